@@ -1,0 +1,69 @@
+# dtqatten: what a user or CI runs. `make help` lists the targets.
+PRESET ?= tiny
+SIM ?= all
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUILD := build
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test sim verilog lint format bench clean
+# A failed recipe leaves no half-written target.
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@echo "make TARGET [PRESET=tiny|edge|base|paper] [SIM=icarus|verilator|all]"; echo
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sort | \
+	  awk -F':.*## ' '{ printf "  %-10s %s\n", $$1, $$2 }'
+
+# One stamp for each set of packages, so that `make verilog` never waits for a simulator or torch.
+$(BIN)/python:
+	@tools/system-packages venv
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: $(BIN)/python pyproject.toml constraints.txt setup.py
+	@echo "installing the generator into $(VENV)"
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.sim: $(VENV)/.base
+	@tools/system-packages simulators
+	@echo "installing the simulators into $(VENV)"
+	$(PIP) -e '.[sim]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.sim
+	@echo "installing the test tools into $(VENV)"
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.dev ## install everything that the other targets use
+
+demo: $(VENV)/.sim ## run a real sentence's attention scores through the RTL, bit by bit
+	$(BIN)/dtqatten demo --preset $(PRESET)
+
+test: $(VENV)/.dev ## run all tests, on both simulators
+	$(BIN)/python -m pytest
+
+sim: $(VENV)/.dev ## cycle-by-cycle simulation against the golden model (SIM=icarus|verilator|all)
+	$(BIN)/dtqatten sim --simulator $(SIM)
+
+verilog: $(VENV)/.base ## write build/verilog/PRESET/*.v for FPGA and ASIC flows
+	$(BIN)/dtqatten verilog --preset $(PRESET) --output $(BUILD)/verilog/$(PRESET)
+
+lint: $(VENV)/.dev ## ruff, mypy on an installed copy, Verilator lint of every preset
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	tools/mypy-installed $(BIN)
+	$(BIN)/dtqatten lint
+
+format: $(VENV)/.dev ## rewrite the sources in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## elaboration time, simulation speed, utilization: build/bench/*.json
+	$(BIN)/dtqatten bench --output $(BUILD)/bench
+
+clean: ## remove what was built, keep the virtual environment
+	rm -rf $(BUILD) .mypy_cache .pytest_cache .ruff_cache .hypothesis

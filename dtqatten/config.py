@@ -1,0 +1,167 @@
+"""The one configuration that golden model, gateware and simulation are built from."""
+
+import dataclasses
+import enum
+import math
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["CODE_MAX", "CODE_MIN", "LOAD_BITS", "PRESETS", "Config", "ConfigError", "Schedule"]
+
+#: Smallest and largest balanced 8-bit code ``16*h + l``, ``h`` in [-7, 7], ``l`` in [-8, 7].
+CODE_MIN, CODE_MAX = -120, 119
+
+#: Widest beat of a load stream in bits, unless ``depth`` alone asks for more.
+LOAD_BITS = 64
+
+
+class ConfigError(ValueError):
+    """A configuration value that cannot work; the message names value, limit and way out."""
+
+
+class Schedule(enum.StrEnum):
+    """Order in which the edge feeds nibble planes to the PEs."""
+
+    #: The nibble pairs of one k step back to back (DTQAtten, DATE 2022, Fig. 1b).
+    INTERLEAVED = "interleaved"
+    #: All high-high products of the dot product, then the mixed ones, then low-low.
+    PLANE_MAJOR = "plane_major"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of a machine.
+
+    Parameters
+    ----------
+    rows, cols : int
+        PEs of an array: query tokens by key tokens of one tile; 1 to 64 by 1 to 128.
+    depth : int
+        4-bit products per PE and cycle; divides ``d_head``.
+    d_head : int
+        Channels of a head; a multiple of 8 up to 128.
+    n_max : int
+        Most tokens of a head, 1 to 1024.
+    schedule : Schedule
+        Order of the nibble planes.
+
+    Raises
+    ------
+    ConfigError
+        If a value is impossible.
+    """
+
+    rows: int
+    cols: int
+    depth: int
+    d_head: int = 64
+    n_max: int = 512
+    schedule: Schedule = Schedule.PLANE_MAJOR
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("rows", 1, 64),
+            ("cols", 1, 128),
+            ("depth", 1, 128),
+            ("d_head", 8, 128),
+            ("n_max", 1, 1024),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ConfigError(f"{name} must be an integer, not {value!r}")
+            if not low <= value <= high:
+                raise ConfigError(
+                    f"{name} is {value}, outside {low}..{high}: choose a value in that range"
+                )
+        if self.d_head % 8:
+            down, up = self.d_head // 8 * 8, self.d_head // 8 * 8 + 8
+            raise ConfigError(
+                f"d_head is {self.d_head}, not a multiple of 8: pad the heads with zero channels "
+                f"to {up}" + (f", or use {down}" if down else "")
+            )
+        if self.d_head % self.depth:
+            divisors = [d for d in range(1, self.d_head + 1) if self.d_head % d == 0]
+            near = max(d for d in divisors if d <= self.depth)
+            raise ConfigError(
+                f"depth is {self.depth}, which does not divide d_head = {self.d_head}: "
+                f"use {near} (every divisor works: {', '.join(map(str, divisors))})"
+            )
+        try:
+            object.__setattr__(self, "schedule", Schedule(self.schedule))
+        except ValueError:
+            names = ", ".join(Schedule)
+            raise ConfigError(
+                f"schedule is {self.schedule!r}: choose one of {names}"
+            ) from None
+
+    def replace(self, **changes: Any) -> "Config":
+        """Return a copy with some fields changed, validated again."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def steps(self) -> int:
+        """Cycles a pass over one nibble plane pair takes: ``d_head / depth``."""
+        return self.d_head // self.depth
+
+    @property
+    def load_nibbles(self) -> int:
+        """Nibbles per beat of a load stream.
+
+        The largest multiple of ``depth`` that divides ``d_head`` and fits ``LOAD_BITS``;
+        ``depth`` itself where that is wider.
+        """
+        return max(
+            n
+            for n in range(self.depth, self.d_head + 1, self.depth)
+            if self.d_head % n == 0 and (4 * n <= LOAD_BITS or n == self.depth)
+        )
+
+    @property
+    def words(self) -> int:
+        """Load beats, and line buffer words, of one plane of one token."""
+        return self.d_head // self.load_nibbles
+
+    @property
+    def q_slots(self) -> int:
+        """Row blocks the query line buffers hold: one computed with, one being loaded."""
+        return 2
+
+    @property
+    def k_slots(self) -> int:
+        """Key tiles the key line buffers hold: two heads, so that the next one is prefetched."""
+        return 2 * math.ceil(self.n_max / self.cols)
+
+    @property
+    def score_width(self) -> int:
+        """Bits of a signed score ``sum(q*k)``, exact for ``d_head * 120 * 120``."""
+        return (self.d_head * CODE_MIN * CODE_MIN).bit_length() + 1
+
+    @property
+    def tile_interval(self) -> int:
+        """Fewest cycles between the ends of two tiles: a column drains one score a cycle."""
+        return max(self.rows, self.steps)
+
+    @property
+    def score_rows(self) -> int:
+        """Score rows the output buffer holds: enough that an eager consumer never stalls tiles.
+
+        A tile reserves its rows when it starts and gives them back as they are read, at most
+        ``rows + cols + 8`` cycles after its last step; one tile more is starting, one draining.
+        """
+        in_flight = math.ceil((self.rows + self.cols + 8) / self.tile_interval)
+        return self.rows * (in_flight + 2)
+
+
+#: Named configurations.
+PRESETS: dict[str, Config] = {
+    # Small enough for every simulator and every test; d_head of the MiniLM encoders.
+    "tiny": Config(rows=4, cols=4, depth=4, d_head=32, n_max=64),
+    # Two of these arrays, softmax, top-k and the memory system fit an 85k-LUT ECP5.
+    "edge": Config(rows=8, cols=8, depth=8, d_head=64, n_max=256),
+    # 2048 multipliers an array; a 4-bit tile computes for as long as its scores drain.
+    "base": Config(rows=8, cols=32, depth=8, d_head=64, n_max=512),
+    # The paper's machine: 3168 multipliers in two arrays of 4-bit MACs.
+    "paper": Config(
+        rows=24, cols=66, depth=1, d_head=64, n_max=512, schedule=Schedule.INTERLEAVED
+    ),
+}

@@ -1,0 +1,1 @@
+"""Golden model: integer, bit-exact and cycle-exact reference of the gateware, without it."""

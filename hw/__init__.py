@@ -1,0 +1,1 @@
+"""Gateware: the attention accelerator in Amaranth, one block a file, the top level last."""

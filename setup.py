@@ -1,0 +1,12 @@
+"""Map the top-level folders ``hw``, ``golden`` and ``sim`` to subpackages of ``dtqatten``."""
+
+from setuptools import find_packages, setup
+
+FOLDERS = ("hw", "golden", "sim")
+# find_packages, not an explicit list: a list silently drops new subpackages from the wheel.
+found = find_packages(include=[pattern for f in FOLDERS for pattern in (f, f"{f}.*")])
+
+setup(
+    packages=["dtqatten", *(f"dtqatten.{package}" for package in found)],
+    package_dir={"dtqatten": "dtqatten", **{f"dtqatten.{f}": f for f in FOLDERS}},
+)

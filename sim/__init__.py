@@ -1,0 +1,1 @@
+"""Simulation: runners, testbench classes and studies of the generated Verilog."""
