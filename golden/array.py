@@ -1,0 +1,323 @@
+"""Cycle model of the score array: every accumulator, stall, handshake and counter, every cycle."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtqatten.config import Config, Schedule
+from dtqatten.golden.tiles import Beat, Edge
+
+__all__ = ["ArrayModel", "ScoreRow"]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreRow:
+    """One query's scores against one tile of keys, zero past ``keys``."""
+
+    scores: NDArray[np.int64]
+    keys: int
+    last_row: bool
+    last_tile: bool
+    last_block: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """One cycle of a tile: operands of every lane and what the PEs do with them."""
+
+    q: NDArray[np.int64]  # [rows, depth]
+    k: NDArray[np.int64]  # [cols, depth]
+    q_active: NDArray[np.bool_]
+    k_active: NDArray[np.bool_]
+    q_occupied: NDArray[np.bool_]
+    k_occupied: NDArray[np.bool_]
+    first: bool
+    scale: int  # plane-major: factor on the accumulator; interleaved: factor on the product
+    last: bool
+
+
+class _Loader:
+    """Collect a load stream into edges; a ring of slots limits how many are held."""
+
+    def __init__(self, config: Config, lanes: int, slots: int):
+        self.config, self.lanes, self.slots = config, lanes, slots
+        self.used = 0
+        self.freed: deque[int] = deque()  # cycles from which on a slot more is free
+        self._planes = np.zeros((2, lanes, config.d_head), dtype=np.int8)
+        self._wide: list[bool] = []
+        self._low = self._word = 0
+
+    @property
+    def ready(self) -> bool:
+        return self.used < self.slots
+
+    def release(self, step_cycle: int) -> None:
+        """The step in ``step_cycle`` reads a slot last; the read passes all lanes first."""
+        self.freed.append(step_cycle + self.lanes + 2)
+
+    def clock(self, cycle: int, beat: Beat | None) -> Edge | None:
+        """Take a beat in ``cycle`` and return the edge that it completes."""
+        while self.freed and self.freed[0] == cycle + 1:
+            self.freed.popleft()
+            self.used -= 1
+        if beat is None:
+            return None
+        at = self._word * self.config.load_nibbles
+        self._planes[self._low, len(self._wide), at : at + self.config.load_nibbles] = beat.nibbles
+        self._word += 1
+        if self._word < self.config.words:
+            return None
+        self._word = 0
+        if beat.wide and not self._low:
+            self._low = 1
+            return None
+        self._low = 0
+        self._wide.append(beat.wide)
+        if len(self._wide) < self.lanes and not beat.last:
+            return None
+        count = len(self._wide)
+        wide = np.zeros(self.lanes, dtype=bool)
+        wide[:count] = self._wide
+        edge = Edge(self._planes, np.arange(self.lanes) < count, wide, beat.last)
+        self._planes, self._wide = np.zeros_like(self._planes), []
+        self.used += 1
+        return edge
+
+
+class ArrayModel:
+    """Predict :class:`dtqatten.hw.array.ScoreArray`, monitored, on every clock edge.
+
+    Between two calls of :meth:`clock` the attributes hold what the ports show in that cycle.
+    Bit-exact and cycle-exact for every pattern of ``valid`` and ``ready``.
+
+    Parameters
+    ----------
+    config : Config
+
+    Attributes
+    ----------
+    cycle : int
+        Cycles since reset.
+    q_ready, k_ready : bool
+    scores : ScoreRow or None
+        The row on offer.
+    acc : array of int64, [rows, cols]
+        Accumulators.
+    busy, stalled : array of bool, [rows, cols]
+    busy_cycles, stall_cycles : array of int64, [rows, cols]
+    steps, tiles, mixed_tiles : int
+        Counters.
+    """
+
+    # Cycles from a step to its operands in PE (0, 0), to the sum in its accumulator, and to its
+    # row's last column being in the score buffer, less row and column.
+    OPERAND, SUM, BUFFERED = 3, 4, 5
+
+    def __init__(self, config: Config):
+        self.config = config
+        rows, cols = config.rows, config.cols
+        self.cycle = 0
+        self.scores: ScoreRow | None = None
+        self.acc = np.zeros((rows, cols), dtype=np.int64)
+        self.busy_cycles = np.zeros((rows, cols), dtype=np.int64)
+        self.stall_cycles = np.zeros((rows, cols), dtype=np.int64)
+        self.steps = self.tiles = self.mixed_tiles = 0
+
+        self._loaders = {
+            "q": _Loader(config, rows, config.q_slots),
+            "k": _Loader(config, cols, config.k_slots),
+        }
+        self._queries: deque[Edge] = deque()
+        self._keys: list[Edge] = []  # from the current head's first unreleased tile on
+        self._key_index = 0
+        self._tile: Iterator[_Step] | None = None
+        self._tile_ends: tuple[bool, bool, Edge, Edge] | None = None
+        self._steps_left = 0
+        self._earliest_end = 0
+        self._room = config.score_rows
+        self._buffered: deque[tuple[int, ScoreRow]] = deque()
+
+        # The step of PE (r, c) is the one issued r + c cycles before that of PE (0, 0).
+        self._lag = np.add.outer(np.arange(rows), np.arange(cols))
+        self._idle = _Step(
+            np.zeros((rows, config.depth), dtype=np.int64),
+            np.zeros((cols, config.depth), dtype=np.int64),
+            *(np.zeros(n, dtype=bool) for n in (rows, cols, rows, cols)),
+            first=False,
+            scale=1,
+            last=False,
+        )
+        # Steps by age; index 0 is the step shown in this cycle.
+        self._history: deque[_Step] = deque(
+            [self._idle] * (rows + cols + self.SUM), maxlen=rows + cols + self.SUM
+        )
+        self._event = (False, False)  # tile started, and a mixed one, with the step shown
+
+    @property
+    def q_ready(self) -> bool:
+        """Whether a query beat is taken."""
+        return self._loaders["q"].ready
+
+    @property
+    def k_ready(self) -> bool:
+        """Whether a key beat is taken."""
+        return self._loaders["k"].ready
+
+    @property
+    def busy(self) -> NDArray[np.bool_]:
+        """PEs that multiply something."""
+        return self._both(self.OPERAND, "active")
+
+    @property
+    def stalled(self) -> NDArray[np.bool_]:
+        """PEs that wait for slower ones of their tile."""
+        return self._both(self.OPERAND, "occupied") & ~self.busy
+
+    def _gather(self, age: int, attribute: str) -> NDArray:
+        """Return ``attribute`` of the steps at every lag: entry ``l`` is of age ``age + l``."""
+        lags = range(age, age + self.config.rows + self.config.cols - 1)
+        return np.array([getattr(self._history[i], attribute) for i in lags])
+
+    def _both(self, age: int, flag: str) -> NDArray[np.bool_]:
+        q, k = self._gather(age, f"q_{flag}"), self._gather(age, f"k_{flag}")
+        rows, cols = np.indices(self._lag.shape)
+        return q[self._lag, rows] & k[self._lag, cols]
+
+    def _tile_steps(self, q: Edge, k: Edge) -> Iterator[_Step]:
+        """Yield the steps of a tile in the schedule's order."""
+        config = self.config
+        depth = config.depth
+        passes = [
+            (q_low, k_low)
+            for q_low in range(1 + int(q.wide.any()))
+            for k_low in range(1 + int(k.wide.any()))
+        ]
+        chunks = [slice(i, i + depth) for i in range(0, config.d_head, depth)]
+        if config.schedule is Schedule.INTERLEAVED:
+            order = [(p, chunk) for chunk in chunks for p in passes]
+        else:
+            order = [(p, chunk) for p in passes for chunk in chunks]
+        weight = 0
+        for i, ((q_low, k_low), chunk) in enumerate(order):
+            scale = 1
+            if config.schedule is Schedule.INTERLEAVED:
+                scale = 16 ** (2 - q_low - k_low)
+            elif q_low + k_low > weight:
+                weight, scale = q_low + k_low, 16
+            yield _Step(
+                q.planes[q_low][:, chunk].astype(np.int64),
+                k.planes[k_low][:, chunk].astype(np.int64),
+                q.wide if q_low else q.occupied,
+                k.wide if k_low else k.occupied,
+                q.occupied,
+                k.occupied,
+                first=i == 0,
+                scale=scale,
+                last=i == len(order) - 1,
+            )
+
+    def _start_tile(self) -> bool:
+        """Start the next tile if its edges are here, its rows have room and its end may drain."""
+        if not self._queries or self._key_index >= len(self._keys):
+            return False
+        q, k = self._queries[0], self._keys[self._key_index]
+        duration = self.config.steps << (int(q.wide.any()) + int(k.wide.any()))
+        if self._room < self.config.rows or self.cycle + duration <= self._earliest_end:
+            return False
+        self._room -= q.tokens
+        self._earliest_end = self.cycle + duration - 1 + self.config.rows
+        self._tile, self._steps_left = self._tile_steps(q, k), duration
+        self._tile_ends = (k.last, q.last, q, k)
+        if q.last:
+            del self._keys[0]
+        else:
+            self._key_index = 0 if k.last else self._key_index + 1
+        if k.last:
+            self._queries.popleft()
+        return True
+
+    def _end_tile(self) -> None:
+        """Schedule what follows from the final step, shown in the next cycle."""
+        assert self._tile_ends is not None
+        release_q, release_k, q, k = self._tile_ends
+        shown = self.cycle + 1
+        if release_q:
+            self._loaders["q"].release(shown)
+        if release_k:
+            self._loaders["k"].release(shown)
+        scores = q.codes @ k.codes.T
+        for r in range(q.tokens):
+            row = ScoreRow(scores[r], k.tokens, r == q.tokens - 1, k.last, q.last)
+            self._buffered.append((shown + self.BUFFERED + r + self.config.cols, row))
+
+    def clock(
+        self, q: Beat | None, k: Beat | None, scores_ready: bool, *, clear: bool = False
+    ) -> None:
+        """Pass a clock edge.
+
+        Parameters
+        ----------
+        q, k : Beat or None
+            Beat valid at the load streams; taken if ready.
+        scores_ready : bool
+            The consumer takes a row.
+        clear : bool
+            Zero the counters.
+        """
+        # Counters and accumulators follow from the steps issued before this edge.
+        started, mixed = self._event
+        counted = (self._history[0] is not self._idle, started, mixed)
+        self.steps, self.tiles, self.mixed_tiles = (
+            0 if clear else value + event
+            for value, event in zip(
+                (self.steps, self.tiles, self.mixed_tiles), counted, strict=True
+            )
+        )
+        self.busy_cycles = (self.busy_cycles + self.busy) * (not clear)
+        self.stall_cycles = (self.stall_cycles + self.stalled) * (not clear)
+        self._accumulate()
+
+        # Score buffer.
+        read = False
+        if self.scores is None or scores_ready:
+            read = bool(self._buffered) and self._buffered[0][0] <= self.cycle
+            self.scores = self._buffered.popleft()[1] if read else None
+
+        # Sequencer, on what was loaded before this edge.
+        self._event = (False, False)
+        step = self._idle
+        if not self._steps_left and self._start_tile():
+            assert self._tile_ends is not None
+            self._event = (True, self._tile_ends[2].mixed or self._tile_ends[3].mixed)
+        if self._steps_left:
+            assert self._tile is not None
+            step = next(self._tile)
+            self._steps_left -= 1
+            if not self._steps_left:
+                self._end_tile()
+        self._history.appendleft(step)
+        self._room += read
+
+        for side, beat, edges in (("q", q, self._queries), ("k", k, self._keys)):
+            loader = self._loaders[side]
+            edge = loader.clock(self.cycle, beat if loader.ready else None)
+            if edge is not None:
+                edges.append(edge)
+        self.cycle += 1
+
+    def _accumulate(self) -> None:
+        age = self.SUM - 1  # the history has not moved yet
+        rows, cols = np.indices(self._lag.shape)
+        q = self._gather(age, "q")[self._lag, rows]
+        k = self._gather(age, "k")[self._lag, cols]
+        first = self._gather(age, "first")[self._lag]
+        scale = self._gather(age, "scale")[self._lag]
+        dot = (q * k).sum(axis=-1)
+        kept = np.where(first, 0, self.acc)
+        if self.config.schedule is Schedule.INTERLEAVED:
+            self.acc = kept + dot * scale
+        else:
+            self.acc = kept * scale + dot

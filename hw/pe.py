@@ -1,0 +1,97 @@
+"""The processing element: a fusable 4-bit dot product."""
+
+from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.config import Config, Schedule
+from dtqatten.hw.layout import control_layout, operand_layout
+
+__all__ = ["PE"]
+
+
+def balanced_sum(terms: list[Value]) -> Value:
+    """Add up in a balanced tree: the adder delay grows with the logarithm of the terms."""
+    while len(terms) > 1:
+        pairs = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)]
+        terms = pairs + (terms[-1:] if len(terms) % 2 else [])
+    return terms[0]
+
+
+class PE(wiring.Component):
+    """Accumulate ``depth`` 4x4-bit products a cycle; pass operands and control on.
+
+    4x4 bit takes one pass over the dot product, 4x8 two and 8x8 four: the edges sequence the
+    nibble planes, the PE only multiplies nibbles (DTQAtten, DATE 2022: 4-bit MACs united into an
+    8-bit one in four cycles). With ``dot = sum_i q[i]*k[i]``, in the plane-major schedule ::
+
+        acc' = (0 if first else 16*acc if shift else acc) + dot
+
+    and in the interleaved one ``acc' = (0 if first else acc) + dot * 16**shift``.
+
+    Latency: operands and control leave, and are multiplied, one cycle after they enter; ``acc``
+    holds the sum two cycles after the operand entered. Throughput one operand pair a cycle,
+    never stalls. A finished sum stays for one cycle and leaves through ``drain`` in it: skew makes
+    the PEs of a column finish in turn, so that a column needs no shadow registers.
+
+    Parameters
+    ----------
+    config : Config
+        Uses ``depth``, ``schedule`` and ``score_width``.
+
+    Members
+    -------
+    q_i, k_i : In(operand_layout(config))
+        Nibbles of the query and key token, zero where there is nothing to multiply.
+    control_i : In(control_layout(config))
+        Control that belongs to ``q_i``.
+    q_o, k_o, control_o : Out
+        The same, one cycle later.
+    acc : Out(signed(score_width))
+        The accumulator.
+    drain : Out(signed(score_width))
+        ``acc`` in the one cycle it holds a finished sum, else zero.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__(
+            {
+                "q_i": In(operand_layout(config)),
+                "k_i": In(operand_layout(config)),
+                "control_i": In(control_layout(config)),
+                "q_o": Out(operand_layout(config)),
+                "k_o": Out(operand_layout(config)),
+                "control_o": Out(control_layout(config)),
+                "acc": Out(signed(config.score_width)),
+                "drain": Out(signed(config.score_width)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # Data registers need no reset: control alone decides what counts.
+        q = Signal.like(self.q_o, reset_less=True)
+        k = Signal.like(self.k_o, reset_less=True)
+        control = Signal.like(self.control_o)
+        acc = Signal(signed(self.config.score_width))
+        done = Signal()
+        dot = Signal(signed(8 + self.config.depth.bit_length()))
+        m.d.comb += dot.eq(
+            balanced_sum([q[i] * k[i] for i in range(self.config.depth)])
+        )
+        m.d.sync += [q.eq(self.q_i), k.eq(self.k_i), control.eq(self.control_i)]
+        if self.config.schedule is Schedule.INTERLEAVED:
+            m.d.sync += acc.eq(Mux(control.first, 0, acc) + (dot << (control.shift << 2)))
+        else:
+            kept = Mux(control.shift, acc << 4, acc)
+            m.d.sync += acc.eq(Mux(control.first, 0, kept) + dot)
+        m.d.sync += done.eq(control.last)
+        m.d.comb += [
+            self.q_o.eq(q),
+            self.k_o.eq(k),
+            self.control_o.eq(control),
+            self.acc.eq(acc),
+            self.drain.eq(Mux(done, acc, 0)),
+        ]
+        return m

@@ -1,0 +1,191 @@
+"""The score buffer: straightens the skew of the columns and hides the consumer's stalls."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.config import Config, Schedule
+from dtqatten.hw.export import place
+from dtqatten.hw.layout import drain_layout, score_row_layout
+
+__all__ = ["ScoreBank", "ScoreBuffer", "write_layout"]
+
+
+def write_layout(config: Config) -> data.StructLayout:
+    """Write of a column's score at ``address``, times ``16**lift``."""
+    return data.StructLayout(
+        {"valid": unsigned(1), "address": range(config.score_rows), "lift": range(3)}
+    )
+
+
+class ScoreBank(wiring.Component):
+    """The scores of one column.
+
+    Latency: a write is readable in the next cycle; ``data`` follows ``read_address`` by one cycle
+    and holds while ``read_valid`` is low; ``write_next`` follows ``write`` by one cycle. Reading
+    and writing one address in the same cycle is undefined.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    write : In(write_layout(config))
+        Where the score goes that the column delivers in this cycle.
+    write_next : Out(write_layout(config))
+        The same for the next column, one cycle later.
+    score : In(signed(score_width))
+        The column's score.
+    read_valid, read_address : In
+        Read one score.
+    data : Out(signed(score_width))
+        The score read.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__(
+            {
+                "write": In(write_layout(config)),
+                "write_next": Out(write_layout(config)),
+                "score": In(signed(config.score_width)),
+                "read_valid": In(1),
+                "read_address": In(range(config.score_rows)),
+                "data": Out(signed(config.score_width)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.scores = scores = memory.Memory(
+            shape=signed(self.config.score_width), depth=self.config.score_rows, init=[]
+        )
+        write, read = scores.write_port(), scores.read_port()
+        lifted = self.score
+        if self.config.schedule is Schedule.PLANE_MAJOR:
+            with m.Switch(self.write.lift):
+                with m.Case(0):
+                    m.d.comb += write.data.eq(lifted)
+                with m.Case(1):
+                    m.d.comb += write.data.eq(lifted << 4)
+                with m.Default():
+                    m.d.comb += write.data.eq(lifted << 8)
+        else:
+            m.d.comb += write.data.eq(lifted)
+        m.d.comb += [
+            write.en.eq(self.write.valid),
+            write.addr.eq(self.write.address),
+            read.en.eq(self.read_valid),
+            read.addr.eq(self.read_address),
+            self.data.eq(read.data),
+        ]
+        m.d.sync += self.write_next.eq(self.write)
+        return m
+
+
+class ScoreBuffer(wiring.Component):
+    """FIFO of score rows, written skewed and read straight.
+
+    The grid never stalls: a tile starts only when the buffer has room for all its rows, which the
+    sequencer counts with the help of ``row_read``. Finished rows leave in order.
+
+    Latency: with ``drain`` valid in cycle ``t``, row ``r`` of the tile is taken from
+    ``columns[c]`` at ``t + 1 + r + c`` and is valid at ``o`` from ``t + 2 + r + cols`` on.
+    Throughput one row a cycle. A stalled consumer holds rows back and loses none.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    drain : In(drain_layout(config))
+        A tile whose row 0 finishes in the next cycle; at least ``rows`` cycles apart.
+    columns : In(ArrayLayout(signed(score_width), cols))
+        Finished scores, column ``c`` skewed by ``c`` cycles.
+    row_read : Out(1)
+        The room of one row is free again.
+    o : Out(stream.Signature(score_row_layout(config)))
+        Score rows: tile by tile, of each tile its rows.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__(
+            {
+                "drain": In(drain_layout(config)),
+                "columns": In(data.ArrayLayout(signed(config.score_width), config.cols)),
+                "row_read": Out(1),
+                "o": Out(stream.Signature(score_row_layout(config))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        rows = config.score_rows
+
+        # Write side: count out the rows of the tile that drains.
+        tile = Signal(drain_layout(config))
+        left = Signal(range(config.rows + 1))
+        write = Signal(write_layout(config))
+        write_address = Signal(range(rows))
+        with m.If(self.drain.valid):
+            m.d.sync += [tile.eq(self.drain), left.eq(self.drain.rows)]
+        with m.Elif(left != 0):
+            m.d.sync += left.eq(left - 1)
+        with m.If(left != 0):
+            m.d.sync += write_address.eq(Mux(write_address == rows - 1, 0, write_address + 1))
+        m.d.comb += [
+            write.valid.eq(left != 0),
+            write.address.eq(write_address),
+            write.lift.eq(tile.lift),
+        ]
+
+        # Read side: the memories' own output registers hold the row on offer.
+        level = Signal(range(rows + 1))
+        read_address = Signal(range(rows))
+        read = Signal()
+        m.d.comb += [
+            read.eq((level != 0) & (~self.o.valid | self.o.ready)),
+            self.row_read.eq(read),
+        ]
+        with m.If(read):
+            m.d.sync += read_address.eq(Mux(read_address == rows - 1, 0, read_address + 1))
+        with m.If(~self.o.valid | self.o.ready):
+            m.d.sync += self.o.valid.eq(read)
+
+        flags = data.StructLayout(
+            {name: f.shape for name, f in score_row_layout(config) if name != "scores"}
+        )
+        m.submodules.flags = flag_memory = memory.Memory(shape=flags, depth=rows, init=[])
+        flag_write, flag_read = flag_memory.write_port(), flag_memory.read_port()
+        m.d.comb += [
+            flag_write.en.eq(write.valid),
+            flag_write.addr.eq(write_address),
+            flag_write.data.keys.eq(tile.keys),
+            flag_write.data.last_row.eq(left == 1),
+            flag_write.data.last_tile.eq(tile.last_tile),
+            flag_write.data.last_block.eq(tile.last_block),
+            flag_read.en.eq(read),
+            flag_read.addr.eq(read_address),
+        ]
+        m.d.comb += [self.o.p[name].eq(flag_read.data[name]) for name, _ in flags]
+
+        scores = []
+        for c in range(config.cols):
+            bank = place(m, platform, f"bank_{c}", ScoreBank, config)
+            m.d.comb += [
+                bank.write.eq(write),
+                bank.score.eq(self.columns[c]),
+                bank.read_valid.eq(read),
+                bank.read_address.eq(read_address),
+            ]
+            scores.append(bank.data)
+            last_write = write
+            write = bank.write_next
+        m.d.comb += self.o.p.scores.eq(Cat(scores))
+        # A row is complete when its last column is written.
+        m.d.sync += level.eq(level + last_write.valid - read)
+        return m

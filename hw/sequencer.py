@@ -1,0 +1,219 @@
+"""The tile sequencer: which tile, which pass, which operands, every cycle."""
+
+from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.config import Config, Schedule
+from dtqatten.hw.layout import step_layout, tile_layout
+
+__all__ = ["Sequencer"]
+
+
+class Sequencer(wiring.Component):
+    """Issue one step of a tile a cycle, for every row block all tiles of its head's keys.
+
+    A tile takes ``steps`` cycles for 4x4 bit, twice that when one edge has an 8-bit token and four
+    times when both have: passes that no row or column needs are skipped. It starts in the cycle
+    after the previous one ended, if both its edges are loaded, the score buffer has room for
+    ``rows`` more rows, and its end leaves the previous tile time to drain (``rows`` cycles; only
+    tiles shorter than that ever wait for it). Once started a tile never stalls.
+
+    Query tiles are released after their head's last key tile; key tiles during their head's last
+    row block.
+
+    Latency: ``step`` is registered; a tile whose last missing operand's ``loaded`` pulses in cycle
+    ``t`` has its first step at ``t + 2``.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    q_loaded, k_loaded : In(1)
+        A tile of that edge is complete.
+    q_peek, k_peek : Out
+        Slots of the next tile.
+    q_tile, k_tile : In(tile_layout)
+        What they hold.
+    score_row_read : In(1)
+        A row left the score buffer.
+    step : Out(step_layout(config))
+        This cycle's step.
+    tile_started, mixed_started : Out(1)
+        The step is a tile's first; and precisions are mixed along one of its edges.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__(
+            {
+                "q_loaded": In(1),
+                "k_loaded": In(1),
+                "q_peek": Out(range(config.q_slots)),
+                "k_peek": Out(range(config.k_slots)),
+                "q_tile": In(tile_layout(config, config.rows)),
+                "k_tile": In(tile_layout(config, config.cols)),
+                "score_row_read": In(1),
+                "step": Out(step_layout(config)),
+                "tile_started": Out(1),
+                "mixed_started": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+
+        def after(index: Value, count: int) -> Value:
+            return Mux(index == count - 1, 0, index + 1)
+
+        # Tiles loaded and not yet used up; key tiles are used once per row block, in a ring from
+        # the head's first slot on.
+        q_tiles = Signal(range(config.q_slots + 1))
+        k_tiles = Signal(range(config.k_slots + 1))
+        k_index = Signal(range(config.k_slots + 1))
+        k_base = Signal(range(config.k_slots))
+        room = Signal(range(config.score_rows + 1), init=config.score_rows)
+
+        start = Signal()
+        final = Signal()
+        running = Signal()
+
+        may_drain = Const(1)
+        if config.rows > config.steps:
+            # Cycles since the last tile's final step, and those that the next tile would take.
+            since = Signal(range(config.rows + 1), init=config.rows)
+            with m.If(final):
+                m.d.sync += since.eq(1)
+            with m.Elif(since != config.rows):
+                m.d.sync += since.eq(since + 1)
+            length = Signal(range(4 * config.steps + 1))
+            passes_log2 = self.q_tile.wide + self.k_tile.wide
+            m.d.comb += length.eq(config.steps << passes_log2)
+            may_drain = since + length > config.rows
+        m.d.comb += start.eq(
+            ~running & (q_tiles != 0) & (k_index < k_tiles) & (room >= config.rows) & may_drain
+        )
+
+        q_used, k_used = Signal(), Signal()
+        m.d.comb += [
+            q_used.eq(start & self.k_tile.last),
+            k_used.eq(start & self.q_tile.last),
+        ]
+        with m.If(q_used):
+            m.d.sync += self.q_peek.eq(after(self.q_peek, config.q_slots))
+        with m.If(k_used):
+            m.d.sync += k_base.eq(after(k_base, config.k_slots))
+        with m.If(start):
+            m.d.sync += self.k_peek.eq(after(self.k_peek, config.k_slots))
+            with m.If(~self.q_tile.last):
+                m.d.sync += k_index.eq(k_index + 1)
+                with m.If(self.k_tile.last):
+                    m.d.sync += [k_index.eq(0), self.k_peek.eq(k_base)]
+        m.d.sync += [
+            q_tiles.eq(q_tiles + self.q_loaded - q_used),
+            k_tiles.eq(k_tiles + self.k_loaded - k_used),
+            room.eq(room + self.score_row_read - Mux(start, self.q_tile.tokens, 0)),
+        ]
+
+        # The tile being issued, either just started or held from its start.
+        held_q, held_k = Signal.like(self.q_tile), Signal.like(self.k_tile)
+        held_q_slot, held_k_slot = Signal.like(self.q_peek), Signal.like(self.k_peek)
+        q_tile, k_tile = Signal.like(self.q_tile), Signal.like(self.k_tile)
+        q_slot, k_slot = Signal.like(self.q_peek), Signal.like(self.k_peek)
+        with m.If(running):
+            m.d.comb += [
+                q_tile.eq(held_q),
+                k_tile.eq(held_k),
+                q_slot.eq(held_q_slot),
+                k_slot.eq(held_k_slot),
+            ]
+        with m.Else():
+            m.d.comb += [
+                q_tile.eq(self.q_tile),
+                k_tile.eq(self.k_tile),
+                q_slot.eq(self.q_peek),
+                k_slot.eq(self.k_peek),
+            ]
+        m.d.sync += [
+            held_q.eq(q_tile),
+            held_k.eq(k_tile),
+            held_q_slot.eq(q_slot),
+            held_k_slot.eq(k_slot),
+        ]
+
+        # Position inside the tile: all zero between tiles, so that a start needs no multiplexer.
+        parts = config.load_nibbles // config.depth
+        part = Signal(range(parts))
+        word = Signal(range(config.words))
+        q_low, k_low = Signal(), Signal()
+        final_part, final_word, final_pass = Signal(), Signal(), Signal()
+        issue = Signal()
+        m.d.comb += [
+            issue.eq(start | running),
+            final_part.eq(part == parts - 1),
+            final_word.eq(word == config.words - 1),
+            final_pass.eq((q_low == q_tile.wide) & (k_low == k_tile.wide)),
+            final.eq(issue & final_part & final_word & final_pass),
+        ]
+        m.d.sync += running.eq(issue & ~final)
+
+        def next_pass() -> list[Value]:
+            """High-high, high-low, low-high, low-low, as far as the tile has them."""
+            return [
+                k_low.eq(Mux(final_pass, 0, k_tile.wide & ~k_low)),
+                q_low.eq(Mux(final_pass, 0, q_low | k_low | ~k_tile.wide)),
+            ]
+
+        def next_operands() -> None:
+            m.d.sync += part.eq(after(part, parts))
+            with m.If(final_part):
+                m.d.sync += word.eq(after(word, config.words))
+
+        control = self.step.control
+        drain = self.step.drain
+        first_operands = (part == 0) & (word == 0)
+        if config.schedule is Schedule.INTERLEAVED:
+            with m.If(issue):
+                m.d.sync += next_pass()
+                with m.If(final_pass):
+                    next_operands()
+            # Sums are exact as they stand: each product was shifted on its own.
+            shift, lift = 2 - (q_low + k_low), Const(0)
+        else:
+            with m.If(issue):
+                next_operands()
+                with m.If(final_part & final_word):
+                    m.d.sync += next_pass()
+            # The weight falls by 16 from high-high to the mixed passes and from those to low-low.
+            lighter = Mux(q_low, k_low | ~k_tile.wide, k_low)
+            shift, lift = first_operands & lighter, 2 - (q_tile.wide + k_tile.wide)
+        first = first_operands & ~q_low & ~k_low
+        m.d.sync += [
+            self.step.q.valid.eq(issue),
+            self.step.q.slot.eq(q_slot),
+            self.step.q.plane.eq(q_low),
+            self.step.q.word.eq(word),
+            self.step.q.part.eq(part),
+            self.step.q.release.eq(final & k_tile.last),
+            self.step.k.valid.eq(issue),
+            self.step.k.slot.eq(k_slot),
+            self.step.k.plane.eq(k_low),
+            self.step.k.word.eq(word),
+            self.step.k.part.eq(part),
+            self.step.k.release.eq(final & q_tile.last),
+            control.first.eq(issue & first),
+            control.shift.eq(Mux(issue, shift, 0)),
+            control.last.eq(final),
+            drain.valid.eq(final),
+            drain.rows.eq(q_tile.tokens),
+            drain.keys.eq(k_tile.tokens),
+            drain.lift.eq(lift),
+            drain.last_tile.eq(k_tile.last),
+            drain.last_block.eq(q_tile.last),
+            self.tile_started.eq(start),
+            self.mixed_started.eq(start & (self.q_tile.mixed | self.k_tile.mixed)),
+        ]
+        return m
