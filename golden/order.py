@@ -1,0 +1,115 @@
+"""Order of tokens in the array: clustering, tile-aligned promotion, full tiles."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dtqatten.golden.codes import IntArray
+
+__all__ = ["Boundaries", "aligned", "boundaries", "cluster", "promote", "round_up_kept"]
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """How many of the clustered tokens run in 4 bits in each role; the rest run in 8.
+
+    Parameters
+    ----------
+    q, k, v : int
+        As query rows, key columns, and reduction steps of P x V.
+    """
+
+    q: int
+    k: int
+    v: int
+
+
+def cluster(bits: ArrayLike) -> IntArray:
+    """Order that puts 4-bit tokens before 8-bit ones, each class in its original order.
+
+    Parameters
+    ----------
+    bits : int array ``[n]``
+        Precision of each token, 4 or 8.
+
+    Returns
+    -------
+    int64 array ``[n]``
+        ``order``: the token at slot ``i`` is ``order[i]``.
+
+    Raises
+    ------
+    ValueError
+        If a precision is neither 4 nor 8.
+    """
+    precision = np.asarray(bits)
+    if precision.ndim != 1 or not np.isin(precision, (4, 8)).all():
+        raise ValueError("bits must be a vector of 4 and 8: pruned tokens have no slot")
+    return np.argsort(precision, kind="stable").astype(np.int64)
+
+
+def aligned(n4: int, n: int, tile: int) -> int:
+    """4-bit tokens left once those that would share a tile with 8-bit ones run in 8 bits.
+
+    A tile runs at the speed of its slowest row or column, so promotion costs no cycle: the class
+    boundary is rounded down to a multiple of ``tile``. Without 8-bit tokens there is no boundary.
+
+    Parameters
+    ----------
+    n4 : int
+        4-bit tokens, which come first.
+    n : int
+        All tokens.
+    tile : int
+        Rows (Q), columns (K) or depth (V) of a tile.
+
+    Raises
+    ------
+    ValueError
+        If ``n4`` is outside 0..``n`` or ``tile`` is less than 1.
+    """
+    if tile < 1:
+        raise ValueError(f"tile is {tile}: a tile holds at least 1 token")
+    if not 0 <= n4 <= n:
+        raise ValueError(f"n4 is {n4}, outside 0..{n}: 4-bit tokens are among all tokens")
+    return n4 if n4 == n else n4 // tile * tile
+
+
+def boundaries(n4: int, n: int, rows: int, cols: int, depth: int) -> Boundaries:
+    """Class boundary of each role: aligned to ``rows`` for Q, ``cols`` for K, ``depth`` for V.
+
+    Raises
+    ------
+    ValueError
+        As :func:`aligned`.
+    """
+    return Boundaries(aligned(n4, n, rows), aligned(n4, n, cols), aligned(n4, n, depth))
+
+
+def promote(n4: int, n: int) -> IntArray:
+    """Precision of each clustered token of a role: ``n4`` times 4, then 8.
+
+    Raises
+    ------
+    ValueError
+        If ``n4`` is outside 0..``n``.
+    """
+    if not 0 <= n4 <= n:
+        raise ValueError(f"n4 is {n4}, outside 0..{n}: 4-bit tokens are among all tokens")
+    return np.repeat(np.array([4, 8], np.uint8), [n4, n - n4])
+
+
+def round_up_kept(k0: int, n: int, cols: int) -> int:
+    """Keep as many tokens as the tiles that are paid for hold: next multiple of ``cols``, or ``n``.
+
+    Raises
+    ------
+    ValueError
+        If ``k0`` is outside 1..``n`` or ``cols`` is less than 1.
+    """
+    if cols < 1:
+        raise ValueError(f"cols is {cols}: an array has at least 1 column")
+    if not 1 <= k0 <= n:
+        raise ValueError(f"k0 is {k0}, outside 1..{n}: keep at least one of the {n} tokens")
+    return min(n, -(-k0 // cols) * cols)
