@@ -7,6 +7,11 @@ FOLDERS = ("hw", "golden", "sim")
 found = find_packages(include=[pattern for f in FOLDERS for pattern in (f, f"{f}.*")])
 
 setup(
-    packages=["dtqatten", *(f"dtqatten.{package}" for package in found)],
+    packages=[
+        *find_packages(include=["dtqatten", "dtqatten.*"]),
+        *(f"dtqatten.{package}" for package in found),
+    ],
     package_dir={"dtqatten": "dtqatten", **{f"dtqatten.{f}": f for f in FOLDERS}},
+    # The committed trace.
+    package_data={"dtqatten.golden": ["data/*.npz"]},
 )

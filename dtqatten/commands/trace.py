@@ -1,0 +1,49 @@
+"""``dtqatten trace``: record Q, K and V of a text from a pretrained encoder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dtqatten.golden.encoder import EncoderError, make_trace
+from dtqatten.golden.select import PAPER_SHARES
+
+__all__ = ["trace"]
+
+
+def trace(
+    text: Annotated[str, typer.Option(help="The text to run the encoder on.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write.", dir_okay=False)
+    ] = Path("trace.npz"),
+    model: Annotated[
+        str | None,
+        typer.Option(help="Hub id or folder of an encoder; all-MiniLM-L6-v2 by default."),
+    ] = None,
+    layer: Annotated[
+        int | None,
+        typer.Option(help="Layer to record, 1 or later; the middle one by default."),
+    ] = None,
+    shares: Annotated[
+        tuple[float, float, float],
+        typer.Option(help="Shares of tokens with 0, 4 and 8 bits; sum 1."),
+    ] = PAPER_SHARES,
+    text_license: Annotated[
+        str, typer.Option(help="Terms of the text, kept in the trace.")
+    ] = "unstated",
+) -> None:
+    """Record Q, K and V of one layer, with token precisions from the layer before."""
+    if not output.parent.is_dir():
+        raise typer.BadParameter(f"{output.parent} is not a folder: create it first")
+    try:
+        made = make_trace(text, model, layer, shares, text_license=text_license)
+        made.save(output)
+    except (ValueError, EncoderError, OSError) as e:
+        typer.echo(f"dtqatten trace: {e}", err=True)
+        raise typer.Exit(1) from e
+    four, eight = int((made.bits == 4).sum()), int((made.bits == 8).sum())
+    typer.echo(
+        f"{output}: layer {made.layer} of {made.model}, {made.heads} heads x {made.n} tokens x "
+        f"{made.d} channels; {made.n - four - eight} tokens pruned, {four} in 4 bits, "
+        f"{eight} in 8 bits"
+    )
