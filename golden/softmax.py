@@ -232,7 +232,8 @@ def normalized(e16: IntArray) -> IntArray:
     """Probabilities in 16 bits, the addends of the importance.
 
     ``q = min((e16 * R + (1 << z >> 1)) >> z, 65535)`` with ``R, z`` the reciprocal of the row's sum
-    of ``e16`` (26 bits): round half up, in units of ``2**-16``. A row without keys is all 0.
+    of ``e16`` (26 bits): round half up, in units of ``2**-16``. Half a unit of error from rounding,
+    less than ``2**-16`` of ``q`` from the reciprocal. A row without keys is all 0.
     """
     r, z = reciprocal(e16.sum(-1, keepdims=True))
     return np.minimum((e16 * r + ((np.int64(1) << z) >> 1)) >> z, E16_MAX)

@@ -168,8 +168,9 @@ class Trace:
             If the file is missing, is not a trace, is of another version or is inconsistent.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                data = {name: file[name] for name in file.files}
+            # Opened here, because np.load leaves its own file open when the content is bad.
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+                data = {name: archive[name] for name in archive.files}
         except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as e:
             raise TraceError(f"{path} is not a readable .npz file: {e}") from e
         wanted = {"format", "q", "k", "v", "tokens", "kept", "bits", "layer", *_TEXTS}
@@ -186,13 +187,10 @@ class Trace:
         for name in ("tokens", *_TEXTS):
             if data[name].dtype.kind != "U" or data[name].ndim != (name == "tokens"):
                 raise TraceError(f"{path}: {name} must be text")
+        fields: dict[str, Any] = {name: data[name] for name in ("q", "k", "v", "kept", "bits")}
+        fields |= {name: str(data[name]) for name in _TEXTS}
         try:
-            return cls(
-                **{name: data[name] for name in ("q", "k", "v", "kept", "bits")},
-                **{name: str(data[name]) for name in _TEXTS},
-                tokens=tuple(map(str, data["tokens"])),
-                layer=int(data["layer"]),
-            )
+            return cls(**fields, tokens=tuple(map(str, data["tokens"])), layer=int(data["layer"]))
         except TraceError as e:
             raise TraceError(f"{path}: {e}") from e
 
