@@ -1,0 +1,11 @@
+"""What the tests of the golden model share."""
+
+import pytest
+
+from dtqatten.golden.trace import Trace, example
+
+
+@pytest.fixture(scope="session")
+def trace() -> Trace:
+    """Q, K and V of a real sentence."""
+    return example()

@@ -1,0 +1,55 @@
+"""Order of tokens: clustering, promotion, full tiles."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dtqatten.golden.order import Boundaries, aligned, boundaries, cluster, promote, round_up_kept
+
+
+@given(st.lists(st.sampled_from([4, 8]), max_size=30))
+def test_cluster_puts_4_bit_first_and_keeps_the_order_inside_a_class(bits):
+    order = cluster(np.array(bits, int)).tolist()
+    assert order == sorted(range(len(bits)), key=lambda i: (bits[i], i))
+
+
+def test_cluster_of_the_reference_case():
+    """Nine tokens, T1 and T6 in 8 bits."""
+    assert cluster([4, 8, 4, 4, 4, 4, 8, 4, 4]).tolist() == [0, 2, 3, 4, 5, 7, 8, 1, 6]
+    assert aligned(7, 9, 3) == 6
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 16))
+def test_no_tile_mixes_and_only_tokens_of_mixed_tiles_are_promoted(n4, n8, tile):
+    n = n4 + n8
+    left = aligned(n4, n, tile)
+    after, before = promote(left, n), promote(n4, n)
+    for start in range(0, n, tile):
+        here = slice(start, start + tile)
+        assert len(set(after[here])) <= 1
+        if (after[here] != before[here]).any():
+            assert len(set(before[here])) == 2
+
+
+def test_boundary_of_each_role():
+    assert boundaries(159, 276, rows=8, cols=32, depth=8) == Boundaries(q=152, k=128, v=152)
+    assert boundaries(5, 5, rows=4, cols=4, depth=4) == Boundaries(5, 5, 5)
+
+
+@pytest.mark.parametrize(("k0", "n", "cols", "kept"), [(1, 9, 4, 4), (4, 9, 4, 4), (9, 9, 4, 9)])
+def test_kept_tokens_fill_the_tiles_that_are_paid_for(k0, n, cols, kept):
+    assert round_up_kept(k0, n, cols) == kept
+
+
+def test_impossible_values_are_refused():
+    for call, message in (
+        (lambda: cluster([4, 0]), "pruned tokens have no slot"),
+        (lambda: aligned(4, 9, 0), "tile is 0"),
+        (lambda: aligned(10, 9, 3), r"n4 is 10, outside 0\.\.9"),
+        (lambda: promote(-1, 9), "n4 is -1"),
+        (lambda: round_up_kept(0, 9, 4), r"k0 is 0, outside 1\.\.9"),
+        (lambda: round_up_kept(3, 9, 0), "cols is 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
