@@ -27,6 +27,7 @@ __all__ = [
     "MULTIPLIER_BITS",
     "RECIPROCAL_BITS",
     "SHIFT_MAX",
+    "WEIGHT_BITS",
     "Multiplier",
     "Narrowed",
     "causal_mask",
@@ -52,6 +53,8 @@ E16_MAX = 65535
 RECIPROCAL_BITS = 17
 #: Fraction bits of the output divisor, in units of one narrowed weight.
 DIVISOR_FRACTION = 4
+#: Bits of an exponential times a gain.
+WEIGHT_BITS = 24
 #: Most keys of a row.
 KEYS_MAX = 1024
 
@@ -248,7 +251,7 @@ class Narrowed:
     p : int64 array
         Balanced codes in [0, 119], or [0, 1911] with three planes.
     lead : int64 array ``[..., heads, n_q]``
-        Left shift, 0 to 7, that brought the row's largest weight to 16 bits; 0 without V gains.
+        Left shift, 0 to 8, that brought the row's largest weight to 24 bits; 0 without V gains.
     divisor : int64 array ``[..., heads, n_q]``
         Sum of weights at ``lead`` 0, in units of 1/16 of a code; at most 25 bits.
     """
@@ -267,9 +270,9 @@ def narrow(
 ) -> Narrowed:
     """Narrow exponentials to balanced codes, relative to the row maximum.
 
-    With V's gains ``w = (e16 * g + 128) >> 8`` and ``lead`` is the number of leading zeros of the
-    row's largest ``w`` in 16 bits; without, ``w = e16`` and ``lead = 0``. Then
-    ``p = ((w << lead) * top + 2**15) >> 16`` with ``top`` 119 or 1911: round half up.
+    With V's gains ``w = e16 * g`` (24 bits) and ``lead`` is the number of leading zeros of the
+    row's largest ``w`` in 24 bits; without, ``g = 256`` and ``lead = 0``. Then
+    ``p = ((w << lead) * top + 2**23) >> 24`` with ``top`` 119 or 1911: round half up, once.
 
     The divisor leaves the gains out. Without gains it is ``16 * sum(p)``, so that the weights sum
     to one exactly; with gains ``(top * sum(e16) + 2**11) >> 12``, the sum before narrowing, which
@@ -294,19 +297,20 @@ def narrow(
     if planes not in (2, 3):
         raise ValueError(f"planes is {planes}: a weight has 2 nibbles, or 3 for 12 bits")
     top = code_range(planes)[1]
-    weights = e16
+    weights = e16 * GAIN_ONE
     lead: IntArray = np.zeros(e16.shape[:-1], dtype=np.int64)
     if gains is not None:
-        weights = apply_gain(e16, gains[..., None, :])
+        weights = e16 * gains.astype(np.int64)[..., None, :]
         largest = weights.max(-1)
-        lead = np.where(largest > 0, 16 - np.frexp(largest.astype(np.float64))[1], 0)
-    p: IntArray = ((weights << lead[..., None]) * top + (1 << 15)) >> 16
+        lead = np.where(largest > 0, WEIGHT_BITS - np.frexp(largest.astype(np.float64))[1], 0)
+    half = 1 << (WEIGHT_BITS - 1)
+    p: IntArray = ((weights << lead[..., None]) * top + half) >> WEIGHT_BITS
     if bits is not None:
         # A weight of a token without V bits meets zeros only: its planes are of no consequence.
         p = at_precision(p, np.where(bits == 4, 4, 8)[..., None, None, :], planes)
     if gains is None:
         divisor = p.sum(-1) << DIVISOR_FRACTION
     else:
-        half = 1 << (15 - DIVISOR_FRACTION)
-        divisor = (e16.sum(-1) * top + half) >> (16 - DIVISOR_FRACTION)
+        drop = 16 - DIVISOR_FRACTION
+        divisor = (e16.sum(-1) * top + (1 << (drop - 1))) >> drop
     return Narrowed(p, lead, divisor)

@@ -90,12 +90,10 @@ def naive(inputs, options):
             r, z = divide(sum_e)
             for j in keys:
                 total[j] += min((e[j] * r + (1 << (z - 1))) >> z, 65535)
-            w = {
-                j: e[j] if inputs.v.gains is None else (e[j] * int(inputs.v.gains[h, j]) + 128) >> 8
-                for j in keys
-            }
-            lead = 0 if inputs.v.gains is None else 16 - max(w.values()).bit_length()
-            p = {j: ((w[j] << lead) * top + 32768) >> 16 for j in keys}
+            gains = [256] * n_k if inputs.v.gains is None else inputs.v.gains[h].tolist()
+            w = {j: e[j] * gains[j] for j in keys}
+            lead = 0 if inputs.v.gains is None else 24 - max(w.values()).bit_length()
+            p = {j: ((w[j] << lead) * top + (1 << 23)) >> 24 for j in keys}
             if options.p_follows_token:
                 below = 8 if options.p_planes == 2 else 136
                 step = 4 * (options.p_planes - 1)

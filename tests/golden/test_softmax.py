@@ -207,15 +207,15 @@ def test_divisor_without_gains_is_the_sum_of_the_codes():
 def test_gains_join_before_narrowing_and_stay_out_of_the_divisor():
     e16 = np.array([[[65535, 32768]]])
     narrowed = narrow(e16, np.array([[64, 256]]))
-    # w = 16384, 32768: no leading zero.
+    # The largest product is 2**23: no leading zero. 59.5 rounds up.
     assert narrowed.p.tolist() == [[[30, 60]]]
     assert narrowed.lead.tolist() == [[0]]
     assert narrowed.divisor.tolist() == [[(98303 * 119 + 2048) >> 12]]
 
 
-def test_lead_brings_the_largest_gained_weight_to_16_bits():
+def test_lead_brings_the_largest_gained_weight_to_24_bits():
     e16 = np.array([[[65535, 1000]]])
-    for gain, lead in ((256, 0), (255, 0), (128, 0), (127, 1), (60, 2), (1, 7)):
+    for gain, lead in ((256, 0), (255, 0), (129, 0), (128, 1), (60, 2), (2, 7), (1, 8)):
         narrowed = narrow(e16, np.array([[gain, 1]]))
         assert narrowed.lead.item() == lead, gain
         assert 59 <= narrowed.p[0, 0, 0] <= 119
