@@ -3,6 +3,9 @@
 ``python -m pytest tests/golden -k error -s`` prints what is measured beside its bound.
 """
 
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,7 @@ from dtqatten.golden.attention import Inputs, Options, attention
 from dtqatten.golden.codes import apply_gain, dequantize, quantize
 from dtqatten.golden.reference import reference
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "numerics.md"
 DATA = ("trace", "random", "peaked")
 GRANULARITIES = ("head", "token")
 
@@ -213,8 +217,6 @@ def test_rank_agreement_counts_common_tokens():
 
 def test_a_large_block_is_fast():
     """Length 384, 12 heads, d = 64: a quarter of a second; far more is a Python loop."""
-    import time
-
     x = np.random.default_rng(0).normal(size=(3, 12, 384, 64))
     codes = [quantize(a, "token") for a in x]
     start = time.process_time()
@@ -222,8 +224,13 @@ def test_a_large_block_is_fast():
     assert time.process_time() - start < 8
 
 
-def test_tables_of_the_documentation_are_printed(capsys):
+def test_documentation_quotes_what_is_measured(capsys):
+    """Every row that the module prints is in docs/numerics.md, which may append a column."""
     accuracy._main()
-    out = capsys.readouterr().out
-    assert "all-MiniLM-L6-v2, layer 3, 12 x 37 x 32" in out
-    assert out.count("|---") > 15
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title == "all-MiniLM-L6-v2, layer 3, 12 x 37 x 32"
+    rows = [line for line in lines if line.startswith("|") and not line.startswith("|---")]
+    assert len(rows) > 40
+    documented = DOCUMENT.read_text(encoding="utf-8")
+    missing = [row for row in rows if f"\n{row}" not in documented]
+    assert not missing, "run `python -m dtqatten.golden.accuracy` and update docs/numerics.md"
