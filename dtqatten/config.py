@@ -90,9 +90,7 @@ class Config:
             object.__setattr__(self, "schedule", Schedule(self.schedule))
         except ValueError:
             names = ", ".join(Schedule)
-            raise ConfigError(
-                f"schedule is {self.schedule!r}: choose one of {names}"
-            ) from None
+            raise ConfigError(f"schedule is {self.schedule!r}: choose one of {names}") from None
 
     def replace(self, **changes: Any) -> "Config":
         """Return a copy with some fields changed, validated again."""
@@ -161,7 +159,5 @@ PRESETS: dict[str, Config] = {
     # 2048 multipliers an array; a 4-bit tile computes for as long as its scores drain.
     "base": Config(rows=8, cols=32, depth=8, d_head=64, n_max=512),
     # The paper's machine: 3168 multipliers in two arrays of 4-bit MACs.
-    "paper": Config(
-        rows=24, cols=66, depth=1, d_head=64, n_max=512, schedule=Schedule.INTERLEAVED
-    ),
+    "paper": Config(rows=24, cols=66, depth=1, d_head=64, n_max=512, schedule=Schedule.INTERLEAVED),
 }

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtqatten.config import Config, Schedule
-from dtqatten.golden.tiles import Beat, Edge
+from dtqatten.golden.tiles import Beat, Edge, Step, idle_step, tile_steps
 
 __all__ = ["ArrayModel", "ScoreRow"]
 
@@ -24,25 +24,10 @@ class ScoreRow:
     last_block: bool
 
 
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """One cycle of a tile: operands of every lane and what the PEs do with them."""
-
-    q: NDArray[np.int64]  # [rows, depth]
-    k: NDArray[np.int64]  # [cols, depth]
-    q_active: NDArray[np.bool_]
-    k_active: NDArray[np.bool_]
-    q_occupied: NDArray[np.bool_]
-    k_occupied: NDArray[np.bool_]
-    first: bool
-    scale: int  # plane-major: factor on the accumulator; interleaved: factor on the product
-    last: bool
-
-
 class _Loader:
     """Collect a load stream into edges; a ring of slots limits how many are held."""
 
-    def __init__(self, config: Config, lanes: int, slots: int):
+    def __init__(self, config: Config, lanes: int, slots: int) -> None:
         self.config, self.lanes, self.slots = config, lanes, slots
         self.used = 0
         self.freed: deque[int] = deque()  # cycles from which on a slot more is free
@@ -55,7 +40,7 @@ class _Loader:
         return self.used < self.slots
 
     def release(self, step_cycle: int) -> None:
-        """The step in ``step_cycle`` reads a slot last; the read passes all lanes first."""
+        """Free the slot that the step in ``step_cycle`` reads last, in every lane in turn."""
         self.freed.append(step_cycle + self.lanes + 2)
 
     def clock(self, cycle: int, beat: Beat | None) -> Edge | None:
@@ -116,7 +101,7 @@ class ArrayModel:
     # row's last column being in the score buffer, less row and column.
     OPERAND, SUM, BUFFERED = 3, 4, 5
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config) -> None:
         self.config = config
         rows, cols = config.rows, config.cols
         self.cycle = 0
@@ -133,7 +118,7 @@ class ArrayModel:
         self._queries: deque[Edge] = deque()
         self._keys: list[Edge] = []  # from the current head's first unreleased tile on
         self._key_index = 0
-        self._tile: Iterator[_Step] | None = None
+        self._tile: Iterator[Step] | None = None
         self._tile_ends: tuple[bool, bool, Edge, Edge] | None = None
         self._steps_left = 0
         self._earliest_end = 0
@@ -142,16 +127,9 @@ class ArrayModel:
 
         # The step of PE (r, c) is the one issued r + c cycles before that of PE (0, 0).
         self._lag = np.add.outer(np.arange(rows), np.arange(cols))
-        self._idle = _Step(
-            np.zeros((rows, config.depth), dtype=np.int64),
-            np.zeros((cols, config.depth), dtype=np.int64),
-            *(np.zeros(n, dtype=bool) for n in (rows, cols, rows, cols)),
-            first=False,
-            scale=1,
-            last=False,
-        )
+        self._idle = idle_step(config)
         # Steps by age; index 0 is the step shown in this cycle.
-        self._history: deque[_Step] = deque(
+        self._history: deque[Step] = deque(
             [self._idle] * (rows + cols + self.SUM), maxlen=rows + cols + self.SUM
         )
         self._event = (False, False)  # tile started, and a mixed one, with the step shown
@@ -186,39 +164,6 @@ class ArrayModel:
         rows, cols = np.indices(self._lag.shape)
         return q[self._lag, rows] & k[self._lag, cols]
 
-    def _tile_steps(self, q: Edge, k: Edge) -> Iterator[_Step]:
-        """Yield the steps of a tile in the schedule's order."""
-        config = self.config
-        depth = config.depth
-        passes = [
-            (q_low, k_low)
-            for q_low in range(1 + int(q.wide.any()))
-            for k_low in range(1 + int(k.wide.any()))
-        ]
-        chunks = [slice(i, i + depth) for i in range(0, config.d_head, depth)]
-        if config.schedule is Schedule.INTERLEAVED:
-            order = [(p, chunk) for chunk in chunks for p in passes]
-        else:
-            order = [(p, chunk) for p in passes for chunk in chunks]
-        weight = 0
-        for i, ((q_low, k_low), chunk) in enumerate(order):
-            scale = 1
-            if config.schedule is Schedule.INTERLEAVED:
-                scale = 16 ** (2 - q_low - k_low)
-            elif q_low + k_low > weight:
-                weight, scale = q_low + k_low, 16
-            yield _Step(
-                q.planes[q_low][:, chunk].astype(np.int64),
-                k.planes[k_low][:, chunk].astype(np.int64),
-                q.wide if q_low else q.occupied,
-                k.wide if k_low else k.occupied,
-                q.occupied,
-                k.occupied,
-                first=i == 0,
-                scale=scale,
-                last=i == len(order) - 1,
-            )
-
     def _start_tile(self) -> bool:
         """Start the next tile if its edges are here, its rows have room and its end may drain."""
         if not self._queries or self._key_index >= len(self._keys):
@@ -229,7 +174,7 @@ class ArrayModel:
             return False
         self._room -= q.tokens
         self._earliest_end = self.cycle + duration - 1 + self.config.rows
-        self._tile, self._steps_left = self._tile_steps(q, k), duration
+        self._tile, self._steps_left = tile_steps(self.config, q, k), duration
         self._tile_ends = (k.last, q.last, q, k)
         if q.last:
             del self._keys[0]

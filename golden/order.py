@@ -1,5 +1,6 @@
 """Order of tokens in the array: clustering, tile-aligned promotion, full tiles."""
 
+import enum
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,27 @@ from numpy.typing import ArrayLike
 
 from dtqatten.golden.codes import IntArray
 
-__all__ = ["Boundaries", "aligned", "boundaries", "cluster", "promote", "round_up_kept"]
+__all__ = [
+    "Boundaries",
+    "Order",
+    "aligned",
+    "arrange",
+    "boundaries",
+    "cluster",
+    "promote",
+    "round_up_kept",
+]
+
+
+class Order(enum.StrEnum):
+    """How tokens are put into the array."""
+
+    #: As they come.
+    ORIGINAL = "original"
+    #: 4-bit tokens first (DTQAtten, DATE 2022).
+    CLUSTERED = "clustered"
+    #: Clustered, and 4-bit tokens that would share a tile with 8-bit ones run in 8 bits.
+    ALIGNED = "aligned"
 
 
 @dataclass(frozen=True)
@@ -98,6 +119,40 @@ def promote(n4: int, n: int) -> IntArray:
     if not 0 <= n4 <= n:
         raise ValueError(f"n4 is {n4}, outside 0..{n}: 4-bit tokens are among all tokens")
     return np.repeat(np.array([4, 8], np.uint8), [n4, n - n4])
+
+
+def arrange(
+    bits: ArrayLike, order: Order, rows: int, cols: int
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Places of tokens in the array, and the precisions they run in there.
+
+    Parameters
+    ----------
+    bits : int array ``[n]``
+        Precision of each token, 4 or 8.
+    order : Order
+    rows, cols : int
+        Queries and keys of a tile.
+
+    Returns
+    -------
+    places, q_bits, k_bits : int arrays ``[n]``
+        The token at slot ``i`` is ``places[i]``; its precision as query and as key.
+
+    Raises
+    ------
+    ValueError
+        As :func:`cluster` and :func:`aligned`.
+    """
+    places = cluster(bits)
+    n = len(places)
+    if order is Order.ORIGINAL:
+        places = np.arange(n)
+    placed = np.asarray(bits)[places]
+    if order is not Order.ALIGNED:
+        return places, placed, placed
+    n4 = int((placed == 4).sum())
+    return places, promote(aligned(n4, n, rows), n), promote(aligned(n4, n, cols), n)
 
 
 def round_up_kept(k0: int, n: int, cols: int) -> int:

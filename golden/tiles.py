@@ -1,13 +1,27 @@
 """Tiles of a head: who is in them, how long they take, which PEs stall. No time axis, no state."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dtqatten.config import CODE_MAX, CODE_MIN, Config
+from dtqatten.config import Config, Schedule
+from dtqatten.golden.codes import split
 
-__all__ = ["Beat", "Edge", "TileCosts", "head_cycles", "load_beats", "split", "tile_costs"]
+__all__ = [
+    "Beat",
+    "Edge",
+    "Step",
+    "TileCosts",
+    "edges",
+    "head_cycles",
+    "idle_step",
+    "load_beats",
+    "row_places",
+    "tile_costs",
+    "tile_steps",
+]
 
 
 @dataclass(frozen=True)
@@ -21,20 +35,11 @@ class Beat:
 
 def _planes(codes: NDArray[np.integer], wide: NDArray[np.bool_]) -> NDArray[np.int8]:
     """Return planes ``[2, n, d]``, high first; the low plane of a 4-bit token is zero."""
-    codes = np.asarray(codes, dtype=np.int64)
-    if codes.size and not (CODE_MIN <= codes.min() and codes.max() <= CODE_MAX):
-        raise ValueError(
-            f"codes span {codes.min()}..{codes.max()}, outside {CODE_MIN}..{CODE_MAX}: "
-            "quantize to balanced codes first"
-        )
-    high = (codes + 8) >> 4
-    low = np.where(wide[:, None], codes - 16 * high, 0)
-    return np.stack([high, low]).astype(np.int8)
+    high, low = split(codes)
+    return np.stack([high, np.where(wide[:, None], low, 0)]).astype(np.int8)
 
 
-def load_beats(
-    config: Config, codes: NDArray[np.integer], wide: NDArray[np.bool_]
-) -> list[Beat]:
+def load_beats(config: Config, codes: NDArray[np.integer], wide: NDArray[np.bool_]) -> list[Beat]:
     """Return one head's load stream for one edge of the array.
 
     Parameters
@@ -105,13 +110,11 @@ class Edge:
         return bool(self.wide.any()) and bool((self.wide != self.occupied).any())
 
 
-def split(
-    lanes: int, codes: NDArray[np.integer], wide: NDArray[np.bool_]
-) -> list[Edge]:
+def edges(lanes: int, codes: NDArray[np.integer], wide: NDArray[np.bool_]) -> list[Edge]:
     """Cut a head's tokens, in order, into edges of ``lanes`` tokens, the last part-filled."""
     codes, wide = np.asarray(codes), np.asarray(wide, dtype=bool)
     planes = _planes(codes, wide)
-    edges = []
+    result = []
     for start in range(0, len(wide), lanes):
         count = min(lanes, len(wide) - start)
         edge_planes = np.zeros((2, lanes, codes.shape[1]), dtype=np.int8)
@@ -119,8 +122,94 @@ def split(
         edge_wide = np.zeros(lanes, dtype=bool)
         edge_wide[:count] = wide[start : start + count]
         last = start + lanes >= len(wide)
-        edges.append(Edge(edge_planes, np.arange(lanes) < count, edge_wide, last))
-    return edges
+        result.append(Edge(edge_planes, np.arange(lanes) < count, edge_wide, last))
+    return result
+
+
+def row_places(config: Config, queries: int, keys: int) -> Iterator[tuple[int, int]]:
+    """Yield query and first key of every score row of a head, in the order they come out."""
+    for block in range(0, queries, config.rows):
+        for tile in range(0, keys, config.cols):
+            for row in range(block, min(block + config.rows, queries)):
+                yield row, tile
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One cycle of a tile: operands of every lane and what the PEs do with them.
+
+    Attributes
+    ----------
+    q, k : array of int64, [rows, depth] and [cols, depth]
+        Nibbles; zero in a lane without a token or without the plane.
+    q_active, k_active : array of bool, [rows] and [cols]
+        Lanes whose token has the plane.
+    q_occupied, k_occupied : array of bool
+        Lanes that have a token.
+    first, last : bool
+        The tile's first or last step.
+    scale : int
+        Factor on the accumulator (plane-major) or on the product (interleaved).
+    """
+
+    q: NDArray[np.int64]
+    k: NDArray[np.int64]
+    q_active: NDArray[np.bool_]
+    k_active: NDArray[np.bool_]
+    q_occupied: NDArray[np.bool_]
+    k_occupied: NDArray[np.bool_]
+    first: bool
+    scale: int
+    last: bool
+
+
+def idle_step(config: Config) -> Step:
+    """Return what the array does between tiles: it multiplies zeros."""
+    no_query, no_key = np.zeros(config.rows, dtype=bool), np.zeros(config.cols, dtype=bool)
+    return Step(
+        np.zeros((config.rows, config.depth), dtype=np.int64),
+        np.zeros((config.cols, config.depth), dtype=np.int64),
+        no_query,
+        no_key,
+        no_query,
+        no_key,
+        first=False,
+        scale=1,
+        last=False,
+    )
+
+
+def tile_steps(config: Config, q: Edge, k: Edge) -> Iterator[Step]:
+    """Yield the steps of a tile in the schedule's order, only the passes that the tile needs."""
+    passes = [
+        (q_low, k_low)
+        for q_low in range(1 + int(q.wide.any()))
+        for k_low in range(1 + int(k.wide.any()))
+    ]
+    chunks = [slice(i, i + config.depth) for i in range(0, config.d_head, config.depth)]
+    interleaved = config.schedule is Schedule.INTERLEAVED
+    if interleaved:
+        order = [(p, chunk) for chunk in chunks for p in passes]
+    else:
+        order = [(p, chunk) for p in passes for chunk in chunks]
+    lows = 0  # low planes in the products so far
+    for i, ((q_low, k_low), chunk) in enumerate(order):
+        scale = 1
+        if interleaved:
+            scale = 16 ** (2 - q_low - k_low)
+        elif q_low + k_low > lows:
+            lows, scale = q_low + k_low, 16
+        yield Step(
+            q.planes[q_low][:, chunk].astype(np.int64),
+            k.planes[k_low][:, chunk].astype(np.int64),
+            q.wide if q_low else q.occupied,
+            k.wide if k_low else k.occupied,
+            q.occupied,
+            k.occupied,
+            first=i == 0,
+            scale=scale,
+            last=i == len(order) - 1,
+        )
 
 
 @dataclass(frozen=True)
@@ -136,17 +225,15 @@ class TileCosts:
     stalled: NDArray[np.int64]
 
 
-def tile_costs(
-    config: Config, q_wide: NDArray[np.bool_], k_wide: NDArray[np.bool_]
-) -> TileCosts:
+def tile_costs(config: Config, q_wide: NDArray[np.bool_], k_wide: NDArray[np.bool_]) -> TileCosts:
     """Return what the tiles of ``len(q_wide)`` queries by ``len(k_wide)`` keys cost."""
 
     def per_edge(wide: NDArray[np.bool_], lanes: int) -> tuple[NDArray[np.int64], ...]:
-        edges = [np.asarray(wide[i : i + lanes]) for i in range(0, len(wide), lanes)]
+        parts = [np.asarray(wide[i : i + lanes]) for i in range(0, len(wide), lanes)]
         return (
-            np.array([1 + e.any() for e in edges], dtype=np.int64),
-            np.array([len(e) + e.sum() for e in edges], dtype=np.int64),
-            np.array([len(e) for e in edges], dtype=np.int64),
+            np.array([1 + part.any() for part in parts], dtype=np.int64),
+            np.array([len(part) + part.sum() for part in parts], dtype=np.int64),
+            np.array([len(part) for part in parts], dtype=np.int64),
         )
 
     q_passes, q_planes, q_tokens = per_edge(q_wide, config.rows)

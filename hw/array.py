@@ -70,7 +70,7 @@ class ScoreArray(wiring.Component):
     FEED_LATENCY = 2
     DRAIN_LATENCY = 4
 
-    def __init__(self, config: Config, *, monitored: bool = False):
+    def __init__(self, config: Config, *, monitored: bool = False) -> None:
         self.config = config
         self.monitored = monitored
         super().__init__(

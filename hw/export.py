@@ -20,7 +20,7 @@ opt_expr
 opt_dff
 opt_clean -purge
 memory_collect
-write_verilog -noattr
+write_verilog -noattr -noparallelcase
 """
 
 
@@ -35,7 +35,9 @@ class ExportPlatform:
     def __init__(self) -> None:
         self.kinds: dict[str, wiring.Component] = {}
 
-    def instance(self, label: str, kind: type[wiring.Component], *args: Any) -> tuple[Any, Instance]:
+    def instance(
+        self, label: str, kind: type[wiring.Component], *args: Any
+    ) -> tuple[Any, Instance]:
         """Return an interface like that of ``kind(*args)`` and the instance connected to it."""
         # The configuration, always first, is the same all over a design; the rest tells kinds
         # of a class apart.
@@ -57,9 +59,7 @@ def port_name(path: tuple[str | int, ...]) -> str:
     return "__".join(map(str, path))
 
 
-def place(
-    m: Module, platform: object, label: str, kind: type[wiring.Component], *args: Any
-) -> Any:
+def place(m: Module, platform: object, label: str, kind: type[wiring.Component], *args: Any) -> Any:
     """Add ``kind(*args)`` to ``m`` as submodule ``label`` and return its interface.
 
     ``args`` begins with the configuration. Under an :class:`ExportPlatform` the submodule is an

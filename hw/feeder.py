@@ -47,7 +47,7 @@ class Feeder(wiring.Component):
         Of the operands: the lane has a token; its plane exists, so there is work to do.
     """
 
-    def __init__(self, config: Config, side: str):
+    def __init__(self, config: Config, side: str) -> None:
         self.config = config
         self.side = side
         self.lanes, self.slots = {
@@ -127,9 +127,7 @@ class Feeder(wiring.Component):
             read.valid.eq(self.feed.valid),
             read.slot.eq(self.feed.slot),
             read.plane.eq(self.feed.plane),
-            read.address.eq(
-                Cat(self.feed.plane, self.feed.slot) * config.words + self.feed.word
-            ),
+            read.address.eq(Cat(self.feed.plane, self.feed.slot) * config.words + self.feed.word),
             read.part.eq(self.feed.part),
             read.release.eq(self.feed.valid & self.feed.release),
         ]

@@ -47,7 +47,7 @@ class Grid(wiring.Component):
         Every accumulator, row by row, for observation.
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config) -> None:
         self.config = config
         score = signed(config.score_width)
         super().__init__(
@@ -80,9 +80,7 @@ class Grid(wiring.Component):
                     pe.k_i.eq(pes[r - 1][c].k_o if r else self.k[c]),
                 ]
         # One wide assignment each: Amaranth's time for many to one signal grows with their square.
-        drained = [
-            reduce(or_, (pes[r][c].drain for r in range(rows))) for c in range(cols)
-        ]
+        drained = [reduce(or_, (pes[r][c].drain for r in range(rows))) for c in range(cols)]
         m.d.sync += self.columns.eq(Cat(drained))
         m.d.comb += self.acc.eq(Cat(pe.acc for row in pes for pe in row))
         return m

@@ -19,14 +19,14 @@ __all__ = [
 ]
 
 
-class Precision(enum.Enum, shape=1):
+class Precision(enum.Enum, shape=1):  # type: ignore[call-arg]
     """Precision of a token; pruned tokens are never loaded."""
 
     BIT4 = 0
     BIT8 = 1
 
 
-class Plane(enum.Enum, shape=1):
+class Plane(enum.Enum, shape=1):  # type: ignore[call-arg]
     """Nibble plane of a code ``16*h + l``."""
 
     HIGH = 0

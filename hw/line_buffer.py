@@ -11,7 +11,7 @@ __all__ = ["LineBuffer", "read_layout", "tag_layout"]
 
 
 def read_layout(config: Config, slots: int) -> data.StructLayout:
-    """Read of one operand: a word ``address``, the ``part`` of the word, and what they belong to."""
+    """Read of one operand: a word's ``address``, its ``part``, and what they belong to."""
     return data.StructLayout(
         {
             "valid": unsigned(1),
@@ -61,7 +61,7 @@ class LineBuffer(wiring.Component):
         Of ``operand``: its slot holds a token; it holds that plane too, so there is work to do.
     """
 
-    def __init__(self, config: Config, slots: int):
+    def __init__(self, config: Config, slots: int) -> None:
         self.config = config
         self.slots = slots
         depth = slots * 2 * config.words
@@ -109,9 +109,7 @@ class LineBuffer(wiring.Component):
         m.d.comb += [
             part.eq(word_read.data.word_select(now.part, 4 * config.depth)),
             self.occupied.eq(now.valid & tag_read.data.occupied),
-            self.active.eq(
-                self.occupied & ((now.plane == Plane.HIGH) | tag_read.data.wide)
-            ),
+            self.active.eq(self.occupied & ((now.plane == Plane.HIGH) | tag_read.data.wide)),
             self.operand.eq(Mux(self.active, part, 0)),
         ]
         return m

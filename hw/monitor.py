@@ -1,6 +1,6 @@
 """Observation of a grid: what every PE does in every cycle, counted."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -40,7 +40,7 @@ class Monitor(wiring.Component):
         Their counts.
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config) -> None:
         self.config = config
         pes = config.rows * config.cols
         super().__init__(
@@ -62,12 +62,12 @@ class Monitor(wiring.Component):
         rows, cols = self.config.rows, self.config.cols
 
         # One register a row and direction: bit c is what PE (r, c) holds.
-        def travel_right(entering, name):
+        def travel_right(entering: Value, name: str) -> list[Signal]:
             held = [Signal(cols, name=f"{name}_{r}") for r in range(rows)]
             m.d.sync += [h.eq(Cat(entering[r], h[:-1])) for r, h in enumerate(held)]
             return held
 
-        def travel_down(entering, name):
+        def travel_down(entering: Value, name: str) -> list[Signal]:
             held = [Signal(cols, name=f"{name}_{r}") for r in range(rows)]
             m.d.sync += [h.eq(above) for h, above in zip(held, [entering, *held], strict=False)]
             return held

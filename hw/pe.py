@@ -53,7 +53,7 @@ class PE(wiring.Component):
         ``acc`` in the one cycle it holds a finished sum, else zero.
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__(
             {
@@ -77,9 +77,7 @@ class PE(wiring.Component):
         acc = Signal(signed(self.config.score_width))
         done = Signal()
         dot = Signal(signed(8 + self.config.depth.bit_length()))
-        m.d.comb += dot.eq(
-            balanced_sum([q[i] * k[i] for i in range(self.config.depth)])
-        )
+        m.d.comb += dot.eq(balanced_sum([q[i] * k[i] for i in range(self.config.depth)]))
         m.d.sync += [q.eq(self.q_i), k.eq(self.k_i), control.eq(self.control_i)]
         if self.config.schedule is Schedule.INTERLEAVED:
             m.d.sync += acc.eq(Mux(control.first, 0, acc) + (dot << (control.shift << 2)))

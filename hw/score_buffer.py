@@ -43,7 +43,7 @@ class ScoreBank(wiring.Component):
         The score read.
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__(
             {
@@ -62,17 +62,16 @@ class ScoreBank(wiring.Component):
             shape=signed(self.config.score_width), depth=self.config.score_rows, init=[]
         )
         write, read = scores.write_port(), scores.read_port()
-        lifted = self.score
         if self.config.schedule is Schedule.PLANE_MAJOR:
             with m.Switch(self.write.lift):
                 with m.Case(0):
-                    m.d.comb += write.data.eq(lifted)
+                    m.d.comb += write.data.eq(self.score)
                 with m.Case(1):
-                    m.d.comb += write.data.eq(lifted << 4)
+                    m.d.comb += write.data.eq(self.score << 4)
                 with m.Default():
-                    m.d.comb += write.data.eq(lifted << 8)
+                    m.d.comb += write.data.eq(self.score << 8)
         else:
-            m.d.comb += write.data.eq(lifted)
+            m.d.comb += write.data.eq(self.score)
         m.d.comb += [
             write.en.eq(self.write.valid),
             write.addr.eq(self.write.address),
@@ -110,7 +109,7 @@ class ScoreBuffer(wiring.Component):
         Score rows: tile by tile, of each tile its rows.
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__(
             {

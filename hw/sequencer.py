@@ -45,7 +45,7 @@ class Sequencer(wiring.Component):
         The step is a tile's first; and precisions are mixed along one of its edges.
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config) -> None:
         self.config = config
         super().__init__(
             {

@@ -11,10 +11,10 @@ from dtqatten.golden.array import ArrayModel
 from dtqatten.golden.tiles import Beat, load_beats
 from dtqatten.sim.ports import pack, pack_beat, pack_score_row
 
-__all__ = ["Head", "Lockstep", "Mismatch", "random_head"]
+__all__ = ["Head", "Lockstep", "MismatchError", "random_head"]
 
 
-class Mismatch(AssertionError):
+class MismatchError(AssertionError):
     """A port of the device differs from the cycle model."""
 
 
@@ -54,7 +54,7 @@ def random_head(
 class Source:
     """Producer of a stream that pauses at random and keeps an offered beat until it is taken."""
 
-    def __init__(self, beats: list[Beat], pause: float, rng: np.random.Generator):
+    def __init__(self, beats: list[Beat], pause: float, rng: np.random.Generator) -> None:
         self.beats, self.pause, self.rng = beats[::-1], pause, rng
         self.offered: Beat | None = None
         self.offer()
@@ -110,7 +110,7 @@ class Lockstep:
         lazy: bool = False,
         seed: int = 0,
         monitored: bool = True,
-    ):
+    ) -> None:
         self.config = config
         self.model = ArrayModel(config)
         self.stall, self.lazy, self.monitored = stall, lazy, monitored
@@ -120,9 +120,7 @@ class Lockstep:
         self.q = Source(q_beats, stall, self.rng)
         self.k = Source(k_beats, stall, self.rng)
         self.rows: list = []
-        self.expected_rows = sum(
-            len(head.q) * -(-len(head.k) // config.cols) for head in heads
-        )
+        self.expected_rows = sum(len(head.q) * -(-len(head.k) // config.cols) for head in heads)
         self.compared = 0
         # Nothing takes longer than this; a deadlock ends the run instead of hanging it.
         work = len(q_beats) + len(k_beats) + 4 * config.tile_interval * self.expected_rows
@@ -181,17 +179,17 @@ class Lockstep:
 
         Raises
         ------
-        Mismatch
+        MismatchError
             If a port differs, or the deadline has passed.
         """
         for name, value in self.expected().items():
             if ports[name] != value:
-                raise Mismatch(
+                raise MismatchError(
                     f"cycle {self.model.cycle}: {name} is {ports[name]:#x}, model has {value:#x}"
                 )
         self.compared += 1
         if self.compared > self.deadline:
-            raise Mismatch(
+            raise MismatchError(
                 f"deadline: {len(self.rows)} of {self.expected_rows} rows "
                 f"after {self.compared} cycles"
             )

@@ -1,0 +1,46 @@
+"""The command line: one module of :mod:`dtqatten.commands` per command."""
+
+from typing import Annotated
+
+import typer
+
+from dtqatten import __version__
+from dtqatten.commands.bench import bench
+from dtqatten.commands.demo import demo
+from dtqatten.commands.lint import lint
+from dtqatten.commands.sim import sim
+from dtqatten.commands.stalls import stalls
+from dtqatten.commands.trace import trace
+from dtqatten.commands.verilog import verilog
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="dtqatten",
+    help="Generate, simulate and measure the DTQAtten attention accelerator.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dtqatten {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Generate, simulate and measure the DTQAtten attention accelerator."""
+
+
+for command in (demo, verilog, sim, stalls, bench, lint, trace):
+    app.command()(command)

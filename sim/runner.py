@@ -1,0 +1,134 @@
+"""Run cocotb testbenches on Icarus and Verilator."""
+
+import dataclasses
+import enum
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from cocotb_tools.check_results import get_results
+from cocotb_tools.runner import get_runner
+
+from dtqatten.config import Config
+from dtqatten.hw.array import ScoreArray
+from dtqatten.hw.export import verilog
+from dtqatten.sim.lint import WAIVERS
+from dtqatten.sim.scenarios import Scenario
+from dtqatten.sim.verilated import verilator_environment
+
+__all__ = ["SimulationError", "Simulator", "available", "simulate"]
+
+
+class Simulator(enum.StrEnum):
+    """A Verilog simulator."""
+
+    ICARUS = "icarus"
+    VERILATOR = "verilator"
+
+
+class SimulationError(AssertionError):
+    """A testbench failed; the message ends with the simulator's log."""
+
+
+def available(simulator: Simulator) -> bool:
+    """Return whether a simulator is installed; Verilator comes as a Python package."""
+    return simulator is Simulator.VERILATOR or shutil.which("iverilog") is not None
+
+
+@contextmanager
+def _environment(changes: dict[str, str]) -> Iterator[None]:
+    """Change ``os.environ``, from which the runner and its simulator take theirs."""
+    before = dict(os.environ)
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def simulate(
+    simulator: Simulator,
+    config: Config,
+    scenarios: Sequence[Scenario],
+    *,
+    waves: Path | None = None,
+) -> int:
+    """Compare the array's Verilog with the cycle model on every clock edge.
+
+    Parameters
+    ----------
+    simulator : Simulator
+    config : Config
+    scenarios : sequence of Scenario
+    waves : Path, optional
+        Folder for a waveform file.
+
+    Returns
+    -------
+    int
+        Cycles compared.
+
+    Raises
+    ------
+    SimulationError
+        If a cycle differs, or a simulation does not end.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="dtqatten-") as scratch,
+        _environment(verilator_environment()),
+    ):
+        directory = Path(scratch)
+        source, job, result = (directory / name for name in ("array.v", "job.json", "result.json"))
+        source.write_text(verilog(ScoreArray(config, monitored=True), "array"))
+        job.write_text(
+            json.dumps(
+                {
+                    "config": dataclasses.asdict(config),
+                    "scenarios": [dataclasses.asdict(s) for s in scenarios],
+                    "result": str(result),
+                }
+            )
+        )
+        log = directory / "log"
+        options = []
+        if simulator is Simulator.VERILATOR:
+            options = ["-Wno-fatal", *(f"-Wno-{name}" for name in WAIVERS)]
+        runner = get_runner(simulator.value)
+        try:
+            runner.build(
+                sources=[source],
+                hdl_toplevel="dtqatten_array",
+                build_args=options,
+                build_dir=directory / "build",
+                waves=waves is not None,
+                log_file=directory / "build.log",
+                timescale=("1ns", "1ps"),
+            )
+            results = runner.test(
+                hdl_toplevel="dtqatten_array",
+                test_module="dtqatten.sim.testbench",
+                build_dir=directory / "build",
+                test_dir=directory,
+                results_xml=str(directory / "results.xml"),
+                extra_env={"DTQATTEN_JOB": str(job)},
+                waves=waves is not None,
+                log_file=log,
+            )
+            failed = get_results(Path(results))[1]
+        except (SystemExit, RuntimeError) as stop:
+            failed = str(stop) or "stopped"
+        if waves is not None:
+            waves.mkdir(parents=True, exist_ok=True)
+            for pattern in ("**/*.fst", "**/*.vcd"):
+                for file in directory.glob(pattern):
+                    shutil.copy(file, waves / f"{simulator}{file.suffix}")
+        if failed or not result.exists():
+            logs = [path for path in (directory / "build.log", log) if path.exists()]
+            tail = "\n".join(path.read_text()[-6000:] for path in logs)
+            raise SimulationError(f"{simulator} failed on {config}:\n{tail}")
+        return int(json.loads(result.read_text())["compared"])
