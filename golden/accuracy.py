@@ -21,6 +21,7 @@ from dtqatten.golden.attention import (
 )
 from dtqatten.golden.codes import (
     GAIN_ONE,
+    Codes,
     FloatArray,
     Granularity,
     IntArray,
@@ -118,7 +119,7 @@ def step_errors(
     """
     chosen = Options() if options is None else options
     tensors = [np.asarray(x, dtype=np.float64) for x in (q, k, v)]
-    cq, ck, cv = (quantize(x, granularity) for x in tensors)
+    cq, ck, cv = _quantized(q, k, v, granularity)
     out = attention(Inputs(cq, ck, cv), chosen)
     found = [
         _error(
@@ -194,6 +195,12 @@ def step_errors(
     return {e.step: e for e in found}
 
 
+def _quantized(
+    q: ArrayLike, k: ArrayLike, v: ArrayLike, granularity: Granularity | str
+) -> tuple[Codes, Codes, Codes]:
+    return quantize(q, granularity), quantize(k, granularity), quantize(v, granularity)
+
+
 def _wide(options: Options) -> Options:
     """Return the same choices with the 16-bit output."""
     return Options(
@@ -242,12 +249,11 @@ def agreement(
         Give the reference the dequantized codes, which leaves out the error of quantization.
     """
     chosen = Options() if options is None else options
-    tensors = [np.asarray(x, dtype=np.float64) for x in (q, k, v)]
-    codes = [quantize(x, granularity) for x in tensors]
+    cq, ck, cv = _quantized(q, k, v, granularity)
     if quantized_reference:
-        tensors = [dequantize(c, bits) for c in codes]
-    exact = reference(*tensors, softmax_scale=chosen.softmax_scale)
-    return compare(attention(Inputs(*codes, bits, bits, bits), chosen), exact)
+        q, k, v = (dequantize(c, bits) for c in (cq, ck, cv))
+    exact = reference(q, k, v, softmax_scale=chosen.softmax_scale)
+    return compare(attention(Inputs(cq, ck, cv, bits, bits, bits), chosen), exact)
 
 
 def rank_agreement(a: ArrayLike, b: ArrayLike, share: float) -> float:
@@ -338,8 +344,8 @@ def _main() -> None:
     def rank_rows() -> Iterator[tuple[str, ...]]:
         for name, (options, bits) in cases.items():
             for kind in kinds:
-                codes = [quantize(x, kind) for x in qkv]
-                ranked = attention(Inputs(*codes, bits, bits, bits), options).importance
+                inputs = Inputs(*_quantized(*qkv, kind), bits, bits, bits)
+                ranked = attention(inputs, options).importance
                 yield (
                     name,
                     kind,

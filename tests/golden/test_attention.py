@@ -378,6 +378,9 @@ def test_importance_never_overflows():
     long = Codes(np.ones((1, 65538, 1), np.int8), one.scale)
     with pytest.raises(ValueError, match=r"queries is 65538, .* room for 65537 rows: use fewer"):
         attention(Inputs(long, one, one))
+    many = Codes(np.ones((65538, 1, 1), np.int8), np.ones(65538))
+    with pytest.raises(ValueError, match=r"heads \* queries is 65538"):
+        attention(Inputs(many, many, many))
     with pytest.raises(ValueError, match="room for 0 rows: start a new sum"):
         attention(Inputs(one, one, one, importance=full))
     with pytest.raises(ValueError, match="exceeds 4294967295"):
@@ -385,6 +388,9 @@ def test_importance_never_overflows():
 
 
 def test_weighted_sum_is_exact_at_the_extremes():
+    # An odd sum above 2**24, which float32 cannot hold.
+    p, v = np.full((1, 1, 1023), 1911), np.full((1, 1023, 1), 119)
+    assert weighted_sum(p, v).item() == 1023 * 1911 * 119
     p, v = np.full((1, 1, 1024), 1911), np.full((1, 1024, 1), -120)
     assert weighted_sum(p, v).item() == -1024 * 1911 * 120
     assert (1024 * 1911 * 120).bit_length() <= 28

@@ -66,6 +66,7 @@ def test_saving_is_atomic_and_leaves_nothing_behind(tmp_path, monkeypatch):
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["t.npz"]
     Trace(**fields()).save(path)
+    assert os.listdir(tmp_path) == ["t.npz"]
     plain = tmp_path / "plain"
     plain.touch()
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
