@@ -86,6 +86,14 @@ class Config:
                 f"depth is {self.depth}, which does not divide d_head = {self.d_head}: "
                 f"use {near} (every divisor works: {', '.join(map(str, divisors))})"
             )
+        # Beyond these, elaboration takes minutes and a monitored array's ports exceed the 65536
+        # bits that Amaranth can express.
+        for what, value, limit in (
+            ("rows * cols * depth (multipliers)", self.rows * self.cols * self.depth, 32768),
+            ("rows * cols (PEs)", self.rows * self.cols, 2048),
+        ):
+            if value > limit:
+                raise ConfigError(f"{what} is {value}, above {limit}: use several smaller arrays")
         try:
             object.__setattr__(self, "schedule", Schedule(self.schedule))
         except ValueError:

@@ -247,7 +247,7 @@ def head_cycles(config: Config, q_wide: NDArray[np.bool_], k_wide: NDArray[np.bo
     """Return cycles from a head's first operands entering the array to its last score row.
 
     From the cycle in which the first PE holds its first operands to the one in which the last row
-    is valid, with all tokens loaded and no stall: tiles back to back, except that two tiles end
+    is valid, both counted, with all tokens loaded and no stall: tiles back to back, except that two tiles end
     at least ``rows`` cycles apart, then the last tile's way out.
     """
     durations = tile_costs(config, q_wide, k_wide).cycles.ravel()

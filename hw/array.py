@@ -92,7 +92,11 @@ class ScoreArray(wiring.Component):
         q_feeder = place(m, platform, "q_feeder", Feeder, config, "q")
         k_feeder = place(m, platform, "k_feeder", Feeder, config, "k")
         sequencer = place(m, platform, "sequencer", Sequencer, config)
-        grid = place(m, platform, "grid", Grid, config)
+        if self.monitored:
+            # Not placed: an instance's outputs are limited to 65536 bits in Amaranth.
+            m.submodules.grid = grid = Grid(config, observed=True)
+        else:
+            grid = place(m, platform, "grid", Grid, config)
         buffer = place(m, platform, "score_buffer", ScoreBuffer, config)
         step = sequencer.step
 
@@ -128,7 +132,7 @@ class ScoreArray(wiring.Component):
         ):
             m.d.sync += counter.eq(Mux(self.clear, 0, counter + event))
         if self.monitored:
-            monitor = place(m, platform, "monitor", Monitor, config)
+            m.submodules.monitor = monitor = Monitor(config)
             m.d.comb += [
                 monitor.q_occupied.eq(q_feeder.occupied),
                 monitor.q_active.eq(q_feeder.active),

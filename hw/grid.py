@@ -32,6 +32,8 @@ class Grid(wiring.Component):
     Parameters
     ----------
     config : Config
+    observed : bool
+        Add the port ``acc``.
 
     Members
     -------
@@ -44,21 +46,22 @@ class Grid(wiring.Component):
     columns : Out(ArrayLayout(signed(score_width), cols))
         Finished scores, column ``c`` skewed by ``c`` cycles.
     acc : Out(ArrayLayout(signed(score_width), rows * cols))
-        Every accumulator, row by row, for observation.
+        If observed: every accumulator, row by row.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, observed: bool = False) -> None:
         self.config = config
+        self.observed = observed
         score = signed(config.score_width)
-        super().__init__(
-            {
-                "q": In(data.ArrayLayout(operand_layout(config), config.rows)),
-                "k": In(data.ArrayLayout(operand_layout(config), config.cols)),
-                "control": In(control_layout(config)),
-                "columns": Out(data.ArrayLayout(score, config.cols)),
-                "acc": Out(data.ArrayLayout(score, config.rows * config.cols)),
-            }
-        )
+        ports = {
+            "q": In(data.ArrayLayout(operand_layout(config), config.rows)),
+            "k": In(data.ArrayLayout(operand_layout(config), config.cols)),
+            "control": In(control_layout(config)),
+            "columns": Out(data.ArrayLayout(score, config.cols)),
+        }
+        if observed:
+            ports["acc"] = Out(data.ArrayLayout(score, config.rows * config.cols))
+        super().__init__(ports)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -82,5 +85,6 @@ class Grid(wiring.Component):
         # One wide assignment each: Amaranth's time for many to one signal grows with their square.
         drained = [reduce(or_, (pes[r][c].drain for r in range(rows))) for c in range(cols)]
         m.d.sync += self.columns.eq(Cat(drained))
-        m.d.comb += self.acc.eq(Cat(pe.acc for row in pes for pe in row))
+        if self.observed:
+            m.d.comb += self.acc.eq(Cat(pe.acc for row in pes for pe in row))
         return m

@@ -1,0 +1,61 @@
+"""The line buffer: words in, operands out, zeros for what is not there."""
+
+import numpy as np
+import pytest
+
+from dtqatten import Config
+from dtqatten.hw.layout import Plane
+from dtqatten.hw.line_buffer import LineBuffer
+from dtqatten.sim.native import run
+
+
+@pytest.mark.parametrize(("depth", "d_head", "slots"), [(4, 32, 2), (1, 8, 1), (5, 80, 3)])
+def test_reads_what_was_written_and_tagged(depth: int, d_head: int, slots: int) -> None:
+    config = Config(rows=1, cols=1, depth=depth, d_head=d_head)
+    rng = np.random.default_rng(slots)
+    dut = LineBuffer(config, slots)
+    parts = config.load_nibbles // depth
+    planes = rng.integers(-8, 8, (slots, 2, config.words, parts, depth))
+    tags = [(0, 0), (1, 0), (1, 1)]
+
+    async def testbench(ctx) -> None:
+        for address, word in enumerate(planes.reshape(-1, config.load_nibbles)):
+            packed = sum((int(nibble) & 15) << 4 * i for i, nibble in enumerate(word))
+            ctx.set(dut.write_data, packed)
+            ctx.set(dut.write_address, address)
+            ctx.set(dut.write_valid, 1)
+            await ctx.tick()
+        ctx.set(dut.write_valid, 0)
+        for occupied, wide in tags:
+            for slot in range(slots):
+                ctx.set(dut.tag_valid, 1)
+                ctx.set(dut.tag_slot, slot)
+                ctx.set(dut.tag, {"occupied": occupied, "wide": wide})
+                await ctx.tick()
+            ctx.set(dut.tag_valid, 0)
+            for _ in range(40):
+                slot, plane, word, part = (
+                    int(rng.integers(limit)) for limit in (slots, 2, config.words, parts)
+                )
+                valid = int(rng.integers(2))
+                read = {
+                    "valid": valid,
+                    "slot": slot,
+                    "plane": Plane(plane),
+                    "address": (2 * slot + plane) * config.words + word,
+                    "part": part,
+                    "release": int(rng.integers(2)),
+                }
+                ctx.set(dut.read, read)
+                await ctx.tick()
+                # One cycle later: the operand, and the read on its way to the next lane.
+                assert ctx.get(dut.read_next.valid) == valid
+                assert ctx.get(dut.read_next.address) == read["address"]
+                assert ctx.get(dut.read_next.release) == read["release"]
+                active = valid and occupied and (wide or not plane)
+                assert ctx.get(dut.occupied) == (valid and occupied)
+                assert ctx.get(dut.active) == active
+                expected = planes[slot, plane, word, part] * bool(active)
+                assert list(ctx.get(dut.operand)) == expected.tolist()
+
+    run(dut, testbench)

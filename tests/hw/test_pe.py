@@ -1,0 +1,68 @@
+"""The PE: every precision, both schedules, any depth."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from dtqatten import Config, Schedule
+from dtqatten.golden.tiles import edges, tile_steps
+from dtqatten.hw.pe import PE
+from dtqatten.sim.native import run
+
+
+def control_shift(config: Config, scale: int) -> int:
+    """The control word's shift for a step's factor."""
+    power = (scale.bit_length() - 1) // 4
+    return power if config.schedule is Schedule.INTERLEAVED else int(power == 1)
+
+
+@pytest.mark.parametrize("schedule", list(Schedule))
+@pytest.mark.parametrize(
+    ("depth", "d_head"), [(1, 8), (2, 8), (3, 24), (4, 8), (8, 8), (16, 128), (128, 128)]
+)
+def test_dot_products_back_to_back(schedule: Schedule, depth: int, d_head: int) -> None:
+    config = Config(rows=1, cols=1, depth=depth, d_head=d_head, schedule=schedule)
+    rng = np.random.default_rng(depth)
+    extremes = [np.full((1, d_head), code) for code in (-120, 119)]
+    steps, exact = [], []
+    for corner, (q_wide, k_wide) in itertools.product(
+        [*itertools.product(extremes, repeat=2), *[None] * 10],
+        itertools.product((False, True), repeat=2),
+    ):
+        q, k = corner or rng.integers(-120, 120, (2, 1, d_head))
+        (q_edge,), (k_edge,) = edges(1, q, np.array([q_wide])), edges(1, k, np.array([k_wide]))
+        steps += tile_steps(config, q_edge, k_edge)
+        # Plane-major sums of 4-bit operands are left for the score buffer to lift.
+        lift = 0 if schedule is Schedule.INTERLEAVED else 8 - 4 * (q_wide + k_wide)
+        exact.append(int((q_edge.codes * k_edge.codes).sum()) >> lift)
+
+    dut = PE(config)
+    expected = iter(exact)
+
+    async def testbench(ctx) -> None:
+        # Operand in at cycle t: passed on at t + 1, sum finished and drained at t + 2.
+        history = []
+        for step in [*steps, None, None]:
+            if step is not None:
+                ctx.set(dut.q_i, step.q[0].tolist())
+                ctx.set(dut.k_i, step.k[0].tolist())
+            ctx.set(dut.control_i.first, int(step is not None and step.first))
+            ctx.set(dut.control_i.last, int(step is not None and step.last))
+            shift = control_shift(config, step.scale) if step is not None else 0
+            ctx.set(dut.control_i.shift, shift)
+            history.append(step)
+            if len(history) > 1 and history[-2] is not None:
+                before = history[-2]
+                assert list(ctx.get(dut.q_o)) == before.q[0].tolist()
+                assert list(ctx.get(dut.k_o)) == before.k[0].tolist()
+                assert ctx.get(dut.control_o.last) == before.last
+            finished = len(history) > 2 and history[-3].last
+            score = next(expected) if finished else 0
+            assert ctx.get(dut.drain) == score
+            if finished:
+                assert ctx.get(dut.acc) == score
+            await ctx.tick()
+
+    run(dut, testbench, deadline=len(steps) + 10)
+    assert next(expected, None) is None

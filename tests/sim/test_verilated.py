@@ -1,0 +1,62 @@
+"""The in-process Verilator model: every preset against the cycle model, caching, errors."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dtqatten import PRESETS
+from dtqatten.hw.pe import PE
+from dtqatten.sim import verilated
+from dtqatten.sim.lockstep import Lockstep, random_head
+from dtqatten.sim.runs import build_array
+from dtqatten.sim.verilated import Port, VerilatedModel, ports_of
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_presets_equal_the_cycle_model(preset: str, compared: Counter[str]) -> None:
+    config = PRESETS[preset]
+    rng = np.random.default_rng(0)
+    tokens = 2 * max(config.rows, config.cols) + 1
+    heads = [random_head(config, rng, queries=tokens, keys=tokens) for _ in range(2)]
+    rtl = build_array(config)
+    for stall in (0.0, 0.3):
+        lockstep = Lockstep(config, heads, stall=stall)
+        rtl.reset()
+        while not lockstep.done:
+            lockstep.check(rtl.step(lockstep.inputs()))
+            lockstep.clock()
+        compared["verilator, in process"] += lockstep.compared
+
+
+def test_a_model_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DTQATTEN_CACHE", str(tmp_path))
+    config = PRESETS["tiny"]
+    for _ in range(2):
+        model = VerilatedModel(PE(config), "pe")
+        (library,) = tmp_path.iterdir()
+        assert library.suffix == ".so"
+        monkeypatch.setattr(verilated, "_compile", None)  # a second compilation would fail
+    operand = 0x7777
+    model.step({"q_i": operand, "k_i": operand, "control_i": 0b001})
+    model.step({})
+    assert model.step({}, "acc") == {"acc": 4 * 49}
+
+
+def test_ports_are_flattened_with_their_widths() -> None:
+    component = PE(PRESETS["tiny"])
+    assert Port("q_i", 16, True) in ports_of(component)
+    assert Port("acc", 20, False) in ports_of(component)
+    assert {port.words for port in ports_of(component)} == {1}
+    VerilatedModel(component, "pe")
+
+
+def test_compiler_errors_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DTQATTEN_CACHE", str(tmp_path))
+    export = verilated.verilog
+    monkeypatch.setattr(verilated, "verilog", lambda *args: export(*args) + "module broken(;")
+    component = PE(PRESETS["tiny"])
+    with pytest.raises(RuntimeError, match="Verilator failed on dtqatten_pe"):
+        VerilatedModel(component, "pe")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,63 @@
+"""The configuration: what it accepts, derives and refuses."""
+
+import pytest
+
+from dtqatten import PRESETS, Config, ConfigError, Schedule
+
+
+def test_presets_are_what_they_are_named_for() -> None:
+    assert list(PRESETS) == ["tiny", "edge", "base", "paper"]
+    paper = PRESETS["paper"]
+    assert paper.schedule is Schedule.INTERLEAVED
+    assert paper.depth == 1
+    assert 2 * paper.rows * paper.cols == 3168
+    base = PRESETS["base"]
+    assert base.rows * base.cols * base.depth == 2048
+    # The drain keeps up with 4-bit tiles in every preset.
+    assert all(c.rows <= c.steps for c in PRESETS.values())
+
+
+@pytest.mark.parametrize(
+    ("d_head", "depth", "load_nibbles"),
+    [(64, 8, 16), (64, 1, 16), (80, 5, 10), (72, 8, 8), (88, 8, 8), (96, 32, 32), (8, 1, 8)],
+)
+def test_load_beats_divide_a_plane(d_head: int, depth: int, load_nibbles: int) -> None:
+    config = Config(rows=2, cols=2, depth=depth, d_head=d_head)
+    assert config.load_nibbles == load_nibbles
+    assert config.words * config.load_nibbles == d_head
+    assert config.steps * depth == d_head
+
+
+def test_score_width_holds_the_extremes_and_no_more() -> None:
+    for d_head in range(8, 129, 8):
+        config = Config(rows=1, cols=1, depth=1, d_head=d_head)
+        extreme = d_head * 120 * 120
+        assert extreme < 1 << (config.score_width - 1) <= 2 * extreme
+
+
+@pytest.mark.parametrize("schedule", list(Schedule))
+def test_schedule_by_name(schedule: Schedule) -> None:
+    assert Config(rows=1, cols=1, depth=1, schedule=schedule.value).schedule is schedule  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"rows": 0}, "rows is 0, outside 1..64"),
+        ({"rows": 65}, "rows is 65, outside 1..64"),
+        ({"cols": 129}, "cols is 129, outside 1..128"),
+        ({"cols": True}, "cols must be an integer, not True"),
+        ({"depth": 2.0}, "depth must be an integer, not 2.0"),
+        ({"depth": 7}, "depth is 7, which does not divide d_head = 32: use 4"),
+        ({"d_head": 12}, "d_head is 12, not a multiple of 8: pad the heads .* to 16, or use 8"),
+        ({"d_head": 136}, "d_head is 136, outside 8..128"),
+        ({"n_max": 0}, "n_max is 0, outside 1..1024"),
+        ({"n_max": 1025}, "n_max is 1025, outside 1..1024"),
+        ({"rows": 32, "cols": 65}, r"rows \* cols \(PEs\) is 2080, above 2048: use several"),
+        ({"rows": 32, "cols": 33, "depth": 32}, r"is 33792, above 32768: use several"),
+        ({"schedule": "random"}, "schedule is 'random': choose one of interleaved, plane_major"),
+    ],
+)
+def test_impossible_values_are_refused(changes: dict, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        PRESETS["tiny"].replace(**changes)
