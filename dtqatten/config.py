@@ -91,6 +91,7 @@ class Config:
         for what, value, limit in (
             ("rows * cols * depth (multipliers)", self.rows * self.cols * self.depth, 32768),
             ("rows * cols (PEs)", self.rows * self.cols, 2048),
+            ("cols * depth (operands of a step)", self.cols * self.depth, 8192),
         ):
             if value > limit:
                 raise ConfigError(f"{what} is {value}, above {limit}: use several smaller arrays")

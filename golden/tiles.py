@@ -246,9 +246,9 @@ def tile_costs(config: Config, q_wide: NDArray[np.bool_], k_wide: NDArray[np.boo
 def head_cycles(config: Config, q_wide: NDArray[np.bool_], k_wide: NDArray[np.bool_]) -> int:
     """Return cycles from a head's first operands entering the array to its last score row.
 
-    From the cycle in which the first PE holds its first operands to the one in which the last row
-    is valid, both counted, with all tokens loaded and no stall: tiles back to back, except that two tiles end
-    at least ``rows`` cycles apart, then the last tile's way out.
+    From the cycle in which the first PE holds its first operands to that in which the last row
+    is valid, both counted, with all tokens loaded and no stall: tiles back to back, except that
+    two tiles end at least ``rows`` cycles apart, then the last tile's way out.
     """
     durations = tile_costs(config, q_wide, k_wide).cycles.ravel()
     end = 0

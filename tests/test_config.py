@@ -55,6 +55,10 @@ def test_schedule_by_name(schedule: Schedule) -> None:
         ({"n_max": 1025}, "n_max is 1025, outside 1..1024"),
         ({"rows": 32, "cols": 65}, r"rows \* cols \(PEs\) is 2080, above 2048: use several"),
         ({"rows": 32, "cols": 33, "depth": 32}, r"is 33792, above 32768: use several"),
+        (
+            {"cols": 128, "depth": 128, "d_head": 128, "rows": 1},
+            r"cols \* depth \(operands of a step\) is 16384, above 8192",
+        ),
         ({"schedule": "random"}, "schedule is 'random': choose one of interleaved, plane_major"),
     ],
 )

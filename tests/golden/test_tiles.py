@@ -62,18 +62,18 @@ def test_steps_sum_up_to_the_scores(schedule, q_share, k_share) -> None:
     q_codes, q_wide = draw(3, 32, q_share, seed=1)
     k_codes, k_wide = draw(4, 32, k_share, seed=2)
     (q,), (k,) = edges(4, q_codes, q_wide), edges(4, k_codes, k_wide)
-    acc, count, passes = np.zeros((4, 4), dtype=int), 0, 0
-    for step in tile_steps(config, q, k):
+    acc, passes = np.zeros((4, 4), dtype=int), 0
+    duration = tile_costs(config, q_wide, k_wide).cycles[0, 0]
+    for index, step in enumerate(tile_steps(config, q, k)):
         dot = step.q @ step.k.T
-        assert step.first == (count == 0)
+        assert step.first == (index == 0)
         kept = acc * (not step.first)
         if schedule is Schedule.INTERLEAVED:
             acc = kept + dot * step.scale
         else:
             acc = kept * step.scale + dot
             passes += step.scale == 16
-        count += 1
-        assert step.last == (count == tile_costs(config, q_wide, k_wide).cycles[0, 0])
+        assert step.last == (index == duration - 1)
     if schedule is Schedule.PLANE_MAJOR:
         acc *= 16 ** (2 - passes)
     bits = [np.where(wide, 8, 4)[:, None] for wide in (q_wide, k_wide)]
