@@ -70,11 +70,12 @@ class PE(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Data registers need no reset: control alone decides what counts.
+        # Data registers need no reset: control alone decides what counts. In reset every step is
+        # a first one, so that the accumulator is zero once the operands are.
         q = Signal.like(self.q_o, reset_less=True)
         k = Signal.like(self.k_o, reset_less=True)
-        control = Signal.like(self.control_o)
-        acc = Signal(signed(self.config.score_width))
+        control = Signal(control_layout(self.config), init={"first": 1})
+        acc = Signal(signed(self.config.score_width), reset_less=True)
         done = Signal()
         dot = Signal(signed(8 + self.config.depth.bit_length()))
         m.d.comb += dot.eq(balanced_sum([q[i] * k[i] for i in range(self.config.depth)]))
