@@ -33,13 +33,13 @@ def test_reads_what_was_written_and_tagged(depth: int, d_head: int, slots: int) 
                 ctx.set(dut.tag, {"occupied": occupied, "wide": wide})
                 await ctx.tick()
             ctx.set(dut.tag_valid, 0)
+            before = None
             for _ in range(40):
                 slot, plane, word, part = (
                     int(rng.integers(limit)) for limit in (slots, 2, config.words, parts)
                 )
-                valid = int(rng.integers(2))
                 read = {
-                    "valid": valid,
+                    "valid": int(rng.integers(2)),
                     "slot": slot,
                     "plane": Plane(plane),
                     "address": (2 * slot + plane) * config.words + word,
@@ -47,15 +47,17 @@ def test_reads_what_was_written_and_tagged(depth: int, d_head: int, slots: int) 
                     "release": int(rng.integers(2)),
                 }
                 ctx.set(dut.read, read)
+                if before is not None:
+                    # One cycle later, whatever is read now: the operand, and the read on its way.
+                    was, expected = before
+                    assert ctx.get(dut.read_next.valid) == was["valid"]
+                    assert ctx.get(dut.read_next.address) == was["address"]
+                    assert ctx.get(dut.read_next.release) == was["release"]
+                    active = was["valid"] and occupied and (wide or was["plane"] is Plane.HIGH)
+                    assert ctx.get(dut.occupied) == (was["valid"] and occupied)
+                    assert ctx.get(dut.active) == active
+                    assert list(ctx.get(dut.operand)) == (expected * bool(active)).tolist()
+                before = read, planes[slot, plane, word, part]
                 await ctx.tick()
-                # One cycle later: the operand, and the read on its way to the next lane.
-                assert ctx.get(dut.read_next.valid) == valid
-                assert ctx.get(dut.read_next.address) == read["address"]
-                assert ctx.get(dut.read_next.release) == read["release"]
-                active = valid and occupied and (wide or not plane)
-                assert ctx.get(dut.occupied) == (valid and occupied)
-                assert ctx.get(dut.active) == active
-                expected = planes[slot, plane, word, part] * bool(active)
-                assert list(ctx.get(dut.operand)) == expected.tolist()
 
     run(dut, testbench)

