@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dtqatten.golden.order import Boundaries, aligned, boundaries, cluster, promote, round_up_kept
+from dtqatten.golden.order import (
+    Boundaries,
+    Order,
+    aligned,
+    arrange,
+    boundaries,
+    cluster,
+    promote,
+    round_up_kept,
+)
 
 
 @given(st.lists(st.sampled_from([4, 8]), max_size=30))
@@ -53,3 +62,21 @@ def test_impossible_values_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize("order", list(Order))
+def test_arrange_places_every_token_once(order: Order) -> None:
+    bits = np.random.default_rng(0).choice([4, 8], 23)
+    places, q_bits, k_bits = arrange(bits, order, rows=4, cols=5)
+    assert sorted(places) == list(range(23))
+    # Promotion only ever raises a precision, and never in the paper's own orders.
+    for role in (q_bits, k_bits):
+        assert (role >= bits[places]).all()
+        assert order is Order.ALIGNED or (role == bits[places]).all()
+    if order is Order.ORIGINAL:
+        assert (places == np.arange(23)).all()
+    else:
+        assert (np.diff(q_bits.astype(int)) >= 0).all()
+    if order is Order.ALIGNED:
+        assert (q_bits == 4).sum() % 4 == 0
+        assert (k_bits == 4).sum() % 5 == 0
