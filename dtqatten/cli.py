@@ -7,7 +7,9 @@ import typer
 from dtqatten import __version__
 from dtqatten.commands.bench import bench
 from dtqatten.commands.demo import demo
+from dtqatten.commands.evaluate import evaluate
 from dtqatten.commands.lint import lint
+from dtqatten.commands.search import search
 from dtqatten.commands.sim import sim
 from dtqatten.commands.stalls import stalls
 from dtqatten.commands.trace import trace
@@ -42,5 +44,6 @@ def main(
     """Generate, simulate and measure the DTQAtten attention accelerator."""
 
 
-for command in (demo, verilog, sim, stalls, bench, lint, trace):
+for command in (demo, verilog, sim, stalls, bench, lint, trace, search):
     app.command()(command)
+app.command("eval")(evaluate)

@@ -30,6 +30,24 @@ def test_presets_equal_the_cycle_model(preset: str, compared: Counter[str]) -> N
         compared["verilator, in process"] += lockstep.compared
 
 
+def test_one_cycle_of_reset_in_mid_run_is_enough() -> None:
+    """Accumulators may still hold what they held; everything that counts starts anew."""
+    config = PRESETS["tiny"]
+    rng = np.random.default_rng(1)
+    rtl = build_array(config)
+    rtl.reset()
+    for stop in range(20, 120, 7):
+        cut_off = Lockstep(config, [random_head(config, rng, queries=9, keys=9)], stall=0.2)
+        for _ in range(stop):
+            rtl.step(cut_off.inputs())
+            cut_off.clock()
+        rtl.step({"rst": 1})
+        lockstep = Lockstep(config, [random_head(config, rng)], monitored=False)
+        while not lockstep.done:
+            lockstep.check(rtl.step(lockstep.inputs()))
+            lockstep.clock()
+
+
 def test_a_model_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DTQATTEN_CACHE", str(tmp_path))
     config = PRESETS["tiny"]
