@@ -1,0 +1,862 @@
+"""Dynamic token quantization inside transformers models, through their public interfaces.
+
+:func:`attached` registers an attention function and hooks on a model for as long as a context
+lasts; the model's own code runs unchanged.
+"""
+
+import enum
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.cache_utils import Cache, DynamicLayer
+from transformers.masking_utils import sdpa_mask
+
+from dtqatten.golden.algorithm.arithmetic import (
+    Operands,
+    Quantized,
+    Result,
+    fake_quant,
+    integer,
+    plain,
+    quantize,
+    quantize_exactly,
+)
+from dtqatten.golden.algorithm.conditioning import (
+    Calibration,
+    Conditioner,
+    Observer,
+    folded,
+)
+from dtqatten.golden.algorithm.policy import (
+    Importance,
+    Policy,
+    PolicyError,
+    Protect,
+    Pruned,
+    Ranking,
+)
+from dtqatten.golden.codes import Granularity
+
+__all__ = [
+    "IMPLEMENTATION",
+    "LayerRecord",
+    "Mode",
+    "Session",
+    "Tally",
+    "TokenCache",
+    "attached",
+    "calibrate",
+]
+
+#: Name of the attention implementation in transformers.
+IMPLEMENTATION = "dtqatten"
+#: Room in the scales of a cache, fixed at the first tokens, for larger ones to come.
+HEADROOM = 1.25
+
+
+class Mode(enum.StrEnum):
+    """How a block is computed."""
+
+    #: The golden block, bit for bit.
+    INTEGER = "integer"
+    #: The same steps in PyTorch: fast, batched, differentiable.
+    FAKE_QUANT = "fake-quant"
+    #: The same tokens in floating point.
+    FLOAT = "float"
+
+
+@dataclass
+class Tally:
+    """Sums over what was computed; ratios are to attention with all tokens and P in 8 bits.
+
+    Parameters
+    ----------
+    tokens : list of float
+        Tokens with 0, 4 and 8 bits, summed over layers.
+    bit_operations, bit_operations_all : float
+        Sum of bits times bits over the pairs of both products; the same with all in 8 bits.
+    bytes, bytes_all : float
+        Bytes of Q, K and V fetched, gains included; the same with all in 8 bits.
+    rows, rows_again : float
+        Rows of progressive layers, and those that were computed again.
+    sequences : int
+        Sequences seen.
+    """
+
+    tokens: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    bit_operations: float = 0.0
+    bit_operations_all: float = 0.0
+    bytes: float = 0.0
+    bytes_all: float = 0.0
+    rows: float = 0.0
+    rows_again: float = 0.0
+    sequences: int = 0
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """Shares of 0, 4 and 8-bit tokens, mean over layers."""
+        total = sum(self.tokens) or 1.0
+        zero, four, eight = (x / total for x in self.tokens)
+        return zero, four, eight
+
+    @property
+    def bops_ratio(self) -> float:
+        """Bit operations relative to attention in 8 bits."""
+        return self.bit_operations / (self.bit_operations_all or 1.0)
+
+    @property
+    def bytes_ratio(self) -> float:
+        """Bytes fetched relative to 8 bits."""
+        return self.bytes / (self.bytes_all or 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerRecord:
+    """What a layer did with the tokens, kept when a session records.
+
+    Parameters
+    ----------
+    bits : tensor ``[batch, n]``
+        Precision of each token, 0 where pruned or padding.
+    importance : tensor ``[batch, n]``
+        Importance the layer's own block added.
+    """
+
+    bits: Tensor
+    importance: Tensor
+
+
+class _CacheLayer(DynamicLayer):
+    """Codes of one layer's K and V, appended to by the attention function."""
+
+    is_croppable = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.length = 0
+        self.k: Quantized | None = None
+        self.v: Quantized | None = None
+        self.dead: Tensor | None = None
+        self.bits: Tensor | None = None
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Count the tokens and pass them on: the attention function stores their codes."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        self.length += key_states.shape[-2]
+        return key_states, value_states
+
+    def get_seq_length(self) -> int:
+        """Tokens so far, evicted ones included."""
+        return self.length
+
+    def reset(self) -> None:
+        """Forget all tokens."""
+        self.length = 0
+        self.k = self.v = self.dead = self.bits = None
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Refuse: beams would share what was evicted."""
+        raise NotImplementedError("a token cache cannot be reordered: use num_beams=1")
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Refuse: evicted tokens cannot come back."""
+        raise NotImplementedError("a token cache cannot be cropped: start a new one")
+
+    def append(self, k: Quantized, v: Quantized) -> tuple[Quantized, Quantized]:
+        """Store codes and return all of them; those of evicted tokens are gone."""
+        self.k, self.v = _joined(self.k, k), _joined(self.v, v)
+        return self.k, self.v
+
+    def evict(self, bits: Tensor) -> None:
+        """Remove the codes of tokens of 0 bits."""
+        dead = bits == 0
+        self.bits, self.dead = bits, dead
+        for held in (self.k, self.v):
+            if held is not None and bool(dead.any()):
+                held.codes.masked_fill_(dead[:, None, :, None], 0)
+
+
+def _joined(held: Quantized | None, new: Quantized) -> Quantized:
+    codes = new.codes.to(torch.int8)
+    gains = None if new.gains is None else new.gains.to(torch.uint8)
+    if held is None:
+        return Quantized(codes, new.scale, gains)
+    if held.gains is not None and gains is not None:
+        gains = torch.cat([held.gains, gains], 2)
+    return Quantized(torch.cat([held.codes, codes], 2), held.scale, gains)
+
+
+class TokenCache(Cache):
+    """KV cache of codes, whose tokens are 8-bit, 4-bit or evicted.
+
+    Make one with :meth:`Session.cache` and pass it as ``past_key_values``, also to ``generate``.
+    Scales are fixed by the first tokens with room for larger ones; what exceeds them is clipped.
+    Tokens change between 4 and 8 bits from step to step, as both planes stay in memory and only
+    the planes needed are fetched. An evicted token never returns.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(layer_class_to_replicate=_CacheLayer)
+        self.tokens: _Tokens | None = None
+
+    def layer(self, index: int) -> _CacheLayer:
+        """Return the codes of a layer."""
+        layer = self.layers[index]
+        assert isinstance(layer, _CacheLayer)
+        return layer
+
+    def precisions(self) -> list[Tensor]:
+        """Precision ``[batch, n]`` of every cached token, by layer."""
+        found = [self.layer(i).bits for i in range(len(self.layers))]
+        return [bits for bits in found if bits is not None]
+
+
+@dataclass(eq=False)
+class _Tokens:
+    """What is known of the tokens of a batch."""
+
+    valid: Tensor  # not padding
+    protected: Tensor
+    importance: Tensor
+    blocks: Tensor  # blocks that contributed to the importance
+    random: Tensor
+
+    def extended(self, new: "_Tokens") -> "_Tokens":
+        """These tokens with those of ``new`` after them; validity is that of ``new``."""
+        old = self.importance.shape[1]
+        return _Tokens(
+            new.valid,
+            torch.cat([self.protected, new.protected[:, old:]], 1),
+            torch.cat([self.importance, new.importance[:, old:]], 1),
+            torch.cat([self.blocks, new.blocks[:, old:]], 1),
+            torch.cat([self.random, new.random[:, old:]], 1),
+        )
+
+
+# The session of each attention module, and the module's layer.
+_sessions: "weakref.WeakKeyDictionary[nn.Module, tuple[Session, int]]" = weakref.WeakKeyDictionary()
+
+
+class Session:
+    """A model's state while dynamic token quantization is attached to it.
+
+    Parameters
+    ----------
+    policy : Policy
+    mode : Mode
+    conditioners : list of Conditioner
+        One a layer.
+    special_ids : sequence of int
+        Ids of the tokenizer's special tokens.
+    record : bool
+        Keep a :class:`LayerRecord` a layer of the last forward pass.
+
+    Attributes
+    ----------
+    tally : Tally
+        Sums over all forward passes.
+    records : list of LayerRecord
+        Of the last forward pass.
+    perturb : callable, optional
+        Called as ``perturb(layer, q, k, v, importance, valid)`` before quantization; returns Q, K,
+        V and a mask ``[batch, n]`` of tokens to leave out of this layer, or None.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        mode: Mode,
+        conditioners: Sequence[Conditioner],
+        special_ids: Sequence[int] = (),
+        record: bool = False,
+    ) -> None:
+        self.policy = policy
+        self.mode = mode
+        self.conditioners = list(conditioners)
+        self.special_ids = tuple(special_ids)
+        self.record = record
+        self.tally = Tally()
+        self.records: list[LayerRecord] = []
+        self.perturb: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor | None]] | None = None
+        self.observers: list[Observer] | None = None
+        self._generator = torch.Generator().manual_seed(policy.seed)
+        self._given: tuple[Tensor | None, Tensor | None] = (None, None)
+        self._cache: TokenCache | None = None
+        self._tokens: _Tokens | None = None
+        self._alive: Tensor | None = None
+        self._bits: Tensor | None = None
+        self._heads: Tensor | None = None  # kept, [batch, heads]
+        self._magnitude: Tensor | None = None
+        self._pruned = False
+        # Whether any head is pruned, and whether anything needs importance.
+        self._head_pruning = any(x.heads < 1 for x in policy.layers)
+        self._ranked = policy.ranks and policy.ranking is Ranking.IMPORTANCE
+
+    @property
+    def kept(self) -> Tensor:
+        """Tokens ``[batch, n]`` that the last layer computed on.
+
+        Raises
+        ------
+        RuntimeError
+            Before the first forward pass.
+        """
+        if self._bits is None:
+            raise RuntimeError("no forward pass so far")
+        return self._bits > 0
+
+    def pooled(self, attention_mask: Tensor) -> Tensor:
+        """Return which tokens to pool over: not padding, nor dropped by the policy."""
+        mask = attention_mask.bool()
+        return mask & self.kept if self.policy.pruned is Pruned.DROP else mask
+
+    def cache(self) -> TokenCache:
+        """Return an empty KV cache for prefill and decode."""
+        return TokenCache()
+
+    # What the hooks call.
+
+    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Take note of a forward pass of the model that is about to start."""
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
+        past = kwargs.get("past_key_values")
+        if past is not None and not isinstance(past, TokenCache) and past.get_seq_length():
+            raise ValueError(
+                "decoding needs the cache of codes: pass past_key_values=session.cache()"
+            )
+        if not isinstance(mask, Tensor) or mask.ndim != 2:
+            mask = None
+        self._given = ids, mask
+        self._cache = past if isinstance(past, TokenCache) else None
+        self._tokens = self._alive = self._bits = None
+        self._heads = self._magnitude = None
+        self._pruned = False
+        self.records = []
+
+    def end_layer(self, hidden: Tensor, output: Any) -> Any:
+        """Give pruned tokens the hidden state that they had before the layer."""
+        frozen = self.policy.pruned in (Pruned.FREEZE, Pruned.DROP)
+        if not (self._pruned and frozen and self.policy.prune_queries) or self._bits is None:
+            return output
+        new = output[0] if isinstance(output, tuple) else output
+        keep = self._bits[:, -new.shape[1] :, None] > 0
+        new = torch.where(keep, new, hidden)
+        return (new, *output[1:]) if isinstance(output, tuple) else new
+
+    def attend(
+        self,
+        layer: int,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor | None,
+        scaling: float,
+        causal: bool,
+    ) -> Tensor:
+        """Compute one block; returns the output ``[batch, n_q, heads, d]``."""
+        policy, rules = self.policy, self.policy.layers[layer]
+        batch, n_q = q.shape[0], q.shape[2]
+        held = None if self._cache is None else self._cache.layer(layer)
+        n = n_q if held is None else held.length
+        if mask is not None and mask.dtype != torch.bool:
+            mask = mask > -1e4
+        if mask is not None:
+            mask = mask[..., :n].expand(batch, -1, -1, -1)
+        if layer == 0 or self._tokens is None:
+            self._tokens = self._start(batch, n_q, n, mask, q)
+        tokens = self._tokens
+
+        left_out = None
+        if self.observers is not None:
+            self.observers[layer].add(q, k, v, tokens.valid[:, -n_q:])
+        if self.perturb is not None:
+            q, k, v, left_out = self.perturb(layer, q, k, v, self._order(tokens), tokens.valid)
+        bits = self._assign(layer, tokens, held)
+        if left_out is not None:
+            bits = bits * ~left_out
+        self._bits = bits
+        kept = bits > 0
+        everything = bool(kept.all())
+        self._pruned = bool((kept != tokens.valid).any())
+        visible, q_bits, k_bits = self._views(bits, everything, mask, n_q, causal)
+        counted = tokens.valid[:, -n_q:] if not policy.prune_queries else kept[:, -n_q:]
+
+        conditioner = self.conditioners[layer]
+        q, k, v = conditioner.inputs(q, k, v)
+        result = self._block(layer, q, k, v, q_bits, k_bits, visible, counted, scaling, held)
+        if held is not None:
+            held.evict(bits)
+
+        if rules.heads < 1 or self._head_pruning:
+            result = self._prune_heads(rules.heads, result, counted)
+        self._account(bits, q_bits, k_bits, visible, result, q, k, counted, mask)
+        if result.importance is not None:
+            self._accumulate(tokens, result.importance.sum(1).to(torch.float32), visible, counted)
+        if self.record:
+            drawn = torch.zeros_like(tokens.importance)
+            if result.importance is not None:
+                drawn = result.importance.sum(1).to(drawn)
+            self.records.append(LayerRecord(bits.clone(), drawn))
+
+        output = conditioner.output(result.output.to(q.dtype))
+        if self._head_pruning and self._heads is not None:
+            output = output * self._heads[:, :, None, None]
+        if self._pruned and policy.pruned is Pruned.FFN and policy.prune_queries:
+            output = output * kept[:, None, -n_q:, None]
+        return output.transpose(1, 2).contiguous()
+
+    # Steps of a block.
+
+    def _start(self, batch: int, n_q: int, n: int, mask: Tensor | None, q: Tensor) -> _Tokens:
+        """Collect what is known of the tokens at the first layer of a forward pass."""
+        ids, given = self._given
+        device = q.device
+        if given is not None and given.shape == (batch, n):
+            valid = given.bool()
+        elif mask is not None:
+            valid = mask.any(-2).any(1)
+        else:
+            valid = torch.ones(batch, n, dtype=torch.bool, device=device)
+        protected = torch.zeros(batch, n, dtype=torch.bool, device=device)
+        place = valid.cumsum(1)
+        if Protect.FIRST in self.policy.protect:
+            protected |= valid & (place == 1)
+        if Protect.SPECIAL in self.policy.protect:
+            if ids is None:
+                raise ValueError("protecting special tokens needs input_ids, not embeddings")
+            special = torch.tensor(self.special_ids, device=device, dtype=ids.dtype)
+            protected[:, -n_q:] |= torch.isin(ids, special)
+        random = torch.zeros(batch, n)
+        if self.policy.ranking is Ranking.RANDOM:
+            random = torch.rand(batch, n, generator=self._generator)
+        zeros = torch.zeros(batch, n, device=device)
+        tokens = _Tokens(valid, protected, zeros, zeros.clone(), random.to(device))
+        if self._cache is not None:
+            if self._cache.tokens is not None:
+                tokens = self._cache.tokens.extended(tokens)
+            self._cache.tokens = tokens
+        # Prefill starts with all tokens; what decoding evicted is kept by the cache's layers.
+        self._alive = tokens.valid
+        self.tally.sequences += batch if n == n_q else 0
+        return tokens
+
+    def _order(self, tokens: _Tokens) -> Tensor:
+        """Ranking value of each token, the larger the more important."""
+        if self.policy.ranking is Ranking.RANDOM:
+            return tokens.random
+        if self.policy.count_normalize:
+            return tokens.importance / tokens.blocks.clamp_min(1)
+        return tokens.importance
+
+    def _assign(self, layer: int, tokens: _Tokens, held: _CacheLayer | None) -> Tensor:
+        """Precision of each token, as :meth:`Policy.precision` for every sequence."""
+        share_0, _, share_8 = self.policy.layers[layer].shares
+        alive = tokens.valid if self._alive is None else self._alive
+        if held is not None and held.dead is not None:
+            alive = alive.clone()
+            alive[:, : held.dead.shape[1]] &= ~held.dead
+        n = tokens.valid.sum(1).double()
+        if share_0 == 0 and share_8 in (0, 1):
+            bits = alive * (8.0 if share_8 else 4.0)
+            self._alive = alive
+            return bits
+        protected = tokens.protected
+        if Protect.LAST in self.policy.protect or self.policy.recent:
+            place = tokens.valid.flip(1).cumsum(1).flip(1)  # 1 is the last
+            newest = max(self.policy.recent, int(Protect.LAST in self.policy.protect))
+            protected = protected | (tokens.valid & (place <= newest))
+        protected = protected & alive
+        kept = torch.minimum(
+            (n - (n * share_0).round()).clamp_min(1).maximum(protected.sum(1).double()),
+            alive.sum(1).double(),
+        )
+        eight = torch.minimum(kept, (n * share_8).round())
+        value = self._order(tokens).double()
+        value = value.masked_fill(protected, torch.inf).masked_fill(~alive, -1.0)
+        order = value.argsort(dim=1, descending=True, stable=True)
+        rank = torch.empty_like(order)
+        rank.scatter_(1, order, torch.arange(rank.shape[1], device=rank.device).expand_as(order))
+        bits = 4.0 * (rank < kept[:, None]) + 4.0 * (rank < eight[:, None])
+        bits = bits.float() * alive
+        self._alive = bits > 0
+        return bits
+
+    def _views(
+        self, bits: Tensor, everything: bool, mask: Tensor | None, n_q: int, causal: bool
+    ) -> tuple[Tensor | None, Tensor, Tensor]:
+        """Which keys each query sees, and the precisions in both roles."""
+        policy = self.policy
+        q_bits, k_bits = bits[:, -n_q:], bits
+        if everything:
+            return mask if causal else None, q_bits, k_bits
+        kept = (bits > 0)[:, None, None, :]
+        if policy.prune_queries:
+            visible = kept if mask is None or not causal else mask & kept
+        else:
+            q_bits = q_bits.clamp_min(4)
+            visible = kept if mask is None else mask & kept
+            if policy.recent and causal:
+                n = bits.shape[1]
+                places = torch.arange(n, device=bits.device)
+                near = places[-n_q:, None] - places[None, :] < policy.recent
+                visible = mask & (kept | near) if mask is not None else kept | near
+                k_bits = k_bits.clamp_min(4)
+        return visible, q_bits, k_bits
+
+    def _block(
+        self,
+        layer: int,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        q_bits: Tensor,
+        k_bits: Tensor,
+        visible: Tensor | None,
+        counted: Tensor,
+        scaling: float,
+        held: _CacheLayer | None,
+    ) -> Result:
+        rules = self.policy.layers[layer]
+        ranked = self._ranked or self._head_pruning or self.record or self.perturb is not None
+        queries = counted.to(q.dtype)
+        if self.mode is Mode.FLOAT:
+            if held is not None:
+                raise ValueError("mode float has no cache of codes: use fake-quant or integer")
+            return plain(q, k, v, visible, scaling, queries)
+        exact = self.mode is Mode.INTEGER
+        make = quantize_exactly if exact else quantize
+        per_token = self.policy.granularity is Granularity.TOKEN
+        own = slice(k_bits.shape[1] - k.shape[2], None)
+        keep_q = None if bool((q_bits > 0).all()) else q_bits > 0
+        new_bits = k_bits[:, own]
+        keep_k = None if bool((new_bits > 0).all()) else new_bits > 0
+        if held is not None:
+            # Scales outlive the choice of tokens; only padding is left out.
+            assert self._tokens is not None
+            keep_k = self._tokens.valid[:, own]
+        qq = make(q, keep_q, per_token)
+        if held is None:
+            kk, vv = make(k, keep_k, per_token), make(v, keep_k, per_token)
+        else:
+            kk, vv = (
+                make(x, keep_k, per_token, _fixed(x, keep_k) if stored is None else stored.scale)
+                for x, stored in ((k, held.k), (v, held.v))
+            )
+            kk, vv = (_working(x, q, exact) for x in held.append(kk, vv))
+        op = Operands(
+            q=qq,
+            k=kk,
+            v=vv,
+            q_bits=q_bits.clamp_min(4),
+            k_bits=k_bits.clamp_min(4),
+            v_bits=k_bits.clamp_min(4),
+            visible=visible,
+            scaling=scaling,
+            queries=queries,
+            p_planes=self.policy.p_planes,
+            p_follows_token=self.policy.p_follows_token,
+            values=rules.values,
+            threshold=rules.threshold,
+        )
+        return integer(op) if exact else fake_quant(op, ranked=ranked)
+
+    def _prune_heads(self, share: float, result: Result, counted: Tensor) -> Result:
+        """Leave out the heads of least output so far, then count this block's output."""
+        heads = result.output.shape[1]
+        if self._magnitude is None:
+            self._magnitude = torch.zeros(result.output.shape[:2], device=counted.device)
+            self._heads = torch.ones_like(self._magnitude, dtype=torch.bool)
+        assert self._heads is not None
+        keep = max(1, round(share * heads))
+        value = self._magnitude.masked_fill(~self._heads, -1.0)
+        order = value.argsort(dim=1, descending=True, stable=True)
+        rank = torch.empty_like(order)
+        rank.scatter_(1, order, torch.arange(heads, device=order.device).expand_as(order))
+        self._heads = self._heads & (rank < keep)
+        with torch.no_grad():
+            size = (result.output.abs() * counted[:, None, :, None]).sum((2, 3))
+            self._magnitude = self._magnitude + size.to(self._magnitude) * self._heads
+        drawn = result.importance
+        if drawn is not None:
+            drawn = drawn * self._heads[..., None]
+        return Result(result.output, drawn, result.again, result.fetched)
+
+    def _accumulate(
+        self, tokens: _Tokens, drawn: Tensor, visible: Tensor | None, counted: Tensor
+    ) -> None:
+        """Add a block's importance to the tokens'."""
+        if self.policy.count_normalize:
+            rows = counted[:, None, :, None].to(drawn)
+            if visible is None:
+                seen = rows.sum((1, 2))
+            else:
+                seen = (visible * rows).sum((1, 2)) if visible.shape[-2] > 1 else rows.sum((1, 2))
+            drawn = drawn / seen.clamp_min(1)
+        if self.policy.importance is Importance.BLOCK:
+            tokens.importance, tokens.blocks = drawn, torch.ones_like(drawn)
+        else:
+            tokens.importance = tokens.importance + drawn
+            tokens.blocks = tokens.blocks + 1
+        if self._cache is not None:
+            self._cache.tokens = tokens
+
+    @torch.no_grad()
+    def _account(
+        self,
+        bits: Tensor,
+        q_bits: Tensor,
+        k_bits: Tensor,
+        visible: Tensor | None,
+        result: Result,
+        q: Tensor,
+        k: Tensor,
+        counted: Tensor,
+        mask: Tensor | None,
+    ) -> None:
+        """Add a block to the tally."""
+        tally, policy = self.tally, self.policy
+        assert self._tokens is not None
+        valid = self._tokens.valid
+        heads, kv_heads, d = q.shape[1], k.shape[1], q.shape[-1]
+        n_q = q.shape[2]
+        share = 1.0 if self._heads is None else float(self._heads.float().mean())
+        rows = counted.double()
+        qb = q_bits.double() * rows
+        kb = k_bits.double()
+        p_bits = torch.full_like(kb, 4.0 * policy.p_planes)
+        if policy.p_follows_token:
+            p_bits = torch.where(kb == 4, torch.full_like(kb, 4.0), p_bits)
+        pv = p_bits * kb
+        real = valid[:, -n_q:].double()
+        if mask is None or mask.shape[-2] == 1:
+            pairs = real.sum(1) * valid.sum(1)
+        else:
+            pairs = (mask[:, 0] * real[:, :, None]).sum((1, 2)).double()
+        if visible is None or visible.shape[-2] == 1:
+            if visible is not None:
+                kb = kb * visible[:, 0, 0]
+                pv = pv * visible[:, 0, 0]
+            scores = qb.sum(1) * kb.sum(1)
+            combine = rows.sum(1) * pv.sum(1)
+            key_sum = kb.sum(1)[:, None].expand_as(qb)
+        else:
+            seen = visible[:, 0].double()
+            key_sum = (seen @ kb[..., None])[..., 0]
+            scores = (qb * key_sum).sum(1)
+            combine = (rows * (seen @ pv[..., None])[..., 0]).sum(1)
+        tokens = [float((valid & (bits == b)).sum()) for b in (0, 4, 8)]
+        q_bytes = float((q_bits * counted).sum()) * d / 8 * heads * share
+        k_bytes = v_bytes = float((k_bits * valid).sum()) * d / 8 * kv_heads * share
+        if result.again is not None:
+            again = result.again & counted[:, None, :].bool()
+            part = again.float().mean(1).double()  # of the heads
+            kept_keys = key_sum / torch.where(k_bits.amax() > 4, 8.0, 4.0)
+            # All pairs in 4 bits, and the other three nibble products of the rows done again.
+            scores = ((16 + 48 * part) * kept_keys * rows).sum(1)
+            tally.rows += float(rows.sum()) * heads
+            tally.rows_again += float(again.sum())
+            moved = float((part * rows).sum())
+            kept = float((valid & (bits > 0)).sum())
+            tokens = [tokens[0], kept - moved, moved]
+            low_k = float((again.any(-1).double().mean(1) * (bits > 0).sum(1)).sum())
+            q_bytes = (kept * 4 + moved * 4) * d / 8 * heads * share
+            k_bytes = (kept * 4 + low_k * 4) * d / 8 * kv_heads * share
+        if result.fetched is not None:
+            alive = valid & (bits > 0)
+            part_v = float((result.fetched & alive[:, None]).sum()) / max(
+                float(alive.sum()) * heads, 1.0
+            )
+            combine, v_bytes = combine * part_v, v_bytes * part_v
+        tally.bit_operations += float((scores + combine).sum()) * heads * share
+        tally.bit_operations_all += float(pairs.sum()) * 128 * heads
+        gains = 0.0
+        if policy.granularity is Granularity.TOKEN:
+            gains = float((bits > 0).sum()) * 2 * kv_heads + float(counted.sum()) * heads
+        tally.bytes += q_bytes + k_bytes + v_bytes + gains * share
+        tally.bytes_all += (float(real.sum()) * heads + 2 * float(valid.sum()) * kv_heads) * d
+        for i in range(3):
+            tally.tokens[i] += tokens[i]
+
+
+def _fixed(x: Tensor, keep: Tensor | None) -> Tensor:
+    """Scale of a cache, with headroom."""
+    largest = x.detach().abs().amax(-1)
+    if keep is not None:
+        largest = largest * keep[:, None, :]
+    head = largest.amax(-1)
+    return torch.where(head > 0, head * (HEADROOM / 119), torch.ones_like(head))
+
+
+def _working(x: Quantized, like: Tensor, exact: bool) -> Quantized:
+    """Codes of a cache as numbers to compute with."""
+    kind = torch.float32 if exact else like.dtype
+    return Quantized(x.codes.to(kind), x.scale, None if x.gains is None else x.gains.to(kind))
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention function that transformers calls in place of its own."""
+    del dropout, kwargs
+    found = _sessions.get(module)
+    if found is None:
+        raise RuntimeError(
+            f"{type(module).__name__} uses the attention {IMPLEMENTATION!r} without a session: "
+            "run it inside `with attached(model, policy)`"
+        )
+    session, layer = found
+    factor = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
+    causal = bool(getattr(module, "is_causal", False))
+    return session.attend(layer, query, key, value, attention_mask, factor, causal), None
+
+
+def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    """Boolean masks, made even where they are plainly causal."""
+    kwargs["allow_is_causal_skip"] = False
+    made: Tensor | None = sdpa_mask(*args, **kwargs)
+    return made
+
+
+AttentionInterface.register(IMPLEMENTATION, _attention)
+AttentionMaskInterface.register(IMPLEMENTATION, _mask)
+
+
+def _layers(model: nn.Module) -> list[nn.Module]:
+    """Layers of a model, found by their number."""
+    number = getattr(model.config, "num_hidden_layers", None)
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == number:
+            return list(module)
+    raise PolicyError(f"{type(model).__name__} has no list of {number} layers: use another model")
+
+
+def _has_rope(model: nn.Module) -> bool:
+    return any("rotary" in name.lower() for name, _ in model.named_modules())
+
+
+def _head_channels(model: nn.Module) -> int:
+    config: Any = model.config
+    return int(
+        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    )
+
+
+@contextmanager
+def attached(
+    model: Any,
+    policy: Policy,
+    mode: Mode | str = Mode.FAKE_QUANT,
+    *,
+    special_ids: Sequence[int] = (),
+    calibration: Sequence[Calibration] | None = None,
+    fold: bool = True,
+    record: bool = False,
+) -> Iterator[Session]:
+    """Run a model's attention under a policy while the context lasts.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Encoder or decoder.
+    policy : Policy
+        One layer policy a layer of the model.
+    mode : Mode
+        ``integer``, ``fake-quant`` or ``float``.
+    special_ids : sequence of int
+        Special tokens, for policies that protect them.
+    calibration : sequence of Calibration, optional
+        From :func:`calibrate`, for policies that smooth or center.
+    fold : bool
+        Put rotations and factors into the weights where that is exact.
+    record : bool
+        Keep what each layer did in :attr:`Session.records`.
+
+    Yields
+    ------
+    Session
+        State and statistics.
+
+    Raises
+    ------
+    PolicyError
+        If policy and model do not fit.
+    ValueError
+        If a calibration is needed and missing, or the model is attached already.
+    """
+    layers = _layers(model)
+    if len(policy.layers) != len(layers):
+        raise PolicyError(
+            f"the policy has {len(policy.layers)} layers, {type(model).__name__} has "
+            f"{len(layers)}: use a policy made for this model"
+        )
+    if Protect.SPECIAL in policy.protect and not special_ids:
+        raise PolicyError("the policy protects special tokens: pass their ids as special_ids")
+    if any(module in _sessions for module in model.modules()):
+        raise ValueError("the model is attached already: leave the other context first")
+    measured = [None] * len(layers) if calibration is None else list(calibration)
+    conditioners = [
+        Conditioner.make(policy.rotate, policy.smooth, policy.center, m) for m in measured
+    ]
+    before = model.config._attn_implementation
+    with ExitStack() as stack:
+        if fold:
+            conditioners = stack.enter_context(
+                folded(layers, conditioners, _head_channels(model), _has_rope(model))
+            )
+        session = Session(policy, Mode(mode), conditioners, special_ids, record)
+
+        def start(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            session.begin(args, kwargs)
+
+        def end(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            return session.end_layer(args[0] if args else kwargs["hidden_states"], output)
+
+        stack.callback(model.register_forward_pre_hook(start, with_kwargs=True).remove)
+        for index, layer in enumerate(layers):
+            stack.callback(layer.register_forward_hook(end, with_kwargs=True).remove)
+            for module in layer.modules():
+                _sessions[module] = session, index
+                stack.callback(_sessions.pop, module, None)
+        model.set_attn_implementation(IMPLEMENTATION)
+        stack.callback(model.set_attn_implementation, before)
+        yield session
+
+
+def calibrate(model: Any, batches: Sequence[dict[str, Tensor]]) -> list[Calibration]:
+    """Measure each layer's Q, K and V on batches of the unquantized model.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Encoder or decoder.
+    batches : sequence of dict
+        Arguments of the model's forward pass.
+
+    Raises
+    ------
+    ValueError
+        If there is no batch.
+    """
+    layers = len(_layers(model))
+    with torch.no_grad(), attached(model, Policy.flat(layers), Mode.FLOAT) as session:
+        session.observers = [Observer() for _ in range(layers)]
+        for batch in batches:
+            model(**batch)
+        return [observer.result() for observer in session.observers]
