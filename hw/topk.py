@@ -1,0 +1,345 @@
+"""Two-threshold top-k: radix selection by counting, then a filter in token order."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, enum, memory, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from dtqatten.hw.export import place
+from dtqatten.hw.id_packer import IdPacker
+from dtqatten.hw.rank_counter import RankCounter
+from dtqatten.hw.token_filter import TokenFilter
+from dtqatten.hw.topk_config import (
+    TopKConfig,
+    ids_layout,
+    scores_layout,
+    slot_layout,
+    thresholds_layout,
+)
+
+__all__ = ["TopK"]
+
+
+class Phase(enum.Enum, shape=2):  # type: ignore[call-arg]
+    """What the engine does with its memory: fill it, count in it, read ids out of it."""
+
+    LOAD = 0
+    COUNT = 1
+    EMIT = 2
+
+
+class TopK(wiring.Component):
+    """Find the ``k0`` largest scores, and among them the ``k1`` largest, of run after run.
+
+    Bit-exact with :func:`dtqatten.golden.select.select`, cycle-exact with
+    :class:`dtqatten.golden.topk.TopKModel`: of equal scores the lowest id wins, ids ascend inside
+    a class, the 4-bit class (kept, not among the ``k1``) comes first.
+
+    A pass over the tokens counts how many reach each of ``2**index_bits`` indices, which resolves
+    that many bits of both thresholds at once, or one bit less of each after they have parted. The
+    first pass is the loading itself, its window put where the first beat's scores are; only if
+    the 8-bit threshold proves to be above that window is it repeated. A threshold is known as soon
+    as it separates the right number of tokens.
+
+    Latency: with ``R`` beats of scores, the last accepted in cycle ``t``, both thresholds are
+    known in cycle ``t + 8 + p * (R + 6)`` after ``p`` more passes, typically one, at most
+    ``1 + ceil((score_width - index_bits) / (index_bits - 1))`` whatever the scores. From then on
+    the ids of each class take ``R + 1`` cycles, the first 5 cycles later; the next run is
+    accepted in the cycle after the last beat of ids is taken. Stalls of the source delay only the
+    loading, those of the sink only the ids.
+
+    Parameters
+    ----------
+    lanes, n_max, score_width, index_bits : int
+        As of :class:`~dtqatten.hw.topk_config.TopKConfig`, which validates them.
+
+    Members
+    -------
+    scores : In(stream.Signature(scores_layout(config)))
+        Scores of a run.
+    k0, k1 : In(range(capacity + 1))
+        Tokens to keep, and of those in 8 bits; sampled with the run's last beat. ``k0`` is
+        limited to 1 and the tokens of the run, ``k1`` to ``k0``.
+    ids : Out(stream.Signature(ids_layout(config)))
+        Kept tokens. A class without tokens has no beat.
+    known : Out(1)
+        ``thresholds`` are valid: from the end of the search to the last beat of ids.
+    thresholds : Out(thresholds_layout(config))
+        A score above its threshold is in, one below is out, and of those equal to it the first
+        ones are in. With ``k1 = 0`` the 8-bit threshold equals the other.
+    """
+
+    #: Cycles from reading a row to the ranks found with it.
+    SEARCH = 6
+
+    def __init__(
+        self, lanes: int, n_max: int, *, score_width: int = 32, index_bits: int = 6
+    ) -> None:
+        self.config = config = TopKConfig(lanes, n_max, score_width, index_bits)
+        super().__init__(
+            {
+                "scores": In(stream.Signature(scores_layout(config))),
+                "k0": In(range(config.capacity + 1)),
+                "k1": In(range(config.capacity + 1)),
+                "ids": Out(stream.Signature(ids_layout(config))),
+                "known": Out(1),
+                "thresholds": Out(thresholds_layout(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        lanes, width, index_bits = config.lanes, config.score_width, config.index_bits
+        counter = place(m, platform, "counter", RankCounter, config)
+        tokens_filter = place(m, platform, "filter", TokenFilter, config)
+        packer = place(m, platform, "packer", IdPacker, config)
+        every_lane = Const(-1, lanes)
+        all_counts = range(config.capacity + 1)
+
+        phase = Signal(Phase)
+        row = Signal(range(config.rows + 1))
+        last_row = Signal(range(config.rows))
+        tail_lanes = Signal(lanes)
+        update = Signal()
+        finish = Signal()
+
+        # Loading. Rows are read back in the cycle after they are written: the first pass.
+        beat, beat_last, partial = Signal(), Signal(), Signal()
+        beat_lanes = Signal(lanes)
+        m.d.comb += [
+            self.scores.ready.eq(phase == Phase.LOAD),
+            beat.eq(self.scores.valid & self.scores.ready),
+            beat_last.eq(self.scores.p.last | (row == config.rows - 1)),
+            partial.eq(
+                self.scores.p.last & (self.scores.p.tokens != 0) & (self.scores.p.tokens < lanes)
+            ),
+            beat_lanes.eq(Mux(partial, (1 << self.scores.p.tokens) - 1, every_lane)),
+        ]
+        m.submodules.memory = scores = memory.Memory(
+            shape=data.ArrayLayout(unsigned(width), lanes), depth=config.rows, init=[]
+        )
+        write, read = scores.write_port(), scores.read_port()
+        m.d.comb += [
+            write.en.eq(beat),
+            write.addr.eq(row),
+            write.data.eq(self.scores.p.scores),
+        ]
+        loading, written = Signal(), Signal()
+        written_row = Signal(range(config.rows))
+        seen = Signal(width)
+        beat_scores = [Mux(beat_lanes[i], self.scores.p.scores[i], 0) for i in range(lanes)]
+        asked = Signal(data.ArrayLayout(all_counts, 2))
+        tokens = Signal(all_counts)
+        m.d.sync += [written.eq(beat), written_row.eq(row)]
+        with m.If(beat):
+            m.d.sync += [
+                loading.eq(1),
+                row.eq(Mux(beat_last, 0, row + 1)),
+                last_row.eq(row),
+                tail_lanes.eq(beat_lanes),
+                seen.eq(Mux(row == 0, 0, seen) | _any(beat_scores)),
+                tokens.eq(row * lanes + Mux(partial, self.scores.p.tokens, lanes)),
+                asked[0].eq(self.k0),
+                asked[1].eq(self.k1),
+            ]
+            with m.If(beat_last):
+                m.d.sync += phase.eq(Phase.COUNT)
+
+        # Reading: the row just written, the rows of a further pass, or those of a class.
+        counting, emitting = Signal(), Signal()
+        wide = Signal()
+        fetch_row = Signal.like(row)
+        at_end, past_end = Signal(), Signal()
+        fetch_final = Signal()
+        fetched = Signal()
+        fetched_lanes = Signal(lanes)
+        slot = Signal(slot_layout(config))
+        advance = packer.advance
+        m.d.comb += [
+            fetch_row.eq(Mux(written, written_row, row)),
+            at_end.eq((phase != Phase.LOAD) & (fetch_row == last_row)),
+            past_end.eq(fetch_row > last_row),
+            fetch_final.eq((written | counting) & at_end),
+            read.addr.eq(fetch_row),
+            read.en.eq(advance),
+        ]
+        m.d.sync += fetched.eq(written | counting)
+        with m.If(counting):
+            m.d.sync += row.eq(Mux(at_end, 0, row + 1))
+            with m.If(at_end):
+                m.d.sync += counting.eq(0)
+        kept, eight = Signal(all_counts), Signal(all_counts)
+        with m.If(advance):
+            m.d.sync += [
+                fetched_lanes.eq(Mux(at_end, tail_lanes, every_lane)),
+                slot.valid.eq(emitting),
+                slot.row.eq(row),
+                slot.first.eq(row == 0),
+                slot.wide.eq(wide),
+                slot.final.eq(wide | (eight == 0)),
+            ]
+            with m.If(emitting):
+                # One slot past the last row lets the packer empty itself.
+                m.d.sync += row.eq(Mux(past_end, 0, row + 1))
+                with m.If(past_end):
+                    m.d.sync += [
+                        fetched_lanes.eq(0),
+                        wide.eq(1),
+                        emitting.eq(~wide & (eight != 0)),
+                    ]
+
+        # The search. Each threshold lies in the range of scores that agree with ``low`` in the
+        # bits of ``mask``; of that range the ``need`` largest are in.
+        low = Signal(data.ArrayLayout(unsigned(width), 2))
+        mask = Signal(data.ArrayLayout(unsigned(width), 2))
+        need = Signal(data.ArrayLayout(all_counts, 2))
+        done = Signal(2)
+        wide_range = Signal(all_counts)  # tokens in the 8-bit threshold's range
+        calibrate, narrow = Signal(), Signal()
+        calibrated, overflow, parted = Signal(), Signal(), Signal()
+        shift = Signal(range(width - index_bits + 1))
+        step = Mux(parted, index_bits - 1, index_bits)
+
+        # Calibration puts the top of the window at the highest bit of the scores seen so far.
+        reach = Cat(seen[i:].any() for i in range(width))
+        with m.If(calibrate):
+            m.d.sync += [
+                shift.eq(_count_ones(reach[index_bits:])),
+                mask[0].eq(~(reach | (1 << index_bits) - 1)),
+                low.eq(0),
+                done.eq(0),
+                calibrated.eq(1),
+                parted.eq(0),
+                overflow.eq(0),
+            ]
+        with m.If(narrow):
+            m.d.sync += shift.eq(Mux(shift > step, shift - step, 0))
+
+        # Lanes: in which range a score is, and where in it.
+        in_range = [Signal(lanes, name=f"in_range_{t}") for t in range(2)]
+        beyond = [Signal(lanes, name=f"beyond_{t}") for t in range(2)]
+        top = (1 << index_bits) - 1
+        for lane in range(lanes):
+            score = Signal(width, name=f"score_{lane}")
+            digit = Signal(index_bits, name=f"digit_{lane}")
+            m.d.comb += [score.eq(read.data[lane]), digit.eq(score >> shift)]
+            for t in range(2):
+                m.d.comb += [
+                    in_range[t][lane].eq(((score ^ low[t]) & mask[t]) == 0),
+                    beyond[t][lane].eq((score >= low[t]) & ~in_range[t][lane]),
+                ]
+            inside = [in_range[t][lane] for t in range(2)]
+            with m.If(calibrated):
+                m.d.comb += [
+                    counter.valid[lane].eq(1),
+                    counter.index[lane].eq(Mux(inside[0], digit, top)),
+                ]
+            with m.Elif(parted):
+                m.d.comb += [
+                    counter.valid[lane].eq(inside[0] | inside[1]),
+                    counter.index[lane].eq(Cat(digit[:-1], inside[1])),
+                ]
+            with m.Else():
+                m.d.comb += [
+                    counter.valid[lane].eq(Mux(done[0], inside[1], inside[0])),
+                    counter.index[lane].eq(digit),
+                ]
+            with m.If(~fetched | ~fetched_lanes[lane]):
+                m.d.comb += counter.valid[lane].eq(0)
+        with m.If(fetched & calibrated & (fetched_lanes & ~in_range[0]).any()):
+            m.d.sync += overflow.eq(1)
+
+        # A pass's last row, on its way to the ranks found.
+        final = Signal(self.SEARCH)
+        m.d.sync += final.eq(Cat(fetch_final, final[:-1]))
+        m.d.comb += [update.eq(final[-1]), counter.clear.eq(update)]
+        with m.If(loading & fetch_final):
+            limited = Mux(asked[0] == 0, 1, Mux(asked[0] > tokens, tokens, asked[0]))
+            m.d.sync += [
+                kept.eq(limited),
+                eight.eq(Mux(asked[1] > limited, limited, asked[1])),
+            ]
+        with m.If(loading & final[0]):
+            m.d.sync += [need[0].eq(kept), need[1].eq(Mux(eight == 0, kept, eight))]
+        with m.If(final[1]):
+            m.d.sync += [
+                counter.targets[0].eq(need[0] + Mux(parted, wide_range, 0)),
+                counter.targets[1].eq(need[1]),
+            ]
+
+        found = counter.found
+        targets = counter.targets
+        again = calibrated & overflow & (found[1].index == top)
+        done_now = Signal(2)
+        m.d.sync += [calibrate.eq((beat & (row == 0)) | (update & again))]
+        m.d.sync += narrow.eq(update & ~again)
+        with m.If(update):
+            m.d.sync += [loading.eq(0), counting.eq(1)]
+            with m.If(~again):
+                m.d.sync += [
+                    calibrated.eq(0),
+                    done.eq(done_now),
+                    parted.eq((done_now == 0) & (parted | (found[0].index != found[1].index))),
+                    wide_range.eq(found[1].at - found[1].above),
+                ]
+                for t in range(2):
+                    index = Mux(parted, found[t].index[:-1], found[t].index)
+                    m.d.comb += done_now[t].eq(done[t] | (found[t].at == targets[t]) | (shift == 0))
+                    with m.If(~done[t]):
+                        m.d.sync += [
+                            low[t].eq(low[t] | (index << shift)),
+                            mask[t].eq(Const((1 << width) - 1) << shift),
+                            need[t].eq(targets[t] - found[t].above),
+                        ]
+                with m.If(done_now.all()):
+                    m.d.sync += [
+                        phase.eq(Phase.EMIT),
+                        counting.eq(0),
+                        emitting.eq(1),
+                        wide.eq(kept == eight),
+                    ]
+
+        # The ids.
+        for t in range(2):
+            m.d.comb += [
+                tokens_filter.inside[t].eq(in_range[t] & fetched_lanes),
+                tokens_filter.beyond[t].eq(beyond[t] & fetched_lanes),
+            ]
+        m.d.comb += [
+            tokens_filter.advance.eq(advance),
+            tokens_filter.clear.eq(finish),
+            tokens_filter.slot.eq(slot),
+            tokens_filter.need.eq(need),
+            tokens_filter.any_wide.eq(eight != 0),
+            packer.slot.eq(tokens_filter.slot_next),
+            packer.take.eq(tokens_filter.take),
+            packer.joins.eq(tokens_filter.joins),
+            packer.counts[0].eq(kept - eight),
+            packer.counts[1].eq(eight),
+            packer.clear.eq(finish),
+            finish.eq(self.ids.valid & self.ids.ready & self.ids.p.last),
+            self.known.eq(phase == Phase.EMIT),
+            self.thresholds.kept.eq(low[0]),
+            self.thresholds.wide.eq(low[1]),
+        ]
+        connect(m, packer.o, flipped(self.ids))
+        with m.If(finish):
+            m.d.sync += [
+                phase.eq(Phase.LOAD),
+                row.eq(0),
+                emitting.eq(0),
+                slot.valid.eq(0),
+            ]
+        return m
+
+
+def _any(values: list[Value]) -> Value:
+    """OR values in a balanced tree."""
+    while len(values) > 1:
+        values = [a | b for a, b in zip(values[::2], values[1::2], strict=True)]
+    return values[0]
+
+
+def _count_ones(code: Value) -> Value:
+    """Encode a thermometer code: bits are set from the lowest up."""
+    return sum((code[i] & ~code[i + 1 : i + 2].any()) * (i + 1) for i in range(len(code)))

@@ -1,0 +1,157 @@
+"""Sizes and payloads of the top-k engine."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import unsigned
+from amaranth.lib import data
+from amaranth.utils import ceil_log2
+
+from dtqatten.hw.layout import Precision
+
+__all__ = [
+    "TopKConfig",
+    "found_layout",
+    "ids_layout",
+    "scores_layout",
+    "slot_layout",
+    "thresholds_layout",
+]
+
+
+@dataclass(frozen=True)
+class TopKConfig:
+    """Sizes of a top-k engine.
+
+    Parameters
+    ----------
+    lanes : int
+        Scores per beat; a power of two up to 64.
+    n_max : int
+        Most tokens of a run, 1 to 65536.
+    score_width : int
+        Bits of a score, unsigned, up to 64.
+    index_bits : int
+        Bits of a score resolved by one pass over the tokens, 2 to 8: ``2**index_bits`` counters.
+
+    Raises
+    ------
+    ValueError
+        If a value is impossible; the message names value, limit and way out.
+    """
+
+    lanes: int
+    n_max: int
+    score_width: int = 32
+    index_bits: int = 6
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("lanes", 1, 64),
+            ("n_max", 1, 65536),
+            ("index_bits", 2, 8),
+            ("score_width", 2, 64),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ValueError(f"{name} must be an integer, not {value!r}")
+            if not low <= value <= high:
+                raise ValueError(
+                    f"{name} is {value}, outside {low}..{high}: choose a value in that range"
+                )
+        if self.lanes & (self.lanes - 1):
+            down = 1 << self.lanes.bit_length() - 1
+            raise ValueError(
+                f"lanes is {self.lanes}, not a power of two: use {down} or {2 * down} and fill "
+                "part of the last beat"
+            )
+        if self.index_bits > self.score_width:
+            raise ValueError(
+                f"index_bits is {self.index_bits}, more than the {self.score_width} bits of a "
+                f"score: use at most {self.score_width}"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Beats of the longest run."""
+        return -(-self.n_max // self.lanes)
+
+    @property
+    def capacity(self) -> int:
+        """Tokens that fit: ``n_max``, rounded up to full beats."""
+        return self.rows * self.lanes
+
+    @property
+    def lane_bits(self) -> int:
+        """Bits of a lane's number."""
+        return ceil_log2(self.lanes)
+
+    @property
+    def id_bits(self) -> int:
+        """Bits of a token id."""
+        return max(1, ceil_log2(self.capacity))
+
+
+def scores_layout(config: TopKConfig) -> data.StructLayout:
+    """Beat of scores, in token order.
+
+    ``last`` ends the run; that beat holds ``tokens`` scores, in the lowest lanes, 0 meaning
+    ``lanes``. Other beats are full, and ``tokens`` is ignored.
+    """
+    return data.StructLayout(
+        {
+            "scores": data.ArrayLayout(unsigned(config.score_width), config.lanes),
+            "tokens": range(config.lanes + 1),
+            "last": unsigned(1),
+        }
+    )
+
+
+def ids_layout(config: TopKConfig) -> data.StructLayout:
+    """Beat of token ids of one class, ascending; zero past ``count``.
+
+    Bit ``l`` of ``joins``: id ``l`` is its predecessor's, in the class, plus one, across beats
+    too. ``last`` marks the run's last beat.
+    """
+    return data.StructLayout(
+        {
+            "ids": data.ArrayLayout(unsigned(config.id_bits), config.lanes),
+            "joins": unsigned(config.lanes),
+            "count": range(config.lanes + 1),
+            "precision": Precision,
+            "last": unsigned(1),
+        }
+    )
+
+
+def thresholds_layout(config: TopKConfig) -> data.StructLayout:
+    """Thresholds of ``kept`` tokens, and of those ``wide``, the 8-bit ones."""
+    return data.StructLayout(
+        {"kept": unsigned(config.score_width), "wide": unsigned(config.score_width)}
+    )
+
+
+def found_layout(config: TopKConfig) -> data.StructLayout:
+    """Where a rank lies: the largest index that ``at`` >= rank tokens reach; ``above`` pass it."""
+    return data.StructLayout(
+        {
+            "index": unsigned(config.index_bits),
+            "at": range(config.capacity + 1),
+            "above": range(config.capacity + 1),
+        }
+    )
+
+
+def slot_layout(config: TopKConfig) -> data.StructLayout:
+    """A row's part in a class: ids ``row * lanes`` and following.
+
+    ``first`` row of the class, ``wide``: the 8-bit class, ``final``: the run's last class.
+    """
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),
+            "row": range(config.rows + 1),
+            "first": unsigned(1),
+            "wide": unsigned(1),
+            "final": unsigned(1),
+        }
+    )
