@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from dtqatten import __version__
+from dtqatten.commands.accuracy import accuracy
 from dtqatten.commands.bench import bench
 from dtqatten.commands.demo import demo
 from dtqatten.commands.evaluate import evaluate
@@ -44,6 +45,6 @@ def main(
     """Generate, simulate and measure the DTQAtten attention accelerator."""
 
 
-for command in (demo, verilog, sim, stalls, bench, lint, trace, search):
+for command in (demo, verilog, sim, stalls, bench, lint, trace, search, accuracy):
     app.command()(command)
 app.command("eval")(evaluate)

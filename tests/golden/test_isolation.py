@@ -11,7 +11,8 @@ assert "dtqatten.golden.attention" in names, names
 # What runs inside models needs their library; the policy files are for everyone.
 inside = "dtqatten.golden.algorithm."
 assert inside + "policy" in names, names
-names = [n for n in names if not n.startswith(inside) or n == inside + "policy"]
+light = (inside + "policy", inside + "files", inside + "spatten")
+names = [n for n in names if not n.startswith(inside) or n in light]
 for name in names:
     importlib.import_module(name)
 print([m for m in sys.modules if m.split(".")[0] in ("amaranth", "torch", "transformers", "cocotb")

@@ -1,0 +1,105 @@
+"""``dtqatten accuracy``: measure all methods on models and tasks, write docs/accuracy.md."""
+
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dtqatten.commands.algorithm import (
+    DataOption,
+    LimitOption,
+    opened,
+    plain_score,
+    progress_bar,
+    rejecting,
+)
+from dtqatten.commands.evaluate import TEXT
+from dtqatten.commands.options import needs
+from dtqatten.commands.verilog import write_atomically
+from dtqatten.golden.algorithm.policy import Policy
+
+__all__ = ["PAIRS", "accuracy"]
+
+#: Model and task of each table.
+PAIRS = (
+    "minilm:stsb",
+    "minilm:sst2",
+    "minilm:bbc",
+    "smollm2:ppl-bbc",
+    "smollm2:ppl-wikitext2",
+)
+
+
+def accuracy(
+    pairs: Annotated[
+        list[str] | None, typer.Argument(help=f"MODEL:TASK; by default {' '.join(PAIRS)}.")
+    ] = None,
+    results: Annotated[
+        Path, typer.Option(help="JSON of all rows; those in it are not measured again.")
+    ] = Path("build/accuracy.json"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Document to write.")] = Path(
+        "docs/accuracy.md"
+    ),
+    data: DataOption = None,
+    limit: LimitOption = None,
+) -> None:
+    """Measure float, int8, 4 bit, flat, searched, random and SpAtten's policies."""
+    with needs("algorithm"), rejecting():
+        from dtqatten.golden.algorithm.evaluate import Evaluation
+        from dtqatten.golden.algorithm.report import Results, draw, methods, render
+        from dtqatten.golden.algorithm.tasks import Score
+
+        kept = Results(results)
+        folder = output.parent / "accuracy"
+        for pair in pairs or PAIRS:
+            model, separator, task = pair.rpartition(":")
+            if not separator:
+                raise ValueError(f"{pair!r} is no MODEL:TASK, such as {PAIRS[0]}")
+            chosen, loaded = opened(model, task, data, limit)
+            found: list[Score] = []
+
+            def reference(
+                chosen: object = chosen, loaded: object = loaded, found: list[Score] = found
+            ) -> Score:
+                if not found:
+                    found.append(plain_score(chosen, loaded, "dev"))  # type: ignore[arg-type]
+                return found[0]
+
+            rows = {}
+            searched: Policy | None = None
+            for method, policy, mode in methods(loaded, chosen):
+                with progress_bar(f"{pair}: {method}") as show:
+                    rows[method] = kept.measure(
+                        loaded, chosen, method, policy, reference, mode, show
+                    )
+                row = rows[method]
+                typer.echo(f"{pair}: {method}: {row['metric']:.4f}, BOPs {row['bops_ratio']:.3f}")
+                if method == "searched":
+                    searched = policy
+            if searched is not None:
+                fields = Evaluation.__dataclass_fields__
+                result = Evaluation(**{k: v for k, v in rows["searched"].items() if k in fields})
+                draw(
+                    loaded,
+                    chosen,
+                    searched,
+                    result,
+                    folder,
+                    TEXT,
+                    noise=task == "stsb" and not (folder / f"{model}-{task}-noise.json").is_file(),
+                    series={k: [(v["bops_ratio"], v["metric"])] for k, v in rows.items()},
+                )
+            pictures = sorted(f"{folder.name}/{p.name}" for p in folder.glob("*.svg"))
+            noise = [
+                point
+                for path in sorted(folder.glob("*-noise.json"))
+                for point in json.loads(path.read_text(encoding="utf-8"))
+            ]
+            packages = ("torch", "transformers", "optuna", "numpy")
+            versions = {"Python": platform.python_version()}
+            versions |= {name: metadata.version(name) for name in packages}
+            write_atomically(output, render(kept, versions, pictures, noise))
+        typer.echo(f"{output} and {results}")

@@ -1,0 +1,102 @@
+"""What the commands that run models share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dtqatten.commands.options import fail
+from dtqatten.golden.algorithm.policy import Policy, PolicyError
+
+if TYPE_CHECKING:
+    from dtqatten.golden.algorithm.models import Loaded
+    from dtqatten.golden.algorithm.tasks import Score, Task
+
+__all__ = [
+    "DataOption",
+    "LimitOption",
+    "ModelOption",
+    "TaskOption",
+    "opened",
+    "plain_score",
+    "progress_bar",
+    "rejecting",
+    "template_of",
+]
+
+ModelOption = Annotated[
+    str, typer.Option(help="Hub id, folder, or minilm or smollm2 (weights from packages).")
+]
+TaskOption = Annotated[str, typer.Option(help="stsb, sst2, bbc, bbc512, ppl-bbc or ppl-wikitext2.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="DTQATTEN_DATA", help="Folder with stsb/, sst2/, wikitext2/.", file_okay=False
+    ),
+]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Examples (windows of text) at most.")]
+
+
+@contextmanager
+def rejecting() -> Iterator[None]:
+    """Turn what a user can put right into a message and exit status 1."""
+    from dtqatten.golden.algorithm.models import ModelError
+    from dtqatten.golden.algorithm.tasks import TaskError
+
+    try:
+        yield
+    except (PolicyError, ModelError, TaskError, ValueError, OSError) as error:
+        raise fail(error) from None
+
+
+def opened(model: str, task: str, data: Path | None, limit: int | None) -> "tuple[Task, Loaded]":
+    """Open the task, then load the model it needs, on one thread."""
+    import torch
+    import transformers
+
+    from dtqatten.golden.algorithm.models import load
+    from dtqatten.golden.algorithm.tasks import open_task
+
+    chosen = open_task(task, data, limit)
+    # Two threads on a busy machine are slower than one by far.
+    torch.set_num_threads(1)
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    return chosen, load(model, causal=chosen.causal)
+
+
+def plain_score(task: "Task", loaded: "Loaded", part: str) -> "Score":
+    """Score of the plain model, with a progress bar."""
+    with progress_bar(f"{loaded.name} on {task.name}, plain") as show:
+        return task.evaluate(loaded, part=part, progress=show)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar; what is yielded takes how much is done and how much there is."""
+    from rich.progress import Progress
+
+    with Progress(transient=True) as bar:
+        line = bar.add_task(what)
+
+        def show(done: int, total: int) -> None:
+            bar.update(line, completed=done, total=total)
+
+        yield show
+
+
+def template_of(path: Path | None, loaded: "Loaded") -> Policy:
+    """Policy that gives a search all fields but the ratios."""
+    from dtqatten.golden.algorithm.report import template
+
+    if path is None:
+        return template(loaded.layers, loaded.causal)
+    policy = Policy.load(path)
+    if len(policy.layers) != loaded.layers:
+        raise PolicyError(
+            f"{path} has {len(policy.layers)} layers, {loaded.name} has {loaded.layers}: "
+            "use a policy made for this model"
+        )
+    return policy

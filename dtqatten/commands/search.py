@@ -1,0 +1,146 @@
+"""``dtqatten search``: find the ratios of a policy for a model and a task."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dtqatten.commands.algorithm import (
+    DataOption,
+    LimitOption,
+    ModelOption,
+    TaskOption,
+    opened,
+    plain_score,
+    rejecting,
+    template_of,
+)
+from dtqatten.commands.options import fail, needs
+
+__all__ = ["search"]
+
+
+def search(
+    model: ModelOption,
+    task: TaskOption,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Policy file to write.", dir_okay=False)
+    ] = Path("build/policy.json"),
+    template: Annotated[
+        Path | None,
+        typer.Option(help="Policy file whose fields other than the ratios are used."),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="dtq: ratios by layer; spatten: its schedule.")
+    ] = "dtq",
+    trials: Annotated[int, typer.Option(min=1, help="Finished trials, of all workers.")] = 60,
+    groups: Annotated[
+        int | None,
+        typer.Option(min=1, help="Groups of layers that share ratios; default one a layer, <= 6."),
+    ] = None,
+    weight: Annotated[
+        float | None,
+        typer.Option("--lambda", min=0, help="Weight of BOPs: 0.37 (encoder), 0.24 (decoder)."),
+    ] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(help="Relative loss of metric allowed before the loss grows; < 0: none."),
+    ] = 0.01,
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="BOPs beyond which the loss grows.")
+    ] = None,
+    multi: Annotated[
+        bool, typer.Option("--pareto", help="Minimize loss of metric and BOPs together.")
+    ] = False,
+    sampler: Annotated[str, typer.Option(help="tpe, gp or random.")] = "tpe",
+    storage: Annotated[
+        str | None,
+        typer.Option(help="SQLite file, *.journal file or database URL; shared by workers."),
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Name of the study; that of the policy file by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sampler; one a worker.")] = 0,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="Stop this worker after that time.")
+    ] = None,
+    data: DataOption = None,
+    limit: LimitOption = 300,
+) -> None:
+    """Search the shares of 0, 4 and 8-bit tokens; run it again to go on where it stopped."""
+    with needs("algorithm"), rejecting():
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        from dtqatten.golden.algorithm.search import (
+            LAMBDA_DECODER,
+            LAMBDA_ENCODER,
+            Objective,
+            Space,
+            SpattenSpace,
+            best_policy,
+            open_study,
+            optimize,
+            pareto,
+        )
+
+        if method not in ("dtq", "spatten"):
+            raise ValueError(f"no method {method!r}: choose dtq or spatten")
+        chosen, loaded = opened(model, task, data, limit)
+        base = template_of(template, loaded).replace(model=model, task=task)
+        space: Space | SpattenSpace = SpattenSpace(base)
+        if method == "dtq":
+            space = Space(base, groups or min(6, max(loaded.layers - 1, 1)))
+        if weight is None:
+            weight = LAMBDA_DECODER if loaded.causal else LAMBDA_ENCODER
+        place = storage or str(output.with_suffix(".db"))
+        if "://" not in place:
+            Path(place).parent.mkdir(parents=True, exist_ok=True)
+        name = study or output.stem
+        shared = open_study(place, name, space, sampler=sampler, seed=seed, multi=multi)
+        reference = plain_score(chosen, loaded, "train")
+        objective = Objective(
+            loaded,
+            chosen,
+            space,
+            reference,
+            weight,
+            tolerance if tolerance >= 0 else None,
+            multi,
+            budget,
+        )
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[best]}"),
+        )
+        with Progress(*columns) as bar:
+            line = bar.add_task(f"study {name}", total=trials, best="")
+
+            def show(live: object) -> None:
+                del live
+                found = best_policy(shared, max(tolerance, 0))
+                record = found.record
+                bar.update(
+                    line,
+                    completed=record["trials"],
+                    best=f"best: {chosen.metric} {record['train_metric']:.4f}, "
+                    f"BOPs {record['train_bops_ratio']:.3f}",
+                )
+                found.save(output)
+
+            if len(shared.trials):
+                done = [t for t in shared.trials if t.state.name == "COMPLETE"]
+                if done:
+                    show(shared)
+            optimize(shared, objective, trials, show, seconds)
+        if not any(t.state.name == "COMPLETE" for t in shared.trials):
+            raise fail("no trial has finished: give more --seconds")
+        best = best_policy(shared, max(tolerance, 0))
+        best.save(output)
+        typer.echo(f"{chosen.metric} of the plain model on the search part: {reference.metric:.4f}")
+        if multi:
+            typer.echo(f"loss of {chosen.metric}, BOPs of the Pareto front:")
+            for worse, bops, _ in pareto(shared):
+                typer.echo(f"  {worse:8.4f} {bops:6.3f}")
+        typer.echo(f"{output}: trial {best.record['trial']} of {best.record['trials']}")

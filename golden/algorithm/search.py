@@ -1,0 +1,373 @@
+"""Search for the ratios of a policy: Bayesian, resumable, shared by any number of workers."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+
+from dtqatten.golden.algorithm.evaluate import Evaluation, evaluate
+from dtqatten.golden.algorithm.models import Loaded
+from dtqatten.golden.algorithm.policy import LayerPolicy, Policy, PolicyError
+from dtqatten.golden.algorithm.spatten import spatten
+from dtqatten.golden.algorithm.tasks import Score, Task
+
+__all__ = [
+    "GRID",
+    "LAMBDA_DECODER",
+    "LAMBDA_ENCODER",
+    "SAMPLERS",
+    "Objective",
+    "Space",
+    "SpattenSpace",
+    "best_policy",
+    "open_study",
+    "optimize",
+    "pareto",
+    "storage_of",
+]
+
+#: Steps of a ratio: 5 %.
+GRID = 20
+#: Weight of bit operations against cross-entropy (DTQAtten, DATE 2022).
+LAMBDA_ENCODER, LAMBDA_DECODER = 0.37, 0.24
+#: Loss added per unit beyond the tolerance or the budget: large enough to decide.
+BARRIER = 50.0
+#: Samplers by name.
+SAMPLERS = ("tpe", "gp", "random")
+
+
+@dataclass(frozen=True)
+class Space:
+    """Ratios to be searched; all other fields of a policy come from a template.
+
+    Layers are searched in groups of neighbours that share their ratios. The first layer, which
+    cannot prune, is a group of its own.
+
+    Parameters
+    ----------
+    template : Policy
+        Everything but the ratios.
+    groups : int
+        Groups of layers after the first, 1 to the number of those layers.
+
+    Raises
+    ------
+    PolicyError
+        If ``groups`` is out of range.
+    """
+
+    template: Policy
+    groups: int
+
+    def __post_init__(self) -> None:
+        rest = len(self.template.layers) - 1
+        if not 1 <= self.groups <= max(rest, 1):
+            raise PolicyError(
+                f"groups is {self.groups}, outside 1..{max(rest, 1)}: "
+                "there are no more layers after the first"
+            )
+
+    def group(self, layer: int) -> int:
+        """Group of a layer; the first layer is group 0."""
+        rest = len(self.template.layers) - 1
+        return 0 if layer == 0 else 1 + (layer - 1) * self.groups // max(rest, 1)
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> Policy:
+        """Return the policy of a trial.
+
+        Pruned shares are searched as increments, because a pruned token stays pruned; 8-bit shares
+        are what is left at most.
+        """
+        steps: list[tuple[int, int]] = []
+        pruned = 0
+        for group in range(self.groups + 1):
+            if group:
+                pruned = min(pruned + trial.suggest_int(f"more_0_{group}", 0, 6), GRID - 1)
+            eight = trial.suggest_int(f"share_8_{group}", 0, GRID)
+            steps.append((pruned, min(eight, GRID - pruned)))
+        return self.build(steps)
+
+    def build(self, steps: Sequence[tuple[int, int]]) -> Policy:
+        """Return the policy of ``(pruned, 8-bit)`` grid steps, one pair a group."""
+        layers = []
+        for index, old in enumerate(self.template.layers):
+            pruned, eight = steps[self.group(index)]
+            shares = pruned / GRID, (GRID - pruned - eight) / GRID, eight / GRID
+            layers.append(
+                LayerPolicy(
+                    share_0=shares[0],
+                    share_4=shares[1],
+                    share_8=shares[2],
+                    heads=old.heads,
+                    values=old.values,
+                    threshold=old.threshold,
+                )
+            )
+        return self.template.replace(layers=tuple(layers))
+
+    def starts(self) -> list[dict[str, int]]:
+        """Parameters of sensible first trials: no pruning, and ramps, straight and late."""
+        found = []
+        for ends, power in ((0, 1), (3, 3), (6, 3), (9, 3), (3, 1), (6, 1), (9, 1), (12, 1)):
+            for eight in (0, 6, GRID):
+                if ends and eight == GRID:
+                    continue
+                params = {f"share_8_{g}": eight for g in range(self.groups + 1)}
+                goal = [round(ends * (g / self.groups) ** power) for g in range(self.groups + 1)]
+                for g in range(1, self.groups + 1):
+                    params[f"more_0_{g}"] = min(goal[g] - goal[g - 1], 6)
+                found.append(params)
+        return found
+
+
+@dataclass(frozen=True)
+class SpattenSpace:
+    """SpAtten's schedule, to be searched in the same way.
+
+    Parameters
+    ----------
+    template : Policy
+        Everything but the schedule.
+    """
+
+    template: Policy
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> Policy:
+        """Return the policy of a trial: shares on the 5 % grid."""
+        layers = len(self.template.layers)
+        threshold = trial.suggest_int("threshold", 0, 8)  # per cent times 2.5; 0 is none
+        made = spatten(
+            layers,
+            tokens=trial.suggest_int("tokens", 0, 14) / GRID,
+            heads=trial.suggest_int("heads", 0, 10) / GRID,
+            values=trial.suggest_int("values", 0, 10) / GRID,
+            threshold=threshold / 40 or None,
+            eight=trial.suggest_int("eight", 0, layers),
+            late=trial.suggest_int("late", 1, 4),
+        )
+        return self.template.replace(layers=made.layers)
+
+    def starts(self) -> list[dict[str, int]]:
+        """Parameters of first trials: one thing at a time, and all together."""
+        none = {"threshold": 0, "tokens": 0, "heads": 0, "values": 0, "eight": 0, "late": 1}
+        return [
+            none,
+            {**none, "threshold": 4},
+            {**none, "tokens": 6, "late": 3},
+            {**none, "heads": 4},
+            {**none, "values": 6},
+            {**none, "eight": len(self.template.layers)},
+            {**none, "threshold": 4, "tokens": 6, "heads": 2, "values": 4},
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """What a trial measures.
+
+    Parameters
+    ----------
+    loaded : Loaded
+    task : Task
+        Scored on its part for searching.
+    space : Space or SpattenSpace
+    reference : Score
+        Of the plain model on the same part.
+    weight : float
+        Lambda: loss per unit of bit operations relative to 8 bits.
+    tolerance : float, optional
+        Relative loss of metric that is allowed; beyond it the loss grows steeply. None leaves the
+        plain sum ``loss + weight * BOPs``.
+    multi : bool
+        Return ``(relative loss of metric, BOPs)`` instead of one number.
+    budget : float, optional
+        BOPs that are allowed; beyond them the loss grows steeply.
+    """
+
+    loaded: Loaded
+    task: Task
+    space: Space | SpattenSpace
+    reference: Score
+    weight: float
+    tolerance: float | None = 0.01
+    multi: bool = False
+    budget: float | None = None
+
+    def __call__(self, trial: optuna.trial.Trial) -> float | tuple[float, float]:
+        """Evaluate the policy of a trial."""
+        policy = self.space.suggest(trial)
+        found = evaluate(self.loaded, self.task, policy, part="train", reference=self.reference)
+        trial.set_user_attr("policy", policy.to_json())
+        for name in ("metric", "loss", "bops_ratio", "bytes_ratio"):
+            trial.set_user_attr(name, getattr(found, name))
+        return self.value(found)
+
+    def value(self, found: Evaluation) -> float | tuple[float, float]:
+        """Return what is minimized."""
+        worse = self.task.worse_by(found.metric, self.reference.metric)
+        if not math.isfinite(worse):
+            worse = 1.0
+        if self.multi:
+            return worse, found.bops_ratio
+        loss = found.loss if math.isfinite(found.loss) else 1e3
+        if self.tolerance is not None:
+            loss += BARRIER * max(0.0, worse - self.tolerance)
+        if self.budget is not None:
+            loss += BARRIER * max(0.0, found.bops_ratio - self.budget)
+        return loss + self.weight * found.bops_ratio
+
+
+def storage_of(where: str) -> Any:
+    """Return an Optuna storage: a URL, or a file (``*.journal`` or SQLite).
+
+    A journal file and a PostgreSQL URL serve workers on many machines; SQLite those of one.
+    """
+    if "://" in where:
+        return _database(where)
+    if where.endswith(".journal"):
+        return optuna.storages.JournalStorage(JournalFileBackend(where))
+    return _database(f"sqlite:///{where}", engine_kwargs={"connect_args": {"timeout": 60}})
+
+
+def _database(url: str, **options: Any) -> Any:
+    # A worker that dies leaves its trial running: the heartbeat lets others give it up.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.storages.RDBStorage(url, heartbeat_interval=30, grace_period=120, **options)
+
+
+def open_study(
+    storage: str,
+    name: str,
+    space: Space | SpattenSpace,
+    *,
+    sampler: str = "tpe",
+    seed: int = 0,
+    multi: bool = False,
+) -> optuna.Study:
+    """Open a study, or make it with its first trials queued.
+
+    Parameters
+    ----------
+    storage : str
+        File or URL, as :func:`storage_of`.
+    name : str
+        Name of the study: workers with the same storage and name share it.
+    space : Space or SpattenSpace
+    sampler : str
+        ``tpe``, ``gp`` (multi-objective: with expected hypervolume) or ``random``.
+    seed : int
+        Of the sampler; give each worker its own.
+    multi : bool
+        Minimize loss of metric and BOPs together.
+
+    Raises
+    ------
+    ValueError
+        If there is no such sampler, or the study exists with another number of objectives.
+    """
+    if sampler not in SAMPLERS:
+        raise ValueError(f"no sampler {sampler!r}: choose one of {', '.join(SAMPLERS)}")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    kept = storage_of(storage)
+    made: Any
+    if sampler == "tpe":
+        # Constant liar: parallel workers do not try the same point.
+        made = optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=False, constant_liar=True, n_startup_trials=16
+        )
+    elif sampler == "gp":
+        made = optuna.samplers.GPSampler(seed=seed, n_startup_trials=16)
+    else:
+        made = optuna.samplers.RandomSampler(seed=seed)
+    directions = [StudyDirection.MINIMIZE] * (2 if multi else 1)
+    study = optuna.create_study(
+        storage=kept, study_name=name, sampler=made, directions=directions, load_if_exists=True
+    )
+    if len(study.directions) != len(directions):
+        raise ValueError(
+            f"the study {name!r} has {len(study.directions)} objectives, asked for "
+            f"{len(directions)}: use another name"
+        )
+    if not study.get_trials(deepcopy=False):
+        for params in space.starts():
+            study.enqueue_trial(params, skip_if_exists=True)
+    return study
+
+
+def optimize(
+    study: optuna.Study,
+    objective: Callable[[optuna.trial.Trial], Any],
+    trials: int,
+    progress: Callable[[optuna.Study], None] | None = None,
+    seconds: float | None = None,
+) -> None:
+    """Run trials until the study, all workers together, has ``trials`` finished ones.
+
+    Parameters
+    ----------
+    study : optuna.Study
+    objective : callable
+    trials : int
+        Finished trials in all; a study that has them already is left alone.
+    progress : callable, optional
+        Called after each trial.
+    seconds : float, optional
+        Stop this worker after that time.
+    """
+    start = time.monotonic()
+    done = (optuna.trial.TrialState.COMPLETE,)
+    while len(study.get_trials(deepcopy=False, states=done)) < trials:
+        if seconds is not None and time.monotonic() - start > seconds:
+            break
+        study.optimize(objective, n_trials=1)
+        if progress is not None:
+            progress(study)
+
+
+def best_policy(study: optuna.Study, tolerance: float = 0.01) -> Policy:
+    """Return the policy of the best trial, what it measured in its record.
+
+    Of a multi-objective study: the one of least BOPs whose loss of metric is within ``tolerance``,
+    or of least loss where none is.
+
+    Raises
+    ------
+    ValueError
+        If no trial has finished.
+    """
+    trials = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    if not trials:
+        raise ValueError(f"the study {study.study_name!r} has no finished trial: run it longer")
+    if len(study.directions) == 1:
+        best = min(trials, key=lambda t: t.value if t.value is not None else math.inf)
+    else:
+        within = [t for t in trials if t.values[0] <= tolerance]
+        best = (
+            min(within, key=lambda t: t.values[1])
+            if within
+            else min(trials, key=lambda t: t.values)
+        )
+    attrs = best.user_attrs
+    record = {
+        "study": study.study_name,
+        "trial": best.number,
+        "trials": len(trials),
+        **{f"train_{k}": attrs[k] for k in ("metric", "loss", "bops_ratio", "bytes_ratio")},
+    }
+    return Policy.from_json(attrs["policy"]).replace(record=record)
+
+
+def pareto(study: optuna.Study) -> list[tuple[float, float, Policy]]:
+    """Return the front of a multi-objective study: loss of metric, BOPs and policy, by BOPs."""
+    front = [
+        (t.values[0], t.values[1], Policy.from_json(t.user_attrs["policy"]))
+        for t in study.best_trials
+    ]
+    return sorted(front, key=lambda x: (x[1], x[0]))
