@@ -17,7 +17,8 @@ class IdPacker(wiring.Component):
     A class of tokens is a sequence of slots, one a row, and one more without tokens in which a
     remainder leaves. The zero eliminator moves the marked lanes of a row down, by a prefix count
     and a shifter of ``log2(lanes)`` stages that keeps their order; a rotation puts them behind
-    those that wait. A beat leaves as soon as it is full, or the class complete.
+    those that wait. A beat leaves as soon as it is full, or the class complete; slots that follow
+    the last token of a class change nothing.
 
     Latency: what a slot accepted in cycle ``t`` completes is at ``o`` in ``t + 2``. Throughput one
     slot a cycle. While a beat waits at ``o`` everything stands still: ``advance`` is low.
@@ -30,8 +31,6 @@ class IdPacker(wiring.Component):
     -------
     advance : Out(1)
         The pipeline moves: a slot presented now is accepted.
-    clear : In(1)
-        Forget the slots under way: the run's last beat is taken.
     slot : In(slot_layout(config))
         A row's part in a class.
     take, joins : In(lanes)
@@ -47,7 +46,6 @@ class IdPacker(wiring.Component):
         super().__init__(
             {
                 "advance": Out(1),
-                "clear": In(1),
                 "slot": In(slot_layout(config)),
                 "take": In(config.lanes),
                 "joins": In(config.lanes),
@@ -142,6 +140,4 @@ class IdPacker(wiring.Component):
                     self.o.p.joins[lane].eq(merged.joins),
                     waiting[lane].eq(Mux(full, rotated[lane], merged)),
                 ]
-        with m.If(self.clear):
-            m.d.sync += [self.o.valid.eq(0), slot.valid.eq(0)]
         return m

@@ -41,8 +41,6 @@ class TokenFilter(wiring.Component):
     -------
     advance : In(1)
         The row is accepted.
-    clear : In(1)
-        Forget the rows under way.
     slot : In(slot_layout(config))
         The row's part in a class.
     inside, beyond : In(ArrayLayout(lanes, 2))
@@ -65,7 +63,6 @@ class TokenFilter(wiring.Component):
         super().__init__(
             {
                 "advance": In(1),
-                "clear": In(1),
                 "slot": In(slot_layout(config)),
                 "inside": In(data.ArrayLayout(config.lanes, 2)),
                 "beyond": In(data.ArrayLayout(config.lanes, 2)),
@@ -104,6 +101,7 @@ class TokenFilter(wiring.Component):
 
         kept, wide = chosen[0], Mux(self.any_wide, chosen[1], 0)
         marked = Signal(lanes)
+        # Of the row before; the slot without tokens at the end of a class leaves it zero.
         before = Signal()
         m.d.comb += marked.eq(Mux(slot.wide, wide, kept & ~wide))
         with m.If(self.advance):
@@ -111,10 +109,8 @@ class TokenFilter(wiring.Component):
                 slot.eq(self.slot),
                 self.slot_next.eq(slot),
                 self.take.eq(marked),
-                self.joins.eq(marked & Cat(before & ~slot.first, marked[:-1])),
+                self.joins.eq(marked & Cat(before, marked[:-1])),
             ]
             with m.If(slot.valid):
                 m.d.sync += before.eq(marked[-1])
-        with m.If(self.clear):
-            m.d.sync += [slot.valid.eq(0), self.slot_next.valid.eq(0)]
         return m

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.hw.export import place
 from dtqatten.hw.id_packer import IdPacker
 from dtqatten.hw.rank_counter import RankCounter
+from dtqatten.hw.threshold_search import ThresholdSearch
 from dtqatten.hw.token_filter import TokenFilter
 from dtqatten.hw.topk_config import (
     TopKConfig,
@@ -91,6 +92,7 @@ class TopK(wiring.Component):
         config = self.config
         lanes, width, index_bits = config.lanes, config.score_width, config.index_bits
         counter = place(m, platform, "counter", RankCounter, config)
+        search = place(m, platform, "search", ThresholdSearch, config)
         tokens_filter = place(m, platform, "filter", TokenFilter, config)
         packer = place(m, platform, "packer", IdPacker, config)
         every_lane = Const(-1, lanes)
@@ -188,33 +190,6 @@ class TopK(wiring.Component):
                         emitting.eq(~wide & (eight != 0)),
                     ]
 
-        # The search. Each threshold lies in the range of scores that agree with ``low`` in the
-        # bits of ``mask``; of that range the ``need`` largest are in.
-        low = Signal(data.ArrayLayout(unsigned(width), 2))
-        mask = Signal(data.ArrayLayout(unsigned(width), 2))
-        need = Signal(data.ArrayLayout(all_counts, 2))
-        done = Signal(2)
-        wide_range = Signal(all_counts)  # tokens in the 8-bit threshold's range
-        calibrate, narrow = Signal(), Signal()
-        calibrated, overflow, parted = Signal(), Signal(), Signal()
-        shift = Signal(range(width - index_bits + 1))
-        step = Mux(parted, index_bits - 1, index_bits)
-
-        # Calibration puts the top of the window at the highest bit of the scores seen so far.
-        reach = Cat(seen[i:].any() for i in range(width))
-        with m.If(calibrate):
-            m.d.sync += [
-                shift.eq(_count_ones(reach[index_bits:])),
-                mask[0].eq(~(reach | (1 << index_bits) - 1)),
-                low.eq(0),
-                done.eq(0),
-                calibrated.eq(1),
-                parted.eq(0),
-                overflow.eq(0),
-            ]
-        with m.If(narrow):
-            m.d.sync += shift.eq(Mux(shift > step, shift - step, 0))
-
         # Lanes: in which range a score is, and where in it.
         in_range = [Signal(lanes, name=f"in_range_{t}") for t in range(2)]
         beyond = [Signal(lanes, name=f"beyond_{t}") for t in range(2)]
@@ -222,82 +197,63 @@ class TopK(wiring.Component):
         for lane in range(lanes):
             score = Signal(width, name=f"score_{lane}")
             digit = Signal(index_bits, name=f"digit_{lane}")
-            m.d.comb += [score.eq(read.data[lane]), digit.eq(score >> shift)]
+            m.d.comb += [score.eq(read.data[lane]), digit.eq(score >> search.shift)]
             for t in range(2):
                 m.d.comb += [
-                    in_range[t][lane].eq(((score ^ low[t]) & mask[t]) == 0),
-                    beyond[t][lane].eq((score >= low[t]) & ~in_range[t][lane]),
+                    in_range[t][lane].eq(((score ^ search.low[t]) & search.mask[t]) == 0),
+                    beyond[t][lane].eq((score >= search.low[t]) & ~in_range[t][lane]),
                 ]
             inside = [in_range[t][lane] for t in range(2)]
-            with m.If(calibrated):
+            with m.If(search.calibrated):
                 m.d.comb += [
                     counter.valid[lane].eq(1),
                     counter.index[lane].eq(Mux(inside[0], digit, top)),
                 ]
-            with m.Elif(parted):
+            with m.Elif(search.parted):
                 m.d.comb += [
                     counter.valid[lane].eq(inside[0] | inside[1]),
                     counter.index[lane].eq(Cat(digit[:-1], inside[1])),
                 ]
             with m.Else():
                 m.d.comb += [
-                    counter.valid[lane].eq(Mux(done[0], inside[1], inside[0])),
+                    counter.valid[lane].eq(Mux(search.lead, inside[1], inside[0])),
                     counter.index[lane].eq(digit),
                 ]
             with m.If(~fetched | ~fetched_lanes[lane]):
                 m.d.comb += counter.valid[lane].eq(0)
-        with m.If(fetched & calibrated & (fetched_lanes & ~in_range[0]).any()):
-            m.d.sync += overflow.eq(1)
 
         # A pass's last row, on its way to the ranks found.
         final = Signal(self.SEARCH)
         m.d.sync += final.eq(Cat(fetch_final, final[:-1]))
-        m.d.comb += [update.eq(final[-1]), counter.clear.eq(update)]
         with m.If(loading & fetch_final):
             limited = Mux(asked[0] == 0, 1, Mux(asked[0] > tokens, tokens, asked[0]))
             m.d.sync += [
                 kept.eq(limited),
                 eight.eq(Mux(asked[1] > limited, limited, asked[1])),
             ]
-        with m.If(loading & final[0]):
-            m.d.sync += [need[0].eq(kept), need[1].eq(Mux(eight == 0, kept, eight))]
-        with m.If(final[1]):
-            m.d.sync += [
-                counter.targets[0].eq(need[0] + Mux(parted, wide_range, 0)),
-                counter.targets[1].eq(need[1]),
-            ]
-
-        found = counter.found
-        targets = counter.targets
-        again = calibrated & overflow & (found[1].index == top)
-        done_now = Signal(2)
-        m.d.sync += [calibrate.eq((beat & (row == 0)) | (update & again))]
-        m.d.sync += narrow.eq(update & ~again)
+        m.d.comb += [
+            update.eq(final[-1]),
+            counter.clear.eq(update),
+            counter.targets.eq(search.targets),
+            search.calibrate.eq(beat & (row == 0)),
+            search.seen.eq(seen),
+            search.overflow.eq(fetched & (fetched_lanes & ~in_range[0]).any()),
+            search.ranked.eq(loading & final[0]),
+            search.ranks[0].eq(kept),
+            search.ranks[1].eq(Mux(eight == 0, kept, eight)),
+            search.aim.eq(final[1]),
+            search.update.eq(update),
+            search.found.eq(counter.found),
+        ]
         with m.If(update):
             m.d.sync += [loading.eq(0), counting.eq(1)]
-            with m.If(~again):
+            with m.If(search.finished):
                 m.d.sync += [
-                    calibrated.eq(0),
-                    done.eq(done_now),
-                    parted.eq((done_now == 0) & (parted | (found[0].index != found[1].index))),
-                    wide_range.eq(found[1].at - found[1].above),
+                    phase.eq(Phase.EMIT),
+                    counting.eq(0),
+                    emitting.eq(1),
+                    wide.eq(kept == eight),
                 ]
-                for t in range(2):
-                    index = Mux(parted, found[t].index[:-1], found[t].index)
-                    m.d.comb += done_now[t].eq(done[t] | (found[t].at == targets[t]) | (shift == 0))
-                    with m.If(~done[t]):
-                        m.d.sync += [
-                            low[t].eq(low[t] | (index << shift)),
-                            mask[t].eq(Const((1 << width) - 1) << shift),
-                            need[t].eq(targets[t] - found[t].above),
-                        ]
-                with m.If(done_now.all()):
-                    m.d.sync += [
-                        phase.eq(Phase.EMIT),
-                        counting.eq(0),
-                        emitting.eq(1),
-                        wide.eq(kept == eight),
-                    ]
 
         # The ids.
         for t in range(2):
@@ -307,29 +263,23 @@ class TopK(wiring.Component):
             ]
         m.d.comb += [
             tokens_filter.advance.eq(advance),
-            tokens_filter.clear.eq(finish),
             tokens_filter.slot.eq(slot),
-            tokens_filter.need.eq(need),
+            tokens_filter.need.eq(search.need),
             tokens_filter.any_wide.eq(eight != 0),
             packer.slot.eq(tokens_filter.slot_next),
             packer.take.eq(tokens_filter.take),
             packer.joins.eq(tokens_filter.joins),
             packer.counts[0].eq(kept - eight),
             packer.counts[1].eq(eight),
-            packer.clear.eq(finish),
             finish.eq(self.ids.valid & self.ids.ready & self.ids.p.last),
             self.known.eq(phase == Phase.EMIT),
-            self.thresholds.kept.eq(low[0]),
-            self.thresholds.wide.eq(low[1]),
+            self.thresholds.kept.eq(search.low[0]),
+            self.thresholds.wide.eq(search.low[1]),
         ]
         connect(m, packer.o, flipped(self.ids))
         with m.If(finish):
-            m.d.sync += [
-                phase.eq(Phase.LOAD),
-                row.eq(0),
-                emitting.eq(0),
-                slot.valid.eq(0),
-            ]
+            # Rows under way hold no token of a class any more.
+            m.d.sync += [phase.eq(Phase.LOAD), row.eq(0), emitting.eq(0)]
         return m
 
 
@@ -338,8 +288,3 @@ def _any(values: list[Value]) -> Value:
     while len(values) > 1:
         values = [a | b for a, b in zip(values[::2], values[1::2], strict=True)]
     return values[0]
-
-
-def _count_ones(code: Value) -> Value:
-    """Encode a thermometer code: bits are set from the lowest up."""
-    return sum((code[i] & ~code[i + 1 : i + 2].any()) * (i + 1) for i in range(len(code)))
