@@ -38,6 +38,14 @@ def test_equals_cycle_model(config, stall, lazy, compared: Counter[str]) -> None
     compared["amaranth"] += bench.compared
 
 
+@pytest.mark.parametrize("width", [11, 32])
+def test_adversaries_equal_cycle_model(width: int) -> None:
+    """Thresholds that part in the first bit and stay unknown to the last one."""
+    config = TopKConfig(4, 44, score_width=width, index_bits=4)
+    runs = [Run(scores, 32, 14) for scores in adversaries(config, 44).values()]
+    run_lockstep(engine(config), TopKLockstep(config, runs))
+
+
 def test_corner_counts() -> None:
     config = TopKConfig(4, 12)
     rng = np.random.default_rng(0)
