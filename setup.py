@@ -12,6 +12,9 @@ setup(
         *(f"dtqatten.{package}" for package in found),
     ],
     package_dir={"dtqatten": "dtqatten", **{f"dtqatten.{f}": f for f in FOLDERS}},
-    # The committed trace.
-    package_data={"dtqatten.golden": ["data/*.npz"]},
+    # The committed trace, and the policies that searches found.
+    package_data={
+        "dtqatten.golden": ["data/*.npz"],
+        "dtqatten.golden.algorithm": ["policies/*.json"],
+    },
 )

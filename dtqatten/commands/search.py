@@ -38,6 +38,9 @@ def search(
         int | None,
         typer.Option(min=1, help="Groups of layers that share ratios; default one a layer, <= 6."),
     ] = None,
+    max_eight: Annotated[
+        float, typer.Option(min=0, max=1, help="Largest share of 8-bit tokens in a layer.")
+    ] = 1.0,
     weight: Annotated[
         float | None,
         typer.Option("--lambda", min=0, help="Weight of BOPs: 0.37 (encoder), 0.24 (decoder)."),
@@ -89,7 +92,7 @@ def search(
         base = template_of(template, loaded).replace(model=model, task=task)
         space: Space | SpattenSpace = SpattenSpace(base)
         if method == "dtq":
-            space = Space(base, groups or min(6, max(loaded.layers - 1, 1)))
+            space = Space(base, groups or min(6, max(loaded.layers - 1, 1)), max_eight)
         if weight is None:
             weight = LAMBDA_DECODER if loaded.causal else LAMBDA_ENCODER
         place = storage or str(output.with_suffix(".db"))

@@ -5,17 +5,19 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 
-from dtqatten.golden.algorithm.evaluate import Evaluation, evaluate
-from dtqatten.golden.algorithm.models import Loaded
 from dtqatten.golden.algorithm.policy import LayerPolicy, Policy, PolicyError
 from dtqatten.golden.algorithm.spatten import spatten
-from dtqatten.golden.algorithm.tasks import Score, Task
+
+if TYPE_CHECKING:
+    from dtqatten.golden.algorithm.evaluate import Evaluation
+    from dtqatten.golden.algorithm.models import Loaded
+    from dtqatten.golden.algorithm.tasks import Score, Task
 
 __all__ = [
     "GRID",
@@ -55,17 +57,22 @@ class Space:
         Everything but the ratios.
     groups : int
         Groups of layers after the first, 1 to the number of those layers.
+    max_eight : float
+        Largest share of 8-bit tokens; 0 leaves only the pruned shares to be searched.
 
     Raises
     ------
     PolicyError
-        If ``groups`` is out of range.
+        If a value is out of range.
     """
 
     template: Policy
     groups: int
+    max_eight: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.max_eight <= 1:
+            raise PolicyError(f"max_eight is {self.max_eight}, outside 0..1: use 1 for no limit")
         rest = len(self.template.layers) - 1
         if not 1 <= self.groups <= max(rest, 1):
             raise PolicyError(
@@ -85,11 +92,11 @@ class Space:
         are what is left at most.
         """
         steps: list[tuple[int, int]] = []
-        pruned = 0
+        pruned, most = 0, int(GRID * self.max_eight + 1e-9)
         for group in range(self.groups + 1):
             if group:
                 pruned = min(pruned + trial.suggest_int(f"more_0_{group}", 0, 6), GRID - 1)
-            eight = trial.suggest_int(f"share_8_{group}", 0, GRID)
+            eight = trial.suggest_int(f"share_8_{group}", 0, most) if most else 0
             steps.append((pruned, min(eight, GRID - pruned)))
         return self.build(steps)
 
@@ -114,15 +121,17 @@ class Space:
     def starts(self) -> list[dict[str, int]]:
         """Parameters of sensible first trials: no pruning, and ramps, straight and late."""
         found = []
-        for ends, power in ((0, 1), (3, 3), (6, 3), (9, 3), (3, 1), (6, 1), (9, 1), (12, 1)):
-            for eight in (0, 6, GRID):
+        for ends, power in ((0, 1), (6, 4), (6, 20), (9, 4), (3, 1), (6, 1), (9, 1)):
+            most = int(GRID * self.max_eight + 1e-9)
+            for eight in sorted({0, min(6, most), most}):
                 if ends and eight == GRID:
                     continue
-                params = {f"share_8_{g}": eight for g in range(self.groups + 1)}
+                params = {f"share_8_{g}": eight for g in range(self.groups + 1) if most}
                 goal = [round(ends * (g / self.groups) ** power) for g in range(self.groups + 1)]
                 for g in range(1, self.groups + 1):
                     params[f"more_0_{g}"] = min(goal[g] - goal[g - 1], 6)
-                found.append(params)
+                if params not in found:
+                    found.append(params)
         return found
 
 
@@ -190,25 +199,36 @@ class Objective:
         BOPs that are allowed; beyond them the loss grows steeply.
     """
 
-    loaded: Loaded
-    task: Task
+    loaded: "Loaded"
+    task: "Task"
     space: Space | SpattenSpace
-    reference: Score
+    reference: "Score"
     weight: float
     tolerance: float | None = 0.01
     multi: bool = False
     budget: float | None = None
 
-    def __call__(self, trial: optuna.trial.Trial) -> float | tuple[float, float]:
+    def __call__(self, trial: optuna.trial.Trial) -> float | tuple[float, ...]:
         """Evaluate the policy of a trial."""
+        # Workers that only watch a study need no model library.
+        from dtqatten.golden.algorithm.evaluate import evaluate
+
         policy = self.space.suggest(trial)
+        text = policy.to_json()
+        complete = (optuna.trial.TrialState.COMPLETE,)
+        for old in trial.study.get_trials(deepcopy=False, states=complete):
+            # On a grid, points come back; a policy always measures the same.
+            if old.user_attrs.get("policy") == text:
+                for name, value in old.user_attrs.items():
+                    trial.set_user_attr(name, value)
+                return tuple(old.values) if self.multi else old.values[0]
         found = evaluate(self.loaded, self.task, policy, part="train", reference=self.reference)
-        trial.set_user_attr("policy", policy.to_json())
+        trial.set_user_attr("policy", text)
         for name in ("metric", "loss", "bops_ratio", "bytes_ratio"):
             trial.set_user_attr(name, getattr(found, name))
         return self.value(found)
 
-    def value(self, found: Evaluation) -> float | tuple[float, float]:
+    def value(self, found: "Evaluation") -> float | tuple[float, ...]:
         """Return what is minimized."""
         worse = self.task.worse_by(found.metric, self.reference.metric)
         if not math.isfinite(worse):
@@ -283,7 +303,11 @@ def open_study(
             seed=seed, multivariate=True, group=False, constant_liar=True, n_startup_trials=16
         )
     elif sampler == "gp":
-        made = optuna.samplers.GPSampler(seed=seed, n_startup_trials=16)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            made = optuna.samplers.GPSampler(
+                seed=seed, n_startup_trials=10, deterministic_objective=True
+            )
     else:
         made = optuna.samplers.RandomSampler(seed=seed)
     directions = [StudyDirection.MINIMIZE] * (2 if multi else 1)

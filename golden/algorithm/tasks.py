@@ -358,7 +358,7 @@ class Perplexity(Task):
     larger_is_better = False
     causal = True
     length = 512
-    windows = 16
+    windows = 8
     search_windows = 4
 
     @abstractmethod

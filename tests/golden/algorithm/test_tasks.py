@@ -1,0 +1,296 @@
+"""Tasks, loaders, reports and commands, on a tiny model in a folder and made-up data."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from dtqatten.cli import app
+from dtqatten.golden.algorithm import report
+from dtqatten.golden.algorithm.evaluate import evaluate
+from dtqatten.golden.algorithm.models import Loaded, ModelError, load
+from dtqatten.golden.algorithm.policy import Policy
+from dtqatten.golden.algorithm.report import Results, render
+from dtqatten.golden.algorithm.study import noise_study
+from dtqatten.golden.algorithm.tasks import (
+    TASKS,
+    Perplexity,
+    TaskError,
+    open_task,
+    ranks,
+)
+
+WORDS = [
+    *("the", "a", "cat", "dog", "man", "runs", "sleeps", "eats", "big", "small", "red", "house"),
+    *("tree", "and", "or", "in", "on", "with"),
+]
+
+
+def sentence(rng, n):
+    return " ".join(rng.choice(WORDS, n))
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A tiny encoder with tokenizer, as `from_pretrained` reads it."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    path = tmp_path_factory.mktemp("model")
+    vocabulary = {t: i for i, t in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
+    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    raw.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=64,
+    ).save_pretrained(path)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+    )
+    BertModel(config).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """STS-B and SST-2 of random sentences."""
+    path = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for name in ("stsb", "sst2"):
+        (path / name).mkdir()
+    for part, n in (("train", 30), ("dev", 20)):
+        rows = []
+        for _ in range(n):
+            words = rng.choice(WORDS, 6)
+            share = rng.integers(0, 7)
+            other = words.copy()
+            other[:share] = rng.choice(WORDS, share)
+            rows.append(
+                f"g\tf\ty\t1\t{5 - share * 5 / 6:.3f}\t{' '.join(words)}\t{' '.join(other)}"
+            )
+        (path / "stsb" / f"sts-{part}.csv").write_text("\n".join(rows) + "\n")
+    for part, n in (("train", 660), ("dev", 20)):
+        rows = [(sentence(rng, 5), i % 2) for i in range(n)]
+        text = "".join(f"{'cat' if y else 'dog'} {s}\t{y}\n" for s, y in rows)
+        (path / "sst2" / f"{part}.tsv").write_text(text)
+    return path
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    return result.exit_code, result.output + (result.stderr if result.stderr_bytes else "")
+
+
+def test_ranks_share_ties():
+    assert ranks(np.array([3.0, 1.0, 3.0, 2.0])).tolist() == [3.5, 1, 3.5, 2]
+
+
+def test_stsb_scores_what_it_says(folder, data):
+    loaded = load(str(folder), causal=False)
+    task = open_task("stsb", data)
+    plain = task.evaluate(loaded)
+    left, right, gold = task.pairs("dev")
+
+    def vector(text):
+        ids = torch.tensor([loaded.tokenizer(text)["input_ids"]])
+        with torch.no_grad():
+            return loaded.model(ids).last_hidden_state[0].mean(0)
+
+    cosine = [
+        torch.cosine_similarity(vector(a), vector(b), dim=0).item()
+        for a, b in zip(left, right, strict=True)
+    ]
+    expected = np.corrcoef(ranks(np.array(cosine)), ranks(gold))[0, 1]
+    assert plain.metric == pytest.approx(expected, abs=1e-6)
+    assert plain.metric > 0.3
+    got = evaluate(loaded, task, Policy.flat(3))
+    assert got.metric == pytest.approx(plain.metric, abs=0.02)
+    assert got.float_metric == plain.metric
+    assert got.bops_ratio == got.bytes_ratio == 1
+
+
+def test_the_probe_learns_and_is_trained_on_the_plain_model(folder, data):
+    loaded = load(str(folder), causal=False)
+    task = open_task("sst2", data)
+    from dtqatten.golden.algorithm.runtime import attached
+
+    with attached(loaded.model, Policy.flat(3)) as session, pytest.raises(RuntimeError):
+        task.evaluate(loaded, session)
+    assert task.evaluate(loaded).metric >= 0.7
+    # The parts do not overlap.
+    fit, search = (set(task.examples(p)[0]) for p in ("fit", "train"))
+    assert len(task.examples("train")[0]) == 600
+    assert len(fit & search) < 5
+
+
+def test_perplexity_of_windows(monkeypatch):
+    class Text(Perplexity):
+        length = 8
+        windows = 3
+
+        def text(self, part):
+            return " ".join(str(i) for i in range(40))
+
+    class Tokenizer:
+        all_special_ids = ()
+
+        def __call__(self, text, add_special_tokens):
+            return {"input_ids": [int(x) % 50 for x in text.split()]}
+
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        intermediate_size=32, bos_token_id=0, eos_token_id=None,
+    )  # fmt: skip
+    loaded = Loaded("tiny", LlamaForCausalLM(config).eval(), Tokenizer(), True)
+    task = Text()
+    task.name = "text"
+    score = task.evaluate(loaded)
+    total = 0.0
+    for row in torch.arange(24).view(3, 8):
+        with torch.no_grad():
+            total += float(loaded.model(row[None], labels=row[None]).loss) * 7
+    assert score.metric == pytest.approx(np.exp(total / 21), rel=1e-5)
+    assert score.sequences == 3
+    policy = Policy.flat(2, granularity="token", rotate=True, center=True, prune_queries=False)
+    assert evaluate(loaded, task, policy).metric == pytest.approx(score.metric, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["stsb", "sst2", "ppl-wikitext2"])
+def test_absent_data_say_what_to_set(name, tmp_path, monkeypatch):
+    monkeypatch.delenv("DTQATTEN_DATA", raising=False)
+    with pytest.raises(TaskError, match="DTQATTEN_DATA"):
+        _text(open_task(name))
+    with pytest.raises(TaskError, match="is missing"):
+        _text(open_task(name, tmp_path))
+
+
+def _text(task):
+    return getattr(task, "pairs", getattr(task, "examples", getattr(task, "text", None)))("dev")
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(TaskError, match="choose one of stsb"):
+        open_task("glue")
+    with pytest.raises(TaskError, match="at least 1"):
+        open_task("stsb", limit=0)
+    with pytest.raises(ModelError, match="cannot load the model"):
+        load("./no-such-folder", causal=False)
+    assert all(t.metric for t in TASKS.values())
+
+
+def test_noise_study_tells_classes_apart(folder, data):
+    loaded = load(str(folder), causal=False)
+    task = open_task("stsb", data)
+    points = noise_study(loaded, task, (0.0, 3.0))
+    plain = task.evaluate(loaded).metric
+    assert len(points) == 9
+    for p in points:
+        if p.kind == "noise":
+            assert (p.metric == pytest.approx(plain, abs=1e-6)) == (p.strength == 0)
+        else:
+            assert p.metric != plain
+
+
+def test_search_then_eval(folder, data, tmp_path):
+    path = tmp_path / "p.json"
+    given = ("--model", folder, "--task", "stsb", "--data", data)
+    code, text = run("search", *given, "-o", path, "--trials", 3, "--groups", 2, "--limit", 12)
+    assert code == 0, text
+    assert "of 3" in text
+    policy = Policy.load(path)
+    assert policy.task == "stsb"
+    assert policy.record["trials"] == 3
+    code, text = run("search", *given, "-o", path, "--trials", 4, "--groups", 2, "--limit", 12)
+    assert code == 0
+    assert Policy.load(path).record["trials"] == 4
+    out = tmp_path / "row.json"
+    code, text = run(
+        "eval", *given, "--policy", path, "-o", out, "--pictures", tmp_path / "pictures"
+    )  # fmt: skip
+    assert code == 0, text
+    row = json.loads(out.read_text())
+    assert f"{row['metric']:.4f}" in text
+    assert f"{row['bops_ratio']:.4f} of 8-bit" in text
+    pictures = sorted((tmp_path / "pictures").iterdir())
+    assert [p.name.rpartition("-")[2] for p in pictures] == ["pareto.svg", "tokens.svg"]
+    drawn = pictures[1].read_text()
+    assert drawn.startswith("<?xml")
+    assert "[CLS]" in drawn
+    assert "pruned" in drawn
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("eval", "--model", "x", "--task", "glue"), "choose one of stsb"),
+        (("eval", "--model", "x", "--task", "stsb", "--policy", "none.json"), "cannot read"),
+        (("eval", "--model", "x", "--task", "stsb", "--mode", "fast"), "fast"),
+        (("search", "--model", "x", "--task", "stsb", "--method", "y"), "choose dtq or spatten"),
+        (("search", "--model", "./x", "--task", "stsb"), "cannot load the model"),
+        (("accuracy", "minilm"), "no MODEL:TASK"),
+    ],
+)
+def test_commands_refuse(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, text = run(*arguments)
+    assert code == 1, text
+    assert message in re.sub(r"\s+", " ", text)
+
+
+def test_results_are_measured_once_and_the_report_states_the_goal(folder, data, tmp_path):
+    loaded = load(str(folder), causal=False)
+    task = open_task("stsb", data)
+    kept = Results(tmp_path / "accuracy.json")
+    calls = []
+
+    def reference():
+        calls.append(1)
+        return task.evaluate(loaded)
+
+    for _ in range(2):
+        kept.measure(loaded, task, "int8", Policy.flat(3), reference)
+    assert len(calls) == 1
+    again = Results(tmp_path / "accuracy.json")
+    again.measure(loaded, task, "int8", Policy.flat(3), reference)
+    assert len(calls) == 1
+    again.measure(loaded, task, "searched", Policy.flat(3, (0, 1, 0)), reference)
+    assert len(again.rows) == 2
+    wanted = {
+        "model", "task", "method", "metric", "float_metric", "share_0", "share_4", "share_8",
+        "bops_ratio", "bytes_ratio", "seed",
+    }  # fmt: skip
+    assert all(wanted <= set(row) for row in json.loads((tmp_path / "accuracy.json").read_text()))
+    text = render(again, {"torch": "1"})
+    assert "BOPs at most 0.221: **not reached**" in text
+    good = {**again.find(again.rows[1]["key"]), "metric": 0.995, "float_metric": 1.0}
+    again.add({**good, "bops_ratio": 0.22})
+    assert "BOPs at most 0.221: **reached**" in render(again, {"torch": "1"})
+    again.add({**good, "metric": 0.98, "bops_ratio": 0.22})
+    assert "**not reached**" in render(again, {"torch": "1"})
+
+
+def test_shipped_policies_can_be_read():
+    paths = sorted(report.POLICIES.glob("*.json"))
+    for path in paths:
+        policy = Policy.load(path)
+        assert path.name.startswith(f"{policy.model}-{policy.task}")
