@@ -43,6 +43,9 @@ def accuracy(
     output: Annotated[Path, typer.Option("--output", "-o", help="Document to write.")] = Path(
         "docs/accuracy.md"
     ),
+    steps: Annotated[
+        int, typer.Option(min=0, help="Steps of fine-tuning under the searched policy; 0: none.")
+    ] = 120,
     data: DataOption = None,
     limit: LimitOption = None,
 ) -> None:
@@ -79,6 +82,20 @@ def accuracy(
                 typer.echo(f"{pair}: {method}: {row['metric']:.4f}, BOPs {row['bops_ratio']:.3f}")
                 if method == "searched":
                     searched = policy
+            if searched is not None and steps and not loaded.causal:
+                method = "searched, fine-tuned"
+                with progress_bar(f"{pair}: {method}") as show:
+                    row = kept.measure(
+                        loaded,
+                        chosen,
+                        method,
+                        searched,
+                        reference,
+                        progress=show,
+                        steps=steps,
+                    )
+                rows[method] = row
+                typer.echo(f"{pair}: {method}: {row['metric']:.4f}, BOPs {row['bops_ratio']:.3f}")
             if searched is not None:
                 fields = Evaluation.__dataclass_fields__
                 result = Evaluation(**{k: v for k, v in rows["searched"].items() if k in fields})

@@ -8,6 +8,7 @@ from typing import Any
 
 from dtqatten.golden.algorithm.evaluate import Evaluation, evaluate
 from dtqatten.golden.algorithm.files import write_text
+from dtqatten.golden.algorithm.finetune import finetuned
 from dtqatten.golden.algorithm.models import Loaded
 from dtqatten.golden.algorithm.policy import Policy, Ranking
 from dtqatten.golden.algorithm.runtime import Mode, attached
@@ -82,16 +83,22 @@ class Results:
         reference: Callable[[], Score],
         mode: Mode = Mode.FAKE_QUANT,
         progress: Callable[[int, int], None] | None = None,
+        steps: int = 0,
     ) -> dict[str, Any]:
-        """Measure a method unless its row is there, and return the row."""
-        text = json.dumps(
-            [policy.replace(record={}).to_json(), mode, loaded.name, task.name, task.limit]
-        )
+        """Measure a method unless its row is there, and return the row.
+
+        With ``steps`` the model is fine-tuned under the policy for as many steps first.
+        """
+        what = policy.replace(record={}).to_json()
+        text = json.dumps([what, mode, loaded.name, task.name, task.limit, steps])
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
         found = self.find(key)
         if found is not None and found["method"] == method:
             return found
-        result = evaluate(loaded, task, policy, mode, reference=reference(), progress=progress)
+        score = reference()
+        if steps:
+            loaded = finetuned(loaded, task, policy, steps, seed=policy.seed, progress=progress)
+        result = evaluate(loaded, task, policy, mode, reference=score, progress=progress)
         row = {"method": method, **result.row(), "seed": policy.seed, "key": key}
         self.add(row)
         return row
@@ -242,7 +249,8 @@ def render(
 _HEAD = """# Accuracy of dynamic token quantization on real models
 
 Written by `dtqatten accuracy`; do not edit. {versions}; one thread, seeds in the rows of
-`build/accuracy.json`. Nothing is fine-tuned unless a row says so.
+`build/accuracy.json`. Nothing is fine-tuned but the rows that say so: a few steps of 16 training
+examples through the straight-through estimator, under the searched policy.
 
 - *BOPs*: bits times bits of every pair that is computed in Q K^T and P V, relative to the same
   attention with all tokens and P in 8 bits. *Bytes*: Q, K and V fetched, gains included, relative

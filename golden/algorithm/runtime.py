@@ -784,7 +784,8 @@ def attached(
     calibration : sequence of Calibration, optional
         From :func:`calibrate`, for policies that smooth or center.
     fold : bool
-        Put rotations and factors into the weights where that is exact.
+        Put rotations and factors into the weights where that is exact. The weights are put back
+        at the end, so give False to train the model meanwhile.
     record : bool
         Keep what each layer did in :attr:`Session.records`.
 

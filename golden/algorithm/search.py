@@ -39,7 +39,7 @@ GRID = 20
 #: Weight of bit operations against cross-entropy (DTQAtten, DATE 2022).
 LAMBDA_ENCODER, LAMBDA_DECODER = 0.37, 0.24
 #: Loss added per unit beyond the tolerance or the budget: large enough to decide.
-BARRIER = 50.0
+BARRIER, BUDGET_BARRIER = 50.0, 2000.0
 #: Samplers by name.
 SAMPLERS = ("tpe", "gp", "random")
 
@@ -239,7 +239,7 @@ class Objective:
         if self.tolerance is not None:
             loss += BARRIER * max(0.0, worse - self.tolerance)
         if self.budget is not None:
-            loss += BARRIER * max(0.0, found.bops_ratio - self.budget)
+            loss += BUDGET_BARRIER * max(0.0, found.bops_ratio - self.budget)
         return loss + self.weight * found.bops_ratio
 
 

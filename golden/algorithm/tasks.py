@@ -106,6 +106,16 @@ class Task(ABC):
     def calibration(self, loaded: Loaded) -> list[dict[str, Tensor]]:
         """Return batches of training data for scales' statistics."""
 
+    def losses(self, loaded: Loaded, session: Session | None, seed: int) -> Iterator[Tensor]:
+        """Yield losses of random training batches without end, to be differentiated.
+
+        Raises
+        ------
+        TaskError
+            If the task has nothing to train on.
+        """
+        raise TaskError(f"{self.name} has no training data for {loaded.name}")
+
     def worse_by(self, score: float, reference: float) -> float:
         """Relative loss of metric, positive where the score is worse."""
         change = (reference - score) / abs(reference)
@@ -178,6 +188,14 @@ def pool(hidden: Tensor, attention_mask: Tensor, session: Session | None) -> Ten
     return torch.nn.functional.normalize(mean, dim=-1)
 
 
+def _rows(loaded: Loaded, texts: list[str], session: Session | None, length: int) -> Tensor:
+    """Embeddings of one batch, in the order of the texts."""
+    ids = loaded.tokenizer(texts, truncation=True, max_length=length)["input_ids"]
+    batch = loaded.tokenizer.pad({"input_ids": ids}, return_tensors="pt")
+    given = {k: batch[k] for k in ("input_ids", "attention_mask")}
+    return pool(loaded.model(**given).last_hidden_state, given["attention_mask"], session)
+
+
 def ranks(values: np.ndarray) -> np.ndarray:
     """Ranks, equals sharing their mean rank."""
     _, inverse, count = np.unique(values, return_inverse=True, return_counts=True)
@@ -222,6 +240,17 @@ class STSB(Task):
             cosine.clamp(0.01, 0.99), torch.from_numpy(gold / 5)
         )
         return Score(found, float(loss), seconds, len(unique))
+
+    def losses(self, loaded: Loaded, session: Session | None, seed: int) -> Iterator[Tensor]:
+        """Squared error of the cosine against the label's fifth, 16 pairs at a time."""
+        left, right, gold = self.pairs("train")
+        draw = random.Random(seed)
+        while True:
+            index = draw.sample(range(len(gold)), min(16, len(gold)))
+            texts = [t for i in index for t in (left[i], right[i])]
+            rows = _rows(loaded, texts, session, 128)
+            goal = torch.tensor([gold[i] / 5 for i in index], dtype=rows.dtype)
+            yield ((rows[::2] * rows[1::2]).sum(-1) - goal).square().mean()
 
     def calibration(self, loaded: Loaded) -> list[dict[str, Tensor]]:
         """Return 128 training sentences."""
@@ -291,6 +320,17 @@ class _Probe(Task):
         return Score(
             float((logits.argmax(-1) == goal).float().mean()), float(loss), seconds, len(texts)
         )
+
+    def losses(self, loaded: Loaded, session: Session | None, seed: int) -> Iterator[Tensor]:
+        """Cross-entropy of the probe, which stays as it is, 16 texts at a time."""
+        head = self.fit(loaded).requires_grad_(False)
+        texts, labels = self.examples("fit")
+        draw = random.Random(seed)
+        while True:
+            index = draw.sample(range(len(labels)), min(16, len(labels)))
+            rows = _rows(loaded, [texts[i] for i in index], session, self.length)
+            goal = torch.tensor([labels[i] for i in index])
+            yield torch.nn.functional.cross_entropy(head(rows) * 10, goal)
 
     def calibration(self, loaded: Loaded) -> list[dict[str, Tensor]]:
         """Return 64 texts the probe was trained on."""

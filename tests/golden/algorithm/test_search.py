@@ -127,7 +127,7 @@ def test_tolerance_and_budget_are_barriers(objective):
     assert plain == pytest.approx(found.loss + 0.37 * found.bops_ratio)
     assert objective(space).value(found) == pytest.approx(plain + 50 * (worse - 0.01))
     tight = objective(space, tolerance=None, budget=0.1).value(found)
-    assert tight == pytest.approx(plain + 50 * (found.bops_ratio - 0.1))
+    assert tight == pytest.approx(plain + 2000 * (found.bops_ratio - 0.1))
     assert objective(space, multi=True).value(found) == (pytest.approx(worse), found.bops_ratio)
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from dtqatten.cli import app
 from dtqatten.golden.algorithm import report
 from dtqatten.golden.algorithm.evaluate import evaluate
+from dtqatten.golden.algorithm.finetune import finetuned
 from dtqatten.golden.algorithm.models import Loaded, ModelError, load
 from dtqatten.golden.algorithm.policy import Policy
 from dtqatten.golden.algorithm.report import Results, render
@@ -138,6 +139,21 @@ def test_the_probe_learns_and_is_trained_on_the_plain_model(folder, data):
     fit, search = (set(task.examples(p)[0]) for p in ("fit", "train"))
     assert len(task.examples("train")[0]) == 600
     assert len(fit & search) < 5
+
+
+@pytest.mark.parametrize("name", ["stsb", "sst2"])
+def test_fine_tuning_under_a_policy_lowers_the_loss_of_a_copy(folder, data, name):
+    loaded = load(str(folder), causal=False)
+    task = open_task(name, data)
+    task.evaluate(loaded)  # trains the probe
+    policy = Policy.flat(3, (0.0, 1.0, 0.0), rotate=True, pruned="ffn")
+    before = {k: v.clone() for k, v in loaded.model.state_dict().items()}
+    plain = evaluate(loaded, task, policy, part="train")
+    trained = finetuned(loaded, task, policy, 30, rate=1e-3)
+    assert all(torch.equal(v, before[k]) for k, v in loaded.model.state_dict().items())
+    assert evaluate(trained, task, policy, part="train").loss < plain.loss - 0.005
+    with pytest.raises(ValueError, match="at least 1"):
+        finetuned(loaded, task, policy, 0)
 
 
 def test_perplexity_of_windows(monkeypatch):
