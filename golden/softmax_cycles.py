@@ -1,0 +1,374 @@
+"""Cycle models of softmax unit and score accumulator: every handshake and payload, every cycle."""
+
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtqatten.config import Config
+from dtqatten.golden import softmax
+from dtqatten.golden.array import ScoreRow
+from dtqatten.golden.codes import apply_gain
+
+__all__ = ["HeadFactor", "Key", "Query", "Row", "RowRecord", "SoftmaxModel"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query: token id and gain in 1/256."""
+
+    id: int
+    gain: int
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key: token id, gain, the gain of its value; ``last`` of its head."""
+
+    id: int
+    gain: int
+    value_gain: int
+    last: bool
+
+
+@dataclass(frozen=True)
+class HeadFactor:
+    """A head's factor from scores to exponents, and whether its mask is causal."""
+
+    multiplier: int
+    shift: int
+    causal: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A row of a tile: weights or probabilities, zero past ``keys``."""
+
+    values: NDArray[np.int64]
+    keys: int
+    last_row: bool
+    last_tile: bool
+    last_block: bool
+
+
+@dataclass(frozen=True)
+class RowRecord:
+    """What P x V of a row is divided by."""
+
+    divisor: int
+    mantissa: int
+    exponent: int
+    lead: int
+    last_row: bool
+    last_block: bool
+
+
+class _Store:
+    """Ring of words that tokens fill; only counts have timing."""
+
+    def __init__(self, lanes: int, slots: int) -> None:
+        self.lanes, self.slots = lanes, slots
+        self.held = 0
+        self.words: deque[list] = deque()
+        self._word: list = []
+
+    @property
+    def ready(self) -> bool:
+        return self.held < self.slots
+
+    def take(self, token: object, *, last: bool) -> None:
+        self._word.append(token)
+        if last or len(self._word) == self.lanes:
+            self.words.append(self._word)
+            self._word = []
+            self.held += 1
+
+    def free(self, words: int) -> None:
+        self.held -= words
+        for _ in range(words):
+            self.words.popleft()
+
+
+class _Fifo:
+    """Output stream whose room is reserved early; a row of ``t`` is offered from ``t + 2`` on."""
+
+    def __init__(self, depth: int) -> None:
+        self.room = depth
+        self.offered: object = None
+        self._rows: deque = deque()
+
+    def clock(self, ready: bool) -> None:
+        if self.offered is None or ready:
+            self.offered = self._rows.popleft() if self._rows else None
+            self.room += self.offered is not None
+
+    def write(self, row: object) -> None:
+        self._rows.append(row)
+
+
+@dataclass(frozen=True, eq=False)
+class _Passing:
+    """A row of a tile between passes; ``size`` rows have its block if it is the last of them."""
+
+    weights: Row
+    probabilities: Row
+    record: RowRecord | None
+    size: int
+
+
+class SoftmaxModel:
+    """Predict :class:`dtqatten.hw.softmax.Softmax` on every clock edge.
+
+    Between two calls of :meth:`clock` the attributes hold what the ports show in that cycle.
+    Bit-exact and cycle-exact for every pattern of ``valid`` and ``ready``.
+
+    Parameters
+    ----------
+    config : Config
+    planes : int
+        Nibbles of a weight.
+    v_gains : bool
+        Values have gains.
+
+    Attributes
+    ----------
+    cycle : int
+        Cycles since reset.
+    """
+
+    def __init__(self, config: Config, *, planes: int = 2, v_gains: bool = False) -> None:
+        self.config, self.planes, self.v_gains = config, planes, v_gains
+        self.cycle = 0
+        levels = (config.cols - 1).bit_length()
+        most_tiles = -(-config.n_max // config.cols)
+        block = most_tiles * config.rows
+        # Cycles from a row accepted, or read by a pass, to what it causes.
+        self._maximum = 5 + levels
+        self._sum = 27 + levels
+        self._record = 28 + levels + v_gains
+        self._keys = _Store(config.cols, 2 * most_tiles)
+        self._queries = _Store(1, 2 * config.rows)
+        self._values = [_Store(config.cols, n * most_tiles) for n in (3, 4)] if v_gains else []
+        self._score_room, self._scores_ready = block + levels + 6, 0
+        self._exponential_room, self._exponentials_ready = block + levels + 28, 0
+        self._score_rows: deque[_Passing] = deque()
+        self._exponential_rows: deque[_Passing] = deque()
+        self._weights, self._probabilities = _Fifo(10), _Fifo(7)
+        self._records = _Fifo(2 * config.rows + levels + 31)
+        self._events: dict[int, list[Callable[[], None]]] = defaultdict(list)
+        # Place in the head: tile and row; scores and flags of the block so far.
+        self._tile = self._row = 0
+        self._block: list[tuple[ScoreRow, list[Key], Query, HeadFactor]] = []
+
+    @property
+    def keys_ready(self) -> bool:
+        """Whether a key is taken."""
+        return self._keys.ready and all(store.ready for store in self._values)
+
+    @property
+    def queries_ready(self) -> bool:
+        """Whether a query is taken."""
+        return self._queries.ready
+
+    @property
+    def weights(self) -> Row | None:
+        """The row of weights on offer."""
+        return self._weights.offered  # type: ignore[return-value]
+
+    @property
+    def probabilities(self) -> Row | None:
+        """The row of probabilities on offer."""
+        return self._probabilities.offered  # type: ignore[return-value]
+
+    @property
+    def records(self) -> RowRecord | None:
+        """The record on offer."""
+        return self._records.offered  # type: ignore[return-value]
+
+    def scores_ready(self, heads: HeadFactor | None) -> bool:
+        """Whether a score row is taken, ``heads`` being offered."""
+        return (
+            heads is not None
+            and self._score_room > 0
+            and self._keys.held > self._tile
+            and self._queries.held > self._row
+        )
+
+    def heads_ready(self, scores: ScoreRow | None, heads: HeadFactor | None) -> bool:
+        """Whether a head's factor is taken, with the last row of its scores."""
+        if scores is None or not self.scores_ready(heads):
+            return False
+        return scores.last_row and scores.last_tile and scores.last_block
+
+    def clock(
+        self,
+        scores: ScoreRow | None,
+        heads: HeadFactor | None,
+        queries: Query | None,
+        keys: Key | None,
+        *,
+        weights_ready: bool,
+        records_ready: bool,
+        probabilities_ready: bool,
+    ) -> None:
+        """Pass a clock edge.
+
+        Parameters
+        ----------
+        scores, heads, queries, keys
+            What is valid at the inputs; taken if ready.
+        weights_ready, records_ready, probabilities_ready : bool
+            The consumers take a beat.
+        """
+        accept = scores is not None and self.scores_ready(heads)
+        second = (
+            self._scores_ready > 0
+            and self._exponential_room > 0
+            and self._records.room > 2
+            and (self.v_gains or self._weights.room > 0)
+        )
+        third = (
+            self._exponentials_ready > 0
+            and self._probabilities.room > 0
+            and (not self.v_gains or self._weights.room > 0)
+        )
+        takes_key, takes_query = self.keys_ready, self.queries_ready
+        self._weights.clock(weights_ready)
+        self._records.clock(records_ready)
+        self._probabilities.clock(probabilities_ready)
+        if accept:
+            assert scores is not None
+            assert heads is not None
+            self._accept(scores, heads)
+        if second:
+            self._exponentiate()
+        if third:
+            self._normalize()
+        if keys is not None and takes_key:
+            for store in (self._keys, *self._values):
+                store.take(keys, last=keys.last)
+        if queries is not None and takes_query:
+            self._queries.take(queries, last=False)
+        for event in self._events.pop(self.cycle, ()):
+            event()
+        self.cycle += 1
+
+    def _after(self, cycles: int, event: Callable[[], None]) -> None:
+        self._events[self.cycle + cycles].append(event)
+
+    def _accept(self, row: ScoreRow, head: HeadFactor) -> None:
+        self._score_room -= 1
+        query = self._queries.words[self._row][0]
+        self._block.append((row, self._keys.words[self._tile], query, head))
+        self._row += 1
+        if not row.last_row:
+            return
+        if row.last_tile:
+            passing = self._compute()
+            self._queries.free(self._row)
+            if row.last_block:
+                self._keys.free(self._tile + 1)
+            self._block, self._tile = [], -1
+
+            def complete() -> None:
+                self._scores_ready += len(passing)
+                self._score_rows.extend(passing)
+
+            self._after(self._maximum, complete)
+        self._row = 0
+        self._tile += 1
+
+    def _compute(self) -> list[_Passing]:
+        """Compute all of the row block that has just been completed."""
+        rows, block = self._row, self._block
+        tiles = [block[at : at + rows] for at in range(0, len(block), rows)]
+        edges = np.cumsum([0, *(tile[0][0].keys for tile in tiles)])
+        keys = [key for tile in tiles for key in tile[0][1][: tile[0][0].keys]]
+        scores = np.concatenate([[r.scores[: r.keys] for r, *_ in tile] for tile in tiles], axis=1)
+        queries, head = [query for _, _, query, _ in tiles[0]], block[0][3]
+        ids = np.array([key.id for key in keys]), np.array([query.id for query in queries])
+        seen = softmax.causal_mask(ids[1], ids[0]) if head.causal else np.ones(scores.shape, bool)
+        t, _ = softmax.exponent(
+            apply_gain(scores, np.array([key.gain for key in keys])),
+            apply_gain(head.multiplier, np.array([query.gain for query in queries])),
+            np.array(head.shift),
+            seen,
+        )
+        e16 = softmax.exponential(t, seen)
+        gains = np.array([key.value_gain for key in keys]) if self.v_gains else None
+        narrowed = softmax.narrow(e16, gains, planes=self.planes)
+        probability = softmax.normalized(e16)
+        mantissa, exponent = softmax.reciprocal(narrowed.divisor)
+        passing = []
+        for number, tile in enumerate(tiles):
+            for at, (row, *_) in enumerate(tile):
+                place = (row.keys, row.last_row, row.last_tile, row.last_block)
+                span = slice(edges[number], edges[number + 1])
+                padding = (0, self.config.cols - row.keys)
+                record = RowRecord(
+                    int(narrowed.divisor[at]),
+                    int(mantissa[at]),
+                    int(exponent[at]),
+                    int(narrowed.lead[at]),
+                    row.last_row,
+                    row.last_block,
+                )
+                passing.append(
+                    _Passing(
+                        Row(np.pad(narrowed.p[at, span], padding), *place),
+                        Row(np.pad(probability[at, span], padding), *place),
+                        record if row.last_tile else None,
+                        len(block) if row.last_tile and row.last_row else 0,
+                    )
+                )
+        return passing
+
+    def _exponentiate(self) -> None:
+        """Let the second pass read a row."""
+        row = self._score_rows.popleft()
+        self._scores_ready -= 1
+        self._score_room += 1
+        self._exponential_room -= 1
+        self._exponential_rows.append(row)
+        if not self.v_gains:
+            self._weights.room -= 1
+            self._after(8, lambda: self._weights.write(row.weights))
+        if row.record is not None:
+            self._after(2, self._reserve_record)
+            self._after(self._record, lambda: self._records.write(row.record))
+        if row.size:
+
+            def complete() -> None:
+                self._exponentials_ready += row.size
+
+            self._after(self._sum, complete)
+            self._release_values(row, 0, 6)
+
+    def _reserve_record(self) -> None:
+        self._records.room -= 1
+
+    def _normalize(self) -> None:
+        """Let the third pass read a row."""
+        row = self._exponential_rows.popleft()
+        self._exponentials_ready -= 1
+        self._exponential_room += 1
+        self._probabilities.room -= 1
+        self._after(5, lambda: self._probabilities.write(row.probabilities))
+        if self.v_gains:
+            self._weights.room -= 1
+            self._after(6, lambda: self._weights.write(row.weights))
+            self._release_values(row, 1, 2)
+
+    def _release_values(self, row: _Passing, store: int, cycles: int) -> None:
+        """Free the head's values in a pass's store, once its last row has read them."""
+        if self.v_gains and row.size and row.weights.last_block:
+            values = self._values[store]
+
+            def free() -> None:
+                # The head's words end with the first part-filled or marked one.
+                count = next(i for i, word in enumerate(values.words) if word[-1].last) + 1
+                values.free(count)
+
+            self._after(cycles, free)

@@ -1,0 +1,48 @@
+"""Registers in series, and trees with a register after every level."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from amaranth.hdl import Module, Signal, Value
+from amaranth.utils import ceil_log2
+
+__all__ = ["delayed", "reduced", "reduction_latency"]
+
+
+def delayed(m: Module, value: Any, cycles: int, name: str, *, reset_less: bool = True) -> Any:
+    """Return ``value``, a signal or view, of ``cycles`` cycles ago.
+
+    ``reset_less=False`` for what says that something is valid.
+    """
+    for i in range(cycles):
+        previous = value
+        value = Signal(value.shape(), name=f"{name}_{i + 1}", reset_less=reset_less)
+        m.d.sync += value.eq(previous)
+    return value
+
+
+def reduction_latency(count: int) -> int:
+    """Cycles that :func:`reduced` takes for ``count`` values: a level of the tree each."""
+    return ceil_log2(count)
+
+
+def reduced(
+    m: Module, values: Sequence[Value], combine: Callable[[Value, Value], Value], name: str
+) -> Value:
+    """Combine values pairwise in a tree, one register a level, one result a cycle.
+
+    The result has the shape that ``combine`` gives it.
+    """
+    level = 0
+    while len(values) > 1:
+        pairs = [combine(a, b) for a, b in zip(values[::2], values[1::2], strict=False)]
+        if len(values) % 2:
+            pairs.append(values[-1])
+        level += 1
+        registers = [
+            Signal(pair.shape(), name=f"{name}_{level}_{i}", reset_less=True)
+            for i, pair in enumerate(pairs)
+        ]
+        m.d.sync += [r.eq(pair) for r, pair in zip(registers, pairs, strict=True)]
+        values = registers
+    return values[0]

@@ -1,0 +1,143 @@
+"""Third pass of the softmax: normalized probabilities, and weights relative to gained ones."""
+
+from amaranth.hdl import Const, Module, Mux, Signal, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.config import Config
+from dtqatten.hw.exponential_pass import value_gain_layout, value_stream
+from dtqatten.hw.pipeline import delayed
+from dtqatten.hw.replay_store import ReplayStore
+from dtqatten.hw.softmax_layout import (
+    EXPONENTIAL_BITS,
+    GAINED_BITS,
+    RECIPROCAL_BITS,
+    exponential_row_layout,
+    flags_layout,
+    normalizer_layout,
+    probability_row_layout,
+    tiles,
+    top_code,
+    weight_row_layout,
+)
+
+__all__ = ["ProbabilityPass"]
+
+
+class ProbabilityPass(wiring.Component):
+    """Probabilities ``q = min((e16 * R + (1 << z >> 1)) >> z, 65535)`` of rows of exponentials.
+
+    With V gains also the weights, ``p = (((e16 * gain) << lead) * top + 2**23) >> 24``.
+
+    Latency 3 cycles, weights 4. Throughput one row a cycle; never stalls.
+
+    Parameters
+    ----------
+    config : Config
+    planes : int
+        Nibbles of a weight.
+    v_gains : bool
+        Values have gains.
+
+    Members
+    -------
+    i_valid, i, normalizer : In
+        A row of exponentials and its record.
+    value_gains : In(value_stream())
+        With V gains: of each head once, ahead of its rows.
+    probabilities_valid, probabilities : Out
+        Its probabilities.
+    weights_valid, weights : Out
+        With V gains: its weights.
+    """
+
+    PROBABILITIES = 3
+    WEIGHTS = 4
+
+    def __init__(self, config: Config, planes: int, v_gains: bool) -> None:
+        self.config, self.planes, self.v_gains = config, planes, v_gains
+        optional = (
+            {
+                "value_gains": In(value_stream()),
+                "weights_valid": Out(1),
+                "weights": Out(weight_row_layout(config, planes)),
+            }
+            if v_gains
+            else {}
+        )
+        super().__init__(
+            {
+                "i_valid": In(1),
+                "i": In(exponential_row_layout(config)),
+                "normalizer": In(normalizer_layout(config)),
+                "probabilities_valid": Out(1),
+                "probabilities": Out(probability_row_layout(config)),
+                **optional,
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        fields = [field for field, _ in flags_layout(config)]
+        exponent = self.normalizer.reciprocal.exponent
+        valid = delayed(m, self.i_valid, self.PROBABILITIES, "valid", reset_less=False)
+        m.d.comb += self.probabilities_valid.eq(valid)
+        flags = Signal(flags_layout(config))
+        m.d.comb += [flags[field].eq(self.i[field]) for field in fields]
+        placed = delayed(m, flags, self.PROBABILITIES, "placed")
+        m.d.comb += [self.probabilities[field].eq(placed[field]) for field in fields]
+
+        half = Signal(unsigned(1 << len(exponent)), reset_less=True)
+        m.d.sync += half.eq((Const(1) << exponent) >> 1)
+        z = delayed(m, exponent, 2, "exponent")
+        e16 = [self.i.exponentials[c] for c in range(config.cols)]
+        for c in range(config.cols):
+            # e16 is at most the sum whose reciprocal this is: 2**32, and half a unit.
+            bits = EXPONENTIAL_BITS + RECIPROCAL_BITS
+            product = Signal(bits, name=f"product_{c}", reset_less=True)
+            rounded = Signal(bits + 1, name=f"rounded_{c}", reset_less=True)
+            quotient = Signal(bits + 1, name=f"quotient_{c}")
+            probability = Signal(EXPONENTIAL_BITS, name=f"probability_{c}", reset_less=True)
+            largest = (1 << EXPONENTIAL_BITS) - 1
+            m.d.sync += [
+                product.eq(e16[c] * self.normalizer.reciprocal.mantissa),
+                rounded.eq(product + half),
+                probability.eq(Mux(quotient > largest, largest, quotient)),
+            ]
+            m.d.comb += [
+                quotient.eq(rounded >> z),
+                self.probabilities.probabilities[c].eq(probability),
+            ]
+
+        if self.v_gains:
+            m.submodules.values = values = ReplayStore(
+                value_gain_layout(), config.cols, 4 * tiles(config)
+            )
+            row_end = self.i.last_row
+            m.d.comb += [
+                values.i.valid.eq(self.value_gains.valid),
+                values.i.p.eq(self.value_gains.p),
+                self.value_gains.ready.eq(values.i.ready),
+                values.read.eq(self.i_valid),
+                values.step.eq(row_end),
+                values.rewind.eq(row_end & self.i.last_tile),
+                values.release.eq(row_end & self.i.last_tile & self.i.last_block),
+                self.weights_valid.eq(delayed(m, valid, 1, "weights", reset_less=False)),
+            ]
+            last = delayed(m, placed, 1, "weights_placed")
+            m.d.comb += [self.weights[field].eq(last[field]) for field in fields]
+            lead = delayed(m, self.normalizer.lead, 2, "lead")
+            top = top_code(self.planes)
+            for c in range(config.cols):
+                held = delayed(m, e16[c], 1, f"e16_{c}")
+                gained = Signal(GAINED_BITS, name=f"gained_{c}", reset_less=True)
+                led = Signal(GAINED_BITS, name=f"led_{c}", reset_less=True)
+                weight = Signal(4 * self.planes, name=f"weight_{c}", reset_less=True)
+                m.d.sync += [
+                    gained.eq(held * values.data[c].gain),
+                    led.eq(gained << lead),
+                    weight.eq((led * top + (1 << GAINED_BITS - 1)) >> GAINED_BITS),
+                ]
+                m.d.comb += self.weights.weights[c].eq(weight)
+        return m

@@ -1,0 +1,102 @@
+"""Tokens' side information: loaded once, replayed as often as tiles come by."""
+
+from amaranth.hdl import Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["ReplayStore"]
+
+
+class ReplayStore(wiring.Component):
+    """Ring of words of ``lanes`` items; a pointer walks over a group of words again and again.
+
+    Items come one a beat and fill a word from lane 0 up; ``last`` ends a word early. The reader
+    goes on to the next word (``step``), back to the group's first one (``step`` and ``rewind``)
+    or, freeing the group, to the first word of the next one (``release`` too).
+
+    Latency: an item accepted in cycle ``t`` that completes a word counts from ``t + 1`` on;
+    ``data`` follows ``read`` by one cycle and holds until the next. Throughput one item and one
+    read a cycle. Lanes past a word's last item keep what they held.
+
+    Parameters
+    ----------
+    item : data.StructLayout
+        Of an item.
+    lanes : int
+        Items of a word.
+    slots : int
+        Words held.
+
+    Members
+    -------
+    i : In(stream.Signature(StructLayout({"item": item, "last": 1})))
+        Items.
+    ready : Out(1)
+        The word at the pointer is here.
+    read : In(1)
+        Read it. Never while ``ready`` is low.
+    step, rewind, release : In(1)
+        With ``read``: where the pointer goes.
+    data : Out(ArrayLayout(item, lanes))
+        The word read.
+    """
+
+    def __init__(self, item: data.StructLayout, lanes: int, slots: int) -> None:
+        self.item, self.lanes, self.slots = item, lanes, slots
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.StructLayout({"item": item, "last": unsigned(1)}))),
+                "ready": Out(1),
+                "read": In(1),
+                "step": In(1),
+                "rewind": In(1),
+                "release": In(1),
+                "data": Out(data.ArrayLayout(item, lanes)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        lanes, slots = self.lanes, self.slots
+        m.submodules.words = words = memory.Memory(
+            shape=data.ArrayLayout(self.item, lanes), depth=slots, init=[]
+        )
+        write, read = words.write_port(granularity=1), words.read_port()
+
+        def after(index: Value) -> Value:
+            return Mux(index == slots - 1, 0, index + 1)
+
+        held = Signal(range(slots + 1))
+        lane = Signal(range(lanes))
+        beat, complete = Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(held != slots),
+            beat.eq(self.i.valid & self.i.ready),
+            complete.eq(beat & (self.i.p.last | (lane == lanes - 1))),
+            write.en.eq(beat << lane),
+        ]
+        m.d.comb += [write.data[i].eq(self.i.p.item) for i in range(lanes)]
+        with m.If(beat):
+            m.d.sync += lane.eq(Mux(complete, 0, lane + 1))
+        with m.If(complete):
+            m.d.sync += write.addr.eq(after(write.addr))
+
+        # ``index`` words of the group lie before the pointer; its first word is at ``base``.
+        base, pointer = Signal(range(slots)), Signal(range(slots))
+        index = Signal(range(slots + 1))
+        free = Signal(range(slots + 1))
+        m.d.comb += [
+            self.ready.eq(held > index),
+            read.en.eq(self.read),
+            read.addr.eq(pointer),
+            self.data.eq(read.data),
+            free.eq(Mux(self.read & self.release, index + 1, 0)),
+        ]
+        m.d.sync += held.eq(held + complete - free)
+        with m.If(self.read & self.step):
+            m.d.sync += [pointer.eq(after(pointer)), index.eq(index + 1)]
+            with m.If(self.rewind):
+                m.d.sync += [pointer.eq(base), index.eq(0)]
+            with m.If(self.release):
+                m.d.sync += [pointer.eq(after(pointer)), base.eq(after(pointer)), index.eq(0)]
+        return m

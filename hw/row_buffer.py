@@ -1,0 +1,227 @@
+"""Rows between passes: a ring that a free-running pipeline fills, block by block."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.hw.pipeline import delayed
+from dtqatten.hw.replay_store import ReplayStore
+from dtqatten.hw.softmax_layout import reduced_layout
+
+__all__ = ["RowBuffer", "RowFifo", "RowRing"]
+
+
+class RowRing(wiring.Component):
+    """Ring of rows whose room is reserved before they set out and which are committed later.
+
+    Latency: what is written, committed, reserved or read in a cycle counts from the next one on;
+    ``data`` follows ``read`` by one cycle and holds until the next. One write and one read a cycle.
+
+    Parameters
+    ----------
+    row : data.StructLayout
+        Of a row.
+    depth : int
+        Rows held.
+
+    Members
+    -------
+    room : Out(range(depth + 1))
+        Rows that may still be reserved.
+    reserve : In(1)
+        A row sets out. Never without ``room``.
+    write : In(1)
+        A row arrives.
+    row : In(row)
+        It.
+    commit : In(range(depth + 1))
+        So many rows more may be read.
+    ready : Out(1)
+        A row may be read.
+    read : In(1)
+        Read it. Never while ``ready`` is low.
+    data : Out(row)
+        The row read.
+    """
+
+    def __init__(self, row: data.StructLayout, depth: int) -> None:
+        self.depth = depth
+        self.row_layout = row
+        super().__init__(
+            {
+                "room": Out(range(depth + 1), init=depth),
+                "reserve": In(1),
+                "write": In(1),
+                "row": In(row),
+                "commit": In(range(depth + 1)),
+                "ready": Out(1),
+                "read": In(1),
+                "data": Out(row),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.rows = rows = memory.Memory(shape=self.row_layout, depth=self.depth, init=[])
+        write, read = rows.write_port(), rows.read_port()
+        level = Signal(range(self.depth + 1))
+        m.d.comb += [
+            write.en.eq(self.write),
+            write.data.eq(self.row),
+            read.en.eq(self.read),
+            self.data.eq(read.data),
+            self.ready.eq(level != 0),
+        ]
+        for port, moves in ((write, self.write), (read, self.read)):
+            with m.If(moves):
+                last = port.addr == self.depth - 1
+                m.d.sync += port.addr.eq(Mux(last, 0, port.addr + 1))
+        m.d.sync += [
+            self.room.eq(self.room + self.read - self.reserve),
+            level.eq(level + self.commit - self.read),
+        ]
+        return m
+
+
+class RowFifo(wiring.Component):
+    """End of a pipeline that never stalls: room is reserved at its start, a stream leaves.
+
+    Latency: a row written in cycle ``t`` is offered from ``t + 2`` on; its room is free again from
+    the cycle on in which it is offered. Throughput one row a cycle.
+
+    Parameters
+    ----------
+    row : data.StructLayout
+        Of a row.
+    depth : int
+        Rows held, besides the one on offer.
+
+    Members
+    -------
+    room, reserve, write, row
+        As of :class:`RowRing`.
+    o : Out(stream.Signature(row))
+        Rows in order.
+    """
+
+    def __init__(self, row: data.StructLayout, depth: int) -> None:
+        self.depth = depth
+        self.row_layout = row
+        super().__init__(
+            {
+                "room": Out(range(depth + 1)),
+                "reserve": In(1),
+                "write": In(1),
+                "row": In(row),
+                "o": Out(stream.Signature(row)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.ring = ring = RowRing(self.row_layout, self.depth)
+        free = ~self.o.valid | self.o.ready
+        m.d.comb += [
+            self.room.eq(ring.room),
+            ring.reserve.eq(self.reserve),
+            ring.write.eq(self.write),
+            ring.row.eq(self.row),
+            ring.commit.eq(self.write),
+            ring.read.eq(ring.ready & free),
+            self.o.p.eq(ring.data),
+        ]
+        with m.If(free):
+            m.d.sync += self.o.valid.eq(ring.read)
+        return m
+
+
+class RowBuffer(wiring.Component):
+    """Rows of tiles on their way to the next pass, which also needs a record of each whole row.
+
+    Rows are written as they come; records when a row's last tile has passed the reduction. A row
+    block can be read when its last record is here: the rows in their order, each with its row's
+    record. As every row has at least one tile, records need no room of their own.
+
+    Latency: a block whose last row is ``reduced`` in cycle ``t`` is ``ready`` from ``t + 1`` on;
+    ``o`` and ``record_o`` follow ``read`` by two cycles. One row in, one row out a cycle.
+
+    Parameters
+    ----------
+    row : data.StructLayout
+        Of a row; with the fields of ``flags_layout``.
+    record : data.StructLayout
+        Of a record.
+    depth : int
+        Rows held, at least those of the largest row block.
+
+    Members
+    -------
+    room, reserve, write, row
+        As of :class:`RowRing`.
+    reduced : In(reduced_layout())
+        A row of a tile has passed the reduction.
+    record : In(record)
+        Of ``reduced``, where that is of a last tile.
+    ready, read
+        As of :class:`RowRing`.
+    o : Out(row)
+        The row read two cycles ago.
+    o_valid : Out(1)
+        There was one.
+    record_o : Out(record)
+        Its row's record.
+    """
+
+    LATENCY = 2
+
+    def __init__(self, row: data.StructLayout, record: data.StructLayout, depth: int) -> None:
+        self.depth = depth
+        self.row_layout, self.record_layout = row, record
+        super().__init__(
+            {
+                "room": Out(range(depth + 1)),
+                "reserve": In(1),
+                "write": In(1),
+                "row": In(row),
+                "reduced": In(reduced_layout()),
+                "record": In(record),
+                "ready": Out(1),
+                "read": In(1),
+                "o": Out(row),
+                "o_valid": Out(1),
+                "record_o": Out(record),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.ring = ring = RowRing(self.row_layout, self.depth)
+        m.submodules.records = records = ReplayStore(self.record_layout, 1, self.depth)
+
+        # Rows of the block that have passed the reduction, before this one.
+        passed = Signal(range(self.depth))
+        complete = self.reduced.last_row & self.reduced.last_tile
+        with m.If(self.reduced.valid):
+            m.d.sync += passed.eq(Mux(complete, 0, passed + 1))
+        m.d.comb += [
+            self.room.eq(ring.room),
+            ring.reserve.eq(self.reserve),
+            ring.write.eq(self.write),
+            ring.row.eq(self.row),
+            ring.commit.eq(Mux(self.reduced.valid & complete, passed + 1, 0)),
+            self.ready.eq(ring.ready),
+            ring.read.eq(self.read),
+            records.i.valid.eq(self.reduced.valid & self.reduced.last_tile),
+            records.i.p.item.eq(self.record),
+        ]
+
+        valid = delayed(m, self.read, 1, "read", reset_less=False)
+        m.d.comb += [
+            records.read.eq(valid),
+            records.step.eq(1),
+            records.rewind.eq(ring.data.last_row),
+            records.release.eq(ring.data.last_row & ring.data.last_tile),
+            self.record_o.eq(records.data[0]),
+        ]
+        m.d.sync += [self.o.eq(ring.data), self.o_valid.eq(valid)]
+        return m

@@ -1,0 +1,188 @@
+"""The softmax unit: scores in, weights, divisors and probabilities out, in three passes."""
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from dtqatten.config import Config
+from dtqatten.hw.exponential_pass import ExponentialPass
+from dtqatten.hw.export import place
+from dtqatten.hw.layout import score_row_layout
+from dtqatten.hw.maximum_pass import MaximumPass
+from dtqatten.hw.pipeline import reduction_latency
+from dtqatten.hw.probability_pass import ProbabilityPass
+from dtqatten.hw.row_buffer import RowBuffer, RowFifo
+from dtqatten.hw.softmax_layout import (
+    check_planes,
+    exponential_row_layout,
+    head_layout,
+    key_layout,
+    masked_row_layout,
+    maximum_layout,
+    normalizer_layout,
+    probability_row_layout,
+    query_layout,
+    row_record_layout,
+    tiles,
+    weight_row_layout,
+)
+
+__all__ = ["Softmax"]
+
+
+class Softmax(wiring.Component):
+    """Base-2 softmax of score rows, ``cols`` scores a cycle.
+
+    Bit-exact with :mod:`dtqatten.golden.softmax`. Three passes run at once, over different row
+    blocks: the first gains, masks and finds the row maxima; the second exponentiates, sums and
+    narrows; the third normalizes. Between passes a block's rows wait in a ring that holds the
+    largest block and what is under way, so that no pass ever waits for another one. Pipelines never
+    stall: a row sets out when there is room for all that it becomes.
+
+    Order: all row streams keep the order of ``scores`` (of each row block, tile by tile, its rows);
+    ``records`` come one a row, in row order, after the block's weights (with V gains before them).
+    ``weights``, ``records`` and ``probabilities`` are read independently, but none may be held
+    back for ever: a block's records are to be taken before the next block's weights end.
+
+    Latency, ``L = ceil(log2(cols))``, nothing stalled, from a block's last score row accepted to
+    what is offered first: weights ``L + 16`` cycles, probabilities ``2*L + 41``, a block of
+    ``n`` score rows in between as ``n - 1`` cycles; with V gains weights one cycle after
+    probabilities. Throughput one row a cycle without a bubble, across blocks and heads.
+
+    A row that sees no key has weights, divisor, reciprocal and probabilities 0.
+
+    Parameters
+    ----------
+    config : Config
+        Of the array whose scores these are.
+    planes : int
+        Nibbles of a weight, 2 or 3.
+    v_gains : bool
+        Values have gains of their own; weights are then relative to the row's largest
+        ``e16 * gain``.
+
+    Members
+    -------
+    scores : In(stream.Signature(score_row_layout(config)))
+        Score rows.
+    heads : In(stream.Signature(head_layout()))
+        Factor and mask of each head; taken with its last score row.
+    queries : In(stream.Signature(query_layout(config)))
+        The queries of each head; two row blocks are held.
+    keys : In(stream.Signature(key_layout(config)))
+        The keys of each head, once; two heads are held.
+    weights : Out(stream.Signature(weight_row_layout(config, planes)))
+        Rows of P for P x V.
+    records : Out(stream.Signature(row_record_layout(config, planes)))
+        Divisor, its reciprocal and ``lead`` of each row.
+    probabilities : Out(stream.Signature(probability_row_layout(config)))
+        Rows of 16-bit probabilities, for the importance.
+
+    Raises
+    ------
+    ValueError
+        If ``planes`` is neither 2 nor 3.
+    """
+
+    def __init__(self, config: Config, *, planes: int = 2, v_gains: bool = False) -> None:
+        self.config = config
+        self.planes = check_planes(planes)
+        self.v_gains = v_gains
+        super().__init__(
+            {
+                "scores": In(stream.Signature(score_row_layout(config))),
+                "heads": In(stream.Signature(head_layout())),
+                "queries": In(stream.Signature(query_layout(config))),
+                "keys": In(stream.Signature(key_layout(config))),
+                "weights": Out(stream.Signature(weight_row_layout(config, planes))),
+                "records": Out(stream.Signature(row_record_layout(config, planes))),
+                "probabilities": Out(stream.Signature(probability_row_layout(config))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, planes, v_gains = self.config, self.planes, self.v_gains
+        levels = reduction_latency(config.cols)
+        block = tiles(config) * config.rows
+
+        first = place(m, platform, "maximum_pass", MaximumPass, config)
+        second = place(m, platform, "exponential_pass", ExponentialPass, config, planes, v_gains)
+        third = place(m, platform, "probability_pass", ProbabilityPass, config, planes, v_gains)
+        # The largest block, and the rows that set out before the first of it is read.
+        m.submodules.score_rows = scores = RowBuffer(
+            masked_row_layout(config), maximum_layout(config), block + levels + 6
+        )
+        m.submodules.exponential_rows = exponentials = RowBuffer(
+            exponential_row_layout(config), normalizer_layout(config), block + levels + 28
+        )
+        # The rows that set out before the first one leaves.
+        m.submodules.weight_rows = weights = RowFifo(weight_row_layout(config, planes), 10)
+        m.submodules.probability_rows = probabilities = RowFifo(probability_row_layout(config), 7)
+        # Two blocks more, so that a block's records may wait for the next block's weights.
+        m.submodules.row_records = records = RowFifo(
+            row_record_layout(config, planes), 2 * config.rows + levels + 31
+        )
+
+        connect(m, flipped(self.scores), first.scores)
+        connect(m, flipped(self.heads), first.heads)
+        connect(m, flipped(self.queries), first.queries)
+        connect(m, weights.o, flipped(self.weights))
+        connect(m, records.o, flipped(self.records))
+        connect(m, probabilities.o, flipped(self.probabilities))
+
+        # Keys go to all that need something of them, in the same cycle.
+        takers = [first.keys]
+        if v_gains:
+            takers += [second.value_gains, third.value_gains]
+            for values in takers[1:]:
+                m.d.comb += [
+                    values.p.item.gain.eq(self.keys.p.value_gain),
+                    values.p.last.eq(self.keys.p.last),
+                ]
+        m.d.comb += [first.keys.p.eq(self.keys.p), self.keys.ready.eq(1)]
+        for taker in takers:
+            with m.If(~taker.ready):
+                m.d.comb += self.keys.ready.eq(0)
+        m.d.comb += [taker.valid.eq(self.keys.valid & self.keys.ready) for taker in takers]
+
+        m.d.comb += [
+            first.room.eq(scores.room != 0),
+            scores.reserve.eq(first.reserve),
+            scores.write.eq(first.row_valid),
+            scores.row.eq(first.row),
+            scores.reduced.eq(first.reduced),
+            scores.record.eq(first.record),
+            second.i_valid.eq(scores.o_valid),
+            second.i.eq(scores.o),
+            second.record.eq(scores.record_o),
+            exponentials.reserve.eq(scores.read),
+            exponentials.write.eq(second.exponentials_valid),
+            exponentials.row.eq(second.exponentials),
+            exponentials.reduced.eq(second.reduced),
+            exponentials.record.eq(second.normalizer),
+            third.i_valid.eq(exponentials.o_valid),
+            third.i.eq(exponentials.o),
+            third.normalizer.eq(exponentials.record_o),
+            probabilities.reserve.eq(exponentials.read),
+            probabilities.write.eq(third.probabilities_valid),
+            probabilities.row.eq(third.probabilities),
+            # Whether a row completes one is known two cycles after it has been read.
+            records.reserve.eq(scores.o_valid & scores.o.last_tile),
+            records.write.eq(second.row_record_valid),
+            records.row.eq(second.row_record),
+        ]
+        source, reader = (third, exponentials) if v_gains else (second, scores)
+        m.d.comb += [
+            weights.reserve.eq(reader.read),
+            weights.write.eq(source.weights_valid),
+            weights.row.eq(source.weights),
+        ]
+        second_may = scores.ready & (exponentials.room != 0) & (records.room > RowBuffer.LATENCY)
+        third_may = exponentials.ready & (probabilities.room != 0)
+        narrow = weights.room != 0
+        m.d.comb += [
+            scores.read.eq(second_may if v_gains else second_may & narrow),
+            exponentials.read.eq(third_may & narrow if v_gains else third_may),
+        ]
+        return m

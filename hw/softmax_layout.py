@@ -1,0 +1,216 @@
+"""Payloads and sizes of the softmax unit."""
+
+from amaranth.hdl import Shape, signed, unsigned
+from amaranth.lib import data
+from amaranth.utils import ceil_log2
+
+from dtqatten.config import Config
+
+__all__ = [
+    "EXPONENTIAL_BITS",
+    "GAINED_BITS",
+    "GAIN_BITS",
+    "GAIN_ONE",
+    "LEAD_BITS",
+    "MULTIPLIER_BITS",
+    "RECIPROCAL_BITS",
+    "SHIFT_BITS",
+    "check_planes",
+    "divisor_bits",
+    "exponential_row_layout",
+    "flags_layout",
+    "head_layout",
+    "key_layout",
+    "masked_row_layout",
+    "maximum_layout",
+    "normalizer_layout",
+    "probability_row_layout",
+    "query_layout",
+    "reciprocal_layout",
+    "reduced_layout",
+    "row_record_layout",
+    "sum_bits",
+    "tiles",
+    "top_code",
+    "unseen",
+    "weight_row_layout",
+]
+
+#: Bits of an exponential ``e16`` and of a probability.
+EXPONENTIAL_BITS = 16
+#: Bits of a gain in units of 1/256; ``GAIN_ONE`` changes nothing.
+GAIN_BITS = 9
+GAIN_ONE = 256
+#: Bits of a head's multiplier and of its right shift.
+MULTIPLIER_BITS = 16
+SHIFT_BITS = 6
+#: Bits of a reciprocal.
+RECIPROCAL_BITS = 17
+#: Bits of an exponential times a gain, and of the left shift of a row's weights.
+GAINED_BITS = 24
+LEAD_BITS = 4
+
+
+def check_planes(planes: int) -> int:
+    """Return ``planes`` if a weight may have so many nibbles.
+
+    Raises
+    ------
+    ValueError
+        If it may not.
+    """
+    if planes not in (2, 3):
+        raise ValueError(f"planes is {planes!r}: a weight has 2 nibbles, or 3 for 12 bits")
+    return planes
+
+
+def tiles(config: Config) -> int:
+    """Key tiles of the longest row."""
+    return -(-config.n_max // config.cols)
+
+
+def top_code(planes: int) -> int:
+    """Weight of the row maximum: the largest balanced code of ``planes`` nibbles."""
+    return {2: 119, 3: 1911}[planes]
+
+
+def unseen(config: Config) -> int:
+    """Score that stands for a masked key: the most negative one, which no dot product reaches."""
+    return -(1 << config.score_width - 1)
+
+
+def sum_bits(config: Config, bits: int) -> int:
+    """Bits of the sum of a row of unsigned values of ``bits`` bits."""
+    return (config.n_max * ((1 << bits) - 1)).bit_length()
+
+
+def divisor_bits(config: Config, planes: int) -> int:
+    """Bits of a row's divisor, ``16 * sum(p)`` or ``top * sum(e16) >> 12``, whichever is larger."""
+    return (config.n_max * 16 * top_code(planes) + 1).bit_length()
+
+
+def _token_fields(config: Config) -> dict[str, Shape]:
+    return {"id": unsigned(max(1, ceil_log2(config.n_max))), "gain": unsigned(GAIN_BITS)}
+
+
+def query_layout(config: Config) -> data.StructLayout:
+    """A query: its token ``id``, by which causal masks compare, and its ``gain`` in 1/256."""
+    return data.StructLayout(_token_fields(config))
+
+
+def key_layout(config: Config) -> data.StructLayout:
+    """A key: as a query, and the gain of its value; ``last`` marks the head's last key.
+
+    ``value_gain`` is ignored by a unit built without V gains.
+    """
+    return data.StructLayout(
+        _token_fields(config) | {"value_gain": unsigned(GAIN_BITS), "last": unsigned(1)}
+    )
+
+
+def head_layout() -> data.StructLayout:
+    """A head: its factor from scores to exponents, ``multiplier * 2**-shift``, and its mask."""
+    return data.StructLayout(
+        {
+            "multiplier": unsigned(MULTIPLIER_BITS),
+            "shift": unsigned(SHIFT_BITS),
+            "causal": unsigned(1),
+        }
+    )
+
+
+def flags_layout(config: Config) -> data.StructLayout:
+    """Place of a row of a tile, as in a score row: ``keys`` of its lanes are filled."""
+    return data.StructLayout(
+        {
+            "keys": range(config.cols + 1),
+            "last_row": unsigned(1),
+            "last_tile": unsigned(1),
+            "last_block": unsigned(1),
+        }
+    )
+
+
+def _row_layout(config: Config, name: str, shape: Shape) -> data.StructLayout:
+    flags = {field: member.shape for field, member in flags_layout(config)}
+    return data.StructLayout({name: data.ArrayLayout(shape, config.cols)} | flags)
+
+
+def masked_row_layout(config: Config) -> data.StructLayout:
+    """Gained scores of a row of a tile; masked keys are :func:`unseen`."""
+    return _row_layout(config, "scores", signed(config.score_width))
+
+
+def exponential_row_layout(config: Config) -> data.StructLayout:
+    """Exponentials ``e16`` of a row of a tile, 0 where masked."""
+    return _row_layout(config, "exponentials", unsigned(EXPONENTIAL_BITS))
+
+
+def weight_row_layout(config: Config, planes: int) -> data.StructLayout:
+    """Weights for P x V of a row of a tile: balanced codes in [0, 119], or [0, 1911].
+
+    Lanes past ``keys`` are 0. Rows come as scores do: of each row block, tile by tile, its rows.
+    """
+    return _row_layout(config, "weights", signed(4 * planes))
+
+
+def probability_row_layout(config: Config) -> data.StructLayout:
+    """Normalized 16-bit probabilities of a row of a tile, in the order of the scores."""
+    return _row_layout(config, "probabilities", unsigned(EXPONENTIAL_BITS))
+
+
+def reciprocal_layout(width: int) -> data.StructLayout:
+    """Reciprocal of a number of ``width`` bits: ``mantissa * 2**-(exponent + 16)``."""
+    return data.StructLayout({"mantissa": unsigned(RECIPROCAL_BITS), "exponent": range(width + 1)})
+
+
+def row_record_layout(config: Config, planes: int) -> data.StructLayout:
+    """What a row of P x V is divided by: one record a row, in row order.
+
+    ``divisor`` in 1/16 of a code, its reciprocal, and ``lead``, the left shift that the row's
+    weights have had (0 without V gains). ``last_row``: the block's last; ``last_block``: the row
+    is of the head's last block.
+    """
+    width = divisor_bits(config, planes)
+    return data.StructLayout(
+        {
+            "divisor": unsigned(width),
+            "reciprocal": reciprocal_layout(width),
+            "lead": unsigned(LEAD_BITS),
+            "last_row": unsigned(1),
+            "last_block": unsigned(1),
+        }
+    )
+
+
+def maximum_layout(config: Config) -> data.StructLayout:
+    """What the exponentials of a row need: its largest score, and the factor of the differences."""
+    return data.StructLayout(
+        {
+            "maximum": signed(config.score_width),
+            "multiplier": unsigned(MULTIPLIER_BITS),
+            "shift": unsigned(SHIFT_BITS),
+        }
+    )
+
+
+def normalizer_layout(config: Config) -> data.StructLayout:
+    """What the probabilities of a row need: the reciprocal of ``sum(e16)``, and ``lead``."""
+    return data.StructLayout(
+        {
+            "reciprocal": reciprocal_layout(sum_bits(config, EXPONENTIAL_BITS)),
+            "lead": unsigned(LEAD_BITS),
+        }
+    )
+
+
+def reduced_layout() -> data.StructLayout:
+    """A row of a tile has passed a reduction; after its ``last_tile`` the row is complete."""
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),
+            "last_row": unsigned(1),
+            "last_tile": unsigned(1),
+            "last_block": unsigned(1),
+        }
+    )

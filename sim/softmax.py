@@ -1,0 +1,316 @@
+"""Run the softmax unit beside its cycle model and compare them on every clock edge."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtqatten.config import Config
+from dtqatten.golden.array import ScoreRow
+from dtqatten.golden.softmax_cycles import (
+    HeadFactor,
+    Key,
+    Query,
+    Row,
+    RowRecord,
+    SoftmaxModel,
+)
+from dtqatten.sim.lockstep import MismatchError
+from dtqatten.sim.ports import pack, pack_score_row
+
+__all__ = [
+    "SoftmaxHead",
+    "SoftmaxLockstep",
+    "StreamSource",
+    "pack_fields",
+    "pack_row",
+    "random_softmax_head",
+    "score_rows",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class SoftmaxHead:
+    """One head's scores ``[n_q, n_k]`` and what else the softmax needs of it."""
+
+    scores: NDArray[np.int64]
+    factor: HeadFactor
+    queries: list[Query]
+    keys: list[Key]
+
+
+def random_softmax_head(
+    config: Config,
+    rng: np.random.Generator,
+    *,
+    queries: int | None = None,
+    keys: int | None = None,
+    spread: float | None = None,
+    causal: bool | None = None,
+) -> SoftmaxHead:
+    """Return a head of random scores; what is not given is drawn too.
+
+    ``spread`` is the largest distance of scores in octaves; among the draws are scores at both
+    ends of their range, equal ones, and queries that see no key.
+    """
+    limit = config.d_head * 120 * 120
+
+    def count(lanes: int) -> int:
+        return int(rng.integers(1, min(config.n_max, 3 * lanes) + 1))
+
+    n_q = count(config.rows) if queries is None else queries
+    n_k = count(config.cols) if keys is None else keys
+    spread = float(rng.choice([0.0, 4.0, 12.0, 1e4])) if spread is None else spread
+    causal = bool(rng.integers(2)) if causal is None else causal
+    scores = rng.integers(-limit, limit + 1, size=(n_q, n_k))
+    ends = rng.random(scores.shape)
+    scores = np.where(ends < 0.05, -limit, np.where(ends > 0.95, limit, scores))
+    # Octaves of the whole range: 2 * limit * m >> (shift + 5).
+    shift = int(rng.integers(0, 41))
+    m = min(65535, int(spread * 2 ** (shift + 5) / (2 * limit)))
+    shift = shift if 0 < m < 65535 else int(np.clip(36 - np.log2(limit / max(spread, 1e-3)), 0, 40))
+
+    def gain() -> int:
+        return int(rng.choice([1, 255, 256, int(rng.integers(1, 257))]))
+
+    def ids(n: int) -> list[int]:
+        return sorted(rng.choice(config.n_max, n, replace=False).tolist(), key=lambda i: i % 3)
+
+    gains_of_values = int(rng.integers(1, 9))
+    tokens = [
+        Key(i, gain(), max(1, gain() >> gains_of_values), at == n_k - 1)
+        for at, i in enumerate(ids(n_k))
+    ]
+    return SoftmaxHead(
+        scores,
+        HeadFactor(max(m, 0), shift, causal),
+        [Query(i, gain()) for i in ids(n_q)],
+        tokens,
+    )
+
+
+def score_rows(config: Config, scores: NDArray[np.int64]) -> list[ScoreRow]:
+    """Cut a head's scores into rows of tiles, in the order of the score buffer."""
+    rows, cols = config.rows, config.cols
+    n_q, n_k = scores.shape
+    result = []
+    for top in range(0, n_q, rows):
+        count = min(rows, n_q - top)
+        for left in range(0, n_k, cols):
+            keys = min(cols, n_k - left)
+            for r in range(count):
+                lanes = np.pad(scores[top + r, left : left + keys], (0, cols - keys))
+                place = (r == count - 1, left + cols >= n_k, top + rows >= n_q)
+                result.append(ScoreRow(lanes, keys, *place))
+    return result
+
+
+def pack_fields(*fields: tuple[int, int]) -> int:
+    """Pack values and their widths, the first into the lowest bits."""
+    packed = at = 0
+    for value, width in fields:
+        packed |= int(value) << at
+        at += width
+    return packed
+
+
+def pack_row(config: Config, row: Row, width: int) -> int:
+    """Pack a row of weights or probabilities of ``width`` bits."""
+    return pack_fields(
+        (pack(row.values, width), width * config.cols),
+        (row.keys, config.cols.bit_length()),
+        (row.last_row, 1),
+        (row.last_tile, 1),
+        (row.last_block, 1),
+    )
+
+
+class StreamSource:
+    """Producer of a stream that pauses at random and keeps an offered beat until it is taken."""
+
+    def __init__(self, beats: Sequence[Any], pause: float, rng: np.random.Generator) -> None:
+        self.beats, self.pause, self.rng = list(beats)[::-1], pause, rng
+        self.offered: Any = None
+        self._offer()
+
+    def _offer(self) -> None:
+        if self.offered is None and self.beats and self.rng.random() >= self.pause:
+            self.offered = self.beats.pop()
+
+    def clock(self, ready: bool) -> None:
+        """Pass a clock edge at which the beat offered, if any, is taken if ``ready``."""
+        if ready:
+            self.offered = None
+        self._offer()
+
+    @property
+    def done(self) -> bool:
+        """Whether every beat has been taken."""
+        return self.offered is None and not self.beats
+
+
+class SoftmaxLockstep:
+    """Heads streamed through the cycle model, and what a device must show meanwhile.
+
+    Parameters
+    ----------
+    config : Config
+    heads : sequence of SoftmaxHead
+    planes, v_gains
+        As of the unit.
+    stall : float
+        Probability that a source pauses, and that a sink does not take a beat, in a cycle.
+    lazy : bool
+        Sinks are ready only after they have seen ``valid``.
+    seed : int
+        Of the stalls.
+
+    Attributes
+    ----------
+    model : SoftmaxModel
+    taken : dict of list
+        By stream, ``(cycle, beat)`` of all beats taken.
+    accepted : list of int
+        Cycles in which score rows were accepted.
+    compared : int
+        Cycles compared.
+    """
+
+    SINKS = ("weights", "records", "probabilities")
+
+    def __init__(
+        self,
+        config: Config,
+        heads: Sequence[SoftmaxHead],
+        *,
+        planes: int = 2,
+        v_gains: bool = False,
+        stall: float = 0.0,
+        lazy: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.config, self.planes, self.lazy, self.stall = config, planes, lazy, stall
+        self.model = SoftmaxModel(config, planes=planes, v_gains=v_gains)
+        self.rng = np.random.default_rng(seed)
+        beats: dict[str, list] = {
+            "scores": [row for head in heads for row in score_rows(config, head.scores)],
+            "heads": [head.factor for head in heads],
+            "queries": [query for head in heads for query in head.queries],
+            "keys": [key for head in heads for key in head.keys],
+        }
+        self.sources = {n: StreamSource(b, stall, self.rng) for n, b in beats.items()}
+        self.taken: dict[str, list[tuple[int, Any]]] = {name: [] for name in self.SINKS}
+        self.accepted: list[int] = []
+        self.wanted = {
+            "weights": len(beats["scores"]),
+            "records": len(beats["queries"]),
+            "probabilities": len(beats["scores"]),
+        }
+        self.compared = 0
+        work = sum(map(len, beats.values())) + 100 * (len(heads) + 1)
+        self.deadline = int(6 * work / (1 - stall)) + 1000
+        self._draw()
+
+    def _draw(self) -> None:
+        self.ready = {
+            name: bool(self.rng.random() >= self.stall)
+            and (not self.lazy or getattr(self.model, name) is not None)
+            for name in self.SINKS
+        }
+
+    @property
+    def done(self) -> bool:
+        """Whether all went in and all came out."""
+        return all(source.done for source in self.sources.values()) and all(
+            len(self.taken[name]) == count for name, count in self.wanted.items()
+        )
+
+    def _pack(self, name: str, beat: Any) -> int:
+        config = self.config
+        id_bits = max(1, (config.n_max - 1).bit_length())
+        if beat is None:
+            return 0
+        if isinstance(beat, ScoreRow):
+            return pack_score_row(config, beat)
+        if isinstance(beat, Row):
+            return pack_row(config, beat, 4 * self.planes if name == "weights" else 16)
+        if isinstance(beat, HeadFactor):
+            return pack_fields((beat.multiplier, 16), (beat.shift, 6), (beat.causal, 1))
+        if isinstance(beat, Query):
+            return pack_fields((beat.id, id_bits), (beat.gain, 9))
+        if isinstance(beat, Key):
+            return pack_fields(
+                (beat.id, id_bits), (beat.gain, 9), (beat.value_gain, 9), (beat.last, 1)
+            )
+        assert isinstance(beat, RowRecord)
+        width = (config.n_max * 16 * {2: 119, 3: 1911}[self.planes] + 1).bit_length()
+        return pack_fields(
+            (beat.divisor, width),
+            (beat.mantissa, 17),
+            (beat.exponent, width.bit_length()),
+            (beat.lead, 4),
+            (beat.last_row, 1),
+            (beat.last_block, 1),
+        )
+
+    def inputs(self) -> dict[str, int]:
+        """Return the values of the input ports in this cycle."""
+        ports = {f"{name}__ready": int(ready) for name, ready in self.ready.items()}
+        for name, source in self.sources.items():
+            ports[f"{name}__valid"] = int(source.offered is not None)
+            ports[f"{name}__payload"] = self._pack(name, source.offered)
+        return ports
+
+    def _source_ready(self) -> dict[str, bool]:
+        model, offered = self.model, {n: s.offered for n, s in self.sources.items()}
+        return {
+            "scores": model.scores_ready(offered["heads"]),
+            "heads": model.heads_ready(offered["scores"], offered["heads"]),
+            "queries": model.queries_ready,
+            "keys": model.keys_ready,
+        }
+
+    def expected(self) -> dict[str, int]:
+        """Return the values of the output ports in this cycle, payloads while valid."""
+        ports = {f"{name}__ready": int(ready) for name, ready in self._source_ready().items()}
+        for name in self.SINKS:
+            beat = getattr(self.model, name)
+            ports[f"{name}__valid"] = int(beat is not None)
+            if beat is not None:
+                ports[f"{name}__payload"] = self._pack(name, beat)
+        return ports
+
+    def check(self, ports: Mapping[str, int]) -> None:
+        """Compare the output ports of the device in this cycle.
+
+        Raises
+        ------
+        MismatchError
+            If a port differs, or the deadline has passed.
+        """
+        for name, value in self.expected().items():
+            if ports[name] != value:
+                raise MismatchError(
+                    f"cycle {self.model.cycle}: {name} is {ports[name]:#x}, model has {value:#x}"
+                )
+        self.compared += 1
+        if self.compared > self.deadline:
+            got = {name: len(beats) for name, beats in self.taken.items()}
+            raise MismatchError(f"deadline: {got} of {self.wanted} after {self.compared} cycles")
+
+    def clock(self) -> None:
+        """Pass a clock edge."""
+        model, ready = self.model, self._source_ready()
+        offered = {name: source.offered for name, source in self.sources.items()}
+        if offered["scores"] is not None and ready["scores"]:
+            self.accepted.append(model.cycle)
+        for name in self.SINKS:
+            beat = getattr(model, name)
+            if beat is not None and self.ready[name]:
+                self.taken[name].append((model.cycle, beat))
+        model.clock(**offered, **{f"{name}_ready": r for name, r in self.ready.items()})
+        for name, source in self.sources.items():
+            source.clock(ready[name])
+        self._draw()

@@ -1,0 +1,68 @@
+"""One exponential lane against the golden function."""
+
+import numpy as np
+
+from dtqatten import Config
+from dtqatten.golden import softmax
+from dtqatten.hw.exponential import LUT32, Exponential
+from dtqatten.hw.softmax_layout import unseen
+from dtqatten.sim.verilated import VerilatedModel
+
+CONFIG = Config(rows=1, cols=1, depth=8, d_head=128)
+
+
+def test_table_is_the_golden_one() -> None:
+    assert softmax.LUT32.tolist() == LUT32
+
+
+def cases() -> list[tuple[int, int, int, int]]:
+    """Score, maximum, multiplier, shift: every ``t`` up to 600, ends of all ranges, random."""
+    limit = CONFIG.d_head * 120 * 120
+    rng = np.random.default_rng(0)
+    every_t = [(-t, 0, 65535, 16) for t in range(1, 601)] + [(-t, 0, 1, 0) for t in range(600)]
+    ends = [
+        (score, maximum, m, shift)
+        for score in (-limit, -1, 0, limit)
+        for maximum in (-limit, 0, limit)
+        for m in (0, 1, 32768, 65535)
+        for shift in (0, 1, 16, 39, 40)
+        if score <= maximum
+    ]
+    scores = np.sort(rng.integers(-limit, limit + 1, (2000, 2)), axis=1)
+    scores[::2, 0] = scores[::2, 1] - rng.integers(0, 3000, 1000)
+    factors = rng.integers(32768, 65536, 2000)
+    shifts = rng.integers(10, 41, 2000)
+    return every_t + ends + list(zip(*scores.T.tolist(), factors.tolist(), shifts.tolist()))  # noqa: B905
+
+
+def test_equals_golden_a_score_a_cycle() -> None:
+    todo = [case for case in cases() if case[0] > unseen(CONFIG)]
+    score, maximum, m, shift = (np.array(column) for column in zip(*todo, strict=True))
+    t = ((maximum - score) * m) >> shift
+    assert {511, 512, 513} <= set(t.tolist())
+    expected = softmax.exponential(t, np.ones(len(t), dtype=bool)).tolist()
+    rtl = VerilatedModel(Exponential(CONFIG), "exponential")
+    mask = (1 << CONFIG.score_width) - 1
+    got = []
+    for cycle in range(len(todo) + Exponential.LATENCY):
+        # The multiplier comes one cycle, the shift two cycles behind the score.
+        ports = {}
+        if cycle < len(todo):
+            ports = {"score": todo[cycle][0] & mask, "maximum": todo[cycle][1] & mask}
+        if 1 <= cycle <= len(todo):
+            ports["multiplier"] = todo[cycle - 1][2]
+        if 2 <= cycle <= len(todo) + 1:
+            ports["shift"] = todo[cycle - 2][3]
+        got.append(rtl.step(ports, "e16")["e16"])
+    assert got[Exponential.LATENCY :] == expected
+
+
+def test_a_masked_score_is_zero_even_at_the_maximum() -> None:
+    rtl = VerilatedModel(Exponential(CONFIG), "exponential")
+    masked = unseen(CONFIG) & ((1 << CONFIG.score_width) - 1)
+    for maximum in (masked, 0):
+        for shift in (0, 40):
+            ports = {"score": masked, "maximum": maximum, "multiplier": 1, "shift": shift}
+            for _ in range(Exponential.LATENCY + 1):
+                e16 = rtl.step(ports, "e16")["e16"]
+            assert e16 == 0
