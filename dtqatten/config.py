@@ -136,7 +136,50 @@ class Config:
     @property
     def k_slots(self) -> int:
         """Key tiles the key line buffers hold: two heads, so that the next one is prefetched."""
-        return 2 * math.ceil(self.n_max / self.cols)
+        return 2 * self.key_tiles
+
+    @property
+    def key_tiles(self) -> int:
+        """Tiles that the keys of a head of ``n_max`` tokens take."""
+        return math.ceil(self.n_max / self.cols)
+
+    @property
+    def parts(self) -> int:
+        """Groups of ``depth`` tokens that the keys of a tile make as the values' reduction."""
+        return math.ceil(self.cols / self.depth)
+
+    @property
+    def channel_passes(self) -> int:
+        """Times the columns go over a head's channels: ``ceil(d_head / cols)``."""
+        return math.ceil(self.d_head / self.cols)
+
+    @property
+    def value_nibbles(self) -> int:
+        """Nibbles per beat of the value stream: every one belongs to another column."""
+        limit = min(self.cols, LOAD_BITS // 4)
+        return max(n for n in range(1, limit + 1) if self.d_head % n == 0)
+
+    @property
+    def value_slots(self) -> int:
+        """Heads the value line buffers hold: one computed with, one being loaded."""
+        return 2
+
+    def sum_width(self, planes: int) -> int:
+        """Bits of a signed weighted sum ``sum(p*v)``, ``p`` of 2 or 3 nibble planes.
+
+        Enough for the partial sums too, whose planes do not yet cancel each other.
+
+        Raises
+        ------
+        ConfigError
+            If ``planes`` is neither 2 nor 3.
+        """
+        largest = {2: 7 * 16 + 8, 3: 7 * 256 + 8 * 16 + 8}
+        if planes not in largest:
+            raise ConfigError(
+                f"planes is {planes!r}: weights have 2 planes (8 bits) or 3 (12 bits)"
+            )
+        return (self.n_max * largest[planes] * -CODE_MIN).bit_length() + 1
 
     @property
     def score_width(self) -> int:

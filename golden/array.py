@@ -1,7 +1,7 @@
 """Cycle model of the score array: every accumulator, stall, handshake and counter, every cycle."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dtqatten.config import Config, Schedule
 from dtqatten.golden.tiles import Beat, Edge, Step, idle_step, tile_steps
 
-__all__ = ["ArrayModel", "ScoreRow"]
+__all__ = ["ArrayModel", "GridModel", "RowBuffer", "ScoreRow"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +72,93 @@ class _Loader:
         return edge
 
 
+class GridModel:
+    """The PEs: what each does with the steps issued so far.
+
+    Parameters
+    ----------
+    config : Config
+
+    Attributes
+    ----------
+    acc : array of int64, [rows, cols]
+        Accumulators.
+    """
+
+    # Cycles from a step to its operands in PE (0, 0), and to the sum in its accumulator.
+    OPERAND, SUM = 3, 4
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.idle = idle_step(config)
+        self.acc = np.zeros((config.rows, config.cols), dtype=np.int64)
+        # The step of PE (r, c) is the one issued r + c cycles before that of PE (0, 0).
+        self._lag = np.add.outer(np.arange(config.rows), np.arange(config.cols))
+        # Steps by age; index 0 is the step shown in this cycle.
+        depth = config.rows + config.cols + self.SUM
+        self.history: deque[Step] = deque([self.idle] * depth, maxlen=depth)
+
+    def _gather(self, age: int, attribute: str) -> NDArray:
+        """Return ``attribute`` of the steps at every lag: entry ``l`` is of age ``age + l``."""
+        lags = range(age, age + self.config.rows + self.config.cols - 1)
+        return np.array([getattr(self.history[i], attribute) for i in lags])
+
+    def both(self, flag: str) -> NDArray[np.bool_]:
+        """Return for each PE whether both its operands have a flag."""
+        q, k = (self._gather(self.OPERAND, f"{side}_{flag}") for side in ("q", "k"))
+        rows, cols = np.indices(self._lag.shape)
+        return q[self._lag, rows] & k[self._lag, cols]
+
+    def clock(self, step: Step | None) -> None:
+        """Pass a clock edge; ``step`` is shown after it."""
+        age = self.SUM - 1  # the history has not moved yet
+        rows, cols = np.indices(self._lag.shape)
+        q = self._gather(age, "q")[self._lag, rows]
+        k = self._gather(age, "k")[self._lag, cols]
+        first = self._gather(age, "first")[self._lag]
+        scale = self._gather(age, "scale")[self._lag]
+        dot = (q * k).sum(axis=-1)
+        kept = np.where(first, 0, self.acc)
+        if self.config.schedule is Schedule.INTERLEAVED:
+            self.acc = kept + dot * scale
+        else:
+            self.acc = kept * scale + dot
+        self.history.appendleft(self.idle if step is None else step)
+
+
+class RowBuffer:
+    """The score buffer: rows on their way out, and the room that they take.
+
+    Attributes
+    ----------
+    room : int
+        Rows that a tile may still reserve.
+    offered : ScoreRow or None
+        The row on offer.
+    """
+
+    # Cycles from a tile's last step to its row being readable, less row and columns.
+    BUFFERED = 5
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.room = config.score_rows
+        self.offered: ScoreRow | None = None
+        self._waiting: deque[tuple[int, ScoreRow]] = deque()
+
+    def drain(self, cycle: int, rows: Iterable[ScoreRow]) -> None:
+        """Take a tile's rows, whose last step is shown in ``cycle``."""
+        for r, row in enumerate(rows):
+            self._waiting.append((cycle + self.BUFFERED + r + self.config.cols, row))
+
+    def clock(self, cycle: int, ready: bool) -> None:
+        """Pass the clock edge that ends ``cycle``."""
+        if self.offered is None or ready:
+            read = bool(self._waiting) and self._waiting[0][0] <= cycle
+            self.offered = self._waiting.popleft()[1] if read else None
+            self.room += read
+
+
 class ArrayModel:
     """Predict :class:`dtqatten.hw.array.ScoreArray`, monitored, on every clock edge.
 
@@ -97,16 +184,12 @@ class ArrayModel:
         Counters.
     """
 
-    # Cycles from a step to its operands in PE (0, 0), to the sum in its accumulator, and to its
-    # row's last column being in the score buffer, less row and column.
-    OPERAND, SUM, BUFFERED = 3, 4, 5
-
     def __init__(self, config: Config) -> None:
         self.config = config
         rows, cols = config.rows, config.cols
         self.cycle = 0
-        self.scores: ScoreRow | None = None
-        self.acc = np.zeros((rows, cols), dtype=np.int64)
+        self._grid = GridModel(config)
+        self._buffer = RowBuffer(config)
         self.busy_cycles = np.zeros((rows, cols), dtype=np.int64)
         self.stall_cycles = np.zeros((rows, cols), dtype=np.int64)
         self.steps = self.tiles = self.mixed_tiles = 0
@@ -122,16 +205,6 @@ class ArrayModel:
         self._tile_ends: tuple[bool, bool, Edge, Edge] | None = None
         self._steps_left = 0
         self._earliest_end = 0
-        self._room = config.score_rows
-        self._buffered: deque[tuple[int, ScoreRow]] = deque()
-
-        # The step of PE (r, c) is the one issued r + c cycles before that of PE (0, 0).
-        self._lag = np.add.outer(np.arange(rows), np.arange(cols))
-        self._idle = idle_step(config)
-        # Steps by age; index 0 is the step shown in this cycle.
-        self._history: deque[Step] = deque(
-            [self._idle] * (rows + cols + self.SUM), maxlen=rows + cols + self.SUM
-        )
         self._event = (False, False)  # tile started, and a mixed one, with the step shown
 
     @property
@@ -145,24 +218,24 @@ class ArrayModel:
         return self._loaders["k"].ready
 
     @property
+    def scores(self) -> ScoreRow | None:
+        """The row on offer."""
+        return self._buffer.offered
+
+    @property
+    def acc(self) -> NDArray[np.int64]:
+        """Accumulators, ``[rows, cols]``."""
+        return self._grid.acc
+
+    @property
     def busy(self) -> NDArray[np.bool_]:
         """PEs that multiply something."""
-        return self._both(self.OPERAND, "active")
+        return self._grid.both("active")
 
     @property
     def stalled(self) -> NDArray[np.bool_]:
         """PEs that wait for slower ones of their tile."""
-        return self._both(self.OPERAND, "occupied") & ~self.busy
-
-    def _gather(self, age: int, attribute: str) -> NDArray:
-        """Return ``attribute`` of the steps at every lag: entry ``l`` is of age ``age + l``."""
-        lags = range(age, age + self.config.rows + self.config.cols - 1)
-        return np.array([getattr(self._history[i], attribute) for i in lags])
-
-    def _both(self, age: int, flag: str) -> NDArray[np.bool_]:
-        q, k = self._gather(age, f"q_{flag}"), self._gather(age, f"k_{flag}")
-        rows, cols = np.indices(self._lag.shape)
-        return q[self._lag, rows] & k[self._lag, cols]
+        return self._grid.both("occupied") & ~self.busy
 
     def _start_tile(self) -> bool:
         """Start the next tile if its edges are here, its rows have room and its end may drain."""
@@ -170,9 +243,9 @@ class ArrayModel:
             return False
         q, k = self._queries[0], self._keys[self._key_index]
         duration = self.config.steps << (int(q.wide.any()) + int(k.wide.any()))
-        if self._room < self.config.rows or self.cycle + duration <= self._earliest_end:
+        if self._buffer.room < self.config.rows or self.cycle + duration <= self._earliest_end:
             return False
-        self._room -= q.tokens
+        self._buffer.room -= q.tokens
         self._earliest_end = self.cycle + duration - 1 + self.config.rows
         self._tile, self._steps_left = tile_steps(self.config, q, k), duration
         self._tile_ends = (k.last, q.last, q, k)
@@ -194,9 +267,13 @@ class ArrayModel:
         if release_k:
             self._loaders["k"].release(shown)
         scores = q.codes @ k.codes.T
-        for r in range(q.tokens):
-            row = ScoreRow(scores[r], k.tokens, r == q.tokens - 1, k.last, q.last)
-            self._buffered.append((shown + self.BUFFERED + r + self.config.cols, row))
+        self._buffer.drain(
+            shown,
+            (
+                ScoreRow(scores[r], k.tokens, r == q.tokens - 1, k.last, q.last)
+                for r in range(q.tokens)
+            ),
+        )
 
     def clock(
         self, q: Beat | None, k: Beat | None, scores_ready: bool, *, clear: bool = False
@@ -214,7 +291,7 @@ class ArrayModel:
         """
         # Counters and accumulators follow from the steps issued before this edge.
         started, mixed = self._event
-        counted = (self._history[0] is not self._idle, started, mixed)
+        counted = (self._grid.history[0] is not self._grid.idle, started, mixed)
         self.steps, self.tiles, self.mixed_tiles = (
             0 if clear else value + event
             for value, event in zip(
@@ -223,17 +300,10 @@ class ArrayModel:
         )
         self.busy_cycles = (self.busy_cycles + self.busy) * (not clear)
         self.stall_cycles = (self.stall_cycles + self.stalled) * (not clear)
-        self._accumulate()
-
-        # Score buffer.
-        read = False
-        if self.scores is None or scores_ready:
-            read = bool(self._buffered) and self._buffered[0][0] <= self.cycle
-            self.scores = self._buffered.popleft()[1] if read else None
 
         # Sequencer, on what was loaded before this edge.
         self._event = (False, False)
-        step = self._idle
+        step = None
         if not self._steps_left and self._start_tile():
             assert self._tile_ends is not None
             self._event = (True, self._tile_ends[2].mixed or self._tile_ends[3].mixed)
@@ -243,8 +313,8 @@ class ArrayModel:
             self._steps_left -= 1
             if not self._steps_left:
                 self._end_tile()
-        self._history.appendleft(step)
-        self._room += read
+        self._grid.clock(step)
+        self._buffer.clock(self.cycle, scores_ready)
 
         for side, beat, edges in (("q", q, self._queries), ("k", k, self._keys)):
             loader = self._loaders[side]
@@ -252,17 +322,3 @@ class ArrayModel:
             if edge is not None:
                 edges.append(edge)
         self.cycle += 1
-
-    def _accumulate(self) -> None:
-        age = self.SUM - 1  # the history has not moved yet
-        rows, cols = np.indices(self._lag.shape)
-        q = self._gather(age, "q")[self._lag, rows]
-        k = self._gather(age, "k")[self._lag, cols]
-        first = self._gather(age, "first")[self._lag]
-        scale = self._gather(age, "scale")[self._lag]
-        dot = (q * k).sum(axis=-1)
-        kept = np.where(first, 0, self.acc)
-        if self.config.schedule is Schedule.INTERLEAVED:
-            self.acc = kept + dot * scale
-        else:
-            self.acc = kept * scale + dot

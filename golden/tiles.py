@@ -39,7 +39,12 @@ def _planes(codes: NDArray[np.integer], wide: NDArray[np.bool_]) -> NDArray[np.i
     return np.stack([high, np.where(wide[:, None], low, 0)]).astype(np.int8)
 
 
-def load_beats(config: Config, codes: NDArray[np.integer], wide: NDArray[np.bool_]) -> list[Beat]:
+def load_beats(
+    config: Config,
+    codes: NDArray[np.integer],
+    wide: NDArray[np.bool_],
+    nibbles: int | None = None,
+) -> list[Beat]:
     """Return one head's load stream for one edge of the array.
 
     Parameters
@@ -49,6 +54,8 @@ def load_beats(config: Config, codes: NDArray[np.integer], wide: NDArray[np.bool
         Balanced 8-bit codes; of a 4-bit token only the high plane is sent.
     wide : array of bool, [n]
         Tokens at 8 bit.
+    nibbles : int, optional
+        Channels a beat: ``load_nibbles`` unless given.
 
     Raises
     ------
@@ -63,12 +70,13 @@ def load_beats(config: Config, codes: NDArray[np.integer], wide: NDArray[np.bool
         )
     if not 1 <= len(codes) <= config.n_max:
         raise ValueError(f"a head has {len(codes)} tokens, outside 1..{config.n_max} (n_max)")
-    planes = _planes(codes, wide).reshape(2, len(codes), config.words, config.load_nibbles)
+    nibbles = nibbles or config.load_nibbles
+    planes = _planes(codes, wide).reshape(2, len(codes), -1, nibbles)
     words = [
         (token, plane, word)
         for token in range(len(codes))
         for plane in range(1 + int(wide[token]))
-        for word in range(config.words)
+        for word in range(config.d_head // nibbles)
     ]
     return [
         Beat(planes[plane, token, word], bool(wide[token]), last=i == len(words) - 1)

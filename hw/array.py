@@ -13,7 +13,19 @@ from dtqatten.hw.monitor import COUNTER_WIDTH, Monitor
 from dtqatten.hw.score_buffer import ScoreBuffer
 from dtqatten.hw.sequencer import Sequencer
 
-__all__ = ["ScoreArray"]
+__all__ = ["DRAIN_LATENCY", "FEED_LATENCY", "ScoreArray", "delayed"]
+
+
+#: Cycles from a step to its operands entering the first PE, and to its drain command.
+FEED_LATENCY, DRAIN_LATENCY = 2, 4
+
+
+def delayed(m: Module, value: data.View, cycles: int, name: str) -> data.View:
+    """Return ``value`` as it was ``cycles`` cycles ago."""
+    for i in range(cycles):
+        previous, value = value, Signal(value.shape(), name=f"{name}_{i + 1}")
+        m.d.sync += value.eq(previous)
+    return value
 
 
 def observation_layout(config: Config) -> dict[str, Out]:
@@ -66,10 +78,6 @@ class ScoreArray(wiring.Component):
         If monitored: their counts.
     """
 
-    #: Cycles from a step to the operands it makes enter the first PE, and to its drain command.
-    FEED_LATENCY = 2
-    DRAIN_LATENCY = 4
-
     def __init__(self, config: Config, *, monitored: bool = False) -> None:
         self.config = config
         self.monitored = monitored
@@ -94,17 +102,11 @@ class ScoreArray(wiring.Component):
         sequencer = place(m, platform, "sequencer", Sequencer, config)
         if self.monitored:
             # Not placed: an instance's outputs are limited to 65536 bits in Amaranth.
-            m.submodules.grid = grid = Grid(config, observed=True)
+            m.submodules.grid = grid = Grid(config, config.score_width, observed=True)
         else:
-            grid = place(m, platform, "grid", Grid, config)
-        buffer = place(m, platform, "score_buffer", ScoreBuffer, config)
+            grid = place(m, platform, "grid", Grid, config, config.score_width)
+        buffer = place(m, platform, "score_buffer", ScoreBuffer, config, config.score_width)
         step = sequencer.step
-
-        def delayed(value: data.View, cycles: int, name: str) -> data.View:
-            for i in range(cycles):
-                previous, value = value, Signal(value.shape(), name=f"{name}_{i + 1}")
-                m.d.sync += value.eq(previous)
-            return value
 
         connect(m, flipped(self.q), q_feeder.i)
         connect(m, flipped(self.k), k_feeder.i)
@@ -121,8 +123,8 @@ class ScoreArray(wiring.Component):
             k_feeder.feed.eq(step.k),
             grid.q.eq(q_feeder.operands),
             grid.k.eq(k_feeder.operands),
-            grid.control.eq(delayed(step.control, self.FEED_LATENCY, "control")),
-            buffer.drain.eq(delayed(step.drain, self.DRAIN_LATENCY, "drain")),
+            grid.control.eq(delayed(m, step.control, FEED_LATENCY, "control")),
+            buffer.drain.eq(delayed(m, step.drain, DRAIN_LATENCY, "drain")),
             buffer.columns.eq(grid.columns),
         ]
         for counter, event in (

@@ -32,6 +32,8 @@ class Grid(wiring.Component):
     Parameters
     ----------
     config : Config
+    width : int
+        Bits of the accumulators.
     observed : bool
         Add the port ``acc``.
 
@@ -43,16 +45,17 @@ class Grid(wiring.Component):
         Operands at the top edge, column ``c`` skewed by ``c`` cycles.
     control : In(control_layout(config))
         Control of row 0.
-    columns : Out(ArrayLayout(signed(score_width), cols))
+    columns : Out(ArrayLayout(signed(width), cols))
         Finished scores, column ``c`` skewed by ``c`` cycles.
-    acc : Out(ArrayLayout(signed(score_width), rows * cols))
+    acc : Out(ArrayLayout(signed(width), rows * cols))
         If observed: every accumulator, row by row.
     """
 
-    def __init__(self, config: Config, *, observed: bool = False) -> None:
+    def __init__(self, config: Config, width: int, *, observed: bool = False) -> None:
         self.config = config
+        self.width = width
         self.observed = observed
-        score = signed(config.score_width)
+        score = signed(width)
         ports = {
             "q": In(data.ArrayLayout(operand_layout(config), config.rows)),
             "k": In(data.ArrayLayout(operand_layout(config), config.cols)),
@@ -67,7 +70,7 @@ class Grid(wiring.Component):
         m = Module()
         rows, cols = self.config.rows, self.config.cols
         pes = [
-            [place(m, platform, f"pe_{r}_{c}", PE, self.config) for c in range(cols)]
+            [place(m, platform, f"pe_{r}_{c}", PE, self.config, self.width) for c in range(cols)]
             for r in range(rows)
         ]
         control = self.control

@@ -11,11 +11,19 @@ __all__ = [
     "control_layout",
     "drain_layout",
     "feed_layout",
+    "group_layout",
     "load_layout",
     "operand_layout",
     "score_row_layout",
     "step_layout",
     "tile_layout",
+    "value_feed_layout",
+    "value_head_layout",
+    "value_layout",
+    "value_step_layout",
+    "weight_block_layout",
+    "weight_feed_layout",
+    "weight_row_layout",
 ]
 
 
@@ -78,6 +86,98 @@ def feed_layout(config: Config, slots: int) -> data.StructLayout:
     )
 
 
+def weight_row_layout(config: Config, planes: int) -> data.StructLayout:
+    """One query's weights for one tile of keys, ``4 * planes``-bit codes; past ``keys`` zero.
+
+    Rows come as score rows do: tile by tile within a row block; the flags mean the same.
+    """
+    return data.StructLayout(
+        {
+            "weights": data.ArrayLayout(signed(4 * planes), config.cols),
+            "keys": range(config.cols + 1),
+            "last_row": unsigned(1),
+            "last_tile": unsigned(1),
+            "last_block": unsigned(1),
+        }
+    )
+
+
+def value_layout(config: Config) -> data.StructLayout:
+    """Beat of the value stream: ``value_nibbles`` consecutive channels of one token and plane.
+
+    Tokens, planes, ``precision`` and ``last`` as in :func:`load_layout`.
+    """
+    return data.StructLayout(
+        {
+            "nibbles": data.ArrayLayout(signed(4), config.value_nibbles),
+            "precision": Precision,
+            "last": unsigned(1),
+        }
+    )
+
+
+def weight_feed_layout(config: Config, planes: int) -> data.StructLayout:
+    """Read of one operand per row: ``depth`` tokens of a plane of the weights."""
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),
+            "slot": range(config.q_slots),
+            "tile": range(config.key_tiles),
+            "part": range(config.parts),
+            "plane": range(planes),
+            "release": unsigned(1),
+        }
+    )
+
+
+def value_feed_layout(config: Config) -> data.StructLayout:
+    """Read of one operand per column: one channel's plane, of ``depth`` tokens."""
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),
+            "slot": range(config.value_slots),
+            "channel_pass": range(config.channel_passes),
+            "tile": range(config.key_tiles),
+            "part": range(config.parts),
+            "plane": Plane,
+            "release": unsigned(1),
+        }
+    )
+
+
+def value_step_layout(config: Config, planes: int) -> data.StructLayout:
+    """One cycle of a tile of weighted sums; ``drain.valid`` on the tile's last step."""
+    return data.StructLayout(
+        {
+            "weight": weight_feed_layout(config, planes),
+            "value": value_feed_layout(config),
+            "control": control_layout(config),
+            "drain": drain_layout(config),
+        }
+    )
+
+
+def weight_block_layout(config: Config) -> data.StructLayout:
+    """A row block of weights: its ``rows``, and whether it is the head's last."""
+    return data.StructLayout({"rows": range(config.rows + 1), "last": unsigned(1)})
+
+
+def value_head_layout(config: Config) -> data.StructLayout:
+    """A head's values: last group of tokens, and how many groups have an 8-bit token."""
+    return data.StructLayout(
+        {
+            "tile": range(config.key_tiles),
+            "part": range(config.parts),
+            "wide_groups": range(config.key_tiles * config.parts + 1),
+        }
+    )
+
+
+def group_layout(config: Config) -> data.StructLayout:
+    """A group: the ``depth`` tokens, all of one tile, that a PE multiplies in a cycle."""
+    return data.StructLayout({"tile": range(config.key_tiles), "part": range(config.parts)})
+
+
 def control_layout(config: Config) -> data.StructLayout:
     """Control of a PE, travelling with the query operand.
 
@@ -117,15 +217,17 @@ def step_layout(config: Config) -> data.StructLayout:
     )
 
 
-def score_row_layout(config: Config) -> data.StructLayout:
-    """One query's scores against one tile of keys; those past ``keys`` are zero.
+def score_row_layout(config: Config, width: int | None = None) -> data.StructLayout:
+    """One query's scores, of ``width`` bits, against one tile of keys; past ``keys`` they are zero.
+
+    ``width`` is ``score_width`` unless given.
 
     ``last_row``: last row of the tile; ``last_tile``: last tile of the row block; ``last_block``:
     last row block of the head. A head ends where all three are set.
     """
     return data.StructLayout(
         {
-            "scores": data.ArrayLayout(signed(config.score_width), config.cols),
+            "scores": data.ArrayLayout(signed(width or config.score_width), config.cols),
             "keys": range(config.cols + 1),
             "last_row": unsigned(1),
             "last_tile": unsigned(1),

@@ -37,7 +37,9 @@ class PE(wiring.Component):
     Parameters
     ----------
     config : Config
-        Uses ``depth``, ``schedule`` and ``score_width``.
+        Uses ``depth`` and ``schedule``.
+    width : int
+        Bits of the accumulator, enough for every partial sum.
 
     Members
     -------
@@ -47,14 +49,15 @@ class PE(wiring.Component):
         Control that belongs to ``q_i``.
     q_o, k_o, control_o : Out
         The same, one cycle later.
-    acc : Out(signed(score_width))
+    acc : Out(signed(width))
         The accumulator.
-    drain : Out(signed(score_width))
+    drain : Out(signed(width))
         ``acc`` in the one cycle it holds a finished sum, else zero.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, width: int) -> None:
         self.config = config
+        self.width = width
         super().__init__(
             {
                 "q_i": In(operand_layout(config)),
@@ -63,8 +66,8 @@ class PE(wiring.Component):
                 "q_o": Out(operand_layout(config)),
                 "k_o": Out(operand_layout(config)),
                 "control_o": Out(control_layout(config)),
-                "acc": Out(signed(config.score_width)),
-                "drain": Out(signed(config.score_width)),
+                "acc": Out(signed(width)),
+                "drain": Out(signed(width)),
             }
         )
 
@@ -75,7 +78,7 @@ class PE(wiring.Component):
         q = Signal.like(self.q_o, reset_less=True)
         k = Signal.like(self.k_o, reset_less=True)
         control = Signal(control_layout(self.config), init={"first": 1})
-        acc = Signal(signed(self.config.score_width), reset_less=True)
+        acc = Signal(signed(self.width), reset_less=True)
         done = Signal()
         dot = Signal(signed(8 + self.config.depth.bit_length()))
         m.d.comb += dot.eq(balanced_sum([q[i] * k[i] for i in range(self.config.depth)]))

@@ -28,6 +28,8 @@ class ScoreBank(wiring.Component):
     Parameters
     ----------
     config : Config
+    width : int
+        Bits of a score.
 
     Members
     -------
@@ -35,31 +37,32 @@ class ScoreBank(wiring.Component):
         Where the score goes that the column delivers in this cycle.
     write_next : Out(write_layout(config))
         The same for the next column, one cycle later.
-    score : In(signed(score_width))
+    score : In(signed(width))
         The column's score.
     read_valid, read_address : In
         Read one score.
-    data : Out(signed(score_width))
+    data : Out(signed(width))
         The score read.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, width: int) -> None:
         self.config = config
+        self.width = width
         super().__init__(
             {
                 "write": In(write_layout(config)),
                 "write_next": Out(write_layout(config)),
-                "score": In(signed(config.score_width)),
+                "score": In(signed(width)),
                 "read_valid": In(1),
                 "read_address": In(range(config.score_rows)),
-                "data": Out(signed(config.score_width)),
+                "data": Out(signed(width)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.scores = scores = memory.Memory(
-            shape=signed(self.config.score_width), depth=self.config.score_rows, init=[]
+            shape=signed(self.width), depth=self.config.score_rows, init=[]
         )
         write, read = scores.write_port(), scores.read_port()
         if self.config.schedule is Schedule.PLANE_MAJOR:
@@ -96,27 +99,30 @@ class ScoreBuffer(wiring.Component):
     Parameters
     ----------
     config : Config
+    width : int
+        Bits of a score.
 
     Members
     -------
     drain : In(drain_layout(config))
         A tile whose row 0 finishes in the next cycle; at least ``rows`` cycles apart.
-    columns : In(ArrayLayout(signed(score_width), cols))
+    columns : In(ArrayLayout(signed(width), cols))
         Finished scores, column ``c`` skewed by ``c`` cycles.
     row_read : Out(1)
         The room of one row is free again.
-    o : Out(stream.Signature(score_row_layout(config)))
+    o : Out(stream.Signature(score_row_layout(config, width)))
         Score rows: tile by tile, of each tile its rows.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, width: int) -> None:
         self.config = config
+        self.width = width
         super().__init__(
             {
                 "drain": In(drain_layout(config)),
-                "columns": In(data.ArrayLayout(signed(config.score_width), config.cols)),
+                "columns": In(data.ArrayLayout(signed(width), config.cols)),
                 "row_read": Out(1),
-                "o": Out(stream.Signature(score_row_layout(config))),
+                "o": Out(stream.Signature(score_row_layout(config, width))),
             }
         )
 
@@ -156,7 +162,7 @@ class ScoreBuffer(wiring.Component):
             m.d.sync += self.o.valid.eq(read)
 
         flags = data.StructLayout(
-            {name: f.shape for name, f in score_row_layout(config) if name != "scores"}
+            {name: f.shape for name, f in score_row_layout(config, self.width) if name != "scores"}
         )
         m.submodules.flags = flag_memory = memory.Memory(shape=flags, depth=rows, init=[])
         flag_write, flag_read = flag_memory.write_port(), flag_memory.read_port()
@@ -174,7 +180,7 @@ class ScoreBuffer(wiring.Component):
 
         scores = []
         for c in range(config.cols):
-            bank = place(m, platform, f"bank_{c}", ScoreBank, config)
+            bank = place(m, platform, f"bank_{c}", ScoreBank, config, self.width)
             m.d.comb += [
                 bank.write.eq(write),
                 bank.score.eq(self.columns[c]),

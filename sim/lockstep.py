@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dtqatten.config import Config
 from dtqatten.golden.array import ArrayModel
-from dtqatten.golden.tiles import Beat, load_beats
+from dtqatten.golden.tiles import load_beats
 from dtqatten.sim.ports import pack, pack_beat, pack_score_row
 
 __all__ = ["Head", "Lockstep", "MismatchError", "random_head"]
@@ -54,9 +55,9 @@ def random_head(
 class Source:
     """Producer of a stream that pauses at random and keeps an offered beat until it is taken."""
 
-    def __init__(self, beats: list[Beat], pause: float, rng: np.random.Generator) -> None:
+    def __init__(self, beats: list, pause: float, rng: np.random.Generator) -> None:
         self.beats, self.pause, self.rng = beats[::-1], pause, rng
-        self.offered: Beat | None = None
+        self.offered: Any = None
         self.offer()
 
     def offer(self) -> None:

@@ -35,6 +35,14 @@ def test_score_width_holds_the_extremes_and_no_more() -> None:
         assert extreme < 1 << (config.score_width - 1) <= 2 * extreme
 
 
+def test_sum_width_holds_every_partial_sum() -> None:
+    config = PRESETS["base"]
+    for planes, top in ((2, 119), (3, 1911)):
+        assert config.n_max * top * 120 < 1 << config.sum_width(planes) - 1
+    with pytest.raises(ConfigError, match="planes is 4: weights have 2 planes"):
+        config.sum_width(4)
+
+
 @pytest.mark.parametrize("schedule", list(Schedule))
 def test_schedule_by_name(schedule: Schedule) -> None:
     assert Config(rows=1, cols=1, depth=1, schedule=schedule.value).schedule is schedule  # type: ignore[arg-type]

@@ -23,15 +23,15 @@ def test_every_kind_of_block_is_one_module() -> None:
         "dtqatten_array",
         "dtqatten_feeder_k",
         "dtqatten_feeder_q",
-        "dtqatten_grid",
+        "dtqatten_grid_20",
         "dtqatten_line_buffer_2",
         "dtqatten_line_buffer_32",
-        "dtqatten_pe",
-        "dtqatten_score_bank",
-        "dtqatten_score_buffer",
+        "dtqatten_pe_20",
+        "dtqatten_score_bank_20",
+        "dtqatten_score_buffer_20",
         "dtqatten_sequencer",
     ]
-    assert text.count("dtqatten_pe pe_") == 16
+    assert text.count("dtqatten_pe_20 pe_") == 16
 
 
 def test_ports_are_flat_and_documented_names() -> None:
@@ -75,11 +75,11 @@ class Broken(wiring.Component):
 def test_kinds_are_told_apart_by_their_arguments() -> None:
     platform, m = ExportPlatform(), Module()
     for label, depth in (("a", 4), ("b", 4)):
-        interface = place(m, platform, label, PE, PRESETS["tiny"].replace(depth=depth))
-        assert interface.acc.shape().width == PRESETS["tiny"].score_width
-    assert list(platform.kinds) == ["dtqatten_pe"]
+        interface = place(m, platform, label, PE, PRESETS["tiny"].replace(depth=depth), 20)
+        assert interface.acc.shape().width == 20
+    assert list(platform.kinds) == ["dtqatten_pe_20"]
     place(m, platform, "c", Broken)
-    assert list(platform.kinds) == ["dtqatten_pe", "dtqatten_broken"]
+    assert list(platform.kinds) == ["dtqatten_pe_20", "dtqatten_broken"]
     for unit in (m, *platform.kinds.values()):
         Fragment.get(unit, platform)  # Amaranth warns of units that are never elaborated
 
@@ -87,4 +87,4 @@ def test_kinds_are_told_apart_by_their_arguments() -> None:
 def test_yosys_errors_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dtqatten.hw.export.YOSYS_SCRIPT", "no_such_pass\n")
     with pytest.raises(RuntimeError, match=r"Yosys failed on pe:\n.*no_such_pass"):
-        verilog(PE(PRESETS["tiny"]), "pe")
+        verilog(PE(PRESETS["tiny"], 20), "pe")

@@ -32,7 +32,7 @@ def test_tiles_of_all_speeds_without_a_bubble(schedule: Schedule, rows: int, col
     def at(cycle: int):
         return steps[cycle] if 0 <= cycle < len(steps) else idle
 
-    dut = Grid(config)
+    dut = Grid(config, config.score_width)
 
     async def testbench(ctx) -> None:
         for cycle in range(total):

@@ -37,7 +37,7 @@ def test_dot_products_back_to_back(schedule: Schedule, depth: int, d_head: int) 
         lift = 0 if schedule is Schedule.INTERLEAVED else 8 - 4 * (q_wide + k_wide)
         exact.append(int((q_edge.codes * k_edge.codes).sum()) >> lift)
 
-    dut = PE(config)
+    dut = PE(config, config.score_width)
     expected = iter(exact)
 
     async def testbench(ctx) -> None:

@@ -27,7 +27,7 @@ def test_rows_leave_whole_and_in_order(schedule, stall, rows, cols) -> None:
         for _, count, lift, scores, tile, block in tiles
         for r in range(count)
     ]
-    dut = ScoreBuffer(config)
+    dut = ScoreBuffer(config, config.score_width)
     arrivals: list[int] = []
 
     async def producer(ctx) -> None:

@@ -52,7 +52,7 @@ def test_a_model_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DTQATTEN_CACHE", str(tmp_path))
     config = PRESETS["tiny"]
     for _ in range(2):
-        model = VerilatedModel(PE(config), "pe")
+        model = VerilatedModel(PE(config, 20), "pe")
         (library,) = tmp_path.iterdir()
         assert library.suffix == ".so"
         monkeypatch.setattr(verilated, "_compile", None)  # a second compilation would fail
@@ -63,7 +63,7 @@ def test_a_model_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_ports_are_flattened_with_their_widths() -> None:
-    component = PE(PRESETS["tiny"])
+    component = PE(PRESETS["tiny"], 20)
     assert Port("q_i", 16, True) in ports_of(component)
     assert Port("acc", 20, False) in ports_of(component)
     assert {port.words for port in ports_of(component)} == {1}
@@ -74,7 +74,7 @@ def test_compiler_errors_are_reported(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("DTQATTEN_CACHE", str(tmp_path))
     export = verilated.verilog
     monkeypatch.setattr(verilated, "verilog", lambda *args: export(*args) + "module broken(;")
-    component = PE(PRESETS["tiny"])
+    component = PE(PRESETS["tiny"], 20)
     with pytest.raises(RuntimeError, match="Verilator failed on dtqatten_pe"):
         VerilatedModel(component, "pe")
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,108 @@
+"""The value array: weighted sums ``P @ V`` of head after head, around a second grid."""
+
+from amaranth.hdl import Module, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from dtqatten.config import Config
+from dtqatten.hw.array import DRAIN_LATENCY, FEED_LATENCY, delayed
+from dtqatten.hw.export import place
+from dtqatten.hw.grid import Grid
+from dtqatten.hw.layout import score_row_layout, value_layout, weight_row_layout
+from dtqatten.hw.score_buffer import ScoreBuffer
+from dtqatten.hw.value_feeder import ValueFeeder
+from dtqatten.hw.value_sequencer import ValueSequencer
+from dtqatten.hw.weight_feeder import WeightFeeder
+
+__all__ = ["ValueArray"]
+
+
+class ValueArray(wiring.Component):
+    """Exact integer weighted sums ``N = P @ V``, values at 4 or 8 bit per token.
+
+    The precision varies only along the reduction, which all PEs share: no PE ever waits for
+    another. A row block takes ``planes * (groups + wide groups) * ceil(d_head / cols)`` cycles.
+
+    Latency: row ``r`` of a tile is valid at ``sums`` ``r + cols + 6`` cycles after the tile's last
+    step. Throughput: tiles follow without a bubble as long as weights and values are there and
+    ``sums`` is read; a stall of ``sums`` delays the start of a tile and loses nothing.
+
+    Parameters
+    ----------
+    config : Config
+    planes : int
+        Nibble planes of a weight: 2 (codes up to 119) or 3 (up to 1911).
+    observed : bool
+        Add the port ``acc``.
+
+    Members
+    -------
+    weights : In(stream.Signature(weight_row_layout(config, planes)))
+        Rows of ``P``, in the order in which scores leave the score array.
+    values : In(stream.Signature(value_layout(config)))
+        Tokens of ``V``, in the order of the keys.
+    sums : Out(stream.Signature(score_row_layout(config, sum_width(planes))))
+        Rows of ``N``: of a row block, the rows of channels ``0..cols-1``, then those of the next
+        ``cols`` channels; ``keys`` counts channels, ``last_tile`` marks the last of them.
+    acc : Out(ArrayLayout(signed(sum_width(planes)), rows * cols))
+        If observed: every accumulator, row by row.
+
+    Raises
+    ------
+    ConfigError
+        If ``planes`` is neither 2 nor 3.
+    """
+
+    def __init__(self, config: Config, planes: int = 2, *, observed: bool = False) -> None:
+        self.config = config
+        self.planes = planes
+        self.observed = observed
+        self.width = config.sum_width(planes)
+        ports = {
+            "weights": In(stream.Signature(weight_row_layout(config, planes))),
+            "values": In(stream.Signature(value_layout(config))),
+            "sums": Out(stream.Signature(score_row_layout(config, self.width))),
+        }
+        if observed:
+            pes = config.rows * config.cols
+            ports["acc"] = Out(data.ArrayLayout(signed(self.width), pes))
+        super().__init__(ports)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        weights = place(m, platform, "weights_feeder", WeightFeeder, config, self.planes)
+        values = place(m, platform, "values_feeder", ValueFeeder, config)
+        sequencer = place(m, platform, "sequencer", ValueSequencer, config, self.planes)
+        if self.observed:
+            # Not placed: an instance's outputs are limited to 65536 bits in Amaranth.
+            m.submodules.grid = grid = Grid(config, self.width, observed=True)
+            m.d.comb += self.acc.eq(grid.acc)
+        else:
+            grid = place(m, platform, "grid", Grid, config, self.width)
+        buffer = place(m, platform, "sum_buffer", ScoreBuffer, config, self.width)
+        step = sequencer.step
+
+        connect(m, flipped(self.weights), weights.i)
+        connect(m, flipped(self.values), values.i)
+        connect(m, buffer.o, flipped(self.sums))
+        m.d.comb += [
+            sequencer.block_loaded.eq(weights.loaded),
+            weights.peek.eq(sequencer.block_peek),
+            sequencer.block.eq(weights.block),
+            sequencer.head_loaded.eq(values.loaded),
+            values.peek.eq(sequencer.head_peek),
+            sequencer.head.eq(values.head),
+            values.wide_peek.eq(sequencer.wide_peek),
+            sequencer.wide_group.eq(values.wide_group),
+            sequencer.is_wide.eq(values.is_wide),
+            sequencer.row_read.eq(buffer.row_read),
+            weights.feed.eq(step.weight),
+            values.feed.eq(step.value),
+            grid.q.eq(weights.operands),
+            grid.k.eq(values.operands),
+            grid.control.eq(delayed(m, step.control, FEED_LATENCY, "control")),
+            buffer.drain.eq(delayed(m, step.drain, DRAIN_LATENCY, "drain")),
+            buffer.columns.eq(grid.columns),
+        ]
+        return m

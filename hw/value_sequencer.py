@@ -1,0 +1,217 @@
+"""The sequencer of the value array: row blocks of weights by the channels of the values."""
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.config import Config, Schedule
+from dtqatten.hw.layout import (
+    group_layout,
+    value_head_layout,
+    value_step_layout,
+    weight_block_layout,
+)
+
+__all__ = ["ValueSequencer"]
+
+
+class ValueSequencer(wiring.Component):
+    """Issue one step of weighted sums a cycle: every row block against all channels of its head.
+
+    A tile is a row block by ``cols`` channels. Its reduction runs over groups of ``depth`` tokens:
+    for each, all ``planes`` of the weights by the high plane of the values, and by their low plane
+    where the group is wide; ``planes * (groups + wide groups)`` steps. Plane-major, pairs of
+    planes of one total weight come together, heaviest first; interleaved, all pairs of a group.
+
+    A tile starts in the cycle after the previous one ended, if its row block and all values of the
+    head are loaded, the result buffer has room for ``rows`` more rows and its end leaves the
+    previous tile ``rows`` cycles to drain. Once started it never stalls.
+
+    Latency: ``step`` is registered.
+
+    Parameters
+    ----------
+    config : Config
+    planes : int
+        Nibble planes of a weight, 2 or 3.
+
+    Members
+    -------
+    block_loaded, head_loaded : In(1)
+        A row block of weights, or a head's values, is complete.
+    block_peek, head_peek : Out
+        Slots of the next tile.
+    block : In(weight_block_layout(config))
+    head : In(value_head_layout(config))
+    wide_peek : Out
+        Index into the head's wide groups, or the group asked about.
+    wide_group : In(group_layout(config))
+    is_wide : In(1)
+    row_read : In(1)
+        A row left the result buffer.
+    step : Out(value_step_layout(config, planes))
+    """
+
+    def __init__(self, config: Config, planes: int) -> None:
+        self.config = config
+        self.planes = planes
+        super().__init__(
+            {
+                "block_loaded": In(1),
+                "head_loaded": In(1),
+                "block_peek": Out(range(config.q_slots)),
+                "head_peek": Out(range(config.value_slots)),
+                "block": In(weight_block_layout(config)),
+                "head": In(value_head_layout(config)),
+                "wide_peek": Out(range(config.key_tiles * config.parts)),
+                "wide_group": In(group_layout(config)),
+                "is_wide": In(1),
+                "row_read": In(1),
+                "step": Out(value_step_layout(config, planes)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, planes = self.config, self.planes
+
+        def after(index: Value, count: int) -> Value:
+            return Mux(index == count - 1, 0, index + 1)
+
+        blocks = Signal(range(config.q_slots + 1))
+        heads = Signal(range(config.value_slots + 1))
+        channel_pass = Signal(range(config.channel_passes))
+        room = Signal(range(config.score_rows + 1), init=config.score_rows)
+        running, start, issue, final = Signal(), Signal(), Signal(), Signal()
+
+        # Cycles since the last tile's final step, and the fewest that the next tile takes.
+        since = Signal(range(config.rows + 1), init=config.rows)
+        groups = self.head.tile * config.parts + self.head.part + 1
+        length = planes * (groups + self.head.wide_groups)
+        with m.If(final):
+            m.d.sync += since.eq(1)
+        with m.Elif(since != config.rows):
+            m.d.sync += since.eq(since + 1)
+        m.d.comb += [
+            start.eq(
+                ~running
+                & (blocks != 0)
+                & (heads != 0)
+                & (room >= config.rows)
+                & (since + length > config.rows)
+            ),
+            issue.eq(start | running),
+        ]
+
+        # Slots move on with the tile's end: while it runs, peeks describe it.
+        last_pass = channel_pass == config.channel_passes - 1
+        block_used, head_used = Signal(), Signal()
+        m.d.comb += [
+            block_used.eq(final & last_pass),
+            head_used.eq(block_used & self.block.last),
+        ]
+        with m.If(final):
+            m.d.sync += channel_pass.eq(after(channel_pass, config.channel_passes))
+        with m.If(block_used):
+            m.d.sync += self.block_peek.eq(after(self.block_peek, config.q_slots))
+        with m.If(head_used):
+            m.d.sync += self.head_peek.eq(after(self.head_peek, config.value_slots))
+        m.d.sync += [
+            blocks.eq(blocks + self.block_loaded - block_used),
+            heads.eq(heads + self.head_loaded - head_used),
+            room.eq(room + self.row_read - Mux(start, self.block.rows, 0)),
+            running.eq(issue & ~final),
+        ]
+
+        # Position: weight plane, value plane, group; all zero between tiles.
+        plane, low = Signal(range(planes)), Signal()
+        group = Signal(group_layout(config))
+        index = Signal(range(config.key_tiles * config.parts))
+        last_group = (group.tile == self.head.tile) & (group.part == self.head.part)
+        first_group = index == 0
+        some_wide = self.head.wide_groups != 0
+
+        def next_group() -> None:
+            m.d.sync += [group.part.eq(group.part + 1), index.eq(index + 1)]
+            with m.If(group.part == config.parts - 1):
+                m.d.sync += [group.part.eq(0), group.tile.eq(group.tile + 1)]
+
+        def first_group_again() -> None:
+            m.d.sync += [group.eq(0), index.eq(0)]
+
+        at = Signal(group_layout(config))
+        control = self.step.control
+        if config.schedule is Schedule.INTERLEAVED:
+            pairs_end = Signal()
+            m.d.comb += [
+                at.eq(group),
+                pairs_end.eq((plane == planes - 1) & (low | ~self.is_wide)),
+                final.eq(issue & pairs_end & last_group),
+            ]
+            with m.If(issue):
+                m.d.sync += plane.eq(plane + 1)
+                with m.If(plane == planes - 1):
+                    m.d.sync += [plane.eq(0), low.eq(~pairs_end)]
+                with m.If(pairs_end):
+                    next_group()
+            shift, lift = planes - plane - low, 0
+        else:
+            pass_end, last_plane = Signal(), Signal()
+            last_wide = index == self.head.wide_groups - 1
+            m.d.comb += [
+                at.eq(Mux(low, self.wide_group, group)),
+                pass_end.eq(Mux(low, last_wide, last_group)),
+                last_plane.eq(plane == planes - 1),
+                final.eq(issue & pass_end & last_plane & (low | ~some_wide)),
+            ]
+            with m.If(issue):
+                next_group()
+                with m.If(pass_end):
+                    first_group_again()
+                    # By total weight: (0,0) (1,0)(0,1) (2,0)(1,1) ... with the low plane last.
+                    with m.If(~low):
+                        with m.If(some_wide & (plane != 0)):
+                            m.d.sync += [low.eq(1), plane.eq(plane - 1)]
+                        with m.Else():
+                            m.d.sync += plane.eq(plane + 1)
+                    with m.Elif(plane + 2 <= planes - 1):
+                        m.d.sync += [low.eq(0), plane.eq(plane + 2)]
+                    with m.Else():
+                        m.d.sync += plane.eq(plane + 1)
+            lighter = Mux(low, last_plane, plane != 0)
+            shift, lift = first_group & lighter, ~some_wide
+        with m.If(final):
+            first_group_again()
+            m.d.sync += [plane.eq(0), low.eq(0)]
+        m.d.comb += self.wide_peek.eq(index)
+
+        weight, value, drain = self.step.weight, self.step.value, self.step.drain
+        # The last channel pass may leave columns without a channel.
+        channels = Mux(
+            last_pass, config.d_head - (config.channel_passes - 1) * config.cols, config.cols
+        )
+        m.d.sync += [
+            weight.valid.eq(issue),
+            weight.slot.eq(self.block_peek),
+            weight.tile.eq(at.tile),
+            weight.part.eq(at.part),
+            weight.plane.eq(plane),
+            weight.release.eq(block_used),
+            value.valid.eq(issue),
+            value.slot.eq(self.head_peek),
+            value.channel_pass.eq(channel_pass),
+            value.tile.eq(at.tile),
+            value.part.eq(at.part),
+            value.plane.eq(low),
+            value.release.eq(head_used),
+            control.first.eq(start),
+            control.shift.eq(Mux(issue, shift, 0)),
+            control.last.eq(final),
+            drain.valid.eq(final),
+            drain.rows.eq(self.block.rows),
+            drain.keys.eq(channels),
+            drain.lift.eq(lift),
+            drain.last_tile.eq(last_pass),
+            drain.last_block.eq(self.block.last),
+        ]
+        return m

@@ -1,0 +1,205 @@
+"""The left edge of the value array: weights of a row block, read plane by plane."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.config import Config
+from dtqatten.hw.export import place
+from dtqatten.hw.layout import (
+    operand_layout,
+    weight_block_layout,
+    weight_feed_layout,
+    weight_row_layout,
+)
+
+__all__ = ["WeightFeeder", "WeightLane"]
+
+
+class WeightLane(wiring.Component):
+    """Weights of one row of two row blocks.
+
+    Codes are cut into balanced nibbles when they are written: all planes but the highest in
+    [-8, 7]. A read whose row is absent gives zeros.
+
+    Latency: ``operand`` and ``feed_next`` follow ``feed`` by one cycle. Never stalls.
+
+    Parameters
+    ----------
+    config : Config
+    planes : int
+        Nibble planes of a weight, 2 or 3.
+
+    Members
+    -------
+    write_valid, write_slot, write_tile, write_data : In
+        One tile's weights, ``cols`` signed codes of ``4 * planes`` bits.
+    tag_valid, tag_slot, tag : In
+        Says whether a slot's row is there.
+    feed : In(weight_feed_layout(config, planes))
+        The operand wanted.
+    feed_next : Out
+        The same, one cycle later.
+    operand : Out(operand_layout(config))
+        ``depth`` nibbles.
+    """
+
+    def __init__(self, config: Config, planes: int) -> None:
+        self.config = config
+        self.planes = planes
+        super().__init__(
+            {
+                "write_valid": In(1),
+                "write_slot": In(range(config.q_slots)),
+                "write_tile": In(range(config.key_tiles)),
+                "write_data": In(data.ArrayLayout(signed(4 * planes), config.cols)),
+                "tag_valid": In(1),
+                "tag_slot": In(range(config.q_slots)),
+                "tag": In(1),
+                "feed": In(weight_feed_layout(config, planes)),
+                "feed_next": Out(weight_feed_layout(config, planes)),
+                "operand": Out(operand_layout(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, planes = self.config, self.planes
+        # A word is a tile's weights, plane by plane, highest first, each plane filled up with
+        # zeros to whole operands.
+        plane_bits = 4 * config.depth * config.parts
+        m.submodules.words = words = memory.Memory(
+            shape=unsigned(plane_bits * planes), depth=config.q_slots * config.key_tiles, init=[]
+        )
+        write, read = words.write_port(), words.read_port()
+        tags = Signal(config.q_slots)
+        with m.If(self.tag_valid):
+            m.d.sync += tags.bit_select(self.tag_slot, 1).eq(self.tag)
+
+        nibbles: list[list[Signal]] = [[] for _ in range(planes)]
+        for c in range(config.cols):
+            rest = self.write_data[c]
+            for plane in reversed(range(planes)):
+                nibble = Signal(4, name=f"nibble_{c}_{plane}")
+                m.d.comb += nibble.eq(rest)
+                nibbles[plane].append(nibble)
+                # What the next plane stands for, once this one's sign is taken into account.
+                rest = (rest + 8) >> 4
+        filler = unsigned(plane_bits - 4 * config.cols)
+        m.d.comb += [
+            write.en.eq(self.write_valid),
+            write.addr.eq(self.write_slot * config.key_tiles + self.write_tile),
+            write.data.eq(Cat(Cat(*plane, Signal(filler)) for plane in nibbles)),
+            read.en.eq(self.feed.valid),
+            read.addr.eq(self.feed.slot * config.key_tiles + self.feed.tile),
+        ]
+        m.d.sync += self.feed_next.eq(self.feed)
+
+        now = self.feed_next
+        part = Signal(4 * config.depth)
+        m.d.comb += [
+            part.eq(read.data.word_select(now.plane * config.parts + now.part, 4 * config.depth)),
+            self.operand.eq(Mux(now.valid & tags.bit_select(now.slot, 1), part, 0)),
+        ]
+        return m
+
+
+class WeightFeeder(wiring.Component):
+    """Feed a row block's weights, skewed by one cycle a row.
+
+    Loading: one row of a tile per cycle while a row block is free. ``loaded`` pulses in the cycle
+    that completes a row block, whose description ``block`` gives for slot ``peek`` from the next
+    cycle on. ``operands[r]`` follows ``feed`` by ``r + 2`` cycles. A feed with ``release`` frees
+    its slot ``rows + 2`` cycles later.
+
+    Parameters
+    ----------
+    config : Config
+    planes : int
+        Nibble planes of a weight, 2 or 3.
+
+    Members
+    -------
+    i : In(stream.Signature(weight_row_layout(config, planes)))
+        Row blocks of head after head.
+    loaded : Out(1)
+    peek : In(range(q_slots))
+    block : Out(weight_block_layout(config))
+    feed : In(weight_feed_layout(config, planes))
+    operands : Out(ArrayLayout(operand_layout(config), rows))
+    """
+
+    def __init__(self, config: Config, planes: int) -> None:
+        self.config = config
+        self.planes = planes
+        super().__init__(
+            {
+                "i": In(stream.Signature(weight_row_layout(config, planes))),
+                "loaded": Out(1),
+                "peek": In(range(config.q_slots)),
+                "block": Out(weight_block_layout(config)),
+                "feed": In(weight_feed_layout(config, planes)),
+                "operands": Out(data.ArrayLayout(operand_layout(config), config.rows)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        slots = config.q_slots
+        slot = Signal(range(slots))
+        tile = Signal(range(config.key_tiles))
+        row = Signal(range(config.rows))
+        used = Signal(range(slots + 1))
+        released = Signal()
+        beat, block_end = Signal(), Signal()
+        row_block = self.i.p
+        m.d.comb += [
+            self.i.ready.eq(used != slots),
+            beat.eq(self.i.valid & self.i.ready),
+            block_end.eq(beat & row_block.last_row & row_block.last_tile),
+            self.loaded.eq(block_end),
+        ]
+        with m.If(beat):
+            m.d.sync += row.eq(row + 1)
+            with m.If(row_block.last_row):
+                m.d.sync += [row.eq(0), tile.eq(tile + 1)]
+        with m.If(block_end):
+            m.d.sync += [tile.eq(0), slot.eq(Mux(slot == slots - 1, 0, slot + 1))]
+        m.d.sync += used.eq(used + block_end - released)
+
+        m.submodules.blocks = blocks = memory.Memory(
+            shape=weight_block_layout(config), depth=slots, init=[]
+        )
+        block_write, block_read = blocks.write_port(), blocks.read_port(domain="comb")
+        m.d.comb += [
+            block_write.en.eq(block_end),
+            block_write.addr.eq(slot),
+            block_write.data.rows.eq(row + 1),
+            block_write.data.last.eq(row_block.last_block),
+            block_read.addr.eq(self.peek),
+            self.block.eq(block_read.data),
+        ]
+
+        feed = Signal.like(self.feed)
+        m.d.sync += feed.eq(self.feed)
+        lanes = []
+        for r in range(config.rows):
+            lane = place(m, platform, f"lane_{r}", WeightLane, config, self.planes)
+            m.d.comb += [
+                lane.write_valid.eq(beat & (row == r)),
+                lane.write_slot.eq(slot),
+                lane.write_tile.eq(tile),
+                lane.write_data.eq(row_block.weights),
+                lane.tag_valid.eq(block_end),
+                lane.tag_slot.eq(slot),
+                lane.tag.eq(row >= r),
+                lane.feed.eq(feed),
+            ]
+            feed = lane.feed_next
+            lanes.append(lane)
+        m.d.comb += [
+            released.eq(feed.valid & feed.release),
+            self.operands.eq(Cat(lane.operand for lane in lanes)),
+        ]
+        return m
