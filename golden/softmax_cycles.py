@@ -12,7 +12,17 @@ from dtqatten.golden import softmax
 from dtqatten.golden.array import ScoreRow
 from dtqatten.golden.codes import apply_gain
 
-__all__ = ["HeadFactor", "Key", "Query", "Row", "RowRecord", "SoftmaxModel"]
+__all__ = [
+    "AccumulatorModel",
+    "HeadFactor",
+    "ImportanceBeat",
+    "Key",
+    "Query",
+    "Row",
+    "RowRecord",
+    "Run",
+    "SoftmaxModel",
+]
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,23 @@ class RowRecord:
     lead: int
     last_row: bool
     last_block: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the accumulator: its heads, and whether it adds to the last run's sums."""
+
+    heads: int
+    keep: bool
+
+
+@dataclass(frozen=True, eq=False)
+class ImportanceBeat:
+    """Importance of ``lanes`` keys, ``tokens`` of them valid."""
+
+    values: NDArray[np.int64]
+    tokens: int
+    last: bool
 
 
 class _Store:
@@ -372,3 +399,110 @@ class SoftmaxModel:
                 values.free(count)
 
             self._after(cycles, free)
+
+
+class AccumulatorModel:
+    """Predict :class:`dtqatten.hw.score_accumulator.ScoreAccumulator` on every clock edge.
+
+    Between two calls of :meth:`clock` the attributes hold what the ports show in that cycle.
+
+    Parameters
+    ----------
+    config : Config
+    lanes : int, optional
+        Importances a beat; ``cols`` if None.
+
+    Attributes
+    ----------
+    cycle : int
+        Cycles since reset.
+    importance : ImportanceBeat or None
+        The beat on offer; its lanes past ``tokens`` have no meaning.
+    """
+
+    def __init__(self, config: Config, *, lanes: int | None = None) -> None:
+        self.config = config
+        self.lanes = config.cols if lanes is None else lanes
+        self.cycle = 0
+        self.importance: ImportanceBeat | None = None
+        self._heads_left = 0
+        self._keep = self._ended = False
+        self._tile = 0
+        self._sums: list[NDArray[np.int64]] = []
+        self._tail = 0
+        # What leaves: words of the last run, the next to be fetched, beats of the one on offer.
+        self._held: list[NDArray[np.int64]] = []
+        self._held_tail = 0
+        self._leaving = self._fetched = False
+        self._next_word = 0
+        self._beats: deque[ImportanceBeat] = deque()
+
+    @property
+    def runs_ready(self) -> bool:
+        """Whether a run is taken."""
+        return not self._heads_left and not self._ended
+
+    @property
+    def probabilities_ready(self) -> bool:
+        """Whether a row is taken."""
+        return self._heads_left > 0
+
+    def clock(self, runs: Run | None, probabilities: Row | None, importance_ready: bool) -> None:
+        """Pass a clock edge with what is valid at the inputs, taken if ready."""
+        swap = self._ended and not self._leaving
+        starts = runs is not None and self.runs_ready
+        collides = False
+        if probabilities is not None and self.probabilities_ready:
+            collides = self._add(probabilities)
+        self._leave(importance_ready, collides)
+        if swap:
+            self._ended, self._leaving = False, True
+            self._held, self._held_tail, self._next_word = self._sums, self._tail, 0
+        if starts:
+            assert runs is not None
+            self._heads_left, self._keep = runs.heads, runs.keep
+            self._sums = []
+        self.cycle += 1
+
+    def _add(self, row: Row) -> bool:
+        """Add a row and return whether that reads the bank that leaves."""
+        collides = False
+        if self._tile == len(self._sums):
+            collides = self._keep and self._tile < len(self._held)
+            zero = np.zeros(self.config.cols, dtype=np.int64)
+            self._sums.append(self._held[self._tile] if collides else zero)
+        filled = np.arange(self.config.cols) < row.keys
+        self._sums[self._tile] = np.where(filled, self._sums[self._tile] + row.values, 0)
+        if row.last_tile:
+            self._tail = row.keys
+        if row.last_row:
+            self._tile = 0 if row.last_tile else self._tile + 1
+            if row.last_tile and row.last_block:
+                self._heads_left -= 1
+                self._ended = not self._heads_left
+        return collides
+
+    def _leave(self, ready: bool, collides: bool) -> None:
+        """Offer the importance of the last run, a word ahead."""
+        leaving = self._leaving
+        take = self._fetched and (self.importance is None or (ready and len(self._beats) == 1))
+        if self.importance is not None and ready:
+            self._leaving = not self.importance.last
+            self._beats.popleft()
+        fetch = (
+            leaving
+            and not collides
+            and (not self._fetched or take)
+            and self._next_word + take < len(self._held)
+        )
+        if take:
+            word, at = self._held[self._next_word], self._next_word
+            self._next_word += 1
+            final = at == len(self._held) - 1
+            count = self._held_tail if final else self.config.cols
+            for left in range(0, count, self.lanes):
+                tokens = min(self.lanes, count - left)
+                last = final and left + self.lanes >= count
+                self._beats.append(ImportanceBeat(word[left : left + self.lanes], tokens, last))
+        self._fetched = fetch or (self._fetched and not take and not collides)
+        self.importance = self._beats[0] if self._beats else None
