@@ -33,7 +33,7 @@ class Evaluation:
     again : float
         Share of rows of progressive layers that were computed twice.
     seconds, float_seconds : float
-        Time in the model, for the same sequences.
+        Processor time in the model, for the same sequences.
     sequences : int
     """
 

@@ -21,7 +21,7 @@ __all__ = ["PAPER_BOPS", "POLICIES", "Results", "draw", "methods", "render", "te
 #: Where the policies that searches found are kept.
 POLICIES = Path(__file__).with_name("policies")
 #: Examples of the noise study, which evaluates 15 times.
-_NOISE = 500
+_NOISE = 300
 #: Average shares of 0, 4 and 8-bit tokens on GPT-2 (DTQAtten, DATE 2022).
 PAPER_SHARES_DECODER = (0.218, 0.52, 0.262)
 #: Bit operations that the paper's average shares imply, P at 8 bits: encoder and decoder.
@@ -322,7 +322,7 @@ def _noise_section(points: Sequence[dict[str, Any]]) -> list[str]:
         "## What importance is worth",
         "Noise on Q, K and V, as a multiple of their rms, or pruning, of the most, middle and "
         "least important 15, 70 and 15 % of the tokens in every layer from the second on; floating "
-        "point, MiniLM, first 500 pairs of STS-B dev, Spearman.\n",
+        "point, MiniLM, first 300 pairs of STS-B dev, Spearman.\n",
         "|tokens|" + "|".join("pruned" if k == "prune" else f"noise {s:g}" for k, s in kinds) + "|",
         "|---" * (len(kinds) + 1) + "|",
     ]

@@ -119,9 +119,15 @@ class Space:
         return self.template.replace(layers=tuple(layers))
 
     def starts(self) -> list[dict[str, int]]:
-        """Parameters of sensible first trials: no pruning, and ramps, straight and late."""
+        """Parameters of sensible first trials: no pruning, steps in late layers, and ramps."""
         found = []
-        for ends, power in ((0, 1), (6, 4), (6, 20), (9, 4), (3, 1), (6, 1), (9, 1)):
+        for level, last in ((2, 2), (4, 2), (3, 1), (6, 1)):
+            params = {f"more_0_{g}": 0 for g in range(1, self.groups + 1)}
+            params[f"more_0_{max(self.groups + 1 - last, 1)}"] = level
+            if self.max_eight >= 1 / GRID:
+                params |= {f"share_8_{g}": 0 for g in range(self.groups + 1)}
+            found.append(params)
+        for ends, power in ((0, 1), (6, 4), (9, 4), (3, 1), (6, 1), (9, 1)):
             most = int(GRID * self.max_eight + 1e-9)
             for eight in sorted({0, min(6, most), most}):
                 if ends and eight == GRID:

@@ -45,7 +45,7 @@ class Score(NamedTuple):
     loss : float
         Cross-entropy that a search minimizes.
     seconds : float
-        Time in the model.
+        Processor time in the model.
     sequences : int
         Sequences run.
     """
@@ -167,11 +167,11 @@ def embed(
     result: list[Tensor | None] = [None] * len(texts)
     done, seconds = 0, 0.0
     for index, batch in batches(loaded, texts, size, length):
-        start = time.perf_counter()
+        start = time.process_time()
         with torch.no_grad():
             hidden = loaded.model(**batch).last_hidden_state
             pooled = pool(hidden, batch["attention_mask"], session)
-        seconds += time.perf_counter() - start
+        seconds += time.process_time() - start
         for i, row in zip(index, pooled, strict=True):
             result[i] = row
         done += len(index)
@@ -428,10 +428,10 @@ class Perplexity(Task):
         windows = self.tokens(loaded, part)
         total, count, seconds = 0.0, 0, 0.0
         for i, row in enumerate(windows):
-            start = time.perf_counter()
+            start = time.process_time()
             with torch.no_grad():
                 logits = loaded.model(input_ids=row[None], use_cache=False).logits[0, :-1]
-            seconds += time.perf_counter() - start
+            seconds += time.process_time() - start
             total += float(torch.nn.functional.cross_entropy(logits, row[1:], reduction="sum"))
             count += len(row) - 1
             if progress is not None:
