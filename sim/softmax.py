@@ -53,7 +53,7 @@ def random_softmax_head(
     """Return a head of random scores; what is not given is drawn too.
 
     ``spread`` is the largest distance of scores in octaves; among the draws are scores at both
-    ends of their range, equal ones, and queries that see no key.
+    ends of their range, equal and neighbouring ones, and queries that see no key.
     """
     limit = config.d_head * 120 * 120
 
@@ -71,6 +71,11 @@ def random_softmax_head(
     shift = int(rng.integers(0, 41))
     m = min(65535, int(spread * 2 ** (shift + 5) / (2 * limit)))
     shift = shift if 0 < m < 65535 else int(np.clip(36 - np.log2(limit / max(spread, 1e-3)), 0, 40))
+
+    if rng.random() < 0.3:
+        # Neighbouring scores, a step or more of the exponent apart: every rounding shows.
+        scores = rng.integers(0, limit) - rng.integers(0, 200, size=scores.shape)
+        m, shift = int(rng.integers(2**15, 2**16)), int(rng.integers(13, 16))
 
     def gain() -> int:
         return int(rng.choice([1, 255, 256, int(rng.integers(1, 257))]))
@@ -310,7 +315,15 @@ class SoftmaxLockstep:
             beat = getattr(model, name)
             if beat is not None and self.ready[name]:
                 self.taken[name].append((model.cycle, beat))
-        model.clock(**offered, **{f"{name}_ready": r for name, r in self.ready.items()})
+        model.clock(
+            offered["scores"],
+            offered["heads"],
+            offered["queries"],
+            offered["keys"],
+            weights_ready=self.ready["weights"],
+            records_ready=self.ready["records"],
+            probabilities_ready=self.ready["probabilities"],
+        )
         for name, source in self.sources.items():
             source.clock(ready[name])
         self._draw()

@@ -134,6 +134,23 @@ def test_sinks_that_wait_for_each_other_do_not_deadlock() -> None:
         bench.clock()
 
 
+@pytest.mark.parametrize("held", SoftmaxLockstep.SINKS)
+@pytest.mark.parametrize("options", [OPTIONS[0], OPTIONS[2]], ids=str)
+def test_one_sink_held_back_fills_what_is_before_it_and_loses_nothing(held: str, options) -> None:
+    """Each ring runs full and stops what fills it, while the other sinks take all they get."""
+    config = MIDDLE
+    rtl = build(config, **options)
+    rtl.reset()
+    bench = SoftmaxLockstep(config, heads_of(config, 40, seed=7), **options)
+    while not bench.done:
+        others = {name: True for name in bench.SINKS if name != held}
+        bench.ready = others | {held: bench.model.cycle >= 400}
+        bench.check(rtl.step(bench.inputs()))
+        if bench.model.cycle == 399:
+            assert not bench.expected()["scores__ready"]
+        bench.clock()
+
+
 def test_rows_without_keys_and_rows_of_one_token_are_exact() -> None:
     config = MIDDLE
     limit = config.d_head * 120 * 120
