@@ -134,7 +134,9 @@ class IdPacker(wiring.Component):
             ]
             for lane in range(lanes):
                 merged = Signal(packed_layout, name=f"merged_{lane}")
-                m.d.comb += merged.eq(Mux(lane < fill, waiting[lane], rotated[lane]))
+                # Fewer than a beat's worth of ids wait: never one in the last lane.
+                kept = lane < fill if lane < lanes - 1 else 0
+                m.d.comb += merged.eq(Mux(kept, waiting[lane], rotated[lane]))
                 m.d.sync += [
                     self.o.p.ids[lane].eq(merged.id),
                     self.o.p.joins[lane].eq(merged.joins),

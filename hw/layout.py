@@ -23,7 +23,6 @@ __all__ = [
     "value_step_layout",
     "weight_block_layout",
     "weight_feed_layout",
-    "weight_row_layout",
 ]
 
 
@@ -82,22 +81,6 @@ def feed_layout(config: Config, slots: int) -> data.StructLayout:
             "word": range(config.words),
             "part": range(config.load_nibbles // config.depth),
             "release": unsigned(1),
-        }
-    )
-
-
-def weight_row_layout(config: Config, planes: int) -> data.StructLayout:
-    """One query's weights for one tile of keys, ``4 * planes``-bit codes; past ``keys`` zero.
-
-    Rows come as score rows do: tile by tile within a row block; the flags mean the same.
-    """
-    return data.StructLayout(
-        {
-            "weights": data.ArrayLayout(signed(4 * planes), config.cols),
-            "keys": range(config.cols + 1),
-            "last_row": unsigned(1),
-            "last_tile": unsigned(1),
-            "last_block": unsigned(1),
         }
     )
 

@@ -8,8 +8,9 @@ from dtqatten.config import Config
 from dtqatten.hw.array import DRAIN_LATENCY, FEED_LATENCY, delayed
 from dtqatten.hw.export import place
 from dtqatten.hw.grid import Grid
-from dtqatten.hw.layout import score_row_layout, value_layout, weight_row_layout
+from dtqatten.hw.layout import score_row_layout, value_layout
 from dtqatten.hw.score_buffer import ScoreBuffer
+from dtqatten.hw.softmax_layout import weight_row_layout
 from dtqatten.hw.value_feeder import ValueFeeder
 from dtqatten.hw.value_sequencer import ValueSequencer
 from dtqatten.hw.weight_feeder import WeightFeeder

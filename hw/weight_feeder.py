@@ -10,8 +10,8 @@ from dtqatten.hw.layout import (
     operand_layout,
     weight_block_layout,
     weight_feed_layout,
-    weight_row_layout,
 )
+from dtqatten.hw.softmax_layout import weight_row_layout
 
 __all__ = ["WeightFeeder", "WeightLane"]
 
@@ -193,7 +193,7 @@ class WeightFeeder(wiring.Component):
                 lane.write_data.eq(row_block.weights),
                 lane.tag_valid.eq(block_end),
                 lane.tag_slot.eq(slot),
-                lane.tag.eq(row >= r),
+                lane.tag.eq(row >= r if r else 1),
                 lane.feed.eq(feed),
             ]
             feed = lane.feed_next

@@ -11,8 +11,12 @@ from typer.testing import CliRunner
 from dtqatten import __version__
 from dtqatten.cli import app
 from dtqatten.golden.trace import example
+from dtqatten.sim.lint import lint_verilog
 
-COMMANDS = ["demo", "verilog", "sim", "stalls", "bench", "lint", "trace"]
+COMMANDS = [
+    *("demo", "verilog", "sim", "stalls", "bench", "lint"),
+    *("trace", "search", "eval", "accuracy"),
+]
 
 
 def invoke(*args: object) -> tuple[int, str]:
@@ -48,6 +52,15 @@ def test_verilog_writes_one_file(tmp_path: Path) -> None:
     assert "stall_cycles" in file.read_text()
 
 
+@pytest.mark.parametrize("block", ["array", "value_array", "softmax", "topk", "pe"])
+def test_every_block_stands_alone(block: str, tmp_path: Path) -> None:
+    code, output = invoke("verilog", "--preset", "tiny", "--block", block, "-o", tmp_path)
+    assert code == 0, output
+    text = (tmp_path / f"dtqatten_{block}.v").read_text()
+    assert f"module dtqatten_{block}(" in text
+    assert lint_verilog(text, f"dtqatten_{block}") == ""
+
+
 def test_verilog_needs_no_simulator_and_no_torch() -> None:
     """The generator works where only its own dependencies are installed."""
     probe = (
@@ -74,6 +87,8 @@ def test_verilog_needs_no_simulator_and_no_torch() -> None:
     [
         (["verilog", "--preset", "huge"], "no preset 'huge': choose one of tiny, edge"),
         (["verilog", "--preset", "tiny", "--depth", "7"], "does not divide d_head = 32: use 4"),
+        (["verilog", "--block", "topk", "--monitored"], "--monitored is for arrays, not topk"),
+        (["verilog", "--block", "topk", "--lanes", "3"], "lanes is 3"),
         (["stalls", "--tokens", "4,0"], "--tokens is '4,0': give 4 or 8 for each token"),
         (["stalls", "--tokens", "x"], "give 4 or 8 for each token"),
         (["stalls", "--rows", "0"], "rows is 0, outside 1..64"),
