@@ -16,6 +16,7 @@ from dtqatten.commands.algorithm import (
     template_of,
 )
 from dtqatten.commands.options import fail, needs
+from dtqatten.golden.algorithm.policy import Policy
 
 __all__ = ["search"]
 
@@ -111,6 +112,24 @@ def search(
             multi,
             budget,
         )
+        options = {
+            "sampler": sampler,
+            "seed": seed,
+            "lambda": weight,
+            "tolerance": tolerance,
+            "budget": budget,
+            "limit": limit,
+            "plain_metric": reference.metric,
+        }
+        if isinstance(space, Space):
+            options |= {"groups": space.groups, "max_eight": max_eight}
+
+        def keep() -> Policy:
+            best = best_policy(shared, max(tolerance, 0))
+            best = best.replace(record={**best.record, **options})
+            best.save(output)
+            return best
+
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -122,15 +141,13 @@ def search(
 
             def show(live: object) -> None:
                 del live
-                found = best_policy(shared, max(tolerance, 0))
-                record = found.record
+                record = keep().record
                 bar.update(
                     line,
                     completed=record["trials"],
                     best=f"best: {chosen.metric} {record['train_metric']:.4f}, "
                     f"BOPs {record['train_bops_ratio']:.3f}",
                 )
-                found.save(output)
 
             if len(shared.trials):
                 done = [t for t in shared.trials if t.state.name == "COMPLETE"]
@@ -139,8 +156,7 @@ def search(
             optimize(shared, objective, trials, show, seconds)
         if not any(t.state.name == "COMPLETE" for t in shared.trials):
             raise fail("no trial has finished: give more --seconds")
-        best = best_policy(shared, max(tolerance, 0))
-        best.save(output)
+        best = keep()
         typer.echo(f"{chosen.metric} of the plain model on the search part: {reference.metric:.4f}")
         if multi:
             typer.echo(f"loss of {chosen.metric}, BOPs of the Pareto front:")
