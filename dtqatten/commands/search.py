@@ -75,6 +75,7 @@ def search(
     with needs("algorithm"), rejecting():
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+        from dtqatten.golden.algorithm.pictures import pareto_figure, save
         from dtqatten.golden.algorithm.search import (
             LAMBDA_DECODER,
             LAMBDA_ENCODER,
@@ -160,6 +161,12 @@ def search(
         typer.echo(f"{chosen.metric} of the plain model on the search part: {reference.metric:.4f}")
         if multi:
             typer.echo(f"loss of {chosen.metric}, BOPs of the Pareto front:")
-            for worse, bops, _ in pareto(shared):
+            front = [(bops, worse) for worse, bops, _ in pareto(shared)]
+            for bops, worse in front:
                 typer.echo(f"  {worse:8.4f} {bops:6.3f}")
+            complete = [t.values for t in shared.trials if t.state.name == "COMPLETE"]
+            picture = output.with_suffix(".svg")
+            series = {"trials": [(v[1], v[0]) for v in complete], "front": front}
+            save(pareto_figure(series, f"relative loss of {chosen.metric}", 0.0), picture)
+            typer.echo(f"{picture}")
         typer.echo(f"{output}: trial {best.record['trial']} of {best.record['trials']}")

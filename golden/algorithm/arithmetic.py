@@ -134,6 +134,8 @@ class Operands:
         Rows whose largest probability in 4 bits is below it are computed again in 8.
     queries : tensor ``[batch, n_q]``
         1 for queries that count for importance, 0 for pruned and padding ones.
+    per_query : bool
+        Choose V to fetch by probability per query that sees the key, not in all.
     """
 
     q: Quantized
@@ -149,6 +151,7 @@ class Operands:
     p_follows_token: bool = False
     values: float = 1.0
     threshold: float | None = None
+    per_query: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,13 +262,17 @@ def _drawn(e: Tensor, total: Tensor, queries: Tensor) -> Tensor:
         return (weights @ e).squeeze(-2)
 
 
-def _fetched(drawn: Tensor, visible: Tensor | None, share: float) -> Tensor:
-    """Keys of largest probability in each head: ``ceil(share * visible keys)`` of them."""
+def _fetched(drawn: Tensor, op: Operands) -> Tensor:
+    """Keys of largest probability in each head: ``ceil(values * visible keys)`` of them."""
+    visible = op.visible
+    if op.per_query and visible is not None and visible.shape[-2] > 1:
+        rows = op.queries[:, None, :, None].to(drawn)
+        drawn = drawn / (visible * rows).sum(-2).clamp_min(1)
     if visible is None:
         count = torch.full(drawn.shape[:1], drawn.shape[-1], device=drawn.device)
     else:
         count = visible.any(-2)[:, 0].sum(-1)
-    keep = (count * share).ceil().clamp_min(1)[:, None, None]
+    keep = (count * op.values).ceil().clamp_min(1)[:, None, None]
     order = drawn.argsort(dim=-1, descending=True, stable=True)
     rank = torch.empty_like(order)
     rank.scatter_(-1, order, torch.arange(drawn.shape[-1], device=drawn.device).expand_as(order))
@@ -333,7 +340,7 @@ def fake_quant(op: Operands, *, ranked: bool = True) -> Result:
 
     fetched = None
     if op.values < 1 and drawn is not None:
-        fetched = _fetched(drawn, op.visible, op.values)
+        fetched = _fetched(drawn, op)
         p = p * fetched[:, :, None, :]
     unit = op.v.scale if op.v.gains is None else op.v.scale * (GAIN_ONE / GAIN_MAX)
     factor = _spread(unit.to(p.dtype), heads)[..., None, None] / divisor.clamp_min(1e-30)
@@ -386,7 +393,7 @@ def integer(op: Operands, *, ranked: bool = True) -> Result:
     drawn = torch.from_numpy((probability * queries).sum(-2) / 2**16)
     fetched = None
     if op.values < 1:
-        fetched = _fetched(drawn, op.visible, op.values)
+        fetched = _fetched(drawn, op)
         v_bits = np.where(fetched.numpy(), v_bits, 0)
         if again is None:
             out = run(q_bits, k_bits, v_bits)

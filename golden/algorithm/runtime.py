@@ -567,6 +567,7 @@ class Session:
             p_follows_token=self.policy.p_follows_token,
             values=rules.values,
             threshold=rules.threshold,
+            per_query=self.policy.count_normalize,
         )
         return integer(op) if exact else fake_quant(op, ranked=ranked)
 
@@ -672,11 +673,17 @@ class Session:
             q_bytes = (kept * 4 + moved * 4) * d / 8 * heads * share
             k_bytes = (kept * 4 + low_k * 4) * d / 8 * kv_heads * share
         if result.fetched is not None:
+            # Pairs of each head, then their mean, as everything else is counted for one head.
+            each = pv[:, None] * result.fetched
+            if visible is None or visible.shape[-2] == 1:
+                combine = rows.sum(1) * each.sum(2).mean(1)
+            else:
+                columns = (rows[:, :, None] * visible[:, 0]).sum(1)
+                combine = (columns[:, None] * each).sum(2).mean(1)
             alive = valid & (bits > 0)
-            part_v = float((result.fetched & alive[:, None]).sum()) / max(
+            v_bytes *= float((result.fetched & alive[:, None]).sum()) / max(
                 float(alive.sum()) * heads, 1.0
             )
-            combine, v_bytes = combine * part_v, v_bytes * part_v
         tally.bit_operations += float((scores + combine).sum()) * heads * share
         tally.bit_operations_all += float(pairs.sum()) * 128 * heads
         gains = 0.0

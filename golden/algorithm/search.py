@@ -253,6 +253,11 @@ def storage_of(where: str) -> Any:
     """Return an Optuna storage: a URL, or a file (``*.journal`` or SQLite).
 
     A journal file and a PostgreSQL URL serve workers on many machines; SQLite those of one.
+
+    Raises
+    ------
+    ValueError
+        If the driver of a database is not installed.
     """
     if "://" in where:
         return _database(where)
@@ -265,7 +270,15 @@ def _database(url: str, **options: Any) -> Any:
     # A worker that dies leaves its trial running: the heartbeat lets others give it up.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.storages.RDBStorage(url, heartbeat_interval=30, grace_period=120, **options)
+        try:
+            return optuna.storages.RDBStorage(
+                url, heartbeat_interval=30, grace_period=120, **options
+            )
+        except (ImportError, ModuleNotFoundError) as e:
+            raise ValueError(
+                f"cannot open {url.partition(':')[0]} storage: {e}; install the driver of the "
+                "database (PostgreSQL: pip install psycopg2-binary)"
+            ) from None
 
 
 def open_study(

@@ -176,6 +176,21 @@ def test_local_pruning_fetches_the_most_probable_values_of_each_head():
     torch.testing.assert_close(fast.importance, whole.importance)
 
 
+def test_causal_values_are_chosen_by_probability_per_query():
+    q, k, v = tensors(4)
+    causal = torch.ones(24, 24, dtype=torch.bool).tril()[None, None]
+    op = dataclasses.replace(
+        operands(quantize_exactly, q, k, v, values=0.25, per_query=True), visible=causal
+    )
+    seen = torch.arange(24, 0, -1)
+    for result in (integer(op), fake_quant(op)):
+        mean = result.importance / seen
+        low = mean.masked_fill(~result.fetched, torch.inf).amin(-1)
+        assert (low >= mean.masked_fill(result.fetched, -torch.inf).amax(-1)).all()
+    early = fake_quant(dataclasses.replace(op, per_query=False)).fetched
+    assert not torch.equal(early, result.fetched)
+
+
 def test_rows_without_keys_give_zero():
     q, k, v = tensors()
     nothing = torch.zeros(2, 1, 24, 24, dtype=torch.bool)

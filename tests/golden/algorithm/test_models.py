@@ -293,6 +293,10 @@ def test_all_queries_of_a_decoder_can_stay(llama):
             2 / 3,
         ),
         (Policy.flat(3, (0, 1, 0)).replace(layers=(layer(0, 1, 0, threshold=1.0),) * 3), 0.75),
+        (
+            Policy(layers=(layer(0, 0, 1), layer(0, 0, 1, values=0.5), layer(0, 0, 1))),
+            (128 + 64 + 32 + 128) / 384,
+        ),
     ],
 )
 def test_bit_operations(bert, policy, expected):

@@ -1,5 +1,6 @@
 """Searching: the space, resuming, several workers on one study, and one that is killed."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from dtqatten.golden.algorithm.search import (
     open_study,
     optimize,
     pareto,
+    storage_of,
 )
 from dtqatten.golden.algorithm.spatten import spatten
 from dtqatten.golden.algorithm.tasks import Perplexity, Score, Task
@@ -167,6 +169,15 @@ def test_refusals(tmp_path):
         open_study(str(tmp_path / "s.db"), "s", space, sampler="grid")
     with pytest.raises(ValueError, match="no finished trial"):
         best_policy(open_study(str(tmp_path / "s.journal"), "s", space))
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("psycopg2") is not None, reason="psycopg2 is installed: it connects"
+)
+def test_a_postgresql_url_is_taken():
+    """As far as its driver: a server is not to be had here."""
+    with pytest.raises(ValueError, match=r"cannot open postgresql storage.*psycopg2-binary"):
+        storage_of("postgresql://user@localhost/studies")
 
 
 def test_perplexity_is_better_when_smaller():

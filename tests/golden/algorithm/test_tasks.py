@@ -239,6 +239,12 @@ def test_search_then_eval(folder, data, tmp_path):
     code, text = run("search", *given, "-o", path, "--trials", 4, "--groups", 2, "--limit", 12)
     assert code == 0
     assert Policy.load(path).record["trials"] == 4
+    front = tmp_path / "front.json"
+    options = ("-o", front, "--trials", 4, "--groups", 1, "--limit", 12, "--pareto")
+    code, text = run("search", *given, *options)
+    assert code == 0, text
+    assert "of the Pareto front" in text
+    assert "front" in front.with_suffix(".svg").read_text()
     out = tmp_path / "row.json"
     code, text = run(
         "eval", *given, "--policy", path, "-o", out, "--pictures", tmp_path / "pictures"
