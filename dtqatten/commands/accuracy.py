@@ -109,6 +109,7 @@ def accuracy(
                     noise=task == "stsb" and not (folder / f"{model}-{task}-noise.json").is_file(),
                     series={k: [(v["bops_ratio"], v["metric"])] for k, v in rows.items()},
                 )
+            kept.keep(model, task, list(rows))
             pictures = sorted(f"{folder.name}/{p.name}" for p in folder.glob("*.svg"))
             noise = [
                 point

@@ -74,6 +74,14 @@ class Results:
         self.rows.append(row)
         write_text(self.path, json.dumps(self.rows, indent=1) + "\n")
 
+    def keep(self, model: str, task: str, order: Sequence[str]) -> None:
+        """Put a model's and task's rows into an order, and drop methods that are not in it."""
+        own = [r for r in self.rows if (r["model"], r["task"]) == (model, task)]
+        named = {row["method"]: row for row in own}
+        self.rows = [r for r in self.rows if r not in own]
+        self.rows += [named[name] for name in order if name in named]
+        write_text(self.path, json.dumps(self.rows, indent=1) + "\n")
+
     def measure(
         self,
         loaded: Loaded,
@@ -126,7 +134,8 @@ def methods(loaded: Loaded, task: Task) -> Iterator[tuple[str, Policy, Mode]]:
     stem = f"{loaded.name}-{task.name}"
     for suffix, name in (
         ("", "searched"),
-        ("-values", "searched, with local V pruning"),
+        ("-values", "all 4 bit, with local V pruning"),
+        ("-p8", "all 4 bit, with local V pruning, P at 8 bit"),
         ("-spatten", "SpAtten's method, searched"),
     ):
         path = POLICIES / f"{stem}{suffix}.json"
@@ -248,9 +257,11 @@ def render(
 
 _HEAD = """# Accuracy of dynamic token quantization on real models
 
-Written by `dtqatten accuracy`; do not edit. {versions}; one thread, seeds in the rows of
-`build/accuracy.json`. Nothing is fine-tuned but the rows that say so: a few steps of 16 training
-examples through the straight-through estimator, under the searched policy.
+Written by `dtqatten accuracy`; do not edit. {versions}.
+One thread; seeds are in the rows of `build/accuracy.json`, trials and options of a search in the
+`record` of its policy file (`golden/algorithm/policies/`). Nothing is fine-tuned but the rows that
+say so: a few steps of 16 training examples through the straight-through estimator, under the
+searched policy.
 
 - *BOPs*: bits times bits of every pair that is computed in Q K^T and P V, relative to the same
   attention with all tokens and P in 8 bits. *Bytes*: Q, K and V fetched, gains included, relative
@@ -266,7 +277,8 @@ examples through the straight-through estimator, under the searched policy.
 - *local V pruning*: each head leaves out the V of the tokens that draw least probability there.
 - *SpAtten's method*: cascade token and head pruning, local V pruning, progressive quantization,
   layer-wise 4 or 8 bits, on the same conditioned operands and with the same treatment of pruned
-  tokens; its schedule was searched with the same objective and as many trials.
+  tokens; its schedule was searched in the same way.
+- *time*: processor time in the model relative to the plain one.
 """
 
 
@@ -279,6 +291,7 @@ def _section(model: str, task: str, rows: list[dict[str, Any]]) -> list[str]:
         f"plain model **{first['float_metric']:.4f}**.\n",
         f"|method|{first['metric_name']}|loss|0/4/8 %|BOPs|bytes|time|",
         "|---|---|---|---|---|---|---|",
+        f"|float32|{first['float_metric']:.4f}|0||||1.00x|",
     ]
     for row in rows:
         shares = "/".join(f"{100 * row[f'share_{b}']:.1f}" for b in (0, 4, 8))
@@ -290,7 +303,8 @@ def _section(model: str, task: str, rows: list[dict[str, Any]]) -> list[str]:
     lines.append("")
     named = {row["method"]: row for row in rows}
     goal = PAPER_BOPS[causal] * (1.0 if causal else 0.7)
-    for name in ("searched", "searched, with local V pruning", "searched, fine-tuned"):
+    local = "all 4 bit, with local V pruning"
+    for name in ("searched", "searched, fine-tuned", local, f"{local}, P at 8 bit"):
         if name in named:
             row = named[name]
             good = _loss(row) <= 0.01 and row["bops_ratio"] <= goal + 5e-4

@@ -307,6 +307,11 @@ def test_results_are_measured_once_and_the_report_states_the_goal(folder, data, 
     good = {**again.find(again.rows[1]["key"]), "metric": 0.995, "float_metric": 1.0}
     again.add({**good, "bops_ratio": 0.22})
     assert "BOPs at most 0.221: **reached**" in render(again, {"torch": "1"})
+    model = good["model"]
+    again.keep(model, "stsb", ["searched", "int8"])
+    assert [r["method"] for r in Results(again.path).rows] == ["searched", "int8"]
+    again.keep(model, "stsb", ["searched"])
+    assert [r["method"] for r in again.rows] == ["searched"]
     again.add({**good, "metric": 0.98, "bops_ratio": 0.22})
     assert "**not reached**" in render(again, {"torch": "1"})
 
