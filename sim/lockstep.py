@@ -12,7 +12,7 @@ from dtqatten.golden.array import ArrayModel
 from dtqatten.golden.tiles import load_beats
 from dtqatten.sim.ports import pack, pack_beat, pack_score_row
 
-__all__ = ["Head", "Lockstep", "MismatchError", "random_head"]
+__all__ = ["Head", "Lockstep", "MismatchError", "Source", "random_head"]
 
 
 class MismatchError(AssertionError):
@@ -55,22 +55,24 @@ def random_head(
 class Source:
     """Producer of a stream that pauses at random and keeps an offered beat until it is taken."""
 
-    def __init__(self, beats: list, pause: float, rng: np.random.Generator) -> None:
-        self.beats, self.pause, self.rng = beats[::-1], pause, rng
+    def __init__(self, beats: Sequence[Any], pause: float, rng: np.random.Generator) -> None:
+        self.beats, self.pause, self.rng = list(beats)[::-1], pause, rng
         self.offered: Any = None
-        self.offer()
+        self._offer()
 
-    def offer(self) -> None:
+    def _offer(self) -> None:
         if self.offered is None and self.beats and self.rng.random() >= self.pause:
             self.offered = self.beats.pop()
 
     def clock(self, ready: bool) -> None:
+        """Pass a clock edge at which the beat offered, if any, is taken if ``ready``."""
         if ready:
             self.offered = None
-        self.offer()
+        self._offer()
 
     @property
     def done(self) -> bool:
+        """Whether every beat has been taken."""
         return self.offered is None and not self.beats
 
 

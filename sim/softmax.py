@@ -17,13 +17,12 @@ from dtqatten.golden.softmax_cycles import (
     RowRecord,
     SoftmaxModel,
 )
-from dtqatten.sim.lockstep import MismatchError
+from dtqatten.sim.lockstep import MismatchError, Source
 from dtqatten.sim.ports import pack, pack_score_row
 
 __all__ = [
     "SoftmaxHead",
     "SoftmaxLockstep",
-    "StreamSource",
     "pack_fields",
     "pack_row",
     "random_softmax_head",
@@ -132,30 +131,6 @@ def pack_row(config: Config, row: Row, width: int) -> int:
     )
 
 
-class StreamSource:
-    """Producer of a stream that pauses at random and keeps an offered beat until it is taken."""
-
-    def __init__(self, beats: Sequence[Any], pause: float, rng: np.random.Generator) -> None:
-        self.beats, self.pause, self.rng = list(beats)[::-1], pause, rng
-        self.offered: Any = None
-        self._offer()
-
-    def _offer(self) -> None:
-        if self.offered is None and self.beats and self.rng.random() >= self.pause:
-            self.offered = self.beats.pop()
-
-    def clock(self, ready: bool) -> None:
-        """Pass a clock edge at which the beat offered, if any, is taken if ``ready``."""
-        if ready:
-            self.offered = None
-        self._offer()
-
-    @property
-    def done(self) -> bool:
-        """Whether every beat has been taken."""
-        return self.offered is None and not self.beats
-
-
 class SoftmaxLockstep:
     """Heads streamed through the cycle model, and what a device must show meanwhile.
 
@@ -205,7 +180,7 @@ class SoftmaxLockstep:
             "queries": [query for head in heads for query in head.queries],
             "keys": [key for head in heads for key in head.keys],
         }
-        self.sources = {n: StreamSource(b, stall, self.rng) for n, b in beats.items()}
+        self.sources = {n: Source(b, stall, self.rng) for n, b in beats.items()}
         self.taken: dict[str, list[tuple[int, Any]]] = {name: [] for name in self.SINKS}
         self.accepted: list[int] = []
         self.wanted = {

@@ -10,10 +10,10 @@ from dtqatten import Config
 from dtqatten.golden import attention
 from dtqatten.golden.softmax_cycles import AccumulatorModel, ImportanceBeat, Row, Run
 from dtqatten.hw.score_accumulator import ScoreAccumulator
-from dtqatten.sim.lockstep import MismatchError
+from dtqatten.sim.lockstep import MismatchError, Source
 from dtqatten.sim.native import run_lockstep
 from dtqatten.sim.ports import pack
-from dtqatten.sim.softmax import StreamSource, pack_fields, pack_row, score_rows
+from dtqatten.sim.softmax import pack_fields, pack_row, score_rows
 from dtqatten.sim.verilated import VerilatedModel
 
 CONFIG = Config(rows=3, cols=4, depth=8, d_head=8, n_max=18)
@@ -45,8 +45,8 @@ class Bench:
             for row in score_rows(CONFIG, head)
         ]
         self.sources = {
-            "runs": StreamSource([Run(len(p), keep) for p, keep in runs], stall, self.rng),
-            "probabilities": StreamSource(rows, stall, self.rng),
+            "runs": Source([Run(len(p), keep) for p, keep in runs], stall, self.rng),
+            "probabilities": Source(rows, stall, self.rng),
         }
         self.accepted: list[int] = []
         self.taken: list[tuple[int, ImportanceBeat]] = []
