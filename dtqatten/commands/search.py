@@ -164,9 +164,11 @@ def search(
             front = [(bops, worse) for worse, bops, _ in pareto(shared)]
             for bops, worse in front:
                 typer.echo(f"  {worse:8.4f} {bops:6.3f}")
-            complete = [t.values for t in shared.trials if t.state.name == "COMPLETE"]
+            complete = [
+                (t.values[1], t.values[0]) for t in shared.trials if t.state.name == "COMPLETE"
+            ]
             picture = output.with_suffix(".svg")
-            series = {"trials": [(v[1], v[0]) for v in complete], "front": front}
+            series = {"trials": complete, "front": front}
             save(pareto_figure(series, f"relative loss of {chosen.metric}", 0.0), picture)
             typer.echo(f"{picture}")
         typer.echo(f"{output}: trial {best.record['trial']} of {best.record['trials']}")

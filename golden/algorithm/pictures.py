@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ def tokens_figure(tokens: Sequence[str], records: "Sequence[LayerRecord]", title
 
 
 def pareto_figure(
-    points: dict[str, Sequence[tuple[float, float]]], metric: str, reference: float
+    points: Mapping[str, Sequence[tuple[float, float]]], metric: str, reference: float
 ) -> Figure:
     """Draw metric against BOPs.
 

@@ -143,6 +143,8 @@ def methods(loaded: Loaded, task: Task) -> Iterator[tuple[str, Policy, Mode]]:
             continue
         policy = Policy.load(path)
         yield name, policy, Mode.FAKE_QUANT
+        if not suffix and not causal:
+            yield f"{name}, integer mode", policy, Mode.INTEGER
         if not suffix and policy.ranks:
             yield f"{name}, random ranking", policy.replace(ranking=Ranking.RANDOM), Mode.FAKE_QUANT
 
