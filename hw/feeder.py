@@ -21,7 +21,7 @@ class Feeder(wiring.Component):
     Loading: one beat a cycle while a slot is free; ``loaded`` pulses in the cycle that completes a
     tile, whose description ``tile`` gives for slot ``peek`` from the next cycle on.
     Reading: ``operands[l]`` follows ``feed`` by ``l + 2`` cycles. A feed with ``release`` frees
-    its slot when the last lane has read it, ``lanes + 1`` cycles later. Reads never stall.
+    its slot when the last lane has read it, ``lanes + 2`` cycles later. Reads never stall.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from dtqatten.golden.array import ArrayModel
 from dtqatten.golden.tiles import load_beats
 from dtqatten.sim.ports import pack, pack_beat, pack_score_row
 
-__all__ = ["Head", "Lockstep", "MismatchError", "Source", "random_head"]
+__all__ = ["Head", "Lockstep", "MismatchError", "Source", "compare", "random_head"]
 
 
 class MismatchError(AssertionError):
@@ -50,6 +50,19 @@ def random_head(
     q, q_wide = edge(queries, config.rows)
     k, k_wide = edge(keys, config.cols)
     return Head(q, k, q_wide, k_wide)
+
+
+def compare(cycle: int, ports: Mapping[str, int], expected: Mapping[str, int]) -> None:
+    """Compare a device's ports with those that the model expects in a cycle.
+
+    Raises
+    ------
+    MismatchError
+        If a port differs.
+    """
+    for name, value in expected.items():
+        if ports[name] != value:
+            raise MismatchError(f"cycle {cycle}: {name} is {ports[name]:#x}, model has {value:#x}")
 
 
 class Source:
@@ -185,11 +198,7 @@ class Lockstep:
         MismatchError
             If a port differs, or the deadline has passed.
         """
-        for name, value in self.expected().items():
-            if ports[name] != value:
-                raise MismatchError(
-                    f"cycle {self.model.cycle}: {name} is {ports[name]:#x}, model has {value:#x}"
-                )
+        compare(self.model.cycle, ports, self.expected())
         self.compared += 1
         if self.compared > self.deadline:
             raise MismatchError(

@@ -17,7 +17,7 @@ from dtqatten.golden.softmax_cycles import (
     RowRecord,
     SoftmaxModel,
 )
-from dtqatten.sim.lockstep import MismatchError, Source
+from dtqatten.sim.lockstep import MismatchError, Source, compare
 from dtqatten.sim.ports import pack, pack_score_row
 
 __all__ = [
@@ -270,11 +270,7 @@ class SoftmaxLockstep:
         MismatchError
             If a port differs, or the deadline has passed.
         """
-        for name, value in self.expected().items():
-            if ports[name] != value:
-                raise MismatchError(
-                    f"cycle {self.model.cycle}: {name} is {ports[name]:#x}, model has {value:#x}"
-                )
+        compare(self.model.cycle, ports, self.expected())
         self.compared += 1
         if self.compared > self.deadline:
             got = {name: len(beats) for name, beats in self.taken.items()}

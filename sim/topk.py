@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dtqatten.golden.select import select
 from dtqatten.golden.topk import IdBeat, TopKModel, score_beats
 from dtqatten.hw.topk_config import TopKConfig
-from dtqatten.sim.lockstep import MismatchError
+from dtqatten.sim.lockstep import MismatchError, compare
 from dtqatten.sim.ports import pack
 
 __all__ = ["Run", "TopKLockstep", "adversaries", "pack_ids", "pack_scores", "random_runs"]
@@ -201,11 +201,7 @@ class TopKLockstep:
         MismatchError
             If a port differs, or the deadline has passed.
         """
-        for name, value in self.expected().items():
-            if ports[name] != value:
-                raise MismatchError(
-                    f"cycle {self.model.cycle}: {name} is {ports[name]:#x}, model has {value:#x}"
-                )
+        compare(self.model.cycle, ports, self.expected())
         self.compared += 1
         if self.compared > self.deadline:
             raise MismatchError(
