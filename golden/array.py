@@ -2,26 +2,14 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dtqatten.config import Config, Schedule
-from dtqatten.golden.tiles import Beat, Edge, Step, idle_step, tile_steps
+from dtqatten.golden.tiles import Beat, Edge, Row, Step, idle_step, tile_steps
 
-__all__ = ["ArrayModel", "GridModel", "RowBuffer", "ScoreRow"]
-
-
-@dataclass(frozen=True, eq=False)
-class ScoreRow:
-    """One query's scores against one tile of keys, zero past ``keys``."""
-
-    scores: NDArray[np.int64]
-    keys: int
-    last_row: bool
-    last_tile: bool
-    last_block: bool
+__all__ = ["ArrayModel", "GridModel", "RowBuffer"]
 
 
 class _Loader:
@@ -133,7 +121,7 @@ class RowBuffer:
     ----------
     room : int
         Rows that a tile may still reserve.
-    offered : ScoreRow or None
+    offered : Row or None
         The row on offer.
     """
 
@@ -143,10 +131,10 @@ class RowBuffer:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.room = config.score_rows
-        self.offered: ScoreRow | None = None
-        self._waiting: deque[tuple[int, ScoreRow]] = deque()
+        self.offered: Row | None = None
+        self._waiting: deque[tuple[int, Row]] = deque()
 
-    def drain(self, cycle: int, rows: Iterable[ScoreRow]) -> None:
+    def drain(self, cycle: int, rows: Iterable[Row]) -> None:
         """Take a tile's rows, whose last step is shown in ``cycle``."""
         for r, row in enumerate(rows):
             self._waiting.append((cycle + self.BUFFERED + r + self.config.cols, row))
@@ -174,7 +162,7 @@ class ArrayModel:
     cycle : int
         Cycles since reset.
     q_ready, k_ready : bool
-    scores : ScoreRow or None
+    scores : Row or None
         The row on offer.
     acc : array of int64, [rows, cols]
         Accumulators.
@@ -218,7 +206,7 @@ class ArrayModel:
         return self._loaders["k"].ready
 
     @property
-    def scores(self) -> ScoreRow | None:
+    def scores(self) -> Row | None:
         """The row on offer."""
         return self._buffer.offered
 
@@ -269,10 +257,7 @@ class ArrayModel:
         scores = q.codes @ k.codes.T
         self._buffer.drain(
             shown,
-            (
-                ScoreRow(scores[r], k.tokens, r == q.tokens - 1, k.last, q.last)
-                for r in range(q.tokens)
-            ),
+            (Row(scores[r], k.tokens, r == q.tokens - 1, k.last, q.last) for r in range(q.tokens)),
         )
 
     def clock(

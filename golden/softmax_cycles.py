@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from dtqatten.config import Config
 from dtqatten.golden import softmax
-from dtqatten.golden.array import ScoreRow
 from dtqatten.golden.codes import apply_gain
+from dtqatten.golden.tiles import Row
 
 __all__ = [
     "AccumulatorModel",
     "HeadFactor",
     "ImportanceBeat",
     "Key",
+    "OutputForm",
     "Query",
-    "Row",
     "RowRecord",
     "Run",
     "SoftmaxModel",
@@ -35,32 +35,31 @@ class Query:
 
 @dataclass(frozen=True)
 class Key:
-    """A key: token id, gain, the gain of its value; ``last`` of its head."""
+    """A key: token id, gain, the gain of its value, whether its weights are narrow; ``last``."""
 
     id: int
     gain: int
     value_gain: int
+    narrow: bool
     last: bool
 
 
 @dataclass(frozen=True)
+class OutputForm:
+    """Output of a head: 16 bits, or 8-bit ``codes`` of ``2**shift`` times the value."""
+
+    codes: bool = False
+    shift: int = 0
+
+
+@dataclass(frozen=True)
 class HeadFactor:
-    """A head's factor from scores to exponents, and whether its mask is causal."""
+    """A head's factor from scores to exponents, whether its mask is causal, and its output."""
 
     multiplier: int
     shift: int
     causal: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Row:
-    """A row of a tile: weights or probabilities, zero past ``keys``."""
-
-    values: NDArray[np.int64]
-    keys: int
-    last_row: bool
-    last_tile: bool
-    last_block: bool
+    output: OutputForm = OutputForm()
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,7 @@ class RowRecord:
     mantissa: int
     exponent: int
     lead: int
+    output: OutputForm
     last_row: bool
     last_block: bool
 
@@ -177,7 +177,8 @@ class SoftmaxModel:
         self._record = 28 + levels + v_gains
         self._keys = _Store(config.cols, 2 * most_tiles)
         self._queries = _Store(1, 2 * config.rows)
-        self._values = [_Store(config.cols, n * most_tiles) for n in (3, 4)] if v_gains else []
+        rings = (3, 4) if v_gains else (3,)
+        self._values = [_Store(config.cols, n * most_tiles) for n in rings]
         self._score_room, self._scores_ready = block + levels + 6, 0
         self._exponential_room, self._exponentials_ready = block + levels + 28, 0
         self._score_rows: deque[_Passing] = deque()
@@ -187,7 +188,7 @@ class SoftmaxModel:
         self._events: dict[int, list[Callable[[], None]]] = defaultdict(list)
         # Place in the head: tile and row; scores and flags of the block so far.
         self._tile = self._row = 0
-        self._block: list[tuple[ScoreRow, list[Key], Query, HeadFactor]] = []
+        self._block: list[tuple[Row, list[Key], Query, HeadFactor]] = []
 
     @property
     def keys_ready(self) -> bool:
@@ -223,7 +224,7 @@ class SoftmaxModel:
             and self._queries.held > self._row
         )
 
-    def heads_ready(self, scores: ScoreRow | None, heads: HeadFactor | None) -> bool:
+    def heads_ready(self, scores: Row | None, heads: HeadFactor | None) -> bool:
         """Whether a head's factor is taken, with the last row of its scores."""
         if scores is None or not self.scores_ready(heads):
             return False
@@ -231,7 +232,7 @@ class SoftmaxModel:
 
     def clock(
         self,
-        scores: ScoreRow | None,
+        scores: Row | None,
         heads: HeadFactor | None,
         queries: Query | None,
         keys: Key | None,
@@ -285,7 +286,7 @@ class SoftmaxModel:
     def _after(self, cycles: int, event: Callable[[], None]) -> None:
         self._events[self.cycle + cycles].append(event)
 
-    def _accept(self, row: ScoreRow, head: HeadFactor) -> None:
+    def _accept(self, row: Row, head: HeadFactor) -> None:
         self._score_room -= 1
         query = self._queries.words[self._row][0]
         self._block.append((row, self._keys.words[self._tile], query, head))
@@ -313,7 +314,7 @@ class SoftmaxModel:
         tiles = [block[at : at + rows] for at in range(0, len(block), rows)]
         edges = np.cumsum([0, *(tile[0][0].keys for tile in tiles)])
         keys = [key for tile in tiles for key in tile[0][1][: tile[0][0].keys]]
-        scores = np.concatenate([[r.scores[: r.keys] for r, *_ in tile] for tile in tiles], axis=1)
+        scores = np.concatenate([[r.values[: r.keys] for r, *_ in tile] for tile in tiles], axis=1)
         queries, head = [query for _, _, query, _ in tiles[0]], block[0][3]
         ids = np.array([key.id for key in keys]), np.array([query.id for query in queries])
         seen = softmax.causal_mask(ids[1], ids[0]) if head.causal else np.ones(scores.shape, bool)
@@ -325,9 +326,11 @@ class SoftmaxModel:
         )
         e16 = softmax.exponential(t, seen)
         gains = np.array([key.value_gain for key in keys]) if self.v_gains else None
-        narrowed = softmax.narrow(e16, gains, planes=self.planes)
+        bits = np.array([4 if key.narrow else 8 for key in keys])
+        narrowed = softmax.narrow(e16[None], gains, planes=self.planes, bits=bits)
+        weights, lead, divisor = narrowed.p[0], narrowed.lead[0], narrowed.divisor[0]
         probability = softmax.normalized(e16)
-        mantissa, exponent = softmax.reciprocal(narrowed.divisor)
+        mantissa, exponent = softmax.reciprocal(divisor)
         passing = []
         for number, tile in enumerate(tiles):
             for at, (row, *_) in enumerate(tile):
@@ -335,16 +338,17 @@ class SoftmaxModel:
                 span = slice(edges[number], edges[number + 1])
                 padding = (0, self.config.cols - row.keys)
                 record = RowRecord(
-                    int(narrowed.divisor[at]),
+                    int(divisor[at]),
                     int(mantissa[at]),
                     int(exponent[at]),
-                    int(narrowed.lead[at]),
+                    int(lead[at]),
+                    head.output,
                     row.last_row,
                     row.last_block,
                 )
                 passing.append(
                     _Passing(
-                        Row(np.pad(narrowed.p[at, span], padding), *place),
+                        Row(np.pad(weights[at, span], padding), *place),
                         Row(np.pad(probability[at, span], padding), *place),
                         record if row.last_tile else None,
                         len(block) if row.last_tile and row.last_row else 0,
@@ -390,7 +394,7 @@ class SoftmaxModel:
 
     def _release_values(self, row: _Passing, store: int, cycles: int) -> None:
         """Free the head's values in a pass's store, once its last row has read them."""
-        if self.v_gains and row.size and row.weights.last_block:
+        if row.size and row.weights.last_block:
             values = self._values[store]
 
             def free() -> None:

@@ -12,6 +12,7 @@ from dtqatten.golden.codes import split
 __all__ = [
     "Beat",
     "Edge",
+    "Row",
     "Step",
     "TileCosts",
     "edges",
@@ -20,6 +21,7 @@ __all__ = [
     "load_beats",
     "row_places",
     "tile_costs",
+    "tile_rows",
     "tile_steps",
 ]
 
@@ -140,6 +142,35 @@ def row_places(config: Config, queries: int, keys: int) -> Iterator[tuple[int, i
         for tile in range(0, keys, config.cols):
             for row in range(block, min(block + config.rows, queries)):
                 yield row, tile
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A row of a tile: one query's scores, weights, probabilities or sums, zero past ``keys``.
+
+    ``last_row`` of the tile, ``last_tile`` of the row block, ``last_block`` of the head.
+    """
+
+    values: NDArray[np.int64]
+    keys: int
+    last_row: bool
+    last_tile: bool
+    last_block: bool
+
+
+def tile_rows(config: Config, values: NDArray[np.integer]) -> Iterator[Row]:
+    """Cut a head's ``[queries, keys]`` into rows of tiles, in the order in which scores come."""
+    queries, keys = values.shape
+    for row, tile in row_places(config, queries, keys):
+        taken = values[row, tile : tile + config.cols]
+        block_end = min(row - row % config.rows + config.rows, queries)
+        yield Row(
+            np.pad(taken, (0, config.cols - len(taken))).astype(np.int64),
+            len(taken),
+            row == block_end - 1,
+            tile + config.cols >= keys,
+            block_end == queries,
+        )
 
 
 @dataclass(frozen=True, eq=False)

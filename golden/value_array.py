@@ -2,43 +2,16 @@
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dtqatten.config import Config, Schedule
-from dtqatten.golden.array import GridModel, RowBuffer, ScoreRow
+from dtqatten.golden.array import GridModel, RowBuffer
 from dtqatten.golden.codes import split
-from dtqatten.golden.tiles import Beat, Step, row_places
+from dtqatten.golden.tiles import Beat, Row, Step
 
-__all__ = ["ValueArrayModel", "WeightRow", "grouped", "value_steps", "weight_rows"]
-
-
-@dataclass(frozen=True, eq=False)
-class WeightRow:
-    """One query's weights for one tile of keys, zero past ``keys``."""
-
-    weights: NDArray[np.int64]
-    keys: int
-    last_row: bool
-    last_tile: bool
-    last_block: bool
-
-
-def weight_rows(config: Config, weights: NDArray[np.integer]) -> Iterator[WeightRow]:
-    """Yield a head's weights ``[queries, keys]`` in the order in which scores come out."""
-    queries, keys = weights.shape
-    for row, tile in row_places(config, queries, keys):
-        taken = weights[row, tile : tile + config.cols]
-        block_end = min(row - row % config.rows + config.rows, queries)
-        yield WeightRow(
-            np.pad(taken, (0, config.cols - len(taken))).astype(np.int64),
-            len(taken),
-            row == block_end - 1,
-            tile + config.cols >= keys,
-            block_end == queries,
-        )
+__all__ = ["ValueArrayModel", "grouped", "value_steps"]
 
 
 def grouped(config: Config, tokens: NDArray) -> NDArray:
@@ -108,9 +81,9 @@ class _BlockLoader:
         self.config = config
         self.used = 0
         self.freed: deque[int] = deque()
-        self._rows: list[WeightRow] = []
+        self._rows: list[Row] = []
 
-    def clock(self, cycle: int, row: WeightRow | None) -> tuple[NDArray[np.int64], bool] | None:
+    def clock(self, cycle: int, row: Row | None) -> tuple[NDArray[np.int64], bool] | None:
         while self.freed and self.freed[0] == cycle + 1:
             self.freed.popleft()
             self.used -= 1
@@ -121,7 +94,7 @@ class _BlockLoader:
             return None
         count = next(i for i, r in enumerate(self._rows) if r.last_row) + 1
         tiles = [self._rows[i : i + count] for i in range(0, len(self._rows), count)]
-        block = np.concatenate([[r.weights[: r.keys] for r in tile] for tile in tiles], axis=1)
+        block = np.concatenate([[r.values[: r.keys] for r in tile] for tile in tiles], axis=1)
         self._rows = []
         self.used += 1
         return block, row.last_block
@@ -201,7 +174,7 @@ class ValueArrayModel:
         return self._head_loader.used < self.config.value_slots
 
     @property
-    def sums(self) -> ScoreRow | None:
+    def sums(self) -> Row | None:
         """The row on offer."""
         return self._buffer.offered
 
@@ -243,7 +216,7 @@ class ValueArrayModel:
         self._buffer.drain(
             shown,
             (
-                ScoreRow(
+                Row(
                     np.pad(row, (0, config.cols - channels)),
                     channels,
                     r == len(sums) - 1,
@@ -261,7 +234,7 @@ class ValueArrayModel:
                 self._heads.popleft()
                 self._head_loader.freed.append(shown + config.cols + 2)
 
-    def clock(self, weights: WeightRow | None, values: Beat | None, sums_ready: bool) -> None:
+    def clock(self, weights: Row | None, values: Beat | None, sums_ready: bool) -> None:
         """Pass a clock edge; a row or beat offered is taken if the stream is ready."""
         if not self._tile:
             self._start_tile()

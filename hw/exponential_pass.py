@@ -29,24 +29,37 @@ from dtqatten.hw.softmax_layout import (
     weight_row_layout,
 )
 
-__all__ = ["ExponentialPass", "value_gain_layout", "value_stream"]
+__all__ = ["ExponentialPass", "narrowing", "value_stream", "value_token_layout"]
 
 
-def value_gain_layout() -> data.StructLayout:
-    """Gain of a value, in 1/256."""
-    return data.StructLayout({"gain": unsigned(GAIN_BITS)})
+def value_token_layout() -> data.StructLayout:
+    """What a weight needs of its value: ``gain`` in 1/256, and ``narrow``, as in a key."""
+    return data.StructLayout({"gain": unsigned(GAIN_BITS), "narrow": unsigned(1)})
 
 
 def value_stream() -> stream.Signature:
-    """Gains of the values of a head, in their order."""
-    return stream.Signature(data.StructLayout({"item": value_gain_layout(), "last": unsigned(1)}))
+    """The values of a head, in their order."""
+    return stream.Signature(data.StructLayout({"item": value_token_layout(), "last": unsigned(1)}))
+
+
+def narrowing(product: Value, narrow: Value, drop: int, planes: int) -> Value:
+    """Drop the ``drop`` fraction bits of a weight, or all below its highest nibble, half up.
+
+    The second rounding is of the rounded code, as in the golden model; its constant joins that
+    of the first, so that it costs no adder.
+    """
+    half = 1 << drop - 1
+    code_half = sum(8 << 4 * i for i in range(planes - 1))
+    kept = Mux(narrow, (-1 << 4 * (planes - 1)) & ((1 << 4 * planes) - 1), (1 << 4 * planes) - 1)
+    return ((product + Mux(narrow, half + (code_half << drop), half)) >> drop) & kept
 
 
 class ExponentialPass(wiring.Component):
     """Exponentials of masked score rows, their row sums, and what rows are divided by.
 
     Without V gains the row maximum has weight ``top`` whatever else is in the row, so weights
-    leave here, ``p = (e16 * top + 2**15) >> 16``, and the divisor is ``16 * sum(p)``. With V gains
+    leave here, ``p = (e16 * top + 2**15) >> 16``, then narrowed to the highest nibble for tokens
+    that ask for it, and the divisor is ``16 * sum(p)``. With V gains
     they are relative to the row's largest ``e16 * gain``, so only ``lead`` is found here, and the
     divisor is ``(top * sum(e16) + 2**11) >> 12``.
 
@@ -66,8 +79,9 @@ class ExponentialPass(wiring.Component):
     -------
     i_valid, i, record : In
         A masked row and its record, as of :class:`~dtqatten.hw.row_buffer.RowBuffer`.
-    value_gains : In(value_stream())
-        With V gains: of each head once, ahead of its rows.
+    values : In(value_stream())
+        Those of each head once, ahead of its rows; ``gain`` or ``narrow`` is used, with and
+        without V gains.
     exponentials_valid, exponentials : Out
         The row's exponentials.
     reduced : Out(reduced_layout())
@@ -82,11 +96,13 @@ class ExponentialPass(wiring.Component):
 
     EXPONENTIALS = Exponential.LATENCY
     WEIGHTS = Exponential.LATENCY + 1
+    #: Less the levels of the sum, and one less than with V gains.
+    RECORD = 26
 
     def __init__(self, config: Config, planes: int, v_gains: bool) -> None:
         self.config, self.planes, self.v_gains = config, planes, v_gains
         optional = (
-            {"value_gains": In(value_stream())}
+            {}
             if v_gains
             else {"weights_valid": Out(1), "weights": Out(weight_row_layout(config, planes))}
         )
@@ -95,6 +111,7 @@ class ExponentialPass(wiring.Component):
                 "i_valid": In(1),
                 "i": In(masked_row_layout(config)),
                 "record": In(maximum_layout(config)),
+                "values": In(value_stream()),
                 "exponentials_valid": Out(1),
                 "exponentials": Out(exponential_row_layout(config)),
                 "reduced": Out(reduced_layout()),
@@ -161,20 +178,24 @@ class ExponentialPass(wiring.Component):
         gained = []
         divisor_width = divisor_bits(config, self.planes)
         m.submodules.reciprocal = reciprocal = Reciprocal(divisor_width)
+        item = "gain" if self.v_gains else "narrow"
+        m.submodules.values = values = ReplayStore(
+            data.StructLayout({item: value_token_layout()[item].shape}),
+            config.cols,
+            3 * tiles(config),
+        )
+        row_end = early.last_row
+        m.d.comb += [
+            values.i.valid.eq(self.values.valid),
+            values.i.p.item[item].eq(self.values.p.item[item]),
+            values.i.p.last.eq(self.values.p.last),
+            self.values.ready.eq(values.i.ready),
+            values.read.eq(early.valid),
+            values.step.eq(row_end),
+            values.rewind.eq(row_end & early.last_tile),
+            values.release.eq(row_end & early.last_tile & early.last_block),
+        ]
         if self.v_gains:
-            m.submodules.values = values = ReplayStore(
-                value_gain_layout(), config.cols, 3 * tiles(config)
-            )
-            row_end = early.last_row
-            m.d.comb += [
-                values.i.valid.eq(self.value_gains.valid),
-                values.i.p.eq(self.value_gains.p),
-                self.value_gains.ready.eq(values.i.ready),
-                values.read.eq(early.valid),
-                values.step.eq(row_end),
-                values.rewind.eq(row_end & early.last_tile),
-                values.release.eq(row_end & early.last_tile & early.last_block),
-            ]
             for c in range(config.cols):
                 weight = Signal(GAINED_BITS, name=f"gained_{c}", reset_less=True)
                 m.d.sync += weight.eq(e16[c] * values.data[c].gain)
@@ -201,7 +222,8 @@ class ExponentialPass(wiring.Component):
         else:
             for c in range(config.cols):
                 weight = Signal(4 * self.planes, name=f"weight_{c}", reset_less=True)
-                m.d.sync += weight.eq((e16[c] * top + (1 << 15)) >> 16)
+                narrow = values.data[c].narrow
+                m.d.sync += weight.eq(narrowing(e16[c] * top, narrow, 16, self.planes))
                 m.d.comb += self.weights.weights[c].eq(weight)
                 gained.append(weight)
             m.d.comb += [
@@ -213,12 +235,15 @@ class ExponentialPass(wiring.Component):
             sum_of_weights = folded("weight_sum", after, gained, divisor_width - 4, "sum")
             divisor, found = sum_of_weights.total << 4, sum_of_weights.o
         wait = reciprocal.latency
+        # From the row read to its record, as long as its sum, its inversion and the rest take.
+        output_wait = self.RECORD + levels + self.v_gains
         done = delayed(m, found, wait, "done", reset_less=False)
         m.d.comb += [
             reciprocal.divisor.eq(divisor),
             self.row_record_valid.eq(done.valid & done.last_tile),
             self.row_record.divisor.eq(delayed(m, reciprocal.divisor, wait, "record_divisor")),
             self.row_record.reciprocal.eq(reciprocal.o),
+            self.row_record.output.eq(delayed(m, self.record.output, output_wait, "output")),
             self.row_record.last_row.eq(done.last_row),
             self.row_record.last_block.eq(done.last_block),
         ]

@@ -48,7 +48,7 @@ class MaximumPass(wiring.Component):
     scores : In(stream.Signature(score_row_layout(config)))
         Score rows.
     keys : In(stream.Signature(key_layout(config)))
-        The keys of each head, once, in their order; ``value_gain`` is not used here.
+        The keys of each head, once, in their order; what concerns values is not used here.
     queries : In(stream.Signature(query_layout(config)))
         The queries of each head in their order.
     heads : In(stream.Signature(head_layout()))
@@ -176,5 +176,6 @@ class MaximumPass(wiring.Component):
         m.d.comb += [
             self.record.multiplier.eq(delayed(m, multiplier, wait, "multiplier")),
             self.record.shift.eq(delayed(m, head.shift, self.ROW_LATENCY - 1 + wait, "shift")),
+            self.record.output.eq(delayed(m, head.output, self.ROW_LATENCY - 1 + wait, "output")),
         ]
         return m

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import Config
-from dtqatten.hw.exponential_pass import value_gain_layout, value_stream
+from dtqatten.hw.exponential_pass import narrowing, value_stream, value_token_layout
 from dtqatten.hw.pipeline import delayed
 from dtqatten.hw.replay_store import ReplayStore
 from dtqatten.hw.softmax_layout import (
@@ -27,7 +27,8 @@ __all__ = ["ProbabilityPass"]
 class ProbabilityPass(wiring.Component):
     """Probabilities ``q = min((e16 * R + (1 << z >> 1)) >> z, 65535)`` of rows of exponentials.
 
-    With V gains also the weights, ``p = (((e16 * gain) << lead) * top + 2**23) >> 24``.
+    With V gains also the weights, ``p = (((e16 * gain) << lead) * top + 2**23) >> 24``,
+    then narrowed to the highest nibble for tokens that ask for it.
 
     Latency 3 cycles, weights 4. Throughput one row a cycle; never stalls.
 
@@ -43,8 +44,8 @@ class ProbabilityPass(wiring.Component):
     -------
     i_valid, i, normalizer : In
         A row of exponentials and its record.
-    value_gains : In(value_stream())
-        With V gains: of each head once, ahead of its rows.
+    values : In(value_stream())
+        With V gains: those of each head once, ahead of its rows.
     probabilities_valid, probabilities : Out
         Its probabilities.
     weights_valid, weights : Out
@@ -58,7 +59,7 @@ class ProbabilityPass(wiring.Component):
         self.config, self.planes, self.v_gains = config, planes, v_gains
         optional = (
             {
-                "value_gains": In(value_stream()),
+                "values": In(value_stream()),
                 "weights_valid": Out(1),
                 "weights": Out(weight_row_layout(config, planes)),
             }
@@ -112,13 +113,13 @@ class ProbabilityPass(wiring.Component):
 
         if self.v_gains:
             m.submodules.values = values = ReplayStore(
-                value_gain_layout(), config.cols, 4 * tiles(config)
+                value_token_layout(), config.cols, 4 * tiles(config)
             )
             row_end = self.i.last_row
             m.d.comb += [
-                values.i.valid.eq(self.value_gains.valid),
-                values.i.p.eq(self.value_gains.p),
-                self.value_gains.ready.eq(values.i.ready),
+                values.i.valid.eq(self.values.valid),
+                values.i.p.eq(self.values.p),
+                self.values.ready.eq(values.i.ready),
                 values.read.eq(self.i_valid),
                 values.step.eq(row_end),
                 values.rewind.eq(row_end & self.i.last_tile),
@@ -131,13 +132,15 @@ class ProbabilityPass(wiring.Component):
             top = top_code(self.planes)
             for c in range(config.cols):
                 held = delayed(m, e16[c], 1, f"e16_{c}")
+                # Two cycles behind the gain, which the store holds no longer than one.
+                narrow = delayed(m, values.data[c].narrow, 2, f"narrow_{c}")
                 gained = Signal(GAINED_BITS, name=f"gained_{c}", reset_less=True)
                 led = Signal(GAINED_BITS, name=f"led_{c}", reset_less=True)
                 weight = Signal(4 * self.planes, name=f"weight_{c}", reset_less=True)
                 m.d.sync += [
                     gained.eq(held * values.data[c].gain),
                     led.eq(gained << lead),
-                    weight.eq((led * top + (1 << GAINED_BITS - 1)) >> GAINED_BITS),
+                    weight.eq(narrowing(led * top, narrow, GAINED_BITS, self.planes)),
                 ]
                 m.d.comb += self.weights.weights[c].eq(weight)
         return m

@@ -84,7 +84,7 @@ class Softmax(wiring.Component):
         If ``planes`` is neither 2 nor 3.
     """
 
-    def __init__(self, config: Config, *, planes: int = 2, v_gains: bool = False) -> None:
+    def __init__(self, config: Config, planes: int = 2, v_gains: bool = False) -> None:
         self.config = config
         self.planes = check_planes(planes)
         self.v_gains = v_gains
@@ -132,14 +132,15 @@ class Softmax(wiring.Component):
         connect(m, probabilities.o, flipped(self.probabilities))
 
         # Keys go to all that need something of them, in the same cycle.
-        takers = [first.keys]
+        takers = [first.keys, second.values]
         if v_gains:
-            takers += [second.value_gains, third.value_gains]
-            for values in takers[1:]:
-                m.d.comb += [
-                    values.p.item.gain.eq(self.keys.p.value_gain),
-                    values.p.last.eq(self.keys.p.last),
-                ]
+            takers.append(third.values)
+        for values in takers[1:]:
+            m.d.comb += [
+                values.p.item.gain.eq(self.keys.p.value_gain),
+                values.p.item.narrow.eq(self.keys.p.narrow),
+                values.p.last.eq(self.keys.p.last),
+            ]
         m.d.comb += [first.keys.p.eq(self.keys.p), self.keys.ready.eq(1)]
         for taker in takers:
             with m.If(~taker.ready):

@@ -24,6 +24,7 @@ __all__ = [
     "masked_row_layout",
     "maximum_layout",
     "normalizer_layout",
+    "output_layout",
     "probability_row_layout",
     "query_layout",
     "reciprocal_layout",
@@ -99,22 +100,33 @@ def query_layout(config: Config) -> data.StructLayout:
 
 
 def key_layout(config: Config) -> data.StructLayout:
-    """A key: as a query, and the gain of its value; ``last`` marks the head's last key.
+    """A key: as a query, and what concerns its value; ``last`` marks the head's last key.
 
-    ``value_gain`` is ignored by a unit built without V gains.
+    ``value_gain`` is ignored by a unit built without V gains. ``narrow``: its weights keep only
+    their highest nibble.
     """
     return data.StructLayout(
-        _token_fields(config) | {"value_gain": unsigned(GAIN_BITS), "last": unsigned(1)}
+        _token_fields(config)
+        | {"value_gain": unsigned(GAIN_BITS), "narrow": unsigned(1), "last": unsigned(1)}
     )
 
 
+def output_layout() -> data.StructLayout:
+    """Output of a head: 16 bits, or balanced 8-bit ``codes`` of ``2**shift`` times the value."""
+    return data.StructLayout({"codes": unsigned(1), "shift": range(8)})
+
+
 def head_layout() -> data.StructLayout:
-    """A head: its factor from scores to exponents, ``multiplier * 2**-shift``, and its mask."""
+    """A head: its factor from scores to exponents, ``multiplier * 2**-shift``, mask and output.
+
+    ``output`` only passes through the softmax, into the records.
+    """
     return data.StructLayout(
         {
             "multiplier": unsigned(MULTIPLIER_BITS),
             "shift": unsigned(SHIFT_BITS),
             "causal": unsigned(1),
+            "output": output_layout(),
         }
     )
 
@@ -168,8 +180,8 @@ def row_record_layout(config: Config, planes: int) -> data.StructLayout:
     """What a row of P x V is divided by: one record a row, in row order.
 
     ``divisor`` in 1/16 of a code, its reciprocal, and ``lead``, the left shift that the row's
-    weights have had (0 without V gains). ``last_row``: the block's last; ``last_block``: the row
-    is of the head's last block.
+    weights have had (0 without V gains); ``output`` is the head's. ``last_row``: the block's last;
+    ``last_block``: the row is of the head's last block.
     """
     width = divisor_bits(config, planes)
     return data.StructLayout(
@@ -177,6 +189,7 @@ def row_record_layout(config: Config, planes: int) -> data.StructLayout:
             "divisor": unsigned(width),
             "reciprocal": reciprocal_layout(width),
             "lead": unsigned(LEAD_BITS),
+            "output": output_layout(),
             "last_row": unsigned(1),
             "last_block": unsigned(1),
         }
@@ -184,12 +197,16 @@ def row_record_layout(config: Config, planes: int) -> data.StructLayout:
 
 
 def maximum_layout(config: Config) -> data.StructLayout:
-    """What the exponentials of a row need: its largest score, and the factor of the differences."""
+    """What the exponentials of a row need: its largest score, and the factor of the differences.
+
+    ``output`` passes through.
+    """
     return data.StructLayout(
         {
             "maximum": signed(config.score_width),
             "multiplier": unsigned(MULTIPLIER_BITS),
             "shift": unsigned(SHIFT_BITS),
+            "output": output_layout(),
         }
     )
 

@@ -92,7 +92,7 @@ def run_trace(
         scores = np.zeros((len(head.q), len(head.k)))
         for row, tile in row_places(config, *scores.shape):
             taken = next(rows)
-            scores[row, tile : tile + taken.keys] = taken.scores[: taken.keys]
+            scores[row, tile : tile + taken.keys] = taken.values[: taken.keys]
         cycles = head_cycles(config, head.q_wide, head.k_wide)
         busy = tile_costs(config, head.q_wide, head.k_wide).busy.sum()
         results.append(

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from dtqatten.config import Config
 from dtqatten.golden.array import ArrayModel
 from dtqatten.golden.tiles import load_beats
-from dtqatten.sim.ports import pack, pack_beat, pack_score_row
+from dtqatten.hw.layout import score_row_layout
+from dtqatten.sim.ports import pack, pack_beat, pack_row
 
 __all__ = ["Head", "Lockstep", "MismatchError", "Source", "compare", "random_head"]
 
@@ -111,7 +112,7 @@ class Lockstep:
     Attributes
     ----------
     model : ArrayModel
-    rows : list of ScoreRow
+    rows : list of Row
         Rows taken so far.
     compared : int
         Cycles compared.
@@ -179,7 +180,7 @@ class Lockstep:
             "mixed_tiles": model.mixed_tiles,
         }
         if model.scores is not None:
-            ports["scores__payload"] = pack_score_row(self.config, model.scores)
+            ports["scores__payload"] = pack_row(score_row_layout(self.config), model.scores)
         if self.monitored:
             ports |= {
                 "acc": pack(model.acc, self.config.score_width),

@@ -1,15 +1,17 @@
 """Flat port values: how payloads and arrays are packed into the integers of Verilog ports."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+from amaranth.hdl import Shape
+from amaranth.lib import data
 from numpy.typing import NDArray
 
 from dtqatten.config import Config
-from dtqatten.golden.array import ScoreRow
-from dtqatten.golden.tiles import Beat
+from dtqatten.golden.tiles import Beat, Row
 
-__all__ = ["pack", "pack_beat", "pack_score_row", "unpack"]
+__all__ = ["pack", "pack_beat", "pack_payload", "pack_row", "unpack"]
 
 
 def pack(values: Iterable[int] | NDArray[np.integer], width: int) -> int:
@@ -29,15 +31,31 @@ def unpack(value: int, width: int, count: int, *, signed: bool = False) -> NDArr
     return bits.astype(np.int64) @ weights
 
 
+def pack_payload(layout: Any, value: Any) -> int:
+    """Pack a mapping or object with the fields of ``layout``; arrays may be short, the rest is 0.
+
+    A field that ``value`` lacks is 0.
+    """
+    if isinstance(layout, data.StructLayout):
+        packed = 0
+        for name, field in layout:
+            assert isinstance(name, str)
+            member = value.get(name, 0) if isinstance(value, Mapping) else getattr(value, name, 0)
+            packed |= pack_payload(field.shape, member) << field.offset
+        return packed
+    width = Shape.cast(layout).width
+    if isinstance(layout, data.ArrayLayout) and not np.isscalar(value):
+        return pack(value, width // layout.length)
+    return int(value) & ((1 << width) - 1)
+
+
 def pack_beat(config: Config, beat: Beat) -> int:
     """Pack a beat as :func:`dtqatten.hw.layout.load_layout` lays it out."""
     flags = int(beat.wide) | int(beat.last) << 1
     return pack(beat.nibbles, 4) | flags << 4 * config.load_nibbles
 
 
-def pack_score_row(config: Config, row: ScoreRow) -> int:
-    """Pack a row as :func:`dtqatten.hw.layout.score_row_layout` lays it out."""
-    key_bits = config.cols.bit_length()
-    flags = int(row.last_row) | int(row.last_tile) << 1 | int(row.last_block) << 2
-    tail = row.keys | flags << key_bits
-    return pack(row.scores, config.score_width) | tail << config.score_width * config.cols
+def pack_row(layout: data.StructLayout, row: Row) -> int:
+    """Pack a row whose values are the first field of ``layout``."""
+    first = next(iter(layout))[0]
+    return pack_payload(layout, {**vars(row), first: row.values})

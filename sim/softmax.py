@@ -8,26 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtqatten.config import Config
-from dtqatten.golden.array import ScoreRow
 from dtqatten.golden.softmax_cycles import (
     HeadFactor,
     Key,
+    OutputForm,
     Query,
-    Row,
     RowRecord,
     SoftmaxModel,
 )
+from dtqatten.golden.tiles import Row, tile_rows
+from dtqatten.hw.layout import score_row_layout
+from dtqatten.hw.softmax_layout import (
+    head_layout,
+    key_layout,
+    probability_row_layout,
+    query_layout,
+    row_record_layout,
+    weight_row_layout,
+)
 from dtqatten.sim.lockstep import MismatchError, Source, compare
-from dtqatten.sim.ports import pack, pack_score_row
+from dtqatten.sim.ports import pack_payload, pack_row
 
-__all__ = [
-    "SoftmaxHead",
-    "SoftmaxLockstep",
-    "pack_fields",
-    "pack_row",
-    "random_softmax_head",
-    "score_rows",
-]
+__all__ = ["SoftmaxHead", "SoftmaxLockstep", "random_softmax_head"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,51 +85,20 @@ def random_softmax_head(
         return sorted(rng.choice(config.n_max, n, replace=False).tolist(), key=lambda i: i % 3)
 
     gains_of_values = int(rng.integers(1, 9))
+    narrow = rng.choice([0.0, 0.5])
     tokens = [
-        Key(i, gain(), max(1, gain() >> gains_of_values), at == n_k - 1)
+        Key(
+            i, gain(), max(1, gain() >> gains_of_values), bool(rng.random() < narrow), at == n_k - 1
+        )
         for at, i in enumerate(ids(n_k))
     ]
     return SoftmaxHead(
         scores,
-        HeadFactor(max(m, 0), shift, causal),
+        HeadFactor(
+            max(m, 0), shift, causal, OutputForm(bool(rng.integers(2)), int(rng.integers(8)))
+        ),
         [Query(i, gain()) for i in ids(n_q)],
         tokens,
-    )
-
-
-def score_rows(config: Config, scores: NDArray[np.int64]) -> list[ScoreRow]:
-    """Cut a head's scores into rows of tiles, in the order of the score buffer."""
-    rows, cols = config.rows, config.cols
-    n_q, n_k = scores.shape
-    result = []
-    for top in range(0, n_q, rows):
-        count = min(rows, n_q - top)
-        for left in range(0, n_k, cols):
-            keys = min(cols, n_k - left)
-            for r in range(count):
-                lanes = np.pad(scores[top + r, left : left + keys], (0, cols - keys))
-                place = (r == count - 1, left + cols >= n_k, top + rows >= n_q)
-                result.append(ScoreRow(lanes, keys, *place))
-    return result
-
-
-def pack_fields(*fields: tuple[int, int]) -> int:
-    """Pack values and their widths, the first into the lowest bits."""
-    packed = at = 0
-    for value, width in fields:
-        packed |= int(value) << at
-        at += width
-    return packed
-
-
-def pack_row(config: Config, row: Row, width: int) -> int:
-    """Pack a row of weights or probabilities of ``width`` bits."""
-    return pack_fields(
-        (pack(row.values, width), width * config.cols),
-        (row.keys, config.cols.bit_length()),
-        (row.last_row, 1),
-        (row.last_tile, 1),
-        (row.last_block, 1),
     )
 
 
@@ -173,9 +144,18 @@ class SoftmaxLockstep:
     ) -> None:
         self.config, self.planes, self.lazy, self.stall = config, planes, lazy, stall
         self.model = SoftmaxModel(config, planes=planes, v_gains=v_gains)
+        self.layouts = {
+            "scores": score_row_layout(config),
+            "heads": head_layout(),
+            "queries": query_layout(config),
+            "keys": key_layout(config),
+            "weights": weight_row_layout(config, planes),
+            "records": row_record_layout(config, planes),
+            "probabilities": probability_row_layout(config),
+        }
         self.rng = np.random.default_rng(seed)
         beats: dict[str, list] = {
-            "scores": [row for head in heads for row in score_rows(config, head.scores)],
+            "scores": [row for head in heads for row in tile_rows(config, head.scores)],
             "heads": [head.factor for head in heads],
             "queries": [query for head in heads for query in head.queries],
             "keys": [key for head in heads for key in head.keys],
@@ -208,32 +188,14 @@ class SoftmaxLockstep:
         )
 
     def _pack(self, name: str, beat: Any) -> int:
-        config = self.config
-        id_bits = max(1, (config.n_max - 1).bit_length())
         if beat is None:
             return 0
-        if isinstance(beat, ScoreRow):
-            return pack_score_row(config, beat)
+        layout = self.layouts[name]
         if isinstance(beat, Row):
-            return pack_row(config, beat, 4 * self.planes if name == "weights" else 16)
-        if isinstance(beat, HeadFactor):
-            return pack_fields((beat.multiplier, 16), (beat.shift, 6), (beat.causal, 1))
-        if isinstance(beat, Query):
-            return pack_fields((beat.id, id_bits), (beat.gain, 9))
-        if isinstance(beat, Key):
-            return pack_fields(
-                (beat.id, id_bits), (beat.gain, 9), (beat.value_gain, 9), (beat.last, 1)
-            )
-        assert isinstance(beat, RowRecord)
-        width = (config.n_max * 16 * {2: 119, 3: 1911}[self.planes] + 1).bit_length()
-        return pack_fields(
-            (beat.divisor, width),
-            (beat.mantissa, 17),
-            (beat.exponent, width.bit_length()),
-            (beat.lead, 4),
-            (beat.last_row, 1),
-            (beat.last_block, 1),
-        )
+            return pack_row(layout, beat)
+        if isinstance(beat, RowRecord):
+            beat = {**vars(beat), "reciprocal": beat}
+        return pack_payload(layout, beat)
 
     def inputs(self) -> dict[str, int]:
         """Return the values of the input ports in this cycle."""

@@ -28,8 +28,8 @@ def drive(config: Config, codes, wide, *, clear_at: int | None = None) -> dict:
         if model.scores is not None:
             row, tile = places.pop(0)
             keys = model.scores.keys
-            scores[row, tile : tile + keys] = model.scores.scores[:keys]
-            assert not model.scores.scores[keys:].any()
+            scores[row, tile : tile + keys] = model.scores.values[:keys]
+            assert not model.scores.values[keys:].any()
             last = cycle
         if first is None and model.busy.any():
             first = cycle

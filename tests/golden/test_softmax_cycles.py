@@ -51,7 +51,8 @@ def test_streams_whole_heads_bit_for_bit(planes: int, v_gains: bool) -> None:
         )
         e16 = softmax.exponential(t, seen)
         values = np.array([[key.value_gain for key in head.keys]]) if v_gains else None
-        narrowed = softmax.narrow(e16, values, planes=planes)
+        bits = np.array([4 if key.narrow else 8 for key in head.keys])
+        narrowed = softmax.narrow(e16, values, planes=planes, bits=bits)
         mantissa, exponent = softmax.reciprocal(narrowed.divisor)
         assert (got["weights"] == narrowed.p[0]).all()
         assert (got["probabilities"] == softmax.normalized(e16)[0]).all()
@@ -59,3 +60,4 @@ def test_streams_whole_heads_bit_for_bit(planes: int, v_gains: bool) -> None:
         assert [r.lead for r in records] == narrowed.lead[0].tolist()
         assert [r.mantissa for r in records] == mantissa[0].tolist()
         assert [r.exponent for r in records] == exponent[0].tolist()
+        assert {r.output for r in records} == {head.factor.output}

@@ -156,7 +156,7 @@ def test_rows_without_keys_and_rows_of_one_token_are_exact() -> None:
     limit = config.d_head * 120 * 120
     factor = HeadFactor(65535, 20, causal=True)
     queries = [Query(i, 256) for i in (0, 39, 5, 6)]
-    keys = [Key(i, 256, 256, i == 7) for i in (6, 30, 31, 32, 33, 34, 7)]
+    keys = [Key(i, 256, 256, False, i == 7) for i in (6, 30, 31, 32, 33, 34, 7)]
     scores = np.full((4, 7), -limit)
     scores[1] = limit
     bench = SoftmaxLockstep(config, [SoftmaxHead(scores, factor, queries, keys)])

@@ -5,8 +5,8 @@ import pytest
 
 from dtqatten import Config, Schedule
 from dtqatten.golden.codes import at_precision
-from dtqatten.golden.tiles import load_beats
-from dtqatten.golden.value_array import ValueArrayModel, weight_rows
+from dtqatten.golden.tiles import load_beats, tile_rows
+from dtqatten.golden.value_array import ValueArrayModel
 from dtqatten.hw.value_array import ValueArray
 from dtqatten.sim.lockstep import Source
 from dtqatten.sim.native import run
@@ -41,7 +41,7 @@ def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
     config = Config(schedule=schedule, **shape)
     work = heads(config, planes, 4, seed=shape["rows"])
     rng = np.random.default_rng(0)
-    rows = [row for weights, _, _ in work for row in weight_rows(config, weights)]
+    rows = [row for weights, _, _ in work for row in tile_rows(config, weights)]
     beats = [
         beat
         for _, values, wide in work
@@ -68,7 +68,7 @@ def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
                 ctx.set(
                     dut.weights.payload,
                     {
-                        "weights": row.weights.tolist(),
+                        "weights": row.values.tolist(),
                         "keys": row.keys,
                         "last_row": int(row.last_row),
                         "last_tile": int(row.last_tile),
@@ -92,11 +92,11 @@ def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
             assert list(ctx.get(dut.acc)) == model.acc.ravel().tolist()
             if model.sums is not None:
                 offered = ctx.get(dut.sums.payload)
-                assert list(offered.scores) == model.sums.scores.tolist()
+                assert list(offered.scores) == model.sums.values.tolist()
                 for flag in ("keys", "last_row", "last_tile", "last_block"):
                     assert offered[flag] == getattr(model.sums, flag)
                 if ready:
-                    assert model.sums.scores[: model.sums.keys].tolist() == expected[taken].tolist()
+                    assert model.sums.values[: model.sums.keys].tolist() == expected[taken].tolist()
                     taken += 1
             weights_ready, values_ready = model.weights_ready, model.values_ready
             await ctx.tick()

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from dtqatten import Config
-from dtqatten.golden.array import ScoreRow
-from dtqatten.golden.tiles import Beat
+from dtqatten.golden.tiles import Beat, Row
 from dtqatten.hw.layout import load_layout, score_row_layout
-from dtqatten.sim.ports import pack, pack_beat, pack_score_row, unpack
+from dtqatten.sim.ports import pack, pack_beat, pack_row, unpack
 
 
 @pytest.mark.parametrize("width", [1, 4, 21, 32])
@@ -34,7 +33,7 @@ def test_score_row_layout() -> None:
     config = Config(rows=1, cols=5, depth=4, d_head=8)
     scores = np.array([-115200, 114244, 0, 1, -1])
     for flags in [(True, False, False), (False, True, False), (False, False, True)]:
-        packed = pack_score_row(config, ScoreRow(scores, 3, *flags))
+        packed = pack_row(score_row_layout(config), Row(scores, 3, *flags))
         row = score_row_layout(config).from_bits(packed)
         assert list(row.scores) == scores.tolist()
         assert row.keys == 3
