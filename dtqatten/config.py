@@ -6,13 +6,26 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CODE_MAX", "CODE_MIN", "LOAD_BITS", "PRESETS", "Config", "ConfigError", "Schedule"]
+__all__ = [
+    "CODE_MAX",
+    "CODE_MIN",
+    "IMPORTANCE_ROWS",
+    "LOAD_BITS",
+    "PRESETS",
+    "Config",
+    "ConfigError",
+    "Schedule",
+]
 
 #: Smallest and largest balanced 8-bit code ``16*h + l``, ``h`` in [-7, 7], ``l`` in [-8, 7].
 CODE_MIN, CODE_MAX = -120, 119
 
 #: Widest beat of a load stream in bits, unless ``depth`` alone asks for more.
 LOAD_BITS = 64
+
+
+#: Rows of 16-bit probabilities whose sum is certain to fit the 32 bits of an importance.
+IMPORTANCE_ROWS = (2**32 - 1) // (2**16 - 1)
 
 
 class ConfigError(ValueError):
@@ -44,6 +57,18 @@ class Config:
         Most tokens of a head, 1 to 1024.
     schedule : Schedule
         Order of the nibble planes.
+    planes : int
+        Nibbles of a weight of P x V: 2 (8 bits) or 3 (12 bits).
+    v_gains : bool
+        Values have a gain per token; weights are then relative to a row's largest gained one.
+    heads : int
+        Most heads of a layer; ``heads * n_max`` rows of probabilities must fit an importance.
+    topk_lanes : int
+        Scores a cycle of the top-k engine: a power of two up to 64.
+    cumulative : bool
+        Importance can be added to that of the layers before.
+    count_normalize : bool
+        Importance can be divided by the number of queries that saw the token.
 
     Raises
     ------
@@ -57,6 +82,12 @@ class Config:
     d_head: int = 64
     n_max: int = 512
     schedule: Schedule = Schedule.PLANE_MAJOR
+    planes: int = 2
+    v_gains: bool = False
+    heads: int = 16
+    topk_lanes: int = 16
+    cumulative: bool = False
+    count_normalize: bool = False
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -65,6 +96,9 @@ class Config:
             ("depth", 1, 128),
             ("d_head", 8, 128),
             ("n_max", 1, 1024),
+            ("planes", 2, 3),
+            ("heads", 1, IMPORTANCE_ROWS),
+            ("topk_lanes", 1, 64),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
@@ -95,6 +129,19 @@ class Config:
         ):
             if value > limit:
                 raise ConfigError(f"{what} is {value}, above {limit}: use several smaller arrays")
+        for name in ("v_gains", "cumulative", "count_normalize"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}: choose True or False")
+        if self.topk_lanes & (self.topk_lanes - 1):
+            down = 1 << self.topk_lanes.bit_length() - 1
+            raise ConfigError(
+                f"topk_lanes is {self.topk_lanes}, not a power of two: use {down} or {2 * down}"
+            )
+        if self.heads * self.n_max > IMPORTANCE_ROWS:
+            raise ConfigError(
+                f"heads * n_max is {self.heads * self.n_max}, above {IMPORTANCE_ROWS}, the rows "
+                f"whose importance fits 32 bits: use at most {IMPORTANCE_ROWS // self.n_max} heads"
+            )
         try:
             object.__setattr__(self, "schedule", Schedule(self.schedule))
         except ValueError:
@@ -160,26 +207,34 @@ class Config:
         return max(n for n in range(1, limit + 1) if self.d_head % n == 0)
 
     @property
+    def output_lanes(self) -> int:
+        """Channels per beat of the output.
+
+        Sums leave the value array a row of ``cols`` now and then, so that a quarter of their
+        dividers keeps up from 128 keys on.
+        """
+        return math.ceil(self.cols / 4)
+
+    @property
+    def importance_lanes(self) -> int:
+        """Importances the accumulator emits a cycle: one where each is worked on, else many."""
+        if self.cumulative or self.count_normalize:
+            return 1
+        return math.gcd(self.cols, self.topk_lanes)
+
+    @property
     def value_slots(self) -> int:
         """Heads the value line buffers hold: one computed with, one being loaded."""
         return 2
 
-    def sum_width(self, planes: int) -> int:
-        """Bits of a signed weighted sum ``sum(p*v)``, ``p`` of 2 or 3 nibble planes.
+    @property
+    def sum_width(self) -> int:
+        """Bits of a signed weighted sum ``sum(p*v)``.
 
         Enough for the partial sums too, whose planes do not yet cancel each other.
-
-        Raises
-        ------
-        ConfigError
-            If ``planes`` is neither 2 nor 3.
         """
-        largest = {2: 7 * 16 + 8, 3: 7 * 256 + 8 * 16 + 8}
-        if planes not in largest:
-            raise ConfigError(
-                f"planes is {planes!r}: weights have 2 planes (8 bits) or 3 (12 bits)"
-            )
-        return (self.n_max * largest[planes] * -CODE_MIN).bit_length() + 1
+        largest = {2: 7 * 16 + 8, 3: 7 * 256 + 8 * 16 + 8}[self.planes]
+        return (self.n_max * largest * -CODE_MIN).bit_length() + 1
 
     @property
     def score_width(self) -> int:

@@ -14,13 +14,13 @@ from dtqatten.golden.tiles import Row
 
 __all__ = [
     "AccumulatorModel",
+    "Fifo",
     "HeadFactor",
     "ImportanceBeat",
     "Key",
     "OutputForm",
     "Query",
     "RowRecord",
-    "Run",
     "SoftmaxModel",
 ]
 
@@ -74,22 +74,20 @@ class RowRecord:
     last_row: bool
     last_block: bool
 
-
-@dataclass(frozen=True)
-class Run:
-    """A run of the accumulator: its heads, and whether it adds to the last run's sums."""
-
-    heads: int
-    keep: bool
+    @property
+    def reciprocal(self) -> "RowRecord":
+        """Mantissa and exponent, as the gateware groups them."""
+        return self
 
 
 @dataclass(frozen=True, eq=False)
 class ImportanceBeat:
-    """Importance of ``lanes`` keys, ``tokens`` of them valid."""
+    """Importance of ``lanes`` keys, ``tokens`` of them valid, and how many queries saw them."""
 
     values: NDArray[np.int64]
     tokens: int
     last: bool
+    seen: NDArray[np.int64] | None = None
 
 
 class _Store:
@@ -118,7 +116,7 @@ class _Store:
             self.words.popleft()
 
 
-class _Fifo:
+class Fifo:
     """Output stream whose room is reserved early; a row of ``t`` is offered from ``t + 2`` on."""
 
     def __init__(self, depth: int) -> None:
@@ -127,11 +125,13 @@ class _Fifo:
         self._rows: deque = deque()
 
     def clock(self, ready: bool) -> None:
+        """Pass a clock edge."""
         if self.offered is None or ready:
             self.offered = self._rows.popleft() if self._rows else None
             self.room += self.offered is not None
 
     def write(self, row: object) -> None:
+        """Take a row whose room has been reserved."""
         self._rows.append(row)
 
 
@@ -154,10 +154,6 @@ class SoftmaxModel:
     Parameters
     ----------
     config : Config
-    planes : int
-        Nibbles of a weight.
-    v_gains : bool
-        Values have gains.
 
     Attributes
     ----------
@@ -165,8 +161,8 @@ class SoftmaxModel:
         Cycles since reset.
     """
 
-    def __init__(self, config: Config, *, planes: int = 2, v_gains: bool = False) -> None:
-        self.config, self.planes, self.v_gains = config, planes, v_gains
+    def __init__(self, config: Config) -> None:
+        self.config, self.v_gains = config, config.v_gains
         self.cycle = 0
         levels = (config.cols - 1).bit_length()
         most_tiles = -(-config.n_max // config.cols)
@@ -174,17 +170,17 @@ class SoftmaxModel:
         # Cycles from a row accepted, or read by a pass, to what it causes.
         self._maximum = 5 + levels
         self._sum = 27 + levels
-        self._record = 28 + levels + v_gains
+        self._record = 28 + levels + self.v_gains
         self._keys = _Store(config.cols, 2 * most_tiles)
         self._queries = _Store(1, 2 * config.rows)
-        rings = (3, 4) if v_gains else (3,)
+        rings = (3, 4) if self.v_gains else (3,)
         self._values = [_Store(config.cols, n * most_tiles) for n in rings]
         self._score_room, self._scores_ready = block + levels + 6, 0
         self._exponential_room, self._exponentials_ready = block + levels + 28, 0
         self._score_rows: deque[_Passing] = deque()
         self._exponential_rows: deque[_Passing] = deque()
-        self._weights, self._probabilities = _Fifo(10), _Fifo(7)
-        self._records = _Fifo(2 * config.rows + levels + 31)
+        self._weights, self._probabilities = Fifo(10), Fifo(7)
+        self._records = Fifo(2 * config.rows + levels + 31)
         self._events: dict[int, list[Callable[[], None]]] = defaultdict(list)
         # Place in the head: tile and row; scores and flags of the block so far.
         self._tile = self._row = 0
@@ -327,7 +323,7 @@ class SoftmaxModel:
         e16 = softmax.exponential(t, seen)
         gains = np.array([key.value_gain for key in keys]) if self.v_gains else None
         bits = np.array([4 if key.narrow else 8 for key in keys])
-        narrowed = softmax.narrow(e16[None], gains, planes=self.planes, bits=bits)
+        narrowed = softmax.narrow(e16[None], gains, planes=self.config.planes, bits=bits)
         weights, lead, divisor = narrowed.p[0], narrowed.lead[0], narrowed.divisor[0]
         probability = softmax.normalized(e16)
         mantissa, exponent = softmax.reciprocal(divisor)
@@ -349,7 +345,13 @@ class SoftmaxModel:
                 passing.append(
                     _Passing(
                         Row(np.pad(weights[at, span], padding), *place),
-                        Row(np.pad(probability[at, span], padding), *place),
+                        Row(
+                            np.pad(probability[at, span], padding),
+                            *place,
+                            np.pad(seen[at, span], padding)
+                            if self.config.count_normalize
+                            else None,
+                        ),
                         record if row.last_tile else None,
                         len(block) if row.last_tile and row.last_row else 0,
                     )
@@ -413,8 +415,6 @@ class AccumulatorModel:
     Parameters
     ----------
     config : Config
-    lanes : int, optional
-        Importances a beat; ``cols`` if None.
 
     Attributes
     ----------
@@ -424,14 +424,15 @@ class AccumulatorModel:
         The beat on offer; its lanes past ``tokens`` have no meaning.
     """
 
-    def __init__(self, config: Config, *, lanes: int | None = None) -> None:
+    def __init__(self, config: Config) -> None:
         self.config = config
-        self.lanes = config.cols if lanes is None else lanes
+        self.lanes = config.importance_lanes
         self.cycle = 0
         self.importance: ImportanceBeat | None = None
         self._heads_left = 0
-        self._keep = self._ended = False
+        self._ended = self._first_head = False
         self._tile = 0
+        # Of a tile: its sums, and how many queries saw each key.
         self._sums: list[NDArray[np.int64]] = []
         self._tail = 0
         # What leaves: words of the last run, the next to be fetched, beats of the one on offer.
@@ -451,54 +452,52 @@ class AccumulatorModel:
         """Whether a row is taken."""
         return self._heads_left > 0
 
-    def clock(self, runs: Run | None, probabilities: Row | None, importance_ready: bool) -> None:
-        """Pass a clock edge with what is valid at the inputs, taken if ready."""
+    def clock(self, heads: int | None, probabilities: Row | None, importance_ready: bool) -> None:
+        """Pass a clock edge with what is valid at the inputs, taken if ready.
+
+        Parameters
+        ----------
+        heads : int, optional
+            Heads of the run that is offered.
+        probabilities : Row, optional
+        importance_ready : bool
+            The consumer takes a beat.
+        """
         swap = self._ended and not self._leaving
-        starts = runs is not None and self.runs_ready
-        collides = False
+        starts = heads is not None and self.runs_ready
         if probabilities is not None and self.probabilities_ready:
-            collides = self._add(probabilities)
-        self._leave(importance_ready, collides)
+            self._add(probabilities)
+        self._leave(importance_ready)
         if swap:
             self._ended, self._leaving = False, True
             self._held, self._held_tail, self._next_word = self._sums, self._tail, 0
         if starts:
-            assert runs is not None
-            self._heads_left, self._keep = runs.heads, runs.keep
-            self._sums = []
+            assert heads is not None
+            self._heads_left, self._first_head, self._sums = heads, True, []
         self.cycle += 1
 
-    def _add(self, row: Row) -> bool:
-        """Add a row and return whether that reads the bank that leaves."""
-        collides = False
+    def _add(self, row: Row) -> None:
         if self._tile == len(self._sums):
-            collides = self._keep and self._tile < len(self._held)
-            zero = np.zeros(self.config.cols, dtype=np.int64)
-            self._sums.append(self._held[self._tile] if collides else zero)
-        filled = np.arange(self.config.cols) < row.keys
-        self._sums[self._tile] = np.where(filled, self._sums[self._tile] + row.values, 0)
+            self._sums.append(np.zeros((2, self.config.cols), dtype=np.int64))
+        seen = row.seen if row.seen is not None and self._first_head else np.zeros_like(row.values)
+        self._sums[self._tile] = self._sums[self._tile] + np.stack([row.values, seen])
         if row.last_tile:
             self._tail = row.keys
         if row.last_row:
             self._tile = 0 if row.last_tile else self._tile + 1
             if row.last_tile and row.last_block:
+                self._first_head = False
                 self._heads_left -= 1
                 self._ended = not self._heads_left
-        return collides
 
-    def _leave(self, ready: bool, collides: bool) -> None:
+    def _leave(self, ready: bool) -> None:
         """Offer the importance of the last run, a word ahead."""
         leaving = self._leaving
         take = self._fetched and (self.importance is None or (ready and len(self._beats) == 1))
         if self.importance is not None and ready:
             self._leaving = not self.importance.last
             self._beats.popleft()
-        fetch = (
-            leaving
-            and not collides
-            and (not self._fetched or take)
-            and self._next_word + take < len(self._held)
-        )
+        fetch = leaving and (not self._fetched or take) and self._next_word + take < len(self._held)
         if take:
             word, at = self._held[self._next_word], self._next_word
             self._next_word += 1
@@ -507,6 +506,7 @@ class AccumulatorModel:
             for left in range(0, count, self.lanes):
                 tokens = min(self.lanes, count - left)
                 last = final and left + self.lanes >= count
-                self._beats.append(ImportanceBeat(word[left : left + self.lanes], tokens, last))
-        self._fetched = fetch or (self._fetched and not take and not collides)
+                values, seen = word[:, left : left + self.lanes]
+                self._beats.append(ImportanceBeat(values, tokens, last, seen))
+        self._fetched = fetch or (self._fetched and not take)
         self.importance = self._beats[0] if self._beats else None

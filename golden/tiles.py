@@ -28,11 +28,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Beat:
-    """Beat of a load stream: ``load_nibbles`` channels of one plane of one token."""
+    """Beat of a load stream: ``load_nibbles`` channels of one plane of one token.
+
+    ``follows``: of values, weights of 4-bit tokens have their highest plane only.
+    """
 
     nibbles: NDArray[np.int8]
     wide: bool
     last: bool
+    follows: bool = False
 
 
 def _planes(codes: NDArray[np.integer], wide: NDArray[np.bool_]) -> NDArray[np.int8]:
@@ -46,6 +50,8 @@ def load_beats(
     codes: NDArray[np.integer],
     wide: NDArray[np.bool_],
     nibbles: int | None = None,
+    *,
+    follows: bool = False,
 ) -> list[Beat]:
     """Return one head's load stream for one edge of the array.
 
@@ -58,6 +64,8 @@ def load_beats(
         Tokens at 8 bit.
     nibbles : int, optional
         Channels a beat: ``load_nibbles`` unless given.
+    follows : bool
+        Of every beat.
 
     Raises
     ------
@@ -81,7 +89,7 @@ def load_beats(
         for word in range(config.d_head // nibbles)
     ]
     return [
-        Beat(planes[plane, token, word], bool(wide[token]), last=i == len(words) - 1)
+        Beat(planes[plane, token, word], bool(wide[token]), i == len(words) - 1, follows)
         for i, (token, plane, word) in enumerate(words)
     ]
 
@@ -148,7 +156,8 @@ def row_places(config: Config, queries: int, keys: int) -> Iterator[tuple[int, i
 class Row:
     """A row of a tile: one query's scores, weights, probabilities or sums, zero past ``keys``.
 
-    ``last_row`` of the tile, ``last_tile`` of the row block, ``last_block`` of the head.
+    ``last_row`` of the tile, ``last_tile`` of the row block, ``last_block`` of the head. ``seen``,
+    of probabilities, where queries are counted: the query sees the key.
     """
 
     values: NDArray[np.int64]
@@ -156,6 +165,7 @@ class Row:
     last_row: bool
     last_tile: bool
     last_block: bool
+    seen: NDArray[np.bool_] | None = None
 
 
 def tile_rows(config: Config, values: NDArray[np.integer]) -> Iterator[Row]:

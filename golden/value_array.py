@@ -28,34 +28,42 @@ def grouped(config: Config, tokens: NDArray) -> NDArray:
 
 def value_steps(
     config: Config,
-    planes: int,
     weights: NDArray[np.int64],
     values: NDArray[np.int64],
     wide: NDArray[np.bool_],
+    *,
+    follows: bool = False,
 ) -> Iterator[Step]:
     """Yield the steps of one tile of weighted sums.
 
     Parameters
     ----------
     config : Config
-    planes : int
-        Nibble planes of a weight.
     weights : array of int, [g, depth, rows]
         Weights by group of tokens.
     values : array of int, [g, depth, cols]
         Values of one channel pass, 4-bit ones with a low plane of zeros.
     wide : array of bool, [g]
         Groups with an 8-bit token.
+    follows : bool
+        Weights of the other groups have their highest plane only.
     """
+    planes = config.planes
     p, v = np.stack(split(weights, planes)), np.stack(split(values))
     # A pair of planes (i, low) has a weight of 16**(planes - i - low).
     pairs = [(i, low) for low in (0, 1) for i in range(planes)]
+
+    def needed(pair: tuple[int, int], g: int) -> bool:
+        i, low = pair
+        return bool(wide[g]) or not (low or (follows and i))
+
+    groups = range(len(wide))
     if config.schedule is Schedule.PLANE_MAJOR:
         # By weight; of one weight the high plane of the values first.
         pairs.sort(key=lambda pair: (sum(pair), pair[1]))
-        order = [(pair, g) for pair in pairs for g in range(len(wide)) if wide[g] or not pair[1]]
+        order = [(pair, g) for pair in pairs for g in groups if needed(pair, g)]
     else:
-        order = [(pair, g) for g in range(len(wide)) for pair in pairs if wide[g] or not pair[1]]
+        order = [(pair, g) for g in groups for pair in pairs if needed(pair, g)]
     nothing = np.zeros(0, dtype=bool)
     level = 0
     for index, ((i, low), g) in enumerate(order):
@@ -100,6 +108,10 @@ class _BlockLoader:
         return block, row.last_block
 
 
+#: Values ``[keys, channels]``, those at 8 bit, and whether weights follow their precision.
+_Head = tuple[NDArray[np.int64], NDArray[np.bool_], bool]
+
+
 class _HeadLoader:
     """Collect value beats into heads."""
 
@@ -109,9 +121,7 @@ class _HeadLoader:
         self.freed: deque[int] = deque()
         self._beats: list[Beat] = []
 
-    def clock(
-        self, cycle: int, beat: Beat | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:
+    def clock(self, cycle: int, beat: Beat | None) -> _Head | None:
         while self.freed and self.freed[0] == cycle + 1:
             self.freed.popleft()
             self.used -= 1
@@ -134,7 +144,7 @@ class _HeadLoader:
             tokens.append(16 * high + (next(planes) if wide[-1] else 0))
         self._beats = []
         self.used += 1
-        return np.stack(tokens), np.array(wide)
+        return np.stack(tokens), np.array(wide), beat.follows
 
 
 class ValueArrayModel:
@@ -143,8 +153,6 @@ class ValueArrayModel:
     Parameters
     ----------
     config : Config
-    planes : int
-        Nibble planes of a weight, 2 or 3.
 
     Attributes
     ----------
@@ -152,13 +160,13 @@ class ValueArrayModel:
         Cycles since reset.
     """
 
-    def __init__(self, config: Config, planes: int = 2) -> None:
-        self.config, self.planes = config, planes
+    def __init__(self, config: Config) -> None:
+        self.config = config
         self.cycle = 0
         self._grid, self._buffer = GridModel(config), RowBuffer(config)
         self._block_loader, self._head_loader = _BlockLoader(config), _HeadLoader(config)
         self._blocks: deque[tuple[NDArray[np.int64], bool]] = deque()
-        self._heads: deque[tuple[NDArray[np.int64], NDArray[np.bool_]]] = deque()
+        self._heads: deque[_Head] = deque()
         self._pass = 0
         self._tile: list[Step] = []
         self._earliest_end = 0
@@ -186,7 +194,7 @@ class ValueArrayModel:
     def _start_tile(self) -> None:
         if not self._blocks or not self._heads or self._buffer.room < self.config.rows:
             return
-        (weights, _), (values, wide) = self._blocks[0], self._heads[0]
+        (weights, _), (values, wide, follows) = self._blocks[0], self._heads[0]
         at = self._pass * self.config.cols
         channels = values[:, at : at + self.config.cols]
         channels = np.pad(channels, ((0, 0), (0, self.config.cols - channels.shape[1])))
@@ -194,10 +202,10 @@ class ValueArrayModel:
         steps = list(
             value_steps(
                 self.config,
-                self.planes,
                 grouped(self.config, rows.T),
                 grouped(self.config, channels),
                 np.array([any(group) for group in grouped(self.config, wide)]),
+                follows=follows,
             )
         )
         if self.cycle + len(steps) <= self._earliest_end:
@@ -208,7 +216,7 @@ class ValueArrayModel:
 
     def _end_tile(self) -> None:
         config, shown = self.config, self.cycle + 1
-        (weights, last_block), (values, _) = self._blocks[0], self._heads[0]
+        (weights, last_block), (values, *_) = self._blocks[0], self._heads[0]
         at = self._pass * config.cols
         sums = weights @ values[:, at : at + config.cols]
         channels = sums.shape[1]

@@ -26,6 +26,7 @@ from dtqatten.hw.softmax_layout import (
     sum_bits,
     tiles,
     top_code,
+    unseen,
     weight_row_layout,
 )
 
@@ -70,10 +71,6 @@ class ExponentialPass(wiring.Component):
     Parameters
     ----------
     config : Config
-    planes : int
-        Nibbles of a weight.
-    v_gains : bool
-        Values have gains.
 
     Members
     -------
@@ -99,12 +96,12 @@ class ExponentialPass(wiring.Component):
     #: Less the levels of the sum, and one less than with V gains.
     RECORD = 26
 
-    def __init__(self, config: Config, planes: int, v_gains: bool) -> None:
-        self.config, self.planes, self.v_gains = config, planes, v_gains
+    def __init__(self, config: Config) -> None:
+        self.config = config
         optional = (
             {}
-            if v_gains
-            else {"weights_valid": Out(1), "weights": Out(weight_row_layout(config, planes))}
+            if config.v_gains
+            else {"weights_valid": Out(1), "weights": Out(weight_row_layout(config))}
         )
         super().__init__(
             {
@@ -117,7 +114,7 @@ class ExponentialPass(wiring.Component):
                 "reduced": Out(reduced_layout()),
                 "normalizer": Out(normalizer_layout(config)),
                 "row_record_valid": Out(1),
-                "row_record": Out(row_record_layout(config, planes)),
+                "row_record": Out(row_record_layout(config)),
                 **optional,
             }
         )
@@ -126,7 +123,7 @@ class ExponentialPass(wiring.Component):
         m = Module()
         config = self.config
         levels = reduction_latency(config.cols)
-        top = top_code(self.planes)
+        top = top_code(config)
 
         multiplier = delayed(m, self.record.multiplier, 1, "multiplier")
         shift = delayed(m, self.record.shift, 2, "shift")
@@ -141,6 +138,10 @@ class ExponentialPass(wiring.Component):
                 self.exponentials.exponentials[c].eq(lane.e16),
             ]
             e16.append(lane.e16)
+            if config.count_normalize:
+                sees = self.i.scores[c] != unseen(config)
+                seen = delayed(m, sees, self.EXPONENTIALS, f"seen_{c}")
+                m.d.comb += self.exponentials.seen[c].eq(seen)
         arrived = Signal(reduced_layout())
         flags = ("last_row", "last_tile", "last_block")
         m.d.comb += [arrived.valid.eq(self.i_valid)]
@@ -176,9 +177,9 @@ class ExponentialPass(wiring.Component):
 
         after = delayed(m, here, 1, "after", reset_less=False)
         gained = []
-        divisor_width = divisor_bits(config, self.planes)
+        divisor_width = divisor_bits(config)
         m.submodules.reciprocal = reciprocal = Reciprocal(divisor_width)
-        item = "gain" if self.v_gains else "narrow"
+        item = "gain" if config.v_gains else "narrow"
         m.submodules.values = values = ReplayStore(
             data.StructLayout({item: value_token_layout()[item].shape}),
             config.cols,
@@ -195,7 +196,7 @@ class ExponentialPass(wiring.Component):
             values.rewind.eq(row_end & early.last_tile),
             values.release.eq(row_end & early.last_tile & early.last_block),
         ]
-        if self.v_gains:
+        if config.v_gains:
             for c in range(config.cols):
                 weight = Signal(GAINED_BITS, name=f"gained_{c}", reset_less=True)
                 m.d.sync += weight.eq(e16[c] * values.data[c].gain)
@@ -221,9 +222,9 @@ class ExponentialPass(wiring.Component):
             ]
         else:
             for c in range(config.cols):
-                weight = Signal(4 * self.planes, name=f"weight_{c}", reset_less=True)
+                weight = Signal(4 * config.planes, name=f"weight_{c}", reset_less=True)
                 narrow = values.data[c].narrow
-                m.d.sync += weight.eq(narrowing(e16[c] * top, narrow, 16, self.planes))
+                m.d.sync += weight.eq(narrowing(e16[c] * top, narrow, 16, config.planes))
                 m.d.comb += self.weights.weights[c].eq(weight)
                 gained.append(weight)
             m.d.comb += [
@@ -236,7 +237,7 @@ class ExponentialPass(wiring.Component):
             divisor, found = sum_of_weights.total << 4, sum_of_weights.o
         wait = reciprocal.latency
         # From the row read to its record, as long as its sum, its inversion and the rest take.
-        output_wait = self.RECORD + levels + self.v_gains
+        output_wait = self.RECORD + levels + config.v_gains
         done = delayed(m, found, wait, "done", reset_less=False)
         m.d.comb += [
             reciprocal.divisor.eq(divisor),

@@ -88,18 +88,21 @@ def feed_layout(config: Config, slots: int) -> data.StructLayout:
 def value_layout(config: Config) -> data.StructLayout:
     """Beat of the value stream: ``value_nibbles`` consecutive channels of one token and plane.
 
-    Tokens, planes, ``precision`` and ``last`` as in :func:`load_layout`.
+    Tokens, planes, ``precision`` and ``last`` as in :func:`load_layout`. ``follows``, which
+    counts with the head's last beat: weights of 4-bit tokens have their highest plane only, so
+    that the others are skipped wherever no token is 8-bit.
     """
     return data.StructLayout(
         {
             "nibbles": data.ArrayLayout(signed(4), config.value_nibbles),
             "precision": Precision,
+            "follows": unsigned(1),
             "last": unsigned(1),
         }
     )
 
 
-def weight_feed_layout(config: Config, planes: int) -> data.StructLayout:
+def weight_feed_layout(config: Config) -> data.StructLayout:
     """Read of one operand per row: ``depth`` tokens of a plane of the weights."""
     return data.StructLayout(
         {
@@ -107,7 +110,7 @@ def weight_feed_layout(config: Config, planes: int) -> data.StructLayout:
             "slot": range(config.q_slots),
             "tile": range(config.key_tiles),
             "part": range(config.parts),
-            "plane": range(planes),
+            "plane": range(config.planes),
             "release": unsigned(1),
         }
     )
@@ -128,11 +131,11 @@ def value_feed_layout(config: Config) -> data.StructLayout:
     )
 
 
-def value_step_layout(config: Config, planes: int) -> data.StructLayout:
+def value_step_layout(config: Config) -> data.StructLayout:
     """One cycle of a tile of weighted sums; ``drain.valid`` on the tile's last step."""
     return data.StructLayout(
         {
-            "weight": weight_feed_layout(config, planes),
+            "weight": weight_feed_layout(config),
             "value": value_feed_layout(config),
             "control": control_layout(config),
             "drain": drain_layout(config),
@@ -146,12 +149,16 @@ def weight_block_layout(config: Config) -> data.StructLayout:
 
 
 def value_head_layout(config: Config) -> data.StructLayout:
-    """A head's values: last group of tokens, and how many groups have an 8-bit token."""
+    """A head's values: last group of tokens, and how many groups have an 8-bit token.
+
+    ``follows`` as in :func:`value_layout`.
+    """
     return data.StructLayout(
         {
             "tile": range(config.key_tiles),
             "part": range(config.parts),
             "wide_groups": range(config.key_tiles * config.parts + 1),
+            "follows": unsigned(1),
         }
     )
 
@@ -181,7 +188,7 @@ def drain_layout(config: Config) -> data.StructLayout:
             "valid": unsigned(1),
             "rows": range(config.rows + 1),
             "keys": range(config.cols + 1),
-            "lift": range(3),
+            "lift": range(config.planes + 1),
             "last_tile": unsigned(1),
             "last_block": unsigned(1),
         }

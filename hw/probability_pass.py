@@ -35,10 +35,6 @@ class ProbabilityPass(wiring.Component):
     Parameters
     ----------
     config : Config
-    planes : int
-        Nibbles of a weight.
-    v_gains : bool
-        Values have gains.
 
     Members
     -------
@@ -55,15 +51,15 @@ class ProbabilityPass(wiring.Component):
     PROBABILITIES = 3
     WEIGHTS = 4
 
-    def __init__(self, config: Config, planes: int, v_gains: bool) -> None:
-        self.config, self.planes, self.v_gains = config, planes, v_gains
+    def __init__(self, config: Config) -> None:
+        self.config = config
         optional = (
             {
                 "values": In(value_stream()),
                 "weights_valid": Out(1),
-                "weights": Out(weight_row_layout(config, planes)),
+                "weights": Out(weight_row_layout(config)),
             }
-            if v_gains
+            if config.v_gains
             else {}
         )
         super().__init__(
@@ -106,12 +102,15 @@ class ProbabilityPass(wiring.Component):
                 rounded.eq(product + half),
                 probability.eq(Mux(quotient > largest, largest, quotient)),
             ]
+            if config.count_normalize:
+                seen = delayed(m, self.i.seen[c], self.PROBABILITIES, f"seen_{c}")
+                m.d.comb += self.probabilities.seen[c].eq(seen)
             m.d.comb += [
                 quotient.eq(rounded >> z),
                 self.probabilities.probabilities[c].eq(probability),
             ]
 
-        if self.v_gains:
+        if config.v_gains:
             m.submodules.values = values = ReplayStore(
                 value_token_layout(), config.cols, 4 * tiles(config)
             )
@@ -129,18 +128,18 @@ class ProbabilityPass(wiring.Component):
             last = delayed(m, placed, 1, "weights_placed")
             m.d.comb += [self.weights[field].eq(last[field]) for field in fields]
             lead = delayed(m, self.normalizer.lead, 2, "lead")
-            top = top_code(self.planes)
+            top = top_code(config)
             for c in range(config.cols):
                 held = delayed(m, e16[c], 1, f"e16_{c}")
                 # Two cycles behind the gain, which the store holds no longer than one.
                 narrow = delayed(m, values.data[c].narrow, 2, f"narrow_{c}")
                 gained = Signal(GAINED_BITS, name=f"gained_{c}", reset_less=True)
                 led = Signal(GAINED_BITS, name=f"led_{c}", reset_less=True)
-                weight = Signal(4 * self.planes, name=f"weight_{c}", reset_less=True)
+                weight = Signal(4 * config.planes, name=f"weight_{c}", reset_less=True)
                 m.d.sync += [
                     gained.eq(held * values.data[c].gain),
                     led.eq(gained << lead),
-                    weight.eq(narrowing(led * top, narrow, GAINED_BITS, self.planes)),
+                    weight.eq(narrowing(led * top, narrow, GAINED_BITS, config.planes)),
                 ]
                 m.d.comb += self.weights.weights[c].eq(weight)
         return m

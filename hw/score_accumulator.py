@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import Config
 from dtqatten.hw.pipeline import delayed
-from dtqatten.hw.softmax_layout import EXPONENTIAL_BITS, probability_row_layout, tiles
+from dtqatten.hw.softmax_layout import probability_row_layout, tiles
 
 __all__ = ["IMPORTANCE_BITS", "ScoreAccumulator", "importance_layout", "run_layout"]
 
@@ -14,24 +14,22 @@ __all__ = ["IMPORTANCE_BITS", "ScoreAccumulator", "importance_layout", "run_layo
 IMPORTANCE_BITS = 32
 
 
-def run_layout(heads: int) -> data.StructLayout:
-    """A run: its number of ``heads``, and whether to ``keep`` and add to the last run's sums."""
-    return data.StructLayout({"heads": range(heads + 1), "keep": unsigned(1)})
+def run_layout(config: Config) -> data.StructLayout:
+    """A run: its number of ``heads``."""
+    return data.StructLayout({"heads": range(config.heads + 1)})
 
 
-def importance_layout(lanes: int) -> data.StructLayout:
-    """Beat of importance, in the order of the keys.
+def importance_layout(config: Config) -> data.StructLayout:
+    """Beat of ``importance_lanes`` importances, in the order of the keys.
 
     ``last`` ends the run; that beat holds ``tokens`` keys, in the lowest lanes. Other beats are
-    full. The same as a beat of :func:`dtqatten.hw.topk_config.scores_layout`.
+    full. ``seen``, where queries are counted: how many of them saw the key.
     """
-    return data.StructLayout(
-        {
-            "scores": data.ArrayLayout(unsigned(IMPORTANCE_BITS), lanes),
-            "tokens": range(lanes + 1),
-            "last": unsigned(1),
-        }
-    )
+    lanes = config.importance_lanes
+    fields = {"scores": data.ArrayLayout(unsigned(IMPORTANCE_BITS), lanes)}
+    if config.count_normalize:
+        fields["seen"] = data.ArrayLayout(range(config.n_max + 1), lanes)
+    return data.StructLayout(fields | {"tokens": range(lanes + 1), "last": unsigned(1)})
 
 
 class ScoreAccumulator(wiring.Component):
@@ -39,81 +37,60 @@ class ScoreAccumulator(wiring.Component):
 
     One read and one write of a word of ``cols`` counters a row. Counters are in two banks: while
     one run is summed the last one's importance leaves. A counter's first row of a run overwrites
-    it, so nothing is ever cleared; a run that keeps adds there to the other bank's counter (0
-    for keys beyond the last run's). After reset there is nothing to keep.
+    it, so nothing is ever cleared. Where queries are counted, those of the run's first head are:
+    masks are alike for all heads.
 
-    32 bits are enough: ``n_max * heads`` rows of at most 65535 each.
+    32 bits are enough: the configuration limits ``heads * n_max`` rows of at most 65535 each.
 
     Latency: the first beat of importance is offered 4 cycles after a run's last row, or after the
     last run's importance has left. Throughput one row a cycle, across heads; between runs 2 cycles
-    pass. One beat of importance a cycle, but for cycles in which a run that keeps reads the bank
-    that leaves, once for each tile.
+    pass. One beat of importance a cycle.
 
     Parameters
     ----------
     config : Config
-    heads : int
-        Most heads of a run; with those of all runs that are kept in a sum.
-    lanes : int, optional
-        Importances a beat, a divisor of ``cols``; all if None.
 
     Members
     -------
-    runs : In(stream.Signature(run_layout(heads)))
+    runs : In(stream.Signature(run_layout(config)))
         One before each run; ``heads`` at least 1.
     probabilities : In(stream.Signature(probability_row_layout(config)))
         Rows of probabilities, of all heads of the run; all heads have the same keys.
-    importance : Out(stream.Signature(importance_layout(lanes)))
+    importance : Out(stream.Signature(importance_layout(config)))
         The run's importance.
-
-    Raises
-    ------
-    ValueError
-        If ``lanes`` does not divide ``cols``, or a sum could exceed 32 bits.
     """
 
     LATENCY = 4
 
-    def __init__(self, config: Config, *, heads: int, lanes: int | None = None) -> None:
-        self.config, self.heads = config, heads
-        self.lanes = config.cols if lanes is None else lanes
-        if not 1 <= self.lanes <= config.cols or config.cols % self.lanes:
-            fit = [n for n in range(1, config.cols + 1) if config.cols % n == 0]
-            raise ValueError(
-                f"lanes is {self.lanes}, which does not divide cols = {config.cols}: "
-                f"use one of {', '.join(map(str, fit))}"
-            )
-        most = ((1 << IMPORTANCE_BITS) - 1) // ((1 << EXPONENTIAL_BITS) - 1)
-        if not 1 <= heads <= most // config.n_max:
-            raise ValueError(
-                f"heads is {heads}, outside 1..{most // config.n_max}: {most} rows of up to "
-                f"n_max = {config.n_max} queries a head fit 32 bits; sum fewer heads a run"
-            )
+    def __init__(self, config: Config) -> None:
+        self.config = config
         super().__init__(
             {
-                "runs": In(stream.Signature(run_layout(heads))),
+                "runs": In(stream.Signature(run_layout(config))),
                 "probabilities": In(stream.Signature(probability_row_layout(config))),
-                "importance": Out(stream.Signature(importance_layout(self.lanes))),
+                "importance": Out(stream.Signature(importance_layout(config))),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, lanes, words = self.config, self.lanes, tiles(self.config)
-        counters = data.ArrayLayout(unsigned(IMPORTANCE_BITS), config.cols)
+        config, words = self.config, tiles(self.config)
+        lanes = config.importance_lanes
+        fields = {"sum": unsigned(IMPORTANCE_BITS)}
+        if config.count_normalize:
+            fields["seen"] = range(config.n_max + 1)
+        counter = data.StructLayout(fields)
+        counters = data.ArrayLayout(counter, config.cols)
         row = self.probabilities.p
 
         # ``bank`` is being summed, the other one leaves.
         bank = Signal()
         active, ended, leaving = Signal(), Signal(), Signal()
-        heads_left = Signal(range(self.heads + 1))
-        keep = Signal()
+        heads_left = Signal(range(config.heads + 1))
         tile = Signal(range(words))
         first_head, first_block, first_row = Signal(), Signal(init=1), Signal(init=1)
-        held_words = Signal(range(words + 1))  # in the bank that leaves or has left
 
         accept, row_end, block_end, head_end = Signal(), Signal(), Signal(), Signal()
-        first, add_other = Signal(), Signal()
         m.d.comb += [
             self.runs.ready.eq(~active & ~ended),
             self.probabilities.ready.eq(active),
@@ -121,16 +98,9 @@ class ScoreAccumulator(wiring.Component):
             row_end.eq(row.last_row),
             block_end.eq(row_end & row.last_tile),
             head_end.eq(block_end & row.last_block),
-            first.eq(first_head & first_block & first_row),
-            add_other.eq(accept & first & keep & (tile < held_words)),
         ]
         with m.If(self.runs.valid & self.runs.ready):
-            m.d.sync += [
-                active.eq(1),
-                heads_left.eq(self.runs.p.heads),
-                keep.eq(self.runs.p.keep),
-                first_head.eq(1),
-            ]
+            m.d.sync += [active.eq(1), heads_left.eq(self.runs.p.heads), first_head.eq(1)]
         with m.If(accept):
             m.d.sync += first_row.eq(row_end)
             with m.If(row_end):
@@ -149,10 +119,9 @@ class ScoreAccumulator(wiring.Component):
         summing = delayed(m, accept, 1, "summing", reset_less=False)
         sum_bank = delayed(m, bank, 1, "sum_bank")
         sum_tile = delayed(m, tile, 1, "sum_tile")
-        was_first = delayed(m, first, 1, "first")
-        added_other = delayed(m, add_other, 1, "added_other")
-        added = delayed(m, row.probabilities, 1, "added")
-        added_keys = delayed(m, row.keys, 1, "added_keys")
+        counting = delayed(m, first_head, 1, "counting")
+        was_first = delayed(m, first_head & first_block & first_row, 1, "first")
+        added = delayed(m, row, 1, "added")
         address = Signal(range(words))
         fetch = Signal()
         reads = []
@@ -166,21 +135,19 @@ class ScoreAccumulator(wiring.Component):
                 write.en.eq(summing & (sum_bank == b)),
                 write.addr.eq(sum_tile),
                 write.data.eq(sums),
-                read.en.eq(Mux(mine, accept, add_other | fetch)),
-                read.addr.eq(Mux(mine | add_other, tile, address)),
+                read.en.eq(Mux(mine, accept, fetch)),
+                read.addr.eq(Mux(mine, tile, address)),
             ]
             reads.append(read)
         for c in range(config.cols):
-            values = [read.data[c] for read in reads]
-            own, other = Signal(32, name=f"own_{c}"), Signal(32, name=f"other_{c}")
-            before = Signal(32, name=f"before_{c}")
+            own, before = Signal(counter, name=f"own_{c}"), Signal(counter, name=f"before_{c}")
             m.d.comb += [
-                own.eq(Mux(sum_bank, values[1], values[0])),
-                other.eq(Mux(sum_bank, values[0], values[1])),
-                before.eq(Mux(was_first, Mux(added_other, other, 0), own)),
-                # What an earlier run left past this run's keys is not kept.
-                sums[c].eq(Mux(c < added_keys, before + added[c], 0)),
+                own.eq(Mux(sum_bank, reads[1].data[c].as_value(), reads[0].data[c].as_value())),
+                before.eq(Mux(was_first, 0, own.as_value())),
+                sums[c].sum.eq(before.sum + added.probabilities[c]),
             ]
+            if config.count_normalize:
+                m.d.comb += sums[c].seen.eq(before.seen + (counting & added.seen[c]))
 
         # The importance leaves: the bank's read register holds the word after the one on offer.
         fetched, take, beat, word_end = Signal(), Signal(), Signal(), Signal()
@@ -194,16 +161,18 @@ class ScoreAccumulator(wiring.Component):
             word_end.eq(left <= lanes),
             take.eq(fetched & (~self.importance.valid | (beat & word_end))),
             address.eq(next_word + take),
-            fetch.eq(leaving & ~add_other & (~fetched | take) & (next_word + take <= last_held)),
+            fetch.eq(leaving & (~fetched | take) & (next_word + take <= last_held)),
             self.importance.p.tokens.eq(Mux(word_end, left, lanes)),
             self.importance.p.last.eq(final & word_end),
         ]
-        m.d.comb += [self.importance.p.scores[i].eq(word[i]) for i in range(lanes)]
-        # A run that keeps overwrites the read register: fetch again.
-        m.d.sync += fetched.eq(fetch | (fetched & ~take & ~add_other))
+        for i in range(lanes):
+            m.d.comb += self.importance.p.scores[i].eq(word[i].sum)
+            if config.count_normalize:
+                m.d.comb += self.importance.p.seen[i].eq(word[i].seen)
+        m.d.sync += fetched.eq(fetch | (fetched & ~take))
         with m.If(beat):
             m.d.sync += [
-                word.eq(word.as_value() >> lanes * IMPORTANCE_BITS),
+                word.eq(word.as_value() >> lanes * counter.size),
                 left.eq(left - lanes),
                 self.importance.valid.eq(~word_end),
             ]
@@ -223,7 +192,6 @@ class ScoreAccumulator(wiring.Component):
                 leaving.eq(1),
                 bank.eq(~bank),
                 next_word.eq(0),
-                held_words.eq(last_word + 1),
                 last_held.eq(last_word),
                 held_tail.eq(tail),
             ]

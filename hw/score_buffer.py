@@ -67,12 +67,9 @@ class ScoreBank(wiring.Component):
         write, read = scores.write_port(), scores.read_port()
         if self.config.schedule is Schedule.PLANE_MAJOR:
             with m.Switch(self.write.lift):
-                with m.Case(0):
-                    m.d.comb += write.data.eq(self.score)
-                with m.Case(1):
-                    m.d.comb += write.data.eq(self.score << 4)
-                with m.Default():
-                    m.d.comb += write.data.eq(self.score << 8)
+                for lift in range(self.config.planes + 1):
+                    with m.Case(lift):
+                        m.d.comb += write.data.eq(self.score << 4 * lift)
         else:
             m.d.comb += write.data.eq(self.score)
         m.d.comb += [

@@ -13,7 +13,6 @@ from dtqatten.hw.pipeline import reduction_latency
 from dtqatten.hw.probability_pass import ProbabilityPass
 from dtqatten.hw.row_buffer import RowBuffer, RowFifo
 from dtqatten.hw.softmax_layout import (
-    check_planes,
     exponential_row_layout,
     head_layout,
     key_layout,
@@ -55,11 +54,6 @@ class Softmax(wiring.Component):
     ----------
     config : Config
         Of the array whose scores these are.
-    planes : int
-        Nibbles of a weight, 2 or 3.
-    v_gains : bool
-        Values have gains of their own; weights are then relative to the row's largest
-        ``e16 * gain``.
 
     Members
     -------
@@ -71,44 +65,37 @@ class Softmax(wiring.Component):
         The queries of each head; two row blocks are held.
     keys : In(stream.Signature(key_layout(config)))
         The keys of each head, once; two heads are held.
-    weights : Out(stream.Signature(weight_row_layout(config, planes)))
+    weights : Out(stream.Signature(weight_row_layout(config)))
         Rows of P for P x V.
-    records : Out(stream.Signature(row_record_layout(config, planes)))
+    records : Out(stream.Signature(row_record_layout(config)))
         Divisor, its reciprocal and ``lead`` of each row.
     probabilities : Out(stream.Signature(probability_row_layout(config)))
         Rows of 16-bit probabilities, for the importance.
-
-    Raises
-    ------
-    ValueError
-        If ``planes`` is neither 2 nor 3.
     """
 
-    def __init__(self, config: Config, planes: int = 2, v_gains: bool = False) -> None:
+    def __init__(self, config: Config) -> None:
         self.config = config
-        self.planes = check_planes(planes)
-        self.v_gains = v_gains
         super().__init__(
             {
                 "scores": In(stream.Signature(score_row_layout(config))),
                 "heads": In(stream.Signature(head_layout())),
                 "queries": In(stream.Signature(query_layout(config))),
                 "keys": In(stream.Signature(key_layout(config))),
-                "weights": Out(stream.Signature(weight_row_layout(config, planes))),
-                "records": Out(stream.Signature(row_record_layout(config, planes))),
+                "weights": Out(stream.Signature(weight_row_layout(config))),
+                "records": Out(stream.Signature(row_record_layout(config))),
                 "probabilities": Out(stream.Signature(probability_row_layout(config))),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, planes, v_gains = self.config, self.planes, self.v_gains
+        config, v_gains = self.config, self.config.v_gains
         levels = reduction_latency(config.cols)
         block = tiles(config) * config.rows
 
         first = place(m, platform, "maximum_pass", MaximumPass, config)
-        second = place(m, platform, "exponential_pass", ExponentialPass, config, planes, v_gains)
-        third = place(m, platform, "probability_pass", ProbabilityPass, config, planes, v_gains)
+        second = place(m, platform, "exponential_pass", ExponentialPass, config)
+        third = place(m, platform, "probability_pass", ProbabilityPass, config)
         # The largest block, and the rows that set out before the first of it is read.
         m.submodules.score_rows = scores = RowBuffer(
             masked_row_layout(config), maximum_layout(config), block + levels + 6
@@ -117,11 +104,11 @@ class Softmax(wiring.Component):
             exponential_row_layout(config), normalizer_layout(config), block + levels + 28
         )
         # The rows that set out before the first one leaves.
-        m.submodules.weight_rows = weights = RowFifo(weight_row_layout(config, planes), 10)
+        m.submodules.weight_rows = weights = RowFifo(weight_row_layout(config), 10)
         m.submodules.probability_rows = probabilities = RowFifo(probability_row_layout(config), 7)
         # Two blocks more, so that a block's records may wait for the next block's weights.
         m.submodules.row_records = records = RowFifo(
-            row_record_layout(config, planes), 2 * config.rows + levels + 31
+            row_record_layout(config), 2 * config.rows + levels + 31
         )
 
         connect(m, flipped(self.scores), first.scores)

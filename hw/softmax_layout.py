@@ -15,7 +15,6 @@ __all__ = [
     "MULTIPLIER_BITS",
     "RECIPROCAL_BITS",
     "SHIFT_BITS",
-    "check_planes",
     "divisor_bits",
     "exponential_row_layout",
     "flags_layout",
@@ -52,27 +51,14 @@ GAINED_BITS = 24
 LEAD_BITS = 4
 
 
-def check_planes(planes: int) -> int:
-    """Return ``planes`` if a weight may have so many nibbles.
-
-    Raises
-    ------
-    ValueError
-        If it may not.
-    """
-    if planes not in (2, 3):
-        raise ValueError(f"planes is {planes!r}: a weight has 2 nibbles, or 3 for 12 bits")
-    return planes
-
-
 def tiles(config: Config) -> int:
     """Key tiles of the longest row."""
     return -(-config.n_max // config.cols)
 
 
-def top_code(planes: int) -> int:
-    """Weight of the row maximum: the largest balanced code of ``planes`` nibbles."""
-    return {2: 119, 3: 1911}[planes]
+def top_code(config: Config) -> int:
+    """Weight of the row maximum: the largest balanced code of its nibbles."""
+    return {2: 119, 3: 1911}[config.planes]
 
 
 def unseen(config: Config) -> int:
@@ -85,9 +71,9 @@ def sum_bits(config: Config, bits: int) -> int:
     return (config.n_max * ((1 << bits) - 1)).bit_length()
 
 
-def divisor_bits(config: Config, planes: int) -> int:
+def divisor_bits(config: Config) -> int:
     """Bits of a row's divisor, ``16 * sum(p)`` or ``top * sum(e16) >> 12``, whichever is larger."""
-    return (config.n_max * 16 * top_code(planes) + 1).bit_length()
+    return (config.n_max * 16 * top_code(config) + 1).bit_length()
 
 
 def _token_fields(config: Config) -> dict[str, Shape]:
@@ -143,9 +129,14 @@ def flags_layout(config: Config) -> data.StructLayout:
     )
 
 
-def _row_layout(config: Config, name: str, shape: Shape) -> data.StructLayout:
-    flags = {field: member.shape for field, member in flags_layout(config)}
-    return data.StructLayout({name: data.ArrayLayout(shape, config.cols)} | flags)
+def _row_layout(
+    config: Config, name: str, shape: Shape, *, counted: bool = False
+) -> data.StructLayout:
+    fields = {name: data.ArrayLayout(shape, config.cols)}
+    fields |= {field: member.shape for field, member in flags_layout(config)}
+    if counted and config.count_normalize:
+        fields["seen"] = data.ArrayLayout(unsigned(1), config.cols)
+    return data.StructLayout(fields)
 
 
 def masked_row_layout(config: Config) -> data.StructLayout:
@@ -154,21 +145,27 @@ def masked_row_layout(config: Config) -> data.StructLayout:
 
 
 def exponential_row_layout(config: Config) -> data.StructLayout:
-    """Exponentials ``e16`` of a row of a tile, 0 where masked."""
-    return _row_layout(config, "exponentials", unsigned(EXPONENTIAL_BITS))
+    """Exponentials ``e16`` of a row of a tile, 0 where masked.
+
+    Where queries are counted also ``seen``: the query sees the key.
+    """
+    return _row_layout(config, "exponentials", unsigned(EXPONENTIAL_BITS), counted=True)
 
 
-def weight_row_layout(config: Config, planes: int) -> data.StructLayout:
+def weight_row_layout(config: Config) -> data.StructLayout:
     """Weights for P x V of a row of a tile: balanced codes in [0, 119], or [0, 1911].
 
     Lanes past ``keys`` are 0. Rows come as scores do: of each row block, tile by tile, its rows.
     """
-    return _row_layout(config, "weights", signed(4 * planes))
+    return _row_layout(config, "weights", signed(4 * config.planes))
 
 
 def probability_row_layout(config: Config) -> data.StructLayout:
-    """Normalized 16-bit probabilities of a row of a tile, in the order of the scores."""
-    return _row_layout(config, "probabilities", unsigned(EXPONENTIAL_BITS))
+    """Normalized 16-bit probabilities of a row of a tile, in the order of the scores.
+
+    ``seen`` as with the exponentials.
+    """
+    return _row_layout(config, "probabilities", unsigned(EXPONENTIAL_BITS), counted=True)
 
 
 def reciprocal_layout(width: int) -> data.StructLayout:
@@ -176,14 +173,14 @@ def reciprocal_layout(width: int) -> data.StructLayout:
     return data.StructLayout({"mantissa": unsigned(RECIPROCAL_BITS), "exponent": range(width + 1)})
 
 
-def row_record_layout(config: Config, planes: int) -> data.StructLayout:
+def row_record_layout(config: Config) -> data.StructLayout:
     """What a row of P x V is divided by: one record a row, in row order.
 
     ``divisor`` in 1/16 of a code, its reciprocal, and ``lead``, the left shift that the row's
     weights have had (0 without V gains); ``output`` is the head's. ``last_row``: the block's last;
     ``last_block``: the row is of the head's last block.
     """
-    width = divisor_bits(config, planes)
+    width = divisor_bits(config)
     return data.StructLayout(
         {
             "divisor": unsigned(width),

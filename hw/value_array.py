@@ -22,7 +22,9 @@ class ValueArray(wiring.Component):
     """Exact integer weighted sums ``N = P @ V``, values at 4 or 8 bit per token.
 
     The precision varies only along the reduction, which all PEs share: no PE ever waits for
-    another. A row block takes ``planes * (groups + wide groups) * ceil(d_head / cols)`` cycles.
+    another. A row block takes ``planes * (groups + wide groups) * ceil(d_head / cols)`` cycles, and
+    with weights that follow their tokens' precision ``(groups + (2 * planes - 1) * wide groups) *
+    ceil(d_head / cols)``.
 
     Latency: row ``r`` of a tile is valid at ``sums`` ``r + cols + 6`` cycles after the tile's last
     step. Throughput: tiles follow without a bubble as long as weights and values are there and
@@ -31,36 +33,28 @@ class ValueArray(wiring.Component):
     Parameters
     ----------
     config : Config
-    planes : int
-        Nibble planes of a weight: 2 (codes up to 119) or 3 (up to 1911).
     observed : bool
         Add the port ``acc``.
 
     Members
     -------
-    weights : In(stream.Signature(weight_row_layout(config, planes)))
+    weights : In(stream.Signature(weight_row_layout(config)))
         Rows of ``P``, in the order in which scores leave the score array.
     values : In(stream.Signature(value_layout(config)))
         Tokens of ``V``, in the order of the keys.
-    sums : Out(stream.Signature(score_row_layout(config, sum_width(planes))))
+    sums : Out(stream.Signature(score_row_layout(config, sum_width)))
         Rows of ``N``: of a row block, the rows of channels ``0..cols-1``, then those of the next
         ``cols`` channels; ``keys`` counts channels, ``last_tile`` marks the last of them.
-    acc : Out(ArrayLayout(signed(sum_width(planes)), rows * cols))
+    acc : Out(ArrayLayout(signed(sum_width), rows * cols))
         If observed: every accumulator, row by row.
-
-    Raises
-    ------
-    ConfigError
-        If ``planes`` is neither 2 nor 3.
     """
 
-    def __init__(self, config: Config, planes: int = 2, *, observed: bool = False) -> None:
+    def __init__(self, config: Config, *, observed: bool = False) -> None:
         self.config = config
-        self.planes = planes
         self.observed = observed
-        self.width = config.sum_width(planes)
+        self.width = config.sum_width
         ports = {
-            "weights": In(stream.Signature(weight_row_layout(config, planes))),
+            "weights": In(stream.Signature(weight_row_layout(config))),
             "values": In(stream.Signature(value_layout(config))),
             "sums": Out(stream.Signature(score_row_layout(config, self.width))),
         }
@@ -72,9 +66,9 @@ class ValueArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        weights = place(m, platform, "weights_feeder", WeightFeeder, config, self.planes)
+        weights = place(m, platform, "weights_feeder", WeightFeeder, config)
         values = place(m, platform, "values_feeder", ValueFeeder, config)
-        sequencer = place(m, platform, "sequencer", ValueSequencer, config, self.planes)
+        sequencer = place(m, platform, "sequencer", ValueSequencer, config)
         if self.observed:
             # Not placed: an instance's outputs are limited to 65536 bits in Amaranth.
             m.submodules.grid = grid = Grid(config, self.width, observed=True)

@@ -215,6 +215,7 @@ class ValueFeeder(wiring.Component):
             head_write.data.tile.eq(group.tile),
             head_write.data.part.eq(group.part),
             head_write.data.wide_groups.eq(wide_groups + wide_now),
+            head_write.data.follows.eq(self.i.p.follows),
             head_read.addr.eq(self.peek),
             self.head.eq(head_read.data),
         ]

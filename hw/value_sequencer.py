@@ -20,8 +20,10 @@ class ValueSequencer(wiring.Component):
 
     A tile is a row block by ``cols`` channels. Its reduction runs over groups of ``depth`` tokens:
     for each, all ``planes`` of the weights by the high plane of the values, and by their low plane
-    where the group is wide; ``planes * (groups + wide groups)`` steps. Plane-major, pairs of
-    planes of one total weight come together, heaviest first; interleaved, all pairs of a group.
+    where the group is wide; ``planes * (groups + wide groups)`` steps. Where weights follow their
+    tokens' precision, a group that is not wide takes the highest plane only: ``groups +
+    (2 * planes - 1) * wide groups`` steps. Plane-major, pairs of planes of one total weight come
+    together, heaviest first; interleaved, all pairs of a group.
 
     A tile starts in the cycle after the previous one ended, if its row block and all values of the
     head are loaded, the result buffer has room for ``rows`` more rows and its end leaves the
@@ -32,8 +34,6 @@ class ValueSequencer(wiring.Component):
     Parameters
     ----------
     config : Config
-    planes : int
-        Nibble planes of a weight, 2 or 3.
 
     Members
     -------
@@ -49,12 +49,11 @@ class ValueSequencer(wiring.Component):
     is_wide : In(1)
     row_read : In(1)
         A row left the result buffer.
-    step : Out(value_step_layout(config, planes))
+    step : Out(value_step_layout(config))
     """
 
-    def __init__(self, config: Config, planes: int) -> None:
+    def __init__(self, config: Config) -> None:
         self.config = config
-        self.planes = planes
         super().__init__(
             {
                 "block_loaded": In(1),
@@ -67,13 +66,13 @@ class ValueSequencer(wiring.Component):
                 "wide_group": In(group_layout(config)),
                 "is_wide": In(1),
                 "row_read": In(1),
-                "step": Out(value_step_layout(config, planes)),
+                "step": Out(value_step_layout(config)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, planes = self.config, self.planes
+        config, planes = self.config, self.config.planes
 
         def after(index: Value, count: int) -> Value:
             return Mux(index == count - 1, 0, index + 1)
@@ -87,7 +86,12 @@ class ValueSequencer(wiring.Component):
         # Cycles since the last tile's final step, and the fewest that the next tile takes.
         since = Signal(range(config.rows + 1), init=config.rows)
         groups = self.head.tile * config.parts + self.head.part + 1
-        length = planes * (groups + self.head.wide_groups)
+        wide_groups, follows = self.head.wide_groups, self.head.follows
+        length = Mux(
+            follows,
+            groups + (2 * planes - 1) * wide_groups,
+            planes * (groups + wide_groups),
+        )
         with m.If(final):
             m.d.sync += since.eq(1)
         with m.Elif(since != config.rows):
@@ -129,7 +133,7 @@ class ValueSequencer(wiring.Component):
         index = Signal(range(config.key_tiles * config.parts))
         last_group = (group.tile == self.head.tile) & (group.part == self.head.part)
         first_group = index == 0
-        some_wide = self.head.wide_groups != 0
+        some_wide = wide_groups != 0
 
         def next_group() -> None:
             m.d.sync += [group.part.eq(group.part + 1), index.eq(index + 1)]
@@ -145,24 +149,29 @@ class ValueSequencer(wiring.Component):
             pairs_end = Signal()
             m.d.comb += [
                 at.eq(group),
-                pairs_end.eq((plane == planes - 1) & (low | ~self.is_wide)),
+                pairs_end.eq(
+                    Mux(self.is_wide, low & (plane == planes - 1), follows | (plane == planes - 1))
+                ),
                 final.eq(issue & pairs_end & last_group),
             ]
             with m.If(issue):
                 m.d.sync += plane.eq(plane + 1)
                 with m.If(plane == planes - 1):
-                    m.d.sync += [plane.eq(0), low.eq(~pairs_end)]
+                    m.d.sync += [plane.eq(0), low.eq(1)]
                 with m.If(pairs_end):
+                    m.d.sync += [plane.eq(0), low.eq(0)]
                     next_group()
             shift, lift = planes - plane - low, 0
         else:
-            pass_end, last_plane = Signal(), Signal()
-            last_wide = index == self.head.wide_groups - 1
+            pass_end, last_plane, listed, last_pair = (Signal() for _ in range(4))
+            last_wide = index == wide_groups - 1
             m.d.comb += [
-                at.eq(Mux(low, self.wide_group, group)),
-                pass_end.eq(Mux(low, last_wide, last_group)),
+                listed.eq(low | (follows & (plane != 0))),
+                at.eq(Mux(listed, self.wide_group, group)),
+                pass_end.eq(Mux(listed, last_wide, last_group)),
                 last_plane.eq(plane == planes - 1),
-                final.eq(issue & pass_end & last_plane & (low | ~some_wide)),
+                last_pair.eq(Mux(some_wide, low & last_plane, follows | last_plane)),
+                final.eq(issue & pass_end & last_pair),
             ]
             with m.If(issue):
                 next_group()
@@ -179,7 +188,8 @@ class ValueSequencer(wiring.Component):
                     with m.Else():
                         m.d.sync += plane.eq(plane + 1)
             lighter = Mux(low, last_plane, plane != 0)
-            shift, lift = first_group & lighter, ~some_wide
+            shift = first_group & lighter
+            lift = Mux(some_wide, 0, Mux(follows, planes, 1))
         with m.If(final):
             first_group_again()
             m.d.sync += [plane.eq(0), low.eq(0)]

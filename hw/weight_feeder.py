@@ -27,8 +27,6 @@ class WeightLane(wiring.Component):
     Parameters
     ----------
     config : Config
-    planes : int
-        Nibble planes of a weight, 2 or 3.
 
     Members
     -------
@@ -36,7 +34,7 @@ class WeightLane(wiring.Component):
         One tile's weights, ``cols`` signed codes of ``4 * planes`` bits.
     tag_valid, tag_slot, tag : In
         Says whether a slot's row is there.
-    feed : In(weight_feed_layout(config, planes))
+    feed : In(weight_feed_layout(config))
         The operand wanted.
     feed_next : Out
         The same, one cycle later.
@@ -44,27 +42,26 @@ class WeightLane(wiring.Component):
         ``depth`` nibbles.
     """
 
-    def __init__(self, config: Config, planes: int) -> None:
+    def __init__(self, config: Config) -> None:
         self.config = config
-        self.planes = planes
         super().__init__(
             {
                 "write_valid": In(1),
                 "write_slot": In(range(config.q_slots)),
                 "write_tile": In(range(config.key_tiles)),
-                "write_data": In(data.ArrayLayout(signed(4 * planes), config.cols)),
+                "write_data": In(data.ArrayLayout(signed(4 * config.planes), config.cols)),
                 "tag_valid": In(1),
                 "tag_slot": In(range(config.q_slots)),
                 "tag": In(1),
-                "feed": In(weight_feed_layout(config, planes)),
-                "feed_next": Out(weight_feed_layout(config, planes)),
+                "feed": In(weight_feed_layout(config)),
+                "feed_next": Out(weight_feed_layout(config)),
                 "operand": Out(operand_layout(config)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, planes = self.config, self.planes
+        config, planes = self.config, self.config.planes
         # A word is a tile's weights, plane by plane, highest first, each plane filled up with
         # zeros to whole operands.
         plane_bits = 4 * config.depth * config.parts
@@ -115,30 +112,27 @@ class WeightFeeder(wiring.Component):
     Parameters
     ----------
     config : Config
-    planes : int
-        Nibble planes of a weight, 2 or 3.
 
     Members
     -------
-    i : In(stream.Signature(weight_row_layout(config, planes)))
+    i : In(stream.Signature(weight_row_layout(config)))
         Row blocks of head after head.
     loaded : Out(1)
     peek : In(range(q_slots))
     block : Out(weight_block_layout(config))
-    feed : In(weight_feed_layout(config, planes))
+    feed : In(weight_feed_layout(config))
     operands : Out(ArrayLayout(operand_layout(config), rows))
     """
 
-    def __init__(self, config: Config, planes: int) -> None:
+    def __init__(self, config: Config) -> None:
         self.config = config
-        self.planes = planes
         super().__init__(
             {
-                "i": In(stream.Signature(weight_row_layout(config, planes))),
+                "i": In(stream.Signature(weight_row_layout(config))),
                 "loaded": Out(1),
                 "peek": In(range(config.q_slots)),
                 "block": Out(weight_block_layout(config)),
-                "feed": In(weight_feed_layout(config, planes)),
+                "feed": In(weight_feed_layout(config)),
                 "operands": Out(data.ArrayLayout(operand_layout(config), config.rows)),
             }
         )
@@ -185,7 +179,7 @@ class WeightFeeder(wiring.Component):
         m.d.sync += feed.eq(self.feed)
         lanes = []
         for r in range(config.rows):
-            lane = place(m, platform, f"lane_{r}", WeightLane, config, self.planes)
+            lane = place(m, platform, f"lane_{r}", WeightLane, config)
             m.d.comb += [
                 lane.write_valid.eq(beat & (row == r)),
                 lane.write_slot.eq(slot),

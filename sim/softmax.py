@@ -13,10 +13,9 @@ from dtqatten.golden.softmax_cycles import (
     Key,
     OutputForm,
     Query,
-    RowRecord,
     SoftmaxModel,
 )
-from dtqatten.golden.tiles import Row, tile_rows
+from dtqatten.golden.tiles import tile_rows
 from dtqatten.hw.layout import score_row_layout
 from dtqatten.hw.softmax_layout import (
     head_layout,
@@ -26,8 +25,7 @@ from dtqatten.hw.softmax_layout import (
     row_record_layout,
     weight_row_layout,
 )
-from dtqatten.sim.lockstep import MismatchError, Source, compare
-from dtqatten.sim.ports import pack_payload, pack_row
+from dtqatten.sim.streams import StreamLockstep
 
 __all__ = ["SoftmaxHead", "SoftmaxLockstep", "random_softmax_head"]
 
@@ -102,111 +100,49 @@ def random_softmax_head(
     )
 
 
-class SoftmaxLockstep:
-    """Heads streamed through the cycle model, and what a device must show meanwhile.
+class SoftmaxLockstep(StreamLockstep):
+    """Heads streamed through a softmax unit.
 
     Parameters
     ----------
     config : Config
     heads : sequence of SoftmaxHead
-    planes, v_gains
-        As of the unit.
-    stall : float
-        Probability that a source pauses, and that a sink does not take a beat, in a cycle.
-    lazy : bool
-        Sinks are ready only after they have seen ``valid``.
-    seed : int
-        Of the stalls.
-
-    Attributes
-    ----------
-    model : SoftmaxModel
-    taken : dict of list
-        By stream, ``(cycle, beat)`` of all beats taken.
-    accepted : list of int
-        Cycles in which score rows were accepted.
-    compared : int
-        Cycles compared.
+    stall, lazy, seed
+        As of :class:`~dtqatten.sim.streams.StreamLockstep`.
     """
 
     SINKS = ("weights", "records", "probabilities")
 
-    def __init__(
-        self,
-        config: Config,
-        heads: Sequence[SoftmaxHead],
-        *,
-        planes: int = 2,
-        v_gains: bool = False,
-        stall: float = 0.0,
-        lazy: bool = False,
-        seed: int = 0,
-    ) -> None:
-        self.config, self.planes, self.lazy, self.stall = config, planes, lazy, stall
-        self.model = SoftmaxModel(config, planes=planes, v_gains=v_gains)
-        self.layouts = {
-            "scores": score_row_layout(config),
-            "heads": head_layout(),
-            "queries": query_layout(config),
-            "keys": key_layout(config),
-            "weights": weight_row_layout(config, planes),
-            "records": row_record_layout(config, planes),
-            "probabilities": probability_row_layout(config),
-        }
-        self.rng = np.random.default_rng(seed)
+    def __init__(self, config: Config, heads: Sequence[SoftmaxHead], **stalls: Any) -> None:
         beats: dict[str, list] = {
             "scores": [row for head in heads for row in tile_rows(config, head.scores)],
             "heads": [head.factor for head in heads],
             "queries": [query for head in heads for query in head.queries],
             "keys": [key for head in heads for key in head.keys],
         }
-        self.sources = {n: Source(b, stall, self.rng) for n, b in beats.items()}
-        self.taken: dict[str, list[tuple[int, Any]]] = {name: [] for name in self.SINKS}
-        self.accepted: list[int] = []
-        self.wanted = {
-            "weights": len(beats["scores"]),
-            "records": len(beats["queries"]),
-            "probabilities": len(beats["scores"]),
-        }
-        self.compared = 0
-        work = sum(map(len, beats.values())) + 100 * (len(heads) + 1)
-        self.deadline = int(6 * work / (1 - stall)) + 1000
-        self._draw()
-
-    def _draw(self) -> None:
-        self.ready = {
-            name: bool(self.rng.random() >= self.stall)
-            and (not self.lazy or getattr(self.model, name) is not None)
-            for name in self.SINKS
-        }
-
-    @property
-    def done(self) -> bool:
-        """Whether all went in and all came out."""
-        return all(source.done for source in self.sources.values()) and all(
-            len(self.taken[name]) == count for name, count in self.wanted.items()
+        rows, queries = len(beats["scores"]), len(beats["queries"])
+        super().__init__(
+            SoftmaxModel(config),
+            {
+                "scores": score_row_layout(config),
+                "heads": head_layout(),
+                "queries": query_layout(config),
+                "keys": key_layout(config),
+            },
+            {
+                "weights": weight_row_layout(config),
+                "records": row_record_layout(config),
+                "probabilities": probability_row_layout(config),
+            },
+            beats,
+            {"weights": rows, "records": queries, "probabilities": rows},
+            work=2 * sum(map(len, beats.values())) + 100 * len(heads),
+            **stalls,
         )
 
-    def _pack(self, name: str, beat: Any) -> int:
-        if beat is None:
-            return 0
-        layout = self.layouts[name]
-        if isinstance(beat, Row):
-            return pack_row(layout, beat)
-        if isinstance(beat, RowRecord):
-            beat = {**vars(beat), "reciprocal": beat}
-        return pack_payload(layout, beat)
-
-    def inputs(self) -> dict[str, int]:
-        """Return the values of the input ports in this cycle."""
-        ports = {f"{name}__ready": int(ready) for name, ready in self.ready.items()}
-        for name, source in self.sources.items():
-            ports[f"{name}__valid"] = int(source.offered is not None)
-            ports[f"{name}__payload"] = self._pack(name, source.offered)
-        return ports
-
-    def _source_ready(self) -> dict[str, bool]:
-        model, offered = self.model, {n: s.offered for n, s in self.sources.items()}
+    def source_ready(self, offered: Mapping[str, Any]) -> dict[str, bool]:
+        """Return whether the model takes what each source offers."""
+        model = self.model
         return {
             "scores": model.scores_ready(offered["heads"]),
             "heads": model.heads_ready(offered["scores"], offered["heads"]),
@@ -214,49 +150,12 @@ class SoftmaxLockstep:
             "keys": model.keys_ready,
         }
 
-    def expected(self) -> dict[str, int]:
-        """Return the values of the output ports in this cycle, payloads while valid."""
-        ports = {f"{name}__ready": int(ready) for name, ready in self._source_ready().items()}
-        for name in self.SINKS:
-            beat = getattr(self.model, name)
-            ports[f"{name}__valid"] = int(beat is not None)
-            if beat is not None:
-                ports[f"{name}__payload"] = self._pack(name, beat)
-        return ports
-
-    def check(self, ports: Mapping[str, int]) -> None:
-        """Compare the output ports of the device in this cycle.
-
-        Raises
-        ------
-        MismatchError
-            If a port differs, or the deadline has passed.
-        """
-        compare(self.model.cycle, ports, self.expected())
-        self.compared += 1
-        if self.compared > self.deadline:
-            got = {name: len(beats) for name, beats in self.taken.items()}
-            raise MismatchError(f"deadline: {got} of {self.wanted} after {self.compared} cycles")
-
-    def clock(self) -> None:
-        """Pass a clock edge."""
-        model, ready = self.model, self._source_ready()
-        offered = {name: source.offered for name, source in self.sources.items()}
-        if offered["scores"] is not None and ready["scores"]:
-            self.accepted.append(model.cycle)
-        for name in self.SINKS:
-            beat = getattr(model, name)
-            if beat is not None and self.ready[name]:
-                self.taken[name].append((model.cycle, beat))
-        model.clock(
+    def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
+        """Pass a clock edge of the model."""
+        self.model.clock(
             offered["scores"],
             offered["heads"],
             offered["queries"],
             offered["keys"],
-            weights_ready=self.ready["weights"],
-            records_ready=self.ready["records"],
-            probabilities_ready=self.ready["probabilities"],
+            **{f"{name}_ready": ready[name] for name in self.SINKS},
         )
-        for name, source in self.sources.items():
-            source.clock(ready[name])
-        self._draw()

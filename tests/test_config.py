@@ -36,11 +36,9 @@ def test_score_width_holds_the_extremes_and_no_more() -> None:
 
 
 def test_sum_width_holds_every_partial_sum() -> None:
-    config = PRESETS["base"]
     for planes, top in ((2, 119), (3, 1911)):
-        assert config.n_max * top * 120 < 1 << config.sum_width(planes) - 1
-    with pytest.raises(ConfigError, match="planes is 4: weights have 2 planes"):
-        config.sum_width(4)
+        config = PRESETS["base"].replace(planes=planes)
+        assert config.n_max * top * 120 < 1 << config.sum_width - 1
 
 
 @pytest.mark.parametrize("schedule", list(Schedule))
@@ -66,6 +64,15 @@ def test_schedule_by_name(schedule: Schedule) -> None:
         (
             {"cols": 128, "depth": 128, "d_head": 128, "rows": 1},
             r"cols \* depth \(operands of a step\) is 16384, above 8192",
+        ),
+        ({"planes": 4}, "planes is 4, outside 2..3"),
+        ({"v_gains": 1}, "v_gains is 1: choose True or False"),
+        ({"topk_lanes": 12}, "topk_lanes is 12, not a power of two: use 8 or 16"),
+        ({"topk_lanes": 128}, "topk_lanes is 128, outside 1..64"),
+        ({"heads": 0}, "heads is 0, outside 1..65537"),
+        (
+            {"heads": 1025},
+            r"heads \* n_max is 65600, above 65537, the rows .*: use at most 1024 heads",
         ),
         ({"schedule": "random"}, "schedule is 'random': choose one of interleaved, plane_major"),
     ],

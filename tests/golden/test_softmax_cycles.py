@@ -15,8 +15,9 @@ CONFIG = Config(rows=3, cols=4, depth=8, d_head=16, n_max=30)
 @pytest.mark.parametrize("planes", [2, 3])
 def test_streams_whole_heads_bit_for_bit(planes: int, v_gains: bool) -> None:
     rng = np.random.default_rng(planes)
+    config = CONFIG.replace(planes=planes, v_gains=v_gains)
     heads = [random_softmax_head(CONFIG, rng) for _ in range(30)]
-    bench = SoftmaxLockstep(CONFIG, heads, planes=planes, v_gains=v_gains, stall=0.3)
+    bench = SoftmaxLockstep(config, heads, stall=0.3)
     while not bench.done:
         bench.check(bench.expected())
         bench.clock()

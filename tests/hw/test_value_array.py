@@ -1,12 +1,14 @@
 """The value array, equal to its cycle model in every cycle."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from dtqatten import Config, Schedule
 from dtqatten.golden.codes import at_precision
 from dtqatten.golden.tiles import load_beats, tile_rows
-from dtqatten.golden.value_array import ValueArrayModel
+from dtqatten.golden.value_array import ValueArrayModel, value_steps
 from dtqatten.hw.value_array import ValueArray
 from dtqatten.sim.lockstep import Source
 from dtqatten.sim.native import run
@@ -20,17 +22,20 @@ SHAPES = [
 ]
 
 
-def heads(config: Config, planes: int, count: int, seed: int) -> list:
-    """Draw weights, value codes and 8-bit value tokens, with a head of each precision mix."""
+def heads(config: Config, seed: int) -> list:
+    """Draw weights, value codes, 8-bit value tokens and whether weights follow their precision."""
     rng = np.random.default_rng(seed)
-    top = {2: 119, 3: 1911}[planes]
+    top = {2: 119, 3: 1911}[config.planes]
     result = []
-    for share in [0.0, 0.4, 1.0, 0.4][:count]:
+    for share, follows in itertools.product([0.0, 0.4, 1.0], [False, True]):
         queries, keys = rng.integers(1, np.minimum(config.n_max, [6, 17]) + 1)
         weights = rng.integers(0, top + 1, (queries, keys)) * (rng.random((queries, keys)) < 0.8)
         weights[rng.random((queries, keys)) < 0.1] = top
         values = rng.integers(-120, 120, (keys, config.d_head))
-        result.append((weights, values, rng.random(keys) < share))
+        wide = rng.random(keys) < share
+        if follows:
+            weights = at_precision(weights, np.where(wide, 8, 4), config.planes)
+        result.append((weights, values, wide, follows))
     return result
 
 
@@ -38,24 +43,24 @@ def heads(config: Config, planes: int, count: int, seed: int) -> list:
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s.values())))
 @pytest.mark.parametrize(("planes", "stall", "lazy"), [(2, 0.0, False), (3, 0.4, True)])
 def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
-    config = Config(schedule=schedule, **shape)
-    work = heads(config, planes, 4, seed=shape["rows"])
+    config = Config(schedule=schedule, planes=planes, **shape)
+    work = heads(config, seed=shape["rows"])
     rng = np.random.default_rng(0)
-    rows = [row for weights, _, _ in work for row in tile_rows(config, weights)]
+    rows = [row for weights, *_ in work for row in tile_rows(config, weights)]
     beats = [
         beat
-        for _, values, wide in work
-        for beat in load_beats(config, values, wide, config.value_nibbles)
+        for _, values, wide, follows in work
+        for beat in load_beats(config, values, wide, config.value_nibbles, follows=follows)
     ]
     expected = []
-    for weights, values, wide in work:
+    for weights, values, wide, _ in work:
         sums = weights @ at_precision(values, np.where(wide, 8, 4)[:, None])
         for block in range(0, len(sums), config.rows):
             for at in range(0, config.d_head, config.cols):
                 expected += list(sums[block : block + config.rows, at : at + config.cols])
     sources = {"weights": Source(rows, stall, rng), "values": Source(beats, stall, rng)}
-    model = ValueArrayModel(config, planes)
-    dut = ValueArray(config, planes, observed=True)
+    model = ValueArrayModel(config)
+    dut = ValueArray(config, observed=True)
     taken = 0
 
     async def testbench(ctx) -> None:
@@ -81,6 +86,7 @@ def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
                     {
                         "nibbles": beat.nibbles.tolist(),
                         "precision": int(beat.wide),
+                        "follows": int(beat.follows),
                         "last": int(beat.last),
                     },
                 )
@@ -104,5 +110,18 @@ def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
             sources["weights"].clock(weights_ready)
             sources["values"].clock(values_ready)
 
-    run(dut, testbench, deadline=40_000)
+    run(dut, testbench, deadline=80_000)
     assert taken == len(expected)
+
+
+@pytest.mark.parametrize("planes", [2, 3])
+def test_weights_that_follow_their_tokens_skip_planes(planes: int) -> None:
+    """A tile takes ``groups + (2 * planes - 1) * wide groups`` steps, else ``planes * (both)``."""
+    config = Config(rows=2, cols=4, depth=2, d_head=8, n_max=12, planes=planes)
+    zeros = np.zeros((6, 2, 4), dtype=np.int64)
+    wide = np.array([False, False, False, True, False, True])
+    steps = {
+        follows: len(list(value_steps(config, zeros[:, :, :2], zeros, wide, follows=follows)))
+        for follows in (False, True)
+    }
+    assert steps == {False: planes * (6 + 2), True: 6 + (2 * planes - 1) * 2}
