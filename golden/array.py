@@ -66,6 +66,8 @@ class GridModel:
     Parameters
     ----------
     config : Config
+    observed : bool
+        Follow the accumulators; if not they stay 0, and a cycle takes a tenth of the time.
 
     Attributes
     ----------
@@ -76,8 +78,8 @@ class GridModel:
     # Cycles from a step to its operands in PE (0, 0), and to the sum in its accumulator.
     OPERAND, SUM = 3, 4
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, config: Config, *, observed: bool = True) -> None:
+        self.config, self.observed = config, observed
         self.idle = idle_step(config)
         self.acc = np.zeros((config.rows, config.cols), dtype=np.int64)
         # The step of PE (r, c) is the one issued r + c cycles before that of PE (0, 0).
@@ -85,6 +87,11 @@ class GridModel:
         # Steps by age; index 0 is the step shown in this cycle.
         depth = config.rows + config.cols + self.SUM
         self.history: deque[Step] = deque([self.idle] * depth, maxlen=depth)
+
+    @property
+    def stepping(self) -> bool:
+        """Whether a step is shown in this cycle."""
+        return self.history[0] is not self.idle
 
     def _gather(self, age: int, attribute: str) -> NDArray:
         """Return ``attribute`` of the steps at every lag: entry ``l`` is of age ``age + l``."""
@@ -99,6 +106,11 @@ class GridModel:
 
     def clock(self, step: Step | None) -> None:
         """Pass a clock edge; ``step`` is shown after it."""
+        if self.observed:
+            self._multiply()
+        self.history.appendleft(self.idle if step is None else step)
+
+    def _multiply(self) -> None:
         age = self.SUM - 1  # the history has not moved yet
         rows, cols = np.indices(self._lag.shape)
         q = self._gather(age, "q")[self._lag, rows]
@@ -111,7 +123,6 @@ class GridModel:
             self.acc = kept + dot * scale
         else:
             self.acc = kept * scale + dot
-        self.history.appendleft(self.idle if step is None else step)
 
 
 class RowBuffer:
@@ -156,6 +167,8 @@ class ArrayModel:
     Parameters
     ----------
     config : Config
+    observed : bool
+        Follow what the monitored array shows of its PEs.
 
     Attributes
     ----------
@@ -172,11 +185,11 @@ class ArrayModel:
         Counters.
     """
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, config: Config, *, observed: bool = True) -> None:
+        self.config, self.observed = config, observed
         rows, cols = config.rows, config.cols
         self.cycle = 0
-        self._grid = GridModel(config)
+        self._grid = GridModel(config, observed=observed)
         self._buffer = RowBuffer(config)
         self.busy_cycles = np.zeros((rows, cols), dtype=np.int64)
         self.stall_cycles = np.zeros((rows, cols), dtype=np.int64)
@@ -204,6 +217,11 @@ class ArrayModel:
     def k_ready(self) -> bool:
         """Whether a key beat is taken."""
         return self._loaders["k"].ready
+
+    @property
+    def stepping(self) -> bool:
+        """Whether a step is issued in this cycle."""
+        return self._grid.stepping
 
     @property
     def scores(self) -> Row | None:
@@ -276,15 +294,16 @@ class ArrayModel:
         """
         # Counters and accumulators follow from the steps issued before this edge.
         started, mixed = self._event
-        counted = (self._grid.history[0] is not self._grid.idle, started, mixed)
+        counted = (self.stepping, started, mixed)
         self.steps, self.tiles, self.mixed_tiles = (
             0 if clear else value + event
             for value, event in zip(
                 (self.steps, self.tiles, self.mixed_tiles), counted, strict=True
             )
         )
-        self.busy_cycles = (self.busy_cycles + self.busy) * (not clear)
-        self.stall_cycles = (self.stall_cycles + self.stalled) * (not clear)
+        if self.observed:
+            self.busy_cycles = (self.busy_cycles + self.busy) * (not clear)
+            self.stall_cycles = (self.stall_cycles + self.stalled) * (not clear)
 
         # Sequencer, on what was loaded before this edge.
         self._event = (False, False)

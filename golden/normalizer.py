@@ -63,17 +63,18 @@ class NormalizerModel:
         """The beat on offer."""
         return self._beats.offered  # type: ignore[return-value]
 
-    def _goes(self, sums: Row | None) -> bool:
+    def goes(self, sums: Row | None) -> bool:
+        """Whether a part sets out, ``sums`` being offered."""
         return sums is not None and self._row < len(self._records) and self._beats.room > 0
 
     def sums_ready(self, sums: Row | None) -> bool:
         """Whether a row of sums is taken, ``sums`` being offered."""
         done = (self._part + 1) * self.config.output_lanes
-        return sums is not None and self._goes(sums) and done >= sums.keys
+        return sums is not None and self.goes(sums) and done >= sums.keys
 
     def clock(self, sums: Row | None, records: RowRecord | None, outputs_ready: bool) -> None:
         """Pass a clock edge with what is valid at the inputs, taken if ready."""
-        goes, takes_record = self._goes(sums), self.records_ready
+        goes, takes_record = self.goes(sums), self.records_ready
         last = self.sums_ready(sums)
         self._beats.clock(outputs_ready)
         if goes:

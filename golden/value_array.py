@@ -153,6 +153,8 @@ class ValueArrayModel:
     Parameters
     ----------
     config : Config
+    observed : bool
+        Follow the accumulators.
 
     Attributes
     ----------
@@ -160,10 +162,10 @@ class ValueArrayModel:
         Cycles since reset.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, observed: bool = True) -> None:
         self.config = config
         self.cycle = 0
-        self._grid, self._buffer = GridModel(config), RowBuffer(config)
+        self._grid, self._buffer = GridModel(config, observed=observed), RowBuffer(config)
         self._block_loader, self._head_loader = _BlockLoader(config), _HeadLoader(config)
         self._blocks: deque[tuple[NDArray[np.int64], bool]] = deque()
         self._heads: deque[_Head] = deque()
@@ -180,6 +182,11 @@ class ValueArrayModel:
     def values_ready(self) -> bool:
         """Whether a value beat is taken."""
         return self._head_loader.used < self.config.value_slots
+
+    @property
+    def stepping(self) -> bool:
+        """Whether a step is issued in this cycle."""
+        return self._grid.stepping
 
     @property
     def sums(self) -> Row | None:

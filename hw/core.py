@@ -1,0 +1,112 @@
+"""The attention core: two arrays, the softmax between them, and module B beside them."""
+
+from amaranth.hdl import Module
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from dtqatten.config import Config
+from dtqatten.hw.array import ScoreArray
+from dtqatten.hw.export import place
+from dtqatten.hw.importance_finish import beat_layout, layer_layout, topk_config
+from dtqatten.hw.layout import load_layout, value_layout
+from dtqatten.hw.normalizer import Normalizer, output_beat_layout
+from dtqatten.hw.softmax import Softmax
+from dtqatten.hw.softmax_layout import head_layout, key_layout, query_layout
+from dtqatten.hw.token_ranking import TokenRanking
+from dtqatten.hw.topk_config import ids_layout
+from dtqatten.hw.value_array import ValueArray
+
+__all__ = ["AttentionCore", "core_layouts"]
+
+
+def core_layouts(config: Config) -> dict[str, data.StructLayout]:
+    """Payload of each stream of the core."""
+    return {
+        "layers": layer_layout(config),
+        "heads": head_layout(),
+        "q": load_layout(config),
+        "k": load_layout(config),
+        "v": value_layout(config),
+        "queries": query_layout(config),
+        "keys": key_layout(config),
+        "outputs": output_beat_layout(config),
+        "ids": ids_layout(topk_config(config)),
+        "report": beat_layout(config.topk_lanes),
+    }
+
+
+class AttentionCore(wiring.Component):
+    """Attention of head after head, layer after layer, and which tokens the next layer keeps.
+
+    Module A: Q x K of a row block, the softmax of the one before and P x V of the one before that
+    run at the same time, each behind a stream. Module B sums probabilities and chooses tokens
+    beside it; it takes a row of probabilities a cycle, so it never delays module A, unless the ids
+    or the report of two layers are left standing.
+
+    Bit-exact with :func:`dtqatten.golden.attention.attention`; cycle-exact with
+    :class:`dtqatten.golden.core.CoreModel`.
+
+    Throughput: the busier of the two arrays, see :class:`~dtqatten.hw.array.ScoreArray` and
+    :class:`~dtqatten.hw.value_array.ValueArray`. A stall of any stream delays and loses nothing.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    layers : In(stream.Signature(layer_layout(config)))
+        One a layer.
+    heads : In(stream.Signature(head_layout()))
+        One a head.
+    q, k : In(stream.Signature(load_layout(config)))
+        Queries and keys, head by head, as many as fit ahead.
+    v : In(stream.Signature(value_layout(config)))
+        Values, in the order of the keys.
+    queries : In(stream.Signature(query_layout(config)))
+        Id and gain of each query of each head.
+    keys : In(stream.Signature(key_layout(config)))
+        Id and gains of each key of each head.
+    outputs : Out(stream.Signature(output_beat_layout(config)))
+        Attention outputs: row block by row block, of each ``cols`` channels by ``cols`` channels.
+    ids : Out(stream.Signature(ids_layout(topk_config(config))))
+        Of each layer the tokens it keeps, as places among its keys.
+    report : Out(stream.Signature(beat_layout(topk_lanes)))
+        Importances of the layers that ask for them.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        results = ("outputs", "ids", "report")
+        super().__init__(
+            {
+                name: (Out if name in results else In)(stream.Signature(layout))
+                for name, layout in core_layouts(config).items()
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        array = place(m, platform, "score_array", ScoreArray, config)
+        softmax = place(m, platform, "softmax", Softmax, config)
+        values = place(m, platform, "value_array", ValueArray, config)
+        normalizer = place(m, platform, "normalizer", Normalizer, config)
+        ranking = place(m, platform, "token_ranking", TokenRanking, config)
+
+        connect(m, flipped(self.q), array.q)
+        connect(m, flipped(self.k), array.k)
+        connect(m, array.scores, softmax.scores)
+        connect(m, flipped(self.heads), softmax.heads)
+        connect(m, flipped(self.queries), softmax.queries)
+        connect(m, flipped(self.keys), softmax.keys)
+        connect(m, softmax.weights, values.weights)
+        connect(m, flipped(self.v), values.values)
+        connect(m, values.sums, normalizer.sums)
+        connect(m, softmax.records, normalizer.records)
+        connect(m, normalizer.outputs, flipped(self.outputs))
+        connect(m, flipped(self.layers), ranking.layers)
+        connect(m, softmax.probabilities, ranking.probabilities)
+        connect(m, ranking.ids, flipped(self.ids))
+        connect(m, ranking.report, flipped(self.report))
+        return m

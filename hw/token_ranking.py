@@ -1,0 +1,126 @@
+"""Module B: importance of the tokens of a layer, and the ids of those that it keeps."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from dtqatten.config import Config
+from dtqatten.hw.export import place
+from dtqatten.hw.fork import fork
+from dtqatten.hw.importance_finish import (
+    BeatPacker,
+    ImportanceFinish,
+    beat_layout,
+    layer_layout,
+    topk_config,
+)
+from dtqatten.hw.score_accumulator import ScoreAccumulator
+from dtqatten.hw.softmax_layout import probability_row_layout
+from dtqatten.hw.topk import TopK
+from dtqatten.hw.topk_config import ids_layout
+
+__all__ = ["TokenRanking"]
+
+
+class TokenRanking(wiring.Component):
+    """Sum the probabilities of a layer into importances and choose tokens by them.
+
+    Runs beside the arrays: it takes a row of probabilities a cycle while importances of the layer
+    before leave, are finished and searched. A layer's importances wait until all ids of the one
+    before have been taken; its probabilities do not, nor do those of the next layer but one.
+
+    Latency: of the accumulator, the packer (a cycle where ``importance_lanes`` are fewer than
+    ``topk_lanes``), the finish (where there is one) and the top-k engine. A report that is not
+    taken delays the search.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    layers : In(stream.Signature(layer_layout(config)))
+        One before each layer's probabilities.
+    probabilities : In(stream.Signature(probability_row_layout(config)))
+        Rows of probabilities, of all heads of the layer.
+    ids : Out(stream.Signature(ids_layout(topk_config(config))))
+        Kept tokens, by their places among the layer's keys.
+    report : Out(stream.Signature(beat_layout(topk_lanes)))
+        Importances of a layer that asks for them.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "layers": In(stream.Signature(layer_layout(config))),
+                "probabilities": In(stream.Signature(probability_row_layout(config))),
+                "ids": Out(stream.Signature(ids_layout(topk_config(config)))),
+                "report": Out(stream.Signature(beat_layout(config.topk_lanes))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        accumulator = place(m, platform, "accumulator", ScoreAccumulator, config)
+        m.submodules.topk = topk = TopK(config.topk_lanes, config.n_max)
+        connect(m, flipped(self.probabilities), accumulator.probabilities)
+
+        # One layer is summed, one leaves or waits to.
+        command = layer_layout(config)
+        m.submodules.commands = commands = SyncFIFO(width=command.size, depth=2)
+        layer = Signal(command)
+        m.d.comb += [
+            self.layers.ready.eq(commands.w_rdy & accumulator.runs.ready),
+            commands.w_en.eq(self.layers.valid & accumulator.runs.ready),
+            commands.w_data.eq(self.layers.p),
+            accumulator.runs.valid.eq(self.layers.valid & commands.w_rdy),
+            accumulator.runs.p.heads.eq(self.layers.p.heads),
+            layer.eq(commands.r_data),
+            topk.k0.eq(layer.k0),
+            topk.k1.eq(layer.k1),
+        ]
+
+        # From the end of its importances to that of its ids a layer lets no other in.
+        closed, is_open = Signal(), Signal()
+        m.d.comb += is_open.eq(commands.r_rdy & ~closed)
+        leaving = accumulator.importance
+        if config.cumulative or config.count_normalize:
+            m.submodules.finish = finish = ImportanceFinish(config)
+            m.d.comb += finish.layer.eq(layer)
+            entry, beats = finish.i, finish.o
+        else:
+            entry = beats = stream.Signature(beat_layout(config.importance_lanes)).create()
+            finish = None
+        m.d.comb += [
+            entry.valid.eq(leaving.valid & is_open),
+            entry.p.eq(leaving.p),
+            leaving.ready.eq(entry.ready & is_open),
+        ]
+        if config.importance_lanes != config.topk_lanes:
+            m.submodules.packer = packer = BeatPacker(config.importance_lanes, config.topk_lanes)
+            m.d.comb += [
+                packer.i.valid.eq(beats.valid),
+                packer.i.p.eq(beats.p),
+                beats.ready.eq(packer.i.ready),
+            ]
+            beats = packer.o
+
+        fork(m, beats, [topk.scores, self.report], [1, layer.report], "scores")
+        m.d.comb += [topk.scores.p.eq(beats.p), self.report.p.eq(beats.p)]
+        sinks, wanted = [self.ids], [1]
+        if config.cumulative:
+            sinks, wanted = [*sinks, finish.ids], [1, layer.cumulative]
+            m.d.comb += finish.ids.p.eq(topk.ids.p)
+        fork(m, topk.ids, sinks, wanted, "ids")
+        m.d.comb += [
+            self.ids.p.eq(topk.ids.p),
+            commands.r_en.eq(topk.ids.valid & topk.ids.ready & topk.ids.p.last),
+        ]
+        with m.If(leaving.valid & leaving.ready & leaving.p.last):
+            m.d.sync += closed.eq(1)
+        with m.If(commands.r_en):
+            m.d.sync += closed.eq(0)
+        return m

@@ -1,0 +1,114 @@
+"""Run module B beside its cycle model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtqatten.config import Config
+from dtqatten.golden.softmax_cycles import ImportanceBeat
+from dtqatten.golden.tiles import tile_rows
+from dtqatten.golden.token_ranking import LayerCommand, TokenRankingModel
+from dtqatten.golden.topk import IdBeat
+from dtqatten.hw.importance_finish import beat_layout, layer_layout, topk_config
+from dtqatten.hw.softmax_layout import probability_row_layout
+from dtqatten.hw.topk_config import ids_layout
+from dtqatten.sim.streams import StreamLockstep
+
+__all__ = ["RankedLayer", "RankingLockstep", "flat_ids", "shown_ids", "shown_importance"]
+
+
+@dataclass(frozen=True, eq=False)
+class RankedLayer:
+    """Probabilities ``[heads, n_q, n_k]``, which keys are seen ``[n_q, n_k]``, and the command."""
+
+    probabilities: NDArray[np.int64]
+    seen: NDArray[np.bool_]
+    command: LayerCommand
+
+
+def shown_ids(beat: IdBeat) -> dict[str, Any]:
+    """Fields of a beat of ids as the gateware names them."""
+    joins = sum(join << lane for lane, join in enumerate(beat.joins))
+    return {**vars(beat), "joins": joins, "count": len(beat.ids), "precision": beat.wide}
+
+
+def shown_importance(beat: ImportanceBeat) -> dict[str, Any]:
+    """Fields of a beat of importances as the gateware names them."""
+    return {**vars(beat), "scores": beat.values}
+
+
+def flat_ids(beats: Sequence[IdBeat]) -> list[list[tuple[int, bool]]]:
+    """Ids of each run, and whether they are 8-bit."""
+    runs: list[list[tuple[int, bool]]] = [[]]
+    for beat in beats:
+        runs[-1] += [(i, beat.wide) for i in beat.ids]
+        if beat.last:
+            runs.append([])
+    return runs[:-1]
+
+
+class RankingLockstep(StreamLockstep):
+    """Layers streamed through module B.
+
+    Parameters
+    ----------
+    config : Config
+    layers : sequence of RankedLayer
+    stall, lazy, seed
+        As of :class:`~dtqatten.sim.streams.StreamLockstep`.
+    """
+
+    def __init__(self, config: Config, layers: Sequence[RankedLayer], **stalls: Any) -> None:
+        rows = [
+            replace(row, seen=seen.values) if config.count_normalize else row
+            for layer in layers
+            for head in layer.probabilities
+            for row, seen in zip(
+                tile_rows(config, head), tile_rows(config, layer.seen), strict=True
+            )
+        ]
+        keys = sum(layer.seen.shape[1] for layer in layers)
+        super().__init__(
+            TokenRankingModel(config),
+            {"layers": layer_layout(config), "probabilities": probability_row_layout(config)},
+            {
+                "ids": ids_layout(topk_config(config)),
+                "report": beat_layout(config.topk_lanes),
+            },
+            {"layers": [layer.command for layer in layers], "probabilities": rows},
+            {},
+            work=len(rows) + 20 * keys + 150 * len(layers),
+            **stalls,
+        )
+        self.runs = len(layers)
+
+    @property
+    def done(self) -> bool:
+        """Whether all went in and all ids came out."""
+        ended = sum(beat.last for _, beat in self.taken["ids"])
+        return super().done and ended == self.runs
+
+    def pack(self, name: str, beat: Any) -> int:
+        """Pack a beat of a stream as its payload."""
+        if name == "ids":
+            beat = shown_ids(beat)
+        if name == "report":
+            beat = shown_importance(beat)
+        return super().pack(name, beat)
+
+    def source_ready(self, offered: Mapping[str, Any]) -> dict[str, bool]:
+        """Return whether the model takes what each source offers."""
+        model = self.model
+        return {"layers": model.layers_ready, "probabilities": model.probabilities_ready}
+
+    def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
+        """Pass a clock edge of the model."""
+        self.model.clock(
+            offered["layers"],
+            offered["probabilities"],
+            ids_ready=ready["ids"],
+            report_ready=ready["report"],
+        )
