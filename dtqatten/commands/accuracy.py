@@ -44,8 +44,9 @@ def accuracy(
         "docs/accuracy.md"
     ),
     steps: Annotated[
-        int, typer.Option(min=0, help="Steps of fine-tuning under the searched policy; 0: none.")
-    ] = 120,
+        int | None,
+        typer.Option(min=0, help="Steps of fine-tuning, 0: none; by default the task's own."),
+    ] = None,
     data: DataOption = None,
     limit: LimitOption = None,
 ) -> None:
@@ -73,7 +74,7 @@ def accuracy(
 
             rows = {}
             searched: Policy | None = None
-            for method in methods(loaded, chosen, steps):
+            for method in methods(loaded, chosen, chosen.steps if steps is None else steps):
                 with progress_bar(f"{pair}: {method.name}") as show:
                     row = kept.measure(loaded, chosen, method, reference, show)
                 rows[method.name] = row

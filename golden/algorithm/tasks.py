@@ -59,8 +59,8 @@ class Score(NamedTuple):
 class Task(ABC):
     """A labelled set or a text, in three parts.
 
-    ``fit`` is to train on, ``train`` to search on and ``dev`` to report; no part of a task overlaps
-    its ``dev``.
+    ``fit`` is to train on, ``train`` to search on and ``dev`` to report, of which the others have
+    no part.
 
     Parameters
     ----------
@@ -77,6 +77,8 @@ class Task(ABC):
     causal: bool = False
     #: Name by which :func:`open_task` knows it.
     name: str = ""
+    #: Steps of light fine-tuning.
+    steps: int = 120
     #: Examples of a training batch, and for statistics of the operands.
     batch: int
     calibrating: int
@@ -402,9 +404,13 @@ class SST2(_Probe):
 
 
 class BBC(_Probe):
-    """Topic of news articles: 800 to train the probe, 200 to search, the rest to report."""
+    """Topic of news articles: 800 to train the probe, 200 to search, the rest to report.
+
+    The corpus holds some articles twice, here and there in different parts.
+    """
 
     length = 128
+    steps = 60
 
     def examples(self, loaded: Loaded, part: str) -> list[Example]:
         """Articles."""
@@ -448,6 +454,7 @@ class Perplexity(Task):
     metric = "perplexity"
     larger_is_better = False
     causal = True
+    steps = 16
     batch = 1
     calibrating = 2
     length = 512
@@ -518,6 +525,8 @@ class WikiText2(Perplexity):
 
     The first quarter is to report, the last to search, what is between to train.
     """
+
+    steps = 0  # one text shows what fine-tuning a decoder gives
 
     def text(self, part: str) -> str:
         """Return a part of the text."""
