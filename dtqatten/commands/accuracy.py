@@ -44,8 +44,9 @@ def accuracy(
         "docs/accuracy.md"
     ),
     steps: Annotated[
-        int, typer.Option(min=0, help="Steps of fine-tuning under the searched policy; 0: none.")
-    ] = 120,
+        int | None,
+        typer.Option(min=0, help="Steps of fine-tuning, 0: none; by default the task's own."),
+    ] = None,
     data: DataOption = None,
     limit: LimitOption = None,
 ) -> None:
@@ -73,29 +74,15 @@ def accuracy(
 
             rows = {}
             searched: Policy | None = None
-            for method, policy, mode in methods(loaded, chosen):
-                with progress_bar(f"{pair}: {method}") as show:
-                    rows[method] = kept.measure(
-                        loaded, chosen, method, policy, reference, mode, show
-                    )
-                row = rows[method]
-                typer.echo(f"{pair}: {method}: {row['metric']:.4f}, BOPs {row['bops_ratio']:.3f}")
-                if method == "searched":
-                    searched = policy
-            if searched is not None and steps and not loaded.causal:
-                method = "searched, fine-tuned"
-                with progress_bar(f"{pair}: {method}") as show:
-                    row = kept.measure(
-                        loaded,
-                        chosen,
-                        method,
-                        searched,
-                        reference,
-                        progress=show,
-                        steps=steps,
-                    )
-                rows[method] = row
-                typer.echo(f"{pair}: {method}: {row['metric']:.4f}, BOPs {row['bops_ratio']:.3f}")
+            for method in methods(loaded, chosen, chosen.steps if steps is None else steps):
+                with progress_bar(f"{pair}: {method.name}") as show:
+                    row = kept.measure(loaded, chosen, method, reference, show)
+                rows[method.name] = row
+                typer.echo(
+                    f"{pair}: {method.name}: {row['metric']:.4f}, BOPs {row['bops_ratio']:.3f}"
+                )
+                if method.name == "searched":
+                    searched = method.policy
             if searched is not None:
                 fields = Evaluation.__dataclass_fields__
                 result = Evaluation(**{k: v for k, v in rows["searched"].items() if k in fields})

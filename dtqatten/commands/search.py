@@ -42,6 +42,9 @@ def search(
     max_eight: Annotated[
         float, typer.Option(min=0, max=1, help="Largest share of 8-bit tokens in a layer.")
     ] = 1.0,
+    max_zero: Annotated[
+        float, typer.Option(min=0, max=0.95, help="Largest share of pruned tokens in a layer.")
+    ] = 0.95,
     weight: Annotated[
         float | None,
         typer.Option("--lambda", min=0, help="Weight of BOPs: 0.37 (encoder), 0.24 (decoder)."),
@@ -94,7 +97,7 @@ def search(
         base = template_of(template, loaded).replace(model=model, task=task)
         space: Space | SpattenSpace = SpattenSpace(base)
         if method == "dtq":
-            space = Space(base, groups or min(6, max(loaded.layers - 1, 1)), max_eight)
+            space = Space(base, groups or min(6, max(loaded.layers - 1, 1)), max_eight, max_zero)
         if weight is None:
             weight = LAMBDA_DECODER if loaded.causal else LAMBDA_ENCODER
         place = storage or str(output.with_suffix(".db"))
@@ -123,7 +126,7 @@ def search(
             "plain_metric": reference.metric,
         }
         if isinstance(space, Space):
-            options |= {"groups": space.groups, "max_eight": max_eight}
+            options |= {"groups": space.groups, "max_eight": max_eight, "max_zero": max_zero}
 
         def keep() -> Policy:
             best = best_policy(shared, max(tolerance, 0))

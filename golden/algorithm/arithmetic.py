@@ -5,6 +5,8 @@
 those of transformers: ``[batch, heads, tokens, channels]``; K and V may have fewer heads than Q.
 """
 
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +30,8 @@ __all__ = [
 ]
 
 _LOWEST = -1e30
+#: Scores that are computed at a time: as many as stay in a core's cache from step to step.
+_CHUNK = 1 << 20
 
 
 class _Straight(torch.autograd.Function):
@@ -53,13 +57,16 @@ def _straight(value: Tensor, exact: Tensor) -> Tensor:
 
 
 def _round(value: Tensor) -> Tensor:
-    return _straight(value, value.detach().round())
+    """Round a tensor that nothing else refers to: in its place where no gradient is wanted."""
+    if value.requires_grad and torch.is_grad_enabled():
+        return _straight(value, value.detach().round())
+    return value.round_()
 
 
 def _four(codes: Tensor, unit: int = 16) -> Tensor:
     """Worth of the highest nibble, as :func:`dtqatten.golden.codes.four_bit`."""
     half = {16: 8, 256: 136}[unit]
-    return _straight(codes, ((codes.detach() + half) / unit).floor_().mul_(unit))
+    return _straight(codes, (codes.detach() + half).div_(unit).floor_().mul_(unit))
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +102,11 @@ class Quantized:
             return self.codes
         four = _four(self.codes)
         return four if not eight.any() else torch.where(eight[:, None, :, None], self.codes, four)
+
+    def part(self, row: slice, heads: slice) -> "Quantized":
+        """Codes of some sequences and heads."""
+        gains = None if self.gains is None else self.gains[row, heads]
+        return Quantized(self.codes[row, heads], self.scale[row, heads], gains)
 
     def numpy(self, heads: int) -> golden_codes.Codes:
         """Codes for the golden block, heads repeated to ``heads``."""
@@ -153,6 +165,37 @@ class Operands:
     threshold: float | None = None
     per_query: bool = False
 
+    def part(self, row: slice, shared: slice) -> "Operands":
+        """Operands of some sequences and some heads of K and V, with the heads of Q on them."""
+        group = self.q.codes.shape[1] // self.k.codes.shape[1]
+        heads = slice(shared.start * group, shared.stop * group)
+        return dataclasses.replace(
+            self,
+            q=self.q.part(row, heads),
+            k=self.k.part(row, shared),
+            v=self.v.part(row, shared),
+            q_bits=self.q_bits[row],
+            k_bits=self.k_bits[row],
+            v_bits=self.v_bits[row],
+            visible=None if self.visible is None else self.visible[row],
+            queries=self.queries[row],
+        )
+
+    def parts(self, most: int) -> Iterator[Iterator["Operands"]]:
+        """Yield for each group of sequences its groups of heads, of at most ``most`` scores each.
+
+        One head of K and V of one sequence, however large, stays whole.
+        """
+        batch, shared, n_k = self.k.codes.shape[:3]
+        single = self.q.codes.shape[1] // shared * self.q.codes.shape[2] * n_k
+        heads = min(max(most // single, 1), shared)
+        rows = max(most // (single * shared), 1)
+        for row in range(0, batch, rows):
+            yield (
+                self.part(slice(row, row + rows), slice(head, min(head + heads, shared)))
+                for head in range(0, shared, heads)
+            )
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -173,6 +216,23 @@ class Result:
     importance: Tensor | None
     again: Tensor | None = None
     fetched: Tensor | None = None
+
+    @classmethod
+    def join(cls, parts: Sequence["Result"], axis: int) -> "Result":
+        """Put parts together along an axis: 0 for sequences, 1 for heads."""
+        if len(parts) == 1:
+            return parts[0]
+
+        def joined(name: str) -> Tensor | None:
+            found = [getattr(part, name) for part in parts]
+            return None if found[0] is None else torch.cat(found, axis)
+
+        return cls(
+            torch.cat([part.output for part in parts], axis),
+            joined("importance"),
+            joined("again"),
+            joined("fetched"),
+        )
 
 
 def quantize(
@@ -249,10 +309,11 @@ def _spread(x: Tensor, heads: int) -> Tensor:
 
 
 def _exponentials(scores: Tensor, visible: Tensor | None) -> Tensor:
+    """Exponentials relative to the row maximum, in the place of the scores."""
     if visible is not None:
-        scores = scores.masked_fill(~visible, -torch.inf)
+        scores.masked_fill_(~visible, -torch.inf)
     top = scores.detach().amax(-1, keepdim=True).clamp_min(_LOWEST)
-    return (scores - top).exp()
+    return scores.sub_(top).exp_()
 
 
 def _drawn(e: Tensor, total: Tensor, queries: Tensor) -> Tensor:
@@ -298,7 +359,8 @@ def fake_quant(op: Operands, *, ranked: bool = True) -> Result:
     """Compute a block in PyTorch as the integer block would.
 
     Codes, gains and narrowed weights are rounded like the machine's; exponentials are exact. Every
-    rounding passes gradients straight through.
+    rounding passes gradients straight through. Heads are independent, so that they are computed
+    few at a time, which is faster than all at once where sequences are long.
 
     Parameters
     ----------
@@ -307,6 +369,12 @@ def fake_quant(op: Operands, *, ranked: bool = True) -> Result:
     ranked : bool
         Whether importance is wanted.
     """
+    rows = ([_fake_quant(part, ranked) for part in heads] for heads in op.parts(_CHUNK))
+    return Result.join([Result.join(row, 1) for row in rows], 0)
+
+
+def _fake_quant(op: Operands, ranked: bool) -> Result:
+    """Compute some heads of some sequences."""
     heads = op.q.codes.shape[1]
     # Scores carry the steps as row and column factors of the operands.
     qs, ks = op.q.step * op.scaling, op.k.step
@@ -332,10 +400,11 @@ def fake_quant(op: Operands, *, ranked: bool = True) -> Result:
         # The machine's lead: the power of two that brings the row's largest weight to 24 bits.
         lead = -torch.frexp(gained.detach().amax(-1, keepdim=True).clamp_min(1e-30))[1]
         lead = torch.ldexp(torch.ones_like(total), lead.clamp_(0, 8))
-        p = _round(gained * (lead * top))
-    if op.p_follows_token and (op.v_bits == 4).any():
+        p = _round(gained.mul_(lead * top))
+    four = op.v_bits == 4
+    if op.p_follows_token and four.any():
         narrow = _four(p, 16 if op.p_planes == 2 else 256)
-        p = torch.where((op.v_bits == 4)[:, None, None, :], narrow, p)
+        p = narrow if four.all() else torch.where(four[:, None, None, :], narrow, p)
     divisor = p.sum(-1, keepdim=True) if op.v.gains is None else total * lead * top
 
     fetched = None

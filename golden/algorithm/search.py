@@ -1,5 +1,6 @@
 """Search for the ratios of a policy: Bayesian, resumable, shared by any number of workers."""
 
+import itertools
 import math
 import time
 import warnings
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
+from sqlalchemy.exc import DBAPIError
 
 from dtqatten.golden.algorithm.policy import LayerPolicy, Policy, PolicyError
 from dtqatten.golden.algorithm.spatten import spatten
@@ -40,6 +42,8 @@ GRID = 20
 LAMBDA_ENCODER, LAMBDA_DECODER = 0.37, 0.24
 #: Loss added per unit beyond the tolerance or the budget: large enough to decide.
 BARRIER, BUDGET_BARRIER = 50.0, 2000.0
+#: Times that a database is tried, a second apart.
+OPENINGS = 4
 #: Samplers by name.
 SAMPLERS = ("tpe", "gp", "random")
 
@@ -59,6 +63,8 @@ class Space:
         Groups of layers after the first, 1 to the number of those layers.
     max_eight : float
         Largest share of 8-bit tokens; 0 leaves only the pruned shares to be searched.
+    max_zero : float
+        Largest share of pruned tokens; 0 leaves only the 8-bit shares to be searched.
 
     Raises
     ------
@@ -69,10 +75,15 @@ class Space:
     template: Policy
     groups: int
     max_eight: float = 1.0
+    max_zero: float = 0.95
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_eight <= 1:
             raise PolicyError(f"max_eight is {self.max_eight}, outside 0..1: use 1 for no limit")
+        if not 0 <= self.max_zero <= 0.95:
+            raise PolicyError(f"max_zero is {self.max_zero}, outside 0..0.95: a token is left")
+        if self.max_eight < 1 / GRID and self.max_zero < 1 / GRID:
+            raise PolicyError("max_eight and max_zero leave nothing to search: raise one to 0.05")
         rest = len(self.template.layers) - 1
         if not 1 <= self.groups <= max(rest, 1):
             raise PolicyError(
@@ -92,10 +103,11 @@ class Space:
         are what is left at most.
         """
         steps: list[tuple[int, int]] = []
-        pruned, most = 0, int(GRID * self.max_eight + 1e-9)
+        pruned = 0
+        most, least = (int(GRID * share + 1e-9) for share in (self.max_eight, self.max_zero))
         for group in range(self.groups + 1):
-            if group:
-                pruned = min(pruned + trial.suggest_int(f"more_0_{group}", 0, 6), GRID - 1)
+            if group and least:
+                pruned = min(pruned + trial.suggest_int(f"more_0_{group}", 0, 6), least)
             eight = trial.suggest_int(f"share_8_{group}", 0, most) if most else 0
             steps.append((pruned, min(eight, GRID - pruned)))
         return self.build(steps)
@@ -120,6 +132,10 @@ class Space:
 
     def starts(self) -> list[dict[str, int]]:
         """Parameters of sensible first trials: no pruning, steps in late layers, and ramps."""
+        if self.max_zero < 1 / GRID:
+            most = int(GRID * self.max_eight + 1e-9)
+            levels = sorted({min(level, most) for level in (0, 3, 6, 12)})
+            return [{f"share_8_{g}": x for g in range(self.groups + 1)} for x in levels]
         found = []
         for level, last in ((2, 2), (4, 2), (3, 1), (6, 1)):
             params = {f"more_0_{g}": 0 for g in range(1, self.groups + 1)}
@@ -257,7 +273,7 @@ def storage_of(where: str) -> Any:
     Raises
     ------
     ValueError
-        If the driver of a database is not installed.
+        If the driver of a database is not installed or the database cannot be opened.
     """
     if "://" in where:
         return _database(where)
@@ -267,18 +283,28 @@ def storage_of(where: str) -> Any:
 
 
 def _database(url: str, **options: Any) -> Any:
-    # A worker that dies leaves its trial running: the heartbeat lets others give it up.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        try:
-            return optuna.storages.RDBStorage(
-                url, heartbeat_interval=30, grace_period=120, **options
-            )
-        except (ImportError, ModuleNotFoundError) as e:
-            raise ValueError(
-                f"cannot open {url.partition(':')[0]} storage: {e}; install the driver of the "
-                "database (PostgreSQL: pip install psycopg2-binary)"
-            ) from None
+    kind = url.partition(":")[0]
+    for attempt in itertools.count(1):
+        # A worker that dies leaves its trial running: the heartbeat lets others give it up.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            try:
+                return optuna.storages.RDBStorage(
+                    url, heartbeat_interval=30, grace_period=120, **options
+                )
+            except ImportError as e:
+                raise ValueError(
+                    f"cannot open {kind} storage: {e}; install the driver of the database "
+                    "(PostgreSQL: pip install 'dtqatten[postgresql]')"
+                ) from None
+            except DBAPIError as e:
+                # Workers that start together make the same tables: all but one fail, once.
+                if attempt == OPENINGS:
+                    raise ValueError(
+                        f"cannot open {kind} storage: {e.orig}; check the address and that the "
+                        "server runs and has the database"
+                    ) from None
+        time.sleep(1)
 
 
 def open_study(

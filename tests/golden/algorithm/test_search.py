@@ -1,6 +1,5 @@
 """Searching: the space, resuming, several workers on one study, and one that is killed."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -10,8 +9,9 @@ import time
 
 import optuna
 import pytest
+from sqlalchemy.exc import IntegrityError
 
-from dtqatten.golden.algorithm import evaluate
+from dtqatten.golden.algorithm import evaluate, search
 from dtqatten.golden.algorithm.evaluate import Evaluation
 from dtqatten.golden.algorithm.policy import Policy, PolicyError
 from dtqatten.golden.algorithm.search import (
@@ -33,11 +33,7 @@ class Made(Task):
 
     metric = "accuracy"
 
-    def evaluate(self, loaded, session=None, *, part="dev", progress=None):
-        raise NotImplementedError
-
-    def calibration(self, loaded):
-        return []
+    examples = score = loss = inputs = None
 
 
 def pretend(loaded, task, policy, part, reference):
@@ -106,6 +102,17 @@ def test_spattens_schedule():
     assert len(names(SpattenSpace(Policy.flat(4)))) == 7
 
 
+def test_a_space_without_pruning_has_eight_bit_shares_only():
+    space = Space(Policy.flat(6), 2, max_zero=0.0)
+    assert all(set(start) == {"share_8_0", "share_8_1", "share_8_2"} for start in space.starts())
+    assert [start["share_8_0"] for start in space.starts()] == [0, 3, 6, 12]
+    trial = optuna.trial.FixedTrial({f"share_8_{g}": 5 for g in range(3)})
+    assert {x.shares for x in space.suggest(trial).layers} == {(0.0, 0.75, 0.25)}
+    for bad, message in ((1.0, "a token is left"), (-0.1, "outside 0"), (0.0, "nothing to search")):
+        with pytest.raises(PolicyError, match=message):
+            Space(Policy.flat(6), 2, max_eight=0.0, max_zero=bad)
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
 def test_a_study_finds_a_better_policy_than_its_first_trials(tmp_path, objective, sampler):
     space = Space(Policy.flat(6), 2)
@@ -171,13 +178,28 @@ def test_refusals(tmp_path):
         best_policy(open_study(str(tmp_path / "s.journal"), "s", space))
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("psycopg2") is not None, reason="psycopg2 is installed: it connects"
-)
-def test_a_postgresql_url_is_taken():
-    """As far as its driver: a server is not to be had here."""
-    with pytest.raises(ValueError, match=r"cannot open postgresql storage.*psycopg2-binary"):
+def test_databases_that_cannot_be_opened_say_why(monkeypatch, tmp_path):
+    monkeypatch.setattr(search, "OPENINGS", 1)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ValueError, match=r"cannot open postgresql storage.*dtqatten\[postgresql\]"):
         storage_of("postgresql://user@localhost/studies")
+    with pytest.raises(ValueError, match=r"cannot open sqlite storage: unable.*check the address"):
+        storage_of(f"sqlite:///{tmp_path}/no/such/folder/study.db")
+
+
+def test_a_database_that_others_are_making_is_tried_again(monkeypatch, tmp_path):
+    made = optuna.storages.RDBStorage
+    failures = [IntegrityError("CREATE TYPE", None, Exception("exists")) for _ in range(2)]
+
+    def storage(*args, **kwargs):
+        if failures:
+            raise failures.pop()
+        return made(*args, **kwargs)
+
+    monkeypatch.setattr(search.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(optuna.storages, "RDBStorage", storage)
+    assert isinstance(storage_of(str(tmp_path / "s.db")), made)
+    assert not failures
 
 
 def test_perplexity_is_better_when_smaller():
@@ -190,7 +212,8 @@ import json, sys, time, warnings
 warnings.simplefilter("ignore")
 from dtqatten.golden.algorithm.policy import Policy
 from dtqatten.golden.algorithm.search import Space, open_study, optimize
-path, seed, trials, pause = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+path, name = sys.argv[1:3]
+seed, trials, pause = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
 space = Space(Policy.flat(6), 2)
 def objective(trial):
     policy = space.suggest(trial)
@@ -200,33 +223,48 @@ def objective(trial):
     trial.set_user_attr("worker", seed)
     time.sleep(pause)
     return sum(x.share_8 for x in policy.layers)
-study = open_study(path, "shared", space, seed=seed)
+study = open_study(path, name, space, seed=seed)
 optimize(study, objective, trials)
 """
 
 
-def start(path, seed, trials, pause=0.05):
-    return subprocess.Popen(
-        [sys.executable, "-c", WORKER, path, str(seed), str(trials), str(pause)]
-    )
+def start(path, name, seed, trials, pause=0.05):
+    given = (path, name, seed, trials, pause)
+    return subprocess.Popen([sys.executable, "-c", WORKER, *map(str, given)])
 
 
-@pytest.mark.parametrize("file", ["study.db", "study.journal"])
-def test_workers_share_a_study_and_a_killed_one_loses_no_finished_trial(tmp_path, file):
-    path = str(tmp_path / file)
+#: Address of a PostgreSQL database for the test, as `postgresql://user@host/database`.
+DATABASE = os.environ.get("DTQATTEN_POSTGRESQL")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "study.db",
+        "study.journal",
+        pytest.param(
+            DATABASE,
+            marks=pytest.mark.skipif(not DATABASE, reason="DTQATTEN_POSTGRESQL is not set"),
+            id="postgresql",
+        ),
+    ],
+)
+def test_workers_share_a_study_and_a_killed_one_loses_no_finished_trial(tmp_path, place):
+    path = place if "://" in place else str(tmp_path / place)
     space = Space(Policy.flat(6), 2)
-    study = open_study(path, "shared", space)
+    name = f"shared-{os.getpid()}"
+    study = open_study(path, name, space)
 
     def done():
         return [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
 
-    doomed = start(path, 1, 1000, 0.3)
+    doomed = start(path, name, 1, 1000, 0.3)
     try:
         deadline = time.monotonic() + 60
         while len(done()) < 2:
             assert time.monotonic() < deadline, "the first worker finishes no trial"
             time.sleep(0.1)
-        others = [start(path, seed, 14) for seed in (2, 3)]
+        others = [start(path, name, seed, 14) for seed in (2, 3)]
     finally:
         os.kill(doomed.pid, signal.SIGKILL)
         doomed.wait()
@@ -238,3 +276,7 @@ def test_workers_share_a_study_and_a_killed_one_loses_no_finished_trial(tmp_path
     assert {t.user_attrs["worker"] for t in done()} >= {1}
     assert len({t.user_attrs["worker"] for t in done()}) >= 2
     assert len(best_policy(study).layers) == 6
+    if "://" in path:
+        database = study._storage._backend  # Optuna has no public way to hang up
+        database.remove_session()
+        database.engine.dispose()

@@ -1,7 +1,9 @@
 """Tasks, loaders, reports and commands, on a tiny model in a folder and made-up data."""
 
+import dataclasses
 import json
 import re
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from dtqatten.golden.algorithm.evaluate import evaluate
 from dtqatten.golden.algorithm.finetune import finetuned
 from dtqatten.golden.algorithm.models import Loaded, ModelError, load
 from dtqatten.golden.algorithm.policy import Policy
-from dtqatten.golden.algorithm.report import Results, render
+from dtqatten.golden.algorithm.report import Method, Results, methods, render
 from dtqatten.golden.algorithm.study import noise_study
 from dtqatten.golden.algorithm.tasks import (
     TASKS,
@@ -24,6 +26,7 @@ from dtqatten.golden.algorithm.tasks import (
     ranks,
 )
 
+NO_MODEL = Loaded("none", None, None, False)
 WORDS = [
     *("the", "a", "cat", "dog", "man", "runs", "sleeps", "eats", "big", "small", "red", "house"),
     *("tree", "and", "or", "in", "on", "with"),
@@ -107,7 +110,8 @@ def test_stsb_scores_what_it_says(folder, data):
     loaded = load(str(folder), causal=False)
     task = open_task("stsb", data)
     plain = task.evaluate(loaded)
-    left, right, gold = task.pairs("dev")
+    examples = task.examples(loaded, "dev")
+    gold = np.array([example.label for example in examples])
 
     def vector(text):
         ids = torch.tensor([loaded.tokenizer(text)["input_ids"]])
@@ -115,8 +119,7 @@ def test_stsb_scores_what_it_says(folder, data):
             return loaded.model(ids).last_hidden_state[0].mean(0)
 
     cosine = [
-        torch.cosine_similarity(vector(a), vector(b), dim=0).item()
-        for a, b in zip(left, right, strict=True)
+        torch.cosine_similarity(*map(vector, example.texts), dim=0).item() for example in examples
     ]
     expected = np.corrcoef(ranks(np.array(cosine)), ranks(gold))[0, 1]
     assert plain.metric == pytest.approx(expected, abs=1e-6)
@@ -136,9 +139,10 @@ def test_the_probe_learns_and_is_trained_on_the_plain_model(folder, data):
         task.evaluate(loaded, session)
     assert task.evaluate(loaded).metric >= 0.7
     # The parts do not overlap.
-    fit, search = (set(task.examples(p)[0]) for p in ("fit", "train"))
-    assert len(task.examples("train")[0]) == 600
-    assert len(fit & search) < 5
+    fit, search = (task.examples(loaded, part) for part in ("fit", "train"))
+    assert len(fit) == 60
+    assert len(search) == 600
+    assert len(set(fit) & set(search)) < 5
 
 
 @pytest.mark.parametrize("name", ["stsb", "sst2"])
@@ -156,13 +160,18 @@ def test_fine_tuning_under_a_policy_lowers_the_loss_of_a_copy(folder, data, name
         finetuned(loaded, task, policy, 0)
 
 
-def test_perplexity_of_windows(monkeypatch):
+@pytest.fixture
+def counting():
+    """A tiny decoder, and windows of 8 numbers."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     class Text(Perplexity):
+        name = "text"
         length = 8
-        windows = 3
+        windows: ClassVar = {"fit": 6, "train": 2, "dev": 3}
 
         def text(self, part):
-            return " ".join(str(i) for i in range(40))
+            return " ".join(str(i % 10 if part == "fit" else i) for i in range(60))
 
     class Tokenizer:
         all_special_ids = ()
@@ -170,16 +179,16 @@ def test_perplexity_of_windows(monkeypatch):
         def __call__(self, text, add_special_tokens):
             return {"input_ids": [int(x) % 50 for x in text.split()]}
 
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
         intermediate_size=32, bos_token_id=0, eos_token_id=None,
     )  # fmt: skip
-    loaded = Loaded("tiny", LlamaForCausalLM(config).eval(), Tokenizer(), True)
-    task = Text()
-    task.name = "text"
+    return Loaded("tiny", LlamaForCausalLM(config).eval(), Tokenizer(), True), Text()
+
+
+def test_perplexity_of_windows(counting):
+    loaded, task = counting
     score = task.evaluate(loaded)
     total = 0.0
     for row in torch.arange(24).view(3, 8):
@@ -189,19 +198,29 @@ def test_perplexity_of_windows(monkeypatch):
     assert score.sequences == 3
     policy = Policy.flat(2, granularity="token", rotate=True, center=True, prune_queries=False)
     assert evaluate(loaded, task, policy).metric == pytest.approx(score.metric, rel=0.02)
+    task.length = 80
+    with pytest.raises(TaskError, match="60 tokens, less than a window of 80"):
+        task.evaluate(loaded)
+
+
+def test_fine_tuning_a_decoder_under_a_policy(counting):
+    loaded, task = counting
+    policy = Policy.flat(2, (0.0, 1.0, 0.0), granularity="token", rotate=True, prune_queries=False)
+    for mode in ("fake-quant", "float"):
+        trained = finetuned(loaded, task, policy, 20, mode=mode, rate=3e-3)
+        learned = [
+            evaluate(each, task, policy, mode, part="fit").loss for each in (loaded, trained)
+        ]
+        assert learned[1] < learned[0] - 0.1
 
 
 @pytest.mark.parametrize("name", ["stsb", "sst2", "ppl-wikitext2"])
 def test_absent_data_say_what_to_set(name, tmp_path, monkeypatch):
     monkeypatch.delenv("DTQATTEN_DATA", raising=False)
     with pytest.raises(TaskError, match="DTQATTEN_DATA"):
-        _text(open_task(name))
+        open_task(name).examples(NO_MODEL, "dev")
     with pytest.raises(TaskError, match="is missing"):
-        _text(open_task(name, tmp_path))
-
-
-def _text(task):
-    return getattr(task, "pairs", getattr(task, "examples", getattr(task, "text", None)))("dev")
+        open_task(name, tmp_path).examples(NO_MODEL, "dev")
 
 
 def test_unknown_names_are_refused():
@@ -290,12 +309,12 @@ def test_results_are_measured_once_and_the_report_states_the_goal(folder, data, 
         return task.evaluate(loaded)
 
     for _ in range(2):
-        kept.measure(loaded, task, "int8", Policy.flat(3), reference)
+        kept.measure(loaded, task, Method("int8", Policy.flat(3)), reference)
     assert len(calls) == 1
     again = Results(tmp_path / "accuracy.json")
-    again.measure(loaded, task, "int8", Policy.flat(3), reference)
+    again.measure(loaded, task, Method("int8", Policy.flat(3)), reference)
     assert len(calls) == 1
-    again.measure(loaded, task, "searched", Policy.flat(3, (0, 1, 0)), reference)
+    again.measure(loaded, task, Method("searched", Policy.flat(3, (0, 1, 0))), reference)
     assert len(again.rows) == 2
     wanted = {
         "model", "task", "method", "metric", "float_metric", "share_0", "share_4", "share_8",
@@ -314,6 +333,36 @@ def test_results_are_measured_once_and_the_report_states_the_goal(folder, data, 
     assert [r["method"] for r in again.rows] == ["searched"]
     again.add({**good, "metric": 0.98, "bops_ratio": 0.22})
     assert "**not reached**" in render(again, {"torch": "1"})
+
+
+def test_the_report_compares_methods(folder, data, tmp_path, monkeypatch):
+    loaded = load(str(folder), causal=False)
+    loaded = dataclasses.replace(loaded, name="tiny")
+    task = open_task("stsb", data, 12)
+    monkeypatch.setattr(report, "POLICIES", tmp_path)
+    four = Policy.flat(3, (0.0, 1.0, 0.0))
+    assert [m.name for m in methods(loaded, task, 2)][-1] == "paper's shares, flat"
+    Policy.flat(3, (0.2, 0.8, 0.0)).save(tmp_path / "tiny-stsb.json")
+    four.save(tmp_path / "tiny-stsb-spatten.json")
+    found = {m.name: m for m in methods(loaded, task, 2)}
+    assert list(found)[5:] == [
+        "searched", "searched, integer mode", "searched, random ranking",
+        "SpAtten's method, searched", "searched, fine-tuned", "float32, fine-tuned",
+    ]  # fmt: skip
+    assert not any(m.steps for m in methods(loaded, task, 0))
+    kept = Results(tmp_path / "rows.json")
+    plain = task.evaluate(loaded)
+    for name in list(found)[5:]:
+        kept.measure(loaded, task, found[name], lambda: plain)
+    tuned = kept.rows[-1]
+    assert tuned["loss"] != plain.loss
+    text = render(kept, {"torch": "1"})
+    assert "Tokens of 0 or 4 bits: 100.0 %" in text
+    assert "**not more than** SpAtten's method with 100.0 %" in text
+    gain = 100 * (tuned["metric"] / plain.metric - 1)
+    assert f"The same fine-tuning without quantization: {-gain:+.2f} %" in text
+    assert re.search(r"\|float32, fine-tuned\|[^|]+\|[^|]+\|\|\|\|", text)
+    assert "Slowest fake-quant method" in text
 
 
 def test_shipped_policies_can_be_read():
