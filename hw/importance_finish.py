@@ -189,8 +189,8 @@ class ImportanceFinish(wiring.Component):
         # A total: its place, what is carried to it, their sum.
         slot = Signal(range(config.n_max))
         here = delayed(m, go, wait, "here", reset_less=False)
+        final = delayed(m, self.i.p.last, wait, "final")
         with m.If(here):
-            final = delayed(m, self.i.p.last, wait, "final")
             m.d.sync += slot.eq(Mux(final, 0, slot + 1))
         total = Signal(IMPORTANCE_BITS + 1)
         adds = self.layer.cumulative & ~self.layer.fresh
