@@ -99,7 +99,9 @@ class NormalizerModel:
         lanes, record = self.config.output_lanes, self._records[self._row]
         at = self._part * lanes
         values = np.pad(sums.values, (0, lanes))[at : at + lanes]
-        weights = softmax.Narrowed(np.zeros(0), np.array([record.lead]), np.array([record.divisor]))
+        weights = softmax.Narrowed(
+            np.zeros(0, int), np.array([record.lead]), np.array([record.divisor])
+        )
         output = normalize(values[None], weights)
         if record.output.codes:
             output = requantize(output, record.output.shift)

@@ -165,10 +165,10 @@ class Row:
     last_row: bool
     last_tile: bool
     last_block: bool
-    seen: NDArray[np.bool_] | None = None
+    seen: NDArray | None = None
 
 
-def tile_rows(config: Config, values: NDArray[np.integer]) -> Iterator[Row]:
+def tile_rows(config: Config, values: NDArray) -> Iterator[Row]:
     """Cut a head's ``[queries, keys]`` into rows of tiles, in the order in which scores come."""
     queries, keys = values.shape
     for row, tile in row_places(config, queries, keys):

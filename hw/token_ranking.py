@@ -93,7 +93,6 @@ class TokenRanking(wiring.Component):
             entry, beats = finish.i, finish.o
         else:
             entry = beats = stream.Signature(beat_layout(config.importance_lanes)).create()
-            finish = None
         m.d.comb += [
             entry.valid.eq(leaving.valid & is_open),
             entry.p.eq(leaving.p),

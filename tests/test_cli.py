@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from dtqatten import __version__
 from dtqatten.cli import app
+from dtqatten.commands.verilog import Block
 from dtqatten.golden.trace import example
 from dtqatten.sim.lint import lint_verilog
 
@@ -39,7 +40,9 @@ def test_every_command_explains_itself(command: str) -> None:
 
 
 def test_verilog_writes_one_file(tmp_path: Path) -> None:
-    code, output = invoke("verilog", "--preset", "tiny", "--rows", 2, "-o", tmp_path)
+    code, output = invoke(
+        "verilog", "--preset", "tiny", "--rows", 2, "--block", "array", "-o", tmp_path
+    )
     assert code == 0, output
     (file,) = tmp_path.iterdir()
     assert file.name == "dtqatten_array.v"
@@ -47,12 +50,14 @@ def test_verilog_writes_one_file(tmp_path: Path) -> None:
     text = file.read_text()
     assert text.count("dtqatten_pe_20 pe_") == 8
     assert " acc," not in text.split("module dtqatten_array")[1].split(";")[0]
-    code, _ = invoke("verilog", "--preset", "tiny", "--monitored", "-o", tmp_path)
+    code, _ = invoke(
+        "verilog", "--preset", "tiny", "--block", "array", "--monitored", "-o", tmp_path
+    )
     assert code == 0
     assert "stall_cycles" in file.read_text()
 
 
-@pytest.mark.parametrize("block", ["array", "value_array", "softmax", "topk", "pe"])
+@pytest.mark.parametrize("block", list(Block))
 def test_every_block_stands_alone(block: str, tmp_path: Path) -> None:
     code, output = invoke("verilog", "--preset", "tiny", "--block", block, "-o", tmp_path)
     assert code == 0, output
@@ -88,7 +93,7 @@ def test_verilog_needs_no_simulator_and_no_torch() -> None:
         (["verilog", "--preset", "huge"], "no preset 'huge': choose one of tiny, edge"),
         (["verilog", "--preset", "tiny", "--depth", "7"], "does not divide d_head = 32: use 4"),
         (["verilog", "--block", "topk", "--monitored"], "--monitored is for arrays, not topk"),
-        (["verilog", "--block", "topk", "--lanes", "3"], "lanes is 3"),
+        (["verilog", "--topk-lanes", "3"], "topk_lanes is 3, not a power of two: use 2 or 4"),
         (["stalls", "--tokens", "4,0"], "--tokens is '4,0': give 4 or 8 for each token"),
         (["stalls", "--tokens", "x"], "give 4 or 8 for each token"),
         (["stalls", "--rows", "0"], "rows is 0, outside 1..64"),

@@ -27,35 +27,52 @@ __all__ = ["verilog", "write_atomically"]
 class Block(enum.StrEnum):
     """A block that is of use on its own."""
 
+    CORE = "core"
     ARRAY = "array"
-    VALUE_ARRAY = "value_array"
     SOFTMAX = "softmax"
+    VALUE_ARRAY = "value_array"
+    NORMALIZER = "normalizer"
+    TOKEN_RANKING = "token_ranking"
+    SCORE_ACCUMULATOR = "score_accumulator"
     TOPK = "topk"
     PE = "pe"
 
 
-def build(block: Block, config: Config, *, monitored: bool, lanes: int) -> Any:
+def build(block: Block, config: Config, *, monitored: bool = False) -> Any:
     """Return a block's component."""
     match block:
+        case Block.CORE:
+            from dtqatten.hw.core import AttentionCore
+
+            return AttentionCore(config)
         case Block.ARRAY:
             from dtqatten.hw.array import ScoreArray
 
             return ScoreArray(config, monitored=monitored)
-        case Block.VALUE_ARRAY:
-            from dtqatten.hw.value_array import ValueArray
-
-            return ValueArray(config, observed=monitored)
         case Block.SOFTMAX:
             from dtqatten.hw.softmax import Softmax
 
             return Softmax(config)
+        case Block.VALUE_ARRAY:
+            from dtqatten.hw.value_array import ValueArray
+
+            return ValueArray(config, observed=monitored)
+        case Block.NORMALIZER:
+            from dtqatten.hw.normalizer import Normalizer
+
+            return Normalizer(config)
+        case Block.TOKEN_RANKING:
+            from dtqatten.hw.token_ranking import TokenRanking
+
+            return TokenRanking(config)
+        case Block.SCORE_ACCUMULATOR:
+            from dtqatten.hw.score_accumulator import ScoreAccumulator
+
+            return ScoreAccumulator(config)
         case Block.TOPK:
             from dtqatten.hw.topk import TopK
-            from dtqatten.hw.topk_config import TopKConfig
 
-            # Refuses what cannot work before there is a component that is never used.
-            TopKConfig(lanes, config.n_max)
-            return TopK(lanes, config.n_max)
+            return TopK(config.topk_lanes, config.n_max)
         case Block.PE:
             from dtqatten.hw.pe import PE
 
@@ -78,7 +95,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 def verilog(
     preset: PresetOption = "base",
-    block: Annotated[Block, typer.Option(help="What to write.")] = Block.ARRAY,
+    block: Annotated[Block, typer.Option(help="What to write.")] = Block.CORE,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder to write to.", file_okay=False)
     ] = Path("build/verilog"),
@@ -89,13 +106,24 @@ def verilog(
             help="Arrays: add ports that show every PE, and counters per PE to the score array.",
         ),
     ] = False,
-    lanes: Annotated[int, typer.Option(help="Top-k: scores per beat.")] = 16,
     rows: RowsOption = None,
     cols: ColsOption = None,
     depth: DepthOption = None,
     d_head: DHeadOption = None,
     n_max: NMaxOption = None,
     schedule: ScheduleOption = None,
+    planes: Annotated[int | None, typer.Option(help="Nibbles of a weight of P x V.")] = None,
+    v_gains: Annotated[
+        bool | None, typer.Option(help="Take a gain per token of V, for token scales.")
+    ] = None,
+    heads: Annotated[int | None, typer.Option(help="Most heads of a layer.")] = None,
+    topk_lanes: Annotated[int | None, typer.Option(help="Scores per beat of the top-k.")] = None,
+    cumulative: Annotated[
+        bool | None, typer.Option(help="Add importance over the layers, where one asks for it.")
+    ] = None,
+    count_normalize: Annotated[
+        bool | None, typer.Option(help="Divide importance by counts of queries, where asked for.")
+    ] = None,
 ) -> None:
     """Write a block as Verilog-2005: one file, flat ports, for any FPGA or ASIC flow."""
     config = configure(
@@ -106,16 +134,19 @@ def verilog(
         d_head=d_head,
         n_max=n_max,
         schedule=schedule,
+        planes=planes,
+        v_gains=v_gains,
+        heads=heads,
+        topk_lanes=topk_lanes,
+        cumulative=cumulative,
+        count_normalize=count_normalize,
     )
     if monitored and block not in (Block.ARRAY, Block.VALUE_ARRAY):
         raise fail(f"--monitored is for arrays, not {block}: leave it out")
     from dtqatten.hw.export import PREFIX
     from dtqatten.hw.export import verilog as to_verilog
 
-    try:
-        component = build(block, config, monitored=monitored, lanes=lanes)
-    except ValueError as error:
-        raise fail(error) from None
+    component = build(block, config, monitored=monitored)
     path = output / f"{PREFIX}{block}.v"
     write_atomically(path, to_verilog(component, block))
     typer.echo(f"{path}: module {PREFIX}{block}, {config}")

@@ -1,13 +1,13 @@
 """The lint finds what is wrong, and only that."""
 
 from dtqatten import PRESETS
-from dtqatten.hw.array import ScoreArray
+from dtqatten.hw.core import AttentionCore
 from dtqatten.hw.export import verilog
 from dtqatten.sim.lint import WAIVERS, lint_verilog
 
 
 def test_generated_verilog_is_clean() -> None:
-    assert lint_verilog(verilog(ScoreArray(PRESETS["tiny"]), "array"), "dtqatten_array") == ""
+    assert lint_verilog(verilog(AttentionCore(PRESETS["tiny"]), "core"), "dtqatten_core") == ""
 
 
 def test_a_fault_is_found() -> None:
