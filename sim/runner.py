@@ -15,9 +15,10 @@ from cocotb_tools.runner import get_runner
 
 from dtqatten.config import Config
 from dtqatten.hw.array import ScoreArray
+from dtqatten.hw.core import AttentionCore
 from dtqatten.hw.export import verilog
 from dtqatten.sim.lint import WAIVERS
-from dtqatten.sim.scenarios import Scenario
+from dtqatten.sim.scenarios import CoreScenario, Scenario
 from dtqatten.sim.verilated import verilator_environment
 
 __all__ = ["SimulationError", "Simulator", "available", "simulate"]
@@ -54,17 +55,18 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
 def simulate(
     simulator: Simulator,
     config: Config,
-    scenarios: Sequence[Scenario],
+    scenarios: Sequence[Scenario] | Sequence[CoreScenario],
     *,
     waves: Path | None = None,
 ) -> int:
-    """Compare the array's Verilog with the cycle model on every clock edge.
+    """Compare the Verilog of the core, or of its score array, with the model on every clock edge.
 
     Parameters
     ----------
     simulator : Simulator
     config : Config
-    scenarios : sequence of Scenario
+    scenarios : sequence of Scenario, or of CoreScenario
+        Which they are says what is simulated.
     waves : Path, optional
         Folder for a waveform file.
 
@@ -83,11 +85,15 @@ def simulate(
         _environment(verilator_environment()),
     ):
         directory = Path(scratch)
-        source, job, result = (directory / name for name in ("array.v", "job.json", "result.json"))
-        source.write_text(verilog(ScoreArray(config, monitored=True), "array"))
+        block = "core" if isinstance(scenarios[0], CoreScenario) else "array"
+        top = f"dtqatten_{block}"
+        source, job, result = (directory / n for n in (f"{top}.v", "job.json", "result.json"))
+        component = AttentionCore(config) if block == "core" else ScoreArray(config, monitored=True)
+        source.write_text(verilog(component, block))
         job.write_text(
             json.dumps(
                 {
+                    "block": block,
                     "config": dataclasses.asdict(config),
                     "scenarios": [dataclasses.asdict(s) for s in scenarios],
                     "result": str(result),
@@ -102,7 +108,7 @@ def simulate(
         try:
             runner.build(
                 sources=[source],
-                hdl_toplevel="dtqatten_array",
+                hdl_toplevel=top,
                 build_args=options,
                 build_dir=directory / "build",
                 waves=waves is not None,
@@ -110,7 +116,7 @@ def simulate(
                 timescale=("1ns", "1ps"),
             )
             results = runner.test(
-                hdl_toplevel="dtqatten_array",
+                hdl_toplevel=top,
                 test_module="dtqatten.sim.testbench",
                 build_dir=directory / "build",
                 test_dir=directory,

@@ -10,7 +10,7 @@ from dtqatten.golden.order import Order, arrange
 from dtqatten.golden.trace import Trace
 from dtqatten.sim.lockstep import Head
 
-__all__ = ["JOBS", "Scenario", "trace_heads"]
+__all__ = ["CORE_JOBS", "JOBS", "CoreScenario", "Scenario", "trace_heads"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,41 @@ class Scenario:
     queries: int | None = None
     keys: int | None = None
     wide_share: float | None = None
+    stall: float = 0.0
+    lazy: bool = False
+    trace: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreScenario:
+    """Layers streamed through the core, and how the streams stall.
+
+    Parameters
+    ----------
+    seed : int
+        Of layers and stalls.
+    layers : int
+        Random layers, one after the other.
+    heads, tokens : int or None
+        Of each layer; drawn if None.
+    share : float or None
+        Share of 8-bit tokens; drawn if None.
+    causal : bool or None
+        Drawn if None.
+    stall : float
+        Probability that a stream stalls in a cycle.
+    lazy : bool
+        Consumers are ready only after they have seen a beat.
+    trace : bool
+        The committed trace, then the tokens that it chooses, in place of random layers.
+    """
+
+    seed: int = 0
+    layers: int = 3
+    heads: int | None = None
+    tokens: int | None = None
+    share: float | None = None
+    causal: bool | None = None
     stall: float = 0.0
     lazy: bool = False
     trace: bool = False
@@ -129,4 +164,27 @@ JOBS: list[tuple[Config, list[Scenario]]] = [
         d_head=128,
         n_max=1024,
     ),
+]
+
+
+def _core_job(**config: object) -> tuple[Config, list[CoreScenario]]:
+    built = Config(**config)  # type: ignore[arg-type]
+    return built, [
+        CoreScenario(seed=1, layers=1, heads=1, tokens=1),
+        CoreScenario(seed=2, layers=1, tokens=built.n_max, share=0.3),
+        *(CoreScenario(seed=3, layers=1, share=share, causal=True) for share in (0.0, 1.0)),
+        CoreScenario(seed=4),
+        CoreScenario(seed=5, stall=0.4, lazy=True),
+    ]
+
+
+#: Configurations of the core and what runs on each, for both simulators.
+CORE_JOBS: list[tuple[Config, list[CoreScenario]]] = [
+    (PRESETS["tiny"], [CoreScenario(trace=True)]),
+    _core_job(rows=1, cols=1, depth=1, d_head=8, n_max=3, topk_lanes=1),
+    _core_job(rows=4, cols=4, depth=4, d_head=32, n_max=21),
+    _core_job(rows=3, cols=6, depth=8, d_head=64, n_max=19, planes=3, v_gains=True),
+    _core_job(rows=3, cols=5, depth=5, d_head=80, n_max=16, schedule=Schedule.INTERLEAVED),
+    _core_job(rows=2, cols=8, depth=24, d_head=96, n_max=17, cumulative=True, topk_lanes=8),
+    _core_job(rows=2, cols=3, depth=16, d_head=128, n_max=9, count_normalize=True),
 ]

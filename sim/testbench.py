@@ -1,4 +1,4 @@
-"""cocotb testbench of the score array: equal to the cycle model on every clock edge."""
+"""cocotb testbench of score array and core: equal to the cycle model on every clock edge."""
 
 import json
 import os
@@ -12,14 +12,16 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from dtqatten.config import Config
 from dtqatten.golden.trace import example
+from dtqatten.sim.core import CoreLockstep, random_layer, trace_layers
 from dtqatten.sim.lockstep import Head, Lockstep, random_head
-from dtqatten.sim.scenarios import Scenario, trace_heads
+from dtqatten.sim.scenarios import CoreScenario, Scenario, trace_heads
+from dtqatten.sim.streams import StreamLockstep
 
 PERIOD_NS = 10
 
 
-class ArrayBench:
-    """Drive and compare a monitored score array.
+class Bench:
+    """Drive and compare a block.
 
     Inputs change after the rising edge, outputs are sampled half a period later, when all that
     depends on them has settled: what is compared is what the next rising edge sees.
@@ -27,21 +29,23 @@ class ArrayBench:
 
     def __init__(self, dut: Any, config: Config) -> None:
         self.dut, self.config = dut, config
+        self.driven: set[str] = set()
         # Looking a handle up costs as much as using it.
         self.handles = {handle._name: handle for handle in dut if not handle._name.startswith("_")}
-        dut.clear.value = 0
         cocotb.start_soon(Clock(dut.clk, PERIOD_NS, unit="ns").start())
 
     async def reset(self) -> None:
         """Reset for long enough to flush the operands out of the grid."""
-        for name in ("q__valid", "k__valid", "scores__ready"):
-            self.handles[name].value = 0
+        for name, handle in self.handles.items():
+            if name == "clear" or name in self.driven:
+                handle.value = 0
         self.dut.rst.value = 1
         await ClockCycles(self.dut.clk, self.config.rows + self.config.cols + 4)
         self.dut.rst.value = 0
 
-    async def run(self, lockstep: Lockstep) -> None:
+    async def run(self, lockstep: Lockstep | StreamLockstep) -> None:
         """Run to the end of a lockstep, comparing every cycle."""
+        self.driven = set(lockstep.inputs())
         await self.reset()
         while not lockstep.done:
             for name, value in lockstep.inputs().items():
@@ -69,23 +73,42 @@ def heads_of(config: Config, scenario: Scenario) -> list[Head]:
     ]
 
 
+def lockstep_of(config: Config, scenario: Scenario | CoreScenario) -> Lockstep | StreamLockstep:
+    """Return what a scenario streams, beside its cycle model."""
+    stalls: dict[str, Any] = {"stall": scenario.stall, "lazy": scenario.lazy, "seed": scenario.seed}
+    if isinstance(scenario, Scenario):
+        return Lockstep(config, heads_of(config, scenario), **stalls)
+    if scenario.trace:
+        return CoreLockstep(config, trace_layers(config, example()), **stalls)
+    rng = np.random.default_rng(scenario.seed)
+    layers = [
+        random_layer(
+            config,
+            rng,
+            heads=scenario.heads,
+            tokens=scenario.tokens,
+            share=scenario.share,
+            causal=scenario.causal,
+        )
+        for _ in range(scenario.layers)
+    ]
+    return CoreLockstep(config, layers, **stalls)
+
+
 @cocotb.test()
 async def equals_cycle_model(dut: Any) -> None:
     """Every scenario of the job file, one after the other on the same device."""
     job = json.loads(Path(os.environ["DTQATTEN_JOB"]).read_text())
     config = Config(**job["config"])
-    bench = ArrayBench(dut, config)
+    kind = CoreScenario if job["block"] == "core" else Scenario
+    bench = Bench(dut, config)
     compared = 0
     for fields in job["scenarios"]:
-        scenario = Scenario(**fields)
-        lockstep = Lockstep(
-            config,
-            heads_of(config, scenario),
-            stall=scenario.stall,
-            lazy=scenario.lazy,
-            seed=scenario.seed,
-        )
+        scenario = kind(**fields)
+        lockstep = lockstep_of(config, scenario)
         await bench.run(lockstep)
+        if isinstance(lockstep, CoreLockstep):
+            lockstep.verify()
         dut._log.info(f"{scenario}: {lockstep.compared} cycles equal")
         compared += lockstep.compared
     Path(job["result"]).write_text(json.dumps({"compared": compared}))

@@ -1,4 +1,4 @@
-"""``dtqatten bench``: elaboration time, simulation speed and utilization of the array."""
+"""``dtqatten bench``: elaboration time, simulation speed and utilization of array and core."""
 
 import json
 from pathlib import Path
@@ -17,16 +17,27 @@ def bench(
         Path, typer.Option("--output", "-o", help="Folder for the JSON.", file_okay=False)
     ] = Path("build/bench"),
 ) -> None:
-    """Measure the array and write array.json."""
+    """Measure array, core and top-k; write array.json and core.json."""
     with needs("dev"):
         from rich.console import Console
         from rich.progress import Progress
         from rich.table import Table
 
-        from dtqatten.sim.bench import measure
+        from dtqatten.config import PRESETS
+        from dtqatten.sim.bench import measure, versions
+        from dtqatten.sim.core_bench import HEADS, measure_core
+        from dtqatten.sim.topk_bench import measure_topk
     with Progress(transient=True) as bar:
         task = bar.add_task("measuring", total=None)
         result = measure(lambda what: bar.update(task, description=what))
+        bar.update(task, description="compiling the core")
+        core = measure_core(
+            PRESETS["base"],
+            HEADS,
+            lambda cycles: bar.update(task, description=f"a layer of the core, cycle {cycles}"),
+        )
+        bar.update(task, description="top-k")
+        core |= {"topk": measure_topk(), "versions": versions()}
     console = Console()
     for name, unit in (
         ("elaborate_s", "seconds to elaborate and write Verilog, ROWSxCOLSxDEPTH"),
@@ -39,7 +50,15 @@ def bench(
             shown = f"{value:.4f}" if isinstance(value, float) else str(value)
             table.add_row(key, shown)
         console.print(table)
-    typer.echo("more rows, and versions, in array.json")
-    path = output / "array.json"
-    write_atomically(path, json.dumps(result, indent=2) + "\n")
-    typer.echo(f"{path}")
+    table = Table("unit", "share of cycles busy, a layer of the core, preset base")
+    for unit, share in core["busy_fraction"].items():
+        table.add_row(unit, f"{share:.4f}")
+    console.print(table)
+    typer.echo(
+        f"{core['cycles']} cycles a layer; module B adds {core['module_b_overhead']:.2%}; "
+        "more rows, and versions, in the files"
+    )
+    for name, measured in (("array", result), ("core", core)):
+        path = output / f"{name}.json"
+        write_atomically(path, json.dumps(measured, indent=2) + "\n")
+        typer.echo(f"{path}")

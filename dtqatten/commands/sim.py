@@ -2,7 +2,7 @@
 
 import enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,14 +32,15 @@ def sim(
         from rich.progress import track
 
         from dtqatten.sim.runner import SimulationError, Simulator, available, simulate
-        from dtqatten.sim.scenarios import JOBS
+        from dtqatten.sim.scenarios import CORE_JOBS, JOBS
     chosen = [s for s in Simulator if simulator in (s.value, SimulatorChoice.ALL.value)]
     for missing in [s for s in chosen if not available(s)]:
         raise fail(
             f"{missing} is not installed: apt-get install iverilog, or --simulator verilator"
         )
     compared = dict.fromkeys(chosen, 0)
-    runs = [(s, config, scenarios) for s in chosen for config, scenarios in JOBS]
+    jobs: list[tuple[Any, Any]] = [*JOBS, *CORE_JOBS]
+    runs = [(s, config, scenarios) for s in chosen for config, scenarios in jobs]
     for chosen_simulator, config, scenarios in track(runs, description="simulating"):
         try:
             cycles = simulate(chosen_simulator, config, scenarios, waves=waves)

@@ -7,7 +7,7 @@ import pytest
 from dtqatten import Config, Schedule
 from dtqatten.sim import runner
 from dtqatten.sim.runner import SimulationError, Simulator, available, simulate
-from dtqatten.sim.scenarios import JOBS, Scenario
+from dtqatten.sim.scenarios import CORE_JOBS, JOBS, Scenario
 
 
 def label(config: Config) -> str:
@@ -15,7 +15,13 @@ def label(config: Config) -> str:
 
 
 @pytest.mark.parametrize("simulator", list(Simulator))
-@pytest.mark.parametrize("job", JOBS, ids=lambda job: label(job[0]))
+@pytest.mark.parametrize(
+    "job",
+    [
+        *(pytest.param(job, id=label(job[0])) for job in JOBS),
+        *(pytest.param(job, id=f"core-{label(job[0])}") for job in CORE_JOBS),
+    ],
+)
 def test_equals_cycle_model(simulator: Simulator, job, compared: Counter[str]) -> None:
     if not available(simulator):
         pytest.fail(f"{simulator} is not installed; `make setup` installs it")
