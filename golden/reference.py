@@ -1,4 +1,4 @@
-"""Float64 PyTorch reference of the attention block."""
+"""Float64 reference of the attention block."""
 
 from dataclasses import dataclass
 
@@ -48,25 +48,20 @@ def reference(
         Factor of the scores; ``1/sqrt(d)`` if None.
     count_normalize : bool
         Divide the importance by the number of queries that saw the token.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If PyTorch is not installed (extra ``reference``).
     """
-    import torch
-
-    left, right, values = (torch.from_numpy(np.array(x, dtype=np.float64)) for x in (q, k, v))
+    left, right, values = (np.asarray(x, dtype=np.float64) for x in (q, k, v))
     scale = left.shape[-1] ** -0.5 if softmax_scale is None else softmax_scale
-    logits = left @ right.transpose(-1, -2) * scale
-    shape = (*logits.shape[:-3], *logits.shape[-2:])
-    seen = torch.ones(shape, dtype=torch.bool)
+    logits = left @ right.swapaxes(-1, -2) * scale
+    seen = np.ones((*logits.shape[:-3], *logits.shape[-2:]), dtype=bool)
     if mask is not None:
-        seen = torch.from_numpy(np.broadcast_to(mask, shape).copy())
-    logits = logits.masked_fill(~seen.unsqueeze(-3), -torch.inf)
-    # A row of nothing but -inf is NaN after softmax: by definition it is 0.
-    probability = torch.softmax(logits, -1).nan_to_num(0.0)
+        seen = np.broadcast_to(mask, seen.shape)
+    logits = np.where(seen[..., None, :, :], logits, -np.inf)
+    # A row of nothing but -inf has no maximum to subtract and no sum to divide by: it is 0.
+    largest = logits.max(-1, keepdims=True)
+    exponentials = np.exp(logits - np.where(np.isfinite(largest), largest, 0.0))
+    total = exponentials.sum(-1, keepdims=True)
+    probability = exponentials / np.where(total > 0, total, 1.0)
     importance = probability.sum((-3, -2))
     if count_normalize:
-        importance = importance / seen.sum(-2).clamp(min=1)
-    return Reference((probability @ values).numpy(), probability.numpy(), importance.numpy())
+        importance = importance / np.maximum(seen.sum(-2), 1)
+    return Reference(probability @ values, probability, importance)

@@ -8,15 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtqatten.config import Config
+from dtqatten.golden.accuracy import Agreement, compare, rank_agreement
+from dtqatten.golden.attention import Inputs, attention
 from dtqatten.golden.codes import quantize
 from dtqatten.golden.order import Order
+from dtqatten.golden.reference import reference
 from dtqatten.golden.tiles import head_cycles, row_places, tile_costs
 from dtqatten.golden.trace import Trace
 from dtqatten.sim.lockstep import Lockstep
 from dtqatten.sim.runs import build_array
 from dtqatten.sim.scenarios import trace_heads
 
-__all__ = ["HeadResult", "run_trace"]
+__all__ = ["HeadResult", "block_accuracy", "run_trace"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,3 +107,23 @@ def run_trace(
             )
         )
     return lockstep.compared, results
+
+
+def block_accuracy(trace: Trace) -> tuple[Agreement, dict[float, float]]:
+    """Compare the integer block, at the trace's precisions, with float64 attention.
+
+    Returns
+    -------
+    Agreement
+        Of the outputs, head by head.
+    dict of float
+        By share of the tokens: how many of the most important ones are the same in both.
+    """
+    q, k, v = trace.gathered()
+    bits = trace.bits
+    inputs = Inputs(quantize(q), quantize(k), quantize(v), bits, bits, bits)
+    out, exact = attention(inputs), reference(q, k, v)
+    shares = {
+        share: rank_agreement(out.importance, exact.importance, share) for share in (0.31, 0.72)
+    }
+    return compare(out, exact), shares

@@ -29,7 +29,7 @@ def demo(
 
         from dtqatten.golden.order import Order
         from dtqatten.golden.trace import Trace, TraceError, example
-        from dtqatten.sim.demo import run_trace
+        from dtqatten.sim.demo import block_accuracy, run_trace
         from dtqatten.sim.lockstep import MismatchError
         from dtqatten.sim.plots import activity_figure, save, scores_figure
         from dtqatten.sim.runs import build_array
@@ -63,7 +63,16 @@ def demo(
         raise fail(f"the RTL differs from the golden model: {error}") from None
     seconds = time.perf_counter() - start
 
-    table = Table("head", "cycles", "PEs busy", "cosine to float", "largest error of a score")
+    block, shares = block_accuracy(recorded)
+    table = Table(
+        "head",
+        "cycles",
+        "PEs busy",
+        "scores: cosine to float",
+        "largest error",
+        "attention: cosine to float",
+        "largest error",
+    )
     for column in table.columns:
         column.justify = "right"
     for number, head in enumerate(heads):
@@ -73,11 +82,20 @@ def demo(
             f"{100 * head.utilization:.1f} %",
             f"{head.cosine:.5f}",
             f"{head.max_error:.3f}",
+            f"{block.cosine[number]:.5f}",
+            f"{block.largest[number]:.3f}",
         )
     Console().print(table)
     typer.echo(
         f"{compared} clock edges in {seconds:.1f} s: every score, accumulator, handshake and "
         "counter of the RTL equals the golden model"
+    )
+
+    typer.echo(
+        "integer attention block (golden model) against float64, importance: "
+        + ", ".join(
+            f"{same:.0%} of the top {share:.0%} are the same" for share, same in shares.items()
+        )
     )
 
     texts = [recorded.tokens[i] for i in recorded.kept]
