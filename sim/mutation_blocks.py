@@ -6,18 +6,24 @@ import numpy as np
 
 from dtqatten.config import Config
 from dtqatten.hw.array import ScoreArray
+from dtqatten.hw.core import AttentionCore
+from dtqatten.hw.normalizer import Normalizer
 from dtqatten.hw.pe import PE
 from dtqatten.hw.score_accumulator import ScoreAccumulator
 from dtqatten.hw.softmax import Softmax
+from dtqatten.hw.token_ranking import TokenRanking
 from dtqatten.hw.topk import TopK
 from dtqatten.hw.topk_config import TopKConfig
 from dtqatten.hw.value_array import ValueArray
+from dtqatten.sim.core import CoreLockstep, random_layer
 from dtqatten.sim.lockstep import Bench, Lockstep, random_head
 from dtqatten.sim.mutation import Block
+from dtqatten.sim.normalizer import NormalizerLockstep, random_heads
 from dtqatten.sim.pe import PELockstep, random_steps
 from dtqatten.sim.recording import Play
 from dtqatten.sim.score_accumulator import AccumulatorLockstep, AccumulatorRun, random_runs
 from dtqatten.sim.softmax import SoftmaxLockstep, random_softmax_head
+from dtqatten.sim.token_ranking import RankingLockstep, random_layers
 from dtqatten.sim.topk import Run, TopKLockstep, adversaries
 from dtqatten.sim.topk import random_runs as random_topk_runs
 from dtqatten.sim.value_array import ValueLockstep, random_value_head
@@ -26,10 +32,23 @@ __all__ = ["BLOCKS"]
 
 #: Part-filled tiles both ways, several words and parts a token, two channel passes and more.
 ARRAY = Config(rows=3, cols=2, depth=2, d_head=24, n_max=7)
+CORE = ARRAY.replace(heads=3, topk_lanes=4)
 #: The data registers of a grid, which have no reset, are flushed.
 FLUSH = ARRAY.rows + ARRAY.cols + 4
 #: The most heads there can be, so that every bit of a counter is used.
 ACCUMULATOR = Config(rows=3, cols=4, depth=8, d_head=8, n_max=18, heads=3640, topk_lanes=2)
+#: Importance that stays from layer to layer and is divided by its count of queries.
+RANKING = Config(
+    rows=3,
+    cols=4,
+    depth=8,
+    d_head=8,
+    n_max=18,
+    heads=5,
+    topk_lanes=4,
+    cumulative=True,
+    count_normalize=True,
+)
 TOPK = TopKConfig(4, 22, score_width=12, index_bits=4)
 
 #: Stalls of sources and sinks, and whether sinks wait for ``valid``.
@@ -123,11 +142,44 @@ def topk_plays() -> Iterator[Play]:
     return plays(make)
 
 
+def normalizer_plays() -> Iterator[Play]:
+    """Yield runs of the normalizer."""
+
+    def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
+        heads = random_heads(ARRAY, rng, 40)
+        return NormalizerLockstep(ARRAY, heads, stall=stall, lazy=lazy, seed=seed)
+
+    return plays(make)
+
+
+def token_ranking_plays() -> Iterator[Play]:
+    """Yield runs of module B."""
+
+    def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
+        layers = random_layers(RANKING, rng, 40)
+        return RankingLockstep(RANKING, layers, stall=stall, lazy=lazy, seed=seed)
+
+    return plays(make)
+
+
+def core_plays() -> Iterator[Play]:
+    """Yield runs of the attention core."""
+
+    def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
+        layers = [random_layer(CORE, rng) for _ in range(12)]
+        return CoreLockstep(CORE, layers, stall=stall, lazy=lazy, seed=seed)
+
+    return plays(make, FLUSH)
+
+
 #: By module name.
 BLOCKS = {
+    "core": Block(lambda: AttentionCore(CORE), core_plays),
     "array": Block(lambda: ScoreArray(ARRAY, monitored=True), array_plays),
     "value_array": Block(lambda: ValueArray(ARRAY, observed=True), value_array_plays),
     "softmax": Block(lambda: Softmax(ARRAY), softmax_plays),
+    "normalizer": Block(lambda: Normalizer(ARRAY), normalizer_plays),
+    "token_ranking": Block(lambda: TokenRanking(RANKING), token_ranking_plays),
     "topk": Block(
         lambda: TopK(
             TOPK.lanes, TOPK.n_max, score_width=TOPK.score_width, index_bits=TOPK.index_bits
