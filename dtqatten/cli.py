@@ -10,6 +10,7 @@ from dtqatten.commands.bench import bench
 from dtqatten.commands.demo import demo
 from dtqatten.commands.evaluate import evaluate
 from dtqatten.commands.lint import lint
+from dtqatten.commands.mutate import mutate
 from dtqatten.commands.search import search
 from dtqatten.commands.sim import sim
 from dtqatten.commands.stalls import stalls
@@ -45,6 +46,6 @@ def main(
     """Generate, simulate and measure the DTQAtten attention accelerator."""
 
 
-for command in (demo, verilog, sim, stalls, bench, lint, trace, search, accuracy):
+for command in (demo, verilog, sim, stalls, bench, lint, mutate, trace, search, accuracy):
     app.command()(command)
 app.command("eval")(evaluate)

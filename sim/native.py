@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
 from dtqatten.hw.export import port_name
-from dtqatten.sim.lockstep import Lockstep
+from dtqatten.sim.lockstep import Bench
 
 __all__ = ["run", "run_lockstep"]
 
@@ -46,8 +46,8 @@ def run(
         raise TimeoutError(f"{left} testbenches have not ended after {deadline} cycles")
 
 
-def run_lockstep(component: wiring.Component, lockstep: Lockstep) -> None:
-    """Run a monitored score array beside the cycle model, comparing every cycle."""
+def run_lockstep(component: wiring.Component, lockstep: Bench) -> None:
+    """Run a component, arrays with their observation ports, beside its cycle model."""
     ports = {
         port_name(path): Value.cast(value)
         for path, _, value in component.signature.flatten(component)

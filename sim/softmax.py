@@ -107,7 +107,7 @@ class SoftmaxLockstep(StreamLockstep):
     ----------
     config : Config
     heads : sequence of SoftmaxHead
-    stall, lazy, seed
+    stall, lazy, seed, held
         As of :class:`~dtqatten.sim.streams.StreamLockstep`.
     """
 

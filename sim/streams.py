@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from amaranth.hdl import Shape
 
 from dtqatten.golden.tiles import Row
-from dtqatten.sim.lockstep import MismatchError, Source, compare
+from dtqatten.sim.lockstep import MismatchError, Source, compare, noise
 from dtqatten.sim.ports import pack_payload, pack_row
 
 __all__ = ["StreamLockstep"]
@@ -16,8 +17,7 @@ __all__ = ["StreamLockstep"]
 class StreamLockstep(abc.ABC):
     """Beats streamed through a cycle model, and what a device must show meanwhile.
 
-    Each cycle the caller drives :meth:`inputs` into the device, lets it settle, passes what it
-    reads to :meth:`check`, and then clocks the device and calls :meth:`clock`.
+    A :class:`~dtqatten.sim.lockstep.Bench`. Payloads without ``valid`` are noise.
 
     Parameters
     ----------
@@ -37,6 +37,8 @@ class StreamLockstep(abc.ABC):
         Sinks are ready only after they have seen ``valid``.
     seed : int
         Of the stalls.
+    held : str, optional
+        A sink that takes nothing in the first ``HELD`` cycles, so that what is before it fills.
 
     Attributes
     ----------
@@ -47,6 +49,8 @@ class StreamLockstep(abc.ABC):
     compared : int
         Cycles compared.
     """
+
+    HELD = 400
 
     def __init__(
         self,
@@ -60,18 +64,20 @@ class StreamLockstep(abc.ABC):
         stall: float = 0.0,
         lazy: bool = False,
         seed: int = 0,
+        held: str | None = None,
     ) -> None:
         self.model = model
         self.layouts = {**sources, **sinks}
         self.wanted = dict(wanted)
-        self.stall, self.lazy = stall, lazy
+        self.stall, self.lazy, self.held = stall, lazy, held
         self.rng = np.random.default_rng(seed)
+        self._noise = np.random.default_rng([seed, 1])  # its own: it does not move the stalls
         self.sources = {name: Source(beats[name], stall, self.rng) for name in sources}
         self.taken: dict[str, list[tuple[int, Any]]] = {name: [] for name in sinks}
         self.accepted: dict[str, list[int]] = {name: [] for name in sources}
         self.compared = 0
         # Nothing takes longer than this; a deadlock ends the run instead of hanging it.
-        self.deadline = int(4 * work / (1 - stall) ** 2) + 2000
+        self.deadline = int(4 * work / (1 - stall) ** 2) + 2000 + self.HELD
         self._draw()
 
     @abc.abstractmethod
@@ -91,6 +97,7 @@ class StreamLockstep(abc.ABC):
         self.ready = {
             name: bool(self.rng.random() >= self.stall)
             and (not self.lazy or getattr(self.model, name) is not None)
+            and (name != self.held or self.model.cycle >= self.HELD)
             for name in self.taken
         }
 
@@ -111,7 +118,10 @@ class StreamLockstep(abc.ABC):
         ports = {f"{name}__ready": int(ready) for name, ready in self.ready.items()}
         for name, beat in self.offered.items():
             ports[f"{name}__valid"] = int(beat is not None)
-            ports[f"{name}__payload"] = 0 if beat is None else self.pack(name, beat)
+            width = Shape.cast(self.layouts[name]).width
+            ports[f"{name}__payload"] = (
+                noise(self._noise, width) if beat is None else self.pack(name, beat)
+            )
         return ports
 
     def expected(self) -> dict[str, int]:

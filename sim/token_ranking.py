@@ -17,7 +17,14 @@ from dtqatten.hw.softmax_layout import probability_row_layout
 from dtqatten.hw.topk_config import ids_layout
 from dtqatten.sim.streams import StreamLockstep
 
-__all__ = ["RankedLayer", "RankingLockstep", "flat_ids", "shown_ids", "shown_importance"]
+__all__ = [
+    "RankedLayer",
+    "RankingLockstep",
+    "flat_ids",
+    "random_layers",
+    "shown_ids",
+    "shown_importance",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +55,33 @@ def flat_ids(beats: Sequence[IdBeat]) -> list[list[tuple[int, bool]]]:
         if beat.last:
             runs.append([])
     return runs[:-1]
+
+
+def random_layers(config: Config, rng: np.random.Generator, count: int) -> list[RankedLayer]:
+    """Return layers of every size; a cumulative one, if not fresh, has the keys last chosen."""
+    layers: list[RankedLayer] = []
+    chosen = 0
+    for _ in range(count):
+        cumulative = config.cumulative and bool(rng.random() < 0.7)
+        fresh = not chosen or bool(rng.random() < 0.3)
+        n_k = chosen if cumulative and not fresh else int(rng.integers(1, config.n_max + 1))
+        heads, n_q = (int(n) for n in rng.integers(1, (config.heads + 1, config.n_max + 1)))
+        probabilities = rng.integers(0, int(rng.choice([1, 300, 65536])), (heads, n_q, n_k))
+        if rng.random() < 0.2:
+            probabilities[:] = 65535
+        k0 = int(rng.integers(1, n_k + 1))
+        command = LayerCommand(
+            heads,
+            k0,
+            int(rng.integers(0, k0 + 1)),
+            report=bool(rng.integers(2)),
+            cumulative=cumulative,
+            fresh=cumulative and fresh,
+            count=config.count_normalize and bool(rng.integers(2)),
+        )
+        chosen = k0 if cumulative else 0
+        layers.append(RankedLayer(probabilities, rng.random((n_q, n_k)) < 0.6, command))
+    return layers
 
 
 class RankingLockstep(StreamLockstep):

@@ -100,7 +100,7 @@ def adversaries(config: TopKConfig, n: int) -> dict[str, NDArray[np.uint64]]:
 class TopKLockstep:
     """Runs streamed through the cycle model, and what a device must show meanwhile.
 
-    Used as :class:`dtqatten.sim.lockstep.Lockstep`. What the contract leaves open (unused lanes,
+    A :class:`dtqatten.sim.lockstep.Bench`. What the contract leaves open (unused lanes,
     payload without valid, counts with any but the last beat) is driven with noise.
 
     Parameters

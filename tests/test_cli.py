@@ -15,7 +15,7 @@ from dtqatten.golden.trace import example
 from dtqatten.sim.lint import lint_verilog
 
 COMMANDS = [
-    *("demo", "verilog", "sim", "stalls", "bench", "lint"),
+    *("demo", "verilog", "sim", "stalls", "bench", "lint", "mutate"),
     *("trace", "search", "eval", "accuracy"),
 ]
 

@@ -143,12 +143,10 @@ def test_one_sink_held_back_fills_what_is_before_it_and_loses_nothing(held: str,
     config = MIDDLE.replace(**options)
     rtl = build(config)
     rtl.reset()
-    bench = SoftmaxLockstep(config, heads_of(config, 40, seed=7))
+    bench = SoftmaxLockstep(config, heads_of(config, 40, seed=7), held=held)
     while not bench.done:
-        others = {name: True for name in bench.SINKS if name != held}
-        bench.ready = others | {held: bench.model.cycle >= 400}
         bench.check(rtl.step(bench.inputs()))
-        if bench.model.cycle == 399:
+        if bench.model.cycle == bench.HELD - 1:
             assert not bench.expected()["scores__ready"]
         bench.clock()
 

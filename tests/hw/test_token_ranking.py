@@ -8,10 +8,9 @@ import pytest
 from dtqatten import Config
 from dtqatten.golden import attention
 from dtqatten.golden.select import select
-from dtqatten.golden.token_ranking import LayerCommand
 from dtqatten.hw.token_ranking import TokenRanking
 from dtqatten.sim.native import run_lockstep
-from dtqatten.sim.token_ranking import RankedLayer, RankingLockstep, flat_ids
+from dtqatten.sim.token_ranking import RankedLayer, RankingLockstep, flat_ids, random_layers
 from dtqatten.sim.verilated import VerilatedModel
 
 PLAIN = Config(rows=3, cols=4, depth=8, d_head=8, n_max=18, heads=5, topk_lanes=4)
@@ -22,34 +21,6 @@ CONFIGS = {
     "counted": PLAIN.replace(count_normalize=True, topk_lanes=1),
     "both": PLAIN.replace(cumulative=True, count_normalize=True, topk_lanes=16),
 }
-
-
-def layers_of(config: Config, count: int, seed: int = 0) -> list[RankedLayer]:
-    """Layers of every size; a cumulative one that is not fresh has the keys chosen before it."""
-    rng = np.random.default_rng(seed)
-    layers: list[RankedLayer] = []
-    chosen = 0
-    for _ in range(count):
-        cumulative = config.cumulative and bool(rng.random() < 0.7)
-        fresh = not chosen or bool(rng.random() < 0.3)
-        n_k = chosen if cumulative and not fresh else int(rng.integers(1, config.n_max + 1))
-        heads, n_q = (int(n) for n in rng.integers(1, (config.heads + 1, config.n_max + 1)))
-        probabilities = rng.integers(0, int(rng.choice([1, 300, 65536])), (heads, n_q, n_k))
-        if rng.random() < 0.2:
-            probabilities[:] = 65535
-        k0 = int(rng.integers(1, n_k + 1))
-        command = LayerCommand(
-            heads,
-            k0,
-            int(rng.integers(0, k0 + 1)),
-            report=bool(rng.integers(2)),
-            cumulative=cumulative,
-            fresh=cumulative and fresh,
-            count=config.count_normalize and bool(rng.integers(2)),
-        )
-        chosen = k0 if cumulative else 0
-        layers.append(RankedLayer(probabilities, rng.random((n_q, n_k)) < 0.6, command))
-    return layers
 
 
 def golden(layers: list[RankedLayer]) -> tuple[list, list]:
@@ -87,7 +58,7 @@ def build(name: str) -> VerilatedModel:
 def test_verilog_equals_cycle_model_and_golden(name: str, compared) -> None:
     rtl = build(name)
     for stall, lazy in ((0.0, False), (0.5, True), (0.9, False)):
-        layers = layers_of(CONFIGS[name], 25, seed=int(10 * stall))
+        layers = random_layers(CONFIGS[name], np.random.default_rng(int(10 * stall)), 25)
         bench = RankingLockstep(CONFIGS[name], layers, stall=stall, lazy=lazy)
         rtl.reset()
         while not bench.done:
@@ -98,7 +69,7 @@ def test_verilog_equals_cycle_model_and_golden(name: str, compared) -> None:
 
 
 def test_equals_cycle_model_in_amaranths_simulator() -> None:
-    layers = layers_of(CONFIGS["both"], 3)
+    layers = random_layers(CONFIGS["both"], np.random.default_rng(0), 3)
     bench = RankingLockstep(CONFIGS["both"], layers, stall=0.3)
-    run_lockstep(TokenRanking(CONFIGS["both"]), bench)  # type: ignore[arg-type]
+    run_lockstep(TokenRanking(CONFIGS["both"]), bench)
     assert results(bench) == golden(layers)

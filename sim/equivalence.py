@@ -1,0 +1,98 @@
+"""Proof that a mutant of a block behaves as the block does."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from dtqatten.sim.verilated import Port, VerilatedModel
+from dtqatten.sim.yosys import abc, run_yosys
+
+__all__ = ["Prover"]
+
+# To single-bit gates and registers, memories included.
+MITER = """
+read_rtlil mutants.il
+read_verilog miter.v
+hierarchy -top miter
+flatten
+opt_expr
+opt_clean
+memory_map
+opt -full
+techmap
+opt -full
+dffunmap
+aigmap
+opt_clean
+setundef -zero
+write_aiger -zinit miter.aig
+"""
+
+# Signal correspondence merges all that is equal by induction over 1, 2 and 6 cycles, over the two
+# copies too, so that equivalent copies leave an output that nothing can set.
+PROVE = "read_aiger miter.aig; scorr; scorr -F 2; scorr -F 6; sat"
+
+
+class Prover:
+    """Sequential equivalence of mutants, both copies from power-up on, with any inputs.
+
+    Outputs that do not matter in a cycle, such as a stream's payload without ``valid``, may
+    differ in it.
+
+    Parameters
+    ----------
+    directory : Path
+        Holds ``mutants.il``, the netlist of all mutants.
+    top : str
+        Module.
+    model : VerilatedModel
+        Of the same netlist; gives the ports.
+    control : Port
+        Selects a mutant; 0 is the block itself.
+    gates : mapping of str to str
+        Outputs that matter only while another one is set, beside payloads.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        top: str,
+        model: VerilatedModel,
+        control: Port,
+        gates: Mapping[str, str],
+    ) -> None:
+        self.directory, self.top, self.control = directory, top, control
+        self.inputs = [port for port in model.inputs if port != control]
+        self.outputs = model.outputs
+        names = {port.name for port in model.outputs}
+        payloads = (name for name in names if name.endswith("__payload"))
+        self.gates = {name: name.replace("__payload", "__valid") for name in payloads} | gates
+
+    def _miter(self, number: int) -> str:
+        ports = ["input clk", "output differ"]
+        ports += [f"input [{port.width - 1}:0] {port.name}" for port in self.inputs]
+        lines, differ = [], []
+        for copy, selected in (("good", 0), ("mutant", number)):
+            pins = [".clk(clk)", f".{self.control.name}({self.control.width}'d{selected})"]
+            pins += [f".{port.name}({port.name})" for port in self.inputs]
+            for port in self.outputs:
+                lines.append(f"wire [{port.width - 1}:0] {copy}_{port.name};")
+                pins.append(f".{port.name}({copy}_{port.name})")
+            lines.append(f"{self.top} {copy}({', '.join(pins)});")
+        for port in self.outputs:
+            unlike = f"good_{port.name} != mutant_{port.name}"
+            gate = self.gates.get(port.name)
+            differ.append(f"(good_{gate} && {unlike})" if gate else f"({unlike})")
+        lines.append(f"assign differ = {' || '.join(differ)};")
+        return f"module miter({', '.join(ports)});\n" + "\n".join(lines) + "\nendmodule\n"
+
+    def equivalent(self, number: int, seconds: float) -> bool:
+        """Return whether a mutant is proved to be the block; False if it is not proved in time.
+
+        Raises
+        ------
+        RuntimeError
+            If a tool fails.
+        """
+        (self.directory / "miter.v").write_text(self._miter(number))
+        run_yosys(MITER, self.directory)
+        return "UNSATISFIABLE" in abc(PROVE, self.directory, seconds)

@@ -1,0 +1,109 @@
+"""Run the value array beside its cycle model and compare them on every clock edge."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtqatten.config import Config
+from dtqatten.golden.codes import at_precision, code_range
+from dtqatten.golden.tiles import load_beats, tile_rows
+from dtqatten.golden.value_array import ValueArrayModel
+from dtqatten.hw.layout import score_row_layout, value_layout
+from dtqatten.hw.softmax_layout import weight_row_layout
+from dtqatten.sim.ports import pack
+from dtqatten.sim.streams import StreamLockstep
+
+__all__ = ["ValueHead", "ValueLockstep", "random_value_head"]
+
+
+@dataclass(frozen=True, eq=False)
+class ValueHead:
+    """Weights ``[n_q, n_k]``, value codes ``[n_k, d_head]``, and tokens at 8 bit, ``[n_k]``.
+
+    ``follows``: the weights have their token's precision.
+    """
+
+    weights: NDArray[np.integer]
+    values: NDArray[np.integer]
+    wide: NDArray[np.bool_]
+    follows: bool
+
+
+def random_value_head(
+    config: Config,
+    rng: np.random.Generator,
+    *,
+    wide_share: float | None = None,
+    follows: bool | None = None,
+) -> ValueHead:
+    """Return a head of up to 6 queries and 17 keys; what is not given is drawn too.
+
+    Among the weights are many zeros and many of the largest.
+    """
+    top = code_range(config.planes)[1]
+    share = rng.choice([0.0, 0.4, 1.0]) if wide_share is None else wide_share
+    follows = bool(rng.integers(2)) if follows is None else follows
+    queries, keys = rng.integers(1, np.minimum(config.n_max, [6, 17]) + 1)
+    weights = rng.integers(0, top + 1, (queries, keys)) * (rng.random((queries, keys)) < 0.8)
+    weights[rng.random((queries, keys)) < 0.1] = top
+    values = rng.integers(-120, 120, (keys, config.d_head))
+    wide = rng.random(keys) < share
+    if follows:
+        weights = at_precision(weights, np.where(wide, 8, 4), config.planes)
+    return ValueHead(weights, values, wide, follows)
+
+
+class ValueLockstep(StreamLockstep):
+    """Heads streamed through an observed value array.
+
+    Parameters
+    ----------
+    config : Config
+    heads : sequence of ValueHead
+    stall, lazy, seed, held
+        As of :class:`~dtqatten.sim.streams.StreamLockstep`.
+    """
+
+    def __init__(self, config: Config, heads: Sequence[ValueHead], **stalls: Any) -> None:
+        self.config = config
+        weights = [row for head in heads for row in tile_rows(config, head.weights)]
+        values = [
+            beat
+            for head in heads
+            for beat in load_beats(
+                config, head.values, head.wide, config.value_nibbles, follows=head.follows
+            )
+        ]
+        rows = sum(len(head.weights) for head in heads) * config.channel_passes
+        groups = config.key_tiles * config.parts
+        tile = 2 * config.planes * groups + config.rows + config.cols
+        super().__init__(
+            ValueArrayModel(config),
+            {"weights": weight_row_layout(config), "values": value_layout(config)},
+            {"sums": score_row_layout(config, config.sum_width)},
+            {"weights": weights, "values": values},
+            {"sums": rows},
+            work=len(weights) + len(values) + tile * rows,
+            **stalls,
+        )
+
+    def pack(self, name: str, beat: Any) -> int:
+        """Pack a beat of a stream as its payload."""
+        return super().pack(
+            name, {**vars(beat), "precision": beat.wide} if name == "values" else beat
+        )
+
+    def source_ready(self, offered: Mapping[str, Any]) -> dict[str, bool]:
+        """Return whether the model takes what each source offers."""
+        return {"weights": self.model.weights_ready, "values": self.model.values_ready}
+
+    def expected(self) -> dict[str, int]:
+        """Return the values of the output ports in this cycle, the payload while valid."""
+        return super().expected() | {"acc": pack(self.model.acc, self.config.sum_width)}
+
+    def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
+        """Pass a clock edge of the model."""
+        self.model.clock(offered["weights"], offered["values"], ready["sums"])

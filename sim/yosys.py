@@ -1,0 +1,60 @@
+"""Yosys with all its passes: the ``pyosys`` package, in a process of its own.
+
+The Yosys that Amaranth brings has only the passes that write Verilog.
+"""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+__all__ = ["abc", "run_yosys"]
+
+# Found, not imported: it changes how this process loads libraries.
+PACKAGE = find_spec("pyosys")
+if PACKAGE is None or PACKAGE.origin is None:
+    raise ModuleNotFoundError("no module named 'pyosys'", name="pyosys")
+ABC = Path(PACKAGE.origin).parent / "yosys-abc"
+
+# Imports here would load Yosys into this process, which an error of Yosys ends.
+RUN_SCRIPT = """
+import sys
+from pyosys import libyosys
+libyosys.run_pass("script " + sys.argv[1], libyosys.Design())
+"""
+
+
+def run_yosys(script: str, directory: Path) -> None:
+    """Run a Yosys script in a directory.
+
+    Raises
+    ------
+    RuntimeError
+        If Yosys fails, with the end of its log.
+    """
+    (directory / "script.ys").write_text(script)
+    _run([sys.executable, "-c", RUN_SCRIPT, "script.ys"], directory, "Yosys")
+
+
+def abc(commands: str, directory: Path, seconds: float) -> str:
+    """Run the ABC that comes with Yosys and return its log, "" if it takes too long.
+
+    Raises
+    ------
+    RuntimeError
+        If ABC fails, with the end of its log.
+    """
+    command = [str(ABC), "-c", commands]
+    try:
+        return _run(command, directory, "ABC", seconds)
+    except subprocess.TimeoutExpired:
+        return ""
+
+
+def _run(command: list[str], directory: Path, tool: str, seconds: float | None = None) -> str:
+    run = subprocess.run(
+        command, cwd=directory, capture_output=True, text=True, check=False, timeout=seconds
+    )
+    if run.returncode:
+        raise RuntimeError(f"{tool} failed:\n{(run.stdout + run.stderr)[-2000:]}")
+    return run.stdout
