@@ -65,7 +65,8 @@ class Prover:
         self.outputs = model.outputs
         names = {port.name for port in model.outputs}
         payloads = (name for name in names if name.endswith("__payload"))
-        self.gates = {name: name.replace("__payload", "__valid") for name in payloads} | gates
+        self.gates = {name: name.replace("__payload", "__valid") for name in payloads}
+        self.gates |= gates
 
     def _miter(self, number: int) -> str:
         ports = ["input clk", "output differ"]

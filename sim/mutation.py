@@ -117,7 +117,7 @@ def _source(location: str) -> str:
     """Shorten a line of Python to where it is in its package."""
     path, _, line = location.rpartition(":")
     for package in (amaranth, hw):  # the one may be installed below the other
-        root = Path(package.__file__).parents[1]
+        root = Path(str(package.__file__)).parents[1]
         if Path(path).is_relative_to(root):
             return f"{Path(path).relative_to(root).as_posix()}:{line}"
     return f"{Path(path).name}:{line}"
@@ -134,7 +134,10 @@ def _parse(text: str) -> Iterator[Mutant]:
         number += 1
         yield Mutant(
             number,
-            *(one[name] for name in ("mode", "module", "cell", "port")),
+            one["mode"],
+            one["module"],
+            one["cell"],
+            one["port"],
             int(one["portbit"]),
             int(one.get("ctrlbit", -1)),
             f"{one['wire']}[{one['wirebit']}]" if "wire" in one else "",

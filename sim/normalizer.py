@@ -69,15 +69,16 @@ class NormalizerLockstep(StreamLockstep):
         for head in heads:
             sums, divisor, lead, form = head.sums, head.divisor, head.lead, head.form
             mantissa, exponent = softmax.reciprocal(divisor)
-            narrowed = softmax.Narrowed(np.zeros(0), lead, divisor)
+            narrowed = softmax.Narrowed(np.zeros(0, int), lead, divisor)
             output = normalize(sums, narrowed)
             output = requantize(output, form.shift) if form.codes else output
             for top in range(0, len(sums), config.rows):
                 block = range(top, min(top + config.rows, len(sums)))
                 last_block = block.stop == len(sums)
                 for r in block:
-                    numbers = (int(a[r]) for a in (divisor, mantissa, exponent, lead))
-                    records.append(RowRecord(*numbers, form, r == block[-1], last_block))
+                    divided_by = int(divisor[r]), int(mantissa[r]), int(exponent[r])
+                    row_end = r == block[-1]
+                    records.append(RowRecord(*divided_by, int(lead[r]), form, row_end, last_block))
                 for left in range(0, config.d_head, cols):
                     last_tile = left + cols >= config.d_head
                     for r in block:

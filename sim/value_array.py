@@ -51,9 +51,8 @@ def random_value_head(
     weights[rng.random((queries, keys)) < 0.1] = top
     values = rng.integers(-120, 120, (keys, config.d_head))
     wide = rng.random(keys) < share
-    if follows:
-        weights = at_precision(weights, np.where(wide, 8, 4), config.planes)
-    return ValueHead(weights, values, wide, follows)
+    kept = at_precision(weights, np.where(wide, 8, 4), config.planes) if follows else weights
+    return ValueHead(kept, values, wide, follows)
 
 
 class ValueLockstep(StreamLockstep):

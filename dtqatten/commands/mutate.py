@@ -3,7 +3,7 @@
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,15 +45,17 @@ def mutate(
     with Progress(transient=True) as bar:
         for name in names:
             task = bar.add_task(name)
+
+            def show(what: str, done: int, of: int, name: str = name, task: Any = task) -> None:
+                bar.update(task, description=f"{name}: {what}", completed=done, total=of)
+
             outcomes[name] = measure(
                 name,
                 BLOCKS[name],
                 count=mutants,
                 seed=seed,
                 seconds=seconds,
-                progress=lambda what, done, of, name=name, task=task: bar.update(
-                    task, description=f"{name}: {what}", completed=done, total=of
-                ),
+                progress=show,
             )
             bar.remove_task(task)
     table = Table("block", "cycles", "killed", "survived", "equivalent", "killed, not equivalent")
