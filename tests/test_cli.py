@@ -15,7 +15,7 @@ from dtqatten.golden.trace import example
 from dtqatten.sim.lint import lint_verilog
 
 COMMANDS = [
-    *("demo", "verilog", "sim", "stalls", "bench", "lint", "mutate"),
+    *("demo", "verilog", "sim", "stalls", "bench", "synth", "lint", "mutate"),
     *("trace", "search", "eval", "accuracy"),
 ]
 
@@ -94,6 +94,9 @@ def test_verilog_needs_no_simulator_and_no_torch() -> None:
         (["verilog", "--preset", "tiny", "--depth", "7"], "does not divide d_head = 32: use 4"),
         (["verilog", "--block", "topk", "--monitored"], "--monitored is for arrays, not topk"),
         (["verilog", "--topk-lanes", "3"], "topk_lanes is 3, not a power of two: use 2 or 4"),
+        (["synth", "--target", "asic"], "--target asic needs a cell library: give --liberty FILE"),
+        (["synth", "--top", "x"], "--verilog and --top belong together"),
+        (["synth", "--liberty", "/no.lib", "--target", "asic"], "cannot read /no.lib"),
         (["stalls", "--tokens", "4,0"], "--tokens is '4,0': give 4 or 8 for each token"),
         (["stalls", "--tokens", "x"], "give 4 or 8 for each token"),
         (["stalls", "--rows", "0"], "rows is 0, outside 1..64"),

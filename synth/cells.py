@@ -1,0 +1,79 @@
+"""Standard-cell libraries: Liberty files, and the few cells of them that a flow must know."""
+
+import gzip
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from dtqatten.synth.tools import SynthError, yosys
+
+__all__ = ["CellLibrary"]
+
+
+@dataclass(frozen=True)
+class CellLibrary:
+    """A standard-cell library at one corner.
+
+    Attributes
+    ----------
+    files : tuple of Path
+        Its Liberty files, unpacked.
+    digest : str
+        Hash of their content.
+    buffer, input, output : str
+        The smallest buffer and its pins: it stands for what drives a block's inputs.
+    flip_flop_area : float
+        Area of the smallest flip-flop, in the library's unit.
+    """
+
+    files: tuple[Path, ...]
+    digest: str
+    buffer: str
+    flip_flop_area: float
+
+    @classmethod
+    def open(cls, paths: list[Path], folder: Path) -> "CellLibrary":
+        """Read Liberty files, plain or compressed by gzip; work in ``folder``.
+
+        Raises
+        ------
+        SynthError
+            If a file cannot be read, or there is no buffer or flip-flop in them.
+        """
+        digest = hashlib.sha256()
+        files = []
+        for path in paths:
+            try:
+                content = path.read_bytes()
+                if path.suffix == ".gz":
+                    content = gzip.decompress(content)
+            except (OSError, EOFError) as error:
+                raise SynthError(f"cannot read the Liberty file {path}: {error}") from None
+            digest.update(content)
+            # OpenSTA reads no compressed files.
+            plain = folder / path.name.removesuffix(".gz")
+            plain.write_bytes(content)
+            files.append(plain)
+        # Cells that Yosys does not understand are none that a flow must know.
+        lenient = "-ignore_miss_func -ignore_buses"
+        reads = "".join(f"read_liberty {lenient} {file.name}\n" for file in files)
+        yosys(reads + "write_json cells.json\n", folder, "cells")
+        cells = json.loads((folder / "cells.json").read_text())["modules"]
+        buffers, flip_flops = [], []
+        for name, cell in cells.items():
+            area = float(cell["attributes"].get("area", 0))
+            inputs = [p["bits"] for p in cell["ports"].values() if p["direction"] == "input"]
+            outputs = [p["bits"] for p in cell["ports"].values() if p["direction"] == "output"]
+            if len(inputs) == len(outputs) == 1 and inputs == outputs and area:
+                buffers.append((area, name))
+            if any(part["type"].startswith("$_DFF_") for part in cell["cells"].values()):
+                flip_flops.append(area)
+        if not buffers or not flip_flops:
+            missing = "buffer" if not buffers else "flip-flop"
+            names = ", ".join(path.name for path in paths)
+            raise SynthError(
+                f"no {missing} in {names}: give all files of a standard-cell library, "
+                "--liberty FILE for each"
+            )
+        return cls(tuple(files), digest.hexdigest(), min(buffers)[1], min(flip_flops))

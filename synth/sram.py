@@ -1,0 +1,292 @@
+"""SRAM: which memories of a design become macros, and what these cost.
+
+Open macro libraries hold single-port memories in a few sizes; the memories here are read and
+written in every cycle. So a memory is *modelled*: by as many macros side by side, and on top of
+each other, as its width and words need, each :data:`SECOND_PORT` times as large as the macro with
+one port. Delay, setup time and pin loads are the macro's own.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dtqatten.synth.tools import SynthError
+
+__all__ = [
+    "SECOND_PORT",
+    "Macro",
+    "Memory",
+    "Model",
+    "blackboxes",
+    "liberty",
+    "read_macros",
+    "smallest",
+    "techmap",
+]
+
+EDGES = ("rise", "fall")
+
+#: Area of a memory with a read and a write port over that of one with a single port: a cell of
+#: 8 transistors takes about 1.3 times the area of one of 6 (Chang et al., VLSI Circuits 2005),
+#: decoder and word line drivers come twice. An assumption, not a measurement.
+SECOND_PORT = 1.5
+
+
+@dataclass(frozen=True, order=True)
+class Memory:
+    """A memory of ``words`` words of ``width`` bits, one read and one write port, one clock."""
+
+    words: int
+    width: int
+
+    @property
+    def cell(self) -> str:
+        """Name of the cell that stands for it."""
+        return f"sram_{self.words}x{self.width}"
+
+    @property
+    def address_bits(self) -> int:
+        """Bits of an address."""
+        return max(1, math.ceil(math.log2(self.words)))
+
+
+@dataclass(frozen=True)
+class Macro:
+    """A single-port SRAM macro, from its Liberty file: um2, ns and fF.
+
+    Attributes
+    ----------
+    delay, setup : float
+        Clock to data, and address or data to clock.
+    load, slew : tuple of float
+        Output transition over the load on it, two points of each.
+    pin, clock : float
+        Input capacitance of an ordinary pin, and of the clock pin.
+    """
+
+    name: str
+    words: int
+    width: int
+    area: float
+    delay: float
+    setup: float
+    pin: float
+    clock: float
+    load: tuple[float, ...]
+    slew: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A memory made of ``across * deep`` macros of a kind."""
+
+    memory: Memory
+    macro: Macro
+    across: int
+    deep: int
+
+    @property
+    def area(self) -> float:
+        """Area, second port included."""
+        return SECOND_PORT * self.across * self.deep * self.macro.area
+
+    @property
+    def liberty(self) -> str:
+        """Its cell for a Liberty library of :func:`liberty`."""
+        memory, macro = self.memory, self.macro
+        address = memory.address_bits
+
+        def setup(name: str, bits: int | None, load: float = macro.pin) -> str:
+            kind = f"bus({name}) {{ bus_type : bus{bits};" if bits else f"pin({name}) {{"
+            constraint = "".join(
+                f'{edge}_constraint(scalar) {{ values("{macro.setup}"); }} ' for edge in EDGES
+            )
+            return f"""
+    {kind} direction : input; capacitance : {load};
+      timing() {{ related_pin : "clk"; timing_type : setup_rising; {constraint}}}
+    }}"""
+
+        index = ", ".join(map(str, macro.load))
+        slew = ", ".join(map(str, macro.slew))
+        arcs = "".join(
+            f'cell_{edge}(scalar) {{ values("{macro.delay}"); }} '
+            f'{edge}_transition(over_load) {{ index_1("{index}"); values("{slew}"); }} '
+            for edge in EDGES
+        )
+        inputs = (
+            ("ren", None),
+            ("raddr", address),
+            # Write masks: mostly one net to all bits, which in a macro is one pin.
+            ("wen", memory.width, macro.pin / memory.width),
+            ("waddr", address),
+            ("wdata", memory.width),
+        )
+        return f"""
+  cell({memory.cell}) {{
+    area : {self.area};
+    interface_timing : true;
+    dont_use : true; dont_touch : true;
+    pin(clk) {{ direction : input; clock : true; capacitance : {macro.clock * self.across}; }}
+    bus(rdata) {{ bus_type : bus{memory.width}; direction : output;
+      timing() {{ related_pin : "clk"; timing_type : rising_edge; {arcs}}}
+    }}{"".join(setup(*port) for port in inputs)}
+  }}"""
+
+
+def read_macros(folder: Path) -> list[Macro]:
+    """Read every single-port macro among the Liberty files of a folder.
+
+    Raises
+    ------
+    SynthError
+        If there is none, or a file is no Liberty file.
+    """
+    from liberty.parser import parse_liberty
+
+    macros = []
+    for path in sorted(folder.glob("*.lib")):
+        try:
+            library = parse_liberty(path.read_text())
+        except Exception as error:  # the parser's own, and its parser generator's
+            raise SynthError(f"{path} is no Liberty file: {error}") from None
+        macros += [macro_of(cell) for cell in library.get_groups("cell") if is_memory(cell)]
+    if not macros:
+        raise SynthError(f"no memory macro in {folder}/*.lib: give a folder of SRAM Liberty files")
+    return macros
+
+
+def is_memory(cell: Any) -> bool:
+    """Whether a cell says that it is one."""
+    return bool(cell.get_groups("memory"))
+
+
+def macro_of(cell: Any) -> Macro:
+    """Return the macro that a Liberty cell describes."""
+    memory = cell.get_groups("memory")[0]
+    pins = [*cell.get_groups("pin"), *cell.get_groups("bus")]
+    arcs = [(pin, arc) for pin in pins for arc in pin.get_groups("timing")]
+    (read,) = [arc for _, arc in arcs if arc["timing_type"] == "rising_edge"]
+    setups = [
+        constraint.get_array("values").max()
+        for _, arc in arcs
+        if arc["timing_type"] == "setup_rising"
+        for constraint in arc.groups
+    ]
+    delay = max(read.get_group(f"cell_{edge}").get_array("values").max() for edge in EDGES)
+    slew = read.get_group("rise_transition")
+    inputs = [pin for pin in pins if pin["direction"] == "input"]
+    return Macro(
+        cell.args[0],
+        2 ** int(memory["address_width"]),
+        int(memory["word_width"]),
+        float(cell["area"]),
+        float(delay),
+        float(max(setups)),
+        max(float(pin["capacitance"]) for pin in inputs if not pin.get("clock")),
+        max(float(pin["capacitance"]) for pin in inputs if pin.get("clock")),
+        tuple(slew.get_array("index_1").ravel().tolist()),
+        tuple(slew.get_array("values").ravel().tolist()),
+    )
+
+
+def smallest(macros: Iterable[Macro], memory: Memory) -> Model:
+    """Return the smallest model of a memory, stacked only beyond the deepest macro."""
+    macros = list(macros)
+    deepest = max(macro.words for macro in macros)
+    models = [
+        Model(
+            memory,
+            macro,
+            math.ceil(memory.width / macro.width),
+            math.ceil(memory.words / macro.words),
+        )
+        for macro in macros
+        if macro.words >= min(memory.words, deepest)
+    ]
+    return min(models, key=lambda model: (model.area, model.macro.name))
+
+
+def liberty(models: Iterable[Model]) -> str:
+    """Return a Liberty library of models."""
+    models = list(models)
+    widths = {bits for model in models for bits in (model.memory.width, model.memory.address_bits)}
+    types = "".join(
+        f"""
+  type(bus{bits}) {{ base_type : array; data_type : bit; bit_width : {bits};
+    bit_from : {bits - 1}; bit_to : 0; downto : true; }}"""
+        for bits in sorted(widths)
+    )
+    thresholds = "".join(
+        f"  {name}_threshold_pct_{edge} : {percent};\n"
+        for name, percent in (("slew_lower", 20), ("slew_upper", 80), ("input", 50), ("output", 50))
+        for edge in EDGES
+    )
+    return f"""library(modelled_sram) {{
+  delay_model : table_lookup;
+  time_unit : "1ns";
+  voltage_unit : "1V";
+  current_unit : "1uA";
+  leakage_power_unit : "1nW";
+  capacitive_load_unit(1, ff);
+{thresholds}  lu_table_template(over_load) {{ variable_1 : total_output_net_capacitance;
+    index_1("1000, 1001"); }}{types}{"".join(model.liberty for model in models)}
+}}
+"""
+
+
+def techmap(models: Iterable[Model]) -> str:
+    """Return a Yosys techmap from memories to the cells of their models.
+
+    A memory with several read ports of the models' kind becomes as many copies.
+    """
+    cases = "".join(
+        f"""
+    if (FITS && SIZE == {model.memory.words} && WIDTH == {model.memory.width})
+      begin : words_{model.memory.words}
+        for (i = 0; i < RD_PORTS; i = i + 1) begin : read_port
+          {model.memory.cell} memory (.clk(WR_CLK), .ren(RD_EN[i]),
+            .raddr(RD_ADDR[i*ABITS +: {model.memory.address_bits}]),
+            .rdata(RD_DATA[i*WIDTH +: WIDTH]), .wen(WR_EN),
+            .waddr(WR_ADDR[{model.memory.address_bits}-1:0]), .wdata(WR_DATA));
+        end
+      end"""
+        for model in models
+    )
+    some = " || ".join(
+        f"(SIZE == {model.memory.words} && WIDTH == {model.memory.width})" for model in models
+    )
+    return f"""(* techmap_celltype = "$mem_v2" *)
+module modelled_sram (RD_CLK, RD_EN, RD_ARST, RD_SRST, RD_ADDR, RD_DATA,
+                      WR_CLK, WR_EN, WR_ADDR, WR_DATA);
+  parameter MEMID = "", SIZE = 4, OFFSET = 0, ABITS = 2, WIDTH = 8, INIT = 0;
+  parameter RD_PORTS = 1, RD_CLK_ENABLE = 1, RD_CLK_POLARITY = 1, RD_TRANSPARENCY_MASK = 0;
+  parameter RD_COLLISION_X_MASK = 0, RD_WIDE_CONTINUATION = 0, RD_CE_OVER_SRST = 0;
+  parameter RD_ARST_VALUE = 0, RD_SRST_VALUE = 0, RD_INIT_VALUE = 0;
+  parameter WR_PORTS = 1, WR_CLK_ENABLE = 1, WR_CLK_POLARITY = 1, WR_PRIORITY_MASK = 0;
+  parameter WR_WIDE_CONTINUATION = 0;
+  input [RD_PORTS-1:0] RD_CLK, RD_EN, RD_ARST, RD_SRST;
+  input [RD_PORTS*ABITS-1:0] RD_ADDR;
+  output [RD_PORTS*WIDTH-1:0] RD_DATA;
+  input [WR_PORTS-1:0] WR_CLK;
+  input [WR_PORTS*WIDTH-1:0] WR_EN, WR_DATA;
+  input [WR_PORTS*ABITS-1:0] WR_ADDR;
+  localparam FITS = WR_PORTS == 1 && OFFSET == 0 && RD_CLK_ENABLE == {{RD_PORTS{{1'b1}}}};
+  wire _TECHMAP_FAIL_ = !(FITS && ({some}));
+  genvar i;
+  generate{cases}
+  endgenerate
+endmodule
+"""
+
+
+def blackboxes(models: Iterable[Model]) -> str:
+    """Return empty Verilog modules of the models' cells."""
+    return "".join(
+        f"(* blackbox *) module {model.memory.cell} (input clk, ren, "
+        f"input [{model.memory.address_bits}-1:0] raddr, waddr, "
+        f"input [{model.memory.width}-1:0] wen, wdata, "
+        f"output [{model.memory.width}-1:0] rdata); endmodule\n"
+        for model in models
+    )

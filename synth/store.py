@@ -1,0 +1,39 @@
+"""Results that are kept as long as what they follow from stays the same."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["kept"]
+
+
+def kept(path: Path, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the result in a JSON file, made anew unless the file is of the same key.
+
+    Parameters
+    ----------
+    path : Path
+        The file; written as a whole.
+    key : str
+        Hash of all that the result follows from.
+    make : callable
+        Makes it.
+
+    Returns
+    -------
+    dict
+        With ``key``.
+    """
+    try:
+        result = json.loads(path.read_text())
+        if result["key"] == key:
+            return result
+    except (OSError, ValueError, KeyError):
+        pass  # nothing there, or half of something: make it
+    result = {"key": key, **make()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}")
+    partial.write_text(json.dumps(result, indent=2) + "\n")
+    partial.replace(path)
+    return result

@@ -1,0 +1,97 @@
+"""A cell library and SRAM macros small enough to read."""
+
+from pathlib import Path
+
+import pytest
+
+THRESHOLDS = "".join(
+    f"{name}_threshold_pct_{edge} : {percent};\n"
+    for name, percent in (("slew_lower", 20), ("slew_upper", 80), ("input", 50), ("output", 50))
+    for edge in ("rise", "fall")
+)
+HEAD = f"""delay_model : table_lookup; time_unit : "1ns"; voltage_unit : "1V"; current_unit : "1mA";
+capacitive_load_unit(1, ff); {THRESHOLDS}
+lu_table_template(line) {{ variable_1 : total_output_net_capacitance; index_1("0, 100"); }}
+lu_table_template(plane) {{ variable_1 : input_net_transition; index_1("0, 1");
+variable_2 : total_output_net_capacitance; index_2("0, 100"); }}
+"""
+
+
+def table(name: str, *values: float) -> str:
+    """Values over load, whatever the input's transition."""
+    line = ", ".join(map(str, values))
+    return f'{name}(plane) {{ values("{line}", "{line}"); }}\n'
+
+
+def arcs(related: str, kind: str, delay: float) -> str:
+    """Delay of an output: constant part, and a thousandth of a ns for every fF."""
+    return (
+        f'timing() {{ related_pin : "{related}"; {kind}\n'
+        + "".join(
+            table(f"cell_{edge}", delay, delay + 0.1) + table(f"{edge}_transition", 0.01, 0.02)
+            for edge in ("rise", "fall")
+        )
+        + "}\n"
+    )
+
+
+def gate(name: str, area: float, function: str, inputs: str) -> str:
+    sense = "timing_sense : positive_unate;" if name == "BUF" else "timing_sense : negative_unate;"
+    return (
+        f"cell({name}) {{ area : {area};\n"
+        + "".join(f"pin({pin}) {{ direction : input; capacitance : 1.0; }}\n" for pin in inputs)
+        + f'pin(Y) {{ direction : output; function : "{function}"; max_capacitance : 100;\n'
+        + "".join(arcs(pin, sense, 0.05) for pin in inputs)
+        + "}}\n"
+    )
+
+
+FLIP_FLOP = f"""cell(DFF) {{ area : 5.0; ff(IQ, IQN) {{ clocked_on : "C"; next_state : "D"; }}
+pin(C) {{ direction : input; clock : true; capacitance : 1.0; }}
+pin(D) {{ direction : input; capacitance : 1.0;
+timing() {{ related_pin : "C"; timing_type : setup_rising;
+rise_constraint(scalar) {{ values("0.1"); }} fall_constraint(scalar) {{ values("0.1"); }} }} }}
+pin(Q) {{ direction : output; function : "IQ"; max_capacitance : 100;
+{arcs("C", "timing_type : rising_edge;", 0.1)} }} }}
+"""
+
+
+@pytest.fixture(scope="session")
+def liberty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Inverter, NAND, NOR, buffer and flip-flop."""
+    path = tmp_path_factory.mktemp("liberty") / "cells.lib"
+    gates = (
+        ("INV", 1.0, "!A", "A"),
+        ("BUF", 1.5, "A", "A"),
+        ("NAND2", 2.0, "!(A & B)", "AB"),
+        ("NOR2", 2.0, "!(A | B)", "AB"),
+    )
+    cells = "".join(gate(*each) for each in gates)
+    path.write_text(f"library(cells) {{ {HEAD}{cells}{FLIP_FLOP}}}\n")
+    return path
+
+
+def macro(words: int, width: int, area: float) -> str:
+    address = (words - 1).bit_length()
+    setup = """timing() { related_pin : clk; timing_type : setup_rising;
+rise_constraint(scalar) { values("0.05"); } fall_constraint(scalar) { values("0.05"); } }"""
+    ports = (("addr_in", address), ("wd_in", width))
+    return f"""library(ram_{words}x{width}) {{ {HEAD}
+cell(ram_{words}x{width}) {{ area : {area};
+memory() {{ type : ram; address_width : {address}; word_width : {width}; }}
+pin(clk) {{ direction : input; capacitance : 20.0; clock : true; }}
+bus(rd_out) {{ direction : output; timing() {{ related_pin : "clk"; timing_type : rising_edge;
+cell_rise(scalar) {{ values("0.3"); }} cell_fall(scalar) {{ values("0.25"); }}
+rise_transition(line) {{ index_1("5, 500"); values("0.01, 0.2"); }}
+fall_transition(line) {{ index_1("5, 500"); values("0.01, 0.2"); }} }} }}
+{"".join(f"bus({n}) {{ direction : input; capacitance : 5.0; {setup} }}" for n, _ in ports)} }} }}
+"""
+
+
+@pytest.fixture(scope="session")
+def macros(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of two SRAM macros."""
+    folder = tmp_path_factory.mktemp("sram")
+    for words, width, area in ((32, 8, 100.0), (64, 8, 180.0)):
+        (folder / f"ram_{words}x{width}.lib").write_text(macro(words, width, area))
+    return folder

@@ -1,0 +1,149 @@
+"""Designs through the whole flow, on a library of a handful of cells."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dtqatten.synth.design import Design
+from dtqatten.synth.flow import ASIC, Flow
+from dtqatten.synth.report import area_figure, parts, table
+from dtqatten.synth.tools import SynthError, has_opensta
+
+#: Two registers with a NAND between them; below, two of those.
+LEAF = """module leaf(input clk, rst, a, b, output reg y); reg c, d;
+always @(posedge clk) begin c <= a; d <= b; y <= ~(c & d); end endmodule
+"""
+PAIR = "module pair(input clk, rst, a, b, output y, z);" + "".join(
+    f"leaf {name}(.clk(clk), .rst(rst), .a({a}), .b(b), .y({y}));"
+    for name, a, y in (("one", "a", "y"), ("two", "y", "z"))
+)
+LEAF_AREA = 3 * 5.0 + 2.0
+#: A memory of 32 bytes beside one of 4 bits.
+MEMORY = """module store(input clk, rst, we, input [4:0] w, r, input [7:0] d, output reg [7:0] q,
+output reg p); reg [7:0] words [0:31]; reg bits [0:3];
+always @(posedge clk) begin if (we) words[w] <= d; q <= words[r];
+if (we) bits[w[1:0]] <= d[0]; p <= bits[r[1:0]]; end endmodule
+"""
+
+timed = pytest.mark.skipif(not has_opensta(), reason="OpenSTA is not installed")
+
+
+def design(text: str, top: str) -> Design:
+    return Design(top, top, {"design.v": text})
+
+
+def test_area_by_module(liberty: Path, tmp_path: Path) -> None:
+    flow = Flow(tmp_path, (liberty,))
+    result = flow.run(ASIC, design(LEAF + PAIR + "endmodule", "pair"), multipliers=2)
+    assert result["modules"] == {
+        "pair": {"count": 1, "um2": 0.0},
+        "leaf": {"count": 2, "um2": 2 * LEAF_AREA},
+    }
+    assert result["area_um2"] == 2 * LEAF_AREA
+    assert result["um2_per_multiplier"] == LEAF_AREA
+    assert result["flip_flop_um2"] == 30.0
+    assert result["tools"]["pyosys"]
+    assert json.loads((tmp_path / "asic-pair.json").read_text()) == json.loads(json.dumps(result))
+    assert parts(result) == {"2 leaf": 2 * LEAF_AREA, "1 pair": 0.0}
+    assert table(ASIC, [result]).row_count == 1
+    assert len(area_figure([result]).axes) == 1
+
+
+@timed
+def test_timing_of_a_path(liberty: Path, tmp_path: Path) -> None:
+    """Clock to output 0.1, NAND 0.05, setup 0.1 ns, and 0.001 ns for each of two 1 fF pins."""
+    result = Flow(tmp_path, (liberty,)).run(ASIC, design(LEAF, "leaf"))
+    assert result["slack_ns"] == pytest.approx(1 - 0.252, abs=0.002)
+    assert result["fmax_mhz"] == pytest.approx(1000 / 0.252, rel=0.01)
+    assert result["paths"][0]["end"] == "y"
+    assert result["effort"] == 1.0
+
+
+@timed
+def test_an_impossible_clock_takes_every_effort_that_helps(liberty: Path, tmp_path: Path) -> None:
+    result = Flow(tmp_path, (liberty,), mhz=1e5).run(ASIC, design(LEAF, "leaf"))
+    assert result["slack_ns"] < 0
+    assert result["fmax_mhz"] == pytest.approx(1000 / 0.252, rel=0.01)
+
+
+def test_memories_become_macros_where_these_are_smaller(
+    liberty: Path, macros: Path, tmp_path: Path
+) -> None:
+    result = Flow(tmp_path, (liberty,), macros).run(ASIC, design(MEMORY, "store"))
+    assert result["memories"] == {
+        "sram_32x8": {"count": 1, "um2": 150.0, "macro": "ram_32x8", "across": 1, "deep": 1}
+    }
+    assert result["sram_um2"] == 150.0
+    # The small memory, its output, and nothing else.
+    assert result["flip_flop_um2"] == 5 * 5.0
+    if has_opensta():
+        assert result["fmax_mhz"] < 1000 / 0.3
+    without = Flow(tmp_path, (liberty,)).run(ASIC, design(MEMORY, "store"))
+    assert without["memories"] == {}
+    assert without["flip_flop_um2"] == (32 * 8 + 8 + 5) * 5.0
+
+
+def test_results_are_kept_until_something_changes(liberty: Path, tmp_path: Path) -> None:
+    done = []
+
+    def run(mhz: float, text: str) -> None:
+        Flow(tmp_path, (liberty,), mhz=mhz).run(ASIC, design(text, "leaf"), step=done.append)
+
+    for mhz, text in ((1000, LEAF), (500, LEAF), (500, LEAF.replace("~", ""))):
+        done.clear()
+        run(mhz, text)
+        assert done
+        done.clear()
+        run(mhz, text)
+        assert not done
+    (tmp_path / "asic-leaf.json").write_text('{"key": ')
+    run(500, LEAF)
+    assert done
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("module leaf(input clk; endmodule", "syntax error"),
+        ("module other(); endmodule", "Module `leaf' not found"),
+        ("module leaf(input clk); gone part(.clk(clk)); endmodule", "gone"),
+    ],
+)
+def test_wrong_verilog_is_refused(liberty: Path, tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(SynthError, match=says):
+        Flow(tmp_path, (liberty,)).run(ASIC, design(text, "leaf"))
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_a_library_without_cells_is_refused(macros: Path, tmp_path: Path) -> None:
+    (library,) = macros.glob("*32x8.lib")
+    with pytest.raises(SynthError, match=r"no buffer in ram_32x8\.lib"):
+        Flow(tmp_path, (library,)).run(ASIC, design(LEAF, "leaf"))
+    with pytest.raises(SynthError, match="cannot read"):
+        Flow(tmp_path, (tmp_path / "none.lib",)).run(ASIC, design(LEAF, "leaf"))
+
+
+@timed
+def test_another_clock_port_is_asked_for(liberty: Path, tmp_path: Path) -> None:
+    text = LEAF.replace("clk", "ck")
+    with pytest.raises(SynthError, match="leaf has no port clk: name its clock"):
+        Flow(tmp_path, (liberty,)).run(ASIC, design(text, "leaf"))
+    other = Design("leaf", "leaf", {"design.v": text}, clock="ck")
+    assert Flow(tmp_path, (liberty,)).run(ASIC, other)["fmax_mhz"]
+
+
+@pytest.mark.parametrize("target", ["ecp5", "ice40"])
+def test_fpgas(tmp_path: Path, target: str) -> None:
+    result = Flow(tmp_path).run(target, design(LEAF, "leaf"))
+    assert result["fits"]
+    assert result["used"]["lut"] >= 1
+    assert result["fmax_mhz"] > 100
+    assert table(target, [result]).row_count == 1
+
+
+def test_what_an_fpga_cannot_hold(tmp_path: Path) -> None:
+    text = "module wide(input clk, input [300:0] a, output [300:0] y); assign y = ~a; endmodule"
+    result = Flow(tmp_path).run("ice40", design(text, "wide"))
+    assert not result["fits"]
+    assert result["used"]["pins"] == 603
