@@ -194,7 +194,12 @@ class TokenRankingModel:
     @property
     def ids(self) -> IdBeat | None:
         """Ids on offer."""
-        return self._topk.ids if self._ids_fork.offers(0, wanted=True) else None
+        return self._kept if self._ids_fork.offers(0, wanted=True) else None
+
+    @property
+    def _kept(self) -> IdBeat | None:
+        """Ids of the search, which wait until the layer's last importances have been taken."""
+        return self._topk.ids if self._scores is None else None
 
     def clock(
         self,
@@ -209,7 +214,7 @@ class TokenRankingModel:
         takes_layer = layers is not None and self.layers_ready
 
         # Ids to the reader and to what is carried on.
-        ids, all_ids = self._topk.ids, False
+        ids, all_ids = self._kept, False
         gathers = None
         if ids is not None:
             assert layer is not None

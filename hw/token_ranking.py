@@ -113,7 +113,14 @@ class TokenRanking(wiring.Component):
         if config.cumulative:
             sinks, wanted = [*sinks, finish.ids], [1, layer.cumulative]
             m.d.comb += finish.ids.p.eq(topk.ids.p)
-        fork(m, topk.ids, sinks, wanted, "ids")
+        # The layer's command stays until its ids have left, and they wait until its last
+        # importances have been taken: those too are offered as the command says.
+        kept = stream.Signature(ids_layout(topk_config(config))).create(path=("kept",))
+        m.d.comb += [
+            kept.valid.eq(topk.ids.valid & ~beats.valid),
+            topk.ids.ready.eq(kept.ready & ~beats.valid),
+        ]
+        fork(m, kept, sinks, wanted, "ids")
         m.d.comb += [
             self.ids.p.eq(topk.ids.p),
             commands.r_en.eq(topk.ids.valid & topk.ids.ready & topk.ids.p.last),

@@ -73,3 +73,16 @@ def test_equals_cycle_model_in_amaranths_simulator() -> None:
     bench = RankingLockstep(CONFIGS["both"], layers, stall=0.3)
     run_lockstep(TokenRanking(CONFIGS["both"]), bench)
     assert results(bench) == golden(layers)
+
+
+@pytest.mark.parametrize("name", ["direct", "packed", "both"])
+def test_a_report_left_standing_is_not_lost(name: str) -> None:
+    """The ids are read at once, the report not for long: it must outlive its layer's command."""
+    layers = random_layers(CONFIGS[name], np.random.default_rng(3), 12)
+    bench = RankingLockstep(CONFIGS[name], layers, held="report")
+    rtl = build(name)
+    rtl.reset()
+    while not bench.done:
+        bench.check(rtl.step(bench.inputs()))
+        bench.clock()
+    assert results(bench) == golden(layers)
