@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from amaranth.lib import wiring
 from numpy.typing import NDArray
 
 from dtqatten.hw.export import port_name, verilog
+from dtqatten.sim.lockstep import Bench
 
 __all__ = ["Port", "VerilatedModel", "pack_words", "ports_of", "verilator_environment"]
 
@@ -231,6 +232,20 @@ class VerilatedModel:
         """Reset for ``reset_cycles`` cycles."""
         for _ in range(self._reset_cycles):
             self.step({"rst": 1})
+
+    def run(self, bench: Bench, each: Callable[[], object] = lambda: None) -> None:
+        """Reset, then run a bench to its end, comparing every cycle; ``each`` is called in each.
+
+        Raises
+        ------
+        MismatchError
+            If a port differs, or the bench's deadline has passed.
+        """
+        self.reset()
+        while not bench.done:
+            bench.check(self.step(bench.inputs()))
+            bench.clock()
+            each()
 
     def step(self, inputs: Mapping[str, int], *outputs: str) -> dict[str, int]:
         """Apply inputs (those not named are 0), sample outputs, pass a clock edge.
