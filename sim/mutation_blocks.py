@@ -6,7 +6,6 @@ import numpy as np
 
 from dtqatten.config import Config
 from dtqatten.hw.array import ScoreArray
-from dtqatten.hw.core import AttentionCore
 from dtqatten.hw.normalizer import Normalizer
 from dtqatten.hw.pe import PE
 from dtqatten.hw.score_accumulator import ScoreAccumulator
@@ -15,7 +14,6 @@ from dtqatten.hw.token_ranking import TokenRanking
 from dtqatten.hw.topk import TopK
 from dtqatten.hw.topk_config import TopKConfig
 from dtqatten.hw.value_array import ValueArray
-from dtqatten.sim.core import CoreLockstep, random_layer
 from dtqatten.sim.lockstep import Bench, Lockstep, random_head
 from dtqatten.sim.mutation import Block
 from dtqatten.sim.normalizer import NormalizerLockstep, random_heads
@@ -32,7 +30,6 @@ __all__ = ["BLOCKS"]
 
 #: Part-filled tiles both ways, several words and parts a token, two channel passes and more.
 ARRAY = Config(rows=3, cols=2, depth=2, d_head=24, n_max=7)
-CORE = ARRAY.replace(heads=3, topk_lanes=4)
 #: The data registers of a grid, which have no reset, are flushed.
 FLUSH = ARRAY.rows + ARRAY.cols + 4
 #: The most heads there can be, so that every bit of a counter is used.
@@ -162,19 +159,8 @@ def token_ranking_plays() -> Iterator[Play]:
     return plays(make)
 
 
-def core_plays() -> Iterator[Play]:
-    """Yield runs of the attention core."""
-
-    def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
-        layers = [random_layer(CORE, rng) for _ in range(12)]
-        return CoreLockstep(CORE, layers, stall=stall, lazy=lazy, seed=seed)
-
-    return plays(make, FLUSH)
-
-
 #: By module name.
 BLOCKS = {
-    "core": Block(lambda: AttentionCore(CORE), core_plays),
     "array": Block(lambda: ScoreArray(ARRAY, monitored=True), array_plays),
     "value_array": Block(lambda: ValueArray(ARRAY, observed=True), value_array_plays),
     "softmax": Block(lambda: Softmax(ARRAY), softmax_plays),

@@ -7,7 +7,8 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.sim.mutation import Block, Mutants, measure
+from dtqatten.sim.equivalence import Prover
+from dtqatten.sim.mutation import CONTROL, Block, Mutants, measure
 from dtqatten.sim.mutation_blocks import BLOCKS
 from dtqatten.sim.recording import Play
 
@@ -76,6 +77,14 @@ def test_mutants_are_killed_proved_or_left() -> None:
     assert any("test_mutation.py:" in str(mutant) for mutant in outcome.killed)
 
 
+def test_what_is_killed_is_never_proved_equivalent(tmp_path: Path) -> None:
+    made = Mutants(block(), "counter", MUTANTS, 0, tmp_path)
+    prover = Prover(tmp_path, "dtqatten_counter", made.model, CONTROL, block().gates)
+    for mutant in made.mutants:
+        killed = made.first_difference(mutant.number) is not None
+        assert prover.equivalent(mutant.number, 60) == (not killed), mutant
+
+
 def test_too_short_a_test_leaves_survivors() -> None:
     outcome = measure("counter", Block(Counter, lambda: [Play(CounterBench(3))]), count=MUTANTS)
     assert len(outcome.survived) > 5
@@ -94,11 +103,11 @@ def test_a_model_that_does_not_end_is_reported() -> None:
 
 
 def test_mutants_are_the_same_each_time_and_differ_by_seed(tmp_path: Path) -> None:
-    made = {}
-    for run, seed in enumerate((0, 0, 1)):
-        directory = tmp_path / str(run)
+    made = []
+    for seed in (0, 0, 1):
+        directory = tmp_path / str(len(made))
         directory.mkdir()
-        made[run] = Mutants(block(), "counter", 20, seed, directory).mutants
+        made.append(Mutants(block(), "counter", 20, seed, directory).mutants)
     assert made[0] == made[1] != made[2]
 
 
