@@ -38,7 +38,7 @@ write_aiger -zinit miter.aig
 
 # Signal correspondence merges all that is equal by induction over 1, 2 and 6 cycles, over the two
 # copies too, so that equivalent copies leave an output that nothing can set.
-PROVE = "read_aiger miter.aig; scorr; scorr -F 2; scorr -F 6; sat"
+PROVE = "read_aiger miter.aig; scorr; scorr -F 2; scorr -F 6; print_stats; sat"
 
 
 class Prover:
@@ -111,4 +111,7 @@ class Prover:
         """
         (self.directory / "miter.v").write_text(self._miter(number))
         run_yosys(MITER, self.directory)
-        return "UNSATISFIABLE" in abc(PROVE, self.directory, seconds)
+        log = abc(PROVE, self.directory, seconds)
+        if log and "i/o =" not in log:
+            raise RuntimeError(f"ABC has no miter:\n{log}")
+        return "UNSATISFIABLE" in log
