@@ -3,43 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from dtqatten.config import Config
-from dtqatten.golden.codes import Codes
-from dtqatten.golden.order import boundaries, promote, round_up_kept
-from dtqatten.golden.select import PAPER_SHARES, counts
-from dtqatten.sim.core import CoreLayer, CoreLockstep, build_core
+from dtqatten.model.workload import Workload, core_layer
+from dtqatten.sim.core import CoreLockstep, build_core
 
-__all__ = ["measure_core", "reference_layer"]
+__all__ = ["HEADS", "measure_core"]
 
-TOKENS, HEADS = 384, 12
-
-
-def reference_layer(config: Config, heads: int = HEADS, tokens: int = TOKENS) -> CoreLayer:
-    """Return a layer after one that kept the paper's shares: clustered, promoted to full tiles."""
-    rng = np.random.default_rng(0)
-    k0, k1 = counts(tokens, PAPER_SHARES)
-    k0 = round_up_kept(k0, tokens, config.cols)
-    limits = boundaries(k0 - k1, k0, config.rows, config.cols, config.depth)
-
-    def codes() -> Codes:
-        values = rng.integers(-120, 120, (heads, k0, config.d_head)).astype(np.int8)
-        return Codes(values, np.full(heads, 1e-3))
-
-    keep, wide = counts(k0, PAPER_SHARES)
-    return CoreLayer(
-        q=codes(),
-        k=codes(),
-        v=codes(),
-        q_bits=promote(limits.q, k0),
-        k_bits=promote(limits.k, k0),
-        v_bits=promote(limits.v, k0),
-        q_ids=np.arange(k0),
-        k_ids=np.arange(k0),
-        k0=keep,
-        k1=wide,
-    )
+HEADS = 12
 
 
 def measure_core(config: Config, heads: int, tell: Callable[[int], object]) -> dict[str, Any]:
@@ -50,7 +20,8 @@ def measure_core(config: Config, heads: int, tell: Callable[[int], object]) -> d
     MismatchError
         If RTL and cycle model differ.
     """
-    layer = reference_layer(config, heads)
+    workload = Workload(full_tiles=True)
+    layer = core_layer(config, workload, heads)
     bench = CoreLockstep(config, [layer])
 
     def each() -> None:
@@ -63,10 +34,10 @@ def measure_core(config: Config, heads: int, tell: Callable[[int], object]) -> d
     cycles = ends["outputs"] + 1
     return {
         "config": str(config),
-        "tokens": TOKENS,
+        "tokens": workload.tokens,
         "kept": len(layer.k_ids),
         "heads": heads,
-        "shares": PAPER_SHARES,
+        "shares": workload.shares,
         "cycles": cycles,
         "cycles_to_ids": ends["ids"] + 1,
         "busy_fraction": {unit: busy / cycles for unit, busy in bench.model.busy.items()},
