@@ -1,23 +1,34 @@
 """Synthesis to standard cells: area by module, and the clock rate it reaches."""
 
+import copy
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dtqatten.synth import sram
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
+from dtqatten.synth.fanout import buffer_nets, fourfold, read_loads
 from dtqatten.synth.timing import LOAD_FF, Timing, analyse
 from dtqatten.synth.tools import yosys
 
 __all__ = ["EFFORTS", "synthesize"]
 
-#: What ABC is told to aim at, as parts of the clock period, until the netlist meets it. ABC knows
-#: no setup times, and stops where its own estimate fits.
-EFFORTS = (1.0, 0.8, 0.6, 0.4)
+#: How ABC maps a module: what it does before technology mapping, and which part of the clock
+#: period it aims at. First for area, then with levels of logic balanced, once and twice. ABC knows
+#: no setup times, so the last effort aims at less than a period.
+BALANCED = "strash; scorr; strash; ifraig; if -g -K 6; strash"
+EFFORTS = (
+    ("strash; &get -n; &fraig -x; &put; scorr; dc2; strash", 1.0),
+    (BALANCED, 1.0),
+    (f"{BALANCED}; dch; if -g -K 6; strash", 1.0),
+    (f"{BALANCED}; dch; if -g -K 6; strash", 0.6),
+)
+
+#: Technology mapping, then buffers where more than 12 gates hang on one, then sizes.
+MAPPING = "dch -f; map {D}; buffer -p -N 12; upsize {D}; dnsize {D}; stime -p"
 
 TECHMAP, SRAM_LIBERTY = "sram_map.v", "sram.lib"
 
@@ -62,9 +73,10 @@ def synthesize(
     dict
         ``area_um2``, of it ``flip_flop_um2`` and ``sram_um2``; ``modules``: by kind, their
         ``count`` and the ``um2`` of all of them without memories and the modules inside;
-        ``memories``: the same by kind, and which macros a memory is made of; ``effort``; and
-        with ``timed`` the fields of
-        :class:`~dtqatten.synth.timing.Timing`.
+        ``memories``: the same by kind, and which macros a memory is made of; ``efforts``: the
+        place in :data:`EFFORTS` of the kinds that were not mapped by the first; ``buffers``: how
+        many :mod:`~dtqatten.synth.fanout` inserted; and with ``timed`` the fields of
+        :class:`~dtqatten.synth.timing.Timing` but ``failing``.
 
     Raises
     ------
@@ -105,7 +117,7 @@ write_rtlil coarse.il
 {mapped}synth -top {design.top} -run fine:check
 rename -wire
 dfflibmap {cells}
-write_rtlil gates.il
+write_json gates.json
 """,
         folder,
         "gates",
@@ -113,44 +125,84 @@ write_rtlil gates.il
     (folder / "load.constr").write_text(
         f"set_driving_cell {library.buffer}\nset_load {LOAD_FF} [all_outputs]\n"
     )
+    gates = json.loads((folder / "gates.json").read_text())
+    loads = read_loads([*library.files, *(folder / name for name in more)])
+    buffer = fourfold(library.buffers, loads)
     every = " ".join(f"-liberty {name}" for name in (*libraries, *more))
-    best: tuple[float, Timing | None] | None = None
-    for effort in EFFORTS:
-        step(f"cells, effort {effort}")
-        yosys(
-            f"""read_rtlil gates.il
-abc -D {round(1e6 / mhz * effort)} -constr load.constr {cells}
+    efforts = dict.fromkeys(gates["modules"], 0)
+    changed, mapped = set(efforts), dict(gates["modules"])
+    best: tuple[dict[str, int], Timing | None, int] | None = None
+    while changed:
+        for level, (before, aim) in enumerate(EFFORTS):
+            kinds = {kind for kind in changed if efforts[kind] == level}
+            if not kinds:
+                continue
+            step(f"cells, effort {level}, {len(kinds)} modules")
+            some = {**gates, "modules": {kind: gates["modules"][kind] for kind in sorted(kinds)}}
+            (folder / "some.json").write_text(json.dumps(some))
+            yosys(
+                f"""read_json some.json
+abc -D {round(1e6 / mhz * aim)} -constr load.constr {cells} -script {abc_script(before)}
 opt_clean -purge
-tee -q -o area.json stat -json -hierarchy {every}
-write_verilog -noattr -noexpr -nohex -simple-lhs {netlist(effort)}
+write_json mapped.json
+""",
+                folder,
+                "cells",
+            )
+            mapped |= json.loads((folder / "mapped.json").read_text())["modules"]
+        modules = copy.deepcopy(mapped)
+        cells_of_macros = {model.memory.cell for model in models}
+        added = buffer_nets(modules, design.top, loads, cells_of_macros, buffer)
+        (folder / "buffered.json").write_text(json.dumps({**gates, "modules": modules}))
+        yosys(
+            f"""read_json buffered.json
+tee -q -o area.json stat -json -hierarchy -top {design.top} {every}
+write_verilog -noattr -noexpr -nohex -simple-lhs attempt.v
 """,
             folder,
-            "cells",
+            "netlist",
         )
-        (folder / "area.json").replace(folder / f"{netlist(effort)}.json")
         timing = None
         if timed:
             step("timing")
-            timing = analyse(design, library, netlist(effort), more, 1000 / mhz, folder)
-        if best and best[1] and timing and timing.slack_ns <= best[1].slack_ns:
-            break  # what limits the clock is nothing that ABC can mend
-        best = effort, timing
+            timing = analyse(design, library, "attempt.v", more, 1000 / mhz, folder)
+        if best is None or (best[1] and timing and timing.slack_ns > best[1].slack_ns):
+            best = dict(efforts), timing, added
+            for name in ("area.json", "attempt.v"):
+                (folder / name).replace(folder / f"best_{name}")
         if timing is None or timing.slack_ns >= 0:
             break
+        # What is on a path that misses the clock is mapped anew; the rest stays as it is.
+        changed = {
+            kind
+            for path in timing.failing
+            if efforts[kind := kind_of(modules, design.top, path)] < len(EFFORTS) - 1
+        }
+        for kind in changed:
+            efforts[kind] += 1
     assert best is not None
-    effort, timing = best
-    (folder / netlist(effort)).replace(folder / "netlist.v")
-    areas = json.loads((folder / f"{netlist(effort)}.json").read_text())["modules"]
+    efforts, timing, added = best
+    (folder / "best_attempt.v").replace(folder / "netlist.v")
+    areas = json.loads((folder / "best_area.json").read_text())["modules"]
     return {
         **area_by_module(areas, design.top, models),
-        "effort": effort,
-        **({} if timing is None else asdict(timing)),
+        "efforts": {kind: level for kind, level in efforts.items() if level},
+        "buffers": added,
+        **({} if timing is None else timing.summary()),
     }
 
 
-def netlist(effort: float) -> str:
-    """Name of the netlist of an effort."""
-    return f"netlist_{effort}.v"
+def abc_script(before: str) -> str:
+    """Return a script as an option of Yosys's ``abc``, whose spaces are commas."""
+    return "+" + f"{before}; {MAPPING}".replace("; ", ";").replace(" ", ",")
+
+
+def kind_of(modules: dict[str, Any], top: str, cell: str) -> str:
+    """Return the kind of the module that has a cell, given by its path of instances."""
+    kind = top
+    for name in cell.split("/")[:-1]:
+        kind = modules[kind]["cells"][name]["type"]
+    return kind
 
 
 def memories(design: dict[str, Any]) -> set[sram.Memory]:

@@ -8,7 +8,17 @@ from pathlib import Path
 
 from dtqatten.synth.tools import SynthError, yosys
 
-__all__ = ["CellLibrary"]
+__all__ = ["BufferCell", "CellLibrary"]
+
+
+@dataclass(frozen=True, order=True)
+class BufferCell:
+    """A buffer: its area, cell and pins."""
+
+    area: float
+    cell: str
+    input: str
+    output: str
 
 
 @dataclass(frozen=True)
@@ -21,16 +31,21 @@ class CellLibrary:
         Its Liberty files, unpacked.
     digest : str
         Hash of their content.
-    buffer, input, output : str
-        The smallest buffer and its pins: it stands for what drives a block's inputs.
+    buffers : tuple of Buffer
+        From the smallest on.
     flip_flop_area : float
         Area of the smallest flip-flop, in the library's unit.
     """
 
     files: tuple[Path, ...]
     digest: str
-    buffer: str
+    buffers: tuple[BufferCell, ...]
     flip_flop_area: float
+
+    @property
+    def buffer(self) -> str:
+        """The smallest buffer: it stands for what drives a block's inputs."""
+        return self.buffers[0].cell
 
     @classmethod
     def open(cls, paths: list[Path], folder: Path) -> "CellLibrary":
@@ -63,10 +78,12 @@ class CellLibrary:
         buffers, flip_flops = [], []
         for name, cell in cells.items():
             area = float(cell["attributes"].get("area", 0))
-            inputs = [p["bits"] for p in cell["ports"].values() if p["direction"] == "input"]
-            outputs = [p["bits"] for p in cell["ports"].values() if p["direction"] == "output"]
-            if len(inputs) == len(outputs) == 1 and inputs == outputs and area:
-                buffers.append((area, name))
+            pins: dict[str, list[str]] = {"input": [], "output": [], "inout": []}
+            for pin, port in cell["ports"].items():
+                pins[port["direction"]].append(pin)
+            match pins["input"], pins["output"]:
+                case [a], [z] if area and cell["ports"][a]["bits"] == cell["ports"][z]["bits"]:
+                    buffers.append(BufferCell(area, name, a, z))
             if any(part["type"].startswith("$_DFF_") for part in cell["cells"].values()):
                 flip_flops.append(area)
         if not buffers or not flip_flops:
@@ -76,4 +93,4 @@ class CellLibrary:
                 f"no {missing} in {names}: give all files of a standard-cell library, "
                 "--liberty FILE for each"
             )
-        return cls(tuple(files), digest.hexdigest(), min(buffers)[1], min(flip_flops))
+        return cls(tuple(files), digest.hexdigest(), tuple(sorted(buffers)), min(flip_flops))

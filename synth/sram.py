@@ -97,8 +97,11 @@ class Model:
         """Its cell for a Liberty library of :func:`liberty`."""
         memory, macro = self.memory, self.macro
         address = memory.address_bits
+        # Addresses and enables go to every macro, a bit of a word to those on top of each other.
+        every, bit = macro.pin * self.across * self.deep, macro.pin * self.deep
+        clock = macro.clock * self.across * self.deep
 
-        def setup(name: str, bits: int | None, load: float = macro.pin) -> str:
+        def setup(name: str, bits: int | None, load: float) -> str:
             kind = f"bus({name}) {{ bus_type : bus{bits};" if bits else f"pin({name}) {{"
             constraint = "".join(
                 f'{edge}_constraint(scalar) {{ values("{macro.setup}"); }} ' for edge in EDGES
@@ -116,19 +119,19 @@ class Model:
             for edge in EDGES
         )
         inputs = (
-            ("ren", None),
-            ("raddr", address),
+            ("ren", None, every),
+            ("raddr", address, every),
             # Write masks: mostly one net to all bits, which in a macro is one pin.
-            ("wen", memory.width, macro.pin / memory.width),
-            ("waddr", address),
-            ("wdata", memory.width),
+            ("wen", memory.width, every / memory.width),
+            ("waddr", address, every),
+            ("wdata", memory.width, bit),
         )
         return f"""
   cell({memory.cell}) {{
     area : {self.area};
     interface_timing : true;
     dont_use : true; dont_touch : true;
-    pin(clk) {{ direction : input; clock : true; capacitance : {macro.clock * self.across}; }}
+    pin(clk) {{ direction : input; clock : true; capacitance : {clock}; }}
     bus(rdata) {{ bus_type : bus{memory.width}; direction : output;
       timing() {{ related_pin : "clk"; timing_type : rising_edge; {arcs}}}
     }}{"".join(setup(*port) for port in inputs)}

@@ -1,7 +1,7 @@
 """Static timing analysis of a netlist."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dtqatten.synth.cells import CellLibrary
@@ -14,6 +14,9 @@ __all__ = ["LOAD_FF", "Timing", "analyse"]
 LOAD_FF = 5.0
 
 PATHS = 10
+
+#: Endpoints whose paths are looked at for what is too slow.
+FAILING = 2000
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,18 @@ class Timing:
         Clock rate at which it is zero.
     paths : list of dict
         The worst endpoints: ``start``, ``end``, ``slack_ns``.
+    failing : set of str
+        Cells on the worst path to each endpoint that misses the clock, with their instances.
     """
 
     slack_ns: float
     fmax_mhz: float
     paths: list[dict[str, object]]
+    failing: set[str] = field(default_factory=set)
+
+    def summary(self) -> dict[str, object]:
+        """Return all but ``failing``."""
+        return {"slack_ns": self.slack_ns, "fmax_mhz": self.fmax_mhz, "paths": self.paths}
 
 
 def analyse(
@@ -84,7 +94,9 @@ set_output_delay 0 -clock clock [all_outputs]
 set_load {LOAD_FF} [all_outputs]
 {ideal}report_worst_slack -digits 4
 report_checks -path_delay max -format summary -group_count {PATHS} -digits 3
-report_checks -path_delay max -digits 3
+report_checks -path_delay max -digits 3 -fields {{capacitance slew}}
+puts "failing:"
+report_checks -path_delay max -slack_max 0 -group_count {FAILING}
 exit
 """,
         at,
@@ -102,7 +114,8 @@ exit
             r"^(\S+) \(\S+\) +(\S+) \(\S+\) +(-?\d+\.\d+)$", text, re.MULTILINE
         )
     ]
-    return Timing(slack, 1000 / (period_ns - slack), paths)
+    failing = set(re.findall(r" [v^] (\S+)/\S+ \(", text.partition("failing:")[2]))
+    return Timing(slack, 1000 / (period_ns - slack), paths, failing)
 
 
 def name_of(pin: str) -> str:

@@ -12,15 +12,15 @@ THRESHOLDS = "".join(
 HEAD = f"""delay_model : table_lookup; time_unit : "1ns"; voltage_unit : "1V"; current_unit : "1mA";
 capacitive_load_unit(1, ff); {THRESHOLDS}
 lu_table_template(line) {{ variable_1 : total_output_net_capacitance; index_1("0, 100"); }}
-lu_table_template(plane) {{ variable_1 : input_net_transition; index_1("0, 1");
-variable_2 : total_output_net_capacitance; index_2("0, 100"); }}
+lu_table_template(plane) {{ variable_1 : input_net_transition; index_1("0, 1, 2");
+variable_2 : total_output_net_capacitance; index_2("0, 50, 100"); }}
 """
 
 
 def table(name: str, *values: float) -> str:
     """Values over load, whatever the input's transition."""
     line = ", ".join(map(str, values))
-    return f'{name}(plane) {{ values("{line}", "{line}"); }}\n'
+    return f'{name}(plane) {{ values("{line}", "{line}", "{line}"); }}\n'
 
 
 def arcs(related: str, kind: str, delay: float) -> str:
@@ -28,7 +28,8 @@ def arcs(related: str, kind: str, delay: float) -> str:
     return (
         f'timing() {{ related_pin : "{related}"; {kind}\n'
         + "".join(
-            table(f"cell_{edge}", delay, delay + 0.1) + table(f"{edge}_transition", 0.01, 0.02)
+            table(f"cell_{edge}", delay, delay + 0.05, delay + 0.1)
+            + table(f"{edge}_transition", 0.01, 0.015, 0.02)
             for edge in ("rise", "fall")
         )
         + "}\n"
