@@ -13,11 +13,12 @@ from dtqatten.hw.monitor import COUNTER_WIDTH, Monitor
 from dtqatten.hw.score_buffer import ScoreBuffer
 from dtqatten.hw.sequencer import Sequencer
 
-__all__ = ["DRAIN_LATENCY", "FEED_LATENCY", "ScoreArray", "delayed"]
+__all__ = ["CONTROL_LATENCY", "DRAIN_LATENCY", "ScoreArray", "delayed"]
 
 
-#: Cycles from a step to its operands entering the first PE, and to its drain command.
-FEED_LATENCY, DRAIN_LATENCY = 2, 4
+#: Cycles from a step to its control entering the first PE, a cycle after its operands, and to its
+#: drain command.
+CONTROL_LATENCY, DRAIN_LATENCY = 3, 5
 
 
 def delayed(m: Module, value: data.View, cycles: int, name: str) -> data.View:
@@ -48,7 +49,7 @@ class ScoreArray(wiring.Component):
     or both of its edges. Row blocks come in query order, each against all keys of the head, while
     keys and queries of later heads are being loaded.
 
-    Latency: row ``r`` of a tile is valid at ``scores`` ``r + cols + 6`` cycles after the tile's
+    Latency: row ``r`` of a tile is valid at ``scores`` ``r + cols + 7`` cycles after the tile's
     last step (:class:`~dtqatten.hw.sequencer.Sequencer`). Throughput: tiles follow without a
     bubble as long as they are loaded and ``scores`` is read; a stall of ``scores`` delays the
     start of a tile and loses nothing.
@@ -123,7 +124,7 @@ class ScoreArray(wiring.Component):
             k_feeder.feed.eq(step.k),
             grid.q.eq(q_feeder.operands),
             grid.k.eq(k_feeder.operands),
-            grid.control.eq(delayed(m, step.control, FEED_LATENCY, "control")),
+            grid.control.eq(delayed(m, step.control, CONTROL_LATENCY, "control")),
             buffer.drain.eq(delayed(m, step.drain, DRAIN_LATENCY, "drain")),
             buffer.columns.eq(grid.columns),
         ]

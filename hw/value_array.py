@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.config import Config
-from dtqatten.hw.array import DRAIN_LATENCY, FEED_LATENCY, delayed
+from dtqatten.hw.array import CONTROL_LATENCY, DRAIN_LATENCY, delayed
 from dtqatten.hw.export import place
 from dtqatten.hw.grid import Grid
 from dtqatten.hw.layout import score_row_layout, value_layout
@@ -26,7 +26,7 @@ class ValueArray(wiring.Component):
     with weights that follow their tokens' precision ``(groups + (2 * planes - 1) * wide groups) *
     ceil(d_head / cols)``.
 
-    Latency: row ``r`` of a tile is valid at ``sums`` ``r + cols + 6`` cycles after the tile's last
+    Latency: row ``r`` of a tile is valid at ``sums`` ``r + cols + 7`` cycles after the tile's last
     step. Throughput: tiles follow without a bubble as long as weights and values are there and
     ``sums`` is read; a stall of ``sums`` delays the start of a tile and loses nothing.
 
@@ -96,7 +96,7 @@ class ValueArray(wiring.Component):
             values.feed.eq(step.value),
             grid.q.eq(weights.operands),
             grid.k.eq(values.operands),
-            grid.control.eq(delayed(m, step.control, FEED_LATENCY, "control")),
+            grid.control.eq(delayed(m, step.control, CONTROL_LATENCY, "control")),
             buffer.drain.eq(delayed(m, step.drain, DRAIN_LATENCY, "drain")),
             buffer.columns.eq(grid.columns),
         ]
