@@ -11,12 +11,12 @@ from dtqatten.golden.order import boundaries, promote, round_up_kept
 from dtqatten.golden.select import PAPER_SHARES, counts
 from dtqatten.sim.core import CoreLayer, CoreLockstep, build_core
 
-__all__ = ["measure_core", "reference_layer"]
+__all__ = ["measure_core", "reference_layer", "run_core"]
 
 TOKENS, HEADS = 384, 12
 
 
-def reference_layer(config: Config, heads: int = HEADS, tokens: int = TOKENS) -> CoreLayer:
+def reference_layer(config: Config, heads: int, tokens: int) -> CoreLayer:
     """Return a layer after one that kept the paper's shares: clustered, promoted to full tiles."""
     rng = np.random.default_rng(0)
     k0, k1 = counts(tokens, PAPER_SHARES)
@@ -42,16 +42,23 @@ def reference_layer(config: Config, heads: int = HEADS, tokens: int = TOKENS) ->
     )
 
 
-def measure_core(config: Config, heads: int, tell: Callable[[int], object]) -> dict[str, Any]:
+def run_core(
+    config: Config,
+    *,
+    heads: int = HEADS,
+    tokens: int = TOKENS,
+    tell: Callable[[int], object] = lambda _: None,
+) -> CoreLockstep:
     """Run the layer with nothing stalled and compare every cycle; ``tell`` hears every thousandth.
 
     Raises
     ------
     MismatchError
         If RTL and cycle model differ.
+    AssertionError
+        If an output, an id or an importance is not the golden block's.
     """
-    layer = reference_layer(config, heads)
-    bench = CoreLockstep(config, [layer])
+    bench = CoreLockstep(config, [reference_layer(config, heads, tokens)])
 
     def each() -> None:
         if bench.compared % 1000 == 0:
@@ -59,16 +66,21 @@ def measure_core(config: Config, heads: int, tell: Callable[[int], object]) -> d
 
     build_core(config).run(bench, each)
     bench.verify()
+    return bench
+
+
+def measure_core(bench: CoreLockstep) -> dict[str, Any]:
+    """Return what a run of one layer took, by the RTL's own account of its units."""
+    (layer,) = bench.core_layers
     ends = {name: beats[-1][0] for name, beats in bench.taken.items() if beats}
     cycles = ends["outputs"] + 1
     return {
-        "config": str(config),
-        "tokens": TOKENS,
+        "config": str(bench.config),
         "kept": len(layer.k_ids),
-        "heads": heads,
+        "heads": len(layer.q.codes),
         "shares": PAPER_SHARES,
         "cycles": cycles,
         "cycles_to_ids": ends["ids"] + 1,
-        "busy_fraction": {unit: busy / cycles for unit, busy in bench.model.busy.items()},
+        "busy_fraction": {u: float(a[:cycles].mean()) for u, a in bench.activity.items()},
         "module_b_overhead": max(0, ends["ids"] + 1 - cycles) / cycles,
     }
