@@ -48,8 +48,8 @@ class TokenRanking(wiring.Component):
         Kept tokens, by their places among the layer's keys.
     report : Out(stream.Signature(beat_layout(topk_lanes)))
         Importances of a layer that asks for them.
-    summing, searching : Out(1)
-        A row is taken; importances or ids of a layer are on their way.
+    searching : Out(1)
+        Importances or ids of a layer are on their way.
     """
 
     def __init__(self, config: Config) -> None:
@@ -60,7 +60,6 @@ class TokenRanking(wiring.Component):
                 "probabilities": In(stream.Signature(probability_row_layout(config))),
                 "ids": Out(stream.Signature(ids_layout(topk_config(config)))),
                 "report": Out(stream.Signature(beat_layout(config.topk_lanes))),
-                "summing": Out(1),
                 "searching": Out(1),
             }
         )
@@ -101,7 +100,6 @@ class TokenRanking(wiring.Component):
             entry.valid.eq(leaving.valid & is_open),
             entry.p.eq(leaving.p),
             leaving.ready.eq(entry.ready & is_open),
-            self.summing.eq(self.probabilities.valid & self.probabilities.ready),
             self.searching.eq(closed | (leaving.valid & is_open)),
         ]
         if config.importance_lanes != config.topk_lanes:

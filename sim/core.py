@@ -19,13 +19,21 @@ from dtqatten.golden.softmax_cycles import HeadFactor, Key, OutputForm, Query
 from dtqatten.golden.tiles import load_beats
 from dtqatten.golden.token_ranking import LayerCommand
 from dtqatten.golden.trace import Trace
-from dtqatten.hw.core import AttentionCore, core_layouts, working_layout
+from dtqatten.hw.core import AttentionCore, activity_layout, core_layouts
 from dtqatten.sim.ports import pack_payload
 from dtqatten.sim.streams import StreamLockstep
 from dtqatten.sim.token_ranking import flat_ids, shown_ids, shown_importance
 from dtqatten.sim.verilated import VerilatedModel
+from dtqatten.units import Unit
 
-__all__ = ["CoreLayer", "CoreLockstep", "build_core", "random_chain", "trace_layers"]
+__all__ = [
+    "CoreLayer",
+    "CoreLockstep",
+    "build_core",
+    "random_chain",
+    "random_layer",
+    "trace_layers",
+]
 
 
 @functools.cache
@@ -168,7 +176,7 @@ class CoreLockstep(StreamLockstep):
     Attributes
     ----------
     shown : list of int
-        The device's port ``working`` in each cycle.
+        The device's port ``activity`` in each cycle.
     """
 
     SOURCES = ("layers", "heads", "q", "k", "v", "queries", "keys")
@@ -234,8 +242,10 @@ class CoreLockstep(StreamLockstep):
 
     def expected(self) -> dict[str, int]:
         """Return the values of the output ports in this cycle, payloads while valid."""
-        working = self.model.working(CoreInputs(**self.offered))
-        return super().expected() | {"working": pack_payload(working_layout(), working)}
+        inputs = CoreInputs(**self.offered)
+        busy, stalled = self.model.working(inputs), self.model.stalled(inputs, dict(self.ready))
+        fields = {"busy": busy, "stalled": stalled, "searching": busy["search"]}
+        return super().expected() | {"activity": pack_payload(activity_layout(), fields)}
 
     def check(self, ports: Mapping[str, int]) -> None:
         """Compare the output ports of the device in this cycle.
@@ -246,13 +256,15 @@ class CoreLockstep(StreamLockstep):
             If a port differs, or the deadline has passed.
         """
         super().check(ports)
-        self.shown.append(ports["working"])
+        self.shown.append(ports["activity"])
 
     @property
     def activity(self) -> dict[str, NDArray[np.bool_]]:
-        """By unit, whether the device showed it working in each cycle so far."""
-        words = np.array(self.shown, dtype=np.int64)
-        return {unit: (words >> at & 1).astype(bool) for at, unit in enumerate(working_layout())}
+        """By unit, and for the search, whether the device showed it busy in each cycle so far."""
+        words, layout = np.array(self.shown, dtype=np.int64), activity_layout()
+        bits = {unit.value: layout["busy"].shape[unit].offset for unit in Unit}
+        bits["search"] = layout["searching"].offset
+        return {unit: (words >> at & 1).astype(bool) for unit, at in bits.items()}
 
     def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
         """Pass a clock edge of the model."""

@@ -140,10 +140,7 @@ class RankingLockstep(StreamLockstep):
 
     def expected(self) -> dict[str, int]:
         """Return the values of the output ports in this cycle, payloads while valid."""
-        model = self.model
-        summing = self.offered["probabilities"] is not None and model.probabilities_ready
-        working = {"summing": int(summing), "searching": int(model.searching)}
-        return super().expected() | working
+        return super().expected() | {"searching": int(self.model.searching)}
 
     def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
         """Pass a clock edge of the model."""
