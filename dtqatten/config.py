@@ -158,6 +158,11 @@ class Config:
         return self.d_head // self.depth
 
     @property
+    def multipliers(self) -> int:
+        """4-bit multipliers of both arrays."""
+        return 2 * self.rows * self.cols * self.depth
+
+    @property
     def load_nibbles(self) -> int:
         """Nibbles per beat of a load stream.
 

@@ -1,6 +1,7 @@
 """``dtqatten bench``: elaboration time, simulation speed and utilization of array and core."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -24,23 +25,25 @@ def bench(
         from rich.table import Table
 
         from dtqatten.config import PRESETS
+        from dtqatten.model.workload import Workload
         from dtqatten.sim.bench import measure, versions
-        from dtqatten.sim.core_bench import TOKENS, measure_core, run_core
+        from dtqatten.sim.core_bench import HEADS, measure_core, simulate_layer
         from dtqatten.sim.plots import save, timeline_figure
         from dtqatten.sim.topk_bench import measure_topk
     with Progress(transient=True) as bar:
         task = bar.add_task("measuring", total=None)
         result = measure(lambda what: bar.update(task, description=what))
         bar.update(task, description="compiling the core")
-        ran = run_core(
+        workload = Workload(full_tiles=True)
+        ran = simulate_layer(
             PRESETS["base"],
-            tell=lambda cycles: bar.update(
-                task, description=f"a layer of the core, cycle {cycles}"
-            ),
+            workload,
+            HEADS,
+            lambda cycles: bar.update(task, description=f"a layer of the core, cycle {cycles}"),
         )
         core = measure_core(ran)
         bar.update(task, description="top-k")
-        core |= {"tokens": TOKENS, "topk": measure_topk(), "versions": versions()}
+        core |= asdict(workload) | {"topk": measure_topk(), "versions": versions()}
     console = Console()
     for name, unit in (
         ("elaborate_s", "seconds to elaborate and write Verilog, ROWSxCOLSxDEPTH"),

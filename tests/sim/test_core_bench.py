@@ -3,21 +3,16 @@
 import numpy as np
 
 from dtqatten import Config
-from dtqatten.sim.core_bench import measure_core, reference_layer, run_core
+from dtqatten.model.workload import Workload
+from dtqatten.sim.core_bench import measure_core, simulate_layer
 from dtqatten.sim.plots import timeline_figure
 
 CONFIG = Config(rows=4, cols=4, depth=4, d_head=32, n_max=24)
 
 
-def test_the_layer_keeps_full_tiles() -> None:
-    layer = reference_layer(CONFIG, heads=2, tokens=24)
-    assert len(layer.k_ids) == 20  # 72 % of 24, rounded up to columns
-    assert layer.k_bits.sum() == 4 * 12 + 8 * 8
-
-
 def test_busy_fractions_are_those_that_the_model_predicts(compared) -> None:
     told: list[int] = []
-    bench = run_core(CONFIG, heads=2, tokens=24, tell=told.append)
+    bench = simulate_layer(CONFIG, Workload(tokens=24, full_tiles=True), 2, told.append)
     compared["verilator, in process"] += bench.compared
     result = measure_core(bench)
     assert told == list(range(1000, bench.compared + 1, 1000))
