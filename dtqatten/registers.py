@@ -1,0 +1,203 @@
+"""Control registers: the one table that gateware, driver, C header and documents share."""
+
+import enum
+from dataclasses import dataclass
+
+__all__ = [
+    "ADDRESS_BITS",
+    "IDENTIFIER",
+    "REGISTERS",
+    "Access",
+    "Control",
+    "ErrorCode",
+    "Interrupt",
+    "Register",
+    "Status",
+    "c_header",
+    "markdown",
+    "offset_of",
+]
+
+#: Bits of a register's byte address.
+ADDRESS_BITS = 9
+#: Value of the register ``id``: ``"DTQA"``.
+IDENTIFIER = 0x41515444
+
+
+class Access(enum.StrEnum):
+    """How software uses a register."""
+
+    READ = "r"
+    #: Keeps what is written; locked while the machine is busy if it says so.
+    WRITE = "rw"
+    #: A bit written as 1 acts once; reads as 0.
+    PULSE = "w1p"
+    #: Reads as what the machine shows; a bit written as 1 clears it.
+    CLEAR = "w1c"
+
+
+class Control(enum.IntFlag):
+    """Bits of ``control``."""
+
+    #: Begin the chain at ``descriptor``. Ignored while busy.
+    START = 1
+    #: Read the descriptor at which the machine waits again.
+    RESUME = 2
+    #: End the chain: what is on the bus completes, everything else is dropped.
+    ABORT = 4
+    #: Zero the counters.
+    CLEAR_COUNTERS = 8
+
+
+class Status(enum.IntFlag):
+    """Bits of ``status``."""
+
+    #: A chain is running, or one is being aborted.
+    BUSY = 1
+    #: The next layer's ``ready`` is 0.
+    WAITING = 2
+    #: The last chain ended in ``error_code``, or by an abort; cleared by START.
+    ERROR = 4
+    ABORTED = 8
+
+
+class Interrupt(enum.IntFlag):
+    """Bits of ``interrupt`` and ``interrupt_enable``."""
+
+    #: A layer is complete: all it writes has been acknowledged.
+    LAYER = 1
+    #: The chain has ended, well or not.
+    DONE = 2
+    #: The machine waits for ``ready``.
+    WAITING = 4
+
+
+class ErrorCode(enum.IntEnum):
+    """Values of ``error_code``; descriptors are refused before any data access."""
+
+    NONE = 0
+    #: Magic or version of a descriptor.
+    VERSION = 1
+    #: Unknown flags, or what this build cannot do; fields that must be 0.
+    FLAGS = 2
+    #: ``heads`` is 0.
+    NO_HEADS = 3
+    #: ``heads`` is more than this build's.
+    TOO_MANY_HEADS = 4
+    #: ``kv_heads`` does not divide ``heads``.
+    KV_HEADS = 5
+    #: ``stored`` or ``tokens`` is 0.
+    NO_TOKENS = 6
+    #: ``stored`` is more than this build's tokens.
+    TOO_MANY_TOKENS = 7
+    #: ``tokens`` or ``stored`` is not what the layer before leaves, or ``four_bit > tokens``.
+    TOKENS = 8
+    #: ``k0`` is 0 or more than ``tokens``.
+    K0 = 9
+    #: ``k1 > k0``.
+    K1 = 10
+    #: An address is not a multiple of 64.
+    ALIGNMENT = 11
+    #: Something to be read lies outside the read window.
+    READ_WINDOW = 12
+    #: Something to be written lies outside the write window.
+    WRITE_WINDOW = 13
+    #: ``next`` does not lie above the descriptor: the chain could loop.
+    CHAIN = 14
+    #: A read was answered with SLVERR or DECERR.
+    READ_RESPONSE = 15
+    #: A write was.
+    WRITE_RESPONSE = 16
+
+
+@dataclass(frozen=True)
+class Register:
+    """A register of ``bits`` (32, or 64 as two words, low first) at byte ``offset``."""
+
+    name: str
+    offset: int
+    access: Access
+    meaning: str
+    bits: int = 32
+    #: Writes are ignored while the machine is busy.
+    locked: bool = False
+
+
+_R, _W, _P, _C = Access.READ, Access.WRITE, Access.PULSE, Access.CLEAR
+
+REGISTERS: tuple[Register, ...] = (
+    Register("id", 0x000, _R, f"{IDENTIFIER:#010x}, `DTQA`"),
+    Register("version", 0x004, _R, "of registers and descriptors"),
+    Register("rows", 0x008, _R, "PEs: query tokens of a tile"),
+    Register("cols", 0x00C, _R, "PEs: key tokens of a tile"),
+    Register("depth", 0x010, _R, "4-bit products per PE and cycle"),
+    Register("d_head", 0x014, _R, "channels of a head"),
+    Register("n_max", 0x018, _R, "most tokens"),
+    Register("heads", 0x01C, _R, "most query heads"),
+    Register("bus_bits", 0x020, _R, "width of the AXI data bus"),
+    Register("flags", 0x024, _R, "descriptor flags that this build knows"),
+    Register("control", 0x040, _P, "`Control` bits"),
+    Register("status", 0x044, _R, "`Status` bits"),
+    Register("interrupt_enable", 0x048, _W, "`Interrupt` bits that drive the interrupt line"),
+    Register("interrupt", 0x04C, _C, "`Interrupt` bits that have occurred"),
+    Register("error_code", 0x050, _R, "`ErrorCode` of the last chain"),
+    Register("layers_done", 0x054, _R, "complete layers since START"),
+    Register("error_address", 0x058, _R, "address that the error is about", 64),
+    Register("descriptor", 0x060, _W, "first descriptor of the chain", 64, locked=True),
+    Register("current", 0x068, _R, "descriptor that was read last", 64),
+    Register("read_base", 0x070, _W, "first byte of the read window, a page's", 64, locked=True),
+    Register("read_limit", 0x078, _W, "last byte of the read window, a page's", 64, locked=True),
+    Register("write_base", 0x080, _W, "first byte of the write window", 64, locked=True),
+    Register("write_limit", 0x088, _W, "last byte of the write window", 64, locked=True),
+    Register("cycles", 0x100, _R, "cycles with BUSY"),
+    Register("read_bursts", 0x104, _R, "read bursts issued"),
+    Register("read_beats", 0x108, _R, "words of the bus read"),
+    Register("read_stalls", 0x10C, _R, "cycles in which a read address waited for the bus"),
+    Register("write_bursts", 0x110, _R, "write bursts issued"),
+    Register("write_beats", 0x114, _R, "words of the bus written"),
+    Register("write_bytes", 0x118, _R, "bytes written"),
+    Register("write_stalls", 0x11C, _R, "cycles in which written data waited for the bus"),
+)
+
+_OFFSETS = {register.name: register.offset for register in REGISTERS}
+
+
+def offset_of(name: str) -> int:
+    """Return a register's byte offset.
+
+    Raises
+    ------
+    KeyError
+        If there is no such register.
+    """
+    return _OFFSETS[name]
+
+
+_BITS = (Control, Status, Interrupt)
+
+
+def markdown() -> str:
+    """Return the register map as Markdown tables."""
+    lines = ["| offset | bits | register | access | meaning |", "|---|---|---|---|---|"]
+    for r in REGISTERS:
+        access = f"{r.access}, locked" if r.locked else r.access
+        lines.append(f"| {r.offset:#05x} | {r.bits} | `{r.name}` | {access} | {r.meaning} |")
+    lines += ["", "| bits of | bit | name |", "|---|---|---|"]
+    for kind in _BITS:
+        lines += [f"| `{kind.__name__}` | {bit.bit_length() - 1} | `{bit.name}` |" for bit in kind]
+    lines += ["", "| error code | name |", "|---|---|"]
+    lines += [f"| {code.value} | `{code.name}` |" for code in ErrorCode]
+    return "\n".join(lines) + "\n"
+
+
+def c_header() -> str:
+    """Return offsets, bits and error codes as a C header."""
+    lines = ["#ifndef DTQATTEN_H", "#define DTQATTEN_H", ""]
+    lines += [f"#define DTQATTEN_{r.name.upper()} {r.offset:#05x}u" for r in REGISTERS]
+    for kind in _BITS:
+        lines.append("")
+        for bit in kind:
+            lines.append(f"#define DTQATTEN_{kind.__name__.upper()}_{bit.name} {bit.value:#x}u")
+    lines.append("")
+    lines += [f"#define DTQATTEN_ERROR_{code.name} {code.value}u" for code in ErrorCode]
+    return "\n".join([*lines, "", "#endif", ""])
