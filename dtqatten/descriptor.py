@@ -48,13 +48,12 @@ class Flag(enum.IntFlag):
     CUMULATIVE = 1 << 7
     #: Take that importance as 0: a new sequence begins.
     FRESH = 1 << 8
-    #: Divide importance by the number of queries, or of those that see the token.
-    DIVIDE = 1 << 9
-    CAUSAL_COUNT = 1 << 10
+    #: Divide importance by the number of queries that see the token.
+    COUNT = 1 << 9
     #: A weight of P x V takes its token's precision.
-    FOLLOWS = 1 << 11
+    FOLLOWS = 1 << 10
     #: Write the ids of the kept tokens.
-    IDS = 1 << 12
+    IDS = 1 << 11
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def run_layout(system: SystemConfig) -> data.StructLayout:
 
 
 def burst_layout(system: SystemConfig) -> data.StructLayout:
-    """Burst of ``beats`` words, of which the run has all but ``skip`` first and ``drop`` last bytes.
+    """Burst of ``beats`` words; ``skip`` first and ``drop`` last bytes are not of the run.
 
     ``word`` is the index of the first word in memory; ``last``: the run ends with it.
     """

@@ -1,20 +1,20 @@
 """The controller: walks a chain of descriptors, starts layers, ends in order or in an error."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.descriptor import ADDRESS_ALIGNMENT, SIZE, Flag
 from dtqatten.hw.descriptor import Checker, chain_layout, descriptor_layout, flag
 from dtqatten.hw.export import place
+from dtqatten.hw.importance_finish import layer_layout
 from dtqatten.hw.read_channel import ReadChannel, read_port
-from dtqatten.hw.token_table import topk_config
 from dtqatten.hw.window import window_layout
 from dtqatten.hw.writer import results_layout
 from dtqatten.registers import ErrorCode
 from dtqatten.system_config import SystemConfig
 
-__all__ = ["Controller", "core_layer_layout"]
+__all__ = ["Controller"]
 
 
 class State(enum.Enum, shape=4):  # type: ignore[call-arg]
@@ -36,28 +36,6 @@ class State(enum.Enum, shape=4):  # type: ignore[call-arg]
     #: Something went wrong: the bus empties, the rest is reset.
     DRAIN = 9
     FLUSH = 10
-
-
-def core_layer_layout(system: SystemConfig) -> data.StructLayout:
-    """Return what the core is told of a layer before its first head."""
-    core = system.core
-    count = range(topk_capacity(system) + 1)
-    return data.StructLayout(
-        {
-            "heads": range(core.heads + 1),
-            "k0": count,
-            "k1": count,
-            "report": unsigned(1),
-            "cumulative": unsigned(1),
-            "fresh": unsigned(1),
-            "count": unsigned(2),
-        }
-    )
-
-
-def topk_capacity(system: SystemConfig) -> int:
-    """Return the tokens that the core's top-k engine has room for."""
-    return topk_config(system.core).capacity
 
 
 class Controller(wiring.Component):
@@ -105,7 +83,7 @@ class Controller(wiring.Component):
         Layers for the writer.
     layer_done, written : In(1)
         The writer has completed a layer; has none.
-    layers : Out(stream.Signature(core_layer_layout(system)))
+    layers : Out(stream.Signature(layer_layout(system.core)))
         Layers for the core.
     fault : In(ErrorCode's width), fault_address : In(address_bits)
         What a master reports; 0 is nothing.
@@ -148,7 +126,7 @@ class Controller(wiring.Component):
                 "results": Out(stream.Signature(results_layout(system))),
                 "layer_done": In(1),
                 "written": In(1),
-                "layers": Out(stream.Signature(core_layer_layout(system))),
+                "layers": Out(stream.Signature(layer_layout(system.core))),
                 "fault": In(8),
                 "fault_address": In(system.address_bits),
                 "stop": Out(1),
@@ -213,11 +191,12 @@ class Controller(wiring.Component):
             self.layers.p.k0.eq(layer.k0),
             self.layers.p.k1.eq(layer.k1),
             self.layers.p.report.eq(flag(layer, Flag.REPORT)),
-            self.layers.p.cumulative.eq(flag(layer, Flag.CUMULATIVE)),
-            self.layers.p.fresh.eq(flag(layer, Flag.FRESH)),
-            self.layers.p.count.eq(Cat(flag(layer, Flag.DIVIDE), flag(layer, Flag.CAUSAL_COUNT))),
             self.layers.valid.eq(given_core),
         ]
+        optional = {"cumulative": Flag.CUMULATIVE, "fresh": Flag.FRESH, "count": Flag.COUNT}
+        for name, which in optional.items():
+            if name in dict(layer_layout(system.core)):
+                m.d.comb += self.layers.p[name].eq(flag(layer, which))
         with m.If(self.results.ready):
             m.d.sync += given_writer.eq(0)
         with m.If(self.layers.ready):
@@ -297,11 +276,9 @@ class Controller(wiring.Component):
                 with m.If(layer.next == 0):
                     m.d.sync += address.eq(self.current)
                     m.d.sync += state.eq(State.FINISH)
-            with m.Case(State.FINISH):
-                with m.If(self.fetched & ~given_writer & ~given_core & self.written):
-                    m.d.comb += self.ended.eq(1)
-                    m.d.sync += self.busy.eq(0)
-                    m.d.sync += state.eq(State.IDLE)
+            with m.Case(State.FINISH), m.If(self.fetched & ~given_writer & self.written):
+                m.d.comb += self.ended.eq(1)
+                m.d.sync += [self.busy.eq(0), state.eq(State.IDLE)]
             with m.Case(State.DRAIN):
                 m.d.comb += self.stop.eq(1)
                 with m.If(self.drained):

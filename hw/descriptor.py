@@ -43,7 +43,7 @@ def known_flags(config: Config) -> Flag:
     for possible, needing in (
         (config.v_gains, Flag.V_GAINS),
         (config.cumulative, Flag.CUMULATIVE | Flag.FRESH),
-        (config.count_normalize, Flag.DIVIDE | Flag.CAUSAL_COUNT),
+        (config.count_normalize, Flag.COUNT),
     ):
         if not possible:
             flags &= ~needing

@@ -7,12 +7,13 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.descriptor import Flag
 from dtqatten.hw.descriptor import descriptor_layout, flag
 from dtqatten.hw.export import place
+from dtqatten.hw.importance_finish import topk_config
 from dtqatten.hw.layout import load_layout, value_layout
 from dtqatten.hw.read_channel import ReadChannel, read_port
 from dtqatten.hw.softmax_layout import head_layout, key_layout, query_layout
 from dtqatten.hw.tensor_fetcher import TensorFetcher
 from dtqatten.hw.token_stream import TokenStream
-from dtqatten.hw.token_table import TokenTable, topk_config
+from dtqatten.hw.token_table import TokenTable
 from dtqatten.hw.topk_config import ids_layout
 from dtqatten.system_config import ReadStream, SystemConfig
 

@@ -19,10 +19,12 @@ def rotated_choice(m: Module, wanting: Signal, granted: Signal, name: str) -> Si
     choice = Signal(range(count), name=name)
     m.d.comb += choice.eq(granted)
     # Later statements override: the lowest bit above the granted one, else the lowest.
-    for above in (False, True):
-        for i in reversed(range(count)):
-            with m.If(wanting[i] & (granted < i if above else 1)):
-                m.d.comb += choice.eq(i)
+    for i in reversed(range(count)):
+        with m.If(wanting[i]):
+            m.d.comb += choice.eq(i)
+    for i in reversed(range(1, count)):
+        with m.If(wanting[i] & (granted < i)):
+            m.d.comb += choice.eq(i)
     return choice
 
 

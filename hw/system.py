@@ -13,6 +13,7 @@ from dtqatten.hw.axi import (
     master_ports,
 )
 from dtqatten.hw.controller import Controller
+from dtqatten.hw.core import AttentionCore
 from dtqatten.hw.descriptor import known_flags
 from dtqatten.hw.export import place
 from dtqatten.hw.fetcher import Fetcher
@@ -21,7 +22,7 @@ from dtqatten.hw.register_file import RegisterFile
 from dtqatten.hw.window import PAGE_BITS
 from dtqatten.hw.write_master import WriteMaster
 from dtqatten.hw.writer import STREAMS, Writer
-from dtqatten.registers import IDENTIFIER, Control, ErrorCode, Interrupt, Status
+from dtqatten.registers import IDENTIFIER, Control, ErrorCode
 from dtqatten.system_config import ReadStream, SystemConfig
 
 __all__ = ["System"]
@@ -36,8 +37,6 @@ class System(wiring.Component):
     Parameters
     ----------
     system : SystemConfig
-    core : type
-        Component that computes, built from ``system.core``.
 
     Members
     -------
@@ -49,8 +48,8 @@ class System(wiring.Component):
         An enabled interrupt is pending; level.
     """
 
-    def __init__(self, system: SystemConfig, core: type[wiring.Component]) -> None:
-        self.system, self.core = system, core
+    def __init__(self, system: SystemConfig) -> None:
+        self.system = system
         super().__init__(master_ports(system) | lite_ports() | {"irq": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
@@ -62,7 +61,7 @@ class System(wiring.Component):
         control = place(m, platform, "controller", Controller, system, flush_cycles)
         flush = control.flush
         fetcher = place(m, platform, "fetcher", Fetcher, system, reset=flush)
-        core = place(m, platform, "core", self.core, config, reset=flush)
+        core = place(m, platform, "core", AttentionCore, config, reset=flush)
         writer = place(m, platform, "writer", Writer, system, reset=flush)
         reads = place(m, platform, "read_master", ReadMaster, system, len(ReadStream))
         writes = place(m, platform, "write_master", WriteMaster, system, STREAMS)
@@ -190,8 +189,3 @@ class System(wiring.Component):
             self.irq.eq((registers.interrupt & registers.interrupt_enable).any()),
         ]
         return m
-
-
-# The bits above are written in the order of their positions.
-assert [bit.value for bit in (*Status,)] == [1, 2, 4, 8]
-assert [bit.value for bit in (*Interrupt,)] == [1, 2, 4]

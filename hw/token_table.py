@@ -6,15 +6,11 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from dtqatten.config import Config
+from dtqatten.hw.importance_finish import topk_config
 from dtqatten.hw.read_master import rotated_choice
-from dtqatten.hw.topk_config import TopKConfig, ids_layout
+from dtqatten.hw.topk_config import ids_layout
 
-__all__ = ["TokenTable", "run_entry_layout", "token_layout", "topk_config"]
-
-
-def topk_config(config: Config) -> TopKConfig:
-    """Return the sizes of the core's top-k engine."""
-    return TopKConfig(config.topk_lanes, config.n_max)
+__all__ = ["TokenTable", "run_entry_layout", "token_layout"]
 
 
 def token_layout(config: Config) -> data.StructLayout:

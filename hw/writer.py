@@ -2,42 +2,23 @@
 
 from math import gcd
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from dtqatten.config import Config
 from dtqatten.hw.bursts import run_layout
 from dtqatten.hw.export import place
+from dtqatten.hw.importance_finish import beat_layout, topk_config
+from dtqatten.hw.normalizer import output_beat_layout
 from dtqatten.hw.softmax_layout import output_layout
-from dtqatten.hw.token_table import topk_config
-from dtqatten.hw.topk_config import ids_layout, scores_layout
+from dtqatten.hw.topk_config import ids_layout
 from dtqatten.hw.write_channel import WriteChannel, write_port
 from dtqatten.system_config import SystemConfig
 
-__all__ = ["STREAMS", "OutputRuns", "Writer", "outputs_layout", "results_layout"]
+__all__ = ["STREAMS", "OutputRuns", "Writer", "results_layout"]
 
 #: Write streams: outputs, ids, importance.
 STREAMS = 3
-
-
-def outputs_layout(config: Config) -> data.StructLayout:
-    """Beat of the core's output: ``channels`` values of a row.
-
-    Beats come head by head, row block by row block, and of a block channel pass by channel pass,
-    row by row, part by part. ``last_part`` of the row in this pass, ``last_row`` of the block,
-    ``last_tile``: last pass, ``last_block`` of the head.
-    """
-    return data.StructLayout(
-        {
-            "values": data.ArrayLayout(signed(16), config.output_lanes),
-            "channels": range(config.output_lanes + 1),
-            "last_part": unsigned(1),
-            "last_row": unsigned(1),
-            "last_tile": unsigned(1),
-            "last_block": unsigned(1),
-        }
-    )
 
 
 def results_layout(system: SystemConfig) -> data.StructLayout:
@@ -186,9 +167,9 @@ class Writer(wiring.Component):
     -------
     layer : In(stream.Signature(results_layout(system)))
         Layers in order.
-    outputs : In(stream.Signature(outputs_layout(config)))
+    outputs : In(stream.Signature(output_beat_layout(config)))
     ids : In(stream.Signature(ids_layout(topk)))
-    importance : In(stream.Signature(scores_layout(topk)))
+    importance : In(stream.Signature(beat_layout(topk_lanes)))
         What the core gives.
     ports : Out(write_port(system)).array(3)
         Write ports.
@@ -206,9 +187,9 @@ class Writer(wiring.Component):
         super().__init__(
             {
                 "layer": In(stream.Signature(results_layout(system))),
-                "outputs": In(stream.Signature(outputs_layout(system.core))),
+                "outputs": In(stream.Signature(output_beat_layout(system.core))),
                 "ids": In(stream.Signature(ids_layout(topk))),
-                "importance": In(stream.Signature(scores_layout(topk))),
+                "importance": In(stream.Signature(beat_layout(system.core.topk_lanes))),
                 "ports": Out(write_port(system)).array(STREAMS),
                 "answered": In(1),
                 "done": Out(1),
@@ -258,11 +239,7 @@ class Writer(wiring.Component):
                     layer.tokens << 2,
                     layer.report,
                     4,
-                    Mux(
-                        self.importance.p.last & (self.importance.p.tokens != 0),
-                        self.importance.p.tokens,
-                        topk.lanes,
-                    ),
+                    self.importance.p.tokens,
                 ),
             ),
             start=1,

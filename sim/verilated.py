@@ -16,9 +16,16 @@ from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from numpy.typing import NDArray
 
-from dtqatten.hw.export import port_name, verilog
+from dtqatten.hw.export import PREFIX, port_name, verilog
 
-__all__ = ["Port", "VerilatedModel", "pack_words", "ports_of", "verilator_environment"]
+__all__ = [
+    "Port",
+    "VerilatedModel",
+    "compiled",
+    "pack_words",
+    "ports_of",
+    "verilator_environment",
+]
 
 VERILATOR_ROOT = Path(verilator.__file__).parent
 
@@ -131,11 +138,26 @@ def _shim(top: str, ports: list[Port]) -> str:
     return SHIM.format(top=top, inputs="\n".join(inputs), outputs="\n".join(outputs))
 
 
-def _compile(text: str, top: str, ports: list[Port], to: Path) -> None:
+def compiled(text: str, name: str, shim: str) -> Path:
+    """Return the library of a design's Verilog and a C++ shim, compiled once per content.
+
+    Raises
+    ------
+    RuntimeError
+        If Verilator or the C++ compiler fails, with their messages.
+    """
+    key = hashlib.sha256("\0".join([text, shim, verilator.__version__]).encode())
+    library = cache_directory() / f"{name}-{key.hexdigest()[:24]}.so"
+    if not library.exists():
+        _compile(text, f"{PREFIX}{name}", shim, library)
+    return library
+
+
+def _compile(text: str, top: str, shim: str, to: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="dtqatten-") as scratch:
         directory = Path(scratch)
         (directory / "design.v").write_text(text)
-        (directory / "shim.cpp").write_text(_shim(top, ports))
+        (directory / "shim.cpp").write_text(shim)
         command = [
             *("verilator", "--cc", "--exe", "--build", "-j", "2", "-O3", "--x-assign", "fast"),
             *("-Wno-fatal", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "--top-module", top),
@@ -201,13 +223,10 @@ class VerilatedModel:
         text: str | None = None,
         controls: Sequence[Port] = (),
     ) -> None:
-        top = f"dtqatten_{name}"
+        top = f"{PREFIX}{name}"
         text = verilog(component, name) if text is None else text
         ports = [Port("rst", 1, True), *controls, *ports_of(component)]
-        key = hashlib.sha256("\0".join([text, _shim(top, ports), verilator.__version__]).encode())
-        library = cache_directory() / f"{name}-{key.hexdigest()[:24]}.so"
-        if not library.exists():
-            _compile(text, top, ports, library)
+        library = compiled(text, name, _shim(top, ports))
         self.inputs = [p for p in ports if p.is_input]
         self.outputs = [p for p in ports if not p.is_input]
         self._library = ctypes.CDLL(str(library))
