@@ -43,8 +43,8 @@ class Controller(wiring.Component):
 
     A descriptor is read while the layer before is still being computed; its layer starts as soon
     as the fetcher has nothing more to read and has the ids that the layer before keeps. So layers
-    overlap. A layer whose ``ready`` is 0 stops the chain until ``resume``, upon which its
-    descriptor is read again.
+    overlap. A layer whose ``ready`` is 0 stops the chain, its other fields unseen, until
+    ``resume``, upon which its descriptor is read again.
 
     On an error or ``abort`` the masters stop issuing; when all that is on the bus has been
     answered, core, fetcher and writer are reset (``flush``), and the chain has ended.
@@ -235,15 +235,16 @@ class Controller(wiring.Component):
                 with m.If(words == SIZE // 4 - 1):
                     m.d.sync += state.eq(State.CHECK)
             with m.Case(State.CHECK):
-                m.d.comb += checker.start.eq(1)
-                m.d.sync += state.eq(State.CHECKING)
+                # The host may still be writing a descriptor that is not ready.
+                with m.If(descriptor.ready == 0):
+                    m.d.comb += self.stopped.eq(1)
+                    m.d.sync += [self.waiting.eq(1), state.eq(State.WAIT)]
+                with m.Else():
+                    m.d.comb += checker.start.eq(1)
+                    m.d.sync += state.eq(State.CHECKING)
             with m.Case(State.CHECKING), m.If(checker.done):
                 m.d.comb += [error.eq(checker.error), error_address.eq(checker.error_address)]
                 m.d.sync += state.eq(State.START)
-                with m.If(descriptor.ready == 0):
-                    m.d.sync += self.waiting.eq(1)
-                    m.d.comb += self.stopped.eq(checker.error == 0)
-                    m.d.sync += state.eq(State.WAIT)
             with m.Case(State.WAIT), m.If(self.resume):
                 m.d.sync += self.waiting.eq(0)
                 m.d.sync += state.eq(State.ASK)

@@ -109,6 +109,7 @@ class SimulatedBus:
         self._library = library
         self._handle = library.create(base, size)
         address = library.memory(self._handle)
+        # A view, valid as long as the model.
         self.memory = np.ctypeslib.as_array(
             ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8)), (size,)
         )
@@ -118,7 +119,6 @@ class SimulatedBus:
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
-            self.memory = np.empty(0, np.uint8)
             self._library.destroy(self._handle)
 
     def configure(
