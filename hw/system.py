@@ -17,6 +17,7 @@ from dtqatten.hw.core import AttentionCore
 from dtqatten.hw.descriptor import known_flags
 from dtqatten.hw.export import place
 from dtqatten.hw.fetcher import Fetcher
+from dtqatten.hw.fork import fork
 from dtqatten.hw.read_master import ReadMaster
 from dtqatten.hw.register_file import RegisterFile
 from dtqatten.hw.window import PAGE_BITS
@@ -97,16 +98,8 @@ class System(wiring.Component):
         connect(m, control.layers, core.layers)
         connect(m, core.outputs, writer.outputs)
         connect(m, core.report, writer.importance)
-        taken = [Signal(name=f"ids_taken_{i}") for i in range(2)]
-        sinks = (fetcher.ids, writer.ids)
-        done = [t | sink.ready for t, sink in zip(taken, sinks, strict=True)]
-        m.d.comb += core.ids.ready.eq(done[0] & done[1])
-        for sink, t, had in zip(sinks, taken, done, strict=True):
-            m.d.comb += [sink.valid.eq(core.ids.valid & ~t), sink.p.eq(core.ids.p)]
-            with m.If(core.ids.valid):
-                m.d.sync += t.eq(had & ~core.ids.ready)
-            with m.If(flush):
-                m.d.sync += t.eq(0)
+        fork(m, core.ids, [fetcher.ids, writer.ids], [1, 1], "ids")
+        m.d.comb += [sink.p.eq(core.ids.p) for sink in (fetcher.ids, writer.ids)]
 
         # Control.
         command = registers.control
