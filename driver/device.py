@@ -4,7 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from dtqatten.descriptor import ADDRESS_ALIGNMENT, PAGE_BYTES, SIZE, VERSION, pack, region_sizes
+from dtqatten.descriptor import (
+    ADDRESS_ALIGNMENT,
+    PAGE_BYTES,
+    SIZE,
+    VERSION,
+    Flag,
+    pack,
+    region_sizes,
+)
 from dtqatten.driver.bus import Bus
 from dtqatten.driver.errors import AbortedError, LayoutError, error_of
 from dtqatten.driver.layers import Layer, Result
@@ -13,7 +21,7 @@ from dtqatten.registers import IDENTIFIER, REGISTERS, Control, Interrupt, Status
 __all__ = ["Arena", "Device"]
 
 #: Registers of a machine's sizes, read once.
-SIZES = ("rows", "cols", "depth", "d_head", "n_max", "heads", "bus_bits", "flags")
+SIZES = ("rows", "cols", "depth", "d_head", "n_max", "heads", "bus_bits", "flags", "flags_required")
 
 _WIDE = {register.name for register in REGISTERS if register.bits == 64}
 
@@ -203,6 +211,7 @@ class Device:
         before : (Layer, fields), optional
             The layer before.
         """
+        self.check(layer)
         tokens = layer.stored
         if layer.chained:
             if before is None:
@@ -217,6 +226,35 @@ class Device:
         fields |= {"next": following, "ready": 1}
         self.bus.write(address, pack(fields))
         return fields
+
+    def check(self, layer: Layer) -> None:
+        """Refuse what this machine was not generated for.
+
+        Raises
+        ------
+        LayoutError
+            With value, limit and way out.
+        """
+        sizes = self.sizes
+        heads, stored, d = layer.q.codes.shape
+        if d != sizes["d_head"]:
+            raise LayoutError(
+                f"{d} channels, but the machine has d_head {sizes['d_head']}: pad with zeros, "
+                "or generate another"
+            )
+        for name, value, limit in (
+            ("heads", heads, sizes["heads"]),
+            ("tokens", stored, sizes["n_max"]),
+        ):
+            if value > limit:
+                raise LayoutError(f"{value} {name}, more than the machine's {limit}: split them")
+        unknown = layer.flags & ~Flag(sizes["flags"])
+        missing = Flag(sizes["flags_required"]) & ~layer.flags
+        if unknown or missing:
+            raise LayoutError(
+                f"the machine cannot do {unknown!r} and needs {missing!r}: change the layer, or "
+                "generate it with other options (v_gains, cumulative, count_normalize)"
+            )
 
     def start(self, descriptor: int) -> None:
         """Program windows and interrupts, and start the chain at a descriptor."""

@@ -44,9 +44,9 @@ class Flag(enum.IntFlag):
     V_GAINS = 1 << 5
     #: Write the importance of every token.
     REPORT = 1 << 6
-    #: Add the importance of the layers before.
+    #: Add the importance of the layers before; carry it on to the next layer.
     CUMULATIVE = 1 << 7
-    #: Take that importance as 0: a new sequence begins.
+    #: Take that importance as 0: a new sequence begins. Needed unless CHAINED to a CUMULATIVE one.
     FRESH = 1 << 8
     #: Divide importance by the number of queries that see the token.
     COUNT = 1 << 9

@@ -78,7 +78,7 @@ class ErrorCode(enum.IntEnum):
     NONE = 0
     #: Magic or version of a descriptor.
     VERSION = 1
-    #: Unknown flags, or what this build cannot do; fields that must be 0.
+    #: Unknown flags, or what this build cannot do, or lacks; fields that must be 0.
     FLAGS = 2
     #: ``heads`` is 0.
     NO_HEADS = 3
@@ -136,6 +136,7 @@ REGISTERS: tuple[Register, ...] = (
     Register("heads", 0x01C, _R, "most query heads"),
     Register("bus_bits", 0x020, _R, "width of the AXI data bus"),
     Register("flags", 0x024, _R, "descriptor flags that this build knows"),
+    Register("flags_required", 0x028, _R, "of those, flags that every layer must have"),
     Register("control", 0x040, _P, "`Control` bits"),
     Register("status", 0x044, _R, "`Status` bits"),
     Register("interrupt_enable", 0x048, _W, "`Interrupt` bits that drive the interrupt line"),

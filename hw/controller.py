@@ -266,6 +266,7 @@ class Controller(wiring.Component):
                         before.tokens.eq(descriptor.tokens),
                         before.k0.eq(descriptor.k0),
                         before.k1.eq(descriptor.k1),
+                        before.cumulative.eq(flag(descriptor, Flag.CUMULATIVE)),
                         given_core.eq(1),
                         given_writer.eq(1),
                     ]

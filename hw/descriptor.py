@@ -18,7 +18,7 @@ from dtqatten.hw.window import contains, window_layout
 from dtqatten.registers import ErrorCode
 from dtqatten.system_config import SystemConfig
 
-__all__ = ["Checker", "chain_layout", "descriptor_layout", "flag", "known_flags"]
+__all__ = ["Checker", "chain_layout", "descriptor_layout", "flag", "known_flags", "required_flags"]
 
 
 def descriptor_layout() -> data.FlexibleLayout:
@@ -31,10 +31,18 @@ def descriptor_layout() -> data.FlexibleLayout:
 def chain_layout(config: Config) -> data.StructLayout:
     """What a layer leaves to the next one: ``tokens`` slots, of which ``k0`` are kept.
 
-    ``valid``: there is a layer before.
+    ``valid``: there is a layer before; ``cumulative``: its importance is carried on.
     """
     count = range(config.n_max + 1)
-    return data.StructLayout({"valid": unsigned(1), "tokens": count, "k0": count, "k1": count})
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),
+            "tokens": count,
+            "k0": count,
+            "k1": count,
+            "cumulative": unsigned(1),
+        }
+    )
 
 
 def known_flags(config: Config) -> Flag:
@@ -53,6 +61,14 @@ def known_flags(config: Config) -> Flag:
 def flag(layer: data.View, which: Flag) -> Signal:
     """Return one flag of a descriptor."""
     return layer.flags[which.bit_length() - 1]
+
+
+def required_flags(config: Config) -> Flag:
+    """Return the flags that every layer of a build must have.
+
+    Where values have gains, rows are divided otherwise: no gain stands for having none.
+    """
+    return Flag.V_GAINS if config.v_gains else Flag(0)
 
 
 class Checker(wiring.Component):
@@ -118,13 +134,22 @@ class Checker(wiring.Component):
             (d.tokens == d.stored) & (d.four_bit <= d.tokens),
         )
         unknown = d.flags & Const(~int(known_flags(core)) & 0xFFFFFFFF, 32)
+        missing = ~d.flags & Const(int(required_flags(core)), 32)
+        nothing_carried = (
+            flag(d, Flag.CUMULATIVE)
+            & ~flag(d, Flag.FRESH)
+            & ~(flag(d, Flag.CHAINED) & self.before.valid & self.before.cumulative)
+        )
         covered = sum((1 << f.bits) - 1 << 8 * f.offset for f in FIELDS)
         reserved = Const(~covered & (1 << 8 * SIZE) - 1, 8 * SIZE)
         field_checks = (
             (ErrorCode.VERSION, (d.magic != MAGIC) | (d.version != VERSION)),
             (
                 ErrorCode.FLAGS,
-                (unknown != 0) | (d.as_value() & reserved).any() | (d.output_shift > 7),
+                (unknown != 0)
+                | (missing != 0)
+                | (d.as_value() & reserved).any()
+                | (d.output_shift > 7),
             ),
             (ErrorCode.NO_HEADS, d.heads == 0),
             (ErrorCode.TOO_MANY_HEADS, d.heads > core.heads),

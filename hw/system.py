@@ -14,7 +14,7 @@ from dtqatten.hw.axi import (
 )
 from dtqatten.hw.controller import Controller
 from dtqatten.hw.core import AttentionCore
-from dtqatten.hw.descriptor import known_flags
+from dtqatten.hw.descriptor import known_flags, required_flags
 from dtqatten.hw.export import place
 from dtqatten.hw.fetcher import Fetcher
 from dtqatten.hw.fork import fork
@@ -170,6 +170,7 @@ class System(wiring.Component):
             "heads": config.heads,
             "bus_bits": system.bus_bits,
             "flags": int(known_flags(config)),
+            "flags_required": int(required_flags(config)),
             "status": Cat(control.busy, control.waiting, control.failed, control.aborted),
             "error_code": control.error_code,
             "layers_done": control.layers_done,

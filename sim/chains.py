@@ -59,9 +59,7 @@ def expected(config: Config, layers: Sequence[Layer]) -> list[Expected]:
         else:
             rows, four_bit = np.arange(n), layer.four_bit
             positions = rows
-        q, k, v = (
-            _grouped(codes, layer.heads).take(rows) for codes in (layer.q, layer.k, layer.v)
-        )
+        q, k, v = (_grouped(codes, layer.heads).take(rows) for codes in (layer.q, layer.k, layer.v))
         edges = boundaries(four_bit, len(rows), config.rows, config.cols, config.depth)
         carried = None
         if layer.cumulative and not layer.fresh and results:
@@ -137,19 +135,21 @@ def random_chain(
 
         k0 = pick(1, count)
         eight = flip()
+        cumulative = config.cumulative and flip(0.7)
+        carried = chained and chain[-1].cumulative
         chain.append(
             Layer(
                 q=codes(groups * group, flip()),
                 k=codes(groups, flip()),
-                v=codes(groups, config.v_gains and flip()),
+                v=codes(groups, config.v_gains),
                 k0=k0,
                 k1=pick(0, k0),
                 chained=chained,
                 four_bit=0 if chained else pick(0, count),
                 causal=flip(),
                 report=flip(),
-                cumulative=config.cumulative and flip(),
-                fresh=config.cumulative and flip(0.3),
+                cumulative=cumulative,
+                fresh=cumulative and (not carried or flip(0.3)),
                 ids=flip(0.8),
                 options=Options(
                     p_planes=config.planes,
