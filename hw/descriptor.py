@@ -149,7 +149,8 @@ class Checker(wiring.Component):
                 (unknown != 0)
                 | (missing != 0)
                 | (d.as_value() & reserved).any()
-                | (d.output_shift > 7),
+                | (d.output_shift > 7)
+                | nothing_carried,
             ),
             (ErrorCode.NO_HEADS, d.heads == 0),
             (ErrorCode.TOO_MANY_HEADS, d.heads > core.heads),
