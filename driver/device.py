@@ -88,6 +88,8 @@ class Device:
     ----------
     sizes : dict of int
         What the machine was generated with, as its registers say.
+    chain : list of (int, dict of int)
+        Addresses and fields of the last chain's descriptors.
 
     Raises
     ------
@@ -102,6 +104,7 @@ class Device:
             raise LayoutError(
                 f"id {found:#x}, version {version}: expected {IDENTIFIER:#x}, {VERSION}"
             )
+        self.chain: list[tuple[int, dict[str, int]]] = []
         self.sizes = {name: self.register(name) for name in SIZES}
 
     def register(self, name: str) -> int:
@@ -187,6 +190,7 @@ class Device:
             raise LayoutError("a chain has at least one layer")
         self.inputs.clear()
         self.outputs.clear()
+        self.chain.clear()
         addresses = [self.inputs.take(SIZE) for _ in range(layers)]
         for address in addresses:
             self.bus.write(address, pack({}))
@@ -225,6 +229,7 @@ class Device:
                 self.bus.write(fields[name], contents[name])
         fields |= {"next": following, "ready": 1}
         self.bus.write(address, pack(fields))
+        self.chain.append((address, fields))
         return fields
 
     def check(self, layer: Layer) -> None:

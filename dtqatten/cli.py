@@ -9,8 +9,11 @@ from dtqatten.commands.accuracy import accuracy
 from dtqatten.commands.bench import bench
 from dtqatten.commands.demo import demo
 from dtqatten.commands.evaluate import evaluate
+from dtqatten.commands.faults import faults
+from dtqatten.commands.formal import formal
 from dtqatten.commands.lint import lint
 from dtqatten.commands.mutate import mutate
+from dtqatten.commands.registers import registers
 from dtqatten.commands.search import search
 from dtqatten.commands.sim import sim
 from dtqatten.commands.stalls import stalls
@@ -47,6 +50,9 @@ def main(
     """Generate, simulate and measure the DTQAtten attention accelerator."""
 
 
-for command in (demo, verilog, sim, stalls, bench, synth, lint, mutate, trace, search, accuracy):
+for command in (
+    *(demo, verilog, registers, sim, stalls, bench, synth),
+    *(lint, mutate, formal, faults, trace, search, accuracy),
+):
     app.command()(command)
 app.command("eval")(evaluate)

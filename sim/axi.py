@@ -63,6 +63,12 @@ class SimulatedBus:
     timeout : int
         Cycles after which :meth:`wait` gives up.
 
+    Attributes
+    ----------
+    memory : uint8 array ``[size]``
+    interrupted : int
+        Cycle in which the last wait ended.
+
     Raises
     ------
     RuntimeError
@@ -113,6 +119,7 @@ class SimulatedBus:
         self.memory = np.ctypeslib.as_array(
             ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8)), (size,)
         )
+        self.interrupted = 0
         self.configure()
         self.set_windows((base, base + size - 1), (base, base + size - 1))
         self.reset()
@@ -198,15 +205,11 @@ class SimulatedBus:
         self._library.run(self._handle, self.timeout, 1)
         if not self._library.interrupt(self._handle):
             raise TimeoutError(f"no interrupt within {self.timeout} cycles")
+        self.interrupted = self.counters.cycles
 
     def run(self, cycles: int) -> None:
         """Run for so many cycles."""
         self._library.run(self._handle, cycles, 0)
-
-    def run_until_interrupt(self, most: int) -> bool:
-        """Run until the interrupt line is high, at most so many cycles; return whether it is."""
-        self._library.run(self._handle, most, 1)
-        return bool(self._library.interrupt(self._handle))
 
     @property
     def counters(self) -> BusCounters:
@@ -226,6 +229,11 @@ class SimulatedBus:
             if not issued.written:
                 found[ReadStream(issued.id)].append(Burst(issued.address, issued.beats))
         return found
+
+    def read_cycle(self, stream: ReadStream, index: int) -> int:
+        """Return the cycle in which a stream's recorded burst was accepted."""
+        cycles = [i.cycle for i in self._issued() if not i.written and i.id == stream]
+        return cycles[index]
 
     def writes(self) -> list[Burst]:
         """Return the write bursts recorded, in order."""

@@ -79,21 +79,9 @@ def test_chains_are_bit_exact(name, latency, pause, reorder) -> None:
         after = bus.counters
         assert after.violations == before.violations
         assert (after.stray_reads, after.stray_writes) == (0, 0)
-        addresses = machine.prepare(len(chain))
-        found = bus.reads()
         wanted: dict[ReadStream, list] = {stream: [] for stream in ReadStream}
-        placed: list = []
-        for i, (layer, one) in enumerate(zip(chain, golden, strict=True)):
-            follows = addresses[i + 1] if i + 1 < len(chain) else 0
-            fields = machine.place(layer, addresses[i], follows, placed[-1] if placed else None)
-            placed.append((layer, fields))
-            reads = layer_reads(
-                system,
-                addresses[i],
-                fields,
-                one.rows if layer.chained else None,
-                one.four_bit if layer.chained else None,
-            )
-            for stream, bursts in reads.items():
+        for layer, one, (address, fields) in zip(chain, golden, machine.chain, strict=True):
+            ids = (one.rows, one.four_bit) if layer.chained else ()
+            for stream, bursts in layer_reads(system, address, fields, *ids).items():
                 wanted[stream] += bursts
-        assert found == wanted
+        assert bus.reads() == wanted
