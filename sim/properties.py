@@ -23,7 +23,7 @@ SYSTEM = SystemConfig(
     core=Config(rows=1, cols=1, depth=1, d_head=8, n_max=4),
     bus_bits=64,
     address_bits=16,
-    burst_beats=4,
+    burst_beats=2,
     buffer_bursts=2,
 )
 
@@ -247,8 +247,8 @@ PROPERTIES: tuple[Property, ...] = tuple(
         (ReadHarness, "read_page", "no read crosses 4 KiB", 3),
         (ReadHarness, "read_window", "no read leaves the read window", 3),
         (ReadHarness, "read_always_taken", "R never waits", 3),
-        (ReadHarness, "read_reserved", "no read is issued whose data has no room", 20),
-        (ReadHarness, "read_counted", "idle means that every word read has come", 20),
+        (ReadHarness, "read_reserved", "no read is issued whose data has no room", 16),
+        (ReadHarness, "read_counted", "idle means that every word read has come", 16),
         (WriteHarness, "write_stable", "AW and W stay as they are until accepted", 3),
         (WriteHarness, "write_legal", "writes are of whole words, at most burst_beats", 3),
         (WriteHarness, "write_page", "no write crosses 4 KiB", 3),
