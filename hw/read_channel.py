@@ -81,7 +81,7 @@ class ReadChannel(wiring.Component):
         )
         # Every burst has a word at least, so there are never more of them than words.
         due_layout, words_layout = burst_layout(system), word_layout(system)
-        m.submodules.due = due = fifo.SyncFIFOBuffered(width=due_layout.size, depth=depth)
+        m.submodules.due = due = fifo.SyncFIFO(width=due_layout.size, depth=depth)
         m.submodules.words = words = fifo.SyncFIFOBuffered(width=words_layout.size, depth=depth)
 
         room = Signal(range(depth + 1), init=depth)
