@@ -242,6 +242,11 @@ class Config:
         return (self.d_head * CODE_MIN * CODE_MIN).bit_length() + 1
 
     @property
+    def flush_cycles(self) -> int:
+        """Cycles of reset that flush the grids, whose data registers have none."""
+        return self.rows + self.cols + 4
+
+    @property
     def tile_interval(self) -> int:
         """Fewest cycles between the ends of two tiles: a column drains one score a cycle."""
         return max(self.rows, self.steps)

@@ -1,7 +1,6 @@
 """Cycle model of the attention core: every handshake and payload, every cycle."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from dtqatten.config import Config
 from dtqatten.golden.array import ArrayModel
@@ -100,7 +99,7 @@ class CoreModel:
             "search": ranking.searching,
         }
 
-    def clock(self, inputs: CoreInputs, ready: dict[str, Any]) -> None:
+    def clock(self, inputs: CoreInputs, ready: dict[str, bool]) -> None:
         """Pass a clock edge.
 
         Parameters

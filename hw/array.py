@@ -1,6 +1,6 @@
 """The variable-speed systolic array: line buffers, PEs and score buffer around a sequencer."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -10,22 +10,15 @@ from dtqatten.hw.feeder import Feeder
 from dtqatten.hw.grid import Grid
 from dtqatten.hw.layout import load_layout, score_row_layout
 from dtqatten.hw.monitor import COUNTER_WIDTH, Monitor
+from dtqatten.hw.pipeline import delayed
 from dtqatten.hw.score_buffer import ScoreBuffer
 from dtqatten.hw.sequencer import Sequencer
 
-__all__ = ["DRAIN_LATENCY", "FEED_LATENCY", "ScoreArray", "delayed"]
+__all__ = ["DRAIN_LATENCY", "FEED_LATENCY", "ScoreArray"]
 
 
 #: Cycles from a step to its operands entering the first PE, and to its drain command.
 FEED_LATENCY, DRAIN_LATENCY = 2, 4
-
-
-def delayed(m: Module, value: data.View, cycles: int, name: str) -> data.View:
-    """Return ``value`` as it was ``cycles`` cycles ago."""
-    for i in range(cycles):
-        previous, value = value, Signal(value.shape(), name=f"{name}_{i + 1}")
-        m.d.sync += value.eq(previous)
-    return value
 
 
 def observation_layout(config: Config) -> dict[str, Out]:
@@ -107,6 +100,8 @@ class ScoreArray(wiring.Component):
             grid = place(m, platform, "grid", Grid, config, config.score_width)
         buffer = place(m, platform, "score_buffer", ScoreBuffer, config, config.score_width)
         step = sequencer.step
+        control = delayed(m, step.control, FEED_LATENCY, "control", reset_less=False)
+        drain = delayed(m, step.drain, DRAIN_LATENCY, "drain", reset_less=False)
 
         connect(m, flipped(self.q), q_feeder.i)
         connect(m, flipped(self.k), k_feeder.i)
@@ -123,8 +118,8 @@ class ScoreArray(wiring.Component):
             k_feeder.feed.eq(step.k),
             grid.q.eq(q_feeder.operands),
             grid.k.eq(k_feeder.operands),
-            grid.control.eq(delayed(m, step.control, FEED_LATENCY, "control")),
-            buffer.drain.eq(delayed(m, step.drain, DRAIN_LATENCY, "drain")),
+            grid.control.eq(control),
+            buffer.drain.eq(drain),
             buffer.columns.eq(grid.columns),
         ]
         for counter, event in (

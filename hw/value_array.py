@@ -5,10 +5,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.config import Config
-from dtqatten.hw.array import DRAIN_LATENCY, FEED_LATENCY, delayed
+from dtqatten.hw.array import DRAIN_LATENCY, FEED_LATENCY
 from dtqatten.hw.export import place
 from dtqatten.hw.grid import Grid
 from dtqatten.hw.layout import score_row_layout, value_layout
+from dtqatten.hw.pipeline import delayed
 from dtqatten.hw.score_buffer import ScoreBuffer
 from dtqatten.hw.softmax_layout import weight_row_layout
 from dtqatten.hw.value_feeder import ValueFeeder
@@ -77,6 +78,8 @@ class ValueArray(wiring.Component):
             grid = place(m, platform, "grid", Grid, config, self.width)
         buffer = place(m, platform, "sum_buffer", ScoreBuffer, config, self.width)
         step = sequencer.step
+        control = delayed(m, step.control, FEED_LATENCY, "control", reset_less=False)
+        drain = delayed(m, step.drain, DRAIN_LATENCY, "drain", reset_less=False)
 
         connect(m, flipped(self.weights), weights.i)
         connect(m, flipped(self.values), values.i)
@@ -96,8 +99,8 @@ class ValueArray(wiring.Component):
             values.feed.eq(step.value),
             grid.q.eq(weights.operands),
             grid.k.eq(values.operands),
-            grid.control.eq(delayed(m, step.control, FEED_LATENCY, "control")),
-            buffer.drain.eq(delayed(m, step.drain, DRAIN_LATENCY, "drain")),
+            grid.control.eq(control),
+            buffer.drain.eq(drain),
             buffer.columns.eq(grid.columns),
         ]
         return m

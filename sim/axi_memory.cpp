@@ -7,11 +7,7 @@
 #include <cstring>
 #include <deque>
 #include <random>
-#include <stdexcept>
 #include <vector>
-
-// As in every model: logic that does not settle is an error of the design.
-void vl_fatal(const char*, int, const char*, const char* why) { throw std::runtime_error(why); }
 
 namespace {
 

@@ -1,5 +1,6 @@
 """Run the attention core beside its cycle model, and check its results against the golden block."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,11 +19,18 @@ from dtqatten.golden.softmax_cycles import HeadFactor, Key, OutputForm, Query
 from dtqatten.golden.tiles import load_beats
 from dtqatten.golden.token_ranking import LayerCommand
 from dtqatten.golden.trace import Trace
-from dtqatten.hw.core import core_layouts
+from dtqatten.hw.core import AttentionCore, core_layouts
 from dtqatten.sim.streams import StreamLockstep
 from dtqatten.sim.token_ranking import flat_ids, shown_ids, shown_importance
+from dtqatten.sim.verilated import VerilatedModel
 
-__all__ = ["CoreLayer", "CoreLockstep", "random_layer", "trace_layers"]
+__all__ = ["CoreLayer", "CoreLockstep", "build_core", "random_layer", "trace_layers"]
+
+
+@functools.cache
+def build_core(config: Config) -> VerilatedModel:
+    """Return the core of a configuration, compiled and reset."""
+    return VerilatedModel(AttentionCore(config), "core", reset_cycles=config.flush_cycles)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -9,9 +9,7 @@ from dtqatten.config import Config
 from dtqatten.golden.codes import Codes
 from dtqatten.golden.order import boundaries, promote, round_up_kept
 from dtqatten.golden.select import PAPER_SHARES, counts
-from dtqatten.hw.core import AttentionCore
-from dtqatten.sim.core import CoreLayer, CoreLockstep
-from dtqatten.sim.verilated import VerilatedModel
+from dtqatten.sim.core import CoreLayer, CoreLockstep, build_core
 
 __all__ = ["measure_core", "reference_layer"]
 
@@ -45,7 +43,7 @@ def reference_layer(config: Config, heads: int = HEADS, tokens: int = TOKENS) ->
 
 
 def measure_core(config: Config, heads: int, tell: Callable[[int], object]) -> dict[str, Any]:
-    """Run the layer with nothing stalled and compare every cycle; ``tell`` hears the cycles.
+    """Run the layer with nothing stalled and compare every cycle; ``tell`` hears every thousandth.
 
     Raises
     ------
@@ -54,11 +52,12 @@ def measure_core(config: Config, heads: int, tell: Callable[[int], object]) -> d
     """
     layer = reference_layer(config, heads)
     bench = CoreLockstep(config, [layer])
-    rtl = VerilatedModel(AttentionCore(config), "core", reset_cycles=config.rows + config.cols + 4)
-    while not bench.done:
-        bench.check(rtl.step(bench.inputs()))
-        bench.clock()
-        tell(bench.compared)
+
+    def each() -> None:
+        if bench.compared % 1000 == 0:
+            tell(bench.compared)
+
+    build_core(config).run(bench, each)
     bench.verify()
     ends = {name: beats[-1][0] for name, beats in bench.taken.items() if beats}
     cycles = ends["outputs"] + 1

@@ -80,12 +80,7 @@ def run_trace(
     """
     heads = trace_heads(config, trace, Order.ALIGNED)
     lockstep = Lockstep(config, heads)
-    rtl = build_array(config)
-    rtl.reset()
-    while not lockstep.done:
-        lockstep.check(rtl.step(lockstep.inputs()))
-        lockstep.clock()
-        progress(len(lockstep.rows) / lockstep.expected_rows)
+    build_array(config).run(lockstep, lambda: progress(len(lockstep.rows) / lockstep.expected_rows))
 
     q, k, _ = (array.astype(np.float64) for array in trace.gathered())
     unit = quantize(q).unit * quantize(k).unit / math.sqrt(config.d_head)

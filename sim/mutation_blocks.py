@@ -33,8 +33,6 @@ __all__ = ["BLOCKS"]
 #: Part-filled tiles both ways, several words and parts a token, two channel passes and more.
 ARRAY = Config(rows=3, cols=2, depth=2, d_head=24, n_max=7)
 CORE = ARRAY.replace(heads=3, topk_lanes=4)
-#: The data registers of a grid, which have no reset, are flushed.
-FLUSH = ARRAY.rows + ARRAY.cols + 4
 #: The most heads there can be, so that every bit of a counter is used.
 ACCUMULATOR = Config(rows=3, cols=4, depth=8, d_head=8, n_max=18, heads=3640, topk_lanes=2)
 #: Importance that stays from layer to layer and is divided by its count of queries.
@@ -79,7 +77,7 @@ def array_plays() -> Iterator[Play]:
         clear = 0.002 if lazy else 0.0
         return Lockstep(ARRAY, heads, stall=stall, lazy=lazy, seed=seed, clear=clear)
 
-    return plays(make, FLUSH)
+    return plays(make, ARRAY.flush_cycles)
 
 
 def value_array_plays() -> Iterator[Play]:
@@ -89,7 +87,7 @@ def value_array_plays() -> Iterator[Play]:
         heads = [random_value_head(ARRAY, rng) for _ in range(25)]
         return ValueLockstep(ARRAY, heads, stall=stall, lazy=lazy, seed=seed)
 
-    return plays(make, FLUSH)
+    return plays(make, ARRAY.flush_cycles)
 
 
 def pe_plays() -> Iterator[Play]:
@@ -169,7 +167,7 @@ def core_plays() -> Iterator[Play]:
         layers = [random_layer(CORE, rng) for _ in range(12)]
         return CoreLockstep(CORE, layers, stall=stall, lazy=lazy, seed=seed)
 
-    return plays(make, FLUSH)
+    return plays(make, ARRAY.flush_cycles)
 
 
 #: By module name.

@@ -11,14 +11,18 @@ from dtqatten.hw.layout import control_layout
 from dtqatten.sim.lockstep import compare
 from dtqatten.sim.ports import pack, pack_payload
 
-__all__ = ["PELockstep", "pack_control", "random_steps"]
+__all__ = ["PELockstep", "control_shift", "random_steps"]
+
+
+def control_shift(config: Config, step: Step) -> int:
+    """Return the control word's shift for a step's factor."""
+    power = (step.scale.bit_length() - 1) // 4
+    return power if config.schedule is Schedule.INTERLEAVED else int(power == 1)
 
 
 def pack_control(config: Config, step: Step) -> int:
     """Pack a step's control as :func:`dtqatten.hw.layout.control_layout` lays it out."""
-    power = (step.scale.bit_length() - 1) // 4
-    shift = power if config.schedule is Schedule.INTERLEAVED else int(power == 1)
-    fields = {"first": step.first, "shift": shift, "last": step.last}
+    fields = {"first": step.first, "shift": control_shift(config, step), "last": step.last}
     return pack_payload(control_layout(config), fields)
 
 

@@ -82,7 +82,8 @@ def simulate(
     """
     with (
         tempfile.TemporaryDirectory(prefix="dtqatten-") as scratch,
-        _environment(verilator_environment()),
+        # The testbench takes most of a cycle's time: compiling longer does not pay.
+        _environment(verilator_environment(optimize=1)),
     ):
         directory = Path(scratch)
         block = "core" if isinstance(scenarios[0], CoreScenario) else "array"

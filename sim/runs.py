@@ -21,7 +21,7 @@ __all__ = ["ScoreRun", "build_array", "run_heads"]
 def build_array(config: Config) -> VerilatedModel:
     """Return the monitored array of a configuration, compiled and reset."""
     return VerilatedModel(
-        ScoreArray(config, monitored=True), "array", reset_cycles=config.rows + config.cols + 4
+        ScoreArray(config, monitored=True), "array", reset_cycles=config.flush_cycles
     )
 
 

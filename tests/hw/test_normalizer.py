@@ -25,10 +25,7 @@ def build(config: Config) -> VerilatedModel:
 
 def run_verilated(bench: NormalizerLockstep) -> NormalizerLockstep:
     rtl = build(bench.config)
-    rtl.reset()
-    while not bench.done:
-        bench.check(rtl.step(bench.inputs()))
-        bench.clock()
+    rtl.run(bench)
     return bench
 
 

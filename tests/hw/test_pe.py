@@ -8,13 +8,8 @@ import pytest
 from dtqatten import Config, Schedule
 from dtqatten.golden.tiles import edges, tile_steps
 from dtqatten.hw.pe import PE
-from dtqatten.sim.native import run
-
-
-def control_shift(config: Config, scale: int) -> int:
-    """The control word's shift for a step's factor."""
-    power = (scale.bit_length() - 1) // 4
-    return power if config.schedule is Schedule.INTERLEAVED else int(power == 1)
+from dtqatten.sim.native import run, run_lockstep
+from dtqatten.sim.pe import PELockstep, control_shift, random_steps
 
 
 @pytest.mark.parametrize("schedule", list(Schedule))
@@ -49,7 +44,7 @@ def test_dot_products_back_to_back(schedule: Schedule, depth: int, d_head: int) 
                 ctx.set(dut.k_i, step.k[0].tolist())
             ctx.set(dut.control_i.first, int(step is not None and step.first))
             ctx.set(dut.control_i.last, int(step is not None and step.last))
-            shift = control_shift(config, step.scale) if step is not None else 0
+            shift = control_shift(config, step) if step is not None else 0
             ctx.set(dut.control_i.shift, shift)
             history.append(step)
             if len(history) > 1 and history[-2] is not None:
@@ -66,3 +61,12 @@ def test_dot_products_back_to_back(schedule: Schedule, depth: int, d_head: int) 
 
     run(dut, testbench, deadline=len(steps) + 10)
     assert next(expected, None) is None
+
+
+@pytest.mark.parametrize("schedule", list(Schedule))
+@pytest.mark.parametrize(("depth", "d_head"), [(1, 8), (3, 24), (16, 16)])
+def test_equals_cycle_model(schedule: Schedule, depth: int, d_head: int) -> None:
+    """The grid's model with a grid of one."""
+    config = Config(rows=1, cols=1, depth=depth, d_head=d_head, schedule=schedule)
+    steps = random_steps(config, np.random.default_rng(depth), 30)
+    run_lockstep(PE(config, config.score_width), PELockstep(config, steps))

@@ -42,10 +42,7 @@ def build(config: Config) -> VerilatedModel:
 
 def run_verilated(bench: AccumulatorLockstep) -> AccumulatorLockstep:
     rtl = build(bench.config)
-    rtl.reset()
-    while not bench.done:
-        bench.check(rtl.step(bench.inputs()))
-        bench.clock()
+    rtl.run(bench)
     return bench
 
 

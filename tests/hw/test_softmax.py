@@ -38,10 +38,7 @@ def heads_of(config: Config, count: int, seed: int = 0, **shape) -> list[Softmax
 
 
 def run_verilated(rtl: VerilatedModel, bench: SoftmaxLockstep) -> SoftmaxLockstep:
-    rtl.reset()
-    while not bench.done:
-        bench.check(rtl.step(bench.inputs()))
-        bench.clock()
+    rtl.run(bench)
     return bench
 
 

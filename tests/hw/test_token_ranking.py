@@ -60,10 +60,7 @@ def test_verilog_equals_cycle_model_and_golden(name: str, compared) -> None:
     for stall, lazy in ((0.0, False), (0.5, True), (0.9, False)):
         layers = random_layers(CONFIGS[name], np.random.default_rng(int(10 * stall)), 25)
         bench = RankingLockstep(CONFIGS[name], layers, stall=stall, lazy=lazy)
-        rtl.reset()
-        while not bench.done:
-            bench.check(rtl.step(bench.inputs()))
-            bench.clock()
+        rtl.run(bench)
         assert results(bench) == golden(layers)
         compared["verilator, in process"] += bench.compared
 
@@ -81,8 +78,5 @@ def test_a_report_left_standing_is_not_lost(name: str) -> None:
     layers = random_layers(CONFIGS[name], np.random.default_rng(3), 12)
     bench = RankingLockstep(CONFIGS[name], layers, held="report")
     rtl = build(name)
-    rtl.reset()
-    while not bench.done:
-        bench.check(rtl.step(bench.inputs()))
-        bench.clock()
+    rtl.run(bench)
     assert results(bench) == golden(layers)

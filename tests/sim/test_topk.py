@@ -30,10 +30,7 @@ def test_equals_cycle_model(config: TopKConfig, compared: Counter[str]) -> None:
         runs += [Run(scores, k0, k1) for scores in adversaries(config, n).values()]
     for stall, lazy in ((0.0, False), (0.5, False), (0.5, True)):
         bench = TopKLockstep(config, runs, stall=stall, lazy=lazy)
-        rtl.reset()
-        while not bench.done:
-            bench.check(rtl.step(bench.inputs()))
-            bench.clock()
+        rtl.run(bench)
         compared["verilator, in process"] += bench.compared
 
 
@@ -48,10 +45,7 @@ def test_reset_in_the_middle_starts_afresh() -> None:
             bench.check(rtl.step(bench.inputs()))
             bench.clock()
     bench = TopKLockstep(config, runs)
-    rtl.reset()
-    while not bench.done:
-        bench.check(rtl.step(bench.inputs()))
-        bench.clock()
+    rtl.run(bench)
 
 
 @pytest.mark.parametrize("n", [64, 384, 1024])

@@ -23,10 +23,7 @@ def test_presets_equal_the_cycle_model(preset: str, compared: Counter[str]) -> N
     rtl = build_array(config)
     for stall in (0.0, 0.3):
         lockstep = Lockstep(config, heads, stall=stall)
-        rtl.reset()
-        while not lockstep.done:
-            lockstep.check(rtl.step(lockstep.inputs()))
-            lockstep.clock()
+        rtl.run(lockstep)
         compared["verilator, in process"] += lockstep.compared
 
 
