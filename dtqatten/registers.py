@@ -3,6 +3,8 @@
 import enum
 from dataclasses import dataclass
 
+from dtqatten.units import Unit
+
 __all__ = [
     "ADDRESS_BITS",
     "IDENTIFIER",
@@ -158,6 +160,17 @@ REGISTERS: tuple[Register, ...] = (
     Register("write_beats", 0x114, _R, "words of the bus written"),
     Register("write_bytes", 0x118, _R, "bytes written"),
     Register("write_stalls", 0x11C, _R, "cycles in which written data waited for the bus"),
+    Register("read_bytes", 0x120, _R, "bytes of the words read"),
+    *(
+        Register(
+            f"{unit}_{what}",
+            0x140 + 8 * i + at,
+            _R,
+            f"cycles in which {unit.value.replace('_', ' ')} {meaning}",
+        )
+        for i, unit in enumerate(Unit)
+        for what, at, meaning in (("busy", 0, "worked"), ("stalls", 4, "waited with a result"))
+    ),
 )
 
 _OFFSETS = {register.name: register.offset for register in REGISTERS}

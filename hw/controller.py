@@ -47,13 +47,12 @@ class Controller(wiring.Component):
     ``resume``, upon which its descriptor is read again.
 
     On an error or ``abort`` the masters stop issuing; when all that is on the bus has been
-    answered, core, fetcher and writer are reset (``flush``), and the chain has ended.
+    answered, core, fetcher and writer are reset (``flush``) for as long as the core needs, and the
+    chain has ended.
 
     Parameters
     ----------
     system : SystemConfig
-    flush_cycles : int
-        Length of the reset, enough to flush registers that have none of their own.
 
     Members
     -------
@@ -95,8 +94,8 @@ class Controller(wiring.Component):
         Reset of core, fetcher, writer and of this block's own reader.
     """
 
-    def __init__(self, system: SystemConfig, flush_cycles: int) -> None:
-        self.system, self.flush_cycles = system, flush_cycles
+    def __init__(self, system: SystemConfig) -> None:
+        self.system = system
         super().__init__(
             {
                 "begin": In(1),
@@ -173,7 +172,8 @@ class Controller(wiring.Component):
 
         error, error_address = Signal(8), Signal(64)
         state = Signal(State)
-        flushing = Signal(range(self.flush_cycles + 1))
+        flush_cycles = system.core.flush_cycles
+        flushing = Signal(range(flush_cycles))
         given_core, given_writer = Signal(), Signal()
         m.d.comb += [
             self.results.p.output.eq(layer.output),
@@ -284,7 +284,7 @@ class Controller(wiring.Component):
             with m.Case(State.DRAIN):
                 m.d.comb += self.stop.eq(1)
                 with m.If(self.drained):
-                    m.d.sync += flushing.eq(self.flush_cycles)
+                    m.d.sync += flushing.eq(flush_cycles - 1)
                     m.d.sync += state.eq(State.FLUSH)
             with m.Case(State.FLUSH):
                 m.d.comb += [self.stop.eq(1), self.flush.eq(1)]

@@ -25,6 +25,7 @@ from dtqatten.hw.write_master import WriteMaster
 from dtqatten.hw.writer import STREAMS, Writer
 from dtqatten.registers import IDENTIFIER, Control, ErrorCode
 from dtqatten.system_config import ReadStream, SystemConfig
+from dtqatten.units import Unit
 
 __all__ = ["System"]
 
@@ -56,10 +57,8 @@ class System(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system, config = self.system, self.system.core
-        # Registers without a reset of their own are flushed by as many cycles.
-        flush_cycles = config.rows + config.cols + 64
         registers = place(m, platform, "registers", RegisterFile)
-        control = place(m, platform, "controller", Controller, system, flush_cycles)
+        control = place(m, platform, "controller", Controller, system)
         flush = control.flush
         fetcher = place(m, platform, "fetcher", Fetcher, system, reset=flush)
         core = place(m, platform, "core", AttentionCore, config, reset=flush)
@@ -153,7 +152,11 @@ class System(wiring.Component):
             "write_beats": writes.sent,
             "write_bytes": Mux(writes.sent, writes.sent_bytes, 0),
             "write_stalls": writes.stalled,
+            "read_bytes": Mux(reads.came, system.bus_bytes, 0),
         }
+        for unit in Unit:
+            counters[f"{unit}_busy"] = core.activity.busy[unit.value]
+            counters[f"{unit}_stalls"] = core.activity.stalled[unit.value]
         clear = command[Control.CLEAR_COUNTERS.bit_length() - 1]
         for name, amount in counters.items():
             counter = Signal(32, name=name)

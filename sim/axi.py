@@ -15,9 +15,6 @@ from dtqatten.system_config import ReadStream, SystemConfig
 
 __all__ = ["BusCounters", "SimulatedBus", "simulated_device"]
 
-#: Cycles of a reset: long enough to flush registers that have none of their own.
-RESET_CYCLES = 256
-
 
 @dataclass(frozen=True)
 class BusCounters:
@@ -163,7 +160,7 @@ class SimulatedBus:
 
     def reset(self) -> None:
         """Reset machine and bus; the memory keeps its contents."""
-        self._library.reset(self._handle, RESET_CYCLES)
+        self._library.reset(self._handle, self.system.core.flush_cycles)
 
     def read_register(self, offset: int) -> int:
         """Return a register.

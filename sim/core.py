@@ -19,7 +19,8 @@ from dtqatten.golden.softmax_cycles import HeadFactor, Key, OutputForm, Query
 from dtqatten.golden.tiles import load_beats
 from dtqatten.golden.token_ranking import LayerCommand
 from dtqatten.golden.trace import Trace
-from dtqatten.hw.core import AttentionCore, core_layouts
+from dtqatten.hw.core import AttentionCore, activity_layout, core_layouts
+from dtqatten.sim.ports import pack_payload
 from dtqatten.sim.streams import StreamLockstep
 from dtqatten.sim.token_ranking import flat_ids, shown_ids, shown_importance
 from dtqatten.sim.verilated import VerilatedModel
@@ -224,6 +225,13 @@ class CoreLockstep(StreamLockstep):
     def source_ready(self, offered: Mapping[str, Any]) -> dict[str, bool]:
         """Return whether the model takes what each source offers."""
         return self.model.ready(CoreInputs(**offered))
+
+    def expected(self) -> dict[str, int]:
+        """Return the values of the output ports in this cycle, payloads while valid."""
+        inputs = CoreInputs(**self.offered)
+        busy, stalled = self.model.working(inputs), self.model.stalled(inputs, dict(self.ready))
+        activity = pack_payload(activity_layout(), {"busy": busy, "stalled": stalled})
+        return super().expected() | {"activity": activity}
 
     def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
         """Pass a clock edge of the model."""

@@ -12,12 +12,10 @@ from dtqatten.golden.codes import Codes
 from dtqatten.golden.memory import ideal_bytes, layer_reads
 from dtqatten.golden.order import boundaries, promote, round_up_kept
 from dtqatten.golden.select import PAPER_SHARES, counts
-from dtqatten.hw.core import AttentionCore
 from dtqatten.sim.axi import SimulatedBus, simulated_device
 from dtqatten.sim.chains import Expected, compare_results, expected
-from dtqatten.sim.core import CoreLayer, CoreLockstep
+from dtqatten.sim.core import CoreLayer, CoreLockstep, build_core
 from dtqatten.sim.core_bench import HEADS, TOKENS
-from dtqatten.sim.verilated import VerilatedModel
 from dtqatten.system_config import ReadStream, SystemConfig
 
 __all__ = ["BUS_BITS", "LATENCIES", "core_cycles", "measure_system", "reference_chain"]
@@ -65,7 +63,8 @@ def core_cycles(config: Config, chain: list[Layer]) -> int:
         name: [bench.pack(name, beat) for beat in beats][::-1]
         for name, beats in alone.beats(config).items()
     }
-    rtl = VerilatedModel(AttentionCore(config), "core", reset_cycles=config.rows + config.cols + 4)
+    rtl = build_core(config)
+    rtl.reset()
     left = bench.wanted["outputs"]
     cycles = 0
     sinks = {f"{name}__ready": 1 for name in CoreLockstep.SINKS}
