@@ -42,3 +42,19 @@ def test_verilog_equals_cycle_model_and_golden(name, stall, lazy, compared) -> N
     build_core(config).run(bench)
     bench.verify()
     compared["verilator, in process"] += bench.compared
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(("stall", "held"), [(0.0, "outputs"), (0.6, None)])
+def test_buffers_full_of_short_heads_lose_nothing(name, stall, held, compared) -> None:
+    """A row block of one tile has as many records as rows, and may be left half read."""
+    config = CONFIGS[name]
+    rng = np.random.default_rng(5)
+    layers = [
+        random_layer(config, rng, heads=config.heads, tokens=min(config.rows + 1, config.cols))
+        for _ in range(2)
+    ]
+    bench = CoreLockstep(config, layers, stall=stall, held=held)
+    build_core(config).run(bench)
+    bench.verify()
+    compared["verilator, in process"] += bench.compared
