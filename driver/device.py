@@ -21,7 +21,10 @@ from dtqatten.registers import IDENTIFIER, REGISTERS, Control, Interrupt, Status
 __all__ = ["Arena", "Device"]
 
 #: Registers of a machine's sizes, read once.
-SIZES = ("rows", "cols", "depth", "d_head", "n_max", "heads", "bus_bits", "flags", "flags_required")
+SIZES = (
+    *("rows", "cols", "depth", "planes", "d_head", "n_max", "heads", "bus_bits"),
+    *("flags", "flags_required"),
+)
 
 _WIDE = {register.name for register in REGISTERS if register.bits == 64}
 

@@ -1,8 +1,9 @@
 """Layer descriptors: the one table that gateware, driver, golden model and documents share."""
 
-import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+from dtqatten.described import DescribedFlag
 
 __all__ = [
     "ADDRESS_ALIGNMENT",
@@ -13,7 +14,6 @@ __all__ = [
     "VERSION",
     "Field",
     "Flag",
-    "markdown",
     "pack",
     "region_sizes",
     "unpack",
@@ -29,31 +29,21 @@ ADDRESS_ALIGNMENT = 64
 PAGE_BYTES = 4096
 
 
-class Flag(enum.IntFlag):
+class Flag(DescribedFlag):
     """Bits of the field ``flags``; all others must be 0."""
 
-    #: Tokens are those that the layer before has kept; otherwise all ``stored`` tokens.
-    CHAINED = 1 << 0
-    #: A query sees no key of a later position.
-    CAUSAL = 1 << 1
-    #: Outputs are balanced 8-bit codes, a byte each, in place of 16-bit values.
-    CODES = 1 << 2
-    #: Tokens of Q, K or V have gains of their own.
-    Q_GAINS = 1 << 3
-    K_GAINS = 1 << 4
-    V_GAINS = 1 << 5
-    #: Write the importance of every token.
-    REPORT = 1 << 6
-    #: Add the importance of the layers before; carry it on to the next layer.
-    CUMULATIVE = 1 << 7
-    #: Take that importance as 0: a new sequence begins. Needed unless CHAINED to a CUMULATIVE one.
-    FRESH = 1 << 8
-    #: Divide importance by the number of queries that see the token.
-    COUNT = 1 << 9
-    #: A weight of P x V takes its token's precision.
-    FOLLOWS = 1 << 10
-    #: Write the ids of the kept tokens.
-    IDS = 1 << 11
+    CHAINED = 1 << 0, "tokens are those that the layer before has kept; else all `stored` ones"
+    CAUSAL = 1 << 1, "a query sees no key of a later position"
+    CODES = 1 << 2, "outputs are balanced 8-bit codes, a byte each, in place of 16-bit values"
+    Q_GAINS = 1 << 3, "each token of Q has a gain of its own"
+    K_GAINS = 1 << 4, "each token of K"
+    V_GAINS = 1 << 5, "each token of V"
+    REPORT = 1 << 6, "write the importance of every token"
+    CUMULATIVE = 1 << 7, "add the importance of the layers before; carry it on to the next layer"
+    FRESH = 1 << 8, "take that importance as 0; needed unless CHAINED to a CUMULATIVE layer"
+    COUNT = 1 << 9, "divide importance by the number of queries that see the token"
+    FOLLOWS = 1 << 10, "a weight of P x V takes its token's precision"
+    IDS = 1 << 11, "write the ids of the kept tokens"
 
 
 @dataclass(frozen=True)
@@ -153,12 +143,3 @@ def region_sizes(fields: Mapping[str, int], d_head: int) -> Iterator[tuple[str, 
         yield "ids", 2 * fields["k0"], True
     if Flag.REPORT in flags:
         yield "importance", 4 * tokens, True
-
-
-def markdown() -> str:
-    """Return the layout as Markdown tables."""
-    lines = ["| offset | bits | field | meaning |", "|---|---|---|---|"]
-    lines += [f"| {f.offset:#04x} | {f.bits} | `{f.name}` | {f.meaning} |" for f in FIELDS]
-    lines += ["", "| flag | bit |", "|---|---|"]
-    lines += [f"| `{flag.name}` | {flag.bit_length() - 1} |" for flag in Flag]
-    return "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@
 import enum
 from dataclasses import dataclass
 
+from dtqatten.described import DescribedFlag, DescribedInt
 from dtqatten.units import Unit
 
 __all__ = [
@@ -15,8 +16,6 @@ __all__ = [
     "Interrupt",
     "Register",
     "Status",
-    "c_header",
-    "markdown",
     "offset_of",
 ]
 
@@ -38,78 +37,55 @@ class Access(enum.StrEnum):
     CLEAR = "w1c"
 
 
-class Control(enum.IntFlag):
+class Control(DescribedFlag):
     """Bits of ``control``."""
 
-    #: Begin the chain at ``descriptor``. Ignored while busy.
-    START = 1
-    #: Read the descriptor at which the machine waits again.
-    RESUME = 2
-    #: End the chain: what is on the bus completes, everything else is dropped.
-    ABORT = 4
-    #: Zero the counters.
-    CLEAR_COUNTERS = 8
+    START = 1, "begin the chain at `descriptor`; ignored while busy"
+    RESUME = 2, "read the descriptor at which the machine waits again"
+    ABORT = 4, "end the chain: what is on the bus completes, everything else is dropped"
+    CLEAR_COUNTERS = 8, "zero the counters"
 
 
-class Status(enum.IntFlag):
+class Status(DescribedFlag):
     """Bits of ``status``."""
 
-    #: A chain is running, or one is being aborted.
-    BUSY = 1
-    #: The next layer's ``ready`` is 0.
-    WAITING = 2
-    #: The last chain ended in ``error_code``, or by an abort; cleared by START.
-    ERROR = 4
-    ABORTED = 8
+    BUSY = 1, "a chain is running, or one is being aborted"
+    WAITING = 2, "the next layer's `ready` is 0"
+    ERROR = 4, "the last chain ended in `error_code`; cleared by START"
+    ABORTED = 8, "the last chain ended by ABORT; cleared by START"
 
 
-class Interrupt(enum.IntFlag):
+class Interrupt(DescribedFlag):
     """Bits of ``interrupt`` and ``interrupt_enable``."""
 
-    #: A layer is complete: all it writes has been acknowledged.
-    LAYER = 1
-    #: The chain has ended, well or not.
-    DONE = 2
-    #: The machine waits for ``ready``.
-    WAITING = 4
+    LAYER = 1, "a layer is complete: all it writes has been acknowledged"
+    DONE = 2, "the chain has ended, well or not"
+    WAITING = 4, "the machine waits for `ready`"
 
 
-class ErrorCode(enum.IntEnum):
+class ErrorCode(DescribedInt):
     """Values of ``error_code``; descriptors are refused before any data access."""
 
-    NONE = 0
-    #: Magic or version of a descriptor.
-    VERSION = 1
-    #: Unknown flags, or what this build cannot do, or lacks; fields that must be 0.
-    FLAGS = 2
-    #: ``heads`` is 0.
-    NO_HEADS = 3
-    #: ``heads`` is more than this build's.
-    TOO_MANY_HEADS = 4
-    #: ``kv_heads`` does not divide ``heads``.
-    KV_HEADS = 5
-    #: ``stored`` or ``tokens`` is 0.
-    NO_TOKENS = 6
-    #: ``stored`` is more than this build's tokens.
-    TOO_MANY_TOKENS = 7
-    #: ``tokens`` or ``stored`` is not what the layer before leaves, or ``four_bit > tokens``.
-    TOKENS = 8
-    #: ``k0`` is 0 or more than ``tokens``.
-    K0 = 9
-    #: ``k1 > k0``.
-    K1 = 10
-    #: An address is not a multiple of 64.
-    ALIGNMENT = 11
-    #: Something to be read lies outside the read window.
-    READ_WINDOW = 12
-    #: Something to be written lies outside the write window.
-    WRITE_WINDOW = 13
-    #: ``next`` does not lie above the descriptor: the chain could loop.
-    CHAIN = 14
-    #: A read was answered with SLVERR or DECERR.
-    READ_RESPONSE = 15
-    #: A write was.
-    WRITE_RESPONSE = 16
+    NONE = 0, "no error"
+    VERSION = 1, "the descriptor's magic or version is wrong: driver and machine differ"
+    FLAGS = (
+        2,
+        "`flags` asks for what this build cannot do, or lacks what it needs; what must be 0 is not",
+    )
+    NO_HEADS = 3, "`heads` is 0"
+    TOO_MANY_HEADS = 4, "`heads` is more than this build's"
+    KV_HEADS = 5, "`kv_heads` does not divide `heads`"
+    NO_TOKENS = 6, "`stored` or `tokens` is 0"
+    TOO_MANY_TOKENS = 7, "`stored` is more than this build's tokens"
+    TOKENS = 8, "`tokens` or `stored` is not what the layer before leaves, or `four_bit > tokens`"
+    K0 = 9, "`k0` is 0 or more than `tokens`"
+    K1 = 10, "`k1 > k0`"
+    ALIGNMENT = 11, "the address is not a multiple of 64"
+    READ_WINDOW = 12, "what is to be read there leaves the read window"
+    WRITE_WINDOW = 13, "what is to be written there leaves the write window"
+    CHAIN = 14, "`next` is not above the descriptor, so the chain could loop"
+    READ_RESPONSE = 15, "the read there was answered with SLVERR or DECERR"
+    WRITE_RESPONSE = 16, "the write there was answered with SLVERR or DECERR"
 
 
 @dataclass(frozen=True)
@@ -139,6 +115,7 @@ REGISTERS: tuple[Register, ...] = (
     Register("bus_bits", 0x020, _R, "width of the AXI data bus"),
     Register("flags", 0x024, _R, "descriptor flags that this build knows"),
     Register("flags_required", 0x028, _R, "of those, flags that every layer must have"),
+    Register("planes", 0x02C, _R, "nibbles of a weight of P x V"),
     Register("control", 0x040, _P, "`Control` bits"),
     Register("status", 0x044, _R, "`Status` bits"),
     Register("interrupt_enable", 0x048, _W, "`Interrupt` bits that drive the interrupt line"),
@@ -166,7 +143,7 @@ REGISTERS: tuple[Register, ...] = (
             f"{unit}_{what}",
             0x140 + 8 * i + at,
             _R,
-            f"cycles in which {unit.value.replace('_', ' ')} {meaning}",
+            f"cycles in which `{unit}` {meaning}",
         )
         for i, unit in enumerate(Unit)
         for what, at, meaning in (("busy", 0, "worked"), ("stalls", 4, "waited with a result"))
@@ -185,33 +162,3 @@ def offset_of(name: str) -> int:
         If there is no such register.
     """
     return _OFFSETS[name]
-
-
-_BITS = (Control, Status, Interrupt)
-
-
-def markdown() -> str:
-    """Return the register map as Markdown tables."""
-    lines = ["| offset | bits | register | access | meaning |", "|---|---|---|---|---|"]
-    for r in REGISTERS:
-        access = f"{r.access}, locked" if r.locked else r.access
-        lines.append(f"| {r.offset:#05x} | {r.bits} | `{r.name}` | {access} | {r.meaning} |")
-    lines += ["", "| bits of | bit | name |", "|---|---|---|"]
-    for kind in _BITS:
-        lines += [f"| `{kind.__name__}` | {bit.bit_length() - 1} | `{bit.name}` |" for bit in kind]
-    lines += ["", "| error code | name |", "|---|---|"]
-    lines += [f"| {code.value} | `{code.name}` |" for code in ErrorCode]
-    return "\n".join(lines) + "\n"
-
-
-def c_header() -> str:
-    """Return offsets, bits and error codes as a C header."""
-    lines = ["#ifndef DTQATTEN_H", "#define DTQATTEN_H", ""]
-    lines += [f"#define DTQATTEN_{r.name.upper()} {r.offset:#05x}u" for r in REGISTERS]
-    for kind in _BITS:
-        lines.append("")
-        for bit in kind:
-            lines.append(f"#define DTQATTEN_{kind.__name__.upper()}_{bit.name} {bit.value:#x}u")
-    lines.append("")
-    lines += [f"#define DTQATTEN_ERROR_{code.name} {code.value}u" for code in ErrorCode]
-    return "\n".join([*lines, "", "#endif", ""])

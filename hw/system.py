@@ -172,6 +172,7 @@ class System(wiring.Component):
             "n_max": config.n_max,
             "heads": config.heads,
             "bus_bits": system.bus_bits,
+            "planes": config.planes,
             "flags": int(known_flags(config)),
             "flags_required": int(required_flags(config)),
             "status": Cat(control.busy, control.waiting, control.failed, control.aborted),

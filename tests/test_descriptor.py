@@ -8,7 +8,6 @@ from dtqatten.descriptor import (
     SIZE,
     VERSION,
     Flag,
-    markdown,
     pack,
     region_sizes,
     unpack,
@@ -65,9 +64,3 @@ def test_regions_follow_flags() -> None:
     assert sizes["ids"] == (10, True)
     assert sizes["importance"] == (24, True)
     assert sizes["k_gains"] == (20, False)
-
-
-def test_markdown_names_every_field_and_flag() -> None:
-    text = markdown()
-    assert all(f"`{field.name}`" in text for field in FIELDS)
-    assert all(f"`{flag.name}`" in text for flag in Flag)

@@ -1,13 +1,12 @@
-"""``dtqatten registers``: the register map and the descriptor, as Markdown and as a C header."""
+"""``dtqatten registers``: registers and descriptors as Markdown, and as a C header."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dtqatten import descriptor
-from dtqatten import registers as table
 from dtqatten.commands.verilog import write_atomically
+from dtqatten.register_docs import c_header, markdown
 
 __all__ = ["registers"]
 
@@ -17,11 +16,7 @@ def registers(
         Path, typer.Option("--output", "-o", help="Folder to write to.", file_okay=False)
     ] = Path("build/registers"),
 ) -> None:
-    """Write registers.md, descriptor.md and dtqatten.h."""
-    for name, text in (
-        ("registers.md", table.markdown()),
-        ("descriptor.md", descriptor.markdown()),
-        ("dtqatten.h", table.c_header()),
-    ):
+    """Write registers.md and dtqatten.h."""
+    for name, text in (("registers.md", markdown()), ("dtqatten.h", c_header())):
         write_atomically(output / name, text)
         typer.echo(f"{output / name}")
