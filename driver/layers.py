@@ -117,9 +117,8 @@ class Layer:
             self.q.codes.shape[2],
             self.options.softmax_scale,
         )
-        shifts = np.broadcast_to(factor.shift, np.shape(factor.m))
         found = {name: tensor_bytes(getattr(self, name).codes) for name in ("q", "k", "v")}
-        found["head_table"] = head_table_bytes(np.ravel(factor.m).tolist(), np.ravel(shifts))
+        found["head_table"] = head_table_bytes(factor.m, factor.shift)
         for name in ("q", "k", "v"):
             gains = getattr(self, name).gains
             if gains is not None:

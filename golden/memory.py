@@ -1,20 +1,19 @@
 """Memory layout of a layer: its bytes, and exactly what the machine reads and in which bursts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from dtqatten.descriptor import SIZE, Flag
-from dtqatten.golden.codes import IntArray, split
+from dtqatten.golden.codes import split
 from dtqatten.golden.order import boundaries
 from dtqatten.system_config import ReadStream, SystemConfig
 
 __all__ = [
     "Burst",
     "bursts",
-    "chain_positions",
     "head_table_bytes",
     "ideal_bytes",
     "layer_reads",
@@ -48,13 +47,12 @@ def tensor_bytes(codes: ArrayLike) -> bytes:
     if array.ndim != 3 or array.shape[-1] % 2:
         raise ValueError(f"codes must be [heads, n, d] with d even, not of shape {array.shape}")
     nibbles = np.stack(split(array), axis=1).astype(np.uint8) & 15
-    packed: NDArray[np.uint8] = nibbles[..., ::2] | nibbles[..., 1::2] << 4
-    return packed.tobytes()
+    return (nibbles[..., ::2] | nibbles[..., 1::2] << 4).tobytes()
 
 
-def head_table_bytes(multipliers: Sequence[int], shifts: Sequence[int]) -> bytes:
+def head_table_bytes(multipliers: ArrayLike, shifts: ArrayLike) -> bytes:
     """Lay out the factors ``multiplier * 2**-shift`` from scores to exponents, 4 bytes a head."""
-    table = np.zeros((len(multipliers), 2), "<u2")
+    table = np.zeros((np.size(multipliers), 2), "<u2")
     table[:, 0], table[:, 1] = multipliers, shifts
     return table.tobytes()
 
@@ -165,12 +163,3 @@ def ideal_bytes(system: SystemConfig, fields: Mapping[str, int], four_bit: int) 
     """Bytes of Q, K and V that a layer needs: ``d/2`` of a 4-bit token, ``d`` of an 8-bit one."""
     token_bytes = (2 * fields["tokens"] - four_bit) * system.plane_bytes
     return token_bytes * (fields["heads"] + 2 * fields["kv_heads"])
-
-
-def chain_positions(ids: ArrayLike, positions: ArrayLike | None = None) -> IntArray:
-    """Positions, by which causal masks compare, of the tokens that a layer has kept.
-
-    ``ids`` are slots of that layer; ``positions`` those of its own tokens, 0, 1, 2, ... if None.
-    """
-    chosen = np.asarray(ids, dtype=np.int64)
-    return chosen if positions is None else np.asarray(positions, dtype=np.int64)[chosen]

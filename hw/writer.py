@@ -2,7 +2,7 @@
 
 from math import gcd
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -95,8 +95,8 @@ class OutputRuns(wiring.Component):
             for name in ("head_base", "block_base", "row_base")
         )
 
-        def bytes_of(values: object) -> Mux:
-            return Mux(self.codes, values, values * 2)
+        def bytes_of(values: Value | int) -> Value:
+            return Mux(self.codes, values, values << 1)
 
         head_end = Signal()
         m.d.comb += [self.o.valid.eq(active), self.idle.eq(~active)]

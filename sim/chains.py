@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dtqatten.config import Config
 from dtqatten.driver.layers import Layer, Result
 from dtqatten.golden import softmax
 from dtqatten.golden.attention import Inputs, Options, Outputs, attention
-from dtqatten.golden.codes import Codes, quantize
-from dtqatten.golden.memory import chain_positions
+from dtqatten.golden.codes import Codes, IntArray, quantize
 from dtqatten.golden.order import boundaries, promote
 from dtqatten.golden.select import select
 
@@ -34,8 +32,8 @@ class Expected:
     """
 
     outputs: Outputs
-    ids: NDArray[np.int64]
-    rows: NDArray[np.int64]
+    ids: IntArray
+    rows: IntArray
     four_bit: int
 
 
@@ -49,15 +47,15 @@ def _grouped(codes: Codes, heads: int) -> Codes:
 def expected(config: Config, layers: Sequence[Layer]) -> list[Expected]:
     """Run a chain through :func:`dtqatten.golden.attention.attention`."""
     results: list[Expected] = []
-    positions: NDArray[np.int64] | None = None
+    positions: IntArray = np.arange(0)
     for layer in layers:
-        n = layer.stored
         if layer.chained:
             before = results[-1]
-            rows, four_bit = before.ids, layers[len(results) - 1].k0 - layers[len(results) - 1].k1
-            positions = chain_positions(rows, positions)
+            kept = layers[len(results) - 1]
+            rows, four_bit = before.ids, kept.k0 - kept.k1
+            positions = positions[rows]
         else:
-            rows, four_bit = np.arange(n), layer.four_bit
+            rows, four_bit = np.arange(layer.stored), layer.four_bit
             positions = rows
         q, k, v = (_grouped(codes, layer.heads).take(rows) for codes in (layer.q, layer.k, layer.v))
         edges = boundaries(four_bit, len(rows), config.rows, config.cols, config.depth)
@@ -69,7 +67,9 @@ def expected(config: Config, layers: Sequence[Layer]) -> list[Expected]:
                 q,
                 k,
                 v,
-                *(promote(edge, len(rows)) for edge in (edges.q, edges.k, edges.v)),
+                promote(edges.q, len(rows)),
+                promote(edges.k, len(rows)),
+                promote(edges.v, len(rows)),
                 softmax.causal_mask(positions, positions) if layer.causal else None,
                 carried,
             ),
@@ -95,9 +95,11 @@ def compare_results(
         assert np.array_equal(result.output, golden.outputs.output), f"outputs of layer {number}"
         assert np.allclose(result.output_unit, golden.outputs.output_unit, rtol=1e-12)
         if layer.ids:
+            assert result.ids is not None
             assert np.array_equal(result.ids, golden.ids), f"ids of layer {number}"
         if layer.report:
             importance = golden.outputs.importance
+            assert result.importance is not None
             assert np.array_equal(result.importance, importance), f"importance of layer {number}"
 
 

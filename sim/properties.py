@@ -1,5 +1,6 @@
 """What is proved of the bus masters: harnesses with free inputs, and an assertion each."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from amaranth.hdl import Assert, Assume, Const, Module, Mux, ResetSignal, Signal, Value, unsigned
@@ -38,8 +39,8 @@ class Property:
     ----------
     name : str
     statement : str
-    harness : type
-        Component with an assertion called ``name``.
+    harness : function
+        Gives, for the name, a component with an assertion called ``name``.
     cycles : int
         Depth of the induction, or of the bounded check.
     inductive : bool
@@ -48,7 +49,7 @@ class Property:
 
     name: str
     statement: str
-    harness: type["Harness"]
+    harness: Callable[[str], "Harness"]
     cycles: int
     inductive: bool
 

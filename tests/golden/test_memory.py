@@ -9,7 +9,6 @@ from dtqatten.golden.codes import join
 from dtqatten.golden.memory import (
     Burst,
     bursts,
-    chain_positions,
     head_table_bytes,
     ideal_bytes,
     layer_reads,
@@ -113,8 +112,3 @@ def test_gains_are_read_for_every_query_head() -> None:
 def test_ids_need_their_classes() -> None:
     with pytest.raises(ValueError, match="number of those in 4 bits"):
         layer_reads(SYSTEM, 0, _fields(), [1, 2])
-
-
-def test_positions_go_through_the_chain() -> None:
-    first = chain_positions([2, 5, 7])
-    assert chain_positions([0, 2], first).tolist() == [2, 7]
