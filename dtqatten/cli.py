@@ -10,8 +10,11 @@ from dtqatten.commands.bench import bench
 from dtqatten.commands.compare import compare
 from dtqatten.commands.demo import demo
 from dtqatten.commands.evaluate import evaluate
+from dtqatten.commands.faults import faults
+from dtqatten.commands.formal import formal
 from dtqatten.commands.lint import lint
 from dtqatten.commands.mutate import mutate
+from dtqatten.commands.registers import registers
 from dtqatten.commands.search import search
 from dtqatten.commands.sim import sim
 from dtqatten.commands.stalls import stalls
@@ -52,6 +55,7 @@ def main(
 COMMANDS = (
     demo,
     verilog,
+    registers,
     sim,
     stalls,
     bench,
@@ -60,6 +64,8 @@ COMMANDS = (
     synth,
     lint,
     mutate,
+    formal,
+    faults,
     trace,
     search,
     accuracy,

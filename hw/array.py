@@ -59,6 +59,8 @@ class ScoreArray(wiring.Component):
         Query and key tokens, head by head.
     scores : Out(stream.Signature(score_row_layout(config)))
         Score rows.
+    working : Out(1)
+        A step is issued.
     clear : In(1)
         Zero the counters.
     steps, tiles, mixed_tiles : Out(32)
@@ -80,6 +82,7 @@ class ScoreArray(wiring.Component):
                 "q": In(stream.Signature(load_layout(config))),
                 "k": In(stream.Signature(load_layout(config))),
                 "scores": Out(stream.Signature(score_row_layout(config))),
+                "working": Out(1),
                 "clear": In(1),
                 "steps": Out(COUNTER_WIDTH),
                 "tiles": Out(COUNTER_WIDTH),
@@ -123,8 +126,9 @@ class ScoreArray(wiring.Component):
             buffer.drain.eq(drain),
             buffer.columns.eq(grid.columns),
         ]
+        m.d.comb += self.working.eq(step.q.valid)
         for counter, event in (
-            (self.steps, step.q.valid),
+            (self.steps, self.working),
             (self.tiles, sequencer.tile_started),
             (self.mixed_tiles, sequencer.mixed_started),
         ):

@@ -46,6 +46,8 @@ class ValueArray(wiring.Component):
     sums : Out(stream.Signature(score_row_layout(config, sum_width)))
         Rows of ``N``: of a row block, the rows of channels ``0..cols-1``, then those of the next
         ``cols`` channels; ``keys`` counts channels, ``last_tile`` marks the last of them.
+    working : Out(1)
+        A step is issued.
     acc : Out(ArrayLayout(signed(sum_width), rows * cols))
         If observed: every accumulator, row by row.
     """
@@ -58,6 +60,7 @@ class ValueArray(wiring.Component):
             "weights": In(stream.Signature(weight_row_layout(config))),
             "values": In(stream.Signature(value_layout(config))),
             "sums": Out(stream.Signature(score_row_layout(config, self.width))),
+            "working": Out(1),
         }
         if observed:
             pes = config.rows * config.cols
@@ -102,5 +105,6 @@ class ValueArray(wiring.Component):
             grid.control.eq(control),
             buffer.drain.eq(drain),
             buffer.columns.eq(grid.columns),
+            self.working.eq(step.value.valid),
         ]
         return m

@@ -7,22 +7,24 @@ from dtqatten.config import Config
 from dtqatten.model.workload import Workload, core_layer
 from dtqatten.sim.core import CoreLockstep, build_core
 
-__all__ = ["HEADS", "measure_core"]
+__all__ = ["HEADS", "measure_core", "simulate_layer"]
 
 HEADS = 12
 
 
-def measure_core(config: Config, heads: int, tell: Callable[[int], object]) -> dict[str, Any]:
-    """Run the layer with nothing stalled and compare every cycle; ``tell`` hears every thousandth.
+def simulate_layer(
+    config: Config, workload: Workload, heads: int, tell: Callable[[int], object] = lambda _: None
+) -> CoreLockstep:
+    """Run a layer with nothing stalled and compare every cycle; ``tell`` hears every thousandth.
 
     Raises
     ------
     MismatchError
         If RTL and cycle model differ.
+    AssertionError
+        If an output, an id or an importance is not the golden block's.
     """
-    workload = Workload(full_tiles=True)
-    layer = core_layer(config, workload, heads)
-    bench = CoreLockstep(config, [layer])
+    bench = CoreLockstep(config, [core_layer(config, workload, heads)])
 
     def each() -> None:
         if bench.compared % 1000 == 0:
@@ -30,16 +32,20 @@ def measure_core(config: Config, heads: int, tell: Callable[[int], object]) -> d
 
     build_core(config).run(bench, each)
     bench.verify()
+    return bench
+
+
+def measure_core(bench: CoreLockstep) -> dict[str, Any]:
+    """Return what a layer took, by the RTL's own account of its units."""
+    (layer,) = bench.core_layers
     ends = {name: beats[-1][0] for name, beats in bench.taken.items() if beats}
     cycles = ends["outputs"] + 1
     return {
-        "config": str(config),
-        "tokens": workload.tokens,
+        "config": str(bench.config),
         "kept": len(layer.k_ids),
-        "heads": heads,
-        "shares": workload.shares,
+        "heads": len(layer.q.codes),
         "cycles": cycles,
         "cycles_to_ids": ends["ids"] + 1,
-        "busy_fraction": {unit: busy / cycles for unit, busy in bench.model.busy.items()},
+        "busy_fraction": {u: float(a[:cycles].mean()) for u, a in bench.activity.items()},
         "module_b_overhead": max(0, ends["ids"] + 1 - cycles) / cycles,
     }
