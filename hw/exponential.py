@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import Config
-from dtqatten.hw.pipeline import delayed
+from dtqatten.hw.pipeline import delayed, multiplied
 from dtqatten.hw.softmax_layout import EXPONENTIAL_BITS, MULTIPLIER_BITS, SHIFT_BITS, unseen
 
 __all__ = ["LUT32", "Exponential"]
@@ -21,7 +21,7 @@ class Exponential(wiring.Component):
     ``t = 512`` on, and 0 for the score that stands for a masked key. Bit-exact with
     :func:`dtqatten.golden.softmax.exponential`.
 
-    Latency 5 cycles, throughput one score a cycle; never stalls.
+    Latency 6 cycles, throughput one score a cycle; never stalls.
 
     Parameters
     ----------
@@ -34,12 +34,12 @@ class Exponential(wiring.Component):
     multiplier : In(16)
         Factor for the score of one cycle ago, so that lanes share the registers that delay it.
     shift : In(6)
-        Right shift, at most 40, for the score of two cycles ago.
+        Right shift, at most 40, for the score of three cycles ago.
     e16 : Out(16)
         The exponential.
     """
 
-    LATENCY = 5
+    LATENCY = 6
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -57,7 +57,6 @@ class Exponential(wiring.Component):
         m = Module()
         width = self.config.score_width
         difference = Signal(unsigned(width), reset_less=True)
-        product = Signal(unsigned(width + MULTIPLIER_BITS), reset_less=True)
         t = Signal(9, reset_less=True)
         zero = Signal(reset_less=True)
         mantissa = Signal(EXPONENTIAL_BITS, reset_less=True)
@@ -68,13 +67,13 @@ class Exponential(wiring.Component):
             difference.eq(self.maximum - self.score),
             masked.eq(self.score == unseen(self.config)),
         ]
-        m.d.sync += product.eq(difference * self.multiplier)
+        product = multiplied(m, difference, self.multiplier, "product")
 
         shifted = Signal.like(product)
         m.d.comb += shifted.eq(product >> self.shift)
         m.d.sync += [
             t.eq(shifted),
-            zero.eq((shifted[9:] != 0) | delayed(m, masked, 1, "masked")),
+            zero.eq((shifted[9:] != 0) | delayed(m, masked, 2, "masked")),
         ]
         table = Array(Const(value, EXPONENTIAL_BITS) for value in LUT32)
         m.d.sync += [

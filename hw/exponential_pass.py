@@ -94,7 +94,7 @@ class ExponentialPass(wiring.Component):
     EXPONENTIALS = Exponential.LATENCY
     WEIGHTS = Exponential.LATENCY + 1
     #: Less the levels of the sum, and one less than with V gains.
-    RECORD = 26
+    RECORD = 27
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -126,7 +126,7 @@ class ExponentialPass(wiring.Component):
         top = top_code(config)
 
         multiplier = delayed(m, self.record.multiplier, 1, "multiplier")
-        shift = delayed(m, self.record.shift, 2, "shift")
+        shift = delayed(m, self.record.shift, 3, "shift")
         e16 = []
         for c in range(config.cols):
             lane = place(m, platform, f"exponential_{c}", Exponential, config)

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.config import CODE_MAX, CODE_MIN, Config
 from dtqatten.hw.export import place
 from dtqatten.hw.layout import score_row_layout
-from dtqatten.hw.pipeline import delayed
+from dtqatten.hw.pipeline import delayed, multiplied
 from dtqatten.hw.replay_store import ReplayStore
 from dtqatten.hw.row_buffer import RowFifo
 from dtqatten.hw.softmax_layout import (
@@ -57,7 +57,7 @@ class NormalizerLane(wiring.Component):
     In 8-bit form then ``c = (o + (1 << (7 - r))) >> (8 - r)``, saturated to [-120, 119]. Bit-exact
     with :func:`dtqatten.golden.attention.normalize` and ``requantize``.
 
-    Latency 4 cycles, throughput one sum a cycle; never stalls.
+    Latency 5 cycles, throughput one sum a cycle; never stalls.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class NormalizerLane(wiring.Component):
         The output.
     """
 
-    LATENCY = 4
+    LATENCY = 5
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -87,14 +87,13 @@ class NormalizerLane(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        product = Signal(signed(self.config.sum_width + RECIPROCAL_BITS), reset_less=True)
-        shift = delayed(m, self.scale.shift, 1, "shift")
+        product = multiplied(m, self.sum, self.scale.mantissa, "product")
+        shift = delayed(m, self.scale.shift, 2, "shift")
         # Half a unit is added after the bits below it have gone.
         halves = Signal(signed(len(product) - 3), reset_less=True)
         rounded = Signal(signed(OUTPUT_BITS), reset_less=True)
-        form = delayed(m, self.scale.output, 3, "output")
+        form = delayed(m, self.scale.output, 4, "output")
         m.d.sync += [
-            product.eq(self.sum * self.scale.mantissa),
             halves.eq((product >> 3) >> shift),
             rounded.eq(_saturated((halves + 1) >> 1, -(1 << 15), (1 << 15) - 1)),
         ]
@@ -116,7 +115,7 @@ class Normalizer(wiring.Component):
     A row of sums is taken in parts; it waits for its record, which serves all channel passes of
     its query. Records of two row blocks are held.
 
-    Latency: a part that sets out in cycle ``t`` is offered from ``t + 7`` on. Throughput one beat
+    Latency: a part that sets out in cycle ``t`` is offered from ``t + 8`` on. Throughput one beat
     a cycle. Pipelines never stall: a part sets out when its beat has room.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Registers in series, and trees with a register after every level."""
+"""Registers in series, trees with a register after every level, products in two cycles."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from amaranth.hdl import Module, Signal, Value
 from amaranth.utils import ceil_log2
 
-__all__ = ["delayed", "reduced", "reduction_latency"]
+__all__ = ["delayed", "multiplied", "reduced", "reduction_latency"]
 
 
 def delayed(m: Module, value: Any, cycles: int, name: str, *, reset_less: bool = True) -> Any:
@@ -19,6 +19,24 @@ def delayed(m: Module, value: Any, cycles: int, name: str, *, reset_less: bool =
         value = Signal(value.shape(), name=f"{name}_{i + 1}", reset_less=reset_less)
         m.d.sync += value.eq(previous)
     return value
+
+
+def multiplied(m: Module, a: Value, b: Value, name: str) -> Value:
+    """Return ``a * b`` of two cycles ago, ``b`` unsigned, one product a cycle.
+
+    First the products with both halves of ``b``, then their sum: neither takes a ns at 45 nm where
+    the whole, 20 by 16 bits, takes one and a half.
+    """
+    half = -(-len(b) // 2)
+    parts = []
+    for part, bits in (("low", b[:half]), ("high", b[half:])):
+        product = Signal((a * bits).shape(), name=f"{name}_{part}", reset_less=True)
+        m.d.sync += product.eq(a * bits)
+        parts.append(product)
+    low, high = parts
+    whole = Signal((a * b).shape(), name=name, reset_less=True)
+    m.d.sync += whole.eq((high << half) + low)
+    return whole
 
 
 def reduction_latency(count: int) -> int:

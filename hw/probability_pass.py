@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import Config
 from dtqatten.hw.exponential_pass import narrowing, value_stream, value_token_layout
-from dtqatten.hw.pipeline import delayed
+from dtqatten.hw.pipeline import delayed, multiplied
 from dtqatten.hw.replay_store import ReplayStore
 from dtqatten.hw.softmax_layout import (
     EXPONENTIAL_BITS,
@@ -48,8 +48,8 @@ class ProbabilityPass(wiring.Component):
         With V gains: its weights.
     """
 
-    PROBABILITIES = 3
-    WEIGHTS = 4
+    PROBABILITIES = 4
+    WEIGHTS = 5
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -86,19 +86,19 @@ class ProbabilityPass(wiring.Component):
         m.d.comb += [self.probabilities[field].eq(placed[field]) for field in fields]
 
         half = Signal(unsigned(1 << len(exponent)), reset_less=True)
-        m.d.sync += half.eq((Const(1) << exponent) >> 1)
-        z = delayed(m, exponent, 2, "exponent")
+        at_sum = delayed(m, exponent, 1, "exponent_at_sum")
+        m.d.sync += half.eq((Const(1) << at_sum) >> 1)
+        z = delayed(m, at_sum, 2, "exponent")
         e16 = [self.i.exponentials[c] for c in range(config.cols)]
         for c in range(config.cols):
             # e16 is at most the sum whose reciprocal this is: 2**32, and half a unit.
             bits = EXPONENTIAL_BITS + RECIPROCAL_BITS
-            product = Signal(bits, name=f"product_{c}", reset_less=True)
+            product = multiplied(m, e16[c], self.normalizer.reciprocal.mantissa, f"product_{c}")
             rounded = Signal(bits + 1, name=f"rounded_{c}", reset_less=True)
             quotient = Signal(bits + 1, name=f"quotient_{c}")
             probability = Signal(EXPONENTIAL_BITS, name=f"probability_{c}", reset_less=True)
             largest = (1 << EXPONENTIAL_BITS) - 1
             m.d.sync += [
-                product.eq(e16[c] * self.normalizer.reciprocal.mantissa),
                 rounded.eq(product + half),
                 probability.eq(Mux(quotient > largest, largest, quotient)),
             ]
@@ -131,15 +131,17 @@ class ProbabilityPass(wiring.Component):
             top = top_code(config)
             for c in range(config.cols):
                 held = delayed(m, e16[c], 1, f"e16_{c}")
-                # Two cycles behind the gain, which the store holds no longer than one.
-                narrow = delayed(m, values.data[c].narrow, 2, f"narrow_{c}")
+                # Three cycles behind the gain, which the store holds no longer than one.
+                narrow = delayed(m, values.data[c].narrow, 3, f"narrow_{c}")
                 gained = Signal(GAINED_BITS, name=f"gained_{c}", reset_less=True)
                 led = Signal(GAINED_BITS, name=f"led_{c}", reset_less=True)
+                topped = Signal((led * top).shape(), name=f"topped_{c}", reset_less=True)
                 weight = Signal(4 * config.planes, name=f"weight_{c}", reset_less=True)
                 m.d.sync += [
                     gained.eq(held * values.data[c].gain),
                     led.eq(gained << lead),
-                    weight.eq(narrowing(led * top, narrow, GAINED_BITS, config.planes)),
+                    topped.eq(led * top),
+                    weight.eq(narrowing(topped, narrow, GAINED_BITS, config.planes)),
                 ]
                 m.d.comb += self.weights.weights[c].eq(weight)
         return m

@@ -103,15 +103,15 @@ class Softmax(wiring.Component):
         m.submodules.exponential_rows = exponentials = RowBuffer(
             exponential_row_layout(config),
             normalizer_layout(config),
-            block + levels + 28,
+            block + levels + 29,
             config.rows,
         )
         # The rows that set out before the first one leaves.
-        m.submodules.weight_rows = weights = RowFifo(weight_row_layout(config), 10)
-        m.submodules.probability_rows = probabilities = RowFifo(probability_row_layout(config), 7)
+        m.submodules.weight_rows = weights = RowFifo(weight_row_layout(config), 11)
+        m.submodules.probability_rows = probabilities = RowFifo(probability_row_layout(config), 8)
         # Two blocks more, so that a block's records may wait for the next block's weights.
         m.submodules.row_records = records = RowFifo(
-            row_record_layout(config), 2 * config.rows + levels + 31
+            row_record_layout(config), 2 * config.rows + levels + 32
         )
 
         connect(m, flipped(self.scores), first.scores)
