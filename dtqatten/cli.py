@@ -15,6 +15,7 @@ from dtqatten.commands.formal import formal
 from dtqatten.commands.lint import lint
 from dtqatten.commands.mutate import mutate
 from dtqatten.commands.registers import registers
+from dtqatten.commands.results import results
 from dtqatten.commands.search import search
 from dtqatten.commands.sim import sim
 from dtqatten.commands.stalls import stalls
@@ -62,6 +63,7 @@ COMMANDS = (
     compare,
     sweep,
     synth,
+    results,
     lint,
     mutate,
     formal,

@@ -1,5 +1,6 @@
 """The one configuration that golden model, gateware and simulation are built from."""
 
+import copy
 import dataclasses
 import enum
 import math
@@ -55,6 +56,8 @@ class Config:
         Channels of a head; a multiple of 8 up to 128.
     n_max : int
         Most tokens of a head, 1 to 1024.
+    value_depth : int or None
+        The same in the value array, where ``d_head`` need not be a multiple; None: ``depth``.
     schedule : Schedule
         Order of the nibble planes.
     planes : int
@@ -81,6 +84,7 @@ class Config:
     depth: int
     d_head: int = 64
     n_max: int = 512
+    value_depth: int | None = None
     schedule: Schedule = Schedule.PLANE_MAJOR
     planes: int = 2
     v_gains: bool = False
@@ -94,6 +98,7 @@ class Config:
             ("rows", 1, 64),
             ("cols", 1, 128),
             ("depth", 1, 128),
+            ("value_depth", 1, 128),
             ("d_head", 8, 128),
             ("n_max", 1, 1024),
             ("planes", 2, 3),
@@ -101,6 +106,8 @@ class Config:
             ("topk_lanes", 1, 64),
         ):
             value = getattr(self, name)
+            if name == "value_depth" and value is None:
+                continue
             if not isinstance(value, int) or isinstance(value, bool):
                 raise ConfigError(f"{name} must be an integer, not {value!r}")
             if not low <= value <= high:
@@ -122,10 +129,11 @@ class Config:
             )
         # Beyond these, elaboration takes minutes and a monitored array's ports exceed the 65536
         # bits that Amaranth can express.
+        deepest = max(self.depth, self.group)
         for what, value, limit in (
-            ("rows * cols * depth (multipliers)", self.rows * self.cols * self.depth, 32768),
+            ("rows * cols * depth (multipliers)", self.rows * self.cols * deepest, 32768),
             ("rows * cols (PEs)", self.rows * self.cols, 2048),
-            ("cols * depth (operands of a step)", self.cols * self.depth, 8192),
+            ("cols * depth (operands of a step)", self.cols * deepest, 8192),
         ):
             if value > limit:
                 raise ConfigError(f"{what} is {value}, above {limit}: use several smaller arrays")
@@ -160,7 +168,19 @@ class Config:
     @property
     def multipliers(self) -> int:
         """4-bit multipliers of both arrays."""
-        return 2 * self.rows * self.cols * self.depth
+        return self.rows * self.cols * (self.depth + self.group)
+
+    @property
+    def group(self) -> int:
+        """Tokens that P x V reduces in a cycle."""
+        return self.value_depth or self.depth
+
+    @property
+    def of_values(self) -> "Config":
+        """The configuration as the value array has it: its own depth."""
+        config = copy.copy(self)
+        object.__setattr__(config, "depth", self.group)
+        return config
 
     @property
     def load_nibbles(self) -> int:
@@ -197,8 +217,8 @@ class Config:
 
     @property
     def parts(self) -> int:
-        """Groups of ``depth`` tokens that the keys of a tile make as the values' reduction."""
-        return math.ceil(self.cols / self.depth)
+        """Groups that the keys of a tile make as the values' reduction."""
+        return math.ceil(self.cols / self.group)
 
     @property
     def channel_passes(self) -> int:
@@ -274,8 +294,9 @@ PRESETS: dict[str, Config] = {
     # Sized for an 85k-LUT ECP5: the PEs of two arrays take 26,000 LUTs, 406 each, and leave
     # the rest for softmax, top-k and the memory system.
     "edge": Config(rows=8, cols=4, depth=8, d_head=64, n_max=256),
-    # 2048 multipliers an array; a 4-bit tile computes for as long as its scores drain.
-    "base": Config(rows=8, cols=32, depth=8, d_head=64, n_max=512),
+    # 2048 multipliers in the score array, whose 4-bit tiles compute for as long as their scores
+    # drain; 2816 in the value array, which then takes about as long.
+    "base": Config(rows=8, cols=32, depth=8, value_depth=11, d_head=64, n_max=512),
     # The paper's machine: 3168 multipliers in two arrays of 4-bit MACs.
     "paper": Config(rows=24, cols=66, depth=1, d_head=64, n_max=512, schedule=Schedule.INTERLEAVED),
 }

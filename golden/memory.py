@@ -114,7 +114,7 @@ def layer_reads(
         if four_bit is None:
             raise ValueError("ids without the number of those in 4 bits")
         wanted, narrow = runs(ids, four_bit), four_bit
-    edges = boundaries(narrow, tokens, core.rows, core.cols, core.depth)
+    edges = boundaries(narrow, tokens, core.rows, core.cols, core.group)
     size = system.plane_bytes
     found: dict[ReadStream, list[Burst]] = {
         ReadStream.DESCRIPTOR: list(bursts(system, address, SIZE)),

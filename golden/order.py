@@ -12,6 +12,7 @@ __all__ = [
     "Boundaries",
     "Order",
     "aligned",
+    "alternate",
     "arrange",
     "boundaries",
     "cluster",
@@ -153,6 +154,44 @@ def arrange(
         return places, placed, placed
     n4 = int((placed == 4).sum())
     return places, promote(aligned(n4, n, rows), n), promote(aligned(n4, n, cols), n)
+
+
+def alternate(n4: int, n: int, rows: int) -> IntArray:
+    """Order of queries in which row blocks of both classes take turns, spread evenly.
+
+    A row block of 8-bit queries takes Q x K^T twice as long as one of 4-bit queries, and P x V the
+    same: where one array waits for the other in turn, blocks in alternate order make both take
+    their mean.
+
+    Parameters
+    ----------
+    n4, n : int
+        Clustered tokens: 4-bit ones, a multiple of ``rows`` or ``n``, and all.
+    rows : int
+        Queries of a row block; a last block with less stays the last.
+
+    Returns
+    -------
+    int64 array ``[n]``
+        ``order``: the query at slot ``i`` is ``order[i]``.
+
+    Raises
+    ------
+    ValueError
+        If ``n4`` is outside 0..``n``, or would mix the classes of a row block.
+    """
+    if not 0 <= n4 <= n or (n4 % rows and n4 != n):
+        raise ValueError(
+            f"n4 is {n4} of {n}: 4-bit queries fill whole row blocks of {rows}, see aligned()"
+        )
+    blocks = np.arange(n // rows)
+    # Where on the way through its class a block is: that far on the way through all.
+    four = n4 // rows
+    of_class = np.where(blocks < four, blocks, blocks - four)
+    size = np.where(blocks < four, four, len(blocks) - four)
+    order = np.argsort((of_class + 0.5) / size, kind="stable")
+    queries = (order[:, None] * rows + np.arange(rows)).ravel()
+    return np.concatenate([queries, np.arange(len(blocks) * rows, n)]).astype(np.int64)
 
 
 def round_up_kept(k0: int, n: int, cols: int) -> int:

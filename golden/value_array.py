@@ -163,7 +163,7 @@ class ValueArrayModel:
     """
 
     def __init__(self, config: Config, *, observed: bool = True) -> None:
-        self.config = config
+        self.config = config = config.of_values
         self.cycle = 0
         self._grid, self._buffer = GridModel(config, observed=observed), RowBuffer(config)
         self._block_loader, self._head_loader = _BlockLoader(config), _HeadLoader(config)

@@ -39,10 +39,12 @@ class ExportPlatform:
         self, label: str, kind: type[wiring.Component], *args: Any, reset: Value
     ) -> tuple[Any, Instance]:
         """Return an interface like that of ``kind(*args)`` and the instance connected to it."""
-        # The configuration, always first, is the same all over a design; the rest tells kinds
-        # of a class apart.
+        # The configuration comes first; the rest tells kinds of a class apart, and where that is
+        # the same, as PEs of two depths may be, the order in which they are met.
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
         name = PREFIX + "_".join([name, *map(str, args[1:])])
+        while name in self.kinds and self.kinds[name].config != args[0]:
+            name += "_other"
         if name not in self.kinds:
             self.kinds[name] = kind(*args)
         signature = self.kinds[name].signature

@@ -104,7 +104,7 @@ class Fetcher(wiring.Component):
             (
                 ("q", ReadStream.Q_HIGH, layer.q, layer.heads, core.rows, core.load_nibbles),
                 ("k", ReadStream.K_HIGH, layer.k, layer.kv_heads, core.cols, core.load_nibbles),
-                ("v", ReadStream.V_HIGH, layer.v, layer.kv_heads, core.depth, core.value_nibbles),
+                ("v", ReadStream.V_HIGH, layer.v, layer.kv_heads, core.group, core.value_nibbles),
             )
         ):
             grouped = int(role != "q")

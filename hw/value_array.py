@@ -69,7 +69,7 @@ class ValueArray(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config = self.config
+        config = self.config.of_values
         weights = place(m, platform, "weights_feeder", WeightFeeder, config)
         values = place(m, platform, "values_feeder", ValueFeeder, config)
         sequencer = place(m, platform, "sequencer", ValueSequencer, config)

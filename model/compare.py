@@ -12,11 +12,20 @@ from dtqatten.model.core import run_core
 from dtqatten.model.peers import EYERISS, PEERS
 from dtqatten.model.workload import Workload, policy_workloads
 
-__all__ = ["SCALED", "Entry", "Speedup", "entries", "packaged_policy", "speedups"]
+__all__ = [
+    "SCALED",
+    "Entry",
+    "Speedup",
+    "core_area",
+    "entries",
+    "packaged_policy",
+    "searched_speedup",
+    "speedups",
+]
 
 #: The published machine's multipliers, 3168, in this project's shape: the fastest of those arrays
 #: of at most as many that ``Config`` can express. It has 3072.
-SCALED = PRESETS["base"].replace(rows=12, depth=4)
+SCALED = PRESETS["base"].replace(rows=12, depth=4, value_depth=None)
 
 #: A searched policy that holds the accuracy: see docs/accuracy.md.
 SEARCHED = "minilm-bbc"

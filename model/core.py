@@ -24,8 +24,8 @@ class CoreRun:
         Share of ``head_cycles`` in which each unit worked, see
         :class:`~dtqatten.golden.core.CoreModel`.
     limit_share : float
-        4-bit products that the workload cannot do without, over multipliers times
-        ``head_cycles``: 1 is the physical limit.
+        4-bit products that the tokens kept cannot do without, over multipliers times
+        ``head_cycles``: 1 is the physical limit. Tokens promoted to 8 bits count as 4-bit ones.
     """
 
     head_cycles: int
@@ -70,4 +70,5 @@ def run_core(
             break
     cycles = bench.model.cycle - first
     busy = {unit: (count - before[unit]) / cycles for unit, count in bench.model.busy.items()}
-    return CoreRun(cycles, first, busy, sum(workload.products) / (config.multipliers * cycles))
+    useful = sum(workload.filled(config.cols).products)
+    return CoreRun(cycles, first, busy, useful / (config.multipliers * cycles))

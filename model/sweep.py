@@ -31,7 +31,7 @@ class Result:
     Attributes
     ----------
     machine : str
-    rows, cols, depth, multipliers : int
+    rows, cols, depth, value_depth, multipliers : int
     tokens : int
         Before pruning.
     share_0, share_4, share_8 : float
@@ -48,6 +48,7 @@ class Result:
     rows: int
     cols: int
     depth: int
+    value_depth: int
     multipliers: int
     tokens: int
     share_0: float
@@ -111,6 +112,7 @@ def evaluate(point: Point) -> Result:
         config.rows,
         config.cols,
         config.depth,
+        config.group,
         config.multipliers,
         workload.tokens,
         *workload.shares,

@@ -8,7 +8,7 @@ from dtqatten.config import Config
 from dtqatten.golden.algorithm.policy import Policy
 from dtqatten.golden.attention import Options
 from dtqatten.golden.codes import Codes
-from dtqatten.golden.order import boundaries, promote, round_up_kept
+from dtqatten.golden.order import alternate, boundaries, promote, round_up_kept
 from dtqatten.golden.select import PAPER_SHARES, counts
 from dtqatten.sim.core import CoreLayer
 
@@ -32,6 +32,9 @@ class Workload:
     full_tiles : bool
         The core keeps as many tokens more as fit its last key tile: Q x K^T pays for their slots
         anyway, their queries and P x V cost cycles, accuracy gains.
+    alternate : bool
+        Row blocks of 4-bit and 8-bit queries are streamed in turns, so that neither array waits
+        long for the other; outputs then come in that order. Else 4-bit ones first.
     """
 
     tokens: int = 384
@@ -39,11 +42,22 @@ class Workload:
     shares: tuple[float, float, float] = field(default=PAPER_SHARES)
     follows: bool = False
     full_tiles: bool = False
+    alternate: bool = True
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the original model: Q x K^T and P x V, nothing skipped."""
         return 2 * self.tokens**2 * self.d_head
+
+    def filled(self, cols: int) -> "Workload":
+        """Return the workload whose shares are those of the tokens kept, with ``full_tiles``."""
+        if not self.full_tiles:
+            return self
+        k0, k1 = counts(self.tokens, self.shares)
+        k0 = round_up_kept(k0, self.tokens, cols)
+        parts = (self.tokens - k0, k0 - k1, k1)
+        zero, four, eight = (part / self.tokens for part in parts)
+        return replace(self, shares=(zero, four, eight))
 
     @property
     def kept(self) -> tuple[int, int]:
@@ -89,24 +103,25 @@ def core_layer(config: Config, workload: Workload, heads: int) -> CoreLayer:
     The layer itself keeps the paper's shares for the next one.
     """
     rng = np.random.default_rng(0)
-    k0, k1 = counts(workload.tokens, workload.shares)
-    if workload.full_tiles:
-        k0 = round_up_kept(k0, workload.tokens, config.cols)
-    limits = boundaries(k0 - k1, k0, config.rows, config.cols, config.depth)
+    k0, k1 = counts(workload.tokens, workload.filled(config.cols).shares)
+    limits = boundaries(k0 - k1, k0, config.rows, config.cols, config.group)
 
     def codes() -> Codes:
         values = rng.integers(-120, 120, (heads, k0, config.d_head)).astype(np.int8)
         return Codes(values, np.full(heads, 1e-3))
 
+    queries = np.arange(k0)
+    if workload.alternate:
+        queries = alternate(limits.q, k0, config.rows)
     keep, wide = counts(k0, PAPER_SHARES)
     return CoreLayer(
         q=codes(),
         k=codes(),
         v=codes(),
-        q_bits=promote(limits.q, k0),
+        q_bits=promote(limits.q, k0)[queries],
         k_bits=promote(limits.k, k0),
         v_bits=promote(limits.v, k0),
-        q_ids=np.arange(k0),
+        q_ids=queries,
         k_ids=np.arange(k0),
         options=Options(p_planes=config.planes, p_follows_token=workload.follows),
         k0=keep,

@@ -58,7 +58,7 @@ def expected(config: Config, layers: Sequence[Layer]) -> list[Expected]:
             rows, four_bit = np.arange(layer.stored), layer.four_bit
             positions = rows
         q, k, v = (_grouped(codes, layer.heads).take(rows) for codes in (layer.q, layer.k, layer.v))
-        edges = boundaries(four_bit, len(rows), config.rows, config.cols, config.depth)
+        edges = boundaries(four_bit, len(rows), config.rows, config.cols, config.group)
         carried = None
         if layer.cumulative and not layer.fresh and results:
             carried = results[-1].outputs.importance[rows]

@@ -397,7 +397,7 @@ def trace_layers(config: Config, trace: Trace, layers: int = 2) -> list[CoreLaye
     result: list[CoreLayer] = []
     for _ in range(layers):
         n = len(kept)
-        limits = boundaries(n - n8, n, config.rows, config.cols, config.depth)
+        limits = boundaries(n - n8, n, config.rows, config.cols, config.group)
 
         def gathered(codes: Codes, places: NDArray[np.integer]) -> Codes:
             gains = None if codes.gains is None else codes.gains[:, places]

@@ -45,7 +45,7 @@ def core_cycles(config: Config, chain: list[Layer]) -> int:
     golden = expected(config, chain)[-1]
     layer, four_bit = chain[-1], golden.four_bit
     n = len(golden.rows)
-    edges = boundaries(four_bit, n, config.rows, config.cols, config.depth)
+    edges = boundaries(four_bit, n, config.rows, config.cols, config.group)
     alone = CoreLayer(
         q=layer.q.take(golden.rows),
         k=layer.k.take(golden.rows),

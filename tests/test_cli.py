@@ -15,7 +15,19 @@ from dtqatten.golden.trace import example
 from dtqatten.sim.lint import lint_verilog
 
 COMMANDS = [
-    *("demo", "verilog", "sim", "stalls", "bench", "compare", "sweep", "synth", "lint", "mutate"),
+    *(
+        "demo",
+        "verilog",
+        "sim",
+        "stalls",
+        "bench",
+        "compare",
+        "sweep",
+        "results",
+        "synth",
+        "lint",
+        "mutate",
+    ),
     *("trace", "search", "eval", "accuracy"),
 ]
 

@@ -13,6 +13,7 @@ def test_presets_are_what_they_are_named_for() -> None:
     assert 2 * paper.rows * paper.cols == 3168
     base = PRESETS["base"]
     assert base.rows * base.cols * base.depth == 2048
+    assert base.multipliers == 2048 + 2816
     # The drain keeps up with 4-bit tiles in every preset.
     assert all(c.rows <= c.steps for c in PRESETS.values())
 
@@ -80,3 +81,14 @@ def test_schedule_by_name(schedule: Schedule) -> None:
 def test_impossible_values_are_refused(changes: dict, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         PRESETS["tiny"].replace(**changes)
+
+
+def test_the_value_array_may_have_a_depth_of_its_own() -> None:
+    plain = Config(rows=4, cols=8, depth=4, d_head=32)
+    assert plain.of_values == plain
+    assert (plain.group, plain.parts, plain.multipliers) == (4, 2, 256)
+    own = plain.replace(value_depth=3)
+    assert (own.depth, own.of_values.depth, own.parts) == (4, 3, 3)
+    assert own.multipliers == 4 * 8 * 7
+    with pytest.raises(ConfigError, match=r"value_depth is 0, outside 1\.\.128"):
+        plain.replace(value_depth=0)

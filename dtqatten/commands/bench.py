@@ -34,7 +34,7 @@ def bench(
         task = bar.add_task("measuring", total=None)
         result = measure(lambda what: bar.update(task, description=what))
         bar.update(task, description="compiling the core")
-        workload = Workload(full_tiles=True)
+        workload = Workload(full_tiles=True, alternate=False)
         ran = simulate_layer(
             PRESETS["base"],
             workload,

@@ -42,8 +42,12 @@ def multipliers(block: Block, config: Config) -> int | None:
     """Return how many 4-bit multipliers a block has."""
     if block is Block.PE:
         return config.depth
-    arrays = {Block.ARRAY: 1, Block.VALUE_ARRAY: 1, Block.CORE: 2}.get(block)
-    return arrays and arrays * config.rows * config.cols * config.depth
+    depth = {
+        Block.ARRAY: config.depth,
+        Block.VALUE_ARRAY: config.group,
+        Block.CORE: config.depth + config.group,
+    }.get(block)
+    return depth and config.rows * config.cols * depth
 
 
 def chosen(

@@ -9,6 +9,7 @@ from dtqatten.golden.order import (
     Boundaries,
     Order,
     aligned,
+    alternate,
     arrange,
     boundaries,
     cluster,
@@ -80,3 +81,25 @@ def test_arrange_places_every_token_once(order: Order) -> None:
     if order is Order.ALIGNED:
         assert (q_bits == 4).sum() % 4 == 0
         assert (k_bits == 4).sum() % 5 == 0
+
+
+def test_alternate_takes_blocks_of_both_classes_in_turns() -> None:
+    order = alternate(8, 14, 2)
+    assert order.tolist() == [0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7]
+    assert alternate(6, 6, 4).tolist() == [0, 1, 2, 3, 4, 5]
+    assert alternate(0, 5, 4).tolist() == [0, 1, 2, 3, 4]
+
+
+@given(st.integers(0, 9), st.integers(0, 40), st.integers(1, 8))
+def test_alternate_keeps_blocks_whole(four: int, eight: int, rows: int) -> None:
+    n4 = four * rows
+    order = alternate(n4, n4 + eight, rows)
+    assert sorted(order) == list(range(n4 + eight))
+    wide = order >= n4
+    for start in range(0, len(order), rows):
+        assert len(set(wide[start : start + rows])) == 1
+
+
+def test_alternate_refuses_mixed_blocks() -> None:
+    with pytest.raises(ValueError, match="4-bit queries fill whole row blocks of 4"):
+        alternate(6, 12, 4)

@@ -23,6 +23,7 @@ CONFIGS = {
         rows=2,
         cols=6,
         depth=16,
+        value_depth=5,
         d_head=128,
         n_max=20,
         cumulative=True,

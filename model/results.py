@@ -1,0 +1,189 @@
+"""The project's figures in one place: from the cycle model and from results of synthesis."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dtqatten.config import PRESETS
+from dtqatten.model.compare import SCALED, packaged_policy, searched_speedup, speedups
+from dtqatten.model.core import run_core
+from dtqatten.model.workload import Workload
+
+__all__ = ["BLOCKS", "Figure", "figures", "markdown"]
+
+#: What the core is made of; it adds wires and two forks.
+BLOCKS = ("array", "softmax", "value_array", "normalizer", "token_ranking")
+
+#: Attention of BERT-Base with 384 tokens and the paper's shares.
+WORKLOAD = Workload(full_tiles=True)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number.
+
+    Attributes
+    ----------
+    name : str
+        Its key in the JSON.
+    value : float or None
+        None where nothing has been measured.
+    says : str
+        What it is, with unit and method.
+    command : str
+        What makes it.
+    goal : str
+        What was aimed at, if anything.
+    """
+
+    name: str
+    value: float | None
+    says: str
+    command: str
+    goal: str = ""
+
+
+def synthesized(folder: Path, design: str) -> dict[str, Any] | None:
+    """Return a result of ``dtqatten synth``, None if there is none of that name."""
+    try:
+        result: dict[str, Any] = json.loads((folder / f"{design}.json").read_text())
+        return result
+    except (OSError, ValueError):
+        return None
+
+
+def figures(folder: Path) -> list[Figure]:
+    """Return all figures.
+
+    Parameters
+    ----------
+    folder : Path
+        Results of ``dtqatten synth``.
+    """
+    base = PRESETS["base"]
+    run = run_core(base, WORKLOAD)
+    in_order = run_core(base, replace(WORKLOAD, alternate=False))
+    per_cycle = 2 * WORKLOAD.macs / run.head_cycles
+    pe = synthesized(folder, "asic-base-pe") or {}
+    edge = synthesized(folder, "ecp5-edge-core") or {}
+    blocks = [synthesized(folder, f"asic-base-{block}") for block in BLOCKS]
+    mm2 = fmax = clock = gops = None
+    if all(blocks):
+        mm2 = sum(block["area_um2"] for block in blocks if block) / 1e6
+        rates = [block["fmax_mhz"] for block in blocks if block and "fmax_mhz" in block]
+        if len(rates) == len(BLOCKS):
+            fmax = min(rates)
+            clock = min(fmax, 1000.0) / 1000
+            gops = per_cycle * clock
+    asic = "dtqatten synth --target asic --preset base"
+    each = " ".join(f"--block {block}" for block in BLOCKS)
+    paper = speedups(SCALED, [Workload(follows=True)])
+    searched = searched_speedup(SCALED, packaged_policy(), Workload())
+    return [
+        Figure(
+            "um2_per_multiplier",
+            pe.get("um2_per_multiplier"),
+            "PE with all its registers, um2 a 4-bit multiplier, 45 nm",
+            f"{asic} --block pe",
+            "at most 220",
+        ),
+        Figure(
+            "asic_fmax_mhz",
+            fmax,
+            "slowest block of the core, MHz, 45 nm typical, static timing without wires",
+            f"{asic} {each}",
+            "1000",
+        ),
+        Figure(
+            "ecp5_fmax_mhz",
+            edge.get("fmax_mhz"),
+            "core of preset edge on ECP5-85, speed grade 6, MHz, placed and routed",
+            "dtqatten synth --target ecp5 --preset edge --block core",
+            "120",
+        ),
+        Figure(
+            "core_mm2",
+            mm2,
+            "sum of the core's blocks, mm2, SRAM modelled from single-port macros",
+            f"{asic} {each}",
+        ),
+        Figure(
+            "gops",
+            gops,
+            "dense-equivalent GOP/s at that clock, at most 1 GHz: 384 tokens, 28/41.4/30.6 %",
+            "dtqatten results",
+        ),
+        Figure(
+            "gops_at_1ghz",
+            per_cycle,
+            "the same at 1 GHz, whether the netlist closes it or not",
+            "dtqatten results",
+        ),
+        Figure(
+            "gops_at_1ghz_in_order",
+            2 * WORKLOAD.macs / in_order.head_cycles,
+            "the same with all 4-bit queries first, the order in which tokens are fetched",
+            "dtqatten results",
+        ),
+        Figure(
+            "gops_per_mm2",
+            None if gops is None or mm2 is None else gops / mm2,
+            "gops over core_mm2 (published: DTQAtten 678.4, SpAtten 238, A3 106, at 40 nm)",
+            "dtqatten results",
+            "at least 2000",
+        ),
+        Figure(
+            "gops_per_mm2_at_1ghz",
+            None if mm2 is None else per_cycle / mm2,
+            "gops_at_1ghz over core_mm2",
+            "dtqatten results",
+        ),
+        Figure("gops_per_joule", None, "not measured yet", ""),
+        Figure(
+            "physical_limit_share",
+            run.limit_share,
+            "products of the tokens that the core keeps, over all multiplier cycles",
+            "dtqatten results",
+            "at least 0.9",
+        ),
+        Figure(
+            "physical_limit_share_of_shares",
+            run_core(base, replace(WORKLOAD, full_tiles=False)).limit_share,
+            "the same where tokens beyond the shares are not kept",
+            "dtqatten results",
+        ),
+        Figure(
+            "speedup_paper_shares",
+            paper.measured,
+            f"{SCALED.multipliers} 4-bit multipliers over 224 of 16 bits that are always busy; "
+            f"weights follow their tokens; bound {paper.bound:.2f}",
+            "dtqatten compare",
+            "at least 12",
+        ),
+        Figure(
+            "speedup_searched",
+            searched.measured,
+            f"the same with policy minilm-bbc; bound {searched.bound:.2f}",
+            "dtqatten compare",
+            "at least 20",
+        ),
+    ]
+
+
+def markdown(found: list[Figure], tools: str) -> str:
+    """Return the figures as a page."""
+    rows = "".join(
+        f"| `{one.name}` | {'not measured' if one.value is None else f'{one.value:.4g}'} "
+        f"| {one.goal} | {one.says} | `{one.command}` |\n"
+        for one in found
+    )
+    return f"""# Results
+
+Written by `make results`; do not edit. {tools}
+What is measured, what is modelled, and how: [synthesis.md](synthesis.md),
+[performance.md](performance.md).
+
+| figure | value | goal | what it is | command |
+|---|---|---|---|---|
+{rows}"""
