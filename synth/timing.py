@@ -32,7 +32,7 @@ class Timing:
     paths : list of dict
         The worst endpoints: ``start``, ``end``, ``slack_ns``.
     failing : set of str
-        Cells on the worst path to each endpoint that misses the clock, with their instances.
+        Logic on the worst path to each endpoint that misses the clock: cells by their instances.
     """
 
     slack_ns: float
@@ -114,7 +114,10 @@ exit
             r"^(\S+) \(\S+\) +(\S+) \(\S+\) +(-?\d+\.\d+)$", text, re.MULTILINE
         )
     ]
-    failing = set(re.findall(r" [v^] (\S+)/\S+ \(", text.partition("failing:")[2]))
+    failing = set()
+    for path in text.partition("failing:")[2].split("Startpoint: ")[1:]:
+        # From a register's output to the input of the next: what is between them counts.
+        failing.update(re.findall(r" [v^] (\S+)/\S+ \(", path)[2:-1])
     return Timing(slack, 1000 / (period_ns - slack), paths, failing)
 
 
