@@ -1,6 +1,7 @@
 """The project's figures in one place: from the cycle model and from results of synthesis."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from dtqatten.config import PRESETS
 from dtqatten.model.compare import SCALED, packaged_policy, searched_speedup, speedups
 from dtqatten.model.core import run_core
+from dtqatten.model.energy import DRAM_PJ_PER_BIT, head_energy
 from dtqatten.model.workload import Workload
 
 __all__ = ["BLOCKS", "Figure", "figures", "markdown"]
@@ -53,13 +55,21 @@ def synthesized(folder: Path, design: str) -> dict[str, Any] | None:
         return None
 
 
-def figures(folder: Path) -> list[Figure]:
+def joules(energy: dict[str, float], *, dram: bool) -> float:
+    """Return operations of the original model per nJ, which are GOP/J."""
+    spent = sum(value for unit, value in energy.items() if dram or unit != "DRAM")
+    return 2 * WORKLOAD.macs / spent
+
+
+def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[Figure]:
     """Return all figures.
 
     Parameters
     ----------
     folder : Path
         Results of ``dtqatten synth``.
+    power : callable, optional
+        Returns the pJ that a PE takes in a cycle, given the same folder.
     """
     base = PRESETS["base"]
     run = run_core(base, WORKLOAD)
@@ -68,14 +78,20 @@ def figures(folder: Path) -> list[Figure]:
     pe = synthesized(folder, "asic-base-pe") or {}
     edge = synthesized(folder, "ecp5-edge-core") or {}
     blocks = [synthesized(folder, f"asic-base-{block}") for block in BLOCKS]
-    mm2 = fmax = clock = gops = None
+    mm2 = fmax = gops = energy = None
     if all(blocks):
         mm2 = sum(block["area_um2"] for block in blocks if block) / 1e6
         rates = [block["fmax_mhz"] for block in blocks if block and "fmax_mhz" in block]
         if len(rates) == len(BLOCKS):
             fmax = min(rates)
-            clock = min(fmax, 1000.0) / 1000
-            gops = per_cycle * clock
+            gops = per_cycle * min(fmax, 1000.0) / 1000
+            if pe and power is not None:
+                measured = {
+                    name: block for name, block in zip(BLOCKS, blocks, strict=True) if block
+                }
+                energy = head_energy(
+                    base, WORKLOAD.filled(base.cols), run, measured, pe, power(folder)
+                )
     asic = "dtqatten synth --target asic --preset base"
     each = " ".join(f"--block {block}" for block in BLOCKS)
     paper = speedups(SCALED, [Workload(follows=True)])
@@ -139,7 +155,23 @@ def figures(folder: Path) -> list[Figure]:
             "gops_at_1ghz over core_mm2",
             "dtqatten results",
         ),
-        Figure("gops_per_joule", None, "not measured yet", ""),
+        Figure(
+            "gops_per_joule",
+            None if energy is None else joules(energy, dram=False),
+            "of the core, without DRAM: PEs by gate-level activity, the rest modelled "
+            "(published: DTQAtten 1298.4, SpAtten 382, A3 269)",
+            "dtqatten results",
+        ),
+        Figure(
+            "gops_per_joule_with_dram",
+            None if energy is None else joules(energy, dram=True),
+            f"the same with {DRAM_PJ_PER_BIT:g} pJ for every bit of Q, K, V and outputs",
+            "dtqatten results",
+        ),
+        *(
+            Figure(f"nj_{unit}".replace(" ", "_"), value, "nJ of a head", "dtqatten results")
+            for unit, value in (energy or {}).items()
+        ),
         Figure(
             "physical_limit_share",
             run.limit_share,

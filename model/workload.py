@@ -110,7 +110,7 @@ def core_layer(config: Config, workload: Workload, heads: int) -> CoreLayer:
         values = rng.integers(-120, 120, (heads, k0, config.d_head)).astype(np.int8)
         return Codes(values, np.full(heads, 1e-3))
 
-    queries = np.arange(k0)
+    queries = np.arange(k0, dtype=np.int64)
     if workload.alternate:
         queries = alternate(limits.q, k0, config.rows)
     keep, wide = counts(k0, PAPER_SHARES)

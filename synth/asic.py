@@ -17,13 +17,14 @@ from dtqatten.synth.tools import yosys
 __all__ = ["EFFORTS", "synthesize"]
 
 #: How ABC maps a module: what it does before technology mapping, and which part of the clock
-#: period it aims at. First for area, then with levels of logic balanced, once and twice. ABC knows
-#: no setup times, so the last effort aims at less than a period.
+#: period it aims at, for it knows neither setup times nor what registers take. First for area,
+#: then with levels of logic balanced, once and twice.
+CHEAP = "strash; &get -n; &fraig -x; &put; scorr; dc2; strash"
 BALANCED = "strash; scorr; strash; ifraig; if -g -K 6; strash"
 EFFORTS = (
-    ("strash; &get -n; &fraig -x; &put; scorr; dc2; strash", 1.0),
-    (BALANCED, 1.0),
-    (f"{BALANCED}; dch; if -g -K 6; strash", 1.0),
+    (CHEAP, 1.0),
+    (CHEAP, 0.7),
+    (BALANCED, 0.7),
     (f"{BALANCED}; dch; if -g -K 6; strash", 0.6),
 )
 
@@ -130,7 +131,8 @@ write_json gates.json
     buffer = fourfold(library.buffers, loads)
     every = " ".join(f"-liberty {name}" for name in (*libraries, *more))
     efforts = dict.fromkeys(gates["modules"], 0)
-    changed, mapped = set(efforts), dict(gates["modules"])
+    changed = set(efforts)
+    netlist: dict[str, Any] = dict(gates["modules"])
     best: tuple[dict[str, int], Timing | None, int] | None = None
     while changed:
         for level, (before, aim) in enumerate(EFFORTS):
@@ -149,8 +151,8 @@ write_json mapped.json
                 folder,
                 "cells",
             )
-            mapped |= json.loads((folder / "mapped.json").read_text())["modules"]
-        modules = copy.deepcopy(mapped)
+            netlist |= json.loads((folder / "mapped.json").read_text())["modules"]
+        modules = copy.deepcopy(netlist)
         cells_of_macros = {model.memory.cell for model in models}
         added = buffer_nets(modules, design.top, loads, cells_of_macros, buffer)
         (folder / "buffered.json").write_text(json.dumps({**gates, "modules": modules}))
@@ -244,6 +246,7 @@ def area_by_module(
             "um2": float(of(top, "cells")[model.memory.cell]["area"]),
             "macro": model.macro.name,
             "across": model.across,
+            "access_pj": model.access_pj,
             "deep": model.deep,
         }
         for model in models

@@ -64,6 +64,8 @@ class Macro:
         Output transition over the load on it, two points of each.
     pin, clock : float
         Input capacitance of an ordinary pin, and of the clock pin.
+    access : float
+        Energy of a clock cycle with an access, in fJ; 0 if the file does not say.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Macro:
     clock: float
     load: tuple[float, ...]
     slew: tuple[float, ...]
+    access: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,11 @@ class Model:
     def area(self) -> float:
         """Area, second port included."""
         return SECOND_PORT * self.across * self.deep * self.macro.area
+
+    @property
+    def access_pj(self) -> float:
+        """Energy of an access, of one row of macros: the others keep still."""
+        return self.across * self.macro.access / 1000
 
     @property
     def liberty(self) -> str:
@@ -191,6 +199,18 @@ def macro_of(cell: Any) -> Macro:
         max(float(pin["capacitance"]) for pin in inputs if pin.get("clock")),
         tuple(slew.get_array("index_1").ravel().tolist()),
         tuple(slew.get_array("values").ravel().tolist()),
+        access_energy(pins),
+    )
+
+
+def access_energy(pins: Iterable[Any]) -> float:
+    """Return what both edges of the clock pin take."""
+    return sum(
+        float(power.get_group(f"{edge}_power").get_array("values").max())
+        for pin in pins
+        if pin.get("clock")
+        for power in pin.get_groups("internal_power")
+        for edge in EDGES
     )
 
 

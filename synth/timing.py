@@ -33,16 +33,19 @@ class Timing:
         The worst endpoints: ``start``, ``end``, ``slack_ns``.
     failing : set of str
         Logic on the worst path to each endpoint that misses the clock: cells by their instances.
+    default_mw : float
+        Power with the activity that OpenSTA takes for granted at inputs; memories have none.
     """
 
     slack_ns: float
     fmax_mhz: float
     paths: list[dict[str, object]]
     failing: set[str] = field(default_factory=set)
+    default_mw: float = 0.0
 
     def summary(self) -> dict[str, object]:
         """Return all but ``failing``."""
-        return {"slack_ns": self.slack_ns, "fmax_mhz": self.fmax_mhz, "paths": self.paths}
+        return {key: value for key, value in vars(self).items() if key != "failing"}
 
 
 def analyse(
@@ -97,6 +100,7 @@ report_checks -path_delay max -format summary -group_count {PATHS} -digits 3
 report_checks -path_delay max -digits 3 -fields {{capacitance slew}}
 puts "failing:"
 report_checks -path_delay max -slack_max 0 -group_count {FAILING}
+report_power
 exit
 """,
         at,
@@ -118,7 +122,9 @@ exit
     for path in text.partition("failing:")[2].split("Startpoint: ")[1:]:
         # From a register's output to the input of the next: what is between them counts.
         failing.update(re.findall(r" [v^] (\S+)/\S+ \(", path)[2:-1])
-    return Timing(slack, 1000 / (period_ns - slack), paths, failing)
+    power = re.search(r"^Total +\S+ +\S+ +\S+ +(\S+)", text, re.MULTILINE)
+    milliwatts = 1000 * float(power[1]) if power else 0.0
+    return Timing(slack, 1000 / (period_ns - slack), paths, failing, milliwatts)
 
 
 def name_of(pin: str) -> str:

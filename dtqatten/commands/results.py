@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dtqatten.commands.options import needs
+from dtqatten.commands.options import fail, needs
 from dtqatten.commands.verilog import write_atomically
 
 __all__ = ["results"]
@@ -30,10 +30,23 @@ def results(
         from rich.progress import Progress
         from rich.table import Table
 
+        from dtqatten.config import PRESETS
+        from dtqatten.golden.trace import example
         from dtqatten.model.results import figures, markdown
+        from dtqatten.synth.energy import pe_energy, trace_steps
+        from dtqatten.synth.tools import SynthError, has_opensta
+
+    def power(folder: Path) -> float:
+        trace = example()
+        config = PRESETS["base"].replace(d_head=trace.q.shape[-1])
+        return pe_energy(folder / "work/asic-base-pe", config, trace_steps(config, trace)).total_pj
+
     with Progress(transient=True) as bar:
         bar.add_task("cycle model", total=None)
-        found = figures(synth)
+        try:
+            found = figures(synth, power if has_opensta() else None)
+        except SynthError as error:
+            raise fail(error) from None
     table = Table("figure", "value", "goal")
     for one in found:
         table.add_row(one.name, "-" if one.value is None else f"{one.value:.4g}", one.goal)

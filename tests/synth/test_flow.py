@@ -72,7 +72,14 @@ def test_memories_become_macros_where_these_are_smaller(
 ) -> None:
     result = Flow(tmp_path, (liberty,), macros).run(ASIC, design(MEMORY, "store"))
     assert result["memories"] == {
-        "sram_32x8": {"count": 1, "um2": 150.0, "macro": "ram_32x8", "across": 1, "deep": 1}
+        "sram_32x8": {
+            "count": 1,
+            "um2": 150.0,
+            "macro": "ram_32x8",
+            "across": 1,
+            "deep": 1,
+            "access_pj": 0.0,
+        }
     }
     assert result["sram_um2"] == 150.0
     # The small memory, its output, and nothing else.

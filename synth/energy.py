@@ -1,0 +1,182 @@
+"""Energy of a PE, from what its nets do with the operands of a real sentence."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtqatten.config import Config
+from dtqatten.golden.codes import Granularity, quantize
+from dtqatten.golden.order import boundaries, promote
+from dtqatten.golden.tiles import Step, edges, tile_steps
+from dtqatten.golden.trace import Trace
+from dtqatten.hw.layout import control_layout
+from dtqatten.sim.pe import pack_control
+from dtqatten.synth.asic import SRAM_LIBERTY
+from dtqatten.synth.fanout import read_loads
+from dtqatten.synth.gates import Gates
+from dtqatten.synth.tools import SynthError, opensta, yosys
+
+__all__ = ["PeEnergy", "pe_energy", "trace_steps"]
+
+#: Volts, of the library's corner; for the check of what OpenSTA says.
+VDD = 1.1
+
+
+@dataclass(frozen=True)
+class PeEnergy:
+    """Energy of a PE in a cycle in which it works.
+
+    Attributes
+    ----------
+    internal_pj, switching_pj, leakage_pj : float
+        By OpenSTA: inside cells, on nets, and leakage in a cycle.
+    check_pj : float
+        ``C * V**2 / 2`` of every toggle of every net, pins only: what ``switching_pj`` should be.
+    cycles, instances : int
+        What was simulated: PEs, for so many cycles each.
+    """
+
+    internal_pj: float
+    switching_pj: float
+    leakage_pj: float
+    check_pj: float
+    cycles: int
+    instances: int
+
+    @property
+    def total_pj(self) -> float:
+        """All of it."""
+        return self.internal_pj + self.switching_pj + self.leakage_pj
+
+
+def trace_steps(config: Config, trace: Trace) -> list[Step]:
+    """Return the steps of Q x K^T of all heads of a recorded layer, clustered and promoted."""
+    q, k, _ = (quantize(x, Granularity.HEAD) for x in trace.gathered())
+    n = q.codes.shape[1]
+    n4 = int((trace.bits == 4).sum())
+    limits = boundaries(n4, n, config.rows, config.cols, config.group)
+    steps: list[Step] = []
+    for head in range(len(q.codes)):
+        of_keys = edges(config.cols, k.codes[head], promote(limits.k, n) == 8)
+        for row in edges(config.rows, q.codes[head], promote(limits.q, n) == 8):
+            for tile in of_keys:
+                steps += tile_steps(config, row, tile)
+    return steps
+
+
+def pe_energy(folder: Path, config: Config, steps: Sequence[Step], ghz: float = 1.0) -> PeEnergy:
+    """Simulate a grid of PE netlists on steps, and have OpenSTA turn toggles into energy.
+
+    Every PE of the grid works on its own row and column; as skew only delays what a PE does, all
+    are given their operands at once. Without delays there are no glitches, which a real PE has.
+
+    Parameters
+    ----------
+    folder : Path
+        Where ``dtqatten synth --block pe`` has worked.
+    config : Config
+        Of the PEs.
+    steps : sequence of Step
+    ghz : float
+        Clock rate, for leakage.
+
+    Raises
+    ------
+    SynthError
+        If a tool refuses the netlist.
+    """
+    if not (folder / "netlist.v").exists():
+        raise SynthError(f"no netlist in {folder}: run `dtqatten synth --block pe`")
+    libraries = [path for path in sorted(folder.glob("*.lib")) if path.name != SRAM_LIBERTY]
+    yosys(
+        "read_verilog netlist.v\nhierarchy -auto-top\nflatten -noscopeinfo\nwrite_json flat.json\n",
+        folder,
+        "flat",
+    )
+    flat = json.loads((folder / "flat.json").read_text())
+    (top, module), *more = flat["modules"].items()
+    if more:
+        raise SynthError(f"the PE has {len(more)} modules beside {top}")
+    # Names without what Tcl would take for something else.
+    module["cells"] = {f"cell_{i}": cell for i, cell in enumerate(module["cells"].values())}
+    (folder / "renamed.json").write_text(json.dumps(flat))
+    yosys(
+        "read_json renamed.json\nwrite_verilog -noattr -noexpr -nohex -simple-lhs flat.v\n",
+        folder,
+        "renamed",
+    )
+    cells = json.loads((folder / "cells.json").read_text())["modules"]
+    gates = Gates(module, cells, config.rows * config.cols)
+    for number, step in enumerate(steps):
+        gates.clock(
+            {
+                "q_i": bits_of(np.repeat(step.q, config.cols, axis=0)),
+                "k_i": bits_of(np.tile(step.k, (config.rows, 1))),
+                # Control comes a cycle after its operands.
+                "control_i": [
+                    gates.all * (word >> bit & 1)
+                    for word in [pack_control(config, steps[max(number - 1, 0)])]
+                    for bit in range(control_layout(config).size)
+                ],
+                "clk": [0],
+                "rst": [gates.all if number < 4 else 0],
+            }
+        )
+    times = len(steps) * config.rows * config.cols
+    activity = {
+        gates.drivers[net]: count / times
+        for net, count in gates.toggles.items()
+        if net in gates.drivers
+    }
+    report = opensta(
+        "".join(f"read_liberty {file.name}\n" for file in libraries)
+        + f"""read_verilog flat.v
+link_design {top}
+create_clock -name clock -period {1 / ghz} [get_ports clk]
+report_power
+"""
+        + "".join(
+            f"sta::set_power_pin_activity [get_pins {pin}] {value:.6f} 0.5\n"
+            for pin, value in activity.items()
+        )
+        + "puts annotated\nreport_power\nexit\n",
+        folder,
+        "power",
+    )
+    total = re.search(
+        r"^Total +(\S+) +(\S+) +(\S+)", report.partition("annotated")[2], re.MULTILINE
+    )
+    if total is None:
+        raise SynthError(f"no power in {folder / 'power.log'}")
+    internal, switching, leakage = (1e12 * float(watt) / (1e9 * ghz) for watt in total.groups())
+    loads = read_loads(libraries)
+    on_net: dict[int, float] = defaultdict(float)
+    for cell in module["cells"].values():
+        for pin, bits in cell["connections"].items():
+            for bit in bits:
+                if isinstance(bit, int):
+                    on_net[bit] += loads[cell["type"]].get(pin) or 0.0
+    check = sum(count * on_net[net] for net, count in gates.toggles.items()) / times
+    return PeEnergy(
+        internal,
+        switching,
+        leakage,
+        check * VDD**2 / 2 / 1000,
+        len(steps),
+        config.rows * config.cols,
+    )
+
+
+def bits_of(operands: NDArray[np.int64]) -> list[int]:
+    """Return operands ``[PEs, depth]`` as the bits of a port, an integer of all PEs for each."""
+    nibbles = operands & 15
+    return [
+        int("".join(map(str, column[::-1])), 2)
+        for column in (nibbles[:, :, None] >> np.arange(4) & 1).reshape(len(operands), -1).T
+    ]
