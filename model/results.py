@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from dtqatten.config import PRESETS
-from dtqatten.model.compare import SCALED, packaged_policy, searched_speedup, speedups
+from dtqatten.model.compare import (
+    SCALED,
+    packaged_policy,
+    searched_speedup,
+    speedups,
+)
 from dtqatten.model.core import run_core
 from dtqatten.model.energy import DRAM_PJ_PER_BIT, head_energy
 from dtqatten.model.workload import Workload

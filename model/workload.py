@@ -7,7 +7,7 @@ import numpy as np
 from dtqatten.config import Config
 from dtqatten.golden.algorithm.policy import Policy
 from dtqatten.golden.attention import Options
-from dtqatten.golden.codes import Codes
+from dtqatten.golden.codes import Codes, IntArray
 from dtqatten.golden.order import alternate, boundaries, promote, round_up_kept
 from dtqatten.golden.select import PAPER_SHARES, counts
 from dtqatten.sim.core import CoreLayer
@@ -110,7 +110,7 @@ def core_layer(config: Config, workload: Workload, heads: int) -> CoreLayer:
         values = rng.integers(-120, 120, (heads, k0, config.d_head)).astype(np.int8)
         return Codes(values, np.full(heads, 1e-3))
 
-    queries = np.arange(k0, dtype=np.int64)
+    queries: IntArray = np.arange(k0)
     if workload.alternate:
         queries = alternate(limits.q, k0, config.rows)
     keep, wide = counts(k0, PAPER_SHARES)

@@ -118,6 +118,9 @@ def verilog(
     rows: RowsOption = None,
     cols: ColsOption = None,
     depth: DepthOption = None,
+    value_depth: Annotated[
+        int | None, typer.Option(help="The same in the value array; by default the preset's.")
+    ] = None,
     d_head: DHeadOption = None,
     n_max: NMaxOption = None,
     schedule: ScheduleOption = None,
@@ -146,6 +149,7 @@ def verilog(
         rows=rows,
         cols=cols,
         depth=depth,
+        value_depth=value_depth,
         d_head=d_head,
         n_max=n_max,
         schedule=schedule,

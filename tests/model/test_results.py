@@ -1,0 +1,74 @@
+"""The gathered figures: complete where results are there, empty where they are not."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dtqatten.config import PRESETS
+from dtqatten.model import results
+from dtqatten.model.compare import Speedup
+from dtqatten.model.core import CoreRun
+from dtqatten.model.energy import dram_bytes, head_energy
+from dtqatten.model.results import BLOCKS, figures, markdown
+from dtqatten.model.workload import Workload
+
+BLOCK = {
+    "area_um2": 5e5,
+    "fmax_mhz": 900.0,
+    "default_mw": 100.0,
+    "memories": {"sram": {"count": 2, "access_pj": 3.0}},
+}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cycle models are not what is tested here."""
+    run = CoreRun(5000, 7000, dict.fromkeys(RUN_UNITS, 0.5), 0.9)
+    monkeypatch.setattr(results, "run_core", lambda config, workload: run)
+    speedup = Speedup(11.0, 12.0)
+    monkeypatch.setattr(results, "speedups", lambda config, layers: speedup)
+    monkeypatch.setattr(results, "searched_speedup", lambda *_: speedup)
+
+
+RUN_UNITS = ("score_array", "softmax", "value_array", "normalizer", "module_b")
+
+
+def test_what_is_missing_is_null(tmp_path: Path) -> None:
+    found = {one.name: one.value for one in figures(tmp_path)}
+    assert found["core_mm2"] is None
+    assert found["gops_per_joule"] is None
+    assert found["gops_at_1ghz"] == pytest.approx(2 * 2 * 384**2 * 64 / 5000)
+    assert "not measured" in markdown(figures(tmp_path), "")
+
+
+def test_what_is_there_is_put_together(tmp_path: Path) -> None:
+    for block in BLOCKS:
+        (tmp_path / f"asic-base-{block}.json").write_text(json.dumps(BLOCK))
+    pe = {"um2_per_multiplier": 200.0, "default_mw": 0.1}
+    (tmp_path / "asic-base-pe.json").write_text(json.dumps(pe))
+    found = {one.name: one.value for one in figures(tmp_path, lambda folder: 2.0)}
+    assert found["core_mm2"] == pytest.approx(2.5)
+    assert found["asic_fmax_mhz"] == 900
+    assert found["gops"] == pytest.approx(0.9 * found["gops_at_1ghz"])
+    assert found["gops_per_mm2"] == pytest.approx(found["gops"] / 2.5)
+    assert found["gops_per_joule"] > found["gops_per_joule_with_dram"] > 0
+
+
+def test_energy_by_hand() -> None:
+    base = PRESETS["base"]
+    run = CoreRun(1000, 0, dict.fromkeys(RUN_UNITS, 0.5), 0.9)
+    energy = head_energy(
+        base, Workload(), run, dict.fromkeys(BLOCKS, BLOCK), {"default_mw": 0.1}, 2.0
+    )
+    assert energy["PEs of array"] == pytest.approx(256 * 2.0)
+    assert energy["PEs of value_array"] == pytest.approx(256 * 2.0 * 11 / 8)
+    assert energy["logic of array"] == pytest.approx(100.0 - 25.6)
+    assert energy["logic of softmax"] == pytest.approx(100.0)
+    assert energy["memories of array"] == pytest.approx(2 * 3.0 * 0.5)
+    assert energy["memories of softmax"] == pytest.approx(2 * 2 * 3.0 * 0.5)
+
+
+def test_bytes_of_a_head() -> None:
+    workload = Workload(tokens=10, d_head=8, shares=(0.2, 0.5, 0.3))
+    assert dram_bytes(workload) == 8 * (3 * (2.5 + 3) + 8)

@@ -1,0 +1,42 @@
+"""Energy of a PE on a library of a handful of cells."""
+
+from pathlib import Path
+
+import pytest
+
+from dtqatten.config import Config
+from dtqatten.golden.trace import example
+from dtqatten.hw.export import verilog
+from dtqatten.hw.pe import PE
+from dtqatten.synth.design import Design
+from dtqatten.synth.energy import pe_energy, trace_steps
+from dtqatten.synth.flow import ASIC, Flow
+from dtqatten.synth.tools import SynthError, has_opensta
+
+CONFIG = Config(rows=2, cols=3, depth=1, d_head=32)
+
+
+def test_steps_are_those_of_the_recorded_layer() -> None:
+    trace = example()
+    steps = trace_steps(CONFIG, trace)
+    tiles = -(-len(trace.kept) // CONFIG.rows) * -(-len(trace.kept) // CONFIG.cols)
+    assert sum(step.last for step in steps) == len(trace.q) * tiles
+
+
+@pytest.mark.skipif(not has_opensta(), reason="OpenSTA is not installed")
+def test_energy_of_a_pe(liberty: Path, tmp_path: Path) -> None:
+    design = Design("pe", "dtqatten_pe", {"pe.v": verilog(PE(CONFIG, CONFIG.score_width), "pe")})
+    Flow(tmp_path, (liberty,), mhz=10).run(ASIC, design)
+    folder = tmp_path / "work" / "asic-pe"
+    steps = trace_steps(CONFIG, example())[:100]
+    energy = pe_energy(folder, CONFIG, steps)
+    assert (energy.cycles, energy.instances) == (100, 6)
+    assert energy.check_pj > 0
+    # Nothing moves when operands do not.
+    still = pe_energy(folder, CONFIG, [steps[0]] * 3 + [steps[0]] * 200)
+    assert still.check_pj < energy.check_pj
+
+
+def test_a_missing_netlist_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(SynthError, match="run `dtqatten synth --block pe`"):
+        pe_energy(tmp_path, CONFIG, [])
