@@ -248,7 +248,7 @@ class SpattenSpace(_Template):
     def starts(self) -> list[dict[str, Any]]:
         """Parameters of first trials: one thing at a time, and all together."""
         none = {"threshold": 0, "tokens": 0, "heads": 0, "values": 0, "eight": 0, "late": 1}
-        found = (
+        found: list[dict[str, int]] = [
             {},
             {"threshold": 4},
             {"tokens": 6, "late": 3},
@@ -256,7 +256,7 @@ class SpattenSpace(_Template):
             {"values": 6},
             {"eight": len(self.template.layers)},
             {"threshold": 4, "tokens": 6, "heads": 2, "values": 4},
-        )
+        ]
         return [self.started({**none, **changes}) for changes in found]
 
 

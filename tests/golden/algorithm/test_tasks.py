@@ -459,7 +459,7 @@ def test_the_report_compares_methods(folder, data, tmp_path, monkeypatch):
     assert tuned["loss"] != plain.loss
     text = render(kept, {"torch": "1"})
     assert "Tokens of 0 or 4 bits: 100.0 %" in text
-    assert "**not more than** SpAtten's method with 100.0 %" in text
+    assert "**not more than** *SpAtten's method, searched* with 100.0 %" in text
     gain = 100 * (tuned["metric"] / plain.metric - 1)
     assert f"The same fine-tuning without quantization: {-gain:+.2f} %" in text
     assert re.search(r"\|float32, fine-tuned\|[^|]+\|[^|]+\|\|\|\|", text)
