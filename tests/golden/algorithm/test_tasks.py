@@ -466,6 +466,27 @@ def test_the_report_compares_methods(folder, data, tmp_path, monkeypatch):
     assert "Slowest fake-quant method" in text
 
 
+def test_the_report_of_a_decoder_has_loss_against_bit_operations(tmp_path):
+    kept = Results(tmp_path / "rows.json")
+    same = {
+        "model": "m", "task": "t", "metric_name": "perplexity", "float_metric": 20.0,
+        "share_0": 0.0, "share_4": 0.8, "share_8": 0.2, "bytes_ratio": 0.6, "seconds": 1.5,
+        "float_seconds": 1.0, "sequences": 8,
+    }  # fmt: skip
+    for name, metric, bops in (
+        ("searched", 21.0, 0.33),
+        ("searched at 0.45", 20.5, 0.44),
+        ("SpAtten's method, searched", 22.0, 0.32),
+        ("SpAtten's method, at equal metric", 21.0, 0.5),
+    ):
+        kept.add({**same, "method": name, "metric": metric, "bops_ratio": bops})
+    text = render(kept, {"torch": "1"})
+    assert "searched policies: +5.00 % at 0.330, +2.50 % at 0.440." in text
+    assert "BOPs at most 0.340: **not reached** (+5.00 %, 0.330)" in text
+    assert "*SpAtten's method, searched* with 80.0 % at +10.00 %; BOPs 0.330 against 0.320" in text
+    assert "*SpAtten's method, at equal metric* with 80.0 % at +5.00 %" in text
+
+
 def test_shipped_policies_can_be_read():
     paths = sorted(report.POLICIES.glob("*.json"))
     for path in paths:
