@@ -101,16 +101,21 @@ class Results:
     def add(self, row: dict[str, Any]) -> None:
         """Add a row in place of what the same method gave on the same task before."""
         same = ("model", "task", "method")
-        self.rows = [r for r in self.rows if any(r[k] != row[k] for k in same)]
-        self.rows.append(row)
+        old = [i for i, r in enumerate(self.rows) if all(r[k] == row[k] for k in same)]
+        if old:
+            self.rows[old[0]] = row
+        else:
+            self.rows.append(row)
         write_text(self.path, json.dumps(self.rows, indent=1) + "\n")
 
     def keep(self, model: str, task: str, order: Sequence[str]) -> None:
         """Put a model's and task's rows into an order, and drop methods that are not in it."""
         own = [r for r in self.rows if (r["model"], r["task"]) == (model, task)]
         named = {row["method"]: row for row in own}
-        self.rows = [r for r in self.rows if r not in own]
-        self.rows += [named[name] for name in order if name in named]
+        # Tasks stay in the order in which they were first measured.
+        place = min((i for i, r in enumerate(self.rows) if r in own), default=0)
+        rest = [r for r in self.rows if r not in own]
+        self.rows = rest[:place] + [named[name] for name in order if name in named] + rest[place:]
         write_text(self.path, json.dumps(self.rows, indent=1) + "\n")
 
     def measure(

@@ -430,6 +430,12 @@ def test_results_are_measured_once_and_the_report_states_the_goal(folder, data, 
     model = good["model"]
     again.keep(model, "stsb", ["searched", "int8"])
     assert [r["method"] for r in Results(again.path).rows] == ["searched", "int8"]
+    again.add({**good, "task": "sst2", "method": "int8"})
+    again.keep(model, "stsb", ["int8", "searched"])
+    assert [(r["task"], r["method"]) for r in again.rows] == [
+        ("stsb", "int8"), ("stsb", "searched"), ("sst2", "int8"),
+    ]  # fmt: skip
+    again.keep(model, "sst2", [])
     again.keep(model, "stsb", ["searched"])
     assert [r["method"] for r in again.rows] == ["searched"]
     again.add({**good, "metric": 0.98, "bops_ratio": 0.22})
