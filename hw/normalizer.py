@@ -131,6 +131,8 @@ class Normalizer(wiring.Component):
         Records of the softmax, one a query.
     outputs : Out(stream.Signature(output_beat_layout(config)))
         Outputs, in the order of the sums.
+    working : Out(1)
+        A part sets out.
     """
 
     #: Record and part read, scaled by a lane.
@@ -143,6 +145,7 @@ class Normalizer(wiring.Component):
                 "sums": In(stream.Signature(score_row_layout(config, config.sum_width))),
                 "records": In(stream.Signature(row_record_layout(config))),
                 "outputs": Out(stream.Signature(output_beat_layout(config))),
+                "working": Out(1),
             }
         )
 
@@ -166,6 +169,7 @@ class Normalizer(wiring.Component):
             left.eq(row.keys - part * lanes),
             last.eq(left <= lanes),
             self.sums.ready.eq(go & last),
+            self.working.eq(go),
             beats.reserve.eq(go),
             beat.channels.eq(Mux(last, left, lanes)),
             beat.last_part.eq(last),

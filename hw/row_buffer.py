@@ -140,7 +140,8 @@ class RowBuffer(wiring.Component):
 
     Rows are written as they come; records when a row's last tile has passed the reduction. A row
     block can be read when its last record is here: the rows in their order, each with its row's
-    record. As every row has at least one tile, records need no room of their own.
+    record. Every row has at least one tile, so records need no room of their own but for the block
+    that is being read: its records stay until its last row is read.
 
     Latency: a block whose last row is ``reduced`` in cycle ``t`` is ``ready`` from ``t + 1`` on;
     ``o`` and ``record_o`` follow ``read`` by two cycles. One row in, one row out a cycle.
@@ -153,6 +154,8 @@ class RowBuffer(wiring.Component):
         Of a record.
     depth : int
         Rows held, at least those of the largest row block.
+    block : int
+        Most rows of a tile.
 
     Members
     -------
@@ -174,8 +177,10 @@ class RowBuffer(wiring.Component):
 
     LATENCY = 2
 
-    def __init__(self, row: data.StructLayout, record: data.StructLayout, depth: int) -> None:
-        self.depth = depth
+    def __init__(
+        self, row: data.StructLayout, record: data.StructLayout, depth: int, block: int
+    ) -> None:
+        self.depth, self.block = depth, block
         self.row_layout, self.record_layout = row, record
         super().__init__(
             {
@@ -196,7 +201,9 @@ class RowBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.ring = ring = RowRing(self.row_layout, self.depth)
-        m.submodules.records = records = ReplayStore(self.record_layout, 1, self.depth)
+        m.submodules.records = records = ReplayStore(
+            self.record_layout, 1, self.depth + self.block - 1
+        )
 
         # Rows of the block that have passed the reduction, before this one.
         passed = Signal(range(self.depth))

@@ -98,10 +98,13 @@ class Softmax(wiring.Component):
         third = place(m, platform, "probability_pass", ProbabilityPass, config)
         # The largest block, and the rows that set out before the first of it is read.
         m.submodules.score_rows = scores = RowBuffer(
-            masked_row_layout(config), maximum_layout(config), block + levels + 6
+            masked_row_layout(config), maximum_layout(config), block + levels + 6, config.rows
         )
         m.submodules.exponential_rows = exponentials = RowBuffer(
-            exponential_row_layout(config), normalizer_layout(config), block + levels + 28
+            exponential_row_layout(config),
+            normalizer_layout(config),
+            block + levels + 28,
+            config.rows,
         )
         # The rows that set out before the first one leaves.
         m.submodules.weight_rows = weights = RowFifo(weight_row_layout(config), 10)

@@ -8,28 +8,37 @@ from dtqatten.sim.yosys import abc, run_yosys
 
 __all__ = ["Prover"]
 
-# To single-bit gates and registers, memories included.
-MITER = """
+# To gates and registers that start at 0, memories included, once for all mutants.
+GATES = """
 read_rtlil mutants.il
-read_verilog miter.v
-hierarchy -top miter
+hierarchy -top {top}
 flatten
-opt_expr
 opt_clean
 memory_map
 opt -full
 techmap
-opt -full
-dffunmap
+dfflegalize -cell $_DFF_P_ 0
 aigmap
-opt_clean
 setundef -zero
+opt_clean
+setattr -unset init w:*
+write_rtlil gates.il
+"""
+
+MITER = """
+read_rtlil gates.il
+read_verilog miter.v
+hierarchy -top miter
+techmap miter
+aigmap miter
+flatten
+setundef -zero -init
 write_aiger -zinit miter.aig
 """
 
 # Signal correspondence merges all that is equal by induction over 1, 2 and 6 cycles, over the two
 # copies too, so that equivalent copies leave an output that nothing can set.
-PROVE = "read_aiger miter.aig; scorr; scorr -F 2; scorr -F 6; sat"
+PROVE = "read_aiger miter.aig; scorr; scorr -F 2; scorr -F 6; print_stats; sat"
 
 
 class Prover:
@@ -50,6 +59,11 @@ class Prover:
         Selects a mutant; 0 is the block itself.
     gates : mapping of str to str
         Outputs that matter only while another one is set, beside payloads.
+
+    Raises
+    ------
+    RuntimeError
+        If a tool fails.
     """
 
     def __init__(
@@ -65,6 +79,7 @@ class Prover:
         self.outputs = model.outputs
         names = {port.name for port in model.outputs}
         payloads = (name for name in names if name.endswith("__payload"))
+        run_yosys(GATES.format(top=top), directory)
         self.gates = {name: name.replace("__payload", "__valid") for name in payloads}
         self.gates |= gates
 
@@ -96,4 +111,7 @@ class Prover:
         """
         (self.directory / "miter.v").write_text(self._miter(number))
         run_yosys(MITER, self.directory)
-        return "UNSATISFIABLE" in abc(PROVE, self.directory, seconds)
+        log = abc(PROVE, self.directory, seconds)
+        if log and "i/o =" not in log:
+            raise RuntimeError(f"ABC has no miter:\n{log}")
+        return "UNSATISFIABLE" in log

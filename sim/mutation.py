@@ -227,7 +227,7 @@ def measure(
     *,
     count: int,
     seed: int = 0,
-    seconds: float = 60,
+    seconds: float = 30,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Outcome:
     """Make mutants of a block, run them, and try to prove those that survive equivalent.

@@ -16,10 +16,17 @@ from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from numpy.typing import NDArray
 
-from dtqatten.hw.export import port_name, verilog
+from dtqatten.hw.export import PREFIX, port_name, verilog
 from dtqatten.sim.lockstep import Bench
 
-__all__ = ["Port", "VerilatedModel", "pack_words", "ports_of", "verilator_environment"]
+__all__ = [
+    "Port",
+    "VerilatedModel",
+    "compiled",
+    "pack_words",
+    "ports_of",
+    "verilator_environment",
+]
 
 VERILATOR_ROOT = Path(verilator.__file__).parent
 
@@ -30,10 +37,8 @@ SHIM = """
 #include "V{top}.h"
 #include <cstdint>
 #include <cstring>
-#include <stdexcept>
+#include <exception>
 #include <vector>
-// Logic that does not settle is an error of the design, not the end of the process.
-void vl_fatal(const char*, int, const char*, const char* why) {{ throw std::runtime_error(why); }}
 static uint32_t* put(uint32_t* to, uint64_t value, int words) {{
     for (int i = 0; i < words; i++) *to++ = uint32_t(value >> 32 * i);
     return to;
@@ -70,6 +75,13 @@ int64_t replay(
     return -1;
 }}
 }}
+"""
+
+#: Beside every shim: logic that does not settle is an error of the design, not the end of the
+#: process.
+FATAL = """
+#include <stdexcept>
+void vl_fatal(const char*, int, const char*, const char* why) { throw std::runtime_error(why); }
 """
 
 
@@ -135,16 +147,32 @@ def _shim(top: str, ports: list[Port]) -> str:
     return SHIM.format(top=top, inputs="\n".join(inputs), outputs="\n".join(outputs))
 
 
-def _compile(text: str, top: str, ports: list[Port], to: Path) -> None:
+def compiled(text: str, name: str, shim: str) -> Path:
+    """Return the library of a design's Verilog and a C++ shim, compiled once per content.
+
+    Raises
+    ------
+    RuntimeError
+        If Verilator or the C++ compiler fails, with their messages.
+    """
+    key = hashlib.sha256("\0".join([text, shim, FATAL, verilator.__version__]).encode())
+    library = cache_directory() / f"{name}-{key.hexdigest()[:24]}.so"
+    if not library.exists():
+        _compile(text, f"{PREFIX}{name}", shim, library)
+    return library
+
+
+def _compile(text: str, top: str, shim: str, to: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="dtqatten-") as scratch:
         directory = Path(scratch)
         (directory / "design.v").write_text(text)
-        (directory / "shim.cpp").write_text(_shim(top, ports))
+        (directory / "shim.cpp").write_text(shim)
+        (directory / "fatal.cpp").write_text(FATAL)
         command = [
             *("verilator", "--cc", "--exe", "--build", "-j", "2", "-O3", "--x-assign", "fast"),
             *("-Wno-fatal", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "--top-module", top),
             *("-CFLAGS", "-fPIC -DVL_USER_FATAL", "-LDFLAGS", "-shared", "-o", "model.so"),
-            *("--Mdir", "objects", "design.v", "shim.cpp"),
+            *("--Mdir", "objects", "design.v", "shim.cpp", "fatal.cpp"),
         ]
         run = subprocess.run(
             command,
@@ -205,13 +233,10 @@ class VerilatedModel:
         text: str | None = None,
         controls: Sequence[Port] = (),
     ) -> None:
-        top = f"dtqatten_{name}"
+        top = f"{PREFIX}{name}"
         text = verilog(component, name) if text is None else text
         ports = [Port("rst", 1, True), *controls, *ports_of(component)]
-        key = hashlib.sha256("\0".join([text, _shim(top, ports), verilator.__version__]).encode())
-        library = cache_directory() / f"{name}-{key.hexdigest()[:24]}.so"
-        if not library.exists():
-            _compile(text, top, ports, library)
+        library = compiled(text, name, _shim(top, ports))
         self.inputs = [p for p in ports if p.is_input]
         self.outputs = [p for p in ports if not p.is_input]
         self._library = ctypes.CDLL(str(library))

@@ -39,10 +39,12 @@ def run_yosys(script: str, directory: Path) -> None:
 def abc(commands: str, directory: Path, seconds: float) -> str:
     """Run the ABC that comes with Yosys and return its log, "" if it takes too long.
 
+    A command that fails says so in the log alone, and ends the commands.
+
     Raises
     ------
     RuntimeError
-        If ABC fails, with the end of its log.
+        If ABC crashes, with the end of its log.
     """
     command = [str(ABC), "-c", commands]
     try:

@@ -4,6 +4,7 @@ import typer
 
 from dtqatten.commands.options import fail, needs
 from dtqatten.config import PRESETS
+from dtqatten.system_config import SystemConfig
 
 __all__ = ["lint"]
 
@@ -12,13 +13,15 @@ def lint() -> None:
     """Lint the Verilog of every preset; print what is waived, and why."""
     with needs("sim"):
         from dtqatten.sim.lint import WAIVERS, lint_verilog
-    from dtqatten.hw.core import AttentionCore
     from dtqatten.hw.export import verilog
+    from dtqatten.hw.system import System
 
     for rule, reason in WAIVERS.items():
         typer.echo(f"waived {rule}: {reason}")
     for name, config in PRESETS.items():
-        found = lint_verilog(verilog(AttentionCore(config), "core"), "dtqatten_core")
+        # The whole machine, core included.
+        text = verilog(System(SystemConfig(core=config)), "system")
+        found = lint_verilog(text, "dtqatten_system")
         if found:
             raise fail(f"preset {name}:\n{found}")
         typer.echo(f"{name}: clean")

@@ -21,7 +21,7 @@ def mutate(
     seed: Annotated[int, typer.Option(help="Of their choice.", min=0)] = 0,
     seconds: Annotated[
         float, typer.Option(help="Longest that the proof of one survivor may take.", min=0.1)
-    ] = 60,
+    ] = 30,
     least: Annotated[
         float, typer.Option(help="Share killed of those not equivalent, to succeed.", min=0, max=1)
     ] = 0.9,

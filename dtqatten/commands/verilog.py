@@ -3,6 +3,7 @@
 import enum
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,8 @@ from dtqatten.commands.options import (
     configure,
     fail,
 )
-from dtqatten.config import Config
+from dtqatten.config import Config, ConfigError
+from dtqatten.system_config import SystemConfig
 
 __all__ = ["verilog", "write_atomically"]
 
@@ -27,6 +29,7 @@ __all__ = ["verilog", "write_atomically"]
 class Block(enum.StrEnum):
     """A block that is of use on its own."""
 
+    SYSTEM = "system"
     CORE = "core"
     ARRAY = "array"
     SOFTMAX = "softmax"
@@ -38,9 +41,15 @@ class Block(enum.StrEnum):
     PE = "pe"
 
 
-def build(block: Block, config: Config, *, monitored: bool = False) -> Any:
-    """Return a block's component."""
+def build(
+    block: Block, config: Config, *, monitored: bool = False, bus: Mapping[str, int] | None = None
+) -> Any:
+    """Return a block's component; ``bus`` has sizes of a system's memory system."""
     match block:
+        case Block.SYSTEM:
+            from dtqatten.hw.system import System
+
+            return System(SystemConfig(core=config, **(bus or {})))
         case Block.CORE:
             from dtqatten.hw.core import AttentionCore
 
@@ -124,6 +133,12 @@ def verilog(
     count_normalize: Annotated[
         bool | None, typer.Option(help="Divide importance by counts of queries, where asked for.")
     ] = None,
+    bus_bits: Annotated[int | None, typer.Option(help="System: AXI4 data width.")] = None,
+    address_bits: Annotated[int | None, typer.Option(help="System: AXI4 address width.")] = None,
+    burst_beats: Annotated[int | None, typer.Option(help="System: longest burst.")] = None,
+    buffer_bursts: Annotated[
+        int | None, typer.Option(help="System: bursts that each read stream has room for.")
+    ] = None,
 ) -> None:
     """Write a block as Verilog-2005: one file, flat ports, for any FPGA or ASIC flow."""
     config = configure(
@@ -146,7 +161,19 @@ def verilog(
     from dtqatten.hw.export import PREFIX
     from dtqatten.hw.export import verilog as to_verilog
 
-    component = build(block, config, monitored=monitored)
+    sizes = {
+        "bus_bits": bus_bits,
+        "address_bits": address_bits,
+        "burst_beats": burst_beats,
+        "buffer_bursts": buffer_bursts,
+    }
+    bus = {name: value for name, value in sizes.items() if value is not None}
+    if bus and block is not Block.SYSTEM:
+        raise fail(f"{', '.join(bus)}: a {block} has no bus; choose --block system")
+    try:
+        component = build(block, config, monitored=monitored, bus=bus)
+    except ConfigError as error:
+        raise fail(error) from None
     path = output / f"{PREFIX}{block}.v"
     write_atomically(path, to_verilog(component, block))
     typer.echo(f"{path}: module {PREFIX}{block}, {config}")

@@ -8,13 +8,8 @@ import pytest
 from dtqatten import Config, Schedule
 from dtqatten.golden.tiles import edges, tile_steps
 from dtqatten.hw.pe import PE
-from dtqatten.sim.native import run
-
-
-def control_shift(config: Config, scale: int) -> int:
-    """The control word's shift for a step's factor."""
-    power = (scale.bit_length() - 1) // 4
-    return power if config.schedule is Schedule.INTERLEAVED else int(power == 1)
+from dtqatten.sim.native import run, run_lockstep
+from dtqatten.sim.pe import PELockstep, control_shift, random_steps
 
 
 @pytest.mark.parametrize("schedule", list(Schedule))
@@ -41,23 +36,24 @@ def test_dot_products_back_to_back(schedule: Schedule, depth: int, d_head: int) 
     expected = iter(exact)
 
     async def testbench(ctx) -> None:
-        # Operand in at cycle t: passed on at t + 1, sum finished and drained at t + 2.
+        # Operand in at cycle t: passed on at t + 1, its control in, sum drained at t + 3.
         history = []
-        for step in [*steps, None, None]:
+        for step in [*steps, None, None, None]:
             if step is not None:
                 ctx.set(dut.q_i, step.q[0].tolist())
                 ctx.set(dut.k_i, step.k[0].tolist())
-            ctx.set(dut.control_i.first, int(step is not None and step.first))
-            ctx.set(dut.control_i.last, int(step is not None and step.last))
-            shift = control_shift(config, step.scale) if step is not None else 0
-            ctx.set(dut.control_i.shift, shift)
             history.append(step)
-            if len(history) > 1 and history[-2] is not None:
-                before = history[-2]
+            before = history[-2] if len(history) > 1 else None
+            ctx.set(dut.control_i.first, int(before is not None and before.first))
+            ctx.set(dut.control_i.last, int(before is not None and before.last))
+            shift = control_shift(config, before) if before is not None else 0
+            ctx.set(dut.control_i.shift, shift)
+            if before is not None:
                 assert list(ctx.get(dut.q_o)) == before.q[0].tolist()
                 assert list(ctx.get(dut.k_o)) == before.k[0].tolist()
-                assert ctx.get(dut.control_o.last) == before.last
-            finished = len(history) > 2 and history[-3].last
+            if len(history) > 2 and history[-3] is not None:
+                assert ctx.get(dut.control_o.last) == history[-3].last
+            finished = len(history) > 3 and history[-4].last
             score = next(expected) if finished else 0
             assert ctx.get(dut.drain) == score
             if finished:
@@ -66,3 +62,12 @@ def test_dot_products_back_to_back(schedule: Schedule, depth: int, d_head: int) 
 
     run(dut, testbench, deadline=len(steps) + 10)
     assert next(expected, None) is None
+
+
+@pytest.mark.parametrize("schedule", list(Schedule))
+@pytest.mark.parametrize(("depth", "d_head"), [(1, 8), (3, 24), (16, 16)])
+def test_equals_cycle_model(schedule: Schedule, depth: int, d_head: int) -> None:
+    """The grid's model with a grid of one."""
+    config = Config(rows=1, cols=1, depth=depth, d_head=d_head, schedule=schedule)
+    steps = random_steps(config, np.random.default_rng(depth), 30)
+    run_lockstep(PE(config, config.score_width), PELockstep(config, steps))

@@ -94,11 +94,11 @@ def test_a_model_that_does_not_end_is_reported() -> None:
 
 
 def test_mutants_are_the_same_each_time_and_differ_by_seed(tmp_path: Path) -> None:
-    made = {}
-    for run, seed in enumerate((0, 0, 1)):
-        directory = tmp_path / str(run)
+    made = []
+    for seed in (0, 0, 1):
+        directory = tmp_path / str(len(made))
         directory.mkdir()
-        made[run] = Mutants(block(), "counter", 20, seed, directory).mutants
+        made.append(Mutants(block(), "counter", 20, seed, directory).mutants)
     assert made[0] == made[1] != made[2]
 
 

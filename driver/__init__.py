@@ -1,0 +1,1 @@
+"""Host driver: builds memory images and descriptors, runs chains, returns arrays."""

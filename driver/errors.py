@@ -1,0 +1,51 @@
+"""What can go wrong, as exceptions: one class for each error code."""
+
+from dtqatten.registers import ErrorCode
+
+__all__ = ["EXCEPTIONS", "AbortedError", "DeviceError", "LayoutError", "error_of"]
+
+
+class DeviceError(RuntimeError):
+    """The machine ended a chain with an error.
+
+    Attributes
+    ----------
+    code : ErrorCode
+    address : int
+        What the error is about: an address that does not fit, or the descriptor's.
+    layers_done : int
+        Layers of the chain that are complete; the outputs of later ones are not to be used.
+    """
+
+    code = ErrorCode.NONE
+
+    def __init__(self, address: int, layers_done: int) -> None:
+        self.address, self.layers_done = address, layers_done
+        super().__init__(
+            f"{self.code.name} at {address:#x}, after {layers_done} complete layers: "
+            f"{self.code.meaning}"
+        )
+
+
+class AbortedError(RuntimeError):
+    """The chain was aborted."""
+
+
+class LayoutError(ValueError):
+    """Arrays that the machine, or its memory, cannot take; the message says why."""
+
+
+def _exception(code: ErrorCode) -> type[DeviceError]:
+    name = "".join(part.capitalize() for part in code.name.split("_")) + "Error"
+    return type(name, (DeviceError,), {"code": code, "__doc__": code.meaning})
+
+
+#: Exception of each error code, such as ``EXCEPTIONS[ErrorCode.K0]``, named ``K0Error``.
+EXCEPTIONS: dict[ErrorCode, type[DeviceError]] = {
+    code: _exception(code) for code in ErrorCode if code is not ErrorCode.NONE
+}
+
+
+def error_of(code: int, address: int, layers_done: int) -> DeviceError:
+    """Return the exception of an error code."""
+    return EXCEPTIONS[ErrorCode(code)](address, layers_done)

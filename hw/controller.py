@@ -1,0 +1,316 @@
+"""The controller: walks a chain of descriptors, starts layers, ends in order or in an error."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import enum, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from dtqatten.descriptor import ADDRESS_ALIGNMENT, SIZE, Flag
+from dtqatten.hw.descriptor import Checker, chain_layout, descriptor_layout, flag
+from dtqatten.hw.export import place
+from dtqatten.hw.importance_finish import layer_layout
+from dtqatten.hw.read_channel import ReadChannel, read_port
+from dtqatten.hw.window import window_layout
+from dtqatten.hw.writer import results_layout
+from dtqatten.registers import ErrorCode
+from dtqatten.system_config import SystemConfig
+
+__all__ = ["Controller"]
+
+
+class State(enum.Enum, shape=4):  # type: ignore[call-arg]
+    """What the controller does."""
+
+    IDLE = 0
+    #: Request the descriptor, take its words, have it checked.
+    ASK = 1
+    READ = 2
+    CHECK = 3
+    CHECKING = 4
+    #: Its inputs are not ready.
+    WAIT = 5
+    #: Wait until the fetcher can begin; it begins.
+    START = 6
+    STARTED = 7
+    #: The last layer has begun.
+    FINISH = 8
+    #: Something went wrong: the bus empties, the rest is reset.
+    DRAIN = 9
+    FLUSH = 10
+
+
+class Controller(wiring.Component):
+    """Run a chain: read, check and start layer after layer.
+
+    A descriptor is read while the layer before is still being computed; its layer starts as soon
+    as the fetcher has nothing more to read and has the ids that the layer before keeps. So layers
+    overlap. A layer whose ``ready`` is 0 stops the chain, its other fields unseen, until
+    ``resume``, upon which its descriptor is read again.
+
+    On an error or ``abort`` the masters stop issuing; when all that is on the bus has been
+    answered, core, fetcher and writer are reset (``flush``) for as long as the core needs, and the
+    chain has ended.
+
+    Parameters
+    ----------
+    system : SystemConfig
+
+    Members
+    -------
+    begin, resume, abort : In(1)
+        Commands, pulses.
+    first : In(64)
+        First descriptor.
+    read_window, write_window : In(window_layout(system))
+        Pages that may be read and written; constant while ``busy``.
+    busy, waiting, failed, aborted : Out(1)
+        Status.
+    completed, ended, stopped : Out(1)
+        Pulses: a layer is complete, the chain has ended, or waits.
+    error_code, error_address : Out(8), Out(64)
+        Of the last chain.
+    current : Out(64)
+        Descriptor that was read last.
+    layers_done : Out(32)
+        Complete layers of the chain.
+    port
+        Read port.
+    start : Out(1)
+        The fetcher begins with ``layer``, ``narrow`` and ``group``.
+    fetched, ids_complete : In(1)
+        The fetcher is idle; has the ids of the layer started last.
+    results : Out(stream.Signature(results_layout(system)))
+        Layers for the writer.
+    layer_done, written : In(1)
+        The writer has completed a layer; has none.
+    layers : Out(stream.Signature(layer_layout(system.core)))
+        Layers for the core.
+    fault : In(ErrorCode's width), fault_address : In(address_bits)
+        What a master reports; 0 is nothing.
+    stop : Out(1)
+        Masters issue no burst.
+    drained : In(1)
+        Nothing is on the bus.
+    flush : Out(1)
+        Reset of core, fetcher, writer and of this block's own reader.
+    """
+
+    def __init__(self, system: SystemConfig) -> None:
+        self.system = system
+        super().__init__(
+            {
+                "begin": In(1),
+                "resume": In(1),
+                "abort": In(1),
+                "first": In(64),
+                "read_window": In(window_layout(system)),
+                "write_window": In(window_layout(system)),
+                "busy": Out(1),
+                "waiting": Out(1),
+                "failed": Out(1),
+                "aborted": Out(1),
+                "completed": Out(1),
+                "ended": Out(1),
+                "stopped": Out(1),
+                "error_code": Out(8),
+                "error_address": Out(64),
+                "current": Out(64),
+                "layers_done": Out(32),
+                "port": Out(read_port(system)),
+                "start": Out(1),
+                "layer": Out(descriptor_layout()),
+                "narrow": Out(range(system.core.n_max + 1)),
+                "group": Out(16),
+                "fetched": In(1),
+                "ids_complete": In(1),
+                "results": Out(stream.Signature(results_layout(system))),
+                "layer_done": In(1),
+                "written": In(1),
+                "layers": Out(stream.Signature(layer_layout(system.core))),
+                "fault": In(8),
+                "fault_address": In(system.address_bits),
+                "stop": Out(1),
+                "drained": In(1),
+                "flush": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        system = self.system
+        channel = place(
+            m,
+            platform,
+            "channel",
+            ReadChannel,
+            system,
+            8,
+            ADDRESS_ALIGNMENT,
+            reset=self.flush,
+        )
+        checker = place(m, platform, "checker", Checker, system, reset=self.flush)
+        connect(m, channel.port, flipped(self.port))
+
+        # The descriptor read, word by word from the top; and the layer that is being fetched.
+        descriptor, layer = Signal(descriptor_layout()), self.layer
+        address = Signal(64)
+        words = Signal(range(SIZE // 4))
+        before = Signal(chain_layout(system.core))
+        started = before.valid
+        m.d.comb += [
+            self.current.eq(address),
+            channel.runs.p.address.eq(address),
+            channel.runs.p.size.eq(SIZE),
+            channel.o.ready.eq(1),
+            checker.descriptor.eq(descriptor),
+            checker.address.eq(address),
+            checker.before.eq(before),
+            checker.read_window.eq(self.read_window),
+            checker.write_window.eq(self.write_window),
+        ]
+        with m.If(channel.o.valid):
+            m.d.sync += descriptor.eq(Cat(descriptor.as_value()[32:], channel.o.p.as_value()))
+
+        error, error_address = Signal(8), Signal(64)
+        state = Signal(State)
+        flush_cycles = system.core.flush_cycles
+        flushing = Signal(range(flush_cycles))
+        given_core, given_writer = Signal(), Signal()
+        m.d.comb += [
+            self.results.p.output.eq(layer.output),
+            self.results.p.form.codes.eq(flag(layer, Flag.CODES)),
+            self.results.p.form.shift.eq(layer.output_shift),
+            self.results.p.heads.eq(layer.heads),
+            self.results.p.tokens.eq(layer.tokens),
+            self.results.p.ids.eq(layer.ids),
+            self.results.p.write_ids.eq(flag(layer, Flag.IDS)),
+            self.results.p.k0.eq(layer.k0),
+            self.results.p.importance.eq(layer.importance),
+            self.results.p.report.eq(flag(layer, Flag.REPORT)),
+            self.results.valid.eq(given_writer),
+            self.layers.p.heads.eq(layer.heads),
+            self.layers.p.k0.eq(layer.k0),
+            self.layers.p.k1.eq(layer.k1),
+            self.layers.p.report.eq(flag(layer, Flag.REPORT)),
+            self.layers.valid.eq(given_core),
+        ]
+        optional = {"cumulative": Flag.CUMULATIVE, "fresh": Flag.FRESH, "count": Flag.COUNT}
+        for name, which in optional.items():
+            if name in dict(layer_layout(system.core)):
+                m.d.comb += self.layers.p[name].eq(flag(layer, which))
+        with m.If(self.results.ready):
+            m.d.sync += given_writer.eq(0)
+        with m.If(self.layers.ready):
+            m.d.sync += given_core.eq(0)
+        # A layer whose last acknowledgement is an error is not complete.
+        m.d.comb += self.completed.eq(self.layer_done & ~self.stop)
+        with m.If(self.completed):
+            m.d.sync += self.layers_done.eq(self.layers_done + 1)
+
+        with m.Switch(state):
+            with m.Case(State.IDLE), m.If(self.begin):
+                m.d.sync += [
+                    address.eq(self.first),
+                    before.eq(0),
+                    self.failed.eq(0),
+                    self.aborted.eq(0),
+                    self.error_code.eq(ErrorCode.NONE),
+                    self.error_address.eq(0),
+                    self.layers_done.eq(0),
+                    self.busy.eq(1),
+                ]
+                m.d.sync += state.eq(State.ASK)
+            with m.Case(State.ASK):
+                low = address[: ADDRESS_ALIGNMENT.bit_length() - 1]
+                high = address[system.address_bits :]
+                m.d.comb += channel.runs.valid.eq(~low.any() & ~high.any())
+                with m.If(low.any()):
+                    m.d.comb += [error.eq(ErrorCode.ALIGNMENT), error_address.eq(address)]
+                with m.Elif(high.any()):
+                    m.d.comb += [error.eq(ErrorCode.READ_WINDOW), error_address.eq(address)]
+                with m.If(channel.runs.ready):
+                    m.d.sync += words.eq(0)
+                    m.d.sync += state.eq(State.READ)
+            with m.Case(State.READ), m.If(channel.o.valid):
+                m.d.sync += words.eq(words + 1)
+                with m.If(words == SIZE // 4 - 1):
+                    m.d.sync += state.eq(State.CHECK)
+            with m.Case(State.CHECK):
+                # The host may still be writing a descriptor that is not ready.
+                with m.If(descriptor.ready == 0):
+                    m.d.comb += self.stopped.eq(1)
+                    m.d.sync += [self.waiting.eq(1), state.eq(State.WAIT)]
+                with m.Else():
+                    m.d.comb += checker.start.eq(1)
+                    m.d.sync += state.eq(State.CHECKING)
+            with m.Case(State.CHECKING), m.If(checker.done):
+                m.d.comb += [error.eq(checker.error), error_address.eq(checker.error_address)]
+                m.d.sync += state.eq(State.START)
+            with m.Case(State.WAIT), m.If(self.resume):
+                m.d.sync += self.waiting.eq(0)
+                m.d.sync += state.eq(State.ASK)
+            with m.Case(State.START):
+                # The layer before has been read, and what it keeps is known.
+                free = ~given_core & ~given_writer
+                with m.If(self.fetched & free & (~started | self.ids_complete)):
+                    m.d.sync += [
+                        layer.eq(descriptor),
+                        self.group.eq(checker.group),
+                        self.narrow.eq(
+                            Mux(
+                                flag(descriptor, Flag.CHAINED),
+                                before.k0 - before.k1,
+                                descriptor.four_bit,
+                            )
+                        ),
+                        before.valid.eq(1),
+                        before.tokens.eq(descriptor.tokens),
+                        before.k0.eq(descriptor.k0),
+                        before.k1.eq(descriptor.k1),
+                        before.cumulative.eq(flag(descriptor, Flag.CUMULATIVE)),
+                        given_core.eq(1),
+                        given_writer.eq(1),
+                    ]
+                    m.d.sync += state.eq(State.STARTED)
+            with m.Case(State.STARTED):
+                m.d.comb += self.start.eq(1)
+                m.d.sync += address.eq(layer.next)
+                m.d.sync += state.eq(State.ASK)
+                with m.If(layer.next == 0):
+                    m.d.sync += address.eq(self.current)
+                    m.d.sync += state.eq(State.FINISH)
+            with m.Case(State.FINISH), m.If(self.fetched & ~given_writer & self.written):
+                m.d.comb += self.ended.eq(1)
+                m.d.sync += [self.busy.eq(0), state.eq(State.IDLE)]
+            with m.Case(State.DRAIN):
+                m.d.comb += self.stop.eq(1)
+                with m.If(self.drained):
+                    m.d.sync += flushing.eq(flush_cycles - 1)
+                    m.d.sync += state.eq(State.FLUSH)
+            with m.Case(State.FLUSH):
+                m.d.comb += [self.stop.eq(1), self.flush.eq(1)]
+                m.d.sync += [
+                    flushing.eq(flushing - 1),
+                    given_core.eq(0),
+                    given_writer.eq(0),
+                    self.waiting.eq(0),
+                ]
+                with m.If(flushing == 0):
+                    m.d.comb += self.ended.eq(1)
+                    m.d.sync += self.busy.eq(0)
+                    m.d.sync += state.eq(State.IDLE)
+
+        # Whatever the state: the first thing that goes wrong ends the chain.
+        with m.If(self.busy & ~self.stop):
+            with m.If(self.fault != 0):
+                m.d.comb += [error.eq(self.fault), error_address.eq(self.fault_address)]
+            with m.If((error != 0) | self.abort):
+                m.d.sync += [
+                    state.eq(State.DRAIN),
+                    self.failed.eq(error != 0),
+                    self.aborted.eq(error == 0),
+                    self.error_code.eq(error),
+                    self.error_address.eq(error_address),
+                ]
+                m.d.comb += self.ended.eq(0)
+                m.d.sync += self.busy.eq(1)
+        return m

@@ -1,0 +1,203 @@
+"""The fetcher: all that a layer reads, as the streams that the core takes."""
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from dtqatten.descriptor import Flag
+from dtqatten.hw.descriptor import descriptor_layout, flag
+from dtqatten.hw.export import place
+from dtqatten.hw.importance_finish import topk_config
+from dtqatten.hw.layout import load_layout, value_layout
+from dtqatten.hw.read_channel import ReadChannel, read_port
+from dtqatten.hw.softmax_layout import head_layout, key_layout, query_layout
+from dtqatten.hw.tensor_fetcher import TensorFetcher
+from dtqatten.hw.token_stream import TokenStream
+from dtqatten.hw.token_table import TokenTable
+from dtqatten.hw.topk_config import ids_layout
+from dtqatten.system_config import ReadStream, SystemConfig
+
+__all__ = ["Fetcher", "aligned"]
+
+
+def aligned(narrow: Value, tokens: Value, tile: int) -> Value:
+    """Return :func:`dtqatten.golden.order.aligned` of the 4-bit tokens of a layer."""
+    return Mux(narrow == tokens, narrow, narrow - narrow % tile)
+
+
+class Fetcher(wiring.Component):
+    """Read a layer's operands and give them to the core, head by head.
+
+    Streams run independently of each other, each as far ahead as its buffers have room: the next
+    head is read while this one is computed with. The token table receives the ids that the core
+    keeps; the next layer can start when ``idle`` and ``ids_complete``.
+
+    Parameters
+    ----------
+    system : SystemConfig
+
+    Members
+    -------
+    start : In(1)
+        Begin a layer. Only while ``idle``, and after the first layer while ``ids_complete``.
+    layer : In(descriptor_layout())
+        Its descriptor; stays until ``idle``.
+    narrow : In(range(n_max + 1))
+        Tokens of the 4-bit class; stays too.
+    group : In(16)
+        Query heads that share a head of K and V; stays too.
+    idle : Out(1)
+        Everything has been given to the core.
+    ids : In(stream.Signature(ids_layout(topk)))
+        Ids that the core keeps.
+    ids_complete : Out(1)
+        Those of the layer that was started last are here.
+    q, k, v, queries, keys, heads
+        Streams of the core.
+    ports : Out(read_port(system)).array(11)
+        Read ports, by :class:`~dtqatten.system_config.ReadStream`; that of the descriptor is not
+        used.
+    """
+
+    def __init__(self, system: SystemConfig) -> None:
+        self.system = system
+        core = system.core
+        super().__init__(
+            {
+                "start": In(1),
+                "layer": In(descriptor_layout()),
+                "narrow": In(range(core.n_max + 1)),
+                "group": In(16),
+                "idle": Out(1),
+                "ids": In(stream.Signature(ids_layout(topk_config(core)))),
+                "ids_complete": Out(1),
+                "q": Out(stream.Signature(load_layout(core))),
+                "k": Out(stream.Signature(load_layout(core))),
+                "v": Out(stream.Signature(value_layout(core))),
+                "queries": Out(stream.Signature(query_layout(core))),
+                "keys": Out(stream.Signature(key_layout(core))),
+                "heads": Out(stream.Signature(head_layout())),
+                "ports": Out(read_port(system)).array(len(ReadStream)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        system, core, layer = self.system, self.system.core, self.layer
+
+        table = place(m, platform, "tokens", TokenTable, core, 6)
+        connect(m, flipped(self.ids), table.ids)
+        m.d.comb += [
+            table.begin.eq(self.start),
+            table.chained.eq(flag(layer, Flag.CHAINED)),
+            table.count.eq(layer.tokens),
+            self.ids_complete.eq(table.complete),
+        ]
+
+        # Units see the layer one cycle after the table, which answers for it by then.
+        start = Signal()
+        m.d.sync += start.eq(self.start)
+        idle = ~start
+
+        edges = {}
+        for number, (role, high, base, heads, tile, nibbles) in enumerate(
+            (
+                ("q", ReadStream.Q_HIGH, layer.q, layer.heads, core.rows, core.load_nibbles),
+                ("k", ReadStream.K_HIGH, layer.k, layer.kv_heads, core.cols, core.load_nibbles),
+                ("v", ReadStream.V_HIGH, layer.v, layer.kv_heads, core.depth, core.value_nibbles),
+            )
+        ):
+            grouped = int(role != "q")
+            tensor = place(m, platform, role, TensorFetcher, system, nibbles, grouped)
+            edges[role] = Signal(range(core.n_max + 1), name=f"{role}_narrow")
+            out = getattr(self, role)
+            m.d.sync += edges[role].eq(aligned(self.narrow, layer.tokens, tile))
+            m.d.comb += [
+                tensor.start.eq(start),
+                tensor.plan.base.eq(base),
+                tensor.plan.heads.eq(heads),
+                tensor.plan.repeats.eq(self.group),
+                tensor.plan.stored.eq(layer.stored),
+                tensor.plan.tokens.eq(layer.tokens),
+                tensor.plan.narrow.eq(edges[role]),
+                tensor.entry.eq(table.entry),
+                tensor.granted.eq(table.granted[2 * number : 2 * number + 2]),
+                table.asked[2 * number : 2 * number + 2].eq(tensor.asked),
+                out.valid.eq(tensor.o.valid),
+                out.p.nibbles.eq(tensor.o.p.nibbles.as_value()),
+                out.p.precision.eq(tensor.o.p.precision),
+                out.p.last.eq(tensor.o.p.last),
+                tensor.o.ready.eq(out.ready),
+            ]
+            for plane in range(2):
+                m.d.comb += table.index[2 * number + plane].eq(tensor.index[plane])
+            connect(m, tensor.high, flipped(self.ports[high]))
+            connect(m, tensor.low, flipped(self.ports[high + 1]))
+            idle = idle & tensor.idle
+        m.d.comb += self.v.p.follows.eq(flag(layer, Flag.FOLLOWS))
+
+        for role, number, gains in (
+            ("queries", 0, ((ReadStream.Q_GAINS, Flag.Q_GAINS, layer.q_gains, 1),)),
+            (
+                "keys",
+                1,
+                (
+                    (ReadStream.K_GAINS, Flag.K_GAINS, layer.k_gains, self.group),
+                    (ReadStream.V_GAINS, Flag.V_GAINS, layer.v_gains, self.group),
+                ),
+            ),
+        ):
+            tokens = place(m, platform, role, TokenStream, system, len(gains))
+            out = getattr(self, role)
+            m.d.comb += [
+                tokens.start.eq(start),
+                tokens.heads.eq(layer.heads),
+                tokens.tokens.eq(layer.tokens),
+                table.slots[number].eq(tokens.slot),
+                tokens.token.eq(table.tokens[number]),
+                out.valid.eq(tokens.o.valid),
+                out.p.id.eq(tokens.o.p.position),
+                out.p.gain.eq(tokens.o.p.gains[0]),
+                tokens.o.ready.eq(out.ready),
+            ]
+            if role == "keys":
+                m.d.comb += [
+                    out.p.value_gain.eq(tokens.o.p.gains[1]),
+                    out.p.narrow.eq(flag(layer, Flag.FOLLOWS) & (tokens.o.p.slot < edges["v"])),
+                    out.p.last.eq(tokens.o.p.last),
+                ]
+            for i, (port, present, base, repeats) in enumerate(gains):
+                plan = tokens.plans[i]
+                m.d.comb += [
+                    plan.present.eq(flag(layer, present)),
+                    plan.base.eq(base),
+                    plan.stored.eq(layer.stored),
+                    plan.repeats.eq(repeats),
+                ]
+                connect(m, tokens.ports[i], flipped(self.ports[port]))
+            idle = idle & tokens.idle
+
+        # Heads: a run of table entries.
+        channel = place(m, platform, "head_table", ReadChannel, system, 8, 4)
+        connect(m, channel.port, flipped(self.ports[ReadStream.HEAD_TABLE]))
+        left = Signal.like(layer.heads)
+        entry = Value.cast(channel.o.p)
+        m.d.comb += [
+            channel.runs.p.address.eq(layer.head_table),
+            channel.runs.p.size.eq(layer.heads << 2),
+            self.heads.valid.eq(channel.o.valid),
+            channel.o.ready.eq(self.heads.ready),
+            self.heads.p.multiplier.eq(entry[:16]),
+            self.heads.p.shift.eq(entry[16:]),
+            self.heads.p.causal.eq(flag(layer, Flag.CAUSAL)),
+            self.heads.p.output.codes.eq(flag(layer, Flag.CODES)),
+            self.heads.p.output.shift.eq(layer.output_shift),
+        ]
+        with m.If(start):
+            m.d.sync += [left.eq(layer.heads), channel.runs.valid.eq(1)]
+        with m.Elif(self.heads.valid & self.heads.ready):
+            m.d.sync += left.eq(left - 1)
+        with m.If(channel.runs.valid & channel.runs.ready):
+            m.d.sync += channel.runs.valid.eq(0)
+        m.d.comb += self.idle.eq(idle & (left == 0))
+        return m

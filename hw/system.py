@@ -1,0 +1,189 @@
+"""The whole machine: core, memory system and registers, with AXI4 and AXI4-Lite ports."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out, connect
+
+from dtqatten.descriptor import VERSION
+from dtqatten.hw.axi import (
+    connect_lite,
+    connect_master,
+    lite_ports,
+    master_members,
+    master_ports,
+)
+from dtqatten.hw.controller import Controller
+from dtqatten.hw.core import AttentionCore
+from dtqatten.hw.descriptor import known_flags, required_flags
+from dtqatten.hw.export import place
+from dtqatten.hw.fetcher import Fetcher
+from dtqatten.hw.fork import fork
+from dtqatten.hw.read_master import ReadMaster
+from dtqatten.hw.register_file import RegisterFile
+from dtqatten.hw.window import PAGE_BITS
+from dtqatten.hw.write_master import WriteMaster
+from dtqatten.hw.writer import STREAMS, Writer
+from dtqatten.registers import IDENTIFIER, Control, ErrorCode
+from dtqatten.system_config import ReadStream, SystemConfig
+from dtqatten.units import Unit
+
+__all__ = ["System"]
+
+
+class System(wiring.Component):
+    """DTQAtten as a block on a bus: it walks chains of layer descriptors in memory.
+
+    Registers are those of :mod:`dtqatten.registers`, descriptors those of
+    :mod:`dtqatten.descriptor`; ``docs/system.md`` says how they are used.
+
+    Parameters
+    ----------
+    system : SystemConfig
+
+    Members
+    -------
+    m_axi_*
+        AXI4 master, see :func:`dtqatten.hw.axi.master_ports`.
+    s_axil_*
+        AXI4-Lite subordinate, see :func:`dtqatten.hw.axi.lite_ports`.
+    irq : Out(1)
+        An enabled interrupt is pending; level.
+    """
+
+    def __init__(self, system: SystemConfig) -> None:
+        self.system = system
+        super().__init__(master_ports(system) | lite_ports() | {"irq": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        system, config = self.system, self.system.core
+        registers = place(m, platform, "registers", RegisterFile)
+        control = place(m, platform, "controller", Controller, system)
+        flush = control.flush
+        fetcher = place(m, platform, "fetcher", Fetcher, system, reset=flush)
+        core = place(m, platform, "core", AttentionCore, config, reset=flush)
+        writer = place(m, platform, "writer", Writer, system, reset=flush)
+        reads = place(m, platform, "read_master", ReadMaster, system, len(ReadStream))
+        writes = place(m, platform, "write_master", WriteMaster, system, STREAMS)
+
+        master = wiring.Signature(master_members(system)).create(path=("axi",))
+        for channel, unit in (
+            ("ar", reads),
+            ("r", reads),
+            ("aw", writes),
+            ("w", writes),
+            ("b", writes),
+        ):
+            inner, outer = getattr(unit, channel), getattr(master, channel)
+            source, sink = (outer, inner) if channel in ("r", "b") else (inner, outer)
+            m.d.comb += [
+                sink.valid.eq(source.valid),
+                sink.p.eq(source.p),
+                source.ready.eq(sink.ready),
+            ]
+        connect_master(m, self, master, system)
+        connect_lite(m, self, registers.lite)
+
+        # Read and write streams.
+        for number, port in enumerate(reads.ports):
+            source = control.port if number == ReadStream.DESCRIPTOR else fetcher.ports[number]
+            connect(m, source, port)
+        for number, port in enumerate(writes.ports):
+            connect(m, writer.ports[number], port)
+
+        # Core. Its ids go both to the fetcher, for the next layer, and to the writer.
+        for name in ("q", "k", "v", "queries", "keys", "heads"):
+            connect(m, getattr(fetcher, name), getattr(core, name))
+        connect(m, control.layers, core.layers)
+        connect(m, core.outputs, writer.outputs)
+        connect(m, core.report, writer.importance)
+        fork(m, core.ids, [fetcher.ids, writer.ids], [1, 1], "ids")
+        m.d.comb += [sink.p.eq(core.ids.p) for sink in (fetcher.ids, writer.ids)]
+
+        # Control.
+        command = registers.control
+        windows = []
+        for kind in ("read", "write"):
+            pages = [
+                getattr(registers, f"{kind}_{end}")[PAGE_BITS : system.address_bits]
+                for end in ("base", "limit")
+            ]
+            windows.append(Cat(*pages))
+        m.d.comb += [
+            registers.busy.eq(control.busy | control.begin),
+            control.begin.eq(command[Control.START.bit_length() - 1] & ~control.busy),
+            control.resume.eq(command[Control.RESUME.bit_length() - 1]),
+            control.abort.eq(command[Control.ABORT.bit_length() - 1]),
+            control.first.eq(registers.descriptor),
+            control.read_window.eq(windows[0]),
+            control.write_window.eq(windows[1]),
+            reads.window.eq(windows[0]),
+            writes.window.eq(windows[1]),
+            fetcher.start.eq(control.start),
+            fetcher.layer.eq(control.layer),
+            fetcher.narrow.eq(control.narrow),
+            fetcher.group.eq(control.group),
+            control.fetched.eq(fetcher.idle),
+            control.ids_complete.eq(fetcher.ids_complete),
+            control.layer_done.eq(writer.done),
+            control.written.eq(writer.idle),
+            writer.answered.eq(writes.idle),
+            reads.stop.eq(control.stop),
+            writes.stop.eq(control.stop),
+            control.drained.eq(reads.idle & writes.idle),
+        ]
+        connect(m, control.results, writer.layer)
+        for failing, code, where in (
+            (reads.outside, ErrorCode.READ_WINDOW, reads.address),
+            (writes.outside, ErrorCode.WRITE_WINDOW, writes.address),
+            (reads.failed, ErrorCode.READ_RESPONSE, reads.address),
+            (writes.failed, ErrorCode.WRITE_RESPONSE, writes.address),
+        ):
+            with m.If(failing):
+                m.d.comb += [control.fault.eq(code), control.fault_address.eq(where)]
+
+        # Registers that show something.
+        counters = {
+            "cycles": control.busy,
+            "read_bursts": reads.issued,
+            "read_beats": reads.came,
+            "read_stalls": reads.stalled,
+            "write_bursts": writes.issued,
+            "write_beats": writes.sent,
+            "write_bytes": Mux(writes.sent, writes.sent_bytes, 0),
+            "write_stalls": writes.stalled,
+            "read_bytes": Mux(reads.came, system.bus_bytes, 0),
+        }
+        for unit in Unit:
+            counters[f"{unit}_busy"] = core.activity.busy[unit.value]
+            counters[f"{unit}_stalls"] = core.activity.stalled[unit.value]
+        clear = command[Control.CLEAR_COUNTERS.bit_length() - 1]
+        for name, amount in counters.items():
+            counter = Signal(32, name=name)
+            m.d.sync += counter.eq(Mux(clear, 0, counter + amount))
+            m.d.comb += getattr(registers, name).eq(counter)
+        shown: dict[str, Value | int] = {
+            "id": IDENTIFIER,
+            "version": VERSION,
+            "rows": config.rows,
+            "cols": config.cols,
+            "depth": config.depth,
+            "d_head": config.d_head,
+            "n_max": config.n_max,
+            "heads": config.heads,
+            "bus_bits": system.bus_bits,
+            "planes": config.planes,
+            "flags": int(known_flags(config)),
+            "flags_required": int(required_flags(config)),
+            "status": Cat(control.busy, control.waiting, control.failed, control.aborted),
+            "error_code": control.error_code,
+            "layers_done": control.layers_done,
+            "error_address": control.error_address,
+            "current": control.current,
+        }
+        m.d.comb += [getattr(registers, name).eq(value) for name, value in shown.items()]
+        m.d.comb += [
+            registers.interrupt_set.eq(Cat(control.completed, control.ended, control.stopped)),
+            self.irq.eq((registers.interrupt & registers.interrupt_enable).any()),
+        ]
+        return m

@@ -1,0 +1,345 @@
+// A memory behind the AXI ports of a verilated system, and a host on its registers.
+//
+// Compiled with the model, so that a cycle costs no Python. It delays, pauses, interleaves and
+// reorders what AXI4 allows it to, injects errors on demand, and counts every rule that is broken.
+// Included after the model's header and macros: MODEL, BUS_BYTES.
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <random>
+#include <vector>
+
+namespace {
+
+constexpr int IDS = 16;
+enum { OKAY = 0, SLVERR = 2, DECERR = 3 };
+
+struct Burst {
+    uint64_t address;
+    int beats;
+    uint64_t due;
+};
+
+struct Issued {
+    uint64_t address;
+    uint32_t id, beats, written, cycle;
+};
+
+// What a channel must hold until it is accepted.
+struct Held {
+    bool waiting = false;
+    std::vector<uint8_t> payload;
+};
+
+struct Bench {
+    MODEL* top = new MODEL;
+    std::vector<uint8_t> memory;
+    uint64_t base = 0;
+    uint64_t window[2][2] = {};  // read, write: first and last byte
+    std::mt19937_64 random;
+    uint32_t latency_min = 1, latency_max = 1;
+    double pause = 0;
+    bool reorder = false;
+    uint64_t cycle = 0;
+
+    std::deque<Burst> reads[IDS];
+    int read_beat[IDS] = {};
+    int current = -1;
+    bool r_valid = false, b_valid = false;
+    uint8_t r_resp = 0, b_resp = 0;
+    std::deque<Burst> writes, answers;
+    std::deque<std::vector<uint8_t>> write_words;  // data, strobes, last
+    int write_beat = 0;
+    Held held_ar, held_aw, held_w;
+    std::vector<Issued> issued;
+    bool record = false;
+
+    // Beats until an error, negative: none.
+    int64_t read_error_in = -1, write_error_in = -1;
+    int error_kind = SLVERR;
+
+    // Host side: one register access at a time.
+    struct { bool active = false, write = false, address_done = false, data_done = false;
+             uint32_t address = 0, data = 0, resp = 0; bool done = false; } lite;
+
+    uint64_t violations = 0, stray_reads = 0, stray_writes = 0;
+    uint64_t beats_read = 0, beats_written = 0;
+
+    double uniform() { return double(random() >> 11) / double(1ull << 53); }
+    bool pauses() { return pause > 0 && uniform() < pause; }
+    uint64_t due() {
+        return cycle + latency_min +
+               (latency_max > latency_min ? random() % (latency_max - latency_min + 1) : 0);
+    }
+    bool inside(uint64_t address) const {
+        return address >= base && address - base + BUS_BYTES <= memory.size();
+    }
+    bool allowed(int direction, uint64_t first, int beats) const {
+        return first >= window[direction][0] &&
+               first + uint64_t(beats) * BUS_BYTES - 1 <= window[direction][1];
+    }
+
+    void holds(Held& held, bool valid, bool ready, std::vector<uint8_t> payload) {
+        if (held.waiting && (!valid || payload != held.payload)) violations++;
+        held.waiting = valid && !ready;
+        held.payload = std::move(payload);
+    }
+    std::vector<uint8_t> address_payload(uint8_t id, uint64_t address, uint8_t len) {
+        std::vector<uint8_t> p(10);
+        p[0] = id; p[1] = len;
+        std::memcpy(&p[2], &address, 8);
+        return p;
+    }
+    void check_burst(uint64_t address, int beats, int size, int burst) {
+        bool aligned = address % BUS_BYTES == 0;
+        bool one_page = address / 4096 == (address + uint64_t(beats) * BUS_BYTES - 1) / 4096;
+        if (!aligned || !one_page || (1 << size) != BUS_BYTES || burst != 1) violations++;
+    }
+
+    void drive() {
+        top->m_axi_arready = !pauses();
+        top->m_axi_awready = !pauses();
+        top->m_axi_wready = !pauses();
+        // R: a word stays until it is taken.
+        if (!r_valid && !pauses()) {
+            int candidates[IDS], count = 0;
+            for (int id = 0; id < IDS; id++)
+                if (!reads[id].empty() && reads[id].front().due <= cycle) candidates[count++] = id;
+            bool keep = current >= 0 && !reorder;
+            if (!keep && count) {
+                current = candidates[0];
+                if (reorder) current = candidates[random() % count];
+                else
+                    for (int i = 1; i < count; i++)
+                        if (reads[candidates[i]].front().due < reads[current].front().due)
+                            current = candidates[i];
+            }
+            if (count && current >= 0 && !reads[current].empty() &&
+                reads[current].front().due <= cycle) {
+                r_valid = true;
+                r_resp = OKAY;
+                uint64_t at = reads[current].front().address + uint64_t(read_beat[current]) * BUS_BYTES;
+                if (!inside(at)) r_resp = DECERR;
+                if (read_error_in >= 0 && read_error_in-- == 0) r_resp = error_kind;
+            }
+        }
+        top->m_axi_rvalid = r_valid;
+        if (r_valid) {
+            const Burst& burst = reads[current].front();
+            uint64_t at = burst.address + uint64_t(read_beat[current]) * BUS_BYTES;
+            top->m_axi_rid = current;
+            top->m_axi_rresp = r_resp;
+            top->m_axi_rlast = read_beat[current] == burst.beats - 1;
+            if (inside(at)) std::memcpy(&top->m_axi_rdata, &memory[at - base], BUS_BYTES);
+        }
+        if (!b_valid && !answers.empty() && answers.front().due <= cycle && !pauses()) {
+            b_valid = true;
+            b_resp = answers.front().beats;  // holds the response
+        }
+        top->m_axi_bvalid = b_valid;
+        top->m_axi_bid = 0;
+        top->m_axi_bresp = b_resp;
+        top->s_axil_arvalid = lite.active && !lite.write && !lite.address_done;
+        top->s_axil_araddr = lite.address;
+        top->s_axil_rready = 1;
+        top->s_axil_awvalid = lite.active && lite.write && !lite.address_done;
+        top->s_axil_awaddr = lite.address;
+        top->s_axil_wvalid = lite.active && lite.write && !lite.data_done;
+        top->s_axil_wdata = lite.data;
+        top->s_axil_wstrb = 15;
+        top->s_axil_bready = 1;
+    }
+
+    void sample() {
+        holds(held_ar, top->m_axi_arvalid, top->m_axi_arready,
+              address_payload(top->m_axi_arid, top->m_axi_araddr, top->m_axi_arlen));
+        holds(held_aw, top->m_axi_awvalid, top->m_axi_awready,
+              address_payload(top->m_axi_awid, top->m_axi_awaddr, top->m_axi_awlen));
+        std::vector<uint8_t> word(2 * BUS_BYTES + 1);
+        std::memcpy(&word[0], &top->m_axi_wdata, BUS_BYTES);
+        uint64_t strobes = top->m_axi_wstrb;
+        for (int i = 0; i < BUS_BYTES; i++) word[BUS_BYTES + i] = strobes >> i & 1;
+        word[2 * BUS_BYTES] = top->m_axi_wlast;
+        holds(held_w, top->m_axi_wvalid, top->m_axi_wready, word);
+
+        if (top->m_axi_arvalid && top->m_axi_arready) {
+            int beats = top->m_axi_arlen + 1;
+            check_burst(top->m_axi_araddr, beats, top->m_axi_arsize, top->m_axi_arburst);
+            if (!allowed(0, top->m_axi_araddr, beats)) stray_reads++;
+            reads[top->m_axi_arid].push_back({top->m_axi_araddr, beats, due()});
+            if (record)
+                issued.push_back({top->m_axi_araddr, top->m_axi_arid, uint32_t(beats), 0,
+                                  uint32_t(cycle)});
+        }
+        if (r_valid && top->m_axi_rready) {
+            r_valid = false;
+            beats_read++;
+            if (++read_beat[current] == reads[current].front().beats) {
+                read_beat[current] = 0;
+                reads[current].pop_front();
+                current = -1;
+            }
+        }
+        if (top->m_axi_awvalid && top->m_axi_awready) {
+            int beats = top->m_axi_awlen + 1;
+            check_burst(top->m_axi_awaddr, beats, top->m_axi_awsize, top->m_axi_awburst);
+            if (!allowed(1, top->m_axi_awaddr, beats)) stray_writes++;
+            writes.push_back({top->m_axi_awaddr, beats, 0});
+            if (record)
+                issued.push_back({top->m_axi_awaddr, top->m_axi_awid, uint32_t(beats), 1,
+                                  uint32_t(cycle)});
+        }
+        if (top->m_axi_wvalid && top->m_axi_wready) write_words.push_back(std::move(word));
+        while (!writes.empty() && !write_words.empty()) {
+            Burst& burst = writes.front();
+            const auto& front = write_words.front();
+            uint64_t at = burst.address + uint64_t(write_beat) * BUS_BYTES;
+            bool last = ++write_beat == burst.beats;
+            if (front[2 * BUS_BYTES] != last) violations++;
+            bool good = inside(at);
+            if (good)
+                for (int i = 0; i < BUS_BYTES; i++)
+                    if (front[BUS_BYTES + i]) memory[at - base + i] = front[i];
+            beats_written++;
+            write_words.pop_front();
+            if (last) {
+                int resp = good ? OKAY : DECERR;
+                if (write_error_in >= 0 && write_error_in-- == 0) resp = error_kind;
+                answers.push_back({0, resp, due()});
+                writes.pop_front();
+                write_beat = 0;
+            }
+        }
+        if (b_valid && top->m_axi_bready) {
+            b_valid = false;
+            answers.pop_front();
+        }
+        if (lite.active) {
+            if (!lite.write) {
+                if (top->s_axil_arvalid && top->s_axil_arready) lite.address_done = true;
+                if (top->s_axil_rvalid) {
+                    lite.data = top->s_axil_rdata;
+                    lite.resp = top->s_axil_rresp;
+                    lite.done = true;
+                    lite.active = false;
+                }
+            } else {
+                if (top->s_axil_awvalid && top->s_axil_awready) lite.address_done = true;
+                if (top->s_axil_wvalid && top->s_axil_wready) lite.data_done = true;
+                if (top->s_axil_bvalid) {
+                    lite.resp = top->s_axil_bresp;
+                    lite.done = true;
+                    lite.active = false;
+                }
+            }
+        }
+    }
+
+    void step() {
+        drive();
+        top->clk = 0;
+        top->eval();
+        sample();
+        top->clk = 1;
+        top->eval();
+        cycle++;
+    }
+
+    // The bus is reset with the machine: nothing stays due.
+    void reset(int cycles) {
+        for (auto& queue : reads) queue.clear();
+        std::memset(read_beat, 0, sizeof read_beat);
+        writes.clear(); answers.clear(); write_words.clear();
+        write_beat = 0; current = -1; r_valid = b_valid = false;
+        held_ar = held_aw = held_w = Held();
+        lite.active = false;
+        read_error_in = write_error_in = -1;
+        top->rst = 1;
+        for (int i = 0; i < cycles; i++) {
+            top->m_axi_arready = top->m_axi_awready = top->m_axi_wready = 0;
+            top->m_axi_rvalid = top->m_axi_bvalid = 0;
+            top->s_axil_arvalid = top->s_axil_awvalid = top->s_axil_wvalid = 0;
+            top->clk = 0; top->eval();
+            top->clk = 1; top->eval();
+            cycle++;
+        }
+        top->rst = 0;
+    }
+
+    bool access(bool write, uint32_t address, uint32_t& data) {
+        lite = {};
+        lite.active = true;
+        lite.write = write;
+        lite.address = address;
+        lite.data = data;
+        for (int i = 0; i < 100 && !lite.done; i++) step();
+        data = lite.data;
+        return lite.done && lite.resp == OKAY;
+    }
+};
+
+}  // namespace
+
+extern "C" {
+void* create(uint64_t base, uint64_t size) {
+    auto* bench = new Bench;
+    bench->base = base;
+    bench->memory.resize(size);
+    return bench;
+}
+void destroy(void* handle) {
+    auto* bench = static_cast<Bench*>(handle);
+    delete bench->top;
+    delete bench;
+}
+uint8_t* memory(void* handle) { return static_cast<Bench*>(handle)->memory.data(); }
+void configure(void* handle, uint64_t seed, uint32_t latency_min, uint32_t latency_max,
+               double pause, int reorder) {
+    auto* bench = static_cast<Bench*>(handle);
+    bench->random.seed(seed);
+    bench->latency_min = latency_min;
+    bench->latency_max = latency_max;
+    bench->pause = pause;
+    bench->reorder = reorder;
+}
+void set_window(void* handle, int direction, uint64_t first, uint64_t last) {
+    auto* bench = static_cast<Bench*>(handle);
+    bench->window[direction][0] = first;
+    bench->window[direction][1] = last;
+}
+void inject(void* handle, int64_t read_error_in, int64_t write_error_in, int kind) {
+    auto* bench = static_cast<Bench*>(handle);
+    bench->read_error_in = read_error_in;
+    bench->write_error_in = write_error_in;
+    bench->error_kind = kind;
+}
+void reset(void* handle, int cycles) { static_cast<Bench*>(handle)->reset(cycles); }
+// Returns whether the access was answered with OKAY.
+int access_register(void* handle, int write, uint32_t address, uint32_t* data) {
+    return static_cast<Bench*>(handle)->access(write, address, *data);
+}
+// Runs until the interrupt is high, at most so many cycles; returns the cycles run.
+uint64_t run(void* handle, uint64_t most, int until_interrupt) {
+    auto* bench = static_cast<Bench*>(handle);
+    uint64_t cycles = 0;
+    while (cycles < most && !(until_interrupt && bench->top->irq)) {
+        bench->step();
+        cycles++;
+    }
+    return cycles;
+}
+int interrupt(void* handle) { return static_cast<Bench*>(handle)->top->irq; }
+// Cycles, violations, stray reads and writes, beats read and written.
+void counters(void* handle, uint64_t* to) {
+    auto* bench = static_cast<Bench*>(handle);
+    to[0] = bench->cycle; to[1] = bench->violations; to[2] = bench->stray_reads;
+    to[3] = bench->stray_writes; to[4] = bench->beats_read; to[5] = bench->beats_written;
+}
+void record(void* handle, int on) {
+    auto* bench = static_cast<Bench*>(handle);
+    bench->record = on;
+    bench->issued.clear();
+}
+uint64_t recorded(void* handle) { return static_cast<Bench*>(handle)->issued.size(); }
+const void* records(void* handle) { return static_cast<Bench*>(handle)->issued.data(); }
+}

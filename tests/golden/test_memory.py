@@ -1,0 +1,114 @@
+"""Memory layout and the exact list of reads, by hand and by counting bytes."""
+
+import numpy as np
+import pytest
+
+from dtqatten.config import Config
+from dtqatten.descriptor import Flag, pack, unpack
+from dtqatten.golden.codes import join
+from dtqatten.golden.memory import (
+    Burst,
+    bursts,
+    head_table_bytes,
+    ideal_bytes,
+    layer_reads,
+    runs,
+    tensor_bytes,
+)
+from dtqatten.system_config import ReadStream, SystemConfig
+
+SYSTEM = SystemConfig(
+    core=Config(rows=2, cols=4, depth=2, d_head=32, n_max=16), bus_bits=64, burst_beats=4
+)
+
+
+def test_tensor_layout() -> None:
+    codes = np.random.default_rng(0).integers(-120, 120, (2, 3, 8))
+    raw = np.frombuffer(tensor_bytes(codes), np.uint8).reshape(2, 2, 3, 4)
+    nibbles = np.stack([raw & 15, raw >> 4], -1).reshape(2, 2, 3, 8).astype(int)
+    nibbles = np.where(nibbles > 7, nibbles - 16, nibbles)
+    assert np.array_equal(join(nibbles[:, 0], nibbles[:, 1]), codes)
+
+
+def test_odd_channels_are_refused() -> None:
+    with pytest.raises(ValueError, match="d even"):
+        tensor_bytes(np.zeros((1, 2, 3), int))
+
+
+def test_head_table() -> None:
+    assert head_table_bytes([0x1234, 5], [6, 63]) == bytes.fromhex("34120600 05003f00")
+
+
+def test_runs_merge_consecutive_ids_within_a_class() -> None:
+    assert runs([0, 1, 4, 5, 6, 9], 3) == [(0, 2), (4, 1), (5, 2), (9, 1)]
+    assert runs([], 0) == []
+
+
+def test_bursts_end_at_their_multiples_and_in_pages() -> None:
+    assert list(bursts(SYSTEM, 0x18, 0x31)) == [Burst(0x18, 1), Burst(0x20, 4), Burst(0x40, 2)]
+    assert list(bursts(SYSTEM, 0x1C, 4)) == [Burst(0x18, 1)]
+    rng = np.random.default_rng(1)
+    for address, size in rng.integers(1, 20_000, (200, 2)).tolist():
+        cut = list(bursts(SYSTEM, address, size))
+        words = [b.address + 8 * i for b in cut for i in range(b.beats)]
+        assert words == list(range(address // 8 * 8, address + size, 8))
+        for burst in cut:
+            assert 1 <= burst.beats <= 4
+            assert burst.address // 4096 == (burst.address + 8 * burst.beats - 1) // 4096
+
+
+def _fields(**changes: int) -> dict[str, int]:
+    values = {
+        "heads": 2,
+        "kv_heads": 1,
+        "stored": 8,
+        "tokens": 8,
+        "k0": 4,
+        "q": 0x1000,
+        "k": 0x2000,
+        "v": 0x3000,
+        "head_table": 0x4000,
+    }
+    return unpack(pack(values | changes))
+
+
+def test_reads_of_chosen_tokens() -> None:
+    """Tokens 1, 2 and 5 in 4 bits, 6 in 8: low planes are aligned to 2 rows and 4 columns."""
+    reads = layer_reads(SYSTEM, 0x40, _fields(tokens=4), [1, 2, 5, 6], 3)
+    plane = 8 * 16
+    assert reads[ReadStream.K_HIGH] == [
+        Burst(0x2010, 2),
+        Burst(0x2020, 2),
+        Burst(0x2050, 2),
+        Burst(0x2060, 2),
+    ]
+    # All four share the tile of 4 columns with an 8-bit token.
+    assert [b.address - plane for b in reads[ReadStream.K_LOW]] == [
+        b.address for b in reads[ReadStream.K_HIGH]
+    ]
+    # A head of Q is two planes after the one before; slots 2 and 3 are a tile of 2 rows.
+    low = [b.address for b in reads[ReadStream.Q_LOW]]
+    assert low == [a + plane + 2 * plane * head for head in range(2) for a in (0x1050, 0x1060)]
+    assert reads[ReadStream.DESCRIPTOR] == [Burst(0x40 + 32 * i, 4) for i in range(4)]
+    assert reads[ReadStream.HEAD_TABLE] == [Burst(0x4000, 1)]
+    assert not reads[ReadStream.V_GAINS]
+
+
+def test_all_tokens_in_eight_bits_read_every_byte_once() -> None:
+    fields = _fields()
+    reads = layer_reads(SYSTEM, 0, fields)
+    planes = [s for s in ReadStream if ReadStream.Q_HIGH <= s <= ReadStream.V_LOW]
+    beats = sum(b.beats for s in planes for b in reads[s])
+    assert 8 * beats == ideal_bytes(SYSTEM, fields, 0) == 4 * 8 * 32
+
+
+def test_gains_are_read_for_every_query_head() -> None:
+    fields = _fields(flags=int(Flag.K_GAINS | Flag.Q_GAINS), q_gains=0x5000, k_gains=0x6000)
+    reads = layer_reads(SYSTEM, 0, fields)
+    assert reads[ReadStream.Q_GAINS] == [Burst(0x5000, 1), Burst(0x5008, 1)]
+    assert reads[ReadStream.K_GAINS] == [Burst(0x6000, 1)] * 2
+
+
+def test_ids_need_their_classes() -> None:
+    with pytest.raises(ValueError, match="number of those in 4 bits"):
+        layer_reads(SYSTEM, 0, _fields(), [1, 2])

@@ -1,0 +1,27 @@
+"""Proofs: a property that holds, and the same with the logic that makes it hold taken out."""
+
+import pytest
+from amaranth.hdl import Const
+
+from dtqatten.hw import read_master, write_master
+from dtqatten.sim.formal import prove
+from dtqatten.sim.properties import PROPERTIES
+
+BY_NAME = {wanted.name: wanted for wanted in PROPERTIES}
+
+
+def test_names_are_unique() -> None:
+    assert len(BY_NAME) == len(PROPERTIES)
+
+
+@pytest.mark.parametrize("name", ["read_window", "read_page", "write_window", "write_stable"])
+def test_proved(name: str) -> None:
+    assert prove(BY_NAME[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "master"), [("read_window", read_master), ("write_window", write_master)]
+)
+def test_without_its_check_a_window_is_not_proved(name, master, monkeypatch) -> None:
+    monkeypatch.setattr(master, "contains", lambda window, page: Const(1))
+    assert not prove(BY_NAME[name])
