@@ -312,16 +312,17 @@ fine-tuned* is the same training without quantization.
   decoder smoothed and centered as well. Encoders: pruned tokens go on through the feed-forward.
   Decoder: every position predicts, so pruned tokens stay as queries in 4 bits, and importance is
   that of the whole window, as in prefill: it includes queries after the predicted token.
-- Searched policies and SpAtten's use `p_follows_token`: a weight of P keeps only its highest nibble
-  where its token has 4 bits, and P V then costs 4 x 4. In the rows above them P has 8 bits. *4 bit,
-  P follows token* shows what that alone does.
+- Searched policies and SpAtten's on encoders, *searched* and *for a loss of 1 %* on the decoder use
+  `p_follows_token`: a weight of P keeps only its highest nibble where its token has 4 bits, and P V
+  then costs 4 x 4. *4 bit, P follows token* shows what that alone does. In all others P has 8 bits.
 - *searched at 0.45*, *0.60* (decoder): the least loss a search found on its own text within these
   BOPs; *for a loss of 1 %*: the least BOPs within 1 %.
 - *local V pruning*: each head leaves out the V of the tokens that draw least probability there.
 - *SpAtten's method*: cascade token and head pruning, local V pruning, progressive quantization,
   layer-wise 4 or 8 bits, on the same conditioned operands and with the same treatment of pruned
-  tokens; its schedule was searched in the same way, at the same BOPs. *At equal metric*: its least
-  BOPs for the loss of *searched* on the search's own text.
+  tokens; its schedule was searched in the same way, at the same BOPs, on the decoder with P's width
+  and in few trials (`trials` in the policy's `record`). *At equal metric*: its least BOPs for the
+  loss of *searched* on the search's own text.
 - *drift* in `build/accuracy.json`: divergence from the plain model's predictions, nats. A policy
   may be searched by it (`--fidelity`): counts of right answers are too noisy a goal.
 - *time*: processor time in the model relative to the plain one.
