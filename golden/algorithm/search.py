@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
 from dtqatten.golden.algorithm.policy import LayerPolicy, Policy, PolicyError
@@ -358,7 +359,29 @@ def storage_of(where: str) -> Any:
         return _database(where)
     if where.endswith(".journal"):
         return optuna.storages.JournalStorage(JournalFileBackend(where))
-    return _database(f"sqlite:///{where}", engine_kwargs={"connect_args": {"timeout": 60}})
+    made = _database(f"sqlite:///{where}", engine_kwargs={"connect_args": {"timeout": 60}})
+    _serialize(made.engine)
+    return made
+
+
+def _serialize(engine: Engine) -> None:
+    """Let each transaction of SQLite take the write lock as it begins.
+
+    Optuna reads a waiting trial, then sets it running, and locks its row meanwhile. SQLite knows no
+    such locks: two workers would take the same trial, and the second to finish would die of it.
+    """
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, record: object) -> None:
+        del record
+        connection.isolation_level = None  # else the driver begins, and late
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    # Connections made so far know nothing of this.
+    engine.dispose()
 
 
 def _database(url: str, **options: Any) -> Any:

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
@@ -262,6 +264,25 @@ def test_a_database_that_others_are_making_is_tried_again(monkeypatch, tmp_path)
     monkeypatch.setattr(optuna.storages, "RDBStorage", storage)
     assert isinstance(storage_of(str(tmp_path / "s.db")), made)
     assert not failures
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+@pytest.mark.parametrize("place", ["study.db", "study.journal"])
+def test_no_two_workers_take_the_same_trial(tmp_path, place):
+    path = str(tmp_path / place)
+    study = optuna.create_study(storage=storage_of(path), study_name="s")
+    for x in range(24):
+        study.enqueue_trial({"x": x})
+    workers = [optuna.load_study(study_name="s", storage=storage_of(path)) for _ in range(4)]
+    together = threading.Barrier(len(workers))
+
+    def take(worker):
+        together.wait()
+        return [worker.ask().number for _ in range(6)]
+
+    with ThreadPoolExecutor(len(workers)) as pool:
+        taken = [number for numbers in pool.map(take, workers) for number in numbers]
+    assert sorted(taken) == list(range(24))
 
 
 def test_perplexity_is_better_when_smaller():
