@@ -315,14 +315,15 @@ fine-tuned* is the same training without quantization.
 - Searched policies and SpAtten's on encoders, *searched* and *for a loss of 1 %* on the decoder use
   `p_follows_token`: a weight of P keeps only its highest nibble where its token has 4 bits, and P V
   then costs 4 x 4. *4 bit, P follows token* shows what that alone does. In all others P has 8 bits.
-- *searched at 0.45*, *0.60* (decoder): the least loss a search found on its own text within these
-  BOPs; *for a loss of 1 %*: the least BOPs within 1 %.
+- Decoder: *searched for a loss of 1 %* has the least BOPs a search found within 1 % on its own
+  text; *searched at 0.45*, *0.60*, where shown, the least loss within these BOPs. docs/algorithm.md
+  has the front on the search's text.
 - *local V pruning*: each head leaves out the V of the tokens that draw least probability there.
 - *SpAtten's method*: cascade token and head pruning, local V pruning, progressive quantization,
   layer-wise 4 or 8 bits, on the same conditioned operands and with the same treatment of pruned
   tokens; its schedule was searched in the same way, at the same BOPs, on the decoder with P's width
-  and in few trials (`trials` in the policy's `record`). *At equal metric*: its least BOPs for the
-  loss of *searched* on the search's own text.
+  and in few trials (`trials` in the policy's `record`). *At equal metric*, where shown: its least
+  BOPs for the loss of *searched* on the search's own text.
 - *drift* in `build/accuracy.json`: divergence from the plain model's predictions, nats. A policy
   may be searched by it (`--fidelity`): counts of right answers are too noisy a goal.
 - *time*: processor time in the model relative to the plain one.
