@@ -19,7 +19,7 @@ from dtqatten.hw.core import AttentionCore
 from dtqatten.hw.export import verilog
 from dtqatten.sim.lint import WAIVERS
 from dtqatten.sim.scenarios import CoreScenario, Scenario
-from dtqatten.sim.verilated import verilator_environment
+from dtqatten.sim.verilated import SHARED_MODULES, verilator_environment
 
 __all__ = ["SimulationError", "Simulator", "available", "simulate"]
 
@@ -104,7 +104,7 @@ def simulate(
         log = directory / "log"
         options = []
         if simulator is Simulator.VERILATOR:
-            options = ["-Wno-fatal", *(f"-Wno-{name}" for name in WAIVERS)]
+            options = ["-Wno-fatal", *SHARED_MODULES, *(f"-Wno-{name}" for name in WAIVERS)]
         runner = get_runner(simulator.value)
         try:
             runner.build(

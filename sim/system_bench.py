@@ -12,14 +12,17 @@ from dtqatten.golden.codes import Codes
 from dtqatten.golden.memory import ideal_bytes, layer_reads
 from dtqatten.golden.order import boundaries, promote, round_up_kept
 from dtqatten.golden.select import PAPER_SHARES, counts
+from dtqatten.model.workload import Workload
 from dtqatten.sim.axi import SimulatedBus, simulated_device
 from dtqatten.sim.chains import Expected, compare_results, expected
 from dtqatten.sim.core import CoreLayer, CoreLockstep, build_core
-from dtqatten.sim.core_bench import HEADS, TOKENS
+from dtqatten.sim.core_bench import HEADS
 from dtqatten.system_config import ReadStream, SystemConfig
 
 __all__ = ["BUS_BITS", "LATENCIES", "core_cycles", "measure_system", "reference_chain"]
 
+#: Of the layer before.
+TOKENS = Workload().tokens
 BUS_BITS = (64, 128, 256, 512)
 LATENCIES = (10, 60, 120, 200)
 
