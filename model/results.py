@@ -84,19 +84,18 @@ def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[
     edge = synthesized(folder, "ecp5-edge-core") or {}
     blocks = [synthesized(folder, f"asic-base-{block}") for block in BLOCKS]
     mm2 = fmax = gops = energy = None
+    pe_pj = power(folder) if pe and power is not None else None
     if all(blocks):
         mm2 = sum(block["area_um2"] for block in blocks if block) / 1e6
         rates = [block["fmax_mhz"] for block in blocks if block and "fmax_mhz" in block]
         if len(rates) == len(BLOCKS):
             fmax = min(rates)
             gops = per_cycle * min(fmax, 1000.0) / 1000
-            if pe and power is not None:
+            if pe_pj is not None:
                 measured = {
                     name: block for name, block in zip(BLOCKS, blocks, strict=True) if block
                 }
-                energy = head_energy(
-                    base, WORKLOAD.filled(base.cols), run, measured, pe, power(folder)
-                )
+                energy = head_energy(base, WORKLOAD.filled(base.cols), run, measured, pe, pe_pj)
     asic = "dtqatten synth --target asic --preset base"
     each = " ".join(f"--block {block}" for block in BLOCKS)
     paper = speedups(SCALED, [Workload(follows=True)])
@@ -158,6 +157,12 @@ def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[
             "gops_per_mm2_at_1ghz",
             None if mm2 is None else per_cycle / mm2,
             "gops_at_1ghz over core_mm2",
+            "dtqatten results",
+        ),
+        Figure(
+            "pe_pj",
+            pe_pj,
+            "a PE in a cycle, 8 products, pJ: gate-level activity on the recorded sentence",
             "dtqatten results",
         ),
         Figure(
