@@ -29,7 +29,7 @@ def test_the_core_gets_full_tiles() -> None:
     layer = core_layer(config, Workload(full_tiles=True), heads=2)
     assert layer.q.codes.shape == (2, 288, 64)
     boundaries = [int((bits == 4).sum()) for bits in (layer.q_bits, layer.k_bits, layer.v_bits)]
-    assert boundaries == [168, 160, 168]
+    assert boundaries == [168, 160, 165]
     assert not layer.options.p_follows_token
     assert core_layer(config, Workload(follows=True), heads=1).options.p_follows_token
 
@@ -47,3 +47,18 @@ def test_policies_that_the_core_cannot_run_are_refused(pruned: dict[str, float])
     plain = LayerPolicy(share_0=0.0, share_4=1.0, share_8=0.0)
     with pytest.raises(ValueError, match=r"layer 1 .* choose a policy that prunes tokens only"):
         policy_workloads(Policy(layers=(plain, layer)), Workload())
+
+
+def test_filled_tiles_are_shares() -> None:
+    workload = Workload(full_tiles=True)
+    assert workload.filled(32).kept == (170, 118)
+    assert Workload().filled(32) == Workload()
+
+
+def test_queries_alternate_unless_told_otherwise() -> None:
+    config = PRESETS["tiny"]
+    for alternate in (True, False):
+        layer = core_layer(config, Workload(tokens=60, d_head=32, alternate=alternate), heads=1)
+        assert (layer.q_ids[:8] < 24).all() != alternate
+        assert layer.k_ids.tolist() == sorted(layer.k_ids)
+        assert sorted(layer.q_ids) == layer.k_ids.tolist()
