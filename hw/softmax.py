@@ -44,7 +44,7 @@ class Softmax(wiring.Component):
     back for ever: a block's records are to be taken before the next block's weights end.
 
     Latency, ``L = ceil(log2(cols))``, nothing stalled, from a block's last score row accepted to
-    what is offered first: weights ``L + 16`` cycles, probabilities ``2*L + 41``, a block of
+    what is offered first: weights ``L + 17`` cycles, probabilities ``2*L + 43``, a block of
     ``n`` score rows in between as ``n - 1`` cycles; with V gains weights one cycle after
     probabilities. Throughput one row a cycle without a bubble, across blocks and heads.
 

@@ -38,7 +38,7 @@ def test_ports_are_flat_and_documented_names() -> None:
     text = verilog(ScoreArray(PRESETS["tiny"]), "array")
     (ports,) = re.findall(r"^module dtqatten_array\((.*)\);", text, re.MULTILINE)
     assert sorted(ports.split(", ")) == sorted(
-        ["clk", "rst", "clear", "steps", "tiles", "mixed_tiles"]
+        ["clk", "rst", "clear", "steps", "tiles", "mixed_tiles", "working"]
         + [f"{s}__{p}" for s in ("q", "k", "scores") for p in ("payload", "valid", "ready")]
     )
 
