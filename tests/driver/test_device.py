@@ -24,7 +24,7 @@ SYSTEM = SystemConfig(
 
 @functools.cache
 def shared() -> Device:
-    return simulated_device(SYSTEM, timeout=200_000)
+    return simulated_device(SYSTEM, timeout=200_000, optimize=0)
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ SYSTEMS = {
 
 @functools.cache
 def device(name: str) -> Device:
-    return simulated_device(SYSTEMS[name], timeout=400_000)
+    return simulated_device(SYSTEMS[name], timeout=400_000, optimize=0)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
