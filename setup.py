@@ -2,7 +2,7 @@
 
 from setuptools import find_packages, setup
 
-FOLDERS = ("hw", "golden", "sim", "synth", "driver")
+FOLDERS = ("hw", "golden", "model", "sim", "synth", "driver")
 # find_packages, not an explicit list: a list silently drops new subpackages from the wheel.
 found = find_packages(include=[pattern for f in FOLDERS for pattern in (f, f"{f}.*")])
 

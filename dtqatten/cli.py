@@ -7,6 +7,7 @@ import typer
 from dtqatten import __version__
 from dtqatten.commands.accuracy import accuracy
 from dtqatten.commands.bench import bench
+from dtqatten.commands.compare import compare
 from dtqatten.commands.demo import demo
 from dtqatten.commands.evaluate import evaluate
 from dtqatten.commands.faults import faults
@@ -17,6 +18,7 @@ from dtqatten.commands.registers import registers
 from dtqatten.commands.search import search
 from dtqatten.commands.sim import sim
 from dtqatten.commands.stalls import stalls
+from dtqatten.commands.sweep import sweep
 from dtqatten.commands.synth import synth
 from dtqatten.commands.trace import trace
 from dtqatten.commands.verilog import verilog
@@ -50,9 +52,24 @@ def main(
     """Generate, simulate and measure the DTQAtten attention accelerator."""
 
 
-for command in (
-    *(demo, verilog, registers, sim, stalls, bench, synth),
-    *(lint, mutate, formal, faults, trace, search, accuracy),
-):
+COMMANDS = (
+    demo,
+    verilog,
+    registers,
+    sim,
+    stalls,
+    bench,
+    compare,
+    sweep,
+    synth,
+    lint,
+    mutate,
+    formal,
+    faults,
+    trace,
+    search,
+    accuracy,
+)
+for command in COMMANDS:
     app.command()(command)
 app.command("eval")(evaluate)

@@ -158,6 +158,11 @@ class Config:
         return self.d_head // self.depth
 
     @property
+    def multipliers(self) -> int:
+        """4-bit multipliers of both arrays."""
+        return 2 * self.rows * self.cols * self.depth
+
+    @property
     def load_nibbles(self) -> int:
         """Nibbles per beat of a load stream.
 
@@ -266,8 +271,8 @@ class Config:
 PRESETS: dict[str, Config] = {
     # Small enough for every simulator and every test; d_head of the MiniLM encoders.
     "tiny": Config(rows=4, cols=4, depth=4, d_head=32, n_max=64),
-    # Sized for an 85k-LUT ECP5: the PEs of two arrays take 40,000 LUTs, 620 each, and leave as
-    # much for softmax, top-k and the memory system.
+    # Sized for an 85k-LUT ECP5: the PEs of two arrays take 26,000 LUTs, 406 each, and leave
+    # the rest for softmax, top-k and the memory system.
     "edge": Config(rows=8, cols=4, depth=8, d_head=64, n_max=256),
     # 2048 multipliers an array; a 4-bit tile computes for as long as its scores drain.
     "base": Config(rows=8, cols=32, depth=8, d_head=64, n_max=512),

@@ -76,7 +76,7 @@ class GridModel:
     """
 
     # Cycles from a step to its operands in PE (0, 0), and to the sum in its accumulator.
-    OPERAND, SUM = 3, 4
+    OPERAND, SUM = 3, 5
 
     def __init__(self, config: Config, *, observed: bool = True) -> None:
         self.config, self.observed = config, observed
@@ -137,7 +137,7 @@ class RowBuffer:
     """
 
     # Cycles from a tile's last step to its row being readable, less row and columns.
-    BUFFERED = 5
+    BUFFERED = 6
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -21,9 +21,12 @@ __all__ = ["AttentionCore", "activity_layout", "core_layouts"]
 
 
 def activity_layout() -> data.StructLayout:
-    """What each :class:`~dtqatten.units.Unit` does in a cycle: work, or wait with a result."""
+    """What each :class:`~dtqatten.units.Unit` does in a cycle: work, or wait with a result.
+
+    ``searching`` is set while importances or ids of a layer are on their way.
+    """
     units = data.StructLayout({unit.value: unsigned(1) for unit in Unit})
-    return data.StructLayout({"busy": units, "stalled": units})
+    return data.StructLayout({"busy": units, "stalled": units, "searching": 1})
 
 
 def core_layouts(config: Config) -> dict[str, data.StructLayout]:
@@ -127,6 +130,7 @@ class AttentionCore(wiring.Component):
             busy.value_array.eq(values.working),
             busy.normalizer.eq(normalizer.working),
             busy.module_b.eq(softmax.probabilities.valid & softmax.probabilities.ready),
+            self.activity.searching.eq(ranking.searching),
         ]
         for unit, results in (
             (Unit.SCORE_ARRAY, (array.scores,)),

@@ -1,21 +1,14 @@
 """The processing element: a fusable 4-bit dot product."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import Config, Schedule
+from dtqatten.hw.dot_product import DotProduct
 from dtqatten.hw.layout import control_layout, operand_layout
 
 __all__ = ["PE"]
-
-
-def balanced_sum(terms: list[Value]) -> Value:
-    """Add up in a balanced tree: the adder delay grows with the logarithm of the terms."""
-    while len(terms) > 1:
-        pairs = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)]
-        terms = pairs + (terms[-1:] if len(terms) % 2 else [])
-    return terms[0]
 
 
 class PE(wiring.Component):
@@ -29,10 +22,11 @@ class PE(wiring.Component):
 
     and in the interleaved one ``acc' = (0 if first else acc) + dot * 16**shift``.
 
-    Latency: operands and control leave, and are multiplied, one cycle after they enter; ``acc``
-    holds the sum two cycles after the operand entered. Throughput one operand pair a cycle,
-    never stalls. A finished sum stays for one cycle and leaves through ``drain`` in it: skew makes
-    the PEs of a column finish in turn, so that a column needs no shadow registers.
+    Latency: operands leave, and are multiplied, one cycle after they enter; ``acc`` holds the sum
+    three cycles after the operand entered. Control enters one cycle later than its operands: it
+    belongs to the accumulation, and so needs no second register. Throughput one operand pair a
+    cycle, never stalls. A finished sum stays for one cycle and leaves through ``drain`` in it:
+    skew makes the PEs of a column finish in turn, so that a column needs no shadow registers.
 
     Parameters
     ----------
@@ -46,7 +40,7 @@ class PE(wiring.Component):
     q_i, k_i : In(operand_layout(config))
         Nibbles of the query and key token, zero where there is nothing to multiply.
     control_i : In(control_layout(config))
-        Control that belongs to ``q_i``.
+        Control that belongs to the operands of the cycle before.
     q_o, k_o, control_o : Out
         The same, one cycle later.
     acc : Out(signed(width))
@@ -80,9 +74,22 @@ class PE(wiring.Component):
         control = Signal(control_layout(self.config), init={"first": 1})
         acc = Signal(signed(self.width), reset_less=True)
         done = Signal()
-        dot = Signal(signed(8 + self.config.depth.bit_length()))
-        m.d.comb += dot.eq(balanced_sum([q[i] * k[i] for i in range(self.config.depth)]))
-        m.d.sync += [q.eq(self.q_i), k.eq(self.k_i), control.eq(self.control_i)]
+        m.submodules.product = product = DotProduct(self.config)
+        # Initial values are those of operands that are zero.
+        parts = [
+            Signal(product.width, name=f"dot_{name}", init=init, reset_less=True)
+            for name, init in (("sum", product.offset), ("carry", 0))
+        ]
+        m.d.comb += [product.q.eq(q), product.k.eq(k)]
+        m.d.sync += [
+            q.eq(self.q_i),
+            k.eq(self.k_i),
+            control.eq(self.control_i),
+            parts[0].eq(product.sum),
+            parts[1].eq(product.carry),
+        ]
+        # One sum of all, with no width in between: synthesis merges it into a single adder.
+        dot = parts[0] + parts[1] - product.offset
         if self.config.schedule is Schedule.INTERLEAVED:
             m.d.sync += acc.eq(Mux(control.first, 0, acc) + (dot << (control.shift << 2)))
         else:

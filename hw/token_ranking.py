@@ -48,6 +48,8 @@ class TokenRanking(wiring.Component):
         Kept tokens, by their places among the layer's keys.
     report : Out(stream.Signature(beat_layout(topk_lanes)))
         Importances of a layer that asks for them.
+    searching : Out(1)
+        Importances or ids of a layer are on their way.
     """
 
     def __init__(self, config: Config) -> None:
@@ -58,6 +60,7 @@ class TokenRanking(wiring.Component):
                 "probabilities": In(stream.Signature(probability_row_layout(config))),
                 "ids": Out(stream.Signature(ids_layout(topk_config(config)))),
                 "report": Out(stream.Signature(beat_layout(config.topk_lanes))),
+                "searching": Out(1),
             }
         )
 
@@ -97,6 +100,7 @@ class TokenRanking(wiring.Component):
             entry.valid.eq(leaving.valid & is_open),
             entry.p.eq(leaving.p),
             leaving.ready.eq(entry.ready & is_open),
+            self.searching.eq(closed | (leaving.valid & is_open)),
         ]
         if config.importance_lanes != config.topk_lanes:
             m.submodules.packer = packer = BeatPacker(config.importance_lanes, config.topk_lanes)

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.config import Config
-from dtqatten.hw.array import DRAIN_LATENCY, FEED_LATENCY
+from dtqatten.hw.array import CONTROL_LATENCY, DRAIN_LATENCY
 from dtqatten.hw.export import place
 from dtqatten.hw.grid import Grid
 from dtqatten.hw.layout import score_row_layout, value_layout
@@ -27,7 +27,7 @@ class ValueArray(wiring.Component):
     with weights that follow their tokens' precision ``(groups + (2 * planes - 1) * wide groups) *
     ceil(d_head / cols)``.
 
-    Latency: row ``r`` of a tile is valid at ``sums`` ``r + cols + 6`` cycles after the tile's last
+    Latency: row ``r`` of a tile is valid at ``sums`` ``r + cols + 7`` cycles after the tile's last
     step. Throughput: tiles follow without a bubble as long as weights and values are there and
     ``sums`` is read; a stall of ``sums`` delays the start of a tile and loses nothing.
 
@@ -81,7 +81,7 @@ class ValueArray(wiring.Component):
             grid = place(m, platform, "grid", Grid, config, self.width)
         buffer = place(m, platform, "sum_buffer", ScoreBuffer, config, self.width)
         step = sequencer.step
-        control = delayed(m, step.control, FEED_LATENCY, "control", reset_less=False)
+        control = delayed(m, step.control, CONTROL_LATENCY, "control", reset_less=False)
         drain = delayed(m, step.drain, DRAIN_LATENCY, "drain", reset_less=False)
 
         connect(m, flipped(self.weights), weights.i)

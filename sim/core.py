@@ -24,8 +24,16 @@ from dtqatten.sim.ports import pack_payload
 from dtqatten.sim.streams import StreamLockstep
 from dtqatten.sim.token_ranking import flat_ids, shown_ids, shown_importance
 from dtqatten.sim.verilated import VerilatedModel
+from dtqatten.units import Unit
 
-__all__ = ["CoreLayer", "CoreLockstep", "build_core", "random_layer", "trace_layers"]
+__all__ = [
+    "CoreLayer",
+    "CoreLockstep",
+    "build_core",
+    "random_chain",
+    "random_layer",
+    "trace_layers",
+]
 
 
 @functools.cache
@@ -164,6 +172,11 @@ class CoreLockstep(StreamLockstep):
     layers : sequence of CoreLayer
     stall, lazy, seed
         As of :class:`~dtqatten.sim.streams.StreamLockstep`.
+
+    Attributes
+    ----------
+    shown : list of int
+        The device's port ``activity`` in each cycle.
     """
 
     SOURCES = ("layers", "heads", "q", "k", "v", "queries", "keys")
@@ -171,6 +184,7 @@ class CoreLockstep(StreamLockstep):
 
     def __init__(self, config: Config, layers: Sequence[CoreLayer], **stalls: Any) -> None:
         self.config, self.core_layers = config, list(layers)
+        self.shown: list[int] = []
         layouts = core_layouts(config)
         per_layer = [layer.beats(config) for layer in layers]
         beats = {name: [b for one in per_layer for b in one[name]] for name in self.SOURCES}
@@ -230,8 +244,27 @@ class CoreLockstep(StreamLockstep):
         """Return the values of the output ports in this cycle, payloads while valid."""
         inputs = CoreInputs(**self.offered)
         busy, stalled = self.model.working(inputs), self.model.stalled(inputs, dict(self.ready))
-        activity = pack_payload(activity_layout(), {"busy": busy, "stalled": stalled})
-        return super().expected() | {"activity": activity}
+        fields = {"busy": busy, "stalled": stalled, "searching": busy["search"]}
+        return super().expected() | {"activity": pack_payload(activity_layout(), fields)}
+
+    def check(self, ports: Mapping[str, int]) -> None:
+        """Compare the output ports of the device in this cycle.
+
+        Raises
+        ------
+        MismatchError
+            If a port differs, or the deadline has passed.
+        """
+        super().check(ports)
+        self.shown.append(ports["activity"])
+
+    @property
+    def activity(self) -> dict[str, NDArray[np.bool_]]:
+        """By unit, and for the search, whether the device showed it busy in each cycle so far."""
+        words, layout = np.array(self.shown, dtype=np.int64), activity_layout()
+        bits = {unit.value: layout["busy"].shape[unit].offset for unit in Unit}
+        bits["search"] = layout["searching"].offset
+        return {unit: (words >> at & 1).astype(bool) for unit, at in bits.items()}
 
     def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
         """Pass a clock edge of the model."""
@@ -275,11 +308,18 @@ def random_layer(
     tokens: int | None = None,
     share: float | None = None,
     causal: bool | None = None,
+    after: CoreLayer | None = None,
 ) -> CoreLayer:
     """Return a layer of random codes; what is not given is drawn too, corners more often.
 
-    Queries and keys are the same tokens with random ids; precisions differ by role.
+    Queries and keys are the same tokens with random ids; precisions differ by role. With
+    cumulative importance a layer ``after`` another one carries on what that one chose.
     """
+    carried = None
+    if after is not None:
+        importance = after.golden.importance
+        carried = importance[select(importance, after.k0, after.k1).ids]
+        tokens = len(carried)
     heads = int(rng.integers(1, min(config.heads, 3) + 1)) if heads is None else heads
     most = min(config.n_max, 3 * max(config.rows, config.cols))
     n = int(rng.choice([1, most, int(rng.integers(1, most + 1))])) if tokens is None else tokens
@@ -324,8 +364,23 @@ def random_layer(
         k1=int(rng.integers(0, k0 + 1)),
         report=bool(rng.integers(2)),
         cumulative=config.cumulative,
-        fresh=config.cumulative,
+        fresh=config.cumulative and after is None,
+        carried=carried,
     )
+
+
+def random_chain(
+    config: Config, rng: np.random.Generator, count: int, **given: Any
+) -> list[CoreLayer]:
+    """Return random layers as of :func:`random_layer`.
+
+    With cumulative importance about half of them carry on what the one before chose.
+    """
+    layers: list[CoreLayer] = []
+    for _ in range(count):
+        carries = config.cumulative and layers and rng.random() < 0.5
+        layers.append(random_layer(config, rng, after=layers[-1] if carries else None, **given))
+    return layers
 
 
 def trace_layers(config: Config, trace: Trace, layers: int = 2) -> list[CoreLayer]:

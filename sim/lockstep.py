@@ -224,6 +224,7 @@ class Lockstep:
             "q__ready": int(model.q_ready),
             "k__ready": int(model.k_ready),
             "scores__valid": int(model.scores is not None),
+            "working": int(model.stepping),
             "steps": model.steps,
             "tiles": model.tiles,
             "mixed_tiles": model.mixed_tiles,

@@ -15,7 +15,7 @@ from dtqatten.hw.token_ranking import TokenRanking
 from dtqatten.hw.topk import TopK
 from dtqatten.hw.topk_config import TopKConfig
 from dtqatten.hw.value_array import ValueArray
-from dtqatten.sim.core import CoreLockstep, random_layer
+from dtqatten.sim.core import CoreLockstep, random_chain
 from dtqatten.sim.lockstep import Bench, Lockstep, random_head
 from dtqatten.sim.mutation import Block
 from dtqatten.sim.normalizer import NormalizerLockstep, random_heads
@@ -164,7 +164,7 @@ def core_plays() -> Iterator[Play]:
     """Yield runs of the attention core."""
 
     def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
-        layers = [random_layer(CORE, rng) for _ in range(12)]
+        layers = random_chain(CORE, rng, 12)
         return CoreLockstep(CORE, layers, stall=stall, lazy=lazy, seed=seed)
 
     return plays(make, ARRAY.flush_cycles)

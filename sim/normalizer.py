@@ -110,6 +110,11 @@ class NormalizerLockstep(StreamLockstep):
         model = self.model
         return {"sums": model.sums_ready(offered["sums"]), "records": model.records_ready}
 
+    def expected(self) -> dict[str, int]:
+        """Return the values of the output ports in this cycle, the payload while valid."""
+        working = self.model.goes(self.offered["sums"])
+        return super().expected() | {"working": int(working)}
+
     def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
         """Pass a clock edge of the model."""
         self.model.clock(offered["sums"], offered["records"], ready["outputs"])

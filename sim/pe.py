@@ -1,6 +1,7 @@
 """Run a PE beside the cycle model of the grid and compare them on every clock edge."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -87,14 +88,15 @@ class PELockstep:
         return {
             "q_i": pack(step.q, 4),
             "k_i": pack(step.k, 4),
-            "control_i": pack_control(self.config, step),
+            "control_i": pack_control(self.config, self._grid.history[self.INPUT + 1]),
         }
 
     def expected(self) -> dict[str, int]:
         """Return the values of the output ports in this cycle."""
-        step, before = self._grid.history[self.OUTPUT], self._grid.history[self.OUTPUT + 1]
+        # Control is a cycle behind its operands, and the accumulator another one.
+        step, before, summed = islice(self._grid.history, self.OUTPUT, self.OUTPUT + 3)
         # In reset every step is a first one.
-        control = pack_control(self.config, step) | int(self.compared == 0)
+        control = pack_control(self.config, before) | int(self.compared == 0)
         width = self.config.score_width
         acc = pack(self._grid.acc, width)
         return {
@@ -102,7 +104,7 @@ class PELockstep:
             "k_o": pack(step.k, 4),
             "control_o": control,
             "acc": acc,
-            "drain": acc if before.last else 0,
+            "drain": acc if summed.last else 0,
         }
 
     def check(self, ports: Mapping[str, int]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dtqatten.sim.stalls import StallStudy
 
-__all__ = ["activity_figure", "save", "scores_figure"]
+__all__ = ["activity_figure", "save", "scores_figure", "timeline_figure"]
 
 # Idle, busy, stalled: told apart without colour vision too.
 ACTIVITY_COLOURS = ("#eeeeee", "#2f6f9f", "#f2a541")
@@ -89,4 +89,56 @@ def scores_figure(
             label.set_fontweight("bold" if precision == 8 else "normal")
     axes.set_xlabel("key (blue, bold: 8 bit; orange: 4 bit)")
     axes.set_ylabel("query")
+    return figure
+
+
+def timeline_figure(
+    activity: dict[str, NDArray[np.bool_]], title: str, *, window: int = 1200
+) -> Figure:
+    """Return which units of the core work when.
+
+    Parameters
+    ----------
+    activity : dict of bool arrays, [cycles]
+        By unit.
+    title : str
+    window : int
+        Cycles of the lower panels, which show single cycles: the first ones, those in the middle
+        and the last ones. The upper one shows all, averaged over a pixel's width.
+    """
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    grid = figure.add_gridspec(2, 3)
+    rows = np.array(list(activity.values()), dtype=float)
+    cycles = rows.shape[1]
+    pixels = min(cycles, 600)
+    edges = np.linspace(0, cycles, pixels + 1).astype(int)
+    means = np.add.reduceat(rows, edges[:-1], axis=1) / np.diff(edges)
+    shares = rows.mean(axis=1)
+    panels = [(grid[0, :], 0, cycles, means, f"{title}: {cycles} cycles")]
+    starts = {0: "begin", max(0, (cycles - window) // 2): "middle", max(0, cycles - window): "end"}
+    for at, (start, name) in enumerate(starts.items()):
+        end = min(start + window, cycles)
+        panels.append((grid[1, at], start, end, rows[:, start:end], name))
+    for at, (place, start, end, picture, name) in enumerate(panels):
+        axes = figure.add_subplot(place)
+        image = axes.imshow(
+            picture,
+            aspect="auto",
+            interpolation="nearest",
+            cmap="Blues",
+            vmin=0,
+            vmax=1,
+            extent=(start, end, len(rows) - 0.5, -0.5),
+        )
+        for boundary in range(1, len(rows)):
+            axes.axhline(boundary - 0.5, color="white", linewidth=3)
+        labels = [f"{unit}  {share:.1%}" for unit, share in zip(activity, shares, strict=True)]
+        axes.set_yticks(range(len(rows)), labels if at == 0 else [""] * len(rows), fontsize=8)
+        if at == 1:
+            axes.set_yticks(range(len(rows)), list(activity), fontsize=8)
+        axes.set_title(name, fontsize=9, loc="left")
+        axes.tick_params(axis="x", labelsize=7)
+        axes.set_xlabel("cycle", fontsize=8)
+        if at == 0:
+            figure.colorbar(image, ax=axes, label="share of cycles working")
     return figure

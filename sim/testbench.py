@@ -12,7 +12,7 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from dtqatten.config import Config
 from dtqatten.golden.trace import example
-from dtqatten.sim.core import CoreLockstep, random_layer, trace_layers
+from dtqatten.sim.core import CoreLockstep, random_chain, trace_layers
 from dtqatten.sim.lockstep import Head, Lockstep, random_head
 from dtqatten.sim.scenarios import CoreScenario, Scenario, trace_heads
 from dtqatten.sim.streams import StreamLockstep
@@ -81,17 +81,15 @@ def lockstep_of(config: Config, scenario: Scenario | CoreScenario) -> Lockstep |
     if scenario.trace:
         return CoreLockstep(config, trace_layers(config, example()), **stalls)
     rng = np.random.default_rng(scenario.seed)
-    layers = [
-        random_layer(
-            config,
-            rng,
-            heads=scenario.heads,
-            tokens=scenario.tokens,
-            share=scenario.share,
-            causal=scenario.causal,
-        )
-        for _ in range(scenario.layers)
-    ]
+    layers = random_chain(
+        config,
+        rng,
+        scenario.layers,
+        heads=scenario.heads,
+        tokens=scenario.tokens,
+        share=scenario.share,
+        causal=scenario.causal,
+    )
     return CoreLockstep(config, layers, **stalls)
 
 

@@ -138,6 +138,10 @@ class RankingLockstep(StreamLockstep):
         model = self.model
         return {"layers": model.layers_ready, "probabilities": model.probabilities_ready}
 
+    def expected(self) -> dict[str, int]:
+        """Return the values of the output ports in this cycle, payloads while valid."""
+        return super().expected() | {"searching": int(self.model.searching)}
+
     def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
         """Pass a clock edge of the model."""
         self.model.clock(

@@ -101,7 +101,10 @@ class ValueLockstep(StreamLockstep):
 
     def expected(self) -> dict[str, int]:
         """Return the values of the output ports in this cycle, the payload while valid."""
-        return super().expected() | {"acc": pack(self.model.acc, self.config.sum_width)}
+        return super().expected() | {
+            "working": int(self.model.stepping),
+            "acc": pack(self.model.acc, self.config.sum_width),
+        }
 
     def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
         """Pass a clock edge of the model."""

@@ -15,7 +15,7 @@ from dtqatten.golden.trace import example
 from dtqatten.sim.lint import lint_verilog
 
 COMMANDS = [
-    *("demo", "verilog", "sim", "stalls", "bench", "synth", "lint", "mutate"),
+    *("demo", "verilog", "sim", "stalls", "bench", "compare", "sweep", "synth", "lint", "mutate"),
     *("trace", "search", "eval", "accuracy"),
 ]
 
@@ -133,3 +133,32 @@ def test_demo_runs_every_head_of_the_trace(tmp_path: Path) -> None:
     assert f"{trace.heads} heads of {trace.d} channels" in output
     assert "equals the golden model" in output
     assert {p.name for p in tmp_path.iterdir()} == {"scores.png", "activity.png"}
+
+
+def test_compare_prints_who_is_measured(tmp_path: Path) -> None:
+    file = tmp_path / "compare.json"
+    small = ("--preset", "tiny", "--tokens", 16, "--d-head", 32)
+    code, output = invoke("compare", *small, "-o", file, "--synth", tmp_path)
+    assert code == 0, output
+    content = json.loads(file.read_text())
+    assert [row["measured"] for row in content["machines"]] == [True] + [False] * 6
+    assert len(content["speedups"]) == 3
+    code, output = invoke("compare", "--shares", "50,50")
+    assert code == 1
+    assert "give three percentages of sum 100" in output
+    code, output = invoke("compare", "--policy", "minilm-bbc-values")
+    assert code == 1
+    assert "choose a policy that prunes tokens only" in output
+
+
+def test_sweep_writes_table_and_picture(tmp_path: Path) -> None:
+    code, output = invoke(
+        *("sweep", "--preset", "tiny", "--tokens", "8,16", "--d-head", 32, "--workers", 1),
+        *("--shares", "28,41.4,30.6", "--shares", "0,100,0", "-o", tmp_path),
+    )
+    assert code == 0, output
+    assert len((tmp_path / "sweep.csv").read_text().splitlines()) == 5
+    assert (tmp_path / "sweep.png").stat().st_size
+    code, output = invoke("sweep", "--tokens", "0")
+    assert code == 1
+    assert "give whole numbers from 1 on" in output

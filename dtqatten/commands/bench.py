@@ -1,6 +1,7 @@
 """``dtqatten bench``: elaboration time, simulation speed and utilization of array and core."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -17,27 +18,32 @@ def bench(
         Path, typer.Option("--output", "-o", help="Folder for the JSON.", file_okay=False)
     ] = Path("build/bench"),
 ) -> None:
-    """Measure array, core and top-k; write array.json and core.json."""
+    """Measure array, core and top-k; write array.json, core.json and a timeline."""
     with needs("dev"):
         from rich.console import Console
         from rich.progress import Progress
         from rich.table import Table
 
         from dtqatten.config import PRESETS
+        from dtqatten.model.workload import Workload
         from dtqatten.sim.bench import measure, versions
-        from dtqatten.sim.core_bench import HEADS, measure_core
+        from dtqatten.sim.core_bench import HEADS, measure_core, simulate_layer
+        from dtqatten.sim.plots import save, timeline_figure
         from dtqatten.sim.topk_bench import measure_topk
     with Progress(transient=True) as bar:
         task = bar.add_task("measuring", total=None)
         result = measure(lambda what: bar.update(task, description=what))
         bar.update(task, description="compiling the core")
-        core = measure_core(
+        workload = Workload(full_tiles=True)
+        ran = simulate_layer(
             PRESETS["base"],
+            workload,
             HEADS,
             lambda cycles: bar.update(task, description=f"a layer of the core, cycle {cycles}"),
         )
+        core = measure_core(ran)
         bar.update(task, description="top-k")
-        core |= {"topk": measure_topk(), "versions": versions()}
+        core |= asdict(workload) | {"topk": measure_topk(), "versions": versions()}
     console = Console()
     for name, unit in (
         ("elaborate_s", "seconds to elaborate and write Verilog, ROWSxCOLSxDEPTH"),
@@ -62,3 +68,6 @@ def bench(
         path = output / f"{name}.json"
         write_atomically(path, json.dumps(measured, indent=2) + "\n")
         typer.echo(f"{path}")
+    picture = output / "timeline.png"
+    save(timeline_figure(ran.activity, f"preset base, {core['kept']} tokens"), picture)
+    typer.echo(f"{picture}: which units work when, by the RTL's own ports")

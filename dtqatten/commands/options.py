@@ -2,23 +2,30 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dtqatten.config import PRESETS, Config, ConfigError, Schedule
 
+if TYPE_CHECKING:
+    from dtqatten.model.workload import Workload
+
 __all__ = [
     "ColsOption",
     "DHeadOption",
     "DepthOption",
+    "FollowsOption",
     "NMaxOption",
     "PresetOption",
     "RowsOption",
     "ScheduleOption",
+    "SharesOption",
+    "TokensOption",
     "configure",
     "fail",
     "needs",
+    "workload",
 ]
 
 PresetOption = Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")]
@@ -28,6 +35,14 @@ DepthOption = Annotated[int | None, typer.Option(help="4-bit products per PE and
 DHeadOption = Annotated[int | None, typer.Option("--d-head", help="Channels of a head.")]
 NMaxOption = Annotated[int | None, typer.Option("--n-max", help="Most tokens of a head.")]
 ScheduleOption = Annotated[Schedule | None, typer.Option(help="Order of the nibble planes.")]
+TokensOption = Annotated[int, typer.Option(min=1, help="Tokens before pruning.")]
+SharesOption = Annotated[
+    str | None,
+    typer.Option(help="Percentages of tokens in 0, 4 and 8 bits; by default 28,41.4,30.6."),
+]
+FollowsOption = Annotated[
+    bool, typer.Option("--follows", help="A weight of P x V has 4 bits where its token has.")
+]
 
 
 def fail(message: object) -> typer.Exit:
@@ -50,6 +65,30 @@ def configure(preset: str, **changes: object) -> Config:
         return PRESETS[preset].replace(**{k: v for k, v in changes.items() if v is not None})
     except ConfigError as error:
         raise fail(error) from None
+
+
+def workload(tokens: int, d_head: int, shares: str | None, follows: bool) -> "Workload":
+    """Return the workload that options describe.
+
+    Raises
+    ------
+    typer.Exit
+        If the shares are no three percentages of sum 100; the reason is printed.
+    """
+    with needs("sim"):
+        from dtqatten.golden.select import PAPER_SHARES, counts
+        from dtqatten.model.workload import Workload
+    given = PAPER_SHARES
+    try:
+        if shares is not None:
+            zero, four, eight = (float(part) / 100 for part in shares.split(","))
+            given = (zero, four, eight)
+        counts(tokens, given)
+    except ValueError:
+        raise fail(
+            f"--shares is {shares!r}: give three percentages of sum 100, such as 28,42,30"
+        ) from None
+    return Workload(tokens=tokens, d_head=d_head, shares=given, follows=follows)
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def test_a_wrong_port_is_reported_with_its_cycle() -> None:
 
 
 def test_latency_is_as_stated() -> None:
-    """Row r is valid r + cols + 6 cycles after the last step, steps back to back."""
+    """Row r is valid r + cols + 7 cycles after the last step, steps back to back."""
     config = PRESETS["tiny"].replace(n_max=4)
     codes = np.ones((3, 32), dtype=int)
     from dtqatten.sim.lockstep import Head
@@ -71,4 +71,4 @@ def test_latency_is_as_stated() -> None:
     bench.clock = spy  # type: ignore[method-assign]
     run_lockstep(ScoreArray(config, monitored=True), bench)
     assert steps == list(range(steps[0], steps[0] + config.steps))
-    assert rows == [steps[-1] + r + config.cols + 6 for r in range(3)]
+    assert rows == [steps[-1] + r + config.cols + 7 for r in range(3)]

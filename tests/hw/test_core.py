@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dtqatten import Config, Schedule
-from dtqatten.sim.core import CoreLockstep, build_core, random_layer
+from dtqatten.sim.core import CoreLockstep, build_core, random_chain, random_layer
 
 CONFIGS = {
     "one PE": Config(rows=1, cols=1, depth=1, d_head=8, n_max=3, topk_lanes=1),
@@ -37,7 +37,7 @@ CONFIGS = {
 def test_verilog_equals_cycle_model_and_golden(name, stall, lazy, compared) -> None:
     config = CONFIGS[name]
     rng = np.random.default_rng(int(10 * stall))
-    layers = [random_layer(config, rng) for _ in range(6)]
+    layers = random_chain(config, rng, 6)
     bench = CoreLockstep(config, layers, stall=stall, lazy=lazy)
     build_core(config).run(bench)
     bench.verify()

@@ -8,7 +8,7 @@ from dtqatten.golden.tiles import edges, idle_step, tile_steps
 from dtqatten.hw.grid import Grid
 from dtqatten.sim.native import run
 
-LATENCY = 3
+LATENCY = 4
 
 
 @pytest.mark.parametrize("schedule", list(Schedule))
@@ -38,7 +38,7 @@ def test_tiles_of_all_speeds_without_a_bubble(schedule: Schedule, rows: int, col
         for cycle in range(total):
             ctx.set(dut.q, [at(cycle - r).q[r].tolist() for r in range(rows)])
             ctx.set(dut.k, [at(cycle - c).k[c].tolist() for c in range(cols)])
-            step = at(cycle)
+            step = at(cycle - 1)
             power = (step.scale.bit_length() - 1) // 4
             shift = power if schedule is Schedule.INTERLEAVED else int(power == 1)
             ctx.set(dut.control, {"first": int(step.first), "shift": shift, "last": int(step.last)})

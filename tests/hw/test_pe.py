@@ -36,23 +36,24 @@ def test_dot_products_back_to_back(schedule: Schedule, depth: int, d_head: int) 
     expected = iter(exact)
 
     async def testbench(ctx) -> None:
-        # Operand in at cycle t: passed on at t + 1, sum finished and drained at t + 2.
+        # Operand in at cycle t: passed on at t + 1, its control in, sum drained at t + 3.
         history = []
-        for step in [*steps, None, None]:
+        for step in [*steps, None, None, None]:
             if step is not None:
                 ctx.set(dut.q_i, step.q[0].tolist())
                 ctx.set(dut.k_i, step.k[0].tolist())
-            ctx.set(dut.control_i.first, int(step is not None and step.first))
-            ctx.set(dut.control_i.last, int(step is not None and step.last))
-            shift = control_shift(config, step) if step is not None else 0
-            ctx.set(dut.control_i.shift, shift)
             history.append(step)
-            if len(history) > 1 and history[-2] is not None:
-                before = history[-2]
+            before = history[-2] if len(history) > 1 else None
+            ctx.set(dut.control_i.first, int(before is not None and before.first))
+            ctx.set(dut.control_i.last, int(before is not None and before.last))
+            shift = control_shift(config, before) if before is not None else 0
+            ctx.set(dut.control_i.shift, shift)
+            if before is not None:
                 assert list(ctx.get(dut.q_o)) == before.q[0].tolist()
                 assert list(ctx.get(dut.k_o)) == before.k[0].tolist()
-                assert ctx.get(dut.control_o.last) == before.last
-            finished = len(history) > 2 and history[-3].last
+            if len(history) > 2 and history[-3] is not None:
+                assert ctx.get(dut.control_o.last) == history[-3].last
+            finished = len(history) > 3 and history[-4].last
             score = next(expected) if finished else 0
             assert ctx.get(dut.drain) == score
             if finished:

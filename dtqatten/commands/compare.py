@@ -1,0 +1,113 @@
+"""``dtqatten compare``: the core beside published machines, on one workload."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dtqatten.commands.options import (
+    FollowsOption,
+    SharesOption,
+    TokensOption,
+    fail,
+    needs,
+    workload,
+)
+from dtqatten.commands.verilog import write_atomically
+from dtqatten.config import PRESETS, ConfigError
+
+__all__ = ["compare"]
+
+
+def compare(
+    preset: Annotated[
+        list[str] | None, typer.Option(help=f"Of {', '.join(PRESETS)}, repeatable.")
+    ] = None,
+    tokens: TokensOption = 384,
+    d_head: Annotated[int, typer.Option("--d-head", help="Channels of a head.")] = 64,
+    shares: SharesOption = None,
+    follows: FollowsOption = False,
+    policy: Annotated[
+        str | None, typer.Option(help="Searched policy of the second speedup; minilm-bbc.")
+    ] = None,
+    synth: Annotated[
+        Path, typer.Option(help="Folder of the results of `dtqatten synth`, for areas.")
+    ] = Path("build/synth"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="JSON to write.", dir_okay=False)
+    ] = Path("build/compare.json"),
+) -> None:
+    """Print cycles, throughput and area of the core and of published machines on one workload."""
+    of = workload(tokens, d_head, shares, follows)
+    presets = preset or ["base", "paper"]
+    if unknown := [name for name in presets if name not in PRESETS]:
+        raise fail(f"no preset {unknown[0]!r}: choose of {', '.join(PRESETS)}")
+    with needs("sim"):
+        from rich.console import Console
+        from rich.progress import Progress
+        from rich.table import Table
+
+        from dtqatten.golden.algorithm.policy import PolicyError
+        from dtqatten.model import compare as model
+    areas = {
+        name: area
+        for name in presets
+        if (area := model.core_area(synth / f"asic-{name}-core.json")) is not None
+    }
+    try:
+        searched = model.packaged_policy(policy) if policy else model.packaged_policy()
+        with Progress(transient=True) as bar:
+            bar.add_task("cycle model", total=None)
+            rows = model.entries({name: PRESETS[name] for name in presets}, of, areas)
+            two = {
+                "these shares": model.speedups(model.SCALED, [of]),
+                "these shares, weights follow": model.speedups(
+                    model.SCALED, [dataclasses.replace(of, follows=True)]
+                ),
+                f"policy {searched.model}-{searched.task}": model.searched_speedup(
+                    model.SCALED, searched, of
+                ),
+            }
+    except (ConfigError, PolicyError, ValueError) as error:
+        raise fail(error) from None
+    console = Console()
+    first = rows[0]
+    table = Table(
+        title=f"a head of {of.tokens} tokens, {of.d_head} channels, 0/4/8 bits "
+        + "/".join(f"{100 * share:.1f}" for share in of.shares)
+        + " %, at 1 GHz",
+        title_justify="left",
+    )
+    for head in (
+        "machine", "cycles are", "multipliers", "cycles", "GOP/s", "published", "mm2",
+        "GOP/s/mm2", f"{first.name} is faster",
+    ):  # fmt: skip
+        table.add_column(head, justify="left" if head in ("machine", "cycles are") else "right")
+    for row in rows:
+        table.add_row(
+            row.name,
+            "measured" if row.measured else "modelled",
+            "-" if row.multipliers is None else f"{row.multipliers} x {row.bits or '?'} bit",
+            f"{row.cycles:.0f}",
+            f"{row.gops:.0f}",
+            *("-" if x is None else f"{x:g}" for x in (row.published_gops,)),
+            *("-" if x is None else f"{x:.3g}" for x in (row.mm2, row.gops_per_mm2)),
+            f"{row.cycles / first.cycles:.2f} x",
+        )
+    console.print(table)
+    typer.echo("operations are those of the original model, two a multiply-accumulate")
+    for name, speedup in two.items():
+        typer.echo(
+            f"{model.SCALED.multipliers} 4-bit multipliers against 224 of 16 bits, always busy, "
+            f"{name}: {speedup.measured:.2f} x, at best {speedup.bound:.2f} x"
+        )
+    content = {
+        "workload": dataclasses.asdict(of),
+        "machines": [{**dataclasses.asdict(row), "gops_per_mm2": row.gops_per_mm2} for row in rows],
+        "scaled": str(model.SCALED),
+        "speedups": {name: dataclasses.asdict(speedup) for name, speedup in two.items()},
+    }
+    write_atomically(output, json.dumps(content, indent=2) + "\n")
+    typer.echo(f"{output}")

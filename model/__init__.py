@@ -1,0 +1,1 @@
+"""How fast: the core by its cycle model, and published machines by documented models."""

@@ -1,0 +1,73 @@
+"""Cycles of the core on a workload, by the cycle model that the RTL equals on every edge."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dtqatten.config import Config
+from dtqatten.model.workload import Workload, core_layer
+from dtqatten.sim.core import CoreLockstep
+
+__all__ = ["CoreRun", "fit", "run_core"]
+
+
+@dataclass(frozen=True)
+class CoreRun:
+    """What a head takes.
+
+    Attributes
+    ----------
+    head_cycles : int
+        From the last output of one head to that of the next, operands a beat a cycle.
+    first_head_cycles : int
+        From the first operand offered to the last output of the first head.
+    busy : dict of float
+        Share of ``head_cycles`` in which each unit worked, see
+        :class:`~dtqatten.golden.core.CoreModel`.
+    limit_share : float
+        4-bit products that the workload cannot do without, over multipliers times
+        ``head_cycles``: 1 is the physical limit.
+    """
+
+    head_cycles: int
+    first_head_cycles: int
+    busy: dict[str, float]
+    limit_share: float
+
+
+def fit(config: Config, workload: Workload) -> Config:
+    """Return the configuration with room for a workload: channels, and tokens if need be.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such machine.
+    """
+    return config.replace(d_head=workload.d_head, n_max=max(config.n_max, workload.tokens))
+
+
+def run_core(
+    config: Config, workload: Workload, tell: Callable[[int], object] = lambda cycle: None
+) -> CoreRun:
+    """Run two heads of a workload through the cycle model; ``tell`` hears every cycle.
+
+    Two suffice: all later heads take what the second one does.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration cannot be made to fit, see :func:`fit`.
+    """
+    config = fit(config, workload)
+    bench = CoreLockstep(config, [core_layer(config, workload, heads=2)])
+    outputs, half = bench.taken["outputs"], bench.wanted["outputs"] // 2
+    first, before = 0, dict(bench.model.busy)
+    while not bench.done:
+        bench.clock()
+        tell(bench.model.cycle)
+        if not first and len(outputs) == half:
+            first, before = bench.model.cycle, dict(bench.model.busy)
+        if len(outputs) == 2 * half:
+            break
+    cycles = bench.model.cycle - first
+    busy = {unit: (count - before[unit]) / cycles for unit, count in bench.model.busy.items()}
+    return CoreRun(cycles, first, busy, sum(workload.products) / (config.multipliers * cycles))

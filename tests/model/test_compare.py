@@ -1,0 +1,60 @@
+"""The comparison's rows and speedups."""
+
+from pathlib import Path
+
+import pytest
+
+from dtqatten.config import Config
+from dtqatten.golden.algorithm.policy import Policy, PolicyError
+from dtqatten.model.compare import (
+    SCALED,
+    core_area,
+    entries,
+    packaged_policy,
+    searched_speedup,
+    speedups,
+)
+from dtqatten.model.core import run_core
+from dtqatten.model.peers import EYERISS, PEERS
+from dtqatten.model.workload import Workload
+
+SMALL = Config(rows=4, cols=4, depth=4, d_head=32, n_max=24)
+WORKLOAD = Workload(tokens=24, d_head=32)
+
+
+def test_rows() -> None:
+    own, *peers = entries({"small": SMALL}, WORKLOAD, {"small": 0.5})
+    assert own.measured
+    assert own.gops_per_mm2 == pytest.approx(own.gops / 0.5)
+    assert [row.name for row in peers] == [peer.name for peer in PEERS]
+    assert not any(row.measured for row in peers)
+    (published,) = [row for row in peers if row.name == "DTQAtten as published"]
+    assert published.gops_per_mm2 == pytest.approx(678.4, rel=0.005)
+
+
+def test_speedups() -> None:
+    one = speedups(SMALL, [WORKLOAD])
+    assert one.measured == EYERISS.cycles(WORKLOAD) / run_core(SMALL, WORKLOAD).head_cycles
+    assert one.measured < one.bound
+    assert speedups(SMALL, [WORKLOAD, WORKLOAD]) == one
+    flat = searched_speedup(SMALL, Policy.flat(2, (0.0, 1.0, 0.0)), WORKLOAD)
+    assert flat.measured == pytest.approx(
+        speedups(SMALL, [Workload(tokens=24, d_head=32, shares=(0.0, 1.0, 0.0))]).measured
+    )
+
+
+def test_policies_come_with_the_package() -> None:
+    assert packaged_policy().p_follows_token
+    with pytest.raises(PolicyError, match="nowhere"):
+        packaged_policy("nowhere")
+
+
+def test_the_scaled_machine_has_no_more_multipliers_than_the_published_one() -> None:
+    assert SCALED.multipliers <= 3168
+
+
+def test_areas(tmp_path: Path) -> None:
+    file = tmp_path / "asic-small-core.json"
+    assert core_area(file) is None
+    file.write_text('{"area_um2": 2.5e6}')
+    assert core_area(file) == 2.5

@@ -1,0 +1,49 @@
+"""Workloads: what they hold, and what the core gets."""
+
+import pytest
+
+from dtqatten.config import PRESETS
+from dtqatten.golden.algorithm.policy import LayerPolicy, Policy
+from dtqatten.model.workload import Workload, core_layer, policy_workloads
+
+
+def test_counts_products() -> None:
+    """By hand: 10 tokens of which 2 are pruned and 3 have 8 bits, 8 channels."""
+    workload = Workload(tokens=10, d_head=8, shares=(0.2, 0.5, 0.3))
+    assert workload.macs == 2 * 10 * 10 * 8
+    assert workload.kept == (5, 3)
+    assert workload.products == (11 * 11 * 8, 8 * 2 * 11 * 8)
+    follows = Workload(tokens=10, d_head=8, shares=(0.2, 0.5, 0.3), follows=True)
+    assert follows.products == (11 * 11 * 8, 8 * (5 + 4 * 3) * 8)
+
+
+def test_all_tokens_in_eight_bits_cost_four_products_a_mac() -> None:
+    workload = Workload(tokens=7, d_head=16, shares=(0.0, 0.0, 1.0))
+    assert sum(workload.products) == 4 * workload.macs
+
+
+def test_the_core_gets_full_tiles() -> None:
+    config = PRESETS["base"]
+    layer = core_layer(config, Workload(), heads=2)
+    assert layer.q.codes.shape == (2, 276, 64)
+    layer = core_layer(config, Workload(full_tiles=True), heads=2)
+    assert layer.q.codes.shape == (2, 288, 64)
+    boundaries = [int((bits == 4).sum()) for bits in (layer.q_bits, layer.k_bits, layer.v_bits)]
+    assert boundaries == [168, 160, 168]
+    assert not layer.options.p_follows_token
+    assert core_layer(config, Workload(follows=True), heads=1).options.p_follows_token
+
+
+def test_policies() -> None:
+    policy = Policy.flat(3, (0.2, 0.5, 0.3), p_follows_token=True)
+    first, second, third = policy_workloads(policy, Workload(tokens=10))
+    assert first.kept == (6, 4)
+    assert second == third == Workload(tokens=10, shares=(0.2, 0.5, 0.3), follows=True)
+
+
+@pytest.mark.parametrize("pruned", [{"heads": 0.5}, {"values": 0.5}, {"threshold": 0.1}])
+def test_policies_that_the_core_cannot_run_are_refused(pruned: dict[str, float]) -> None:
+    layer = LayerPolicy(share_0=0.0, share_4=1.0, share_8=0.0, **pruned)
+    plain = LayerPolicy(share_0=0.0, share_4=1.0, share_8=0.0)
+    with pytest.raises(ValueError, match=r"layer 1 .* choose a policy that prunes tokens only"):
+        policy_workloads(Policy(layers=(plain, layer)), Workload())
