@@ -18,7 +18,7 @@ def bench(
         Path, typer.Option("--output", "-o", help="Folder for the JSON.", file_okay=False)
     ] = Path("build/bench"),
 ) -> None:
-    """Measure array, core and top-k; write array.json, core.json and a timeline."""
+    """Measure array, core, top-k and system; write array.json, core.json, system.json and a timeline."""
     with needs("dev"):
         from rich.console import Console
         from rich.progress import Progress
@@ -29,6 +29,7 @@ def bench(
         from dtqatten.sim.bench import measure, versions
         from dtqatten.sim.core_bench import HEADS, measure_core, simulate_layer
         from dtqatten.sim.plots import save, timeline_figure
+        from dtqatten.sim.system_bench import measure_system
         from dtqatten.sim.topk_bench import measure_topk
     with Progress(transient=True) as bar:
         task = bar.add_task("measuring", total=None)
@@ -42,8 +43,16 @@ def bench(
             lambda cycles: bar.update(task, description=f"a layer of the core, cycle {cycles}"),
         )
         core = measure_core(ran)
+        system = measure_system(
+            PRESETS["base"],
+            workload,
+            HEADS,
+            core["cycles"],
+            lambda what: bar.update(task, description=f"the machine on a bus: {what}"),
+        )
         bar.update(task, description="top-k")
         core |= asdict(workload) | {"topk": measure_topk(), "versions": versions()}
+        system |= asdict(workload) | {"versions": versions()}
     console = Console()
     for name, unit in (
         ("elaborate_s", "seconds to elaborate and write Verilog, ROWSxCOLSxDEPTH"),
@@ -64,7 +73,15 @@ def bench(
         f"{core['cycles']} cycles a layer; module B adds {core['module_b_overhead']:.2%}; "
         "more rows, and versions, in the files"
     )
-    for name, measured in (("array", result), ("core", core)):
+    for name, unit in (
+        ("dma_overhead", "cycles over the core fed for free, by bus width and latency"),
+        ("bytes_ratio", "bytes read over the ideal"),
+    ):
+        table = Table("bits", *map(str, next(iter(system[name].values()))), title=unit)
+        for bits, row in system[name].items():
+            table.add_row(bits, *(f"{value:.4f}" for value in row.values()))
+        console.print(table)
+    for name, measured in (("array", result), ("core", core), ("system", system)):
         path = output / f"{name}.json"
         write_atomically(path, json.dumps(measured, indent=2) + "\n")
         typer.echo(f"{path}")
