@@ -139,6 +139,9 @@ async def chains_are_bit_exact(dut: Any) -> None:
     job = json.loads(Path(os.environ["DTQATTEN_JOB"]).read_text())
     system = SystemConfig(**job["system"] | {"core": Config(**job["system"]["core"])})
     cocotb.start_soon(Clock(dut.clk, PERIOD_NS, unit="ns").start())
+    # The models refuse what is not known yet: reset comes first.
+    dut.rst.value = 1
+    await ClockCycles(dut.clk, system.core.flush_cycles)
     bus = AxiBus.from_prefix(dut, MASTER_PREFIX.rstrip("_"))
     rng = np.random.default_rng(job["seed"])
     if job["latency"] > 1:
@@ -153,8 +156,7 @@ async def chains_are_bit_exact(dut: Any) -> None:
     else:
         memory = AxiRam(bus, dut.clk, size=SIZE)
     host = CocotbBus(dut, memory)
-    dut.rst.value = 1
-    await ClockCycles(dut.clk, system.core.flush_cycles)
+    await RisingEdge(dut.clk)
     dut.rst.value = 0
 
     def run() -> None:

@@ -18,7 +18,7 @@ def bench(
         Path, typer.Option("--output", "-o", help="Folder for the JSON.", file_okay=False)
     ] = Path("build/bench"),
 ) -> None:
-    """Measure array, core, top-k and system; write array.json, core.json, system.json and a timeline."""
+    """Measure array, core, top-k and system; write a JSON file each, and a timeline."""
     with needs("dev"):
         from rich.console import Console
         from rich.progress import Progress
