@@ -6,7 +6,6 @@ import numpy as np
 
 from dtqatten.config import Config
 from dtqatten.hw.array import ScoreArray
-from dtqatten.hw.core import AttentionCore
 from dtqatten.hw.normalizer import Normalizer
 from dtqatten.hw.pe import PE
 from dtqatten.hw.score_accumulator import ScoreAccumulator
@@ -15,7 +14,6 @@ from dtqatten.hw.token_ranking import TokenRanking
 from dtqatten.hw.topk import TopK
 from dtqatten.hw.topk_config import TopKConfig
 from dtqatten.hw.value_array import ValueArray
-from dtqatten.sim.core import CoreLockstep, random_chain
 from dtqatten.sim.lockstep import Bench, Lockstep, random_head
 from dtqatten.sim.mutation import Block
 from dtqatten.sim.normalizer import NormalizerLockstep, random_heads
@@ -32,7 +30,6 @@ __all__ = ["BLOCKS"]
 
 #: Part-filled tiles both ways, several words and parts a token, two channel passes and more.
 ARRAY = Config(rows=3, cols=2, depth=2, d_head=24, n_max=7)
-CORE = ARRAY.replace(heads=3, topk_lanes=4)
 #: The most heads there can be, so that every bit of a counter is used.
 ACCUMULATOR = Config(rows=3, cols=4, depth=8, d_head=8, n_max=18, heads=3640, topk_lanes=2)
 #: Importance that stays from layer to layer and is divided by its count of queries.
@@ -160,19 +157,8 @@ def token_ranking_plays() -> Iterator[Play]:
     return plays(make)
 
 
-def core_plays() -> Iterator[Play]:
-    """Yield runs of the attention core."""
-
-    def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
-        layers = random_chain(CORE, rng, 12)
-        return CoreLockstep(CORE, layers, stall=stall, lazy=lazy, seed=seed)
-
-    return plays(make, ARRAY.flush_cycles)
-
-
 #: By module name.
 BLOCKS = {
-    "core": Block(lambda: AttentionCore(CORE), core_plays),
     "array": Block(lambda: ScoreArray(ARRAY, monitored=True), array_plays),
     "value_array": Block(lambda: ValueArray(ARRAY, observed=True), value_array_plays),
     "softmax": Block(lambda: Softmax(ARRAY), softmax_plays),

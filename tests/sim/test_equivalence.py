@@ -16,7 +16,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(scratch: Path) -> Mutants:
-    return Mutants(BLOCKS["pe"], "pe", 30, 0, scratch)
+    return Mutants(BLOCKS["pe"], "pe", 100, 0, scratch)
 
 
 @pytest.fixture(scope="module")
