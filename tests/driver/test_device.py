@@ -18,7 +18,7 @@ from dtqatten.sim.chains import compare_results, expected
 from dtqatten.system_config import SystemConfig
 
 SYSTEM = SystemConfig(
-    core=Config(rows=4, cols=4, depth=4, d_head=32, n_max=24, heads=9), bus_bits=64, burst_beats=4
+    core=Config(rows=4, cols=4, depth=4, d_head=32, n_max=40, heads=12), bus_bits=64, burst_beats=4
 )
 
 
@@ -63,11 +63,11 @@ BASE = 0x1000_0000
         (ErrorCode.FLAGS, {"flags": 1 << 20}, None),
         (ErrorCode.FLAGS, {"output_shift": 8}, None),
         (ErrorCode.NO_HEADS, {"heads": 0}, None),
-        (ErrorCode.TOO_MANY_HEADS, {"heads": 10}, None),
+        (ErrorCode.TOO_MANY_HEADS, {"heads": 13}, None),
         (ErrorCode.KV_HEADS, {"kv_heads": 0}, None),
         (ErrorCode.KV_HEADS, {"heads": 3}, None),
         (ErrorCode.NO_TOKENS, {"stored": 0}, None),
-        (ErrorCode.TOO_MANY_TOKENS, {"stored": 25, "tokens": 25}, None),
+        (ErrorCode.TOO_MANY_TOKENS, {"stored": 41, "tokens": 41}, None),
         (ErrorCode.TOKENS, {"tokens": 9}, None),
         (ErrorCode.TOKENS, {"four_bit": 11}, None),
         (ErrorCode.TOKENS, {"flags": 1}, None),
@@ -187,8 +187,8 @@ def test_a_machine_that_never_answers_times_out(device) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"heads": 10}, "10 heads, more than the machine's 9"),
-        ({"tokens": 25}, "25 tokens, more than the machine's 24"),
+        ({"heads": 13}, "13 heads, more than the machine's 12"),
+        ({"tokens": 41}, "41 tokens, more than the machine's 40"),
         ({"cumulative": True, "fresh": True}, "cannot do <Flag.CUMULATIVE"),
         ({"chained": True}, "the first layer is chained"),
     ],

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from dtqatten import PRESETS, Config, Schedule
+from dtqatten import Config, Schedule
 from dtqatten.driver.device import Device
 from dtqatten.driver.layers import Layer
 from dtqatten.golden.codes import quantize
@@ -19,7 +19,7 @@ from dtqatten.system_config import ReadStream, SystemConfig
 
 SYSTEMS = {
     "4x4, 64 bits": SystemConfig(
-        core=Config(rows=4, cols=4, depth=4, d_head=32, n_max=24, heads=9),
+        core=Config(rows=4, cols=4, depth=4, d_head=32, n_max=40, heads=12),
         bus_bits=64,
         burst_beats=4,
     ),
@@ -107,8 +107,9 @@ def recorded(source: str) -> list[tuple]:
 @pytest.mark.parametrize("source", ["committed trace", "layers 2 and 3"])
 def test_two_layers_of_a_real_encoder(source) -> None:
     """All heads, both layers in memory from the start: the second runs on the core's own ids."""
-    core = PRESETS["tiny"]
-    machine = simulated_device(SystemConfig(core=core), timeout=400_000, optimize=0)
+    machine, core = device("4x4, 64 bits"), SYSTEMS["4x4, 64 bits"].core
+    assert isinstance(machine.bus, SimulatedBus)
+    machine.bus.configure(latency=(1, 60))
     first, second = ([quantize(x) for x in tensors] for tensors in recorded(source))
     n = first[0].codes.shape[1]
     k0, k1 = counts(n, PAPER_SHARES)
