@@ -236,14 +236,17 @@ class SimulatedBus:
                 found[ReadStream(issued.id)].append(Burst(issued.address, issued.beats))
         return found
 
-    def read_cycle(self, stream: ReadStream, index: int) -> int:
-        """Return the cycle in which a stream's recorded burst was accepted."""
-        cycles = [i.cycle for i in self._issued() if not i.written and i.id == stream]
-        return cycles[index]
+    def read_cycles(self, stream: ReadStream) -> list[int]:
+        """Return the cycles in which a stream's recorded bursts were accepted."""
+        return [i.cycle for i in self._issued() if not i.written and i.id == stream]
 
     def writes(self) -> list[Burst]:
         """Return the write bursts recorded, in order."""
         return [Burst(issued.address, issued.beats) for issued in self._issued() if issued.written]
+
+    def write_cycles(self) -> list[int]:
+        """Return the cycles in which the recorded write bursts were accepted."""
+        return [issued.cycle for issued in self._issued() if issued.written]
 
     def _issued(self) -> list[_Issued]:
         count = self._library.recorded(self._handle)

@@ -127,5 +127,5 @@ def _measured(system: SystemConfig, device: Device, golden: list[Expected]) -> t
     for stream in ReadStream:
         assert reads[stream] == earlier[stream] + wanted[stream]
     tensors = [s for s in ReadStream if ReadStream.Q_HIGH <= s <= ReadStream.V_LOW]
-    first = min(bus.read_cycle(s, len(earlier[s])) for s in tensors if wanted[s])
+    first = min(bus.read_cycles(s)[len(earlier[s])] for s in tensors if wanted[s])
     return bus.interrupted - first, read / ideal_bytes(system, fields, last.four_bit)

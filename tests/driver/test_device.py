@@ -12,10 +12,11 @@ from dtqatten.driver.device import Arena, Device
 from dtqatten.driver.errors import EXCEPTIONS, AbortedError, LayoutError
 from dtqatten.driver.layers import Layer
 from dtqatten.golden.codes import quantize
+from dtqatten.golden.memory import layer_reads
 from dtqatten.registers import Control, ErrorCode
 from dtqatten.sim.axi import SimulatedBus, simulated_device
 from dtqatten.sim.chains import compare_results, expected
-from dtqatten.system_config import SystemConfig
+from dtqatten.system_config import ReadStream, SystemConfig
 
 SYSTEM = SystemConfig(
     core=Config(rows=4, cols=4, depth=4, d_head=32, n_max=40, heads=12), bus_bits=64, burst_beats=4
@@ -151,6 +152,24 @@ def test_layers_that_depend_on_results(device) -> None:
     chain = [first, second(results[0])]
     compare_results(chain, results, expected(SYSTEM.core, chain))
     assert seen[0] is results[0]
+
+
+def test_what_comes_next_is_fetched_meanwhile(device) -> None:
+    """The next head while this one is computed, the next layer's first head during the last one."""
+    chain = [layer(heads=2), layer(heads=2, tokens=10, seed=4, chained=True, k0=3, k1=1)]
+    device.bus.record()
+    device.run(chain)
+    (_, first), _ = device.chain
+    end = first["output"] + 2 * 2 * 10 * 32
+    reads = {stream: device.bus.read_cycles(stream) for stream in ReadStream}
+    written = list(zip(device.bus.writes(), device.bus.write_cycles(), strict=True))
+    outputs = [cycle for burst, cycle in written if first["output"] <= burst.address < end]
+    half = len(outputs) // 2  # of each head
+    counts = {s: len(b) for s, b in layer_reads(SYSTEM, 0, first).items()}
+    for stream in (ReadStream.Q_HIGH, ReadStream.K_HIGH, ReadStream.V_HIGH):
+        assert reads[stream][counts[stream] // 2] < outputs[half - 1]
+        assert reads[stream][counts[stream]] < outputs[-1]
+    assert reads[ReadStream.DESCRIPTOR][counts[ReadStream.DESCRIPTOR]] < outputs[0]
 
 
 def test_abort_at_any_time(device) -> None:
