@@ -51,6 +51,7 @@ def measure_system(
     *,
     buses: Sequence[int] = BUS_BITS,
     latencies: Sequence[int] = LATENCIES,
+    optimize: int = 2,
 ) -> dict[str, Any]:
     """Run a layer on every bus, bit-exact to the golden model.
 
@@ -70,6 +71,8 @@ def measure_system(
         Hears what is done.
     buses, latencies : sequence of int
         Bits; cycles from an address to its first word, and from a write to its answer.
+    optimize : int
+        As of :func:`dtqatten.sim.verilated.compiled`.
 
     Raises
     ------
@@ -91,7 +94,7 @@ def measure_system(
     for bits in buses:
         tell(f"compiling, {bits} bits")
         system = SystemConfig(core=config, bus_bits=bits)
-        device = simulated_device(system, size=1 << 24, timeout=4_000_000)
+        device = simulated_device(system, size=1 << 24, timeout=4_000_000, optimize=optimize)
         bus = device.bus
         assert isinstance(bus, SimulatedBus)
         for name in ("cycles", "dma_overhead", "bytes_ratio", "counters"):
