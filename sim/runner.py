@@ -22,7 +22,7 @@ from dtqatten.hw.export import PREFIX, verilog
 from dtqatten.hw.system import System
 from dtqatten.sim.lint import WAIVERS
 from dtqatten.sim.scenarios import CoreScenario, Scenario
-from dtqatten.sim.verilated import verilator_environment
+from dtqatten.sim.verilated import SHARED_MODULES, verilator_environment
 from dtqatten.system_config import SystemConfig
 
 __all__ = ["SimulationError", "Simulator", "available", "simulate", "simulate_chains"]
@@ -153,7 +153,7 @@ def _run(
         log = directory / "log"
         options = []
         if simulator is Simulator.VERILATOR:
-            options = ["-Wno-fatal", *(f"-Wno-{name}" for name in WAIVERS)]
+            options = ["-Wno-fatal", *SHARED_MODULES, *(f"-Wno-{name}" for name in WAIVERS)]
         runner = get_runner(simulator.value)
         try:
             runner.build(

@@ -33,7 +33,9 @@ TaskOption = Annotated[str, typer.Option(help="stsb, sst2, bbc, bbc512, ppl-bbc 
 DataOption = Annotated[
     Path | None,
     typer.Option(
-        envvar="DTQATTEN_DATA", help="Folder with stsb/, sst2/, wikitext2/.", file_okay=False
+        envvar="DTQATTEN_DATA",
+        help="Folder with stsb/, sst2/, wikitext2/, or hub id of GLUE, such as nyu-mll/glue.",
+        file_okay=False,
     ),
 ]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Examples (windows of text) at most.")]

@@ -1,7 +1,7 @@
 """``dtqatten search``: find the ratios of a policy for a model and a task."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -51,10 +51,27 @@ def search(
     ] = None,
     tolerance: Annotated[
         float,
-        typer.Option(help="Relative loss of metric allowed before the loss grows; < 0: none."),
+        typer.Option(
+            help="Relative loss of metric allowed before the loss grows, < 0: none; of a front: "
+            "that of the policy to write."
+        ),
     ] = 0.01,
     budget: Annotated[
-        float | None, typer.Option(min=0, help="BOPs beyond which the loss grows.")
+        float | None,
+        typer.Option(
+            min=0,
+            help="BOPs beyond which the loss grows; of a front: those of the policy to write.",
+        ),
+    ] = None,
+    fidelity: Annotated[
+        bool,
+        typer.Option(
+            "--fidelity", help="Minimize divergence from the plain model, not cross-entropy."
+        ),
+    ] = False,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(help="Option of the policy to search too, such as importance; repeatable."),
     ] = None,
     multi: Annotated[
         bool, typer.Option("--pareto", help="Minimize loss of metric and BOPs together.")
@@ -95,16 +112,33 @@ def search(
             raise ValueError(f"no method {method!r}: choose dtq or spatten")
         chosen, loaded = opened(model, task, data, limit)
         base = template_of(template, loaded).replace(model=model, task=task)
-        space: Space | SpattenSpace = SpattenSpace(base)
+        varied = tuple(vary or ())
+        space: Space | SpattenSpace = SpattenSpace(base, vary=varied)
         if method == "dtq":
-            space = Space(base, groups or min(6, max(loaded.layers - 1, 1)), max_eight, max_zero)
+            number = groups or min(6, max(loaded.layers - 1, 1))
+            space = Space(base, number, max_eight, max_zero, vary=varied)
         if weight is None:
             weight = LAMBDA_DECODER if loaded.causal else LAMBDA_ENCODER
         place = storage or str(output.with_suffix(".db"))
         if "://" not in place:
             Path(place).parent.mkdir(parents=True, exist_ok=True)
         name = study or output.stem
-        shared = open_study(place, name, space, sampler=sampler, seed=seed, multi=multi)
+        settings: dict[str, Any] = {"limit": limit, "vary": ", ".join(varied)}
+        # A front does not depend on what is chosen of it.
+        choice = {"lambda": weight, "tolerance": tolerance, "budget": budget, "fidelity": fidelity}
+        if not multi:
+            settings |= choice
+        if isinstance(space, Space):
+            settings |= {"groups": space.groups, "max_eight": max_eight, "max_zero": max_zero}
+        shared = open_study(
+            place,
+            name,
+            space,
+            sampler=sampler,
+            seed=seed,
+            multi=multi,
+            settings={**settings, "method": method, "template": base.replace(record={}).to_json()},
+        )
         reference = plain_score(chosen, loaded, "train")
         objective = Objective(
             loaded,
@@ -115,21 +149,18 @@ def search(
             tolerance if tolerance >= 0 else None,
             multi,
             budget,
+            fidelity,
         )
         options = {
             "sampler": sampler,
             "seed": seed,
-            "lambda": weight,
-            "tolerance": tolerance,
-            "budget": budget,
-            "limit": limit,
+            **settings,
+            **choice,
             "plain_metric": reference.metric,
         }
-        if isinstance(space, Space):
-            options |= {"groups": space.groups, "max_eight": max_eight, "max_zero": max_zero}
 
         def keep() -> Policy:
-            best = best_policy(shared, max(tolerance, 0))
+            best = best_policy(shared, max(tolerance, 0), budget)
             best = best.replace(record={**best.record, **options})
             best.save(output)
             return best

@@ -26,6 +26,8 @@ class Evaluation:
         Of the model under the policy and of the plain one.
     loss : float
         Cross-entropy.
+    drift : float, optional
+        Divergence from the plain model's predictions, :meth:`Score.drift`.
     share_0, share_4, share_8 : float
         Shares of tokens, mean over layers.
     bops_ratio, bytes_ratio : float
@@ -52,6 +54,7 @@ class Evaluation:
     seconds: float
     float_seconds: float
     sequences: int
+    drift: float | None = None
 
     def row(self) -> dict[str, Any]:
         """Return the fields as a dictionary."""
@@ -133,4 +136,5 @@ def evaluate(
         seconds=score.seconds,
         float_seconds=reference.seconds,
         sequences=score.sequences,
+        drift=score.drift(reference),
     )

@@ -635,7 +635,13 @@ class Session:
         valid = self._tokens.valid
         heads, kv_heads, d = q.shape[1], k.shape[1], q.shape[-1]
         n_q = q.shape[2]
-        share = 1.0 if self._heads is None else float(self._heads.float().mean())
+        if self._heads is None:
+            living = torch.ones(q.shape[:2], dtype=torch.bool, device=q.device)
+        else:
+            living = self._heads
+        # K and V are fetched once for all query heads that share them, if any of these lives.
+        shared = living.unflatten(1, (kv_heads, -1)).any(-1)
+        share = float(living.double().mean())
         rows = counted.double()
         qb = q_bits.double() * rows
         kb = k_bits.double()
@@ -662,39 +668,40 @@ class Session:
             combine = (rows * (seen @ pv[..., None])[..., 0]).sum(1)
         tokens = [float((valid & (bits == b)).sum()) for b in (0, 4, 8)]
         q_bytes = float((q_bits * counted).sum()) * d / 8 * heads * share
-        k_bytes = v_bytes = float((k_bits * valid).sum()) * d / 8 * kv_heads * share
+        stored = (k_bits * valid)[:, None] * shared[..., None]
+        k_bytes = v_bytes = float(stored.sum()) * d / 8
         if result.again is not None:
-            again = result.again & counted[:, None, :].bool()
-            part = again.float().mean(1).double()  # of the heads
+            again = result.again & counted[:, None, :].bool() & living[..., None]
+            part = again.double().sum(1) / living.sum(1, keepdim=True)  # of the heads
             kept_keys = key_sum / torch.where(k_bits.amax() > 4, 8.0, 4.0)
             # All pairs in 4 bits, and the other three nibble products of the rows done again.
             scores = ((16 + 48 * part) * kept_keys * rows).sum(1)
-            tally.rows += float(rows.sum()) * heads
+            tally.rows += float(rows.sum()) * heads * share
             tally.rows_again += float(again.sum())
             moved = float((part * rows).sum())
-            kept = float((valid & (bits > 0)).sum())
-            tokens = [tokens[0], kept - moved, moved]
-            low_k = float((again.any(-1).double().mean(1) * (bits > 0).sum(1)).sum())
-            q_bytes = (kept * 4 + moved * 4) * d / 8 * heads * share
-            k_bytes = (kept * 4 + low_k * 4) * d / 8 * kv_heads * share
+            kept = (valid & (bits > 0)).double().sum(1)
+            twice = float((part * rows * (bits[:, -n_q:] > 0)).sum())
+            tokens = [tokens[0], float(kept.sum()) - twice, twice]
+            low = again.unflatten(1, (kv_heads, -1)).any(-1).any(-1)
+            q_bytes = float(rows.sum() + moved) * d / 2 * heads * share
+            k_bytes = float((kept[:, None] * (shared.double() + low)).sum()) * d / 2
         if result.fetched is not None:
-            # Pairs of each head, then their mean, as everything else is counted for one head.
-            each = pv[:, None] * result.fetched
+            # Pairs of each living head, then their mean: everything else is counted for one head.
+            fetched = result.fetched & living[..., None]
+            each = pv[:, None] * fetched
             if visible is None or visible.shape[-2] == 1:
-                combine = rows.sum(1) * each.sum(2).mean(1)
+                columns = rows.sum(1, keepdim=True)
             else:
                 columns = (rows[:, :, None] * visible[:, 0]).sum(1)
-                combine = (columns[:, None] * each).sum(2).mean(1)
-            alive = valid & (bits > 0)
-            v_bytes *= float((result.fetched & alive[:, None]).sum()) / max(
-                float(alive.sum()) * heads, 1.0
-            )
+            combine = (columns[:, None] * each).sum((1, 2)) / living.sum(1)
+            v_bytes = float((stored * fetched.unflatten(1, (kv_heads, -1)).any(2)).sum()) * d / 8
         tally.bit_operations += float((scores + combine).sum()) * heads * share
         tally.bit_operations_all += float(pairs.sum()) * 128 * heads
         gains = 0.0
         if policy.granularity is Granularity.TOKEN:
-            gains = float((bits > 0).sum()) * 2 * kv_heads + float(counted.sum()) * heads
-        tally.bytes += q_bytes + k_bytes + v_bytes + gains * share
+            gains = 2 * float(((bits > 0)[:, None] & shared[..., None]).sum())
+            gains += float(counted.sum()) * heads * share
+        tally.bytes += q_bytes + k_bytes + v_bytes + gains
         tally.bytes_all += (float(real.sum()) * heads + 2 * float(valid.sum()) * kv_heads) * d
         for i in range(3):
             tally.tokens[i] += tokens[i]

@@ -1,16 +1,18 @@
 """Search for the ratios of a policy: Bayesian, resumable, shared by any number of workers."""
 
 import itertools
+import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
 from dtqatten.golden.algorithm.policy import LayerPolicy, Policy, PolicyError
@@ -25,6 +27,7 @@ __all__ = [
     "GRID",
     "LAMBDA_DECODER",
     "LAMBDA_ENCODER",
+    "OPTIONS",
     "SAMPLERS",
     "Objective",
     "Space",
@@ -44,21 +47,79 @@ LAMBDA_ENCODER, LAMBDA_DECODER = 0.37, 0.24
 BARRIER, BUDGET_BARRIER = 50.0, 2000.0
 #: Times that a database is tried, a second apart.
 OPENINGS = 4
+#: What is kept of an evaluation.
+_MEASURED = ("metric", "loss", "drift", "bops_ratio", "bytes_ratio")
 #: Samplers by name.
 SAMPLERS = ("tpe", "gp", "random")
+#: Fields of a policy that can be searched beside the ratios, and what is tried.
+OPTIONS: dict[str, tuple[Any, ...]] = {
+    "granularity": ("head", "token"),
+    "importance": ("cumulative", "block"),
+    "count_normalize": (False, True),
+    "pruned": ("drop", "freeze", "ffn"),
+    "prune_queries": (False, True),
+    # Tokens joined by +, because a choice is a text or a number.
+    "protect": ("", "first", "special", "first+last"),
+    "recent": (0, 16, 64),
+    "rotate": (False, True),
+    "smooth": (None, 0.3, 0.5, 0.7),
+    "center": (False, True),
+    "p_planes": (2, 3),
+    "p_follows_token": (False, True),
+}
 
 
 @dataclass(frozen=True)
-class Space:
-    """Ratios to be searched; all other fields of a policy come from a template.
+class _Template:
+    """A policy, and the options of it that are searched.
+
+    Parameters
+    ----------
+    template : Policy
+        All that is not searched.
+    vary : tuple of str
+        Names in ``OPTIONS``.
+
+    Raises
+    ------
+    PolicyError
+        If a name is not there.
+    """
+
+    template: Policy
+    vary: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        if odd := sorted(set(self.vary) - set(OPTIONS)):
+            raise PolicyError(f"cannot vary {', '.join(odd)}: choose of {', '.join(OPTIONS)}")
+
+    def varied(self, trial: optuna.trial.BaseTrial) -> Policy:
+        """Return the template with a trial's options."""
+        found = {name: trial.suggest_categorical(name, OPTIONS[name]) for name in self.vary}
+        if "protect" in found:
+            found["protect"] = tuple(x for x in found["protect"].split("+") if x)
+        return self.template.replace(**found)
+
+    def started(self, params: Mapping[str, int]) -> dict[str, Any]:
+        """Return parameters of a first trial with the template's own options."""
+        own = {name: getattr(self.template, name) for name in self.vary}
+        if "protect" in own:
+            own["protect"] = "+".join(own["protect"])
+        # Where the template has what is not tried, the sampler chooses.
+        return {**params, **{name: x for name, x in own.items() if x in OPTIONS[name]}}
+
+
+@dataclass(frozen=True)
+class Space(_Template):
+    """Ratios to be searched; other fields of a policy come from a template unless they vary.
 
     Layers are searched in groups of neighbours that share their ratios. The first layer, which
     cannot prune, is a group of its own.
 
     Parameters
     ----------
-    template : Policy
-        Everything but the ratios.
+    template, vary : Policy, tuple of str
+        Everything but the ratios; options that are searched too.
     groups : int
         Groups of layers after the first, 1 to the number of those layers.
     max_eight : float
@@ -72,12 +133,12 @@ class Space:
         If a value is out of range.
     """
 
-    template: Policy
     groups: int
     max_eight: float = 1.0
     max_zero: float = 0.95
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.max_eight <= 1:
             raise PolicyError(f"max_eight is {self.max_eight}, outside 0..1: use 1 for no limit")
         if not 0 <= self.max_zero <= 0.95:
@@ -110,10 +171,10 @@ class Space:
                 pruned = min(pruned + trial.suggest_int(f"more_0_{group}", 0, 6), least)
             eight = trial.suggest_int(f"share_8_{group}", 0, most) if most else 0
             steps.append((pruned, min(eight, GRID - pruned)))
-        return self.build(steps)
+        return self.varied(trial).replace(layers=self.build(steps))
 
-    def build(self, steps: Sequence[tuple[int, int]]) -> Policy:
-        """Return the policy of ``(pruned, 8-bit)`` grid steps, one pair a group."""
+    def build(self, steps: Sequence[tuple[int, int]]) -> tuple[LayerPolicy, ...]:
+        """Return the layers of ``(pruned, 8-bit)`` grid steps, one pair a group."""
         layers = []
         for index, old in enumerate(self.template.layers):
             pruned, eight = steps[self.group(index)]
@@ -128,10 +189,13 @@ class Space:
                     threshold=old.threshold,
                 )
             )
-        return self.template.replace(layers=tuple(layers))
+        return tuple(layers)
 
-    def starts(self) -> list[dict[str, int]]:
+    def starts(self) -> list[dict[str, Any]]:
         """Parameters of sensible first trials: no pruning, steps in late layers, and ramps."""
+        return [self.started(params) for params in self._ratios()]
+
+    def _ratios(self) -> list[dict[str, int]]:
         if self.max_zero < 1 / GRID:
             most = int(GRID * self.max_eight + 1e-9)
             levels = sorted({min(level, most) for level in (0, 3, 6, 12)})
@@ -158,16 +222,14 @@ class Space:
 
 
 @dataclass(frozen=True)
-class SpattenSpace:
+class SpattenSpace(_Template):
     """SpAtten's schedule, to be searched in the same way.
 
     Parameters
     ----------
-    template : Policy
-        Everything but the schedule.
+    template, vary : Policy, tuple of str
+        Everything but the schedule; options that are searched too.
     """
-
-    template: Policy
 
     def suggest(self, trial: optuna.trial.BaseTrial) -> Policy:
         """Return the policy of a trial: shares on the 5 % grid."""
@@ -182,20 +244,21 @@ class SpattenSpace:
             eight=trial.suggest_int("eight", 0, layers),
             late=trial.suggest_int("late", 1, 4),
         )
-        return self.template.replace(layers=made.layers)
+        return self.varied(trial).replace(layers=made.layers)
 
-    def starts(self) -> list[dict[str, int]]:
+    def starts(self) -> list[dict[str, Any]]:
         """Parameters of first trials: one thing at a time, and all together."""
         none = {"threshold": 0, "tokens": 0, "heads": 0, "values": 0, "eight": 0, "late": 1}
-        return [
-            none,
-            {**none, "threshold": 4},
-            {**none, "tokens": 6, "late": 3},
-            {**none, "heads": 4},
-            {**none, "values": 6},
-            {**none, "eight": len(self.template.layers)},
-            {**none, "threshold": 4, "tokens": 6, "heads": 2, "values": 4},
+        found: list[dict[str, int]] = [
+            {},
+            {"threshold": 4},
+            {"tokens": 6, "late": 3},
+            {"heads": 4},
+            {"values": 6},
+            {"eight": len(self.template.layers)},
+            {"threshold": 4, "tokens": 6, "heads": 2, "values": 4},
         ]
+        return [self.started({**none, **changes}) for changes in found]
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,6 +282,14 @@ class Objective:
         Return ``(relative loss of metric, BOPs)`` instead of one number.
     budget : float, optional
         BOPs that are allowed; beyond them the loss grows steeply.
+    fidelity : bool
+        The loss is the divergence from the plain model's predictions, not the cross-entropy with
+        the labels.
+
+    Raises
+    ------
+    ValueError
+        If ``fidelity`` is asked of a task without classes.
     """
 
     loaded: "Loaded"
@@ -229,6 +300,11 @@ class Objective:
     tolerance: float | None = 0.01
     multi: bool = False
     budget: float | None = None
+    fidelity: bool = False
+
+    def __post_init__(self) -> None:
+        if self.fidelity and self.reference.predicted is None:
+            raise ValueError(f"{self.task.name} has no classes to be true to: leave fidelity out")
 
     def __call__(self, trial: optuna.trial.Trial) -> float | tuple[float, ...]:
         """Evaluate the policy of a trial."""
@@ -246,7 +322,7 @@ class Objective:
                 return tuple(old.values) if self.multi else old.values[0]
         found = evaluate(self.loaded, self.task, policy, part="train", reference=self.reference)
         trial.set_user_attr("policy", text)
-        for name in ("metric", "loss", "bops_ratio", "bytes_ratio"):
+        for name in _MEASURED:
             trial.set_user_attr(name, getattr(found, name))
         return self.value(found)
 
@@ -257,7 +333,11 @@ class Objective:
             worse = 1.0
         if self.multi:
             return worse, found.bops_ratio
-        loss = found.loss if math.isfinite(found.loss) else 1e3
+        loss = found.loss
+        if self.fidelity and found.drift is not None:
+            loss = found.drift
+        if not math.isfinite(loss):
+            loss = 1e3
         if self.tolerance is not None:
             loss += BARRIER * max(0.0, worse - self.tolerance)
         if self.budget is not None:
@@ -279,7 +359,29 @@ def storage_of(where: str) -> Any:
         return _database(where)
     if where.endswith(".journal"):
         return optuna.storages.JournalStorage(JournalFileBackend(where))
-    return _database(f"sqlite:///{where}", engine_kwargs={"connect_args": {"timeout": 60}})
+    made = _database(f"sqlite:///{where}", engine_kwargs={"connect_args": {"timeout": 60}})
+    _serialize(made.engine)
+    return made
+
+
+def _serialize(engine: Engine) -> None:
+    """Let each transaction of SQLite take the write lock as it begins.
+
+    Optuna reads a waiting trial, then sets it running, and locks its row meanwhile. SQLite knows no
+    such locks: two workers would take the same trial, and the second to finish would die of it.
+    """
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, record: object) -> None:
+        del record
+        connection.isolation_level = None  # else the driver begins, and late
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    # Connections made so far know nothing of this.
+    engine.dispose()
 
 
 def _database(url: str, **options: Any) -> Any:
@@ -315,6 +417,7 @@ def open_study(
     sampler: str = "tpe",
     seed: int = 0,
     multi: bool = False,
+    settings: Mapping[str, Any] | None = None,
 ) -> optuna.Study:
     """Open a study, or make it with its first trials queued.
 
@@ -331,11 +434,15 @@ def open_study(
         Of the sampler; give each worker its own.
     multi : bool
         Minimize loss of metric and BOPs together.
+    settings : mapping, optional
+        What a trial's value depends on beside its parameters, as JSON knows it. Kept with the
+        study, because trials of other settings cannot be compared.
 
     Raises
     ------
     ValueError
-        If there is no such sampler, or the study exists with another number of objectives.
+        If there is no such sampler, or the study exists with another number of objectives or with
+        other settings.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"no sampler {sampler!r}: choose one of {', '.join(SAMPLERS)}")
@@ -364,6 +471,15 @@ def open_study(
             f"the study {name!r} has {len(study.directions)} objectives, asked for "
             f"{len(directions)}: use another name"
         )
+    wanted = json.loads(json.dumps(settings or {}))
+    held = study.user_attrs.get("settings", wanted)
+    if odd := sorted(k for k in held | wanted if held.get(k) != wanted.get(k)):
+        raise ValueError(
+            f"the study {name!r} was begun with another {', '.join(odd)}: its trials cannot be "
+            "compared with new ones; use another name or the same settings"
+        )
+    if "settings" not in study.user_attrs:
+        study.set_user_attr("settings", wanted)
     if not study.get_trials(deepcopy=False):
         for params in space.starts():
             study.enqueue_trial(params, skip_if_exists=True)
@@ -400,11 +516,14 @@ def optimize(
             progress(study)
 
 
-def best_policy(study: optuna.Study, tolerance: float = 0.01) -> Policy:
+def best_policy(
+    study: optuna.Study, tolerance: float = 0.01, budget: float | None = None
+) -> Policy:
     """Return the policy of the best trial, what it measured in its record.
 
-    Of a multi-objective study: the one of least BOPs whose loss of metric is within ``tolerance``,
-    or of least loss where none is.
+    Of a multi-objective study: the one of least loss of metric within ``budget``, or, without a
+    budget, the one of least BOPs whose loss is within ``tolerance``. Where nothing is within, the
+    nearest.
 
     Raises
     ------
@@ -417,18 +536,18 @@ def best_policy(study: optuna.Study, tolerance: float = 0.01) -> Policy:
     if len(study.directions) == 1:
         best = min(trials, key=lambda t: t.value if t.value is not None else math.inf)
     else:
-        within = [t for t in trials if t.values[0] <= tolerance]
-        best = (
-            min(within, key=lambda t: t.values[1])
-            if within
-            else min(trials, key=lambda t: t.values)
+        # Loss of metric and BOPs: the first is limited, the second minimized, or the reverse.
+        limited, limit = (0, tolerance) if budget is None else (1, budget)
+        best = min(
+            trials,
+            key=lambda t: (max(t.values[limited] - limit, 0.0), t.values[1 - limited]),
         )
     attrs = best.user_attrs
     record = {
         "study": study.study_name,
         "trial": best.number,
         "trials": len(trials),
-        **{f"train_{k}": attrs[k] for k in ("metric", "loss", "bops_ratio", "bytes_ratio")},
+        **{f"train_{k}": attrs[k] for k in _MEASURED if attrs.get(k) is not None},
     }
     return Policy.from_json(attrs["policy"]).replace(record=record)
 

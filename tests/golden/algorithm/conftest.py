@@ -106,6 +106,11 @@ def bert():
 
 
 @pytest.fixture
+def make_llama():
+    return llama_of
+
+
+@pytest.fixture
 def llama():
     return llama_of()
 

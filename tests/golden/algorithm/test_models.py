@@ -88,6 +88,87 @@ def test_modes_agree_with_spattens_options(bert, batch):
     assert 0 < two.tally.rows_again < two.tally.rows
 
 
+def spattens(**options):
+    """All that SpAtten's method does, with the options a decoder needs."""
+    return Policy(
+        layers=(
+            layer(0, 0, 1),
+            layer(0.25, 0.75, 0, heads=0.5, values=0.8, threshold=0.3),
+            layer(0.5, 0.5, 0, heads=0.5, values=0.5, threshold=0.3),
+        ),
+        granularity="token",
+        prune_queries=False,
+        count_normalize=True,
+        protect=("first",),
+        p_planes=3,
+        **options,
+    )
+
+
+def test_modes_agree_with_spattens_options_on_a_decoder(make_llama, batch):
+    llama = make_llama(seed=1)  # no two heads of nearly the same output: see BOUND
+    exact, one = hidden(llama, spattens(), "integer", batch)
+    fast, two = hidden(llama, spattens(), "fake-quant", batch)
+    assert rms(fast, exact, batch["attention_mask"].bool()) < 2 * BOUND
+    assert one.tally.bit_operations == pytest.approx(two.tally.bit_operations, rel=0.02)
+    assert one.tally.bytes == pytest.approx(two.tally.bytes, rel=0.02)
+    assert 0 < two.tally.rows_again < two.tally.rows
+
+
+def test_a_cascade_on_a_decoder_prunes_by_its_own_cumulative_measures(llama):
+    """Tokens by mean probability per query that sees them, summed over blocks; heads by output."""
+    torch.manual_seed(11)
+    ids = torch.randint(3, 50, (1, 16))
+    outputs = []
+    hooks = [
+        x.self_attn.o_proj.register_forward_pre_hook(lambda m, a: outputs.append(a[0]))
+        for x in llama.model.layers
+    ]
+    policy = spattens()
+    _, session = hidden(llama, policy, "fake-quant", {"input_ids": ids}, record=True)
+    for hook in hooks:
+        hook.remove()
+    size = [o.view(16, 4, 8).abs().sum((0, 2)) for o in outputs]
+    gone = size[1] == 0
+    assert gone.sum() == 2
+    assert torch.equal(size[2] == 0, gone)
+    assert size[0][gone].max() < size[0][~gone].min()
+    seen = torch.arange(16, 0, -1)
+    total, alive = torch.zeros(16), torch.ones(16, dtype=torch.bool)
+    for index, record in enumerate(session.records):
+        bits = record.bits[0]
+        expected = policy.precision(
+            index, total.numpy(), alive=alive.numpy(), protected=(torch.arange(16) == 0).numpy()
+        )
+        assert (bits > 0).tolist() == (expected > 0).tolist()
+        alive = bits > 0
+        total = total + record.importance[0] / seen
+
+
+@pytest.mark.parametrize(
+    ("heads", "values"), [(1.0, 1.0), (0.5, 1.0), (0.25, 1.0), (1.0, 0.25), (0.5, 0.25)]
+)
+def test_shared_keys_and_values_are_fetched_once_for_their_query_heads(llama, heads, values):
+    """Four query heads on two of K and V: bytes follow what any living head of a pair needs."""
+    torch.manual_seed(12)
+    n, d = 16, 8
+    rest = layer(0, 1, 0, heads=heads, values=values)
+    policy = Policy(layers=(layer(0, 1, 0), rest, rest), prune_queries=False)
+    _, session = hidden(llama, policy, "fake-quant", {"input_ids": torch.randint(3, 50, (1, n))})
+    kept = session._heads if session._heads is not None else torch.ones(1, 4, dtype=torch.bool)
+    pairs = int(kept.view(2, 2).any(-1).sum())
+    living = int(kept.sum())
+    assert living == 4 * heads
+    fixed = (4 * n + 2 * 2 * n) * d / 2 + 2 * (living * n + pairs * n) * d / 2
+    fetched = (session.tally.bytes - fixed) / (2 * d / 2)  # V tokens, mean of the two layers
+    if values == 1:
+        assert fetched == pairs * n
+    else:
+        # Each head takes a quarter; two heads that share V agree on some of them at most.
+        assert pairs * n / 4 <= fetched <= living * n / 4
+        assert fetched < pairs * n
+
+
 @pytest.mark.parametrize("mode", ["integer", "fake-quant", "float"])
 def test_padding_changes_nothing(bert, batch, mode):
     """The padded sequence gives what it gives alone, statistics included."""
@@ -219,17 +300,25 @@ def test_random_ranking_is_another_order_and_repeatable(bert, batch):
     assert torch.equal(kept[0].sum(1), kept[1].sum(1))
 
 
-def test_importance_of_one_block_or_of_all(bert, batch):
-    records = {
-        kind: hidden(bert, ramp(importance=kind), "fake-quant", batch, record=True)[1].records
-        for kind in ("cumulative", "block")
-    }
-    for kind, found in records.items():
-        first, second = (record.importance for record in found[:2])
+@pytest.mark.parametrize("family", ["bert", "llama"])
+@pytest.mark.parametrize("mode", ["integer", "fake-quant"])
+def test_importance_of_one_block_or_of_all(family, mode, request):
+    """Also causal with shared heads, where it is the mean over the queries that see a token."""
+    model, causal = request.getfixturevalue(family), family == "llama"
+    torch.manual_seed(13)
+    batch = {"input_ids": torch.randint(3, 50, (1, 40))}
+    chosen = {}
+    for kind in ("cumulative", "block"):
+        policy = ramp(importance=kind, count_normalize=causal, prune_queries=not causal)
+        found = hidden(model, policy, mode, batch, record=True)[1].records
+        first, second = (record.importance[0] for record in found[:2])
         total = first + second if kind == "cumulative" else second
-        total = total.masked_fill(found[1].bits == 0, -1)[0]
-        best = total.argsort(descending=True)[:3]
-        assert (found[2].bits[0][best] == 8).all()
+        if causal:
+            total = total / torch.arange(40, 0, -1)
+        total = total.masked_fill(found[1].bits[0] == 0, -1)
+        chosen[kind] = found[2].bits[0] == 8
+        assert chosen[kind][total.argsort(descending=True)[:10]].all()
+    assert not torch.equal(chosen["cumulative"], chosen["block"])
 
 
 def test_count_normalized_importance(llama):
@@ -415,6 +504,17 @@ def test_modes_agree_while_decoding(llama):
     same = [torch.equal(a, b) for a, b in zip(one.precisions(), two.precisions(), strict=True)]
     assert all(same)
     assert rms(fast, exact) < BOUND
+
+
+def test_modes_agree_while_decoding_with_spattens_options(llama):
+    torch.manual_seed(8)
+    ids = torch.randint(3, 50, (2, 14))
+    exact, one, _ = decoded(llama, spattens(recent=2), "integer", ids, 8)
+    fast, two, session = decoded(llama, spattens(recent=2), "fake-quant", ids, 8)
+    for a, b in zip(one.precisions(), two.precisions(), strict=True):
+        assert torch.equal(a, b)
+    assert rms(fast, exact) < 2 * BOUND
+    assert session.tally.bytes < session.tally.bytes_all
 
 
 def test_cached_tokens_have_eight_four_or_no_bits(llama):

@@ -5,10 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
+import torch
 from sqlalchemy.exc import IntegrityError
 
 from dtqatten.golden.algorithm import evaluate, search
@@ -37,14 +40,16 @@ class Made(Task):
 
 
 def pretend(loaded, task, policy, part, reference):
+    drift = 0.1 * len(policy.protect) + (policy.importance == "block")
     zero, four, eight = (
         sum(x) / len(policy.layers) for x in zip(*(y.shares for y in policy.layers), strict=True)
     )
     metric = 0.9 - 0.5 * zero**2 - 0.01 * four
     bops = (four * 4 + eight * 8) ** 2 / 64
     return Evaluation(
-        "m", "t", "accuracy", metric, 0.9, 1 - metric, zero, four, eight, bops, bops, 0, 1, 1, 1
-    )
+        "m", "t", "accuracy", metric, 0.9, 1 - metric, zero, four, eight, bops, bops, 0, 1, 1, 1,
+        drift,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -130,7 +135,13 @@ def test_a_study_finds_a_better_policy_than_its_first_trials(tmp_path, objective
 
 def test_tolerance_and_budget_are_barriers(objective):
     space = Space(Policy.flat(6), 2)
-    found = pretend(None, None, space.build([(0, 0), (8, 0), (8, 0)]), "train", None)
+    found = pretend(
+        None,
+        None,
+        space.template.replace(layers=space.build([(0, 0), (8, 0), (8, 0)])),
+        "train",
+        None,
+    )
     worse = (0.9 - found.metric) / 0.9
     plain = objective(space, tolerance=None).value(found)
     assert plain == pytest.approx(found.loss + 0.37 * found.bops_ratio)
@@ -138,6 +149,55 @@ def test_tolerance_and_budget_are_barriers(objective):
     tight = objective(space, tolerance=None, budget=0.1).value(found)
     assert tight == pytest.approx(plain + 2000 * (found.bops_ratio - 0.1))
     assert objective(space, multi=True).value(found) == (pytest.approx(worse), found.bops_ratio)
+
+
+def test_options_can_be_searched_beside_the_ratios(tmp_path, objective):
+    template = Policy.flat(6, importance="block", protect=("first", "last"))
+    space = Space(template, 1, 0.0, vary=("importance", "protect"))
+    assert all(s["importance"] == "block" and s["protect"] == "first+last" for s in space.starts())
+    predicted = torch.zeros(1, 2)
+    measure = Objective(
+        None, Made(), space, Score(0.9, 0.1, 1.0, 1, predicted), 0.0, tolerance=None, fidelity=True
+    )
+    study = open_study(str(tmp_path / "s.journal"), "s", space, seed=2)
+    optimize(study, measure, len(space.starts()) + 20)
+    best = best_policy(study)
+    assert (best.importance, best.protect) == ("cumulative", ())
+    assert best.record["train_drift"] == 0
+    schedule = SpattenSpace(template, vary=("importance",))
+    assert all(start["importance"] == "block" for start in schedule.starts())
+    # What the template has and the search does not try is left to the sampler.
+    odd = Space(template.replace(smooth=0.4), 1, vary=("smooth",))
+    assert all("smooth" not in start for start in odd.starts())
+    with pytest.raises(PolicyError, match="cannot vary colour: choose of granularity"):
+        Space(template, 1, vary=("colour",))
+
+
+def test_fidelity_needs_classes(objective):
+    space = Space(Policy.flat(6), 2)
+    found = pretend(None, None, Policy.flat(6, protect=("first",)), "train", None)
+    with pytest.raises(ValueError, match="no classes to be true to"):
+        objective(space, fidelity=True)
+    true = Objective(
+        None, Made(), space, Score(0.9, 0.1, 1.0, 1, torch.zeros(1, 2)), 0.5, fidelity=True
+    )
+    assert true.value(found) == pytest.approx(0.1 + 0.5 * found.bops_ratio)
+
+
+def test_a_study_is_not_continued_with_other_settings(tmp_path, objective):
+    """Else a search with another template would return the old one's policy."""
+    path = str(tmp_path / "study.db")
+    space = Space(Policy.flat(6), 2)
+    settings = {"template": Policy.flat(6).to_json(), "limit": 4, "budget": None}
+    study = open_study(path, "s", space, settings=settings)
+    optimize(study, objective(space), 1)
+    assert len(open_study(path, "s", space, settings=settings).trials) == len(study.trials)
+    other = {**settings, "template": Policy.flat(6, importance="block").to_json()}
+    with pytest.raises(ValueError, match="begun with another template"):
+        open_study(path, "s", space, settings=other)
+    with pytest.raises(ValueError, match="begun with another budget, limit"):
+        open_study(path, "s", space, settings={**settings, "limit": 5, "budget": 0.3})
+    open_study(path, "other", space, settings=other)
 
 
 def test_a_stopped_study_goes_on(tmp_path, objective):
@@ -166,6 +226,10 @@ def test_the_pareto_front(tmp_path, objective):
     assert chosen.record["train_bops_ratio"] == min(
         b for w, b in zip(losses, bops, strict=True) if w <= 0.02
     )
+    chosen = best_policy(study, budget=bops[1])
+    assert chosen.record["train_bops_ratio"] == bops[1]
+    nearest = best_policy(study, budget=0.01)
+    assert nearest.record["train_bops_ratio"] == bops[0]
     with pytest.raises(ValueError, match="2 objectives, asked for 1"):
         open_study(str(tmp_path / "s.journal"), "s", space)
 
@@ -200,6 +264,25 @@ def test_a_database_that_others_are_making_is_tried_again(monkeypatch, tmp_path)
     monkeypatch.setattr(optuna.storages, "RDBStorage", storage)
     assert isinstance(storage_of(str(tmp_path / "s.db")), made)
     assert not failures
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+@pytest.mark.parametrize("place", ["study.db", "study.journal"])
+def test_no_two_workers_take_the_same_trial(tmp_path, place):
+    path = str(tmp_path / place)
+    study = optuna.create_study(storage=storage_of(path), study_name="s")
+    for x in range(24):
+        study.enqueue_trial({"x": x})
+    workers = [optuna.load_study(study_name="s", storage=storage_of(path)) for _ in range(4)]
+    together = threading.Barrier(len(workers))
+
+    def take(worker):
+        together.wait()
+        return [worker.ask().number for _ in range(6)]
+
+    with ThreadPoolExecutor(len(workers)) as pool:
+        taken = [number for numbers in pool.map(take, workers) for number in numbers]
+    assert sorted(taken) == list(range(24))
 
 
 def test_perplexity_is_better_when_smaller():

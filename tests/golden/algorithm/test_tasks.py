@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import re
+import shutil
+import sys
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -130,6 +133,21 @@ def test_stsb_scores_what_it_says(folder, data):
     assert got.bops_ratio == got.bytes_ratio == 1
 
 
+def test_drift_is_the_divergence_from_the_plain_models_predictions(folder, data):
+    loaded = load(str(folder), causal=False)
+    for name in ("stsb", "sst2"):
+        task = open_task(name, data)
+        plain = task.evaluate(loaded)
+        assert plain.predicted.exp().sum(-1).numpy() == pytest.approx(1)
+        assert plain.drift(plain) == 0
+        drifts = [
+            evaluate(loaded, task, Policy.flat(3, shares), reference=plain).drift
+            for shares in ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0))
+        ]
+        assert 0 < drifts[0] < drifts[1]
+        assert plain._replace(predicted=None).drift(plain) is None
+
+
 def test_the_probe_learns_and_is_trained_on_the_plain_model(folder, data):
     loaded = load(str(folder), causal=False)
     task = open_task("sst2", data)
@@ -233,6 +251,86 @@ def test_unknown_names_are_refused():
     assert all(t.metric for t in TASKS.values())
 
 
+@pytest.fixture
+def offline_hub(tmp_path, monkeypatch):
+    """A cache of the hub, empty, and no network."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path
+
+
+def test_a_model_is_found_by_its_hub_id(folder, data, offline_hub):
+    """In the layout in which the hub's own client keeps what it fetched."""
+    commit = "0" * 40
+    kept = offline_hub / "hub" / "models--someone--tiny-bert"
+    shutil.copytree(folder, kept / "snapshots" / commit)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(commit)
+    out = offline_hub / "row.json"
+    given = ("--task", "stsb", "--data", data, "--limit", 8, "-o", out)
+    code, text = run("eval", "--model", "someone/tiny-bert", *given)
+    assert code == 0, text
+    row = json.loads(out.read_text())
+    here = evaluate(load(str(folder), causal=False), open_task("stsb", data, 8), Policy.flat(3))
+    assert row["model"] == "someone/tiny-bert"
+    assert (row["metric"], row["float_metric"]) == (here.metric, here.float_metric)
+    code, text = run("eval", "--model", "someone/other", *given)
+    assert code == 1
+    assert "cannot load the model someone/other" in re.sub(r"\s+", " ", text)
+
+
+def test_glue_is_found_by_its_hub_id(folder, data, offline_hub, monkeypatch):
+    """Files as GLUE has them; they give what the folder of the same sentences gives."""
+    datasets = pytest.importorskip("datasets", reason="not installed: pip install 'dtqatten[hub]'")
+    from datasets import config
+
+    source, cache = offline_hub / "tiny-glue", offline_hub / "datasets"
+    columns = {"stsb": ("sentence1", "sentence2", "label"), "sst2": ("sentence", "label")}
+    card = ["---", "configs:"]
+    for name, keys in columns.items():
+        card += [f"- config_name: {name}", "  data_files:"]
+        for split, part in (("train", "train"), ("validation", "dev")):
+            card += [f"  - split: {split}", f"    path: {name}/{split}.jsonl"]
+            if name == "stsb":
+                lines = (data / "stsb" / f"sts-{part}.csv").read_text().splitlines()
+                rows = [(*x[5:7], float(x[4])) for x in (line.split("\t") for line in lines)]
+            else:
+                lines = (data / "sst2" / f"{part}.tsv").read_text().splitlines()
+                rows = [(x, int(y)) for x, y in (line.split("\t") for line in lines)]
+            path = source / name / f"{split}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(
+                "".join(json.dumps(dict(zip(keys, r, strict=True))) + "\n" for r in rows)
+            )
+    (source / "README.md").write_text("\n".join([*card, "---", ""]))
+    for name in columns:
+        datasets.load_dataset(str(source), name, cache_dir=str(cache))
+    # As if its owner were someone on the hub.
+    (cache / "tiny-glue").rename(cache / "someone___tiny-glue")
+    monkeypatch.setattr(config, "HF_DATASETS_CACHE", cache)
+    monkeypatch.setattr(config, "HF_HUB_OFFLINE", True)
+    for name in columns:
+        hub, local = (open_task(name, x) for x in (Path("someone/tiny-glue"), data))
+        for part in ("fit", "train", "dev"):
+            found = hub.examples(NO_MODEL, part)
+            assert found
+            assert found == local.examples(NO_MODEL, part)
+    code, text = run("eval", "--model", folder, "--task", "stsb", "--data", "someone/tiny-glue")
+    assert code == 0, text
+    with pytest.raises(TaskError, match="someone/else is no folder, and the hub gives no data set"):
+        open_task("stsb", Path("someone/else")).examples(NO_MODEL, "dev")
+
+
+def test_the_hub_needs_its_own_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(
+        TaskError, match=r"datasets is not installed: pip install 'dtqatten\[hub\]'"
+    ):
+        open_task("sst2", Path("someone/tiny-glue")).examples(NO_MODEL, "dev")
+
+
 def test_noise_study_tells_classes_apart(folder, data):
     loaded = load(str(folder), causal=False)
     task = open_task("stsb", data)
@@ -258,6 +356,9 @@ def test_search_then_eval(folder, data, tmp_path):
     code, text = run("search", *given, "-o", path, "--trials", 4, "--groups", 2, "--limit", 12)
     assert code == 0
     assert Policy.load(path).record["trials"] == 4
+    code, text = run("search", *given, "-o", path, "--trials", 4, "--groups", 2, "--limit", 11)
+    assert code == 1
+    assert "another limit" in re.sub(r"\s+", " ", text)
     front = tmp_path / "front.json"
     options = ("-o", front, "--trials", 4, "--groups", 1, "--limit", 12, "--pareto")
     code, text = run("search", *given, *options)
@@ -329,6 +430,12 @@ def test_results_are_measured_once_and_the_report_states_the_goal(folder, data, 
     model = good["model"]
     again.keep(model, "stsb", ["searched", "int8"])
     assert [r["method"] for r in Results(again.path).rows] == ["searched", "int8"]
+    again.add({**good, "task": "sst2", "method": "int8"})
+    again.keep(model, "stsb", ["int8", "searched"])
+    assert [(r["task"], r["method"]) for r in again.rows] == [
+        ("stsb", "int8"), ("stsb", "searched"), ("sst2", "int8"),
+    ]  # fmt: skip
+    again.keep(model, "sst2", [])
     again.keep(model, "stsb", ["searched"])
     assert [r["method"] for r in again.rows] == ["searched"]
     again.add({**good, "metric": 0.98, "bops_ratio": 0.22})
@@ -358,11 +465,32 @@ def test_the_report_compares_methods(folder, data, tmp_path, monkeypatch):
     assert tuned["loss"] != plain.loss
     text = render(kept, {"torch": "1"})
     assert "Tokens of 0 or 4 bits: 100.0 %" in text
-    assert "**not more than** SpAtten's method with 100.0 %" in text
+    assert "**not more than** *SpAtten's method, searched* with 100.0 %" in text
     gain = 100 * (tuned["metric"] / plain.metric - 1)
     assert f"The same fine-tuning without quantization: {-gain:+.2f} %" in text
     assert re.search(r"\|float32, fine-tuned\|[^|]+\|[^|]+\|\|\|\|", text)
     assert "Slowest fake-quant method" in text
+
+
+def test_the_report_of_a_decoder_has_loss_against_bit_operations(tmp_path):
+    kept = Results(tmp_path / "rows.json")
+    same = {
+        "model": "m", "task": "t", "metric_name": "perplexity", "float_metric": 20.0,
+        "share_0": 0.0, "share_4": 0.8, "share_8": 0.2, "bytes_ratio": 0.6, "seconds": 1.5,
+        "float_seconds": 1.0, "sequences": 8,
+    }  # fmt: skip
+    for name, metric, bops in (
+        ("searched", 21.0, 0.33),
+        ("searched at 0.45", 20.5, 0.44),
+        ("SpAtten's method, searched", 22.0, 0.32),
+        ("SpAtten's method, at equal metric", 21.0, 0.5),
+    ):
+        kept.add({**same, "method": name, "metric": metric, "bops_ratio": bops})
+    text = render(kept, {"torch": "1"})
+    assert "searched policies: +5.00 % at 0.330, +2.50 % at 0.440." in text
+    assert "BOPs at most 0.340: **not reached** (+5.00 %, 0.330)" in text
+    assert "*SpAtten's method, searched* with 80.0 % at +10.00 %; BOPs 0.330 against 0.320" in text
+    assert "*SpAtten's method, at equal metric* with 80.0 % at +5.00 %" in text
 
 
 def test_shipped_policies_can_be_read():
