@@ -16,7 +16,7 @@ from dtqatten.sim.lint import lint_verilog
 
 COMMANDS = [
     *("demo", "verilog", "sim", "stalls", "bench", "compare", "sweep", "synth", "lint", "mutate"),
-    *("trace", "search", "eval", "accuracy"),
+    *("trace", "search", "eval", "accuracy", "registers", "formal", "faults", "encoder"),
 ]
 
 
