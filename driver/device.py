@@ -18,7 +18,7 @@ from dtqatten.driver.errors import AbortedError, LayoutError, error_of
 from dtqatten.driver.layers import Layer, Result
 from dtqatten.registers import IDENTIFIER, REGISTERS, Control, Interrupt, Status, offset_of
 
-__all__ = ["Arena", "Device"]
+__all__ = ["Arena", "Chain", "Device"]
 
 #: Registers of a machine's sizes, read once.
 SIZES = (
@@ -147,39 +147,10 @@ class Device:
         TimeoutError
             If the machine does not answer within the bus's time.
         """
-        addresses = self.prepare(len(layers))
-        placed: list[tuple[Layer, Mapping[str, int]]] = []
-        results: list[Result] = []
-
-        def place(layer: Layer) -> None:
-            before = placed[-1] if placed else None
-            index = len(placed)
-            follows = addresses[index + 1] if index + 1 < len(addresses) else 0
-            placed.append((layer, self.place(layer, addresses[index], follows, before)))
-
+        chain = Chain(self, len(layers))
         for layer in layers:
-            if not isinstance(layer, Layer):
-                break
-            place(layer)
-        self.start(addresses[0])
-        while True:
-            self.bus.wait()
-            self.set_register("interrupt", self.register("interrupt"))
-            status = Status(self.register("status"))
-            done = self.register("layers_done")
-            while len(results) < min(done, len(placed)):
-                results.append(self.collect(*placed[len(results)]))
-            if Status.BUSY not in status:
-                break
-            if Status.WAITING in status and done == len(placed):
-                make = layers[len(placed)]
-                place(make if isinstance(make, Layer) else make(results[-1]))
-                self.set_register("control", Control.RESUME)
-        if Status.ERROR in status:
-            raise error_of(self.register("error_code"), self.register("error_address"), done)
-        if Status.ABORTED in status:
-            raise AbortedError(f"aborted after {done} complete layers")
-        return results
+            chain.add(layer if isinstance(layer, Layer) else layer(chain.run()[-1]))
+        return chain.run()
 
     def prepare(self, layers: int) -> list[int]:
         """Take all memory back and return the places of a chain's descriptors, none ready.
@@ -299,3 +270,75 @@ class Device:
             bits,
             array("importance", "<u4"),
         )
+
+
+class Chain:
+    """A chain whose layers are given as they become known.
+
+    Parameters
+    ----------
+    device : Device
+    length : int
+        Layers that it will have.
+
+    Raises
+    ------
+    LayoutError
+        If there are no layers, or no room for their descriptors.
+    """
+
+    def __init__(self, device: Device, length: int) -> None:
+        self.device = device
+        self._addresses = device.prepare(length)
+        self._placed: list[tuple[Layer, Mapping[str, int]]] = []
+        self._results: list[Result] = []
+        self._started = False
+
+    def add(self, layer: Layer) -> None:
+        """Put the next layer into memory.
+
+        Raises
+        ------
+        LayoutError
+            If the arrays are not what the machine, or its memory, can take.
+        """
+        at = len(self._placed)
+        follows = self._addresses[at + 1] if at + 1 < len(self._addresses) else 0
+        before = self._placed[-1] if self._placed else None
+        fields = self.device.place(layer, self._addresses[at], follows, before)
+        self._placed.append((layer, fields))
+
+    def run(self) -> list[Result]:
+        """Run until all layers given so far are complete; return the results of all.
+
+        Raises
+        ------
+        DeviceError
+            If the machine refuses or fails.
+        AbortedError
+            If the chain was aborted.
+        TimeoutError
+            If the machine does not answer within the bus's time.
+        """
+        device, placed, results = self.device, self._placed, self._results
+        if self._started:
+            device.set_register("control", Control.RESUME)
+        else:
+            device.start(self._addresses[0])
+            self._started = True
+        while True:
+            device.bus.wait()
+            device.set_register("interrupt", device.register("interrupt"))
+            status = Status(device.register("status"))
+            done = device.register("layers_done")
+            while len(results) < min(done, len(placed)):
+                results.append(device.collect(*placed[len(results)]))
+            if Status.BUSY not in status:
+                break
+            if Status.WAITING in status and done == len(placed):
+                return results
+        if Status.ERROR in status:
+            raise error_of(device.register("error_code"), device.register("error_address"), done)
+        if Status.ABORTED in status:
+            raise AbortedError(f"aborted after {done} complete layers")
+        return results

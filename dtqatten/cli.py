@@ -9,6 +9,7 @@ from dtqatten.commands.accuracy import accuracy
 from dtqatten.commands.bench import bench
 from dtqatten.commands.compare import compare
 from dtqatten.commands.demo import demo
+from dtqatten.commands.encoder import encoder
 from dtqatten.commands.evaluate import evaluate
 from dtqatten.commands.faults import faults
 from dtqatten.commands.formal import formal
@@ -55,6 +56,7 @@ def main(
 
 COMMANDS = (
     demo,
+    encoder,
     verilog,
     registers,
     sim,

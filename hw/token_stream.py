@@ -128,7 +128,7 @@ class GainTable(wiring.Component):
 class TokenStream(wiring.Component):
     """Stream a layer's tokens once a head, with position and gains.
 
-    Throughput one token every second cycle, besides the loading of gains before each head.
+    Throughput one token every third cycle, besides the loading of gains before each head.
 
     Parameters
     ----------
@@ -177,7 +177,6 @@ class TokenStream(wiring.Component):
         m = Module()
         head = Signal(16)
         load, loading = Signal(), Signal()
-        Signal.like(self.token.position)
         last = Signal()
         m.d.comb += last.eq(self.slot == self.tokens - 1)
         for i in range(self.tables):

@@ -59,6 +59,8 @@ class SimulatedBus:
         Of the memory; what lies outside is answered with DECERR.
     timeout : int
         Cycles after which :meth:`wait` gives up.
+    optimize : int
+        As of :func:`dtqatten.sim.verilated.compiled`.
 
     Attributes
     ----------
@@ -73,7 +75,13 @@ class SimulatedBus:
     """
 
     def __init__(
-        self, system: SystemConfig, *, base: int = 0x1000_0000, size: int = 1 << 24, timeout: int
+        self,
+        system: SystemConfig,
+        *,
+        base: int = 0x1000_0000,
+        size: int = 1 << 24,
+        timeout: int,
+        optimize: int = 2,
     ) -> None:
         self.system, self.base, self.size, self.timeout = system, base, size, timeout
         source = resources.files("dtqatten.sim").joinpath("axi_memory.cpp").read_text()
@@ -81,7 +89,8 @@ class SimulatedBus:
             f'#include "V{PREFIX}system.h"\n#define MODEL V{PREFIX}system\n'
             f"#define BUS_BYTES {system.bus_bytes}\n{source}"
         )
-        library = ctypes.CDLL(str(compiled(verilog(System(system), "system"), "system", shim)))
+        text = verilog(System(system), "system")
+        library = ctypes.CDLL(str(compiled(text, "system", shim, optimize)))
         for name, result, arguments in (
             ("create", "p", "qq"),
             ("destroy", None, "p"),
@@ -227,14 +236,17 @@ class SimulatedBus:
                 found[ReadStream(issued.id)].append(Burst(issued.address, issued.beats))
         return found
 
-    def read_cycle(self, stream: ReadStream, index: int) -> int:
-        """Return the cycle in which a stream's recorded burst was accepted."""
-        cycles = [i.cycle for i in self._issued() if not i.written and i.id == stream]
-        return cycles[index]
+    def read_cycles(self, stream: ReadStream) -> list[int]:
+        """Return the cycles in which a stream's recorded bursts were accepted."""
+        return [i.cycle for i in self._issued() if not i.written and i.id == stream]
 
     def writes(self) -> list[Burst]:
         """Return the write bursts recorded, in order."""
         return [Burst(issued.address, issued.beats) for issued in self._issued() if issued.written]
+
+    def write_cycles(self) -> list[int]:
+        """Return the cycles in which the recorded write bursts were accepted."""
+        return [issued.cycle for issued in self._issued() if issued.written]
 
     def _issued(self) -> list[_Issued]:
         count = self._library.recorded(self._handle)
@@ -242,9 +254,11 @@ class SimulatedBus:
         return [array[i] for i in range(count)]
 
 
-def simulated_device(system: SystemConfig, *, size: int = 1 << 22, timeout: int) -> Device:
+def simulated_device(
+    system: SystemConfig, *, size: int = 1 << 22, timeout: int, optimize: int = 2
+) -> Device:
     """Return a driver's device on a simulated bus; the upper quarter of the memory is written."""
-    bus = SimulatedBus(system, size=size, timeout=timeout)
+    bus = SimulatedBus(system, size=size, timeout=timeout, optimize=optimize)
     inputs, outputs = Arena(bus.base, size // 4 * 3), Arena(bus.base + size // 4 * 3, size // 4)
     bus.set_windows((inputs.base, inputs.last), (outputs.base, outputs.last))
     return Device(bus, inputs, outputs)

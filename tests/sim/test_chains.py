@@ -7,14 +7,19 @@ import pytest
 
 from dtqatten import Config, Schedule
 from dtqatten.driver.device import Device
+from dtqatten.driver.layers import Layer
+from dtqatten.golden.codes import quantize
+from dtqatten.golden.encoder import EncoderError, capture
 from dtqatten.golden.memory import layer_reads
+from dtqatten.golden.select import PAPER_SHARES, counts
+from dtqatten.golden.trace import example
 from dtqatten.sim.axi import SimulatedBus, simulated_device
 from dtqatten.sim.chains import compare_results, expected, random_chain
 from dtqatten.system_config import ReadStream, SystemConfig
 
 SYSTEMS = {
     "4x4, 64 bits": SystemConfig(
-        core=Config(rows=4, cols=4, depth=4, d_head=32, n_max=24, heads=9),
+        core=Config(rows=4, cols=4, depth=4, d_head=32, n_max=40, heads=12),
         bus_bits=64,
         burst_beats=4,
     ),
@@ -56,7 +61,7 @@ SYSTEMS = {
 
 @functools.cache
 def device(name: str) -> Device:
-    return simulated_device(SYSTEMS[name], timeout=400_000)
+    return simulated_device(SYSTEMS[name], timeout=400_000, optimize=0)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -85,3 +90,32 @@ def test_chains_are_bit_exact(name, latency, pause, reorder) -> None:
             for stream, bursts in layer_reads(system, address, fields, *ids).items():
                 wanted[stream] += bursts
         assert bus.reads() == wanted
+
+
+def recorded(source: str) -> list[tuple]:
+    """Return Q, K and V of two layers of a real encoder: consecutive ones, or one layer twice."""
+    if source == "committed trace":
+        trace = example()
+        return [(trace.q, trace.k, trace.v)] * 2
+    try:
+        _, layers = capture("She sells sea shells by the sea shore, and he repairs old clocks.")
+    except EncoderError as absent:
+        pytest.skip(str(absent))
+    return [(layer.q, layer.k, layer.v) for layer in layers[2:4]]
+
+
+@pytest.mark.parametrize("source", ["committed trace", "layers 2 and 3"])
+def test_two_layers_of_a_real_encoder(source) -> None:
+    """All heads, both layers in memory from the start: the second runs on the core's own ids."""
+    machine, core = device("4x4, 64 bits"), SYSTEMS["4x4, 64 bits"].core
+    assert isinstance(machine.bus, SimulatedBus)
+    machine.bus.configure(latency=(1, 60))
+    first, second = ([quantize(x) for x in tensors] for tensors in recorded(source))
+    n = first[0].codes.shape[1]
+    k0, k1 = counts(n, PAPER_SHARES)
+    keep, wide = counts(k0, PAPER_SHARES)
+    q, k, v = first
+    chain = [Layer(q=q, k=k, v=v, k0=k0, k1=k1, report=True)]
+    q, k, v = second
+    chain.append(Layer(q=q, k=k, v=v, k0=keep, k1=wide, chained=True, report=True))
+    compare_results(chain, machine.run(chain), expected(core, chain))

@@ -14,7 +14,9 @@ def test_names_are_unique() -> None:
     assert len(BY_NAME) == len(PROPERTIES)
 
 
-@pytest.mark.parametrize("name", ["read_window", "read_page", "write_window", "write_stable"])
+@pytest.mark.parametrize(
+    "name", ["read_window", "read_page", "write_window", "write_stable", "lite_counted"]
+)
 def test_proved(name: str) -> None:
     assert prove(BY_NAME[name])
 
