@@ -34,6 +34,7 @@ class ExportPlatform:
 
     def __init__(self) -> None:
         self.kinds: dict[str, wiring.Component] = {}
+        self._args: dict[str, tuple[Any, ...]] = {}
 
     def instance(
         self, label: str, kind: type[wiring.Component], *args: Any, reset: Value
@@ -43,10 +44,11 @@ class ExportPlatform:
         # the same, as PEs of two depths may be, the order in which they are met.
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
         name = PREFIX + "_".join([name, *map(str, args[1:])])
-        while name in self.kinds and self.kinds[name].config != args[0]:
+        while name in self.kinds and self._args[name] != args:
             name += "_other"
         if name not in self.kinds:
             self.kinds[name] = kind(*args)
+            self._args[name] = args
         signature = self.kinds[name].signature
         interface = signature.create(path=(label,))
         ports = {
