@@ -271,6 +271,6 @@ def measure(
         equivalent: list[Mutant] = []
         for at, mutant in enumerate(alive):
             progress("proving survivors", at, len(alive))
-            proved = prover.equivalent(mutant.number, seconds)
+            proved = prover.equivalent(mutant.number, mutant.module, seconds)
             (equivalent if proved else survived).append(mutant)
     return Outcome(len(made.recording.inputs), killed, survived, equivalent)

@@ -1,9 +1,11 @@
-"""``dtqatten bench``: elaboration time, simulation speed and utilization of array and core."""
+"""``dtqatten bench``: speed and utilization of array, core and machine on a bus."""
 
+import enum
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,84 +14,150 @@ from dtqatten.commands.verilog import write_atomically
 
 __all__ = ["bench"]
 
+Tell = Callable[[str], object]
+
+
+class Part(enum.StrEnum):
+    """What is measured, and the JSON file that it goes to."""
+
+    ARRAY = "array"
+    CORE = "core"
+    SYSTEM = "system"
+
 
 def bench(
+    part: Annotated[
+        list[Part] | None, typer.Option(help="What to measure; may be repeated. All if not given.")
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the JSON.", file_okay=False)
     ] = Path("build/bench"),
 ) -> None:
-    """Measure array, core, top-k and system; write a JSON file each, and a timeline."""
+    """Measure array, core and top-k, and the machine on a bus; write a JSON file each."""
     with needs("dev"):
         from rich.console import Console
         from rich.progress import Progress
-        from rich.table import Table
 
-        from dtqatten.config import PRESETS
-        from dtqatten.model.workload import Workload
         from dtqatten.sim.bench import measure, versions
-        from dtqatten.sim.core import CoreLockstep
-        from dtqatten.sim.core_bench import HEADS, measure_core, simulate_layer
         from dtqatten.sim.plots import save, timeline_figure
-        from dtqatten.sim.system_bench import measure_system
-        from dtqatten.sim.topk_bench import measure_topk
-    with Progress(transient=True) as bar:
-        task = bar.add_task("measuring", total=None)
-        result = measure(lambda what: bar.update(task, description=what))
-        bar.update(task, description="compiling the core")
-        workload, fetched = (Workload(full_tiles=True, alternate=turns) for turns in (True, False))
-
-        def run(layer: Workload) -> CoreLockstep:
-            return simulate_layer(
-                PRESETS["base"],
-                layer,
-                HEADS,
-                lambda cycles: bar.update(task, description=f"a layer of the core, cycle {cycles}"),
-            )
-
-        ran = run(workload)
-        core = measure_core(ran) | {"as_fetched": measure_core(run(fetched))}
-        system = measure_system(
-            PRESETS["base"],
-            fetched,
-            HEADS,
-            core["as_fetched"]["cycles"],
-            lambda what: bar.update(task, description=f"the machine on a bus: {what}"),
-        )
-        bar.update(task, description="top-k")
-        core |= asdict(workload) | {"topk": measure_topk(), "versions": versions()}
-        system |= asdict(fetched) | {"versions": versions()}
     console = Console()
-    for name, unit in (
-        ("elaborate_s", "seconds to elaborate and write Verilog, ROWSxCOLSxDEPTH"),
-        ("sim_cycles_per_s", "simulated cycles per second, tiny preset"),
-        ("utilization", "useful nibble products over PE slots, by order of the tokens"),
-        ("cycles", "cycles of the head, first operand in the array to last score out"),
-    ):
-        table = Table(name, unit)
-        for key, value in result[name].items():
-            shown = f"{value:.4f}" if isinstance(value, float) else str(value)
-            table.add_row(key, shown)
-        console.print(table)
-    table = Table("unit", "share of cycles busy, a layer of the core, preset base")
-    for unit, share in core["busy_fraction"].items():
-        table.add_row(unit, f"{share:.4f}")
-    console.print(table)
-    typer.echo(
-        f"{core['cycles']} cycles a layer, {core['as_fetched']['cycles']} in the order of the "
-        f"fetcher; module B adds {core['module_b_overhead']:.2%}; versions in the files"
+    for one in part or list(Part):
+        with Progress(transient=True) as bar:
+            task = bar.add_task("measuring", total=None)
+
+            def tell(what: str, bar: Any = bar, task: Any = task) -> None:
+                bar.update(task, description=what)
+
+            match one:
+                case Part.ARRAY:
+                    result = measure(tell)
+                case Part.CORE:
+                    result, activity = _core(tell)
+                case Part.SYSTEM:
+                    result = _system(tell)
+        if one is not Part.ARRAY:
+            result["versions"] = versions()
+        for table in _tables(one, result):
+            console.print(table)
+        path = output / f"{one}.json"
+        write_atomically(path, json.dumps(result, indent=2) + "\n")
+        typer.echo(f"{path}: all figures, and versions")
+        if one is Part.CORE:
+            picture = output / "timeline.png"
+            save(timeline_figure(activity, f"preset base, {result['kept']} tokens"), picture)
+            typer.echo(f"{picture}: which units work when, by the RTL's own ports")
+
+
+def _reference(*, in_turns: bool) -> Any:
+    from dtqatten.model.workload import Workload
+
+    return Workload(full_tiles=True, alternate=in_turns)
+
+
+def _layer(workload: Any, tell: Tell) -> Any:
+    """Run a layer of the core, RTL beside model."""
+    from dtqatten.config import PRESETS
+    from dtqatten.sim.core_bench import HEADS, simulate_layer
+
+    tell("compiling the core")
+    return simulate_layer(
+        PRESETS["base"],
+        workload,
+        HEADS,
+        lambda cycles: tell(f"a layer of the core, cycle {cycles}"),
     )
-    for name, unit in (
-        ("dma_overhead", "cycles over the core fed for free, by bus width and latency"),
-        ("bytes_ratio", "bytes read over the ideal"),
-    ):
-        table = Table("bits", *map(str, next(iter(system[name].values()))), title=unit)
-        for bits, row in system[name].items():
-            table.add_row(bits, *(f"{value:.4f}" for value in row.values()))
-        console.print(table)
-    for name, measured in (("array", result), ("core", core), ("system", system)):
-        path = output / f"{name}.json"
-        write_atomically(path, json.dumps(measured, indent=2) + "\n")
-        typer.echo(f"{path}")
-    picture = output / "timeline.png"
-    save(timeline_figure(ran.activity, f"preset base, {core['kept']} tokens"), picture)
-    typer.echo(f"{picture}: which units work when, by the RTL's own ports")
+
+
+def _core(tell: Tell) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Measure the core and its top-k engine; return also which units work when."""
+    from dtqatten.sim.core_bench import measure_core
+    from dtqatten.sim.topk_bench import measure_topk
+
+    workload = _reference(in_turns=True)
+    ran = _layer(workload, tell)
+    result = measure_core(ran) | asdict(workload)
+    result["as_fetched"] = measure_core(_layer(_reference(in_turns=False), tell))
+    tell("top-k")
+    result["topk"] = measure_topk()
+    return result, ran.activity
+
+
+def _system(tell: Tell) -> dict[str, Any]:
+    """Measure the machine on a bus against the core fed for free, in the fetcher's order."""
+    from dtqatten.config import PRESETS
+    from dtqatten.sim.core_bench import HEADS, measure_core
+    from dtqatten.sim.system_bench import measure_system
+
+    workload = _reference(in_turns=False)
+    alone = measure_core(_layer(workload, tell))["cycles"]
+    return measure_system(PRESETS["base"], workload, HEADS, alone, tell) | asdict(workload)
+
+
+def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
+    from rich.table import Table
+
+    def plain(title: str, rows: dict[str, Any], *heads: str) -> Any:
+        table = Table(*heads, title=title)
+        for key, value in rows.items():
+            values = value.values() if isinstance(value, dict) else [value]
+            shown = [f"{v:.4f}" if isinstance(v, float) else str(v) for v in values]
+            table.add_row(key, *shown)
+        return table
+
+    match part:
+        case Part.ARRAY:
+            return [
+                plain(name, result[name], name, unit)
+                for name, unit in (
+                    ("elaborate_s", "seconds to elaborate and write Verilog, ROWSxCOLSxDEPTH"),
+                    ("sim_cycles_per_s", "simulated cycles per second, tiny preset"),
+                    ("utilization", "useful nibble products over PE slots, by token order"),
+                    ("cycles", "of the head, first operand in the array to last score out"),
+                )
+            ]
+        case Part.CORE:
+            runs = {"row blocks in turns": result, "as fetched": result["as_fetched"]}
+            rows: dict[str, Any] = {
+                name: {run: figures[name] for run, figures in runs.items()}
+                for name in ("cycles", "module_b_overhead")
+            }
+            for unit in result["busy_fraction"]:
+                busy = {run: figures["busy_fraction"][unit] for run, figures in runs.items()}
+                rows[f"{unit} busy"] = busy
+            names = ("mean", "p99", "worst", "adversarial_worst")
+            topk = {
+                str(n): {name: row[name] for name in names} for n, row in result["topk"].items()
+            }
+            return [
+                plain("a layer of the core, preset base", rows, "", *runs),
+                plain("top-k, cycles until both thresholds are known", topk, "tokens", *names),
+            ]
+        case Part.SYSTEM:
+            latencies = [f"latency {n}" for n in next(iter(result["dma_overhead"].values()))]
+            return [
+                plain(unit, result[name], "bits", *latencies)
+                for name, unit in (
+                    ("dma_overhead", "cycles over the core fed for free, by bus and latency"),
+                    ("bytes_ratio", "bytes read over the ideal"),
+                )
+            ]
