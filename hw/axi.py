@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, unsigned
+from amaranth.hdl import Module, Value, unsigned
 from amaranth.lib import data, enum, stream
 from amaranth.lib.wiring import In, Member, Out
 
@@ -41,6 +41,11 @@ class Response(enum.Enum, shape=2):  # type: ignore[call-arg]
     EXOKAY = 1
     SLVERR = 2
     DECERR = 3
+
+
+def is_error(response: Value) -> Value:
+    """Return whether an answer is an error."""
+    return (response == Response.SLVERR) | (response == Response.DECERR)
 
 
 def address_layout(system: SystemConfig) -> data.StructLayout:

@@ -1,31 +1,17 @@
 """AXI4 read master: streams share one address channel, answers go back by ID."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from dtqatten.hw.axi import Response, address_layout, read_data_layout
-from dtqatten.hw.read_channel import read_port, request_layout
-from dtqatten.hw.window import PAGE_BITS, contains, window_layout
+from dtqatten.hw.arbiter import next_burst
+from dtqatten.hw.axi import address_layout, is_error, read_data_layout
+from dtqatten.hw.read_channel import read_port
+from dtqatten.hw.window import window_layout
 from dtqatten.system_config import SystemConfig
 
-__all__ = ["ReadMaster", "rotated_choice"]
-
-
-def rotated_choice(m: Module, wanting: Signal, granted: Signal, name: str) -> Signal:
-    """Return the index of the next bit of ``wanting`` after that of ``granted``, in a ring."""
-    count = len(wanting)
-    choice = Signal(range(count), name=name)
-    m.d.comb += choice.eq(granted)
-    # Later statements override: the lowest bit above the granted one, else the lowest.
-    for i in reversed(range(count)):
-        with m.If(wanting[i]):
-            m.d.comb += choice.eq(i)
-    for i in reversed(range(1, count)):
-        with m.If(wanting[i] & (granted < i)):
-            m.d.comb += choice.eq(i)
-    return choice
+__all__ = ["ReadMaster"]
 
 
 class ReadMaster(wiring.Component):
@@ -90,23 +76,17 @@ class ReadMaster(wiring.Component):
         byte = ceil_log2(system.bus_bytes)
 
         granted = Signal(range(self.streams))
-        wanting = Cat(port.request.valid for port in self.ports)
-        choice = rotated_choice(m, wanting, granted, "choice")
-        request = Signal(request_layout(system))
-        address = Signal(system.address_bits)
-        wanted, allowed, free, taken = Signal(), Signal(), Signal(), Signal()
+        requests = [port.request for port in self.ports]
+        burst = next_burst(m, system, requests, granted, self.window)
+        free, taken = Signal(), Signal()
         m.d.comb += [
-            request.eq(Array(Value.cast(port.request.p) for port in self.ports)[choice]),
-            address.eq(request.word << byte),
-            wanted.eq(wanting.any()),
-            allowed.eq(contains(self.window, address[PAGE_BITS:])),
             free.eq(~self.ar.valid | self.ar.ready),
-            taken.eq(wanted & allowed & free & ~self.stop),
-            self.outside.eq(wanted & ~allowed),
+            taken.eq(burst.allowed & free & ~self.stop),
+            self.outside.eq(burst.outside),
         ]
         for i, port in enumerate(self.ports):
             m.d.comb += [
-                port.request.ready.eq(taken & (choice == i)),
+                port.request.ready.eq(taken & (burst.choice == i)),
                 port.answer.eq(self.r.valid & (self.r.p.id == i)),
                 port.data.eq(self.r.p.data),
             ]
@@ -114,10 +94,10 @@ class ReadMaster(wiring.Component):
             m.d.sync += self.ar.valid.eq(taken)
         with m.If(taken):
             m.d.sync += [
-                granted.eq(choice),
-                self.ar.p.id.eq(choice),
-                self.ar.p.addr.eq(address),
-                self.ar.p.len.eq(request.beats - 1),
+                granted.eq(burst.choice),
+                self.ar.p.id.eq(burst.choice),
+                self.ar.p.addr.eq(burst.address),
+                self.ar.p.len.eq(burst.request.beats - 1),
             ]
 
         # Words that are still to come, those of the burst on offer included.
@@ -126,14 +106,11 @@ class ReadMaster(wiring.Component):
         m.d.comb += [
             self.r.ready.eq(1),
             self.came.eq(self.r.valid),
-            self.failed.eq(
-                self.r.valid
-                & ((self.r.p.resp == Response.SLVERR) | (self.r.p.resp == Response.DECERR))
-            ),
-            self.address.eq(Mux(self.outside, address, answered << byte)),
+            self.failed.eq(self.r.valid & is_error(self.r.p.resp)),
+            self.address.eq(Mux(self.outside, burst.address, answered << byte)),
             self.idle.eq(~self.ar.valid & (due == 0)),
             self.issued.eq(self.ar.valid & self.ar.ready),
             self.stalled.eq(self.ar.valid & ~self.ar.ready),
         ]
-        m.d.sync += due.eq(due + Mux(taken, request.beats, 0) - self.r.valid)
+        m.d.sync += due.eq(due + Mux(taken, burst.request.beats, 0) - self.r.valid)
         return m

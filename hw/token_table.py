@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from dtqatten.config import Config
+from dtqatten.hw.arbiter import rotated_choice
 from dtqatten.hw.importance_finish import topk_config
-from dtqatten.hw.read_master import rotated_choice
 from dtqatten.hw.topk_config import ids_layout
 
 __all__ = ["TokenTable", "run_entry_layout", "token_layout"]

@@ -1,15 +1,13 @@
 """AXI4 write master: streams share the address and data channels, burst by burst."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Module, Mux, Signal, Value
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
-from dtqatten.hw.axi import Response, address_layout, response_layout, write_data_layout
+from dtqatten.hw.arbiter import next_burst
+from dtqatten.hw.axi import address_layout, is_error, response_layout, write_data_layout
 from dtqatten.hw.gearbox import written_layout
-from dtqatten.hw.read_channel import request_layout
-from dtqatten.hw.read_master import rotated_choice
-from dtqatten.hw.window import PAGE_BITS, contains, window_layout
+from dtqatten.hw.window import window_layout
 from dtqatten.hw.write_channel import write_port
 from dtqatten.system_config import SystemConfig
 
@@ -81,30 +79,23 @@ class WriteMaster(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system = self.system
-        byte = ceil_log2(system.bus_bytes)
         # Addresses of the bursts that are not answered yet.
         m.submodules.due = due = fifo.SyncFIFOBuffered(
             width=system.address_bits, depth=self.OUTSTANDING
         )
         chosen = Signal(range(self.streams))
-        wanting = Cat(port.request.valid for port in self.ports)
-        choice = rotated_choice(m, wanting, chosen, "choice")
-        request = Signal(request_layout(system))
-        address = Signal(system.address_bits)
+        requests = [port.request for port in self.ports]
+        burst = next_burst(m, system, requests, chosen, self.window)
         left = Signal(range(system.burst_beats + 1))
         unanswered = Signal(range(self.OUTSTANDING + 1))
-        wanted, allowed, free, taken = Signal(), Signal(), Signal(), Signal()
+        free, taken = Signal(), Signal()
         word = Signal(written_layout(system))
         m.d.comb += [
-            request.eq(Array(Value.cast(port.request.p) for port in self.ports)[choice]),
-            address.eq(request.word << byte),
-            wanted.eq(wanting.any()),
-            allowed.eq(contains(self.window, address[PAGE_BITS:])),
             free.eq((left == 0) & ~self.aw.valid & (unanswered != self.OUTSTANDING)),
-            taken.eq(wanted & allowed & free & ~self.stop),
-            self.outside.eq(wanted & ~allowed),
+            taken.eq(burst.allowed & free & ~self.stop),
+            self.outside.eq(burst.outside),
             due.w_en.eq(taken),
-            due.w_data.eq(address),
+            due.w_data.eq(burst.address),
             self.aw.p.id.eq(0),
             word.eq(Array(Value.cast(port.words.p) for port in self.ports)[chosen]),
             self.w.valid.eq((left != 0) & Array(port.words.valid for port in self.ports)[chosen]),
@@ -118,7 +109,7 @@ class WriteMaster(wiring.Component):
         ]
         for i, port in enumerate(self.ports):
             m.d.comb += [
-                port.request.ready.eq(taken & (choice == i)),
+                port.request.ready.eq(taken & (burst.choice == i)),
                 port.words.ready.eq((left != 0) & self.w.ready & (chosen == i)),
             ]
         with m.If(self.aw.ready):
@@ -127,11 +118,11 @@ class WriteMaster(wiring.Component):
             m.d.sync += left.eq(left - 1)
         with m.If(taken):
             m.d.sync += [
-                chosen.eq(choice),
-                left.eq(request.beats),
+                chosen.eq(burst.choice),
+                left.eq(burst.request.beats),
                 self.aw.valid.eq(1),
-                self.aw.p.addr.eq(address),
-                self.aw.p.len.eq(request.beats - 1),
+                self.aw.p.addr.eq(burst.address),
+                self.aw.p.len.eq(burst.request.beats - 1),
             ]
 
         answered = Signal()
@@ -139,10 +130,8 @@ class WriteMaster(wiring.Component):
             self.b.ready.eq(due.r_rdy),
             answered.eq(self.b.valid & self.b.ready),
             due.r_en.eq(answered),
-            self.failed.eq(
-                answered & ((self.b.p.resp == Response.SLVERR) | (self.b.p.resp == Response.DECERR))
-            ),
-            self.address.eq(Mux(self.outside, address, due.r_data)),
+            self.failed.eq(answered & is_error(self.b.p.resp)),
+            self.address.eq(Mux(self.outside, burst.address, due.r_data)),
             self.idle.eq(unanswered == 0),
         ]
         m.d.sync += unanswered.eq(unanswered + taken - answered)

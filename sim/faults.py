@@ -79,10 +79,8 @@ class _Case:
     cycles: int
 
 
-def inject(
-    device: Device, count: int, seed: int = 0
-) -> Iterator[tuple[Fault, Tally, dict[Fault, int]]]:
-    """Inject faults, one after the other; yield the last one, all so far, and how many of each.
+def inject(device: Device, count: int, seed: int = 0) -> Iterator[tuple[Tally, dict[Fault, int]]]:
+    """Inject faults, one after the other; yield what has been seen so far, and how many of each.
 
     Parameters
     ----------
@@ -125,7 +123,7 @@ def inject(
         tally.stray_reads = now.stray_reads - before.stray_reads
         tally.stray_writes = now.stray_writes - before.stray_writes
         tally.violations = now.violations - before.violations
-        yield kind, tally, kinds
+        yield tally, kinds
 
 
 def _case(device: Device, bus: SimulatedBus, rng: np.random.Generator) -> _Case:

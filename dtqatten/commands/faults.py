@@ -28,10 +28,8 @@ def faults(
         from dtqatten.sim.faults import SYSTEM, inject, summary
     typer.echo(f"compiling {SYSTEM}")
     device = simulated_device(SYSTEM, timeout=200_000)
-    for _kind, tally, kinds in track(  # noqa: B007
-        inject(device, count, seed), total=count, description="injecting faults"
-    ):
-        pass
+    injected = inject(device, count, seed)
+    *_, (tally, kinds) = track(injected, total=count, description="injecting faults")
     result = summary(tally, kinds) | {
         "seed": seed,
         "system": str(SYSTEM),
