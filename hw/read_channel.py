@@ -42,7 +42,8 @@ class ReadChannel(wiring.Component):
     A burst is requested once its words have room; the answers come in the order of the requests
     and are always taken.
 
-    Latency: 2 cycles from a run to its first request, 3 from a word to its first beat.
+    Latency: 1 cycle from a run to its first request, 3 from a word to its first beat. Throughput
+    one burst, and one word or beat, whichever is narrower, a cycle.
 
     Parameters
     ----------
@@ -82,7 +83,10 @@ class ReadChannel(wiring.Component):
         # Every burst has a word at least, so there are never more of them than words.
         due_layout, words_layout = burst_layout(system), word_layout(system)
         m.submodules.due = due = fifo.SyncFIFO(width=due_layout.size, depth=depth)
-        m.submodules.words = words = fifo.SyncFIFOBuffered(width=words_layout.size, depth=depth)
+        # Behind its output register a buffered FIFO of 2 has one place, free every other cycle.
+        m.submodules.words = words = fifo.SyncFIFOBuffered(
+            width=words_layout.size, depth=max(depth, 3)
+        )
 
         room = Signal(range(depth + 1), init=depth)
         requested, read = Signal(), Signal()

@@ -37,7 +37,8 @@ class PlaneWalker(wiring.Component):
     ``address = base + ((2*head + plane)*stored + first) * d_head/2``; in the low plane the first
     ``narrow`` slots are left out.
 
-    Latency 3 cycles a run.
+    Latency: 3 cycles from ``start``, or from a run taken, to the next run, if it is granted at
+    once; 2 more for each run that the plane leaves out.
 
     Parameters
     ----------
