@@ -39,9 +39,9 @@ def test_head_table() -> None:
     assert head_table_bytes([0x1234, 5], [6, 63]) == bytes.fromhex("34120600 05003f00")
 
 
-def test_runs_merge_consecutive_ids_within_a_class() -> None:
-    assert runs([0, 1, 4, 5, 6, 9], 3) == [(0, 2), (4, 1), (5, 2), (9, 1)]
-    assert runs([], 0) == []
+def test_runs_merge_consecutive_ids() -> None:
+    assert runs([0, 1, 4, 5, 6, 9, 2]) == [(0, 2), (4, 3), (9, 1), (2, 1)]
+    assert runs([]) == []
 
 
 def test_bursts_end_at_their_multiples_and_in_pages() -> None:
