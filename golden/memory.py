@@ -24,10 +24,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Burst:
-    """A read of ``beats`` words of the bus; ``address`` is that of its first word."""
+    """A burst of ``beats`` beats of ``width`` bytes from ``address`` on, a multiple of it."""
 
     address: int
     beats: int
+    width: int
+
+    @property
+    def size(self) -> int:
+        """Bytes that it moves."""
+        return self.beats * self.width
 
 
 def tensor_bytes(codes: ArrayLike) -> bytes:
@@ -68,13 +74,27 @@ def runs(ids: ArrayLike) -> list[tuple[int, int]]:
     return merged
 
 
-def bursts(system: SystemConfig, address: int, size: int) -> Iterator[Burst]:
-    """Cut ``size`` bytes into bursts, which end at multiples of ``burst_beats`` words."""
-    word, end = address // system.bus_bytes, -(-(address + size) // system.bus_bytes)
-    while word < end:
-        beats = min(end - word, system.burst_beats - word % system.burst_beats)
-        yield Burst(word * system.bus_bytes, beats)
-        word += beats
+def bursts(system: SystemConfig, address: int, size: int, narrow: bool = True) -> Iterator[Burst]:
+    """Cut ``size`` bytes into bursts, which end at multiples of ``burst_beats`` words.
+
+    If ``narrow``, as reads are: a first or last word of which half or less is wanted is a burst of
+    its own, of the smallest aligned power of two of bytes that has them.
+    """
+    width, end = system.bus_bytes, address + size
+    while address < end:
+        word = address // width
+        if narrow and (address % width >= width // 2 or end - word * width <= width):
+            last = min(end, (word + 1) * width) - 1
+            part = 1 << (address ^ last).bit_length()
+            yield Burst(address // part * part, 1, part)
+            address = last + 1
+            continue
+        words = -(-end // width) - word
+        if narrow and 0 < end % width <= width // 2:
+            words -= 1
+        beats = min(words, system.burst_beats - word % system.burst_beats)
+        yield Burst(word * width, beats, width)
+        address = (word + beats) * width
 
 
 def layer_reads(

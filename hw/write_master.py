@@ -123,6 +123,7 @@ class WriteMaster(wiring.Component):
                 self.aw.valid.eq(1),
                 self.aw.p.addr.eq(burst.address),
                 self.aw.p.len.eq(burst.request.beats - 1),
+                self.aw.p.size.eq(burst.request.width),
             ]
 
         answered = Signal()
