@@ -30,6 +30,9 @@ class WriteChannel(wiring.Component):
 
     So a burst, once its address is out, never waits for the core, and can always be completed.
 
+    Latency: 2 cycles from the beat that completes a burst to its request; its words are there from
+    the next cycle on. Throughput one beat, and one word, a cycle.
+
     Parameters
     ----------
     system : SystemConfig

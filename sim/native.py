@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Value
+from amaranth.hdl import Elaboratable, Value
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
@@ -20,7 +20,7 @@ Testbench = Callable[[Any], Awaitable[None]]
 
 
 def run(
-    component: wiring.Component,
+    component: Elaboratable,
     *testbenches: Testbench,
     background: Iterable[Testbench] = (),
     deadline: int = 10_000,
@@ -33,7 +33,8 @@ def run(
         If they have not after ``deadline`` clock cycles.
     """
     simulator = Simulator(component)
-    simulator.add_clock(PERIOD)
+    # What is combinational has none.
+    simulator.add_clock(PERIOD, if_exists=True)
 
     async def watchdog(context: Any) -> None:
         await context.delay(deadline * PERIOD)

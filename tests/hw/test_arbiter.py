@@ -7,12 +7,12 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.sim import Simulator
 
 from dtqatten import Config
 from dtqatten.hw.arbiter import next_burst, rotated_choice
 from dtqatten.hw.read_channel import request_layout
 from dtqatten.hw.window import window_layout
+from dtqatten.sim.native import run
 from dtqatten.system_config import SystemConfig
 
 CORE = Config(rows=1, cols=1, depth=1, d_head=8, n_max=4)
@@ -49,9 +49,7 @@ def test_every_choice(count: int) -> None:
                 wants = [bool(wanting >> i & 1) for i in range(count)]
                 assert ctx.get(dut.choice) == following(wants, granted), (wanting, granted)
 
-    simulator = Simulator(dut)
-    simulator.add_testbench(testbench)
-    simulator.run()
+    run(dut, testbench)
 
 
 class Chooser(wiring.Component):
@@ -113,9 +111,7 @@ def test_the_burst_that_is_next_and_whether_it_may_go(bits: int) -> None:
             assert ctx.get(dut.allowed) == (some and inside), state
             assert ctx.get(dut.outside) == (some and not inside), state
 
-    simulator = Simulator(dut)
-    simulator.add_testbench(testbench)
-    simulator.run()
+    run(dut, testbench)
 
 
 def test_nobody_waits_longer_than_a_round() -> None:
@@ -134,6 +130,4 @@ def test_nobody_waits_longer_than_a_round() -> None:
             waited = [waited[i] + 1 if wanting >> i & 1 else 0 for i in range(count)]
             assert max(waited) < count
 
-    simulator = Simulator(dut)
-    simulator.add_testbench(testbench)
-    simulator.run()
+    run(dut, testbench)

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.sim import Simulator
 
 from dtqatten import Config
 from dtqatten.hw.window import PAGE_BITS, contains, window_layout
+from dtqatten.sim.native import run
 from dtqatten.system_config import SystemConfig
 
 CORE = Config(rows=1, cols=1, depth=1, d_head=8, n_max=4)
@@ -24,7 +24,6 @@ class Window(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.d.comb += self.inside.eq(contains(self.window, self.page))
-        m.d.sync += Signal(name="clock").eq(1)
         return m
 
 
@@ -37,9 +36,7 @@ def check(system: SystemConfig, cases: list[tuple[int, int, int]]) -> None:
             ctx.set(dut.page, page)
             assert ctx.get(dut.inside) == (base <= page <= limit), (base, limit, page)
 
-    simulator = Simulator(dut)
-    simulator.add_testbench(testbench)
-    simulator.run()
+    run(dut, testbench)
 
 
 def test_every_window_of_few_pages() -> None:
