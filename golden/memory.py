@@ -17,6 +17,7 @@ __all__ = [
     "head_table_bytes",
     "ideal_bytes",
     "layer_reads",
+    "remaining_runs",
     "runs",
     "tensor_bytes",
 ]
@@ -129,7 +130,7 @@ def layer_reads(
             found[ReadStream(high + plane)] = [
                 burst
                 for head in range(heads)
-                for first, count in _without(wanted, skipped)
+                for first, count in remaining_runs(wanted, skipped)
                 for burst in bursts(
                     system,
                     fields[name] + ((2 * head + plane) * stored + first) * size,
@@ -151,7 +152,8 @@ def layer_reads(
     return found
 
 
-def _without(wanted: list[tuple[int, int]], skipped: int) -> Iterator[tuple[int, int]]:
+def remaining_runs(wanted: list[tuple[int, int]], skipped: int) -> Iterator[tuple[int, int]]:
+    """Yield what is left of runs ``(first id, tokens)`` without their first ``skipped`` tokens."""
     for first, count in wanted:
         drop = min(skipped, count)
         skipped -= drop

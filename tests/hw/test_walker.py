@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dtqatten import Config
-from dtqatten.golden.memory import runs
+from dtqatten.golden.memory import remaining_runs, runs
 from dtqatten.hw.walker import PlaneWalker
 from dtqatten.sim.native import collect, run, watch
 from dtqatten.sim.run_table import grant_runs
@@ -20,17 +20,15 @@ ALONE, ALL, SCATTERED = ([5], 0), (list(range(24)), 24), ([0, 2, 3, 9, 1, 4, 5, 
 
 def wanted(plane: str, plan: dict, ids: list[int], four_bit: int) -> list[tuple[int, int]]:
     """Return the runs of bytes: slots from ``narrow`` on where the plane is the low one."""
-    table = runs(ids, four_bit)
-    result = []
-    for head in range(plan["heads"]):
-        base = plan["base"] + (2 * head + (plane == "low")) * plan["stored"] * SIZE
-        skip = plan["narrow"] if plane == "low" else 0
-        for first, tokens in table:
-            drop = min(skip, tokens)
-            skip -= drop
-            if drop < tokens:
-                result.append((base + (first + drop) * SIZE, (tokens - drop) * SIZE))
-    return result
+    skipped = plan["narrow"] if plane == "low" else 0
+    return [
+        (
+            plan["base"] + ((2 * head + (plane == "low")) * plan["stored"] + first) * SIZE,
+            tokens * SIZE,
+        )
+        for head in range(plan["heads"])
+        for first, tokens in remaining_runs(runs(ids, four_bit), skipped)
+    ]
 
 
 def walk(dut, plan: dict, layer, expected, rng, stall) -> list[int]:
