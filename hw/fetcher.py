@@ -31,6 +31,9 @@ class Fetcher(wiring.Component):
     head is read while this one is computed with. The token table receives the ids that the core
     keeps; the next layer can start when ``idle`` and ``ids_complete``.
 
+    Latency: units start 1 cycle after ``start``; those of the tensors share the token table of a
+    chained layer, a token a cycle. The first head comes 6 cycles and the memory's after ``start``.
+
     Parameters
     ----------
     system : SystemConfig

@@ -45,7 +45,7 @@ def item_layout(config: Config, tables: int) -> data.StructLayout:
 class GainTable(wiring.Component):
     """Hold a head's gains of all stored tokens.
 
-    Latency: a head's loading takes ``stored`` cycles and the memory's latency; ``gain`` follows
+    Latency: ``loading`` lasts for ``stored`` + 4 cycles and the memory's latency; ``gain`` follows
     ``id`` by one cycle.
 
     Parameters
@@ -129,7 +129,8 @@ class GainTable(wiring.Component):
 class TokenStream(wiring.Component):
     """Stream a layer's tokens once a head, with position and gains.
 
-    Throughput one token every third cycle, besides the loading of gains before each head.
+    Latency: 5 cycles from ``start`` to the first token, and the loading of gains. Throughput one
+    token every third cycle, with 2 cycles and the loading before each head.
 
     Parameters
     ----------

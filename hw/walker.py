@@ -40,8 +40,9 @@ class PlaneWalker(wiring.Component):
     slots from ``narrow`` on. Tokens whose bytes follow each other make one run, which ends at the
     latest where a longest burst has to: what follows would be another burst anyway.
 
-    Latency: a run of n tokens takes 2n + 1 cycles if they are granted at once, a head's first one 2
-    more, for the token that does not join it, and its last one 2 less.
+    Latency: a run of n tokens takes 2n + 1 cycles if they are granted at once, n + 1 where none is
+    asked for; a head's first one the time of a token more, for that which does not join it, and its
+    last one as much less.
 
     Parameters
     ----------
@@ -115,6 +116,12 @@ class PlaneWalker(wiring.Component):
             end.eq(base + (first + tokens) * size),
             joins.eq((token == first + tokens) & (end % longest != 0)),
         ]
+
+        def next_token() -> None:
+            m.next = "ASK"
+            with m.If(~plan.chained):
+                m.next = "TAKE"
+
         with m.FSM():
             with m.State("IDLE"), m.If(self.start):
                 m.d.sync += [
@@ -125,15 +132,15 @@ class PlaneWalker(wiring.Component):
                 # Where no token has a low plane there is nothing to fetch of it.
                 with m.If(wanted != 0):
                     m.d.sync += self.idle.eq(0)
-                    m.next = "ASK"
+                    next_token()
             with m.State("ASK"):
-                m.d.comb += self.asked.eq(plan.chained)
-                with m.If(self.granted | ~plan.chained):
+                m.d.comb += self.asked.eq(1)
+                with m.If(self.granted):
                     m.next = "TAKE"
             with m.State("TAKE"):
                 m.d.comb += slots.next.eq(1)
                 m.d.sync += ends.eq(slots.last)
-                m.next = "ASK"
+                next_token()
                 with m.If(slots.last):
                     m.next = "END"
                 with m.If(tokens == 0):
@@ -147,14 +154,14 @@ class PlaneWalker(wiring.Component):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
                     m.d.sync += [first.eq(begun), tokens.eq(1)]
-                    m.next = "ASK"
+                    next_token()
                     with m.If(ends):
                         m.next = "END"
             with m.State("END"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
                     m.d.sync += [tokens.eq(0), head.eq(head + 1), base.eq(base + 2 * plane_size)]
-                    m.next = "ASK"
+                    next_token()
                     with m.If(head + 1 == plan.heads):
                         m.d.sync += self.idle.eq(1)
                         m.next = "IDLE"

@@ -53,7 +53,7 @@ class WriteMaster(wiring.Component):
     """
 
     #: Bursts that may wait for their answer.
-    OUTSTANDING = 16
+    OUTSTANDING = 64
 
     def __init__(self, system: SystemConfig, streams: int) -> None:
         self.system, self.streams = system, streams

@@ -1,4 +1,4 @@
-"""Rows of tokens behind the reading side of a token table."""
+"""Both sides of a token table: ids that come, and rows of tokens that are asked for."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,13 +7,32 @@ import numpy as np
 
 from dtqatten.sim.native import Testbench
 
-__all__ = ["grant_rows"]
+__all__ = ["grant_rows", "id_beats"]
+
+
+def id_beats(ids: Sequence[int], four_bit: int, lanes: int) -> list[dict[str, Any]]:
+    """Return the beats of a top-k engine: full but for the last of each class.
+
+    The first ``four_bit`` of ``ids`` are the 4-bit class.
+    """
+    beats: list[dict[str, Any]] = []
+    for part in (ids[:four_bit], ids[four_bit:]):
+        for at in range(0, len(part), lanes):
+            chunk = part[at : at + lanes]
+            joins = sum(
+                (at + i > 0 and part[at + i - 1] + 1 == token) << i for i, token in enumerate(chunk)
+            )
+            beats.append({"ids": list(chunk), "joins": joins, "count": len(chunk)})
+    beats[-1]["last"] = 1
+    return beats
 
 
 def grant_rows(
     reader: Any, rows: Sequence[int], rng: np.random.Generator, stall: float = 0.0
 ) -> Testbench:
     """Return a background testbench that grants rows as ``TokenTable`` does, one a cycle.
+
+    Without stalls the first reader goes first, else chance decides.
 
     Parameters
     ----------
@@ -37,7 +56,9 @@ def grant_rows(
         while True:
             asked = context.get(reader.asked)
             wanting = [i for i in range(len(indices)) if asked >> i & 1]
-            chosen = int(rng.choice(wanting)) if wanting and rng.random() >= stall else None
+            if stall:
+                rng.shuffle(wanting)
+            chosen = int(wanting[0]) if wanting and rng.random() >= stall else None
             context.set(reader.granted, 0 if chosen is None else 1 << chosen)
             slot = 0 if chosen is None else context.get(indices[chosen])
             await context.tick()

@@ -6,22 +6,9 @@ import pytest
 from dtqatten import Config
 from dtqatten.hw.token_table import TokenTable
 from dtqatten.sim.native import offer, run
+from dtqatten.sim.row_table import id_beats
 
 CONFIG = Config(rows=2, cols=2, depth=2, d_head=8, n_max=24, topk_lanes=4)
-
-
-def id_beats(ids: list[int], four_bit: int, lanes: int) -> list[dict]:
-    """Return the beats of a top-k engine: full but for the last of each class."""
-    beats = []
-    for part in (ids[:four_bit], ids[four_bit:]):
-        for at in range(0, len(part), lanes):
-            chunk = part[at : at + lanes]
-            joins = sum(
-                (at + i > 0 and part[at + i - 1] + 1 == token) << i for i, token in enumerate(chunk)
-            )
-            beats.append({"ids": chunk, "joins": joins, "count": len(chunk)})
-    beats[-1]["last"] = 1
-    return beats
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])

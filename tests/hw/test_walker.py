@@ -95,18 +95,20 @@ def test_corners(
         walk(PlaneWalker(SYSTEM, plane, in_turns), plan, ids, expected, rng, stall)
 
 
+@pytest.mark.parametrize("chained", [0, 1])
 @pytest.mark.parametrize("plane", ["high", "low"])
-def test_two_cycles_a_token_and_one_a_run(plane: str) -> None:
+def test_one_or_two_cycles_a_token_and_one_a_run(plane: str, chained: int) -> None:
     """A head's first run waits for the token behind it, its last one for none."""
-    plan = {"base": 0, "heads": 2, "repeats": 1, "stored": 24, "tokens": 8, "narrow": 4}
-    plan["chained"] = 1
+    plan = {"base": 8, "heads": 2, "repeats": 1, "stored": 24, "tokens": 8, "narrow": 4}
+    plan["chained"] = chained
     expected = wanted(plane, False, plan, SCATTERED)
     rng = np.random.default_rng(0)
     cycles = walk(PlaneWalker(SYSTEM, plane), plan, SCATTERED, expected, rng, 0.0)
-    gaps = [2 * size // SIZE + 1 for _, size in expected]
+    token = 1 + chained
+    gaps = [token * size // SIZE + 1 for _, size in expected]
     for head in range(2):
-        gaps[head * len(gaps) // 2] += 2
-        gaps[(head + 1) * len(gaps) // 2 - 1] -= 2
+        gaps[head * len(gaps) // 2] += token
+        gaps[(head + 1) * len(gaps) // 2 - 1] -= token
     assert np.diff([0, *cycles]).tolist() == gaps
 
 
