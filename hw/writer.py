@@ -43,7 +43,8 @@ class OutputRuns(wiring.Component):
     """Addresses of a layer's outputs ``[head][token][d_head]``, in the order in which they come.
 
     Where a row takes one channel pass, a head is one run; else every row has one in each pass.
-    Throughput one run a cycle.
+
+    Latency: the first run is there in the cycle after ``start``. Throughput one run a cycle.
 
     Parameters
     ----------
@@ -158,6 +159,10 @@ class Writer(wiring.Component):
 
     Ids that are not wanted are taken and dropped. ``done`` comes when all that a layer writes has
     been acknowledged, and only then is the next layer accepted.
+
+    Latency: ``done`` in the cycle in which the last answer shows in ``answered``, the next layer is
+    accepted in the cycle after. Throughput one beat of each stream a cycle, as long as a beat is
+    no wider than the bus, and a run no shorter than a word.
 
     Parameters
     ----------
