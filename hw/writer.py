@@ -48,8 +48,9 @@ class OutputRuns(wiring.Component):
     """Addresses of a layer's outputs ``[head][slot][d_head]``, in the order in which they come.
 
     Where a row takes one channel pass, a row block is one run; else every row has one in each pass.
-    Row blocks come in the order of :class:`~dtqatten.hw.slots.RowBlocks`. Latency 1 cycle,
-    throughput one run a cycle.
+    Row blocks come in the order of :class:`~dtqatten.hw.slots.RowBlocks`.
+
+    Latency: 2 cycles from ``start`` to the first run. Throughput one run a cycle.
 
     Parameters
     ----------
@@ -158,6 +159,10 @@ class Writer(wiring.Component):
 
     Ids that are not wanted are taken and dropped. ``done`` comes when all that a layer writes has
     been acknowledged, and only then is the next layer accepted.
+
+    Latency: ``done`` in the cycle in which the last answer shows in ``answered``, the next layer is
+    accepted in the cycle after. Throughput one beat of each stream a cycle, as long as a beat is
+    no wider than the bus, and a run no shorter than a word.
 
     Parameters
     ----------

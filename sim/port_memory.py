@@ -29,6 +29,8 @@ class PortMemory:
     ----------
     data : bytearray
         What is there now.
+    unread, unwritten : int
+        Words of the bursts requested that have still to be answered, or to come.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class PortMemory:
     ) -> None:
         self.system, self.rng, self.stall = system, rng, stall
         self.data = bytearray(data)
+        self.unread = self.unwritten = 0
 
     def _moves(self) -> bool:
         return bool(self.rng.random() >= self.stall)
@@ -45,10 +48,11 @@ class PortMemory:
         burst = Burst(address, payload.beats, 1 << payload.width)
         return burst, range(payload.word, payload.word + payload.beats)
 
-    def reads(self, port: Any) -> tuple[list[Burst], Testbench]:
+    def reads(self, port: Any, stop: Any = None) -> tuple[list[Burst], Testbench]:
         """Return a list of the bursts that come, and a background testbench that answers them.
 
-        Words come in order, from the cycle after the request on.
+        Words come in order, from the cycle after the request on. While the signal ``stop`` is set
+        no request is taken.
 
         Raises
         ------
@@ -61,11 +65,13 @@ class PortMemory:
         async def testbench(context: Any) -> None:
             due: deque[int] = deque()
             while True:
-                context.set(port.request.ready, int(self._moves()))
+                stopped = stop is not None and context.get(stop)
+                context.set(port.request.ready, int(self._moves() and not stopped))
                 answer = bool(due) and self._moves()
                 context.set(port.answer, int(answer))
                 if answer:
                     word = due.popleft()
+                    self.unread -= 1
                     at = word * width
                     context.set(port.data, int.from_bytes(self.data[at : at + width], "little"))
                     if (expected := context.get(port.answered)) != word:
@@ -77,6 +83,7 @@ class PortMemory:
                     burst, words = self._burst(payload)
                     bursts.append(burst)
                     due.extend(words)
+                    self.unread += burst.beats
 
         return bursts, testbench
 
@@ -108,6 +115,7 @@ class PortMemory:
                     raise AssertionError(f"word {due[0]} was requested and is not there")
                 if taken and there:
                     at = due.popleft() * width
+                    self.unwritten -= 1
                     values = word.data.to_bytes(width, "little")
                     for i, value in enumerate(values):
                         if word.strb >> i & 1:
@@ -116,5 +124,6 @@ class PortMemory:
                     burst, words = self._burst(payload)
                     bursts.append(burst)
                     due.extend(words)
+                    self.unwritten += burst.beats
 
         return bursts, testbench
