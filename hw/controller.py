@@ -50,6 +50,11 @@ class Controller(wiring.Component):
     answered, core, fetcher and writer are reset (``flush``) for as long as the core needs, and the
     chain has ended.
 
+    Latency: 2 cycles from ``begin``, or a layer's ``start``, to the request of the next descriptor;
+    its 32 words take a cycle each; ``group`` + 42 cycles from the last one to ``start``, if nothing
+    else is waited for. ``stop`` in the cycle after what goes wrong; ``flush`` for ``flush_cycles``
+    from the cycle after ``drained`` on, ``ended`` with the last of them.
+
     Parameters
     ----------
     system : SystemConfig

@@ -27,6 +27,8 @@ def run(
 ) -> None:
     """Run testbenches until all but those of the background have returned.
 
+    Those of the background come first in each cycle, in their order.
+
     Raises
     ------
     TimeoutError
@@ -40,10 +42,10 @@ def run(
         await context.delay(deadline * PERIOD)
         raise TimeoutError(f"testbenches have not ended after {deadline} cycles")
 
-    for testbench in testbenches:
-        simulator.add_testbench(testbench)
     for testbench in (*background, watchdog):
         simulator.add_testbench(testbench, background=True)
+    for testbench in testbenches:
+        simulator.add_testbench(testbench)
     simulator.run()
 
 

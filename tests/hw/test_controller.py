@@ -26,8 +26,8 @@ GOOD = {
 LAYERS = (
     GOOD | {"flags": Flag.IDS | Flag.CUMULATIVE | Flag.FRESH},
     GOOD | {"flags": Flag.CHAINED | Flag.REPORT | Flag.CUMULATIVE | Flag.CODES, "tokens": 9,
-            "heads": 3, "kv_heads": 1, "k0": 5, "k1": 5},
-    GOOD | {"flags": Flag.CHAINED, "stored": 9, "tokens": 5, "k0": 2, "k1": 0},
+            "ready": 1 << 31, "heads": 3, "kv_heads": 1, "k0": 5, "k1": 5},
+    GOOD | {"flags": Flag.CHAINED, "stored": 9, "tokens": 5, "k0": 2, "k1": 0, "ready": 2},
 )  # fmt: skip
 #: Layer by layer the tokens of the 4-bit class: the descriptor's, then what is kept in 4 bits.
 NARROW = (5, 5, 0)
@@ -58,8 +58,11 @@ class Bench:
     #: Cycles of pulses by name.
     pulses: dict[str, list[int]] = field(default_factory=dict)
     cycle: int = 0
-    #: Cycles until the bus is empty, with ``stop``.
+    #: Cycles until the bus is empty, with ``stop``; and more of them that each layer is written.
     drain: int = 0
+    writing: int = 0
+    #: Writer and core take no layer.
+    held: bool = False
 
     def wait(self) -> int:
         return int(self.rng.integers(0, self.delay + 1))
@@ -71,11 +74,14 @@ class Bench:
             *_, start, flush, layer, narrow, group = await ctx.tick().sample(
                 dut.start, dut.flush, dut.layer.as_value(), dut.narrow, dut.group
             )
-            left, ids = max(left - 1, 0), max(ids - 1, 0)
             if start:
-                assert ctx.get(dut.fetched)
+                assert left == 0
+                if self.starts:  # what the layer before keeps is known, and others have it
+                    assert ids == 0
+                    assert len(self.starts) == len(self.results) == len(self.commands)
                 self.starts.append((layer, narrow, group))
-                left, ids = 2 + self.wait(), 2 + self.wait()
+                left, ids = 3 + self.wait(), 3 + self.wait()
+            left, ids = max(left - 1, 0), max(ids - 1, 0)
             if flush:
                 left, ids = 0, 0
             ctx.set(dut.fetched, int(left == 0))
@@ -85,19 +91,21 @@ class Bench:
         dut, left = self.dut, 0
         ctx.set(dut.written, 1)
         while True:
-            ctx.set(dut.results.ready, int(left == 0))
+            ctx.set(dut.results.ready, int(left == 0 and not self.held))
             ctx.set(dut.layer_done, int(left == 1))
             *_, valid, ready, payload, flush = await ctx.tick().sample(
                 dut.results.valid, dut.results.ready, dut.results.p, dut.flush
             )
-            left = max(left - 1, 0)
+            # The core has the layer before its last output is out.
+            if left != 2 or len(self.commands) >= len(self.results):
+                left = max(left - 1, 0)
             if valid and ready:
                 p = payload
                 self.results.append(
                     (p.output, p.form.codes, p.form.shift, p.heads, p.tokens, p.ids, p.write_ids,
                      p.k0, p.importance, p.report)
                 )  # fmt: skip
-                left = 2 + self.wait()
+                left = 2 + self.writing + self.wait()
             if flush:
                 left = 0
             ctx.set(dut.written, int(left == 0))
@@ -105,7 +113,7 @@ class Bench:
     async def core(self, ctx) -> None:
         dut = self.dut
         while True:
-            ctx.set(dut.layers.ready, int(self.wait() == 0))
+            ctx.set(dut.layers.ready, int(self.wait() <= self.delay // 2 and not self.held))
             *_, valid, ready, p = await ctx.tick().sample(
                 dut.layers.valid, dut.layers.ready, dut.layers.p
             )
@@ -186,12 +194,15 @@ def expected_command(layer: dict) -> tuple:
     return (layer["heads"], layer["k0"], layer["k1"], *bits)
 
 
-@pytest.mark.parametrize(("stall", "delay"), [(0.0, 0), (0.5, 5), (0.3, 400)])
+@pytest.mark.parametrize(
+    ("stall", "delay", "writing"), [(0.0, 0, 0), (0.5, 5, 0), (0.3, 100, 0), (0.0, 3, 300)]
+)
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_chain_in_its_order(count: int, stall: float, delay: int) -> None:
+def test_a_chain_in_its_order(count: int, stall: float, delay: int, writing: int) -> None:
     first = 4096 - 64  # across a page
     layers = LAYERS[:count]
     b, found, port = bench(chain(first, *layers), count, stall, delay)
+    b.writing = writing
 
     async def testbench(ctx) -> None:
         for _ in range(2):  # the second time as the first
@@ -347,21 +358,22 @@ def test_a_layer_that_fails_the_check_is_not_started(bad: int) -> None:
 
 @pytest.mark.parametrize("what", ["fault", "abort", "both"])
 def test_whenever_something_goes_wrong(what: str) -> None:
-    b, found, port = bench(chain(0x80, *LAYERS), 5, 0.3, 30)
+    b, _, port = bench(chain(0x80, *LAYERS), 5, 0.3, 15)
+    b.memory.data[0x2000 : 0x2000 + SIZE] = pack({"next": 0} | LAYERS[0])
     code = ErrorCode.NONE if what == "abort" else ErrorCode.WRITE_RESPONSE
     ended_well = 0
 
     async def testbench(ctx) -> None:
         nonlocal ended_well
-        for round_ in range(60):
+        for round_ in range(16):
             b.drain = int(b.rng.integers(0, 20))
             await b.begin(ctx, 0x80)
             # From the first cycle to beyond the last.
-            at = round_ if round_ < 5 else int(b.rng.integers(0, 700))
+            at = round_ if round_ < 5 else int(b.rng.integers(0, 400))
             for _ in range(at):
                 await ctx.tick()
             busy = ctx.get(b.dut.busy)
-            done_before = len(b.pulses.get("completed", []))
+            done_before = ctx.get(b.dut.layers_done)
             if what != "abort":
                 ctx.set(b.dut.fault, code)
                 ctx.set(b.dut.fault_address, 0x12340)
@@ -384,15 +396,16 @@ def test_whenever_something_goes_wrong(what: str) -> None:
             ctx.set(b.dut.fault, 0)
             address = 0 if what == "abort" else 0x12340
             check_end(ctx, b, code, address, done_before + done_now)
-            found.clear()
             assert b.memory.unread == 0
-        b.drain = 0
-        await b.begin(ctx, 0x80)
-        await b.end(ctx)
-        assert b.results == [expected_results(layer) for layer in LAYERS]
+            # Nothing of it is left to the next chain.
+            await b.begin(ctx, 0x2000)
+            await b.end(ctx)
+            assert b.starts == [expected_start(LAYERS[0], 0, NARROW[0])]
+            assert b.results == [expected_results(LAYERS[0])]
+            assert b.commands == [expected_command(LAYERS[0])]
 
     b.run(testbench, port)
-    assert ended_well < 30
+    assert ended_well < 12
 
 
 def test_a_fault_in_the_very_cycle_of_the_end_counts() -> None:
@@ -420,13 +433,55 @@ def test_a_layer_whose_last_answer_is_an_error_is_not_complete() -> None:
         await b.begin(ctx, 0x80)
         while not b.results:
             await ctx.tick()
+        b.drain = 100
         ctx.set(b.dut.fault, ErrorCode.WRITE_RESPONSE)
         await ctx.tick()
-        b.drain = 100
         ctx.set(b.dut.fault, 0)
         await b.end(ctx)
         assert ctx.get(b.dut.layers_done) == 0
         assert "completed" not in b.pulses
+
+    b.run(testbench, port)
+
+
+@pytest.mark.parametrize("code", [ErrorCode.NONE, ErrorCode.READ_RESPONSE])
+def test_an_end_while_waiting(code: ErrorCode) -> None:
+    b, _, port = bench(chain(0x80, GOOD | {"ready": 0}))
+
+    async def testbench(ctx) -> None:
+        await b.begin(ctx, 0x80)
+        while not ctx.get(b.dut.waiting):
+            await ctx.tick()
+        ctx.set(b.dut.abort, int(code == ErrorCode.NONE))
+        ctx.set(b.dut.fault, code)
+        await ctx.tick()
+        ctx.set(b.dut.abort, 0)
+        ctx.set(b.dut.fault, 0)
+        await b.end(ctx)
+        check_end(ctx, b, code, 0, 0)
+
+    b.run(testbench, port)
+
+
+def test_a_layer_that_nobody_has_taken_yet_is_withdrawn() -> None:
+    b, _, port = bench(chain(0x80, LAYERS[0]))
+    b.held = True
+
+    async def testbench(ctx) -> None:
+        await b.begin(ctx, 0x80)
+        while not b.starts:
+            await ctx.tick()
+        await ctx.tick().repeat(20)
+        assert ctx.get(b.dut.results.valid)
+        assert ctx.get(b.dut.layers.valid)
+        assert ctx.get(b.dut.busy)
+        ctx.set(b.dut.abort, 1)
+        await ctx.tick()
+        ctx.set(b.dut.abort, 0)
+        await b.end(ctx)
+        check_end(ctx, b, ErrorCode.NONE, 0, 0)
+        assert not ctx.get(b.dut.results.valid)
+        assert not ctx.get(b.dut.layers.valid)
 
     b.run(testbench, port)
 

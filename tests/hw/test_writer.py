@@ -116,9 +116,8 @@ def importance_beats(core: Config, values: np.ndarray) -> list[dict]:
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 @pytest.mark.parametrize(
     ("name", "bits"),
-    [("one pass", 64), ("full passes", 128), ("a tail", 64), ("a tail", 512),
-     ("a channel a beat", 64)],
-)  # fmt: skip
+    [("one pass", 64), ("full passes", 128), ("a tail", 512), ("a channel a beat", 64)],
+)
 def test_results_of_layers(name: str, bits: int, stall: float) -> None:
     core = CORES[name]
     system = SystemConfig(core=core, bus_bits=bits, burst_beats=4, buffer_bursts=2, address_bits=20)
