@@ -186,6 +186,7 @@ class Controller(wiring.Component):
             self.results.p.form.shift.eq(layer.output_shift),
             self.results.p.heads.eq(layer.heads),
             self.results.p.tokens.eq(layer.tokens),
+            self.results.p.narrow.eq(self.narrow),
             self.results.p.ids.eq(layer.ids),
             self.results.p.write_ids.eq(flag(layer, Flag.IDS)),
             self.results.p.k0.eq(layer.k0),

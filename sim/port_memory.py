@@ -44,7 +44,8 @@ class PortMemory:
         return bool(self.rng.random() >= self.stall)
 
     def _burst(self, payload: Any) -> tuple[Burst, Iterable[int]]:
-        burst = Burst(payload.word * self.system.bus_bytes, payload.beats)
+        address = payload.word * self.system.bus_bytes + payload.offset
+        burst = Burst(address, payload.beats, 1 << payload.width)
         return burst, range(payload.word, payload.word + payload.beats)
 
     def reads(self, port: Any, stop: Any = None) -> tuple[list[Burst], Testbench]:

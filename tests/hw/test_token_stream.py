@@ -5,6 +5,7 @@ import pytest
 
 from dtqatten import Config
 from dtqatten.golden.memory import bursts
+from dtqatten.golden.order import aligned, alternate
 from dtqatten.hw.token_stream import GainTable, TokenStream
 from dtqatten.sim.native import collect, run, watch
 from dtqatten.sim.port_memory import PortMemory
@@ -81,6 +82,7 @@ def stream_layer(dut, layer: dict, table: list[tuple[int, int]], expected: list)
         assert ctx.get(dut.idle)
         ctx.set(dut.heads, layer["heads"])
         ctx.set(dut.tokens, len(table))
+        ctx.set(dut.narrow, layer["narrow"])
         for plan, wanted in zip(dut.plans, layer["plans"], strict=True):
             ctx.set(plan, wanted)
         ctx.set(dut.start, 1)
@@ -93,10 +95,14 @@ def stream_layer(dut, layer: dict, table: list[tuple[int, int]], expected: list)
             if slot < len(table):
                 ctx.set(dut.token, {"id": table[slot][0], "position": table[slot][1]})
 
+    slots = range(len(table))
+    if len(layer["plans"]) == 1:
+        slots = alternate(layer["narrow"], len(table), CORE.rows).tolist()
     for head in range(layer["heads"]):
-        for slot, (token, position) in enumerate(table):
+        for number, slot in enumerate(slots):
+            token, position = table[slot]
             gains = [gain_of(plan, head, token) for plan in layer["plans"]]
-            expected.append((position, gains, slot, int(slot == len(table) - 1)))
+            expected.append((position, gains, slot, int(number == len(table) - 1)))
     return testbench
 
 
@@ -128,7 +134,8 @@ def test_layer_after_layer(tables: int, stall: float) -> None:
         ]  # fmt: skip
         for reads, plan in zip(wanted, plans, strict=True):
             reads += reads_of(plan, heads)
-        layer = {"heads": heads, "plans": plans}
+        narrow = aligned(int(rng.integers(0, tokens + 1)), tokens, CORE.rows)
+        layer = {"heads": heads, "plans": plans, "narrow": narrow}
         benches.append(stream_layer(dut, layer, table, expected))
     taken, sink = collect(dut.o, len(expected), rng, stall, read)
 
@@ -146,7 +153,7 @@ def test_a_token_every_third_cycle() -> None:
     table = [(i, i) for i in range(10)]
     expected: list = []
     plan = {"present": 0, "base": 0, "stored": 10, "repeats": 1}
-    bench = stream_layer(dut, {"heads": 3, "plans": [plan]}, table, expected)
+    bench = stream_layer(dut, {"heads": 3, "plans": [plan], "narrow": 4}, table, expected)
     taken, sink = collect(dut.o, len(expected), np.random.default_rng(0), 0.0, read)
     passed, monitor = watch(dut.o)
     run(dut, bench, sink, background=[monitor])

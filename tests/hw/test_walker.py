@@ -1,39 +1,52 @@
-"""Runs of tokens become runs of bytes of a plane, head by head."""
+"""Tokens become runs of bytes of a plane, head by head."""
 
 import numpy as np
 import pytest
 
 from dtqatten import Config
-from dtqatten.golden.memory import remaining_runs, runs
+from dtqatten.golden.memory import runs
+from dtqatten.golden.order import aligned, alternate
 from dtqatten.hw.walker import PlaneWalker
 from dtqatten.sim.native import collect, run, watch
-from dtqatten.sim.run_table import grant_runs
+from dtqatten.sim.row_table import grant_rows
 from dtqatten.system_config import SystemConfig
 
 CORE = Config(rows=2, cols=2, depth=2, d_head=16, n_max=24)
-SYSTEM = SystemConfig(core=CORE, address_bits=20)
+SYSTEM = SystemConfig(core=CORE, address_bits=20, bus_bits=64, burst_beats=4)
 SIZE = SYSTEM.plane_bytes
 
-#: Tokens of a layer: ids, 4-bit class first, and how many of them are in it.
-ALONE, ALL, SCATTERED = ([5], 0), (list(range(24)), 24), ([0, 2, 3, 9, 1, 4, 5, 23], 4)
+#: Plane, and whether its slots take turns.
+WALKERS = [("high", False), ("high", True), ("low", False)]
+
+#: Rows of a layer's tokens, 4-bit class first.
+ALONE, ALL, SCATTERED = [5], list(range(24)), [0, 2, 3, 9, 1, 4, 5, 23]
 
 
-def wanted(plane: str, plan: dict, ids: list[int], four_bit: int) -> list[tuple[int, int]]:
-    """Return the runs of bytes: slots from ``narrow`` on where the plane is the low one."""
-    skipped = plan["narrow"] if plane == "low" else 0
-    return [
-        (
-            plan["base"] + ((2 * head + (plane == "low")) * plan["stored"] + first) * SIZE,
-            tokens * SIZE,
-        )
-        for head in range(plan["heads"])
-        for first, tokens in remaining_runs(runs(ids, four_bit), skipped)
-    ]
+def wanted(plane: str, in_turns: bool, plan: dict, ids: list[int]) -> list[tuple[int, int]]:
+    """Return the runs of bytes: of slots from ``narrow`` on where the plane is the low one.
+
+    They end where the longest bursts do.
+    """
+    slots = np.arange(plan["tokens"])
+    if in_turns:
+        slots = alternate(plan["narrow"], plan["tokens"], CORE.rows)
+    if plane == "low":
+        slots = slots[plan["narrow"] :]
+    burst = SYSTEM.burst_beats * SYSTEM.bus_bytes
+    result: list[tuple[int, int]] = []
+    for head in range(plan["heads"]):
+        base = plan["base"] + (2 * head + (plane == "low")) * plan["stored"] * SIZE
+        for first, tokens in runs(np.array(ids)[slots] if plan["chained"] else slots):
+            address, end = base + first * SIZE, base + (first + tokens) * SIZE
+            while address < end:
+                size = min(end, (address // burst + 1) * burst) - address
+                result.append((address, size))
+                address += size
+    return result
 
 
-def walk(dut, plan: dict, layer, expected, rng, stall) -> list[int]:
+def walk(dut, plan: dict, ids: list[int], expected, rng, stall) -> list[int]:
     """Return the cycle of each run, counted from ``start``."""
-    ids, four_bit = layer
     taken, sink = collect(dut.o, len(expected), rng, stall, lambda p: (p.address, p.size))
     passed, monitor = watch(dut.o)
 
@@ -46,7 +59,8 @@ def walk(dut, plan: dict, layer, expected, rng, stall) -> list[int]:
         assert ctx.get(dut.idle) == (not expected)
         left = len(expected)
         while left:
-            _, _, ready, valid = await ctx.tick().sample(dut.o.ready, dut.o.valid)
+            _, _, ready, valid, asked = await ctx.tick().sample(dut.o.ready, dut.o.valid, dut.asked)
+            assert plan["chained"] or not asked
             left -= ready & valid
             assert ctx.get(dut.idle) == (left == 0)
         for _ in range(8):  # and nothing follows
@@ -55,59 +69,71 @@ def walk(dut, plan: dict, layer, expected, rng, stall) -> list[int]:
             assert not ctx.get(dut.o.valid)
             assert not ctx.get(dut.asked)
 
-    grants = grant_runs(dut, runs(ids, four_bit), rng, stall)
+    grants = grant_rows(dut, ids, rng, stall)
     run(dut, start, sink, background=[monitor, grants])
     assert taken == expected
     return [cycle for cycle, _ in passed]
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize("plane", ["high", "low"])
-@pytest.mark.parametrize("layer", [ALONE, ALL, SCATTERED])
+@pytest.mark.parametrize(("plane", "in_turns"), WALKERS)
+@pytest.mark.parametrize("chained", [0, 1])
+@pytest.mark.parametrize("ids", [ALONE, ALL, SCATTERED])
 @pytest.mark.parametrize("heads", [1, 3])
-def test_corners(layer: tuple[list[int], int], heads: int, plane: str, stall: float) -> None:
-    ids, four_bit = layer
-    for narrow in sorted({0, 1, four_bit, len(ids) - 1, len(ids)}):
+def test_corners(
+    ids: list[int], heads: int, chained: int, plane: str, in_turns: bool, stall: float
+) -> None:
+    for four_bit in sorted({0, 1, 4, len(ids) - 1, len(ids)}):
+        if four_bit > len(ids):
+            continue
+        narrow = aligned(four_bit, len(ids), CORE.rows) if in_turns else four_bit
         rng = np.random.default_rng(narrow)
-        plan = {"base": 0x1FC0, "heads": heads, "repeats": 1, "stored": 24}
+        plan = {"base": 0x1FC0, "heads": heads, "repeats": 1, "stored": 24, "chained": chained}
         plan |= {"tokens": len(ids), "narrow": narrow}
-        expected = wanted(plane, plan, ids, four_bit)
+        expected = wanted(plane, in_turns, plan, ids)
         assert (not expected) == (plane == "low" and narrow == len(ids))
-        walk(PlaneWalker(SYSTEM, plane), plan, layer, expected, rng, stall)
+        walk(PlaneWalker(SYSTEM, plane, in_turns), plan, ids, expected, rng, stall)
 
 
+@pytest.mark.parametrize("chained", [0, 1])
 @pytest.mark.parametrize("plane", ["high", "low"])
-def test_three_cycles_a_run_and_two_for_one_left_out(plane: str) -> None:
-    ids, four_bit = SCATTERED  # runs of 1, 2, 1, 1, 2, 1
-    plan = {"base": 0, "heads": 2, "repeats": 1, "stored": 24, "tokens": 8, "narrow": 4}
-    expected = wanted(plane, plan, ids, four_bit)
+def test_one_or_two_cycles_a_token_and_one_a_run(plane: str, chained: int) -> None:
+    """A head's first run waits for the token behind it, its last one for none."""
+    plan = {"base": 8, "heads": 2, "repeats": 1, "stored": 24, "tokens": 8, "narrow": 4}
+    plan["chained"] = chained
+    expected = wanted(plane, False, plan, SCATTERED)
     rng = np.random.default_rng(0)
     cycles = walk(PlaneWalker(SYSTEM, plane), plan, SCATTERED, expected, rng, 0.0)
-    gaps = np.diff([0, *cycles]).tolist()
-    assert gaps == [3] * 12 if plane == "high" else [3 + 2 * 3, 3, 3] * 2
+    token = 1 + chained
+    gaps = [token * size // SIZE + 1 for _, size in expected]
+    for head in range(2):
+        gaps[head * len(gaps) // 2] += token
+        gaps[(head + 1) * len(gaps) // 2 - 1] -= token
+    assert np.diff([0, *cycles]).tolist() == gaps
 
 
-@pytest.mark.parametrize("plane", ["high", "low"])
-def test_layer_after_layer(plane: str) -> None:
+@pytest.mark.parametrize(("plane", "in_turns"), WALKERS)
+def test_layer_after_layer(plane: str, in_turns: bool) -> None:
     rng = np.random.default_rng(7)
-    dut = PlaneWalker(SYSTEM, plane)
+    dut = PlaneWalker(SYSTEM, plane, in_turns)
     layers, expected = [], []
     for _ in range(25):
         stored = int(rng.integers(1, 25))
-        chosen = rng.permutation(stored)[: rng.integers(1, stored + 1)].tolist()
-        four_bit = int(rng.integers(0, len(chosen) + 1))
-        ids = sorted(chosen[:four_bit]) + sorted(chosen[four_bit:])
+        ids = rng.permutation(stored)[: rng.integers(1, stored + 1)].tolist()
+        four_bit = int(rng.integers(0, len(ids) + 1))
+        ids = sorted(ids[:four_bit]) + sorted(ids[four_bit:])
         plan = {"base": int(rng.integers(1 << 10)) * 64, "heads": int(rng.integers(1, 4))}
         plan |= {"repeats": 1, "stored": stored, "tokens": len(ids)}
-        plan |= {"narrow": int(rng.integers(0, len(ids) + 1))}
-        layers.append((plan, runs(ids, four_bit)))
-        expected += wanted(plane, plan, ids, four_bit)
+        plan |= {"narrow": aligned(four_bit, len(ids), CORE.rows)}
+        plan |= {"chained": int(rng.integers(0, 2))}
+        layers.append((plan, ids))
+        expected += wanted(plane, in_turns, plan, ids)
     taken, sink = collect(dut.o, len(expected), rng, 0.4, lambda p: (p.address, p.size))
-    table: list[tuple[int, int]] = []
+    table: list[int] = []
 
     async def start(ctx) -> None:
-        for plan, entries in layers:
-            table[:] = entries
+        for plan, ids in layers:
+            table[:] = ids
             ctx.set(dut.plan, plan)
             ctx.set(dut.start, 1)
             await ctx.tick()
@@ -115,5 +141,5 @@ def test_layer_after_layer(plane: str) -> None:
             while not ctx.get(dut.idle):
                 await ctx.tick()
 
-    run(dut, start, sink, background=[grant_runs(dut, table, rng, 0.4)])
+    run(dut, start, sink, background=[grant_rows(dut, table, rng, 0.4)])
     assert taken == expected

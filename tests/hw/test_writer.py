@@ -5,10 +5,11 @@ import pytest
 
 from dtqatten import Config
 from dtqatten.golden.memory import bursts
+from dtqatten.golden.order import aligned, alternate
 from dtqatten.hw.writer import OutputRuns, Writer
 from dtqatten.sim.native import collect, offer, run, watch
 from dtqatten.sim.port_memory import PortMemory
-from dtqatten.sim.run_table import id_beats
+from dtqatten.sim.row_table import id_beats
 from dtqatten.system_config import SystemConfig
 
 CORES = {
@@ -19,21 +20,32 @@ CORES = {
 }
 
 
-def places(core: Config, base: int, heads: int, tokens: int, size: int) -> list[tuple[int, int]]:
+def row_blocks(core: Config, tokens: int, narrow: int) -> list[list[int]]:
+    """Return the slots of each row block, in the order in which they come."""
+    order = alternate(aligned(narrow, tokens, core.rows), tokens, core.rows).tolist()
+    return [order[at : at + core.rows] for at in range(0, tokens, core.rows)]
+
+
+def places(
+    core: Config, base: int, heads: int, tokens: int, narrow: int, size: int
+) -> list[tuple[int, int]]:
     """Return runs of an output ``[heads][tokens][d_head]`` of ``size`` bytes a value."""
     row = core.d_head * size
-    if core.channel_passes == 1:
-        return [(base + head * tokens * row, tokens * row) for head in range(heads)]
-    return [
-        (
-            base + (head * tokens + token) * row + first * size,
-            (min(first + core.cols, core.d_head) - first) * size,
-        )
-        for head in range(heads)
-        for block in range(0, tokens, core.rows)
-        for first in range(0, core.d_head, core.cols)
-        for token in range(block, min(block + core.rows, tokens))
-    ]
+    found = []
+    for head in range(heads):
+        for slots in row_blocks(core, tokens, narrow):
+            if core.channel_passes == 1:
+                found.append((base + (head * tokens + slots[0]) * row, len(slots) * row))
+                continue
+            found += [
+                (
+                    base + (head * tokens + slot) * row + first * size,
+                    (min(first + core.cols, core.d_head) - first) * size,
+                )
+                for first in range(0, core.d_head, core.cols)
+                for slot in slots
+            ]
+    return found
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
@@ -43,10 +55,11 @@ def test_runs_of_outputs(name: str, stall: float) -> None:
     system = SystemConfig(core=core, bus_bits=64, address_bits=20)
     rng = np.random.default_rng(0)
     dut = OutputRuns(system)
-    shapes = [(1, 1, 0), (1, core.n_max, 1), (core.heads, core.n_max, 0), (2, core.rows, 1)]
-    shapes += [(2, min(core.rows + 1, core.n_max), 0)]
+    most, block = core.n_max, core.rows
+    shapes = [(1, 1, 0, 0), (1, most, most, 1), (core.heads, most, most // 2, 0), (2, block, 0, 1)]
+    shapes += [(2, min(block + 1, most), block, 0)]
     layers = [(4096 * i + 64, *shape) for i, shape in enumerate(shapes)]
-    expected = [places(core, base, h, n, 2 - codes) for base, h, n, codes in layers]
+    expected = [places(core, base, h, n, n4, 2 - codes) for base, h, n, n4, codes in layers]
     count = sum(map(len, expected))
     taken, sink = collect(dut.o, count, rng, stall, lambda p: (p.address, p.size))
     passed, monitor = watch(dut.o)
@@ -54,10 +67,12 @@ def test_runs_of_outputs(name: str, stall: float) -> None:
 
     async def testbench(ctx) -> None:
         cycle = 0
-        for base, heads, tokens, codes in layers:
+        for base, heads, tokens, four, codes in layers:
             assert ctx.get(dut.idle)
+            narrow = aligned(four, tokens, core.rows)
             for port, value in ((dut.base, base), (dut.heads, heads), (dut.tokens, tokens),
-                                (dut.codes, codes), (dut.start, 1)):  # fmt: skip
+                                (dut.narrow, narrow), (dut.codes, codes),
+                                (dut.start, 1)):  # fmt: skip
                 ctx.set(port, value)
             started.append(cycle)
             await ctx.tick()
@@ -72,17 +87,17 @@ def test_runs_of_outputs(name: str, stall: float) -> None:
     if not stall:
         cycles = iter(cycle for cycle, _ in passed)
         for start, each in zip(started, expected, strict=True):
-            assert [next(cycles) for _ in each] == [start + 1 + i for i in range(len(each))]
+            assert [next(cycles) for _ in each] == [start + 2 + i for i in range(len(each))]
 
 
-def output_beats(core: Config, values: np.ndarray) -> list[dict]:
+def output_beats(core: Config, values: np.ndarray, narrow: int) -> list[dict]:
     """Return the beats of ``values [heads, tokens, d_head]``, as the normalizer gives them."""
     lanes = core.output_lanes
     beats = []
     for head in values:
-        for block in range(0, len(head), core.rows):
+        for slots in row_blocks(core, len(head), narrow):
             for first in range(0, core.d_head, core.cols):
-                for row in head[block : block + core.rows, first : first + core.cols]:
+                for row in head[slots, first : first + core.cols]:
                     parts = (row[i : i + lanes].tolist() for i in range(0, len(row), lanes))
                     beats += [{"values": part, "channels": len(part)} for part in parts]
     return beats
@@ -120,19 +135,20 @@ def test_results_of_layers(name: str, bits: int, stall: float) -> None:
     ):
         base = 8192 * i + 4096 - 64  # the outputs cross a page
         places_ = {"output": base, "ids": base + 6144, "importance": base + 6144 + 256}
+        narrow = int(rng.integers(0, tokens + 1))
         layers.append({**places_, "form": {"codes": codes, "shift": 0}, "heads": heads or 1,
-                       "tokens": tokens, "write_ids": write_ids, "k0": k0,
+                       "tokens": tokens, "narrow": narrow, "write_ids": write_ids, "k0": k0,
                        "report": report})  # fmt: skip
         limit = 128 if codes else 1 << 15
         values = rng.integers(-limit, limit, (heads or 1, tokens, core.d_head))
         ids = np.sort(rng.permutation(tokens)[:k0])
         shares = rng.integers(0, 1 << 32, tokens, np.uint32)
-        beats["outputs"] += output_beats(core, values)
+        beats["outputs"] += output_beats(core, values, narrow)
         beats["ids"] += id_beats(ids.tolist(), int(rng.integers(0, k0 + 1)), core.topk_lanes)
         raw = values.astype("<i1" if codes else "<i2").tobytes()
         expected[base : base + len(raw)] = raw
-        for given in places(core, base, heads or 1, tokens, 2 - codes):
-            wanted[0] += bursts(system, *given)
+        for given in places(core, base, heads or 1, tokens, narrow, 2 - codes):
+            wanted[0] += bursts(system, *given, narrow=False)
         halves, words = ids.astype("<u2"), shares.astype("<u4")
         for number, which, asked, data in (
             (1, "ids", write_ids, halves),
@@ -141,7 +157,7 @@ def test_results_of_layers(name: str, bits: int, stall: float) -> None:
             if asked:
                 at = places_[which]
                 expected[at : at + data.nbytes] = data.tobytes()
-                wanted[number] += bursts(system, at, data.nbytes)
+                wanted[number] += bursts(system, at, data.nbytes, narrow=False)
         if report:
             beats["importance"] += importance_beats(core, shares)
     dut = Writer(system)
@@ -189,7 +205,7 @@ def test_a_layer_is_not_done_while_anything_is_missing(missing: str) -> None:
     layer = {"output": 0, "form": {"codes": 0}, "heads": 1, "tokens": 3, "ids": 4096,
              "write_ids": 0, "k0": 2, "importance": 5120, "report": 1}  # fmt: skip
     given = {
-        "outputs": output_beats(core, np.ones((1, 3, 8), int)),
+        "outputs": output_beats(core, np.ones((1, 3, 8), int), 0),
         "ids": id_beats([0, 2], 1, 4),
         "importance": importance_beats(core, np.arange(3)),
     }

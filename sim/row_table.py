@@ -1,4 +1,4 @@
-"""Both sides of a token table: ids that come, and runs of tokens that are asked for."""
+"""Both sides of a token table: ids that come, and rows of tokens that are asked for."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from dtqatten.sim.native import Testbench
 
-__all__ = ["grant_runs", "id_beats"]
+__all__ = ["grant_rows", "id_beats"]
 
 
 def id_beats(ids: Sequence[int], four_bit: int, lanes: int) -> list[dict[str, Any]]:
@@ -27,10 +27,10 @@ def id_beats(ids: Sequence[int], four_bit: int, lanes: int) -> list[dict[str, An
     return beats
 
 
-def grant_runs(
-    reader: Any, runs: Sequence[tuple[int, int]], rng: np.random.Generator, stall: float = 0.0
+def grant_rows(
+    reader: Any, rows: Sequence[int], rng: np.random.Generator, stall: float = 0.0
 ) -> Testbench:
-    """Return a background testbench that grants runs as ``TokenTable`` does, one a cycle.
+    """Return a background testbench that grants rows as ``TokenTable`` does, one a cycle.
 
     Without stalls the first reader goes first, else chance decides.
 
@@ -39,7 +39,8 @@ def grant_runs(
     reader : wiring interface
         Has ``asked``, ``granted``, ``index`` and ``entry``; the first two a bit a reader, and
         ``index`` an array if there are several.
-    runs : sequence of (first id, tokens)
+    rows : sequence of int
+        By slot.
     rng : Generator
     stall : float
         Probability that no one is granted, in each cycle.
@@ -47,7 +48,7 @@ def grant_runs(
     Raises
     ------
     AssertionError
-        From the testbench, if a reader asks for a run that there is not.
+        From the testbench, if a reader asks for a slot that there is not.
     """
     indices = [reader.index] if len(reader.asked) == 1 else list(reader.index)
 
@@ -59,17 +60,14 @@ def grant_runs(
                 rng.shuffle(wanting)
             chosen = int(wanting[0]) if wanting and rng.random() >= stall else None
             context.set(reader.granted, 0 if chosen is None else 1 << chosen)
-            number = 0 if chosen is None else context.get(indices[chosen])
+            slot = 0 if chosen is None else context.get(indices[chosen])
             await context.tick()
             if chosen is None:
                 # Nobody looks; what an entry without a grant holds is noise.
-                entry = int(rng.integers(1 << 16)) & ((1 << reader.entry.shape().size) - 1)
-                context.set(reader.entry.as_value(), entry)
+                context.set(reader.entry, int(rng.integers(1 << len(reader.entry))))
                 continue
-            if number >= len(runs):
-                raise AssertionError(f"run {number} of {len(runs)} is asked for")
-            first, tokens = runs[number]
-            last = int(number == len(runs) - 1)
-            context.set(reader.entry, {"first": first, "tokens": tokens, "last": last})
+            if slot >= len(rows):
+                raise AssertionError(f"slot {slot} of {len(rows)} is asked for")
+            context.set(reader.entry, int(rows[slot]))
 
     return testbench
