@@ -80,7 +80,8 @@ class Bench:
                     assert ids == 0
                     assert len(self.starts) == len(self.results) == len(self.commands)
                 self.starts.append((layer, narrow, group))
-                left, ids = 3 + self.wait(), 3 + self.wait()
+                # The ids come half-way through what is written.
+                left, ids = 3 + self.wait(), 3 + self.writing // 2 + self.wait()
             left, ids = max(left - 1, 0), max(ids - 1, 0)
             if flush:
                 left, ids = 0, 0
