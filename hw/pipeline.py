@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.utils import ceil_log2
 
 __all__ = ["counted", "delayed", "multiplied", "reduced", "reduction_latency"]
@@ -40,9 +40,10 @@ def counted(
     count = Signal(range(-spare, most - spare + 1), init=init - spare, name=f"{name}_count")
     some = Signal(init=init > spare, name=name)
     grows = more.any()
+    enough = count >= 0 if spare else Const(1)
     m.d.sync += [
         count.eq(count + more - less),
-        some.eq(Mux(grows == less, some, Mux(grows, count >= 0, count > 1))),
+        some.eq(Mux(grows == less, some, Mux(grows, enough, count > 1))),
     ]
     return some
 
