@@ -50,7 +50,7 @@ demo: $(VENV)/.sim ## run a real sentence's attention scores through the RTL, bi
 	$(BIN)/dtqatten demo --preset $(PRESET)
 
 test: $(VENV)/.dev ## run all tests, on both simulators
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --dist worksteal
 
 sim: $(VENV)/.dev ## cycle-by-cycle simulation against the golden model (SIM=icarus|verilator|all)
 	$(BIN)/dtqatten sim --simulator $(SIM)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from dtqatten.descriptor import SIZE, Flag
 from dtqatten.golden.codes import split
-from dtqatten.golden.order import boundaries
+from dtqatten.golden.order import alternate, boundaries
 from dtqatten.system_config import ReadStream, SystemConfig
 
 __all__ = [
@@ -24,10 +24,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Burst:
-    """A read of ``beats`` words of the bus; ``address`` is that of its first word."""
+    """A burst of ``beats`` beats of ``width`` bytes from ``address`` on, a multiple of it."""
 
     address: int
     beats: int
+    width: int
+
+    @property
+    def size(self) -> int:
+        """Bytes that it moves."""
+        return self.beats * self.width
 
 
 def tensor_bytes(codes: ArrayLike) -> bytes:
@@ -57,27 +63,38 @@ def head_table_bytes(multipliers: ArrayLike, shifts: ArrayLike) -> bytes:
     return table.tobytes()
 
 
-def runs(ids: ArrayLike, four_bit: int) -> list[tuple[int, int]]:
-    """Merge consecutive ids of a class into runs ``(first id, tokens)``.
-
-    ``ids`` are in the order of the slots, the first ``four_bit`` of them the 4-bit class.
-    """
+def runs(ids: ArrayLike) -> list[tuple[int, int]]:
+    """Merge consecutive ids, as they are fetched, into runs ``(first id, tokens)``."""
     merged: list[tuple[int, int]] = []
-    for slot, token in enumerate(np.asarray(ids).tolist()):
-        if merged and slot != four_bit and sum(merged[-1]) == token:
+    for token in np.asarray(ids).tolist():
+        if merged and sum(merged[-1]) == token:
             merged[-1] = (merged[-1][0], merged[-1][1] + 1)
         else:
             merged.append((token, 1))
     return merged
 
 
-def bursts(system: SystemConfig, address: int, size: int) -> Iterator[Burst]:
-    """Cut ``size`` bytes into bursts, which end at multiples of ``burst_beats`` words."""
-    word, end = address // system.bus_bytes, -(-(address + size) // system.bus_bytes)
-    while word < end:
-        beats = min(end - word, system.burst_beats - word % system.burst_beats)
-        yield Burst(word * system.bus_bytes, beats)
-        word += beats
+def bursts(system: SystemConfig, address: int, size: int, narrow: bool = True) -> Iterator[Burst]:
+    """Cut ``size`` bytes into bursts, which end at multiples of ``burst_beats`` words.
+
+    If ``narrow``, as reads are: a first or last word of which half or less is wanted is a burst of
+    its own, of the smallest aligned power of two of bytes that has them.
+    """
+    width, end = system.bus_bytes, address + size
+    while address < end:
+        word = address // width
+        if narrow and (address % width >= width // 2 or end - word * width <= width):
+            last = min(end, (word + 1) * width) - 1
+            part = 1 << (address ^ last).bit_length()
+            yield Burst(address // part * part, 1, part)
+            address = last + 1
+            continue
+        words = -(-end // width) - word
+        if narrow and 0 < end % width <= width // 2:
+            words -= 1
+        beats = min(words, system.burst_beats - word % system.burst_beats)
+        yield Burst(word * width, beats, width)
+        address = (word + beats) * width
 
 
 def layer_reads(
@@ -91,7 +108,8 @@ def layer_reads(
 
     K and V of a group of query heads are read once. The low plane is read of the 8-bit tokens
     and of those 4-bit ones that share a tile with them
-    (:func:`dtqatten.golden.order.boundaries`).
+    (:func:`dtqatten.golden.order.boundaries`). Row blocks of queries are read in turns
+    (:func:`dtqatten.golden.order.alternate`).
 
     Parameters
     ----------
@@ -108,28 +126,28 @@ def layer_reads(
     flags, stored, tokens = Flag(fields["flags"]), fields["stored"], fields["tokens"]
     core = system.core
     if ids is None:
-        # One class or two, the tokens are consecutive.
-        wanted, narrow = [(0, tokens)], fields["four_bit"]
+        rows, narrow = np.arange(tokens), fields["four_bit"]
+    elif four_bit is None:
+        raise ValueError("ids without the number of those in 4 bits")
     else:
-        if four_bit is None:
-            raise ValueError("ids without the number of those in 4 bits")
-        wanted, narrow = runs(ids, four_bit), four_bit
+        rows, narrow = np.asarray(ids), four_bit
     edges = boundaries(narrow, tokens, core.rows, core.cols, core.group)
     size = system.plane_bytes
     found: dict[ReadStream, list[Burst]] = {
         ReadStream.DESCRIPTOR: list(bursts(system, address, SIZE)),
         ReadStream.HEAD_TABLE: list(bursts(system, fields["head_table"], 4 * fields["heads"])),
     }
-    for name, heads, high, edge in (
-        ("q", fields["heads"], ReadStream.Q_HIGH, edges.q),
-        ("k", fields["kv_heads"], ReadStream.K_HIGH, edges.k),
-        ("v", fields["kv_heads"], ReadStream.V_HIGH, edges.v),
+    queries = rows[alternate(edges.q, tokens, core.rows)]
+    for name, heads, high, in_order, edge in (
+        ("q", fields["heads"], ReadStream.Q_HIGH, queries, edges.q),
+        ("k", fields["kv_heads"], ReadStream.K_HIGH, rows, edges.k),
+        ("v", fields["kv_heads"], ReadStream.V_HIGH, rows, edges.v),
     ):
-        for plane, skipped in ((0, 0), (1, edge)):
+        for plane, wanted in ((0, in_order), (1, rows[edge:])):
             found[ReadStream(high + plane)] = [
                 burst
                 for head in range(heads)
-                for first, count in _without(wanted, skipped)
+                for first, count in runs(wanted)
                 for burst in bursts(
                     system,
                     fields[name] + ((2 * head + plane) * stored + first) * size,
@@ -149,14 +167,6 @@ def layer_reads(
             )
         ]
     return found
-
-
-def _without(wanted: list[tuple[int, int]], skipped: int) -> Iterator[tuple[int, int]]:
-    for first, count in wanted:
-        drop = min(skipped, count)
-        skipped -= drop
-        if count > drop:
-            yield first + drop, count - drop
 
 
 def ideal_bytes(system: SystemConfig, fields: Mapping[str, int], four_bit: int) -> int:

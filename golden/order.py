@@ -185,11 +185,11 @@ def alternate(n4: int, n: int, rows: int) -> IntArray:
             f"n4 is {n4} of {n}: 4-bit queries fill whole row blocks of {rows}, see aligned()"
         )
     blocks = np.arange(n // rows)
-    # Where on the way through its class a block is: that far on the way through all.
+    # Where on the way through its class a block's middle is: that far on the way through all, here
+    # times twice the products of both classes' sizes, to stay with integers.
     four = n4 // rows
-    of_class = np.where(blocks < four, blocks, blocks - four)
-    size = np.where(blocks < four, four, len(blocks) - four)
-    order = np.argsort((of_class + 0.5) / size, kind="stable")
+    way = np.where(blocks < four, (2 * blocks + 1) * (n - n4), (2 * (blocks - four) + 1) * n4)
+    order = np.argsort(way, kind="stable")
     queries = (order[:, None] * rows + np.arange(rows)).ravel()
     return np.concatenate([queries, np.arange(len(blocks) * rows, n)]).astype(np.int64)
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Module, Signal, Value
-from amaranth.utils import ceil_log2
 
 from dtqatten.hw.read_channel import request_layout
 from dtqatten.hw.window import PAGE_BITS, contains
@@ -72,7 +71,7 @@ def next_burst(
     inside = Signal(name="inside")
     m.d.comb += [
         request.eq(Array(Value.cast(request.p) for request in requests)[choice]),
-        address.eq(request.word << ceil_log2(system.bus_bytes)),
+        address.eq(Cat(request.offset, request.word)),
         inside.eq(contains(window, address[PAGE_BITS:])),
     ]
     return NextBurst(choice, request, address, wanting.any() & inside, wanting.any() & ~inside)

@@ -49,9 +49,14 @@ def is_error(response: Value) -> Value:
 
 
 def address_layout(system: SystemConfig) -> data.StructLayout:
-    """AR or AW: a burst of ``len + 1`` full words of the bus from ``addr`` on."""
+    """AR or AW: a burst of ``len + 1`` beats of ``2**size`` bytes from ``addr`` on."""
     return data.StructLayout(
-        {"id": unsigned(ID_BITS), "addr": unsigned(system.address_bits), "len": unsigned(8)}
+        {
+            "id": unsigned(ID_BITS),
+            "addr": unsigned(system.address_bits),
+            "len": unsigned(8),
+            "size": unsigned(3),
+        }
     )
 
 
@@ -161,7 +166,7 @@ def connect_master(m: Module, top: Any, channels: Any, system: SystemConfig) -> 
             port(f"{channel}id").eq(payload.id),
             port(f"{channel}addr").eq(payload.addr),
             port(f"{channel}len").eq(payload.len),
-            port(f"{channel}size").eq((system.bus_bytes).bit_length() - 1),
+            port(f"{channel}size").eq(payload.size),
             port(f"{channel}burst").eq(BURST_INCREMENTING),
             port(f"{channel}cache").eq(CACHE_BUFFERABLE),
             port(f"{channel}prot").eq(PROTECTION_DATA),

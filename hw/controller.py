@@ -50,6 +50,11 @@ class Controller(wiring.Component):
     answered, core, fetcher and writer are reset (``flush``) for as long as the core needs, and the
     chain has ended.
 
+    Latency: 2 cycles from ``begin``, or a layer's ``start``, to the request of the next descriptor;
+    its 32 words take a cycle each; ``group`` + 42 cycles from the last one to ``start``, if nothing
+    else is waited for. ``stop`` in the cycle after what goes wrong; ``flush`` for ``flush_cycles``
+    from the cycle after ``drained`` on, ``ended`` with the last of them.
+
     Parameters
     ----------
     system : SystemConfig
@@ -181,6 +186,7 @@ class Controller(wiring.Component):
             self.results.p.form.shift.eq(layer.output_shift),
             self.results.p.heads.eq(layer.heads),
             self.results.p.tokens.eq(layer.tokens),
+            self.results.p.narrow.eq(self.narrow),
             self.results.p.ids.eq(layer.ids),
             self.results.p.write_ids.eq(flag(layer, Flag.IDS)),
             self.results.p.k0.eq(layer.k0),

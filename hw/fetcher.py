@@ -1,6 +1,6 @@
 """The fetcher: all that a layer reads, as the streams that the core takes."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -10,6 +10,7 @@ from dtqatten.hw.export import place
 from dtqatten.hw.importance_finish import topk_config
 from dtqatten.hw.layout import load_layout, value_layout
 from dtqatten.hw.read_channel import ReadChannel, read_port
+from dtqatten.hw.slots import aligned
 from dtqatten.hw.softmax_layout import head_layout, key_layout, query_layout
 from dtqatten.hw.tensor_fetcher import TensorFetcher
 from dtqatten.hw.token_stream import TokenStream
@@ -17,20 +18,21 @@ from dtqatten.hw.token_table import TokenTable
 from dtqatten.hw.topk_config import ids_layout
 from dtqatten.system_config import ReadStream, SystemConfig
 
-__all__ = ["Fetcher", "aligned"]
-
-
-def aligned(narrow: Value, tokens: Value, tile: int) -> Value:
-    """Return :func:`dtqatten.golden.order.aligned` of the 4-bit tokens of a layer."""
-    return Mux(narrow == tokens, narrow, narrow - narrow % tile)
+__all__ = ["Fetcher"]
 
 
 class Fetcher(wiring.Component):
     """Read a layer's operands and give them to the core, head by head.
 
+    Row blocks of queries of both classes take turns, so that neither array waits long for the other
+    (:func:`dtqatten.golden.order.alternate`).
+
     Streams run independently of each other, each as far ahead as its buffers have room: the next
     head is read while this one is computed with. The token table receives the ids that the core
     keeps; the next layer can start when ``idle`` and ``ids_complete``.
+
+    Latency: units start 1 cycle after ``start``; those of the tensors share the token table of a
+    chained layer, a token a cycle. The first head comes 6 cycles and the memory's after ``start``.
 
     Parameters
     ----------
@@ -90,7 +92,6 @@ class Fetcher(wiring.Component):
         m.d.comb += [
             table.begin.eq(self.start),
             table.chained.eq(flag(layer, Flag.CHAINED)),
-            table.count.eq(layer.tokens),
             self.ids_complete.eq(table.complete),
         ]
 
@@ -120,6 +121,7 @@ class Fetcher(wiring.Component):
                 tensor.plan.stored.eq(layer.stored),
                 tensor.plan.tokens.eq(layer.tokens),
                 tensor.plan.narrow.eq(edges[role]),
+                tensor.plan.chained.eq(flag(layer, Flag.CHAINED)),
                 tensor.entry.eq(table.entry),
                 tensor.granted.eq(table.granted[2 * number : 2 * number + 2]),
                 table.asked[2 * number : 2 * number + 2].eq(tensor.asked),
@@ -153,6 +155,7 @@ class Fetcher(wiring.Component):
                 tokens.start.eq(start),
                 tokens.heads.eq(layer.heads),
                 tokens.tokens.eq(layer.tokens),
+                tokens.narrow.eq(edges["q"]),
                 table.slots[number].eq(tokens.slot),
                 tokens.token.eq(table.tokens[number]),
                 out.valid.eq(tokens.o.valid),

@@ -5,7 +5,9 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import Config
+from dtqatten.hw.export import place
 from dtqatten.hw.layout import Precision
+from dtqatten.hw.slots import Slots
 from dtqatten.hw.walker import plan_layout
 from dtqatten.system_config import SystemConfig
 
@@ -33,6 +35,8 @@ class Joiner(wiring.Component):
     system : SystemConfig
     nibbles : int
         Nibbles of a beat; they divide ``d_head``.
+    in_turns : bool
+        Of queries: their row blocks of both classes take turns.
 
     Members
     -------
@@ -48,8 +52,8 @@ class Joiner(wiring.Component):
         Beats; ``last`` marks a head's last.
     """
 
-    def __init__(self, system: SystemConfig, nibbles: int) -> None:
-        self.system, self.nibbles = system, nibbles
+    def __init__(self, system: SystemConfig, nibbles: int, in_turns: bool = False) -> None:
+        self.system, self.nibbles, self.in_turns = system, nibbles, in_turns
         plane = stream.Signature(data.ArrayLayout(unsigned(4), nibbles))
         super().__init__(
             {
@@ -66,12 +70,16 @@ class Joiner(wiring.Component):
         m = Module()
         words = self.system.core.d_head // self.nibbles
         head = Signal.like(self.plan.heads)
-        slot = Signal.like(self.plan.tokens)
+        slots = place(m, platform, "slots", Slots, self.system.core, self.in_turns)
         word = Signal(range(words))
         low = Signal()
         wide, plane_end, token_end, head_end, beat = (Signal() for _ in range(5))
         m.d.comb += [
-            wide.eq(slot >= self.plan.narrow),
+            slots.restart.eq(self.start),
+            slots.tokens.eq(self.plan.tokens),
+            slots.narrow.eq(self.plan.narrow),
+            slots.next.eq(beat & token_end),
+            wide.eq(slots.slot >= self.plan.narrow),
             self.o.valid.eq(~self.idle & Mux(low, self.low.valid, self.high.valid)),
             self.o.p.nibbles.eq(Mux(low, self.low.p.as_value(), self.high.p.as_value())),
             self.o.p.precision.eq(Mux(wide, Precision.BIT8, Precision.BIT4)),
@@ -80,15 +88,13 @@ class Joiner(wiring.Component):
             beat.eq(self.o.valid & self.o.ready),
             plane_end.eq(word == words - 1),
             token_end.eq(plane_end & (low | ~wide)),
-            head_end.eq(token_end & (slot == self.plan.tokens - 1)),
+            head_end.eq(token_end & slots.last),
             self.o.p.last.eq(head_end),
         ]
         with m.If(beat):
             m.d.sync += word.eq(Mux(plane_end, 0, word + 1))
             with m.If(plane_end):
                 m.d.sync += low.eq(~token_end)
-            with m.If(token_end):
-                m.d.sync += slot.eq(Mux(head_end, 0, slot + 1))
             with m.If(head_end):
                 m.d.sync += [head.eq(head + 1), self.idle.eq(head == self.plan.heads - 1)]
         with m.If(self.start):

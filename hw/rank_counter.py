@@ -51,8 +51,8 @@ class RankCounter(wiring.Component):
     targets : In(ArrayLayout(range(capacity + 1), 2))
         Ranks to find, at least 1.
     found : Out(ArrayLayout(found_layout(config), 2))
-        Where they lie, from counters of two cycles and targets of one or two cycles ago. All zero
-        for a rank that exceeds the tokens counted.
+        Where they lie, by counters and targets of two cycles ago, if counters have not changed
+        since. All zero for a rank that exceeds the tokens counted.
     """
 
     def __init__(self, config: TopKConfig) -> None:

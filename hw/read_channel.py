@@ -11,13 +11,19 @@ from dtqatten.hw.bursts import Burster, burst_layout, run_layout
 from dtqatten.hw.gearbox import Unpacker, word_layout
 from dtqatten.system_config import SystemConfig
 
-__all__ = ["ReadChannel", "read_port", "request_layout"]
+__all__ = ["ReadChannel", "read_port", "request", "request_layout"]
 
 
 def request_layout(system: SystemConfig) -> data.StructLayout:
-    """Burst of ``beats`` words from ``word`` on, in words of the bus."""
+    """Burst of ``beats`` words from ``word`` on: what of :func:`burst_layout` the bus needs."""
     fields = dict(burst_layout(system))
-    return data.StructLayout({name: fields[name].shape for name in ("word", "beats")})
+    names = ("word", "beats", "offset", "width")
+    return data.StructLayout({name: fields[name].shape for name in names})
+
+
+def request(m: Module, to: wiring.PureInterface, burst: data.View) -> None:
+    """Ask for a burst of :func:`burst_layout`."""
+    m.d.comb += [to.p[name].eq(burst[name]) for name, _ in to.p.shape()]
 
 
 def read_port(system: SystemConfig) -> wiring.Signature:
@@ -42,7 +48,8 @@ class ReadChannel(wiring.Component):
     A burst is requested once its words have room; the answers come in the order of the requests
     and are always taken.
 
-    Latency: 2 cycles from a run to its first request, 3 from a word to its first beat.
+    Latency: 1 cycle from a run to its first request, 3 from a word to its first beat. Throughput
+    one burst, and one word or beat, whichever is narrower, a cycle.
 
     Parameters
     ----------
@@ -75,23 +82,25 @@ class ReadChannel(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system, depth = self.system, self.system.buffer_beats
-        m.submodules.burster = burster = Burster(system)
+        m.submodules.burster = burster = Burster(system, narrow=True)
         m.submodules.unpacker = unpacker = Unpacker(
             system, self.nibbles, gcd(self.unit, system.bus_bytes)
         )
         # Every burst has a word at least, so there are never more of them than words.
         due_layout, words_layout = burst_layout(system), word_layout(system)
         m.submodules.due = due = fifo.SyncFIFO(width=due_layout.size, depth=depth)
-        m.submodules.words = words = fifo.SyncFIFOBuffered(width=words_layout.size, depth=depth)
+        # Behind its output register a buffered FIFO of 2 has one place, free every other cycle.
+        m.submodules.words = words = fifo.SyncFIFOBuffered(
+            width=words_layout.size, depth=max(depth, 3)
+        )
 
         room = Signal(range(depth + 1), init=depth)
         requested, read = Signal(), Signal()
         enough = room >= burster.o.p.beats
         connect(m, flipped(self.runs), burster.i)
+        request(m, self.port.request, burster.o.p)
         m.d.comb += [
             self.port.request.valid.eq(burster.o.valid & enough),
-            self.port.request.p.word.eq(burster.o.p.word),
-            self.port.request.p.beats.eq(burster.o.p.beats),
             requested.eq(self.port.request.valid & self.port.request.ready),
             burster.o.ready.eq(self.port.request.ready & enough),
             due.w_en.eq(requested),

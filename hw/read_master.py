@@ -49,6 +49,8 @@ class ReadMaster(wiring.Component):
         Of the request outside, else of the word that failed.
     issued, stalled, came : Out(1)
         A burst was accepted, or waited, or a word came.
+    asked_bytes : Out(range(burst_beats * bus_bytes + 1))
+        Bytes of the burst accepted.
     """
 
     def __init__(self, system: SystemConfig, streams: int) -> None:
@@ -67,6 +69,7 @@ class ReadMaster(wiring.Component):
                 "issued": Out(1),
                 "stalled": Out(1),
                 "came": Out(1),
+                "asked_bytes": Out(range(system.burst_beats * system.bus_bytes + 1)),
             }
         )
 
@@ -98,6 +101,7 @@ class ReadMaster(wiring.Component):
                 self.ar.p.id.eq(burst.choice),
                 self.ar.p.addr.eq(burst.address),
                 self.ar.p.len.eq(burst.request.beats - 1),
+                self.ar.p.size.eq(burst.request.width),
             ]
 
         # Words that are still to come, those of the burst on offer included.
@@ -111,6 +115,7 @@ class ReadMaster(wiring.Component):
             self.idle.eq(~self.ar.valid & (due == 0)),
             self.issued.eq(self.ar.valid & self.ar.ready),
             self.stalled.eq(self.ar.valid & ~self.ar.ready),
+            self.asked_bytes.eq((self.ar.p.len + 1) << self.ar.p.size),
         ]
         m.d.sync += due.eq(due + Mux(taken, burst.request.beats, 0) - self.r.valid)
         return m

@@ -152,7 +152,7 @@ class System(wiring.Component):
             "write_beats": writes.sent,
             "write_bytes": Mux(writes.sent, writes.sent_bytes, 0),
             "write_stalls": writes.stalled,
-            "read_bytes": Mux(reads.came, system.bus_bytes, 0),
+            "read_bytes": Mux(reads.issued, reads.asked_bytes, 0),
         }
         for unit in Unit:
             counters[f"{unit}_busy"] = core.activity.busy[unit.value]

@@ -7,7 +7,6 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.hw.export import place
 from dtqatten.hw.joiner import Joiner, Replayer, joined_layout
 from dtqatten.hw.read_channel import ReadChannel, read_port
-from dtqatten.hw.token_table import run_entry_layout
 from dtqatten.hw.walker import PlaneWalker, plan_layout
 from dtqatten.system_config import SystemConfig
 
@@ -19,13 +18,17 @@ class TensorFetcher(wiring.Component):
 
     It runs ahead of the core as far as read buffers and the core's line buffers have room.
 
+    Latency: from the first run (:class:`~dtqatten.hw.walker.PlaneWalker`) 4 cycles and the memory's
+    to the first beat. Throughput one beat a cycle, as far as runs and the bus keep up.
+
     Parameters
     ----------
     system : SystemConfig
     nibbles : int
         Nibbles of a beat.
     grouped : int
-        1: heads can be repeated without being fetched again (K and V); 0: ``repeats`` is ignored.
+        1: heads can be repeated without being fetched again (K and V); 0: ``repeats`` is ignored,
+        and row blocks of both classes take turns (Q).
 
     Members
     -------
@@ -36,7 +39,7 @@ class TensorFetcher(wiring.Component):
     idle : Out(1)
         All heads are at ``o`` or beyond.
     asked, granted : Out(2), In(2)
-        Reading of runs for the high and the low plane.
+        Reading of tokens for the high and the low plane.
     index, entry
         See :class:`~dtqatten.hw.token_table.TokenTable`.
     high, low
@@ -56,7 +59,7 @@ class TensorFetcher(wiring.Component):
                 "asked": Out(2),
                 "granted": In(2),
                 "index": Out(range(core.n_max)).array(2),
-                "entry": In(run_entry_layout(core)),
+                "entry": In(range(core.n_max)),
                 "high": Out(read_port(system)),
                 "low": Out(read_port(system)),
                 "o": Out(stream.Signature(joined_layout(nibbles))),
@@ -66,10 +69,12 @@ class TensorFetcher(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system, nibbles = self.system, self.nibbles
-        joiner = place(m, platform, "joiner", Joiner, system, nibbles)
+        in_turns = not self.grouped
+        joiner = place(m, platform, "joiner", Joiner, system, nibbles, in_turns)
         idle = joiner.idle
         for i, (plane, port) in enumerate((("high", self.high), ("low", self.low))):
-            walker = place(m, platform, f"{plane}_walker", PlaneWalker, system, plane)
+            turns = in_turns and plane == "high"
+            walker = place(m, platform, f"{plane}_walker", PlaneWalker, system, plane, turns)
             channel = place(
                 m, platform, f"{plane}_channel", ReadChannel, system, nibbles, system.plane_bytes
             )

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.config import Config
 from dtqatten.hw.export import place
 from dtqatten.hw.read_channel import ReadChannel, read_port
+from dtqatten.hw.slots import Slots
 from dtqatten.hw.softmax_layout import GAIN_BITS, GAIN_ONE
 from dtqatten.hw.token_table import token_layout
 from dtqatten.system_config import SystemConfig
@@ -44,7 +45,7 @@ def item_layout(config: Config, tables: int) -> data.StructLayout:
 class GainTable(wiring.Component):
     """Hold a head's gains of all stored tokens.
 
-    Latency: a head's loading takes ``stored`` cycles and the memory's latency; ``gain`` follows
+    Latency: ``loading`` lasts for ``stored`` + 4 cycles and the memory's latency; ``gain`` follows
     ``id`` by one cycle.
 
     Parameters
@@ -128,20 +129,22 @@ class GainTable(wiring.Component):
 class TokenStream(wiring.Component):
     """Stream a layer's tokens once a head, with position and gains.
 
-    Throughput one token every third cycle, besides the loading of gains before each head.
+    Latency: 5 cycles from ``start`` to the first token, and the loading of gains. Throughput one
+    token every third cycle, with 2 cycles and the loading before each head.
 
     Parameters
     ----------
     system : SystemConfig
     tables : int
-        Tables of gains: 1 for queries, 2 for keys and their values.
+        Tables of gains: 1 for queries, whose row blocks of both classes take turns, 2 for keys and
+        their values.
 
     Members
     -------
     start : In(1)
-        Begin with ``heads``, ``tokens`` and ``plans``, which stay until ``idle``.
-    heads, tokens : In(16), In(range(n_max + 1))
-        Query heads, and tokens of each.
+        Begin with ``heads``, ``tokens``, ``narrow`` and ``plans``, which stay until ``idle``.
+    heads, tokens, narrow : In(16), In(range(n_max + 1)), In(range(n_max + 1))
+        Query heads, tokens of each, and slots of the 4-bit class.
     plans : In(gains_layout(system)).array(tables)
         Where gains are.
     idle : Out(1)
@@ -164,6 +167,7 @@ class TokenStream(wiring.Component):
                 "start": In(1),
                 "heads": In(16),
                 "tokens": In(range(core.n_max + 1)),
+                "narrow": In(range(core.n_max + 1)),
                 "plans": In(gains_layout(system)).array(tables),
                 "idle": Out(1, init=1),
                 "slot": Out(range(core.n_max)),
@@ -177,8 +181,13 @@ class TokenStream(wiring.Component):
         m = Module()
         head = Signal(16)
         load, loading = Signal(), Signal()
-        last = Signal()
-        m.d.comb += last.eq(self.slot == self.tokens - 1)
+        slots = place(m, platform, "slots", Slots, self.system.core, self.tables == 1)
+        m.d.comb += [
+            slots.restart.eq(self.start),
+            slots.tokens.eq(self.tokens),
+            slots.narrow.eq(self.narrow),
+            self.slot.eq(slots.slot),
+        ]
         for i in range(self.tables):
             table = place(m, platform, f"gains_{i}", GainTable, self.system)
             connect(m, table.port, flipped(self.ports[i]))
@@ -194,7 +203,7 @@ class TokenStream(wiring.Component):
         m.d.comb += [
             self.o.p.position.eq(self.token.position),
             self.o.p.slot.eq(self.slot),
-            self.o.p.last.eq(last),
+            self.o.p.last.eq(slots.last),
         ]
         with m.FSM():
             with m.State("IDLE"), m.If(self.start):
@@ -202,7 +211,6 @@ class TokenStream(wiring.Component):
                 m.next = "LOAD"
             with m.State("LOAD"):
                 m.d.comb += load.eq(1)
-                m.d.sync += self.slot.eq(0)
                 m.next = "WAIT"
             with m.State("WAIT"), m.If(~loading):
                 m.next = "LOOK"
@@ -214,9 +222,9 @@ class TokenStream(wiring.Component):
             with m.State("GIVE"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.sync += self.slot.eq(Mux(last, 0, self.slot + 1))
+                    m.d.comb += slots.next.eq(1)
                     m.next = "LOOK"
-                    with m.If(last):
+                    with m.If(slots.last):
                         m.d.sync += head.eq(head + 1)
                         m.next = "LOAD"
                         with m.If(head + 1 == self.heads):

@@ -1,4 +1,4 @@
-"""Which tokens a layer computes on: rows of its tensors, their positions, and runs of them."""
+"""Which tokens a layer computes on: rows of its tensors, and their positions."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
@@ -10,7 +10,7 @@ from dtqatten.hw.arbiter import rotated_choice
 from dtqatten.hw.importance_finish import topk_config
 from dtqatten.hw.topk_config import ids_layout
 
-__all__ = ["TokenTable", "run_entry_layout", "token_layout"]
+__all__ = ["TokenTable", "token_layout"]
 
 
 def token_layout(config: Config) -> data.StructLayout:
@@ -19,32 +19,20 @@ def token_layout(config: Config) -> data.StructLayout:
     return data.StructLayout({"id": bits, "position": bits})
 
 
-def run_entry_layout(config: Config) -> data.StructLayout:
-    """``tokens`` consecutive rows from ``first`` on; ``last`` of the layer."""
-    return data.StructLayout(
-        {
-            "first": unsigned(max(1, ceil_log2(config.n_max))),
-            "tokens": range(config.n_max + 1),
-            "last": unsigned(1),
-        }
-    )
-
-
 class TokenTable(wiring.Component):
     """Turn the ids that a layer keeps into the tokens of the next one.
 
     Two tables: that of the current layer, and that which the ids of the next fill. ``begin`` makes
-    the filled one the current one (``chained``), or starts again with all tokens in order. Ids are
-    taken one a cycle; consecutive ones of a class make one run.
+    the filled one the current one (``chained``), or starts again with all tokens in order.
 
-    Latency: ``complete`` 3 cycles after the last id; ``tokens`` 1 cycle after ``slots``; ``entry``
+    Latency: ``complete`` 2 cycles after the last id; ``tokens`` 1 cycle after ``slots``; ``entry``
     1 cycle after ``granted``. Throughput one id, one entry, and one token a port, a cycle.
 
     Parameters
     ----------
     config : Config
     readers : int
-        Readers of runs.
+        Readers of rows.
 
     Members
     -------
@@ -53,19 +41,17 @@ class TokenTable(wiring.Component):
     begin : In(1)
         A layer begins. Never while a layer's ids are arriving.
     chained : In(1)
-        With ``begin``: on the tokens received. Otherwise on tokens 0 to ``count - 1``.
-    count : In(range(n_max + 1))
-        Tokens, if not chained.
+        With ``begin``: on the tokens received. Otherwise on all tokens, in order.
     complete : Out(1)
         The ids of the current layer are here.
     asked : In(readers)
-        The reader wants the run of its ``index``; held until ``granted``.
+        The reader wants the row of its ``index``, a slot; held until ``granted``. Only ``chained``.
     index : In(range(n_max)).array(readers)
-        Number of a run.
+        Slots of the current layer.
     granted : Out(readers)
-        The reader's run is at ``entry`` in the next cycle.
-    entry : Out(run_entry_layout(config))
-        A run.
+        The reader's row is at ``entry`` in the next cycle.
+    entry : Out(range(n_max))
+        A row.
     slots : In(range(n_max)).array(2)
         Slots of the current layer.
     tokens : Out(token_layout(config)).array(2)
@@ -79,12 +65,11 @@ class TokenTable(wiring.Component):
                 "ids": In(stream.Signature(ids_layout(topk_config(config)))),
                 "begin": In(1),
                 "chained": In(1),
-                "count": In(range(config.n_max + 1)),
                 "complete": Out(1),
                 "asked": In(readers),
                 "index": In(range(config.n_max)).array(readers),
                 "granted": Out(readers),
-                "entry": Out(run_entry_layout(config)),
+                "entry": Out(range(config.n_max)),
                 "slots": In(range(config.n_max)).array(2),
                 "tokens": Out(token_layout(config)).array(2),
             }
@@ -97,11 +82,7 @@ class TokenTable(wiring.Component):
         m.submodules.table = table = memory.Memory(
             shape=token_layout(config), depth=2 << bits, init=[]
         )
-        m.submodules.runs = runs = memory.Memory(
-            shape=run_entry_layout(config), depth=2 << bits, init=[]
-        )
         bank, identity = Signal(), Signal(init=1)
-        count = Signal(range(config.n_max + 1))
 
         def address(which: Signal, slot: Signal) -> Cat:
             padded = Signal(bits, name=f"{slot.name}_padded")
@@ -122,68 +103,46 @@ class TokenTable(wiring.Component):
         ]
         arrived = Signal()
         arrived_id, arrived_slot = Signal(bits), Signal.like(slot)
-        joins, ends = Signal(), Signal()
+        ends = Signal()
         m.d.sync += arrived.eq(self.ids.valid)
         with m.If(self.ids.valid):
             m.d.sync += [
                 lane.eq(Mux(final, 0, lane + 1)),
                 arrived_id.eq(id_),
                 arrived_slot.eq(slot),
-                joins.eq(self.ids.p.joins.bit_select(lane, 1) & (slot != 0)),
                 ends.eq(final & self.ids.p.last),
                 slot.eq(Mux(final & self.ids.p.last, 0, slot + 1)),
             ]
 
-        # Stage 2: into the other table; a run that is not joined is complete.
-        write, write_run = table.write_port(), runs.write_port()
-        run = Signal(run_entry_layout(config))
-        number = Signal(range(config.n_max))
-        ended = Signal()
+        # Stage 2: into the other table.
+        write = table.write_port()
         m.d.comb += [
             write.en.eq(arrived),
             write.addr.eq(address(~bank, arrived_slot)),
             write.data.id.eq(arrived_id),
             write.data.position.eq(Mux(identity, arrived_id, look.data.position)),
-            write_run.en.eq((arrived & ~joins & (arrived_slot != 0)) | ended),
-            write_run.addr.eq(address(~bank, number)),
-            write_run.data.eq(run),
-            write_run.data.last.eq(ended),
         ]
-        m.d.sync += ended.eq(arrived & ends)
-        with m.If(arrived):
-            m.d.sync += run.tokens.eq(Mux(joins, run.tokens + 1, 1))
-            with m.If(~joins):
-                m.d.sync += run.first.eq(arrived_id)
-        with m.If(write_run.en):
-            m.d.sync += number.eq(Mux(ended, 0, number + 1))
-        with m.If(ended):
+        with m.If(arrived & ends):
             m.d.sync += self.complete.eq(1)
 
         with m.If(self.begin):
-            m.d.sync += [self.complete.eq(0), identity.eq(~self.chained), count.eq(self.count)]
+            m.d.sync += [self.complete.eq(0), identity.eq(~self.chained)]
             with m.If(self.chained):
                 m.d.sync += bank.eq(~bank)
 
-        # Readers of runs take turns.
+        # Readers of rows take turns.
         turn = Signal(range(self.readers))
         choice = rotated_choice(m, self.asked, turn, "choice")
-        read_run = runs.read_port()
+        read_row = table.read_port()
         chosen = Signal(range(config.n_max))
         m.d.comb += [
             chosen.eq(Array(self.index)[choice]),
-            read_run.addr.eq(address(bank, chosen)),
+            read_row.addr.eq(address(bank, chosen)),
             self.granted.eq(self.asked & (1 << choice)),
-            self.entry.eq(read_run.data),
+            self.entry.eq(read_row.data.id),
         ]
         with m.If(self.asked.any()):
             m.d.sync += turn.eq(choice)
-        with m.If(identity):
-            m.d.comb += [
-                self.entry.first.eq(0),
-                self.entry.tokens.eq(count),
-                self.entry.last.eq(1),
-            ]
-
         for i in range(2):
             read = table.read_port()
             asked = Signal(range(config.n_max), name=f"slot_{i}")

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.hw.bursts import Burster, run_layout
 from dtqatten.hw.gearbox import Packer, written_layout
-from dtqatten.hw.read_channel import request_layout
+from dtqatten.hw.read_channel import request, request_layout
 from dtqatten.system_config import SystemConfig
 
 __all__ = ["WriteChannel", "write_port"]
@@ -29,6 +29,9 @@ class WriteChannel(wiring.Component):
     """Collect the bytes of runs and request a burst once all its words are there.
 
     So a burst, once its address is out, never waits for the core, and can always be completed.
+
+    Latency: 2 cycles from the beat that completes a burst to its request; its words are there from
+    the next cycle on. Throughput one beat, and one word, a cycle.
 
     Parameters
     ----------
@@ -68,7 +71,7 @@ class WriteChannel(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system, depth = self.system, self.system.buffer_beats
-        m.submodules.burster = burster = Burster(system)
+        m.submodules.burster = burster = Burster(system, narrow=False)
         m.submodules.packer = packer = Packer(system, self.size, self.unit)
         layout = written_layout(system)
         m.submodules.words = words = fifo.SyncFIFOBuffered(width=layout.size, depth=depth)
@@ -76,6 +79,7 @@ class WriteChannel(wiring.Component):
         waiting = Signal(range(depth + 1))
         enough, requested = Signal(), Signal()
         connect(m, packer.i, flipped(self.i))
+        request(m, self.port.request, burster.o.p)
         m.d.comb += [
             # A run goes to both, or to none.
             burster.i.p.eq(self.runs.p),
@@ -89,8 +93,6 @@ class WriteChannel(wiring.Component):
             packer.o.ready.eq(words.w_rdy),
             enough.eq(waiting >= burster.o.p.beats),
             self.port.request.valid.eq(burster.o.valid & enough),
-            self.port.request.p.word.eq(burster.o.p.word),
-            self.port.request.p.beats.eq(burster.o.p.beats),
             requested.eq(self.port.request.valid & self.port.request.ready),
             burster.o.ready.eq(self.port.request.ready & enough),
             self.port.words.valid.eq(words.r_rdy),

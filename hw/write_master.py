@@ -53,7 +53,7 @@ class WriteMaster(wiring.Component):
     """
 
     #: Bursts that may wait for their answer.
-    OUTSTANDING = 16
+    OUTSTANDING = 64
 
     def __init__(self, system: SystemConfig, streams: int) -> None:
         self.system, self.streams = system, streams
@@ -123,6 +123,7 @@ class WriteMaster(wiring.Component):
                 self.aw.valid.eq(1),
                 self.aw.p.addr.eq(burst.address),
                 self.aw.p.len.eq(burst.request.beats - 1),
+                self.aw.p.size.eq(burst.request.width),
             ]
 
         answered = Signal()

@@ -10,6 +10,7 @@ from dtqatten.hw.bursts import run_layout
 from dtqatten.hw.export import place
 from dtqatten.hw.importance_finish import beat_layout, topk_config
 from dtqatten.hw.normalizer import output_beat_layout
+from dtqatten.hw.slots import RowBlocks, aligned
 from dtqatten.hw.softmax_layout import output_layout
 from dtqatten.hw.topk_config import ids_layout
 from dtqatten.hw.write_channel import WriteChannel, write_port
@@ -22,7 +23,10 @@ STREAMS = 3
 
 
 def results_layout(system: SystemConfig) -> data.StructLayout:
-    """Where a layer's results go: addresses, counts, and which of them are wanted."""
+    """Where a layer's results go: addresses, counts, and which of them are wanted.
+
+    ``narrow`` counts tokens of the 4-bit class.
+    """
     address, count = unsigned(system.address_bits), range(system.core.n_max + 1)
     return data.StructLayout(
         {
@@ -30,6 +34,7 @@ def results_layout(system: SystemConfig) -> data.StructLayout:
             "form": output_layout(),
             "heads": unsigned(16),
             "tokens": count,
+            "narrow": count,
             "ids": address,
             "write_ids": unsigned(1),
             "k0": count,
@@ -40,10 +45,12 @@ def results_layout(system: SystemConfig) -> data.StructLayout:
 
 
 class OutputRuns(wiring.Component):
-    """Addresses of a layer's outputs ``[head][token][d_head]``, in the order in which they come.
+    """Addresses of a layer's outputs ``[head][slot][d_head]``, in the order in which they come.
 
-    Where a row takes one channel pass, a head is one run; else every row has one in each pass.
-    Throughput one run a cycle.
+    Where a row takes one channel pass, a row block is one run; else every row has one in each pass.
+    Row blocks come in the order of :class:`~dtqatten.hw.slots.RowBlocks`.
+
+    Latency: 2 cycles from ``start`` to the first run. Throughput one run a cycle.
 
     Parameters
     ----------
@@ -52,11 +59,14 @@ class OutputRuns(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin with ``base``, ``heads``, ``tokens`` and ``codes``, which stay until ``idle``.
+        Begin with ``base``, ``heads``, ``tokens``, ``narrow`` and ``codes``, which stay until
+        ``idle``.
     base : In(address_bits)
         First byte.
     heads, tokens : In(16), In(range(n_max + 1))
         Both at least 1.
+    narrow : In(range(n_max + 1))
+        Slots of 4-bit queries.
     codes : In(1)
         A value has 1 byte in place of 2.
     idle : Out(1)
@@ -67,12 +77,14 @@ class OutputRuns(wiring.Component):
 
     def __init__(self, system: SystemConfig) -> None:
         self.system = system
+        count = range(system.core.n_max + 1)
         super().__init__(
             {
                 "start": In(1),
                 "base": In(system.address_bits),
                 "heads": In(16),
-                "tokens": In(range(system.core.n_max + 1)),
+                "tokens": In(count),
+                "narrow": In(count),
                 "codes": In(1),
                 "idle": Out(1),
                 "o": Out(stream.Signature(run_layout(system))),
@@ -82,74 +94,63 @@ class OutputRuns(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         core = self.system.core
-        passes, channels, rows = core.channel_passes, core.d_head, core.rows
+        passes, channels = core.channel_passes, core.d_head
         tail = channels - (passes - 1) * core.cols
 
-        active = Signal()
+        active, free, block_end = Signal(), Signal(), Signal()
         head = Signal(16)
-        # First tokens of the block and, in channels, of what has been given of it.
-        block, row = Signal(range(core.n_max + 1)), Signal(range(rows))
-        channel_pass = Signal(range(passes))
-        head_base, block_base, row_base = (
-            Signal(self.system.address_bits, name=name)
-            for name in ("head_base", "block_base", "row_base")
-        )
+        head_base = Signal(self.system.address_bits)
+        blocks = place(m, platform, "blocks", RowBlocks, core)
+        m.d.comb += [
+            blocks.restart.eq(self.start),
+            blocks.tokens.eq(self.tokens),
+            blocks.narrow.eq(self.narrow),
+            blocks.next.eq(active & free & block_end),
+            free.eq(~self.o.valid | self.o.ready),
+            self.idle.eq(~active & ~self.o.valid),
+        ]
 
         def bytes_of(values: Value | int) -> Value:
             return Mux(self.codes, values, values << 1)
 
-        head_end = Signal()
-        m.d.comb += [self.o.valid.eq(active), self.idle.eq(~active)]
-        moved = active & self.o.ready
-        head_bytes = Signal(range(2 * core.n_max * channels + 1))
-        m.d.comb += head_bytes.eq(bytes_of(self.tokens * channels))
+        # Channels of the head before the run, and in it.
+        before = Signal(range(core.n_max * channels))
+        length = Signal(range(core.rows * channels + 1))
         if passes == 1:
             m.d.comb += [
-                self.o.p.address.eq(head_base),
-                self.o.p.size.eq(head_bytes),
-                head_end.eq(1),
+                before.eq(blocks.first * channels),
+                length.eq(blocks.size * channels),
+                block_end.eq(1),
             ]
         else:
-            last_row, last_pass, last_block = Signal(), Signal(), Signal()
+            row, channel_pass = Signal(range(core.rows)), Signal(range(passes))
+            last_row, last_pass = Signal(), Signal()
             m.d.comb += [
-                last_row.eq((row == rows - 1) | (block + row == self.tokens - 1)),
+                last_row.eq(row == blocks.size - 1),
                 last_pass.eq(channel_pass == passes - 1),
-                last_block.eq(block + rows >= self.tokens),
-                head_end.eq(last_row & last_pass & last_block),
-                self.o.p.address.eq(row_base + bytes_of(channel_pass * core.cols)),
-                self.o.p.size.eq(bytes_of(Mux(last_pass, tail, core.cols))),
+                before.eq((blocks.first + row) * channels + channel_pass * core.cols),
+                length.eq(Mux(last_pass, tail, core.cols)),
+                block_end.eq(last_row & last_pass),
             ]
-            next_block = block_base + bytes_of(rows * channels)
-            with m.If(moved):
-                m.d.sync += [row.eq(row + 1), row_base.eq(row_base + bytes_of(channels))]
+            with m.If(active & free):
+                m.d.sync += row.eq(Mux(last_row, 0, row + 1))
                 with m.If(last_row):
-                    m.d.sync += [row.eq(0), row_base.eq(block_base)]
-                    m.d.sync += channel_pass.eq(channel_pass + 1)
-                    with m.If(last_pass):
-                        m.d.sync += [
-                            channel_pass.eq(0),
-                            block.eq(block + rows),
-                            block_base.eq(next_block),
-                            row_base.eq(next_block),
-                        ]
-        next_head = head_base + head_bytes
-        with m.If(moved & head_end):
+                    m.d.sync += channel_pass.eq(Mux(last_pass, 0, channel_pass + 1))
+        with m.If(free):
+            m.d.sync += self.o.valid.eq(active)
+            with m.If(active):
+                m.d.sync += [
+                    self.o.p.address.eq(head_base + bytes_of(before)),
+                    self.o.p.size.eq(bytes_of(length)),
+                ]
+        with m.If(blocks.next & blocks.last):
             m.d.sync += [
                 head.eq(head + 1),
                 active.eq(head + 1 != self.heads),
-                block.eq(0),
-                head_base.eq(next_head),
-                block_base.eq(next_head),
-                row_base.eq(next_head),
+                head_base.eq(head_base + bytes_of(self.tokens * channels)),
             ]
         with m.If(self.start):
-            m.d.sync += [
-                active.eq(1),
-                head.eq(0),
-                head_base.eq(self.base),
-                block_base.eq(self.base),
-                row_base.eq(self.base),
-            ]
+            m.d.sync += [active.eq(1), head.eq(0), head_base.eq(self.base)]
         return m
 
 
@@ -158,6 +159,10 @@ class Writer(wiring.Component):
 
     Ids that are not wanted are taken and dropped. ``done`` comes when all that a layer writes has
     been acknowledged, and only then is the next layer accepted.
+
+    Latency: ``done`` in the cycle in which the last answer shows in ``answered``, the next layer is
+    accepted in the cycle after. Throughput one beat of each stream a cycle, as long as a beat is
+    no wider than the bus, and a run no shorter than a word.
 
     Parameters
     ----------
@@ -208,7 +213,11 @@ class Writer(wiring.Component):
         m.d.comb += self.layer.ready.eq(~active)
         m.d.sync += begin.eq(self.layer.valid & self.layer.ready)
         with m.If(self.layer.valid & self.layer.ready):
-            m.d.sync += [layer.eq(self.layer.p), active.eq(1)]
+            m.d.sync += [
+                layer.eq(self.layer.p),
+                layer.narrow.eq(aligned(self.layer.p.narrow, self.layer.p.tokens, core.rows)),
+                active.eq(1),
+            ]
 
         # A value's place is a multiple of what divides every count of channels.
         granule = gcd(core.d_head, core.cols, lanes)
@@ -222,6 +231,7 @@ class Writer(wiring.Component):
             runs.base.eq(layer.output),
             runs.heads.eq(layer.heads),
             runs.tokens.eq(layer.tokens),
+            runs.narrow.eq(layer.narrow),
             runs.codes.eq(codes),
             outputs.i.valid.eq(self.outputs.valid),
             self.outputs.ready.eq(outputs.i.ready),

@@ -44,6 +44,7 @@ class _Issued(ctypes.Structure):
         ("address", ctypes.c_uint64),
         ("id", ctypes.c_uint32),
         ("beats", ctypes.c_uint32),
+        ("width", ctypes.c_uint32),
         ("written", ctypes.c_uint32),
         ("cycle", ctypes.c_uint32),
     )
@@ -233,7 +234,9 @@ class SimulatedBus:
         found: dict[ReadStream, list[Burst]] = {stream: [] for stream in ReadStream}
         for issued in self._issued():
             if not issued.written:
-                found[ReadStream(issued.id)].append(Burst(issued.address, issued.beats))
+                found[ReadStream(issued.id)].append(
+                    Burst(issued.address, issued.beats, issued.width)
+                )
         return found
 
     def read_cycles(self, stream: ReadStream) -> list[int]:
@@ -242,7 +245,11 @@ class SimulatedBus:
 
     def writes(self) -> list[Burst]:
         """Return the write bursts recorded, in order."""
-        return [Burst(issued.address, issued.beats) for issued in self._issued() if issued.written]
+        return [
+            Burst(issued.address, issued.beats, issued.width)
+            for issued in self._issued()
+            if issued.written
+        ]
 
     def write_cycles(self) -> list[int]:
         """Return the cycles in which the recorded write bursts were accepted."""

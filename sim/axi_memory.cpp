@@ -16,13 +16,14 @@ enum { OKAY = 0, SLVERR = 2, DECERR = 3 };
 
 struct Burst {
     uint64_t address;
-    int beats;
+    int beats, width;  // bytes of a beat
     uint64_t due;
+    uint64_t at(int beat) const { return address + uint64_t(beat) * width; }
 };
 
 struct Issued {
     uint64_t address;
-    uint32_t id, beats, written, cycle;
+    uint32_t id, beats, width, written, cycle;
 };
 
 // What a channel must hold until it is accepted.
@@ -71,12 +72,11 @@ struct Bench {
         return cycle + latency_min +
                (latency_max > latency_min ? random() % (latency_max - latency_min + 1) : 0);
     }
-    bool inside(uint64_t address) const {
-        return address >= base && address - base + BUS_BYTES <= memory.size();
+    bool inside(uint64_t address, int bytes) const {
+        return address >= base && address - base + bytes <= memory.size();
     }
-    bool allowed(int direction, uint64_t first, int beats) const {
-        return first >= window[direction][0] &&
-               first + uint64_t(beats) * BUS_BYTES - 1 <= window[direction][1];
+    bool allowed(int direction, uint64_t first, uint64_t bytes) const {
+        return first >= window[direction][0] && first + bytes - 1 <= window[direction][1];
     }
 
     void holds(Held& held, bool valid, bool ready, std::vector<uint8_t> payload) {
@@ -84,16 +84,18 @@ struct Bench {
         held.waiting = valid && !ready;
         held.payload = std::move(payload);
     }
-    std::vector<uint8_t> address_payload(uint8_t id, uint64_t address, uint8_t len) {
-        std::vector<uint8_t> p(10);
-        p[0] = id; p[1] = len;
-        std::memcpy(&p[2], &address, 8);
+    std::vector<uint8_t> address_payload(uint8_t id, uint64_t address, uint8_t len, uint8_t size) {
+        std::vector<uint8_t> p(11);
+        p[0] = id; p[1] = len; p[2] = size;
+        std::memcpy(&p[3], &address, 8);
         return p;
     }
-    void check_burst(uint64_t address, int beats, int size, int burst) {
-        bool aligned = address % BUS_BYTES == 0;
-        bool one_page = address / 4096 == (address + uint64_t(beats) * BUS_BYTES - 1) / 4096;
-        if (!aligned || !one_page || (1 << size) != BUS_BYTES || burst != 1) violations++;
+    // Only reads of one beat may be narrow: AXI4 allows more, the machine does not do more.
+    void check_burst(uint64_t address, int beats, int width, int burst, bool may_be_narrow) {
+        bool aligned = address % width == 0;
+        bool one_page = address / 4096 == (address + uint64_t(beats) * width - 1) / 4096;
+        bool fits = width == BUS_BYTES || (width < BUS_BYTES && beats == 1 && may_be_narrow);
+        if (!aligned || !one_page || !fits || burst != 1) violations++;
     }
 
     void drive() {
@@ -118,19 +120,24 @@ struct Bench {
                 reads[current].front().due <= cycle) {
                 r_valid = true;
                 r_resp = OKAY;
-                uint64_t at = reads[current].front().address + uint64_t(read_beat[current]) * BUS_BYTES;
-                if (!inside(at)) r_resp = DECERR;
+                const Burst& burst = reads[current].front();
+                if (!inside(burst.at(read_beat[current]), burst.width)) r_resp = DECERR;
                 if (read_error_in >= 0 && read_error_in-- == 0) r_resp = error_kind;
             }
         }
         top->m_axi_rvalid = r_valid;
         if (r_valid) {
             const Burst& burst = reads[current].front();
-            uint64_t at = burst.address + uint64_t(read_beat[current]) * BUS_BYTES;
+            uint64_t at = burst.at(read_beat[current]);
             top->m_axi_rid = current;
             top->m_axi_rresp = r_resp;
             top->m_axi_rlast = read_beat[current] == burst.beats - 1;
-            if (inside(at)) std::memcpy(&top->m_axi_rdata, &memory[at - base], BUS_BYTES);
+            // The lanes that a narrow beat does not use are noise.
+            uint8_t word[BUS_BYTES];
+            for (auto& lane : word) lane = uint8_t(cycle * 37 + 113);
+            if (inside(at, burst.width))
+                std::memcpy(&word[at % BUS_BYTES], &memory[at - base], burst.width);
+            std::memcpy(&top->m_axi_rdata, word, BUS_BYTES);
         }
         if (!b_valid && !answers.empty() && answers.front().due <= cycle && !pauses()) {
             b_valid = true;
@@ -152,9 +159,11 @@ struct Bench {
 
     void sample() {
         holds(held_ar, top->m_axi_arvalid, top->m_axi_arready,
-              address_payload(top->m_axi_arid, top->m_axi_araddr, top->m_axi_arlen));
+              address_payload(top->m_axi_arid, top->m_axi_araddr, top->m_axi_arlen,
+                              top->m_axi_arsize));
         holds(held_aw, top->m_axi_awvalid, top->m_axi_awready,
-              address_payload(top->m_axi_awid, top->m_axi_awaddr, top->m_axi_awlen));
+              address_payload(top->m_axi_awid, top->m_axi_awaddr, top->m_axi_awlen,
+                              top->m_axi_awsize));
         std::vector<uint8_t> word(2 * BUS_BYTES + 1);
         std::memcpy(&word[0], &top->m_axi_wdata, BUS_BYTES);
         uint64_t strobes = top->m_axi_wstrb;
@@ -163,13 +172,13 @@ struct Bench {
         holds(held_w, top->m_axi_wvalid, top->m_axi_wready, word);
 
         if (top->m_axi_arvalid && top->m_axi_arready) {
-            int beats = top->m_axi_arlen + 1;
-            check_burst(top->m_axi_araddr, beats, top->m_axi_arsize, top->m_axi_arburst);
-            if (!allowed(0, top->m_axi_araddr, beats)) stray_reads++;
-            reads[top->m_axi_arid].push_back({top->m_axi_araddr, beats, due()});
+            int beats = top->m_axi_arlen + 1, width = 1 << top->m_axi_arsize;
+            check_burst(top->m_axi_araddr, beats, width, top->m_axi_arburst, true);
+            if (!allowed(0, top->m_axi_araddr, uint64_t(beats) * width)) stray_reads++;
+            reads[top->m_axi_arid].push_back({top->m_axi_araddr, beats, width, due()});
             if (record)
-                issued.push_back({top->m_axi_araddr, top->m_axi_arid, uint32_t(beats), 0,
-                                  uint32_t(cycle)});
+                issued.push_back({top->m_axi_araddr, top->m_axi_arid, uint32_t(beats),
+                                  uint32_t(width), 0, uint32_t(cycle)});
         }
         if (r_valid && top->m_axi_rready) {
             r_valid = false;
@@ -181,22 +190,22 @@ struct Bench {
             }
         }
         if (top->m_axi_awvalid && top->m_axi_awready) {
-            int beats = top->m_axi_awlen + 1;
-            check_burst(top->m_axi_awaddr, beats, top->m_axi_awsize, top->m_axi_awburst);
-            if (!allowed(1, top->m_axi_awaddr, beats)) stray_writes++;
-            writes.push_back({top->m_axi_awaddr, beats, 0});
+            int beats = top->m_axi_awlen + 1, width = 1 << top->m_axi_awsize;
+            check_burst(top->m_axi_awaddr, beats, width, top->m_axi_awburst, false);
+            if (!allowed(1, top->m_axi_awaddr, uint64_t(beats) * width)) stray_writes++;
+            writes.push_back({top->m_axi_awaddr, beats, width, 0});
             if (record)
-                issued.push_back({top->m_axi_awaddr, top->m_axi_awid, uint32_t(beats), 1,
-                                  uint32_t(cycle)});
+                issued.push_back({top->m_axi_awaddr, top->m_axi_awid, uint32_t(beats),
+                                  uint32_t(width), 1, uint32_t(cycle)});
         }
         if (top->m_axi_wvalid && top->m_axi_wready) write_words.push_back(std::move(word));
         while (!writes.empty() && !write_words.empty()) {
             Burst& burst = writes.front();
             const auto& front = write_words.front();
-            uint64_t at = burst.address + uint64_t(write_beat) * BUS_BYTES;
+            uint64_t at = burst.at(write_beat);
             bool last = ++write_beat == burst.beats;
             if (front[2 * BUS_BYTES] != last) violations++;
-            bool good = inside(at);
+            bool good = inside(at, BUS_BYTES);
             if (good)
                 for (int i = 0; i < BUS_BYTES; i++)
                     if (front[BUS_BYTES + i]) memory[at - base + i] = front[i];
@@ -205,7 +214,7 @@ struct Bench {
             if (last) {
                 int resp = good ? OKAY : DECERR;
                 if (write_error_in >= 0 && write_error_in-- == 0) resp = error_kind;
-                answers.push_back({0, resp, due()});
+                answers.push_back({0, resp, 0, due()});
                 writes.pop_front();
                 write_beat = 0;
             }

@@ -53,13 +53,18 @@ class ReorderingRead(AxiRamRead):
         while True:
             request = await self.ar_channel.recv()
             address, beats = int(request.araddr), int(request.arlen) + 1
-            assert address // 4096 == (address + beats * self.byte_lanes - 1) // 4096
+            width = 1 << int(request.arsize)
+            assert address // 4096 == (address + beats * width - 1) // 4096
             cycle = self._cycle + int(self.rng.integers(1, self.latency + 1))
             for beat in range(beats):
                 r = self.r_channel._transaction_obj()
                 r.rid, r.rlast, r.rresp = int(request.arid), beat == beats - 1, AxiResp.OKAY
-                at = address + beat * self.byte_lanes
-                r.rdata = int.from_bytes(await self._read(at, self.byte_lanes), "little")
+                at = address + beat * width
+                # A narrow beat has its lanes, the others are noise.
+                word = bytearray(self.rng.bytes(self.byte_lanes))
+                lane = at % self.byte_lanes
+                word[lane : lane + width] = await self._read(at, width)
+                r.rdata = int.from_bytes(word, "little")
                 due[r.rid].append((cycle, r))
 
     async def _answer(self, due: dict[int, deque]) -> None:

@@ -1,10 +1,12 @@
 """What mutation testing runs: blocks, at sizes small enough to prove things about, and stimuli."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from dtqatten.config import Config
+from dtqatten.golden.token_ranking import LayerCommand
 from dtqatten.hw.array import ScoreArray
 from dtqatten.hw.normalizer import Normalizer
 from dtqatten.hw.pe import PE
@@ -21,7 +23,7 @@ from dtqatten.sim.pe import PELockstep, random_steps
 from dtqatten.sim.recording import Play
 from dtqatten.sim.score_accumulator import AccumulatorLockstep, AccumulatorRun, random_runs
 from dtqatten.sim.softmax import SoftmaxLockstep, random_softmax_head
-from dtqatten.sim.token_ranking import RankingLockstep, random_layers
+from dtqatten.sim.token_ranking import RankedLayer, RankingLockstep, random_layers
 from dtqatten.sim.topk import Run, TopKLockstep, adversaries
 from dtqatten.sim.topk import random_runs as random_topk_runs
 from dtqatten.sim.value_array import ValueLockstep, random_value_head
@@ -32,18 +34,8 @@ __all__ = ["BLOCKS"]
 ARRAY = Config(rows=3, cols=2, depth=2, d_head=24, n_max=7)
 #: The most heads there can be, so that every bit of a counter is used.
 ACCUMULATOR = Config(rows=3, cols=4, depth=8, d_head=8, n_max=18, heads=3640, topk_lanes=2)
-#: Importance that stays from layer to layer and is divided by its count of queries.
-RANKING = Config(
-    rows=3,
-    cols=4,
-    depth=8,
-    d_head=8,
-    n_max=18,
-    heads=5,
-    topk_lanes=4,
-    cumulative=True,
-    count_normalize=True,
-)
+#: Importance that stays from layer to layer and is divided by its count of queries; as many heads.
+RANKING = replace(ACCUMULATOR, topk_lanes=4, cumulative=True, count_normalize=True)
 TOPK = TopKConfig(4, 22, score_width=12, index_bits=4)
 
 #: Stalls of sources and sinks, and whether sinks wait for ``valid``.
@@ -148,13 +140,25 @@ def normalizer_plays() -> Iterator[Play]:
 
 
 def token_ranking_plays() -> Iterator[Play]:
-    """Yield runs of module B."""
+    """Yield runs of module B; the last adds up the largest importances of some layers."""
 
     def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
-        layers = random_layers(RANKING, rng, 40)
+        layers = random_layers(replace(RANKING, heads=5), rng, 40)
         return RankingLockstep(RANKING, layers, stall=stall, lazy=lazy, seed=seed)
 
-    return plays(make)
+    yield from plays(make)
+    rng, n = np.random.default_rng(300), RANKING.n_max
+    layers = []
+    most = RANKING.heads
+    for number, (heads, n_k, k0) in enumerate([(most, n, n), (40, n, 7), (400, 7, 3)]):
+        values = rng.integers(0, 65536, n_k)
+        values[:2] = 65535
+        command = LayerCommand(
+            heads, k0, k0 // 2, report=True, cumulative=True, fresh=number == 0, count=False
+        )
+        probabilities = np.broadcast_to(values, (heads, n, n_k))
+        layers.append(RankedLayer(probabilities, np.ones((n, n_k), bool), command))
+    yield Play(RankingLockstep(RANKING, layers))
 
 
 #: By module name.

@@ -126,7 +126,7 @@ def _measured(system: SystemConfig, device: Device, golden: list[Expected]) -> t
     reads = bus.reads()
     earlier = layer_reads(system, before, one)
     wanted = layer_reads(system, address, fields, last.rows, last.four_bit)
-    read = sum(burst.beats for bursts in wanted.values() for burst in bursts) * system.bus_bytes
+    read = sum(burst.size for bursts in wanted.values() for burst in bursts)
     for stream in ReadStream:
         assert reads[stream] == earlier[stream] + wanted[stream]
     tensors = [s for s in ReadStream if ReadStream.Q_HIGH <= s <= ReadStream.V_LOW]

@@ -1,6 +1,7 @@
 """Shared by all tests: the count of compared cycles, shown at the end."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,19 @@ def pytest_configure(config: pytest.Config) -> None:
 def compared(request: pytest.FixtureRequest) -> Counter[str]:
     """Cycles compared with the cycle model, by simulator; add to it."""
     return request.config.stash[COMPARED]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the counts of a worker of pytest-xdist."""
+    if hasattr(session.config, "workeroutput"):
+        counts = session.config.stash[COMPARED]
+        session.config.workeroutput["compared"] = {str(name): n for name, n in counts.items()}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Add up the workers' counts; one that crashed has none."""
+    node.config.stash[COMPARED].update(getattr(node, "workeroutput", {}).get("compared", {}))
 
 
 def pytest_terminal_summary(

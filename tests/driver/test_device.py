@@ -246,8 +246,12 @@ def test_empty_chains_are_refused(device) -> None:
 def test_counters_and_locks(device) -> None:
     device.set_register("control", Control.CLEAR_COUNTERS)
     before = device.bus.counters
+    device.bus.record()
     device.run([layer()])
     after = device.bus.counters
+    bursts = [burst for stream in device.bus.reads().values() for burst in stream]
+    assert device.register("read_bursts") == len(bursts)
+    assert device.register("read_bytes") == sum(burst.size for burst in bursts)
     assert device.register("read_beats") == after.beats_read - before.beats_read
     assert device.register("write_beats") == after.beats_written - before.beats_written
     assert device.register("write_bytes") == 2 * 10 * 64 + 12

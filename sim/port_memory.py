@@ -1,0 +1,129 @@
+"""Bytes behind the ports of streams: all that a master and a bus are to them."""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from dtqatten.golden.memory import Burst
+from dtqatten.sim.native import Testbench
+from dtqatten.system_config import SystemConfig
+
+__all__ = ["PortMemory"]
+
+
+class PortMemory:
+    """Serve read and write ports in Amaranth's simulator, as slowly as chance has it.
+
+    Parameters
+    ----------
+    system : SystemConfig
+    data : bytes
+        What is there from address 0 on.
+    rng : Generator
+    stall : float
+        Probability that a request, an answer or a word has to wait, in each cycle.
+
+    Attributes
+    ----------
+    data : bytearray
+        What is there now.
+    unread, unwritten : int
+        Words of the bursts requested that have still to be answered, or to come.
+    """
+
+    def __init__(
+        self, system: SystemConfig, data: bytes, rng: np.random.Generator, stall: float = 0.0
+    ) -> None:
+        self.system, self.rng, self.stall = system, rng, stall
+        self.data = bytearray(data)
+        self.unread = self.unwritten = 0
+
+    def _moves(self) -> bool:
+        return bool(self.rng.random() >= self.stall)
+
+    def _burst(self, payload: Any) -> tuple[Burst, Iterable[int]]:
+        address = payload.word * self.system.bus_bytes + payload.offset
+        burst = Burst(address, payload.beats, 1 << payload.width)
+        return burst, range(payload.word, payload.word + payload.beats)
+
+    def reads(self, port: Any, stop: Any = None) -> tuple[list[Burst], Testbench]:
+        """Return a list of the bursts that come, and a background testbench that answers them.
+
+        Words come in order, from the cycle after the request on. While the signal ``stop`` is set
+        no request is taken.
+
+        Raises
+        ------
+        AssertionError
+            From the testbench, if the port expects another word than the one that comes.
+        """
+        bursts: list[Burst] = []
+        width = self.system.bus_bytes
+
+        async def testbench(context: Any) -> None:
+            due: deque[int] = deque()
+            while True:
+                stopped = stop is not None and context.get(stop)
+                context.set(port.request.ready, int(self._moves() and not stopped))
+                answer = bool(due) and self._moves()
+                context.set(port.answer, int(answer))
+                if answer:
+                    word = due.popleft()
+                    self.unread -= 1
+                    at = word * width
+                    context.set(port.data, int.from_bytes(self.data[at : at + width], "little"))
+                    if (expected := context.get(port.answered)) != word:
+                        raise AssertionError(f"word {word} comes, {expected} is expected")
+                _, _, ready, valid, payload = await context.tick().sample(
+                    port.request.ready, port.request.valid, port.request.p
+                )
+                if ready and valid:
+                    burst, words = self._burst(payload)
+                    bursts.append(burst)
+                    due.extend(words)
+                    self.unread += burst.beats
+
+        return bursts, testbench
+
+    def writes(self, port: Any) -> tuple[list[Burst], Testbench]:
+        """Return a list of the bursts that come, and a background testbench that stores them.
+
+        Raises
+        ------
+        AssertionError
+            From the testbench, if a word is not there from the cycle after its request on.
+        """
+        bursts: list[Burst] = []
+        width = self.system.bus_bytes
+
+        async def testbench(context: Any) -> None:
+            due: deque[int] = deque()
+            while True:
+                context.set(port.request.ready, int(self._moves()))
+                context.set(port.words.ready, int(bool(due) and self._moves()))
+                _, _, asked, valid, payload, taken, there, word = await context.tick().sample(
+                    port.request.ready,
+                    port.request.valid,
+                    port.request.p,
+                    port.words.ready,
+                    port.words.valid,
+                    port.words.p,
+                )
+                if due and not there:
+                    raise AssertionError(f"word {due[0]} was requested and is not there")
+                if taken and there:
+                    at = due.popleft() * width
+                    self.unwritten -= 1
+                    values = word.data.to_bytes(width, "little")
+                    for i, value in enumerate(values):
+                        if word.strb >> i & 1:
+                            self.data[at + i] = value
+                if asked and valid:
+                    burst, words = self._burst(payload)
+                    bursts.append(burst)
+                    due.extend(words)
+                    self.unwritten += burst.beats
+
+        return bursts, testbench
