@@ -169,6 +169,7 @@ class ValueArrayModel:
         self._block_loader, self._head_loader = _BlockLoader(config), _HeadLoader(config)
         self._blocks: deque[tuple[NDArray[np.int64], bool]] = deque()
         self._heads: deque[_Head] = deque()
+        self._described: _Head | None = None  # is known to the sequencer a cycle late
         self._pass = 0
         self._tile: list[Step] = []
         self._earliest_end = 0
@@ -262,6 +263,7 @@ class ValueArrayModel:
         head = self._head_loader.clock(self.cycle, values if self.values_ready else None)
         if block is not None:
             self._blocks.append(block)
-        if head is not None:
-            self._heads.append(head)
+        if self._described is not None:
+            self._heads.append(self._described)
+        self._described = head
         self.cycle += 1

@@ -64,8 +64,8 @@ class ExponentialPass(wiring.Component):
     they are relative to the row's largest ``e16 * gain``, so only ``lead`` is found here, and the
     divisor is ``(top * sum(e16) + 2**11) >> 12``.
 
-    Latency: ``exponentials`` 5 cycles, ``weights`` 6, ``reduced`` ``25 + log2(cols)`` (rounded up),
-    ``row_record`` ``26 + log2(cols)``, one more with V gains. Throughput one row a cycle; never
+    Latency: ``exponentials`` 6 cycles, ``weights`` 7, ``reduced`` ``26 + log2(cols)`` (rounded up),
+    ``row_record`` ``27 + log2(cols)``, one more with V gains. Throughput one row a cycle; never
     stalls.
 
     Parameters

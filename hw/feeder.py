@@ -8,6 +8,7 @@ from dtqatten.config import Config
 from dtqatten.hw.export import place
 from dtqatten.hw.layout import Precision, feed_layout, load_layout, operand_layout, tile_layout
 from dtqatten.hw.line_buffer import LineBuffer, read_layout, tag_layout
+from dtqatten.hw.pipeline import counted, delayed
 
 __all__ = ["Feeder"]
 
@@ -19,7 +20,8 @@ class Feeder(wiring.Component):
     the slots of a ring. The last tile of a head may be part-filled: its other lanes feed zeros.
 
     Loading: one beat a cycle while a slot is free; ``loaded`` pulses in the cycle that completes a
-    tile, whose description ``tile`` gives for slot ``peek`` from the next cycle on.
+    tile, whose description ``tile`` gives from the next cycle on, if it is in the slot ``peek`` of
+    the cycle before.
     Reading: ``operands[l]`` follows ``feed`` by ``l + 2`` cycles. A feed with ``release`` frees
     its slot when the last lane has read it, ``lanes + 2`` cycles later. Reads never stall.
 
@@ -36,9 +38,9 @@ class Feeder(wiring.Component):
     loaded : Out(1)
         A tile is complete with this cycle's beat.
     peek : In(range(slots))
-        Slot to describe.
+        Slot to describe in the next cycle.
     tile : Out(tile_layout(config, lanes))
-        Description of the tile in slot ``peek``, in the same cycle.
+        Description of the tile in that slot.
     feed : In(feed_layout(config, slots))
         Operand wanted of every lane.
     operands : Out(ArrayLayout(operand_layout(config), lanes))
@@ -76,7 +78,6 @@ class Feeder(wiring.Component):
         low = Signal()
         lane = Signal(range(lanes))
         slot = Signal(range(slots))
-        used = Signal(range(slots + 1))
         wide_lanes = Signal(lanes)
         released = Signal()
 
@@ -85,7 +86,6 @@ class Feeder(wiring.Component):
         wide = self.i.p.precision == Precision.BIT8
         wide_now = Signal(lanes)
         m.d.comb += [
-            self.i.ready.eq(used != slots),
             beat.eq(self.i.valid & self.i.ready),
             plane_end.eq(beat & (word == config.words - 1)),
             token_end.eq(plane_end & (low | ~wide)),
@@ -101,7 +101,8 @@ class Feeder(wiring.Component):
             m.d.sync += [lane.eq(lane + 1), wide_lanes.eq(wide_now)]
         with m.If(tile_end):
             m.d.sync += [lane.eq(0), wide_lanes.eq(0), slot.eq(Mux(slot == slots - 1, 0, slot + 1))]
-        m.d.sync += used.eq(used + tile_end - released)
+        free = counted(m, released, tile_end, "free", most=slots, init=slots)
+        m.d.comb += self.i.ready.eq(free)
 
         occupied_now = Signal(lanes)
         tokens = Signal(range(lanes + 1))
@@ -110,16 +111,19 @@ class Feeder(wiring.Component):
             shape=tile_layout(config, lanes), depth=slots, init=[]
         )
         tile_write, tile_read = tiles.write_port(), tiles.read_port(domain="comb")
+        described = Signal.like(self.tile)
         m.d.comb += [
             tile_write.en.eq(tile_end),
             tile_write.addr.eq(slot),
-            tile_write.data.tokens.eq(tokens),
-            tile_write.data.wide.eq(wide_now.any()),
-            tile_write.data.mixed.eq(wide_now.any() & (wide_now != occupied_now)),
-            tile_write.data.last.eq(self.i.p.last),
+            tile_write.data.eq(described),
+            described.tokens.eq(tokens),
+            described.wide.eq(wide_now.any()),
+            described.mixed.eq(wide_now.any() & (wide_now != occupied_now)),
+            described.last.eq(self.i.p.last),
             tile_read.addr.eq(self.peek),
-            self.tile.eq(tile_read.data),
         ]
+        arrives = tile_end & (slot == self.peek)
+        m.d.sync += self.tile.eq(Mux(arrives, described, tile_read.data))
 
         # Reader: the address is computed once and travels from lane to lane.
         read = Signal(read_layout(config, slots))
@@ -131,18 +135,26 @@ class Feeder(wiring.Component):
             read.part.eq(self.feed.part),
             read.release.eq(self.feed.valid & self.feed.release),
         ]
+        # Lanes are written a cycle late: a beat has many to reach.
+        write_lanes, write_tile = Signal(lanes), Signal()
+        m.d.sync += [write_lanes.eq(beat << lane), write_tile.eq(tile_end)]
+        write_slot = delayed(m, slot, 1, "write_slot")
+        write_address = delayed(m, (Cat(low, slot) * config.words + word), 1, "write_address")
+        nibbles = delayed(m, self.i.p.nibbles, 1, "nibbles")
+        write_occupied = delayed(m, occupied_now, 1, "write_occupied")
+        write_wide = delayed(m, wide_now, 1, "write_wide")
         buffers = []
         for i in range(lanes):
             buffer = place(m, platform, f"lane_{i}", LineBuffer, config, slots)
             tag = Signal(tag_layout(), name=f"tag_{i}")
             m.d.comb += [
-                buffer.write_valid.eq(beat & (lane == i)),
-                buffer.write_address.eq(Cat(low, slot) * config.words + word),
-                buffer.write_data.eq(self.i.p.nibbles),
-                tag.occupied.eq(occupied_now[i]),
-                tag.wide.eq(wide_now[i]),
-                buffer.tag_valid.eq(tile_end),
-                buffer.tag_slot.eq(slot),
+                buffer.write_valid.eq(write_lanes[i]),
+                buffer.write_address.eq(write_address),
+                buffer.write_data.eq(nibbles),
+                tag.occupied.eq(write_occupied[i]),
+                tag.wide.eq(write_wide[i]),
+                buffer.tag_valid.eq(write_tile),
+                buffer.tag_slot.eq(write_slot),
                 buffer.tag.eq(tag),
                 buffer.read.eq(read),
             ]

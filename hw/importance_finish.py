@@ -158,7 +158,7 @@ class ImportanceFinish(wiring.Component):
 
         go = Signal()
         m.d.comb += [
-            self.i.ready.eq(totals.room != 0),
+            self.i.ready.eq(totals.room),
             go.eq(self.i.valid & self.i.ready),
             totals.reserve.eq(go),
         ]

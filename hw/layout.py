@@ -149,16 +149,20 @@ def weight_block_layout(config: Config) -> data.StructLayout:
 
 
 def value_head_layout(config: Config) -> data.StructLayout:
-    """A head's values: last group of tokens, and how many groups have an 8-bit token.
+    """A head's values: last group of tokens, and the last of those that have an 8-bit token.
 
-    ``follows`` as in :func:`value_layout`.
+    ``some_wide``: there are such; ``wide_last`` is then the last one's place among them.
+    ``follows`` as in :func:`value_layout`. ``wait``: cycles that a tile, shorter than the ``rows``
+    it drains for, has to wait after the one before.
     """
     return data.StructLayout(
         {
             "tile": range(config.key_tiles),
             "part": range(config.parts),
-            "wide_groups": range(config.key_tiles * config.parts + 1),
+            "some_wide": unsigned(1),
+            "wide_last": range(config.key_tiles * config.parts),
             "follows": unsigned(1),
+            "wait": range(config.rows),
         }
     )
 

@@ -1,16 +1,15 @@
 """First pass of the softmax: gains, masks and the maximum of each row."""
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import Config
 from dtqatten.hw.layout import score_row_layout
-from dtqatten.hw.pipeline import delayed, reduced, reduction_latency
+from dtqatten.hw.pipeline import delayed, multiplied, reduced, reduction_latency
 from dtqatten.hw.replay_store import ReplayStore
 from dtqatten.hw.row_fold import RowFold
 from dtqatten.hw.softmax_layout import (
-    GAIN_BITS,
     GAIN_ONE,
     MULTIPLIER_BITS,
     head_layout,
@@ -36,7 +35,7 @@ class MaximumPass(wiring.Component):
     Keys and queries are held from their arrival to the head's or the row block's last row; a row is
     taken when its tile's keys, its query and its head's factor are here and ``room`` is.
 
-    Latency: ``row`` follows the score row by 3 cycles, ``reduced`` by :meth:`latency`. Throughput
+    Latency: ``row`` follows the score row by 4 cycles, ``reduced`` by :meth:`latency`. Throughput
     one row a cycle; once accepted a row never stalls.
 
     Parameters
@@ -65,7 +64,7 @@ class MaximumPass(wiring.Component):
         Maximum of this and earlier tiles of the row, and its factor.
     """
 
-    ROW_LATENCY = 3
+    ROW_LATENCY = 4
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -124,7 +123,7 @@ class MaximumPass(wiring.Component):
             queries.release.eq(block_end),
         ]
 
-        # Cycle 1: the tokens' words are read. Cycle 2: products. Cycle 3: the row.
+        # Cycle 1: the tokens' words are read. Cycles 2 and 3: products. Cycle 4: the row.
         taken = delayed(m, place, 1, "taken")
         head = delayed(m, self.heads.p, 1, "head")
         query = queries.data[0]
@@ -132,14 +131,12 @@ class MaximumPass(wiring.Component):
         lanes = []
         for c in range(config.cols):
             key = keys.data[c]
-            product = Signal(signed(width + GAIN_BITS - 1), name=f"product_{c}", reset_less=True)
-            seen = Signal(name=f"seen_{c}", reset_less=True)
+            product = multiplied(m, taken.scores[c], key.gain, f"product_{c}")
+            seen = Signal(name=f"seen_{c}")
             gained = Signal(signed(width), name=f"gained_{c}", reset_less=True)
-            m.d.sync += [
-                product.eq(taken.scores[c] * key.gain),
-                seen.eq((c < taken.keys) & (~head.causal | (key.id <= query.id))),
-                gained.eq(Mux(seen, (product + GAIN_ONE // 2) >> 8, unseen(config))),
-            ]
+            m.d.comb += seen.eq((c < taken.keys) & (~head.causal | (key.id <= query.id)))
+            weighed = delayed(m, seen, 2, f"seen_{c}")
+            m.d.sync += gained.eq(Mux(weighed, (product + GAIN_ONE // 2) >> 8, unseen(config)))
             m.d.comb += self.row.scores[c].eq(gained)
             lanes.append(gained)
         valid = delayed(m, accept, self.ROW_LATENCY, "accepted", reset_less=False)
@@ -166,12 +163,9 @@ class MaximumPass(wiring.Component):
             self.record.maximum.eq(fold.total),
         ]
 
-        factor = Signal(unsigned(MULTIPLIER_BITS + GAIN_BITS - 1), reset_less=True)
+        factor = multiplied(m, head.multiplier, query.gain, "factor")
         multiplier = Signal(MULTIPLIER_BITS, reset_less=True)
-        m.d.sync += [
-            factor.eq(head.multiplier * query.gain),
-            multiplier.eq((factor + GAIN_ONE // 2) >> 8),
-        ]
+        m.d.sync += multiplier.eq((factor + GAIN_ONE // 2) >> 8)
         wait = levels + RowFold.LATENCY
         m.d.comb += [
             self.record.multiplier.eq(delayed(m, multiplier, wait, "multiplier")),

@@ -158,15 +158,17 @@ class Normalizer(wiring.Component):
         connect(m, beats.o, flipped(self.outputs))
         row = self.sums.p
         part, left = Signal(range(-(-config.cols // lanes))), Signal(range(config.cols + 1))
+        # Channels up to the end of the part.
+        end = Signal(range(config.cols + lanes), init=lanes)
         go, last = Signal(), Signal()
         beat = Signal(beat_layout)
         m.d.comb += [
             records.i.valid.eq(self.records.valid),
             self.records.ready.eq(records.i.ready),
             records.i.p.item.eq(self.records.p),
-            go.eq(self.sums.valid & records.ready & (beats.room != 0)),
+            go.eq(self.sums.valid & records.ready & beats.room),
             left.eq(row.keys - part * lanes),
-            last.eq(left <= lanes),
+            last.eq(row.keys <= end),
             self.sums.ready.eq(go & last),
             self.working.eq(go),
             beats.reserve.eq(go),
@@ -182,7 +184,7 @@ class Normalizer(wiring.Component):
             records.release.eq(last & row.last_row & row.last_tile),
         ]
         with m.If(go):
-            m.d.sync += part.eq(Mux(last, 0, part + 1))
+            m.d.sync += [part.eq(Mux(last, 0, part + 1)), end.eq(Mux(last, lanes, end + lanes))]
 
         record = records.data[0]
         scale = Signal(scale_layout(config))

@@ -1,12 +1,12 @@
-"""Registers in series, trees with a register after every level, products in two cycles."""
+"""Registers in series, trees with a register after every level, counts, products in two cycles."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.utils import ceil_log2
 
-__all__ = ["delayed", "multiplied", "reduced", "reduction_latency"]
+__all__ = ["counted", "delayed", "multiplied", "reduced", "reduction_latency"]
 
 
 def delayed(m: Module, value: Any, cycles: int, name: str, *, reset_less: bool = True) -> Any:
@@ -19,6 +19,33 @@ def delayed(m: Module, value: Any, cycles: int, name: str, *, reset_less: bool =
         value = Signal(value.shape(), name=f"{name}_{i + 1}", reset_less=reset_less)
         m.d.sync += value.eq(previous)
     return value
+
+
+def counted(
+    m: Module,
+    more: Value,
+    less: Value,
+    name: str,
+    *,
+    most: int,
+    init: int = 0,
+    spare: int = 0,
+) -> Value:
+    """Return a register that says whether a count exceeds ``spare``.
+
+    The count, from ``init`` and at most ``most``, grows by ``more`` and falls by ``less``, a bit.
+    Where ``more`` is wider than a bit, there is no ``spare`` and ``less`` never without the
+    answer. Both may come late in a cycle: the answer to the next one waits for no sum.
+    """
+    count = Signal(range(-spare, most - spare + 1), init=init - spare, name=f"{name}_count")
+    some = Signal(init=init > spare, name=name)
+    grows = more.any()
+    enough = count >= 0 if spare else Const(1)
+    m.d.sync += [
+        count.eq(count + more - less),
+        some.eq(Mux(grows == less, some, Mux(grows, enough, count > 1))),
+    ]
+    return some
 
 
 def multiplied(m: Module, a: Value, b: Value, name: str) -> Value:

@@ -30,7 +30,7 @@ class ProbabilityPass(wiring.Component):
     With V gains also the weights, ``p = (((e16 * gain) << lead) * top + 2**23) >> 24``,
     then narrowed to the highest nibble for tokens that ask for it.
 
-    Latency 3 cycles, weights 4. Throughput one row a cycle; never stalls.
+    Latency 4 cycles, weights 5. Throughput one row a cycle; never stalls.
 
     Parameters
     ----------

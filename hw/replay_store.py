@@ -36,7 +36,7 @@ class ReplayStore(wiring.Component):
     read : In(1)
         Read it. Never while ``ready`` is low.
     step, rewind, release : In(1)
-        With ``read``: where the pointer goes.
+        With ``read``: where the pointer goes. ``rewind`` only with ``step``, ``release`` with both.
     data : Out(ArrayLayout(item, lanes))
         The word read.
     """
@@ -66,7 +66,8 @@ class ReplayStore(wiring.Component):
         def after(index: Value) -> Value:
             return Mux(index == slots - 1, 0, index + 1)
 
-        held = Signal(range(slots + 1))
+        # Words here, and those of them from the pointer on; ``ready`` says that there are such.
+        held, ahead = Signal(range(slots + 1)), Signal(range(slots + 1))
         lane = Signal(range(lanes))
         beat, complete = Signal(), Signal()
         m.d.comb += [
@@ -81,22 +82,25 @@ class ReplayStore(wiring.Component):
         with m.If(complete):
             m.d.sync += write.addr.eq(after(write.addr))
 
-        # ``index`` words of the group lie before the pointer; its first word is at ``base``.
+        # The group's first word is at ``base``.
         base, pointer = Signal(range(slots)), Signal(range(slots))
-        index = Signal(range(slots + 1))
-        free = Signal(range(slots + 1))
+        moves, back, leaves = Signal(), Signal(), Signal()
         m.d.comb += [
-            self.ready.eq(held > index),
+            moves.eq(self.read & self.step),
+            leaves.eq(moves & self.release),
+            back.eq(moves & self.rewind & ~self.release),
             read.en.eq(self.read),
             read.addr.eq(pointer),
             self.data.eq(read.data),
-            free.eq(Mux(self.read & self.release, index + 1, 0)),
         ]
-        m.d.sync += held.eq(held + complete - free)
-        with m.If(self.read & self.step):
-            m.d.sync += [pointer.eq(after(pointer)), index.eq(index + 1)]
-            with m.If(self.rewind):
-                m.d.sync += [pointer.eq(base), index.eq(0)]
-            with m.If(self.release):
-                m.d.sync += [pointer.eq(after(pointer)), base.eq(after(pointer)), index.eq(0)]
+        m.d.sync += [
+            held.eq(complete + Mux(leaves, ahead - 1, held)),
+            ahead.eq(complete + Mux(back, held, ahead - moves)),
+            # Decided a cycle ahead, without a sum: a group's first word is always there.
+            self.ready.eq(complete | Mux(moves, back | (ahead > 1), self.ready)),
+        ]
+        with m.If(moves):
+            m.d.sync += pointer.eq(Mux(back, base, after(pointer)))
+        with m.If(leaves):
+            m.d.sync += base.eq(after(pointer))
         return m

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.hw.pipeline import delayed
+from dtqatten.hw.pipeline import counted, delayed
 from dtqatten.hw.replay_store import ReplayStore
 from dtqatten.hw.softmax_layout import reduced_layout
 
@@ -23,13 +23,15 @@ class RowRing(wiring.Component):
         Of a row.
     depth : int
         Rows held.
+    spare : int
+        Rows that ``room`` keeps back.
 
     Members
     -------
-    room : Out(range(depth + 1))
-        Rows that may still be reserved.
+    room : Out(1)
+        More than ``spare`` rows may still be reserved.
     reserve : In(1)
-        A row sets out. Never without ``room``.
+        A row sets out. Never when all ``depth`` rows are reserved.
     write : In(1)
         A row arrives.
     row : In(row)
@@ -44,12 +46,12 @@ class RowRing(wiring.Component):
         The row read.
     """
 
-    def __init__(self, row: data.StructLayout, depth: int) -> None:
-        self.depth = depth
+    def __init__(self, row: data.StructLayout, depth: int, *, spare: int = 0) -> None:
+        self.depth, self.spare = depth, spare
         self.row_layout = row
         super().__init__(
             {
-                "room": Out(range(depth + 1), init=depth),
+                "room": Out(1),
                 "reserve": In(1),
                 "write": In(1),
                 "row": In(row),
@@ -64,21 +66,20 @@ class RowRing(wiring.Component):
         m = Module()
         m.submodules.rows = rows = memory.Memory(shape=self.row_layout, depth=self.depth, init=[])
         write, read = rows.write_port(), rows.read_port()
-        level = Signal(range(self.depth + 1))
         m.d.comb += [
             write.en.eq(self.write),
             write.data.eq(self.row),
             read.en.eq(self.read),
             self.data.eq(read.data),
-            self.ready.eq(level != 0),
         ]
         for port, moves in ((write, self.write), (read, self.read)):
             with m.If(moves):
                 last = port.addr == self.depth - 1
                 m.d.sync += port.addr.eq(Mux(last, 0, port.addr + 1))
-        m.d.sync += [
-            self.room.eq(self.room + self.read - self.reserve),
-            level.eq(level + self.commit - self.read),
+        full = {"most": self.depth, "init": self.depth, "spare": self.spare}
+        m.d.comb += [
+            self.room.eq(counted(m, self.read, self.reserve, "free", **full)),
+            self.ready.eq(counted(m, self.commit, self.read, "held", most=self.depth)),
         ]
         return m
 
@@ -95,6 +96,8 @@ class RowFifo(wiring.Component):
         Of a row.
     depth : int
         Rows held, besides the one on offer.
+    spare : int
+        Rows that ``room`` keeps back.
 
     Members
     -------
@@ -104,12 +107,12 @@ class RowFifo(wiring.Component):
         Rows in order.
     """
 
-    def __init__(self, row: data.StructLayout, depth: int) -> None:
-        self.depth = depth
+    def __init__(self, row: data.StructLayout, depth: int, *, spare: int = 0) -> None:
+        self.depth, self.spare = depth, spare
         self.row_layout = row
         super().__init__(
             {
-                "room": Out(range(depth + 1)),
+                "room": Out(1),
                 "reserve": In(1),
                 "write": In(1),
                 "row": In(row),
@@ -119,7 +122,7 @@ class RowFifo(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.ring = ring = RowRing(self.row_layout, self.depth)
+        m.submodules.ring = ring = RowRing(self.row_layout, self.depth, spare=self.spare)
         free = ~self.o.valid | self.o.ready
         m.d.comb += [
             self.room.eq(ring.room),
@@ -144,7 +147,7 @@ class RowBuffer(wiring.Component):
     that is being read: its records stay until its last row is read.
 
     Latency: a block whose last row is ``reduced`` in cycle ``t`` is ``ready`` from ``t + 1`` on;
-    ``o`` and ``record_o`` follow ``read`` by two cycles. One row in, one row out a cycle.
+    ``o`` and ``record_o`` follow ``read`` by three cycles. One row in, one row out a cycle.
 
     Parameters
     ----------
@@ -168,14 +171,14 @@ class RowBuffer(wiring.Component):
     ready, read
         As of :class:`RowRing`.
     o : Out(row)
-        The row read two cycles ago.
+        The row read three cycles ago.
     o_valid : Out(1)
         There was one.
     record_o : Out(record)
         Its row's record.
     """
 
-    LATENCY = 2
+    LATENCY = 3
 
     def __init__(
         self, row: data.StructLayout, record: data.StructLayout, depth: int, block: int
@@ -184,7 +187,7 @@ class RowBuffer(wiring.Component):
         self.row_layout, self.record_layout = row, record
         super().__init__(
             {
-                "room": Out(range(depth + 1)),
+                "room": Out(1),
                 "reserve": In(1),
                 "write": In(1),
                 "row": In(row),
@@ -228,7 +231,8 @@ class RowBuffer(wiring.Component):
             records.step.eq(1),
             records.rewind.eq(ring.data.last_row),
             records.release.eq(ring.data.last_row & ring.data.last_tile),
-            self.record_o.eq(records.data[0]),
+            self.o.eq(delayed(m, ring.data, self.LATENCY - 1, "row")),
+            self.o_valid.eq(delayed(m, valid, self.LATENCY - 1, "valid", reset_less=False)),
         ]
-        m.d.sync += [self.o.eq(ring.data), self.o_valid.eq(valid)]
+        m.d.sync += self.record_o.eq(records.data[0])
         return m

@@ -1,14 +1,15 @@
 """The score buffer: straightens the skew of the columns and hides the consumer's stalls."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import Config, Schedule
 from dtqatten.hw.export import place
 from dtqatten.hw.layout import drain_layout, score_row_layout
+from dtqatten.hw.pipeline import counted
 
-__all__ = ["ScoreBank", "ScoreBuffer", "write_layout"]
+__all__ = ["ScoreBank", "ScoreBuffer", "tile_fits", "write_layout"]
 
 
 def write_layout(config: Config) -> data.StructLayout:
@@ -16,6 +17,23 @@ def write_layout(config: Config) -> data.StructLayout:
     return data.StructLayout(
         {"valid": unsigned(1), "address": range(config.score_rows), "lift": range(3)}
     )
+
+
+def tile_fits(m: Module, config: Config, start: Value, rows: Value, row_read: Value) -> Value:
+    """Return a register that says whether the buffer has room for a tile of ``config.rows``.
+
+    A tile's ``rows`` are taken at its ``start`` and come back one by one, as they are read. Both
+    may come late in a cycle: their four outcomes are compared before they are known.
+    """
+    room = Signal(range(config.score_rows + 1), init=config.score_rows, name="room")
+    fits = Signal(init=1, name="fits")
+    rest = room - rows
+    m.d.sync += room.eq(Mux(start, rest, room) + row_read)
+    with m.If(row_read):
+        m.d.sync += fits.eq(Mux(start, rest + 1 >= config.rows, room + 1 >= config.rows))
+    with m.Else():
+        m.d.sync += fits.eq(Mux(start, rest >= config.rows, room >= config.rows))
+    return fits
 
 
 class ScoreBank(wiring.Component):
@@ -146,11 +164,10 @@ class ScoreBuffer(wiring.Component):
         ]
 
         # Read side: the memories' own output registers hold the row on offer.
-        level = Signal(range(rows + 1))
         read_address = Signal(range(rows))
-        read = Signal()
+        read, complete = Signal(), Signal()
         m.d.comb += [
-            read.eq((level != 0) & (~self.o.valid | self.o.ready)),
+            read.eq(complete & (~self.o.valid | self.o.ready)),
             self.row_read.eq(read),
         ]
         with m.If(read):
@@ -189,5 +206,5 @@ class ScoreBuffer(wiring.Component):
             write = bank.write_next
         m.d.comb += self.o.p.scores.eq(Cat(scores))
         # A row is complete when its last column is written.
-        m.d.sync += level.eq(level + last_write.valid - read)
+        m.d.comb += complete.eq(counted(m, last_write.valid, read, "rows", most=rows))
         return m

@@ -6,6 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import Config, Schedule
 from dtqatten.hw.layout import step_layout, tile_layout
+from dtqatten.hw.pipeline import counted
+from dtqatten.hw.score_buffer import tile_fits
 
 __all__ = ["Sequencer"]
 
@@ -34,9 +36,9 @@ class Sequencer(wiring.Component):
     q_loaded, k_loaded : In(1)
         A tile of that edge is complete.
     q_peek, k_peek : Out
-        Slots of the next tile.
+        Slots of the tile that is next from the next cycle on.
     q_tile, k_tile : In(tile_layout)
-        What they hold.
+        What the peeks of the cycle before hold.
     score_row_read : In(1)
         A row left the score buffer.
     step : Out(step_layout(config))
@@ -71,12 +73,12 @@ class Sequencer(wiring.Component):
 
         # Tiles loaded and not yet used up; key tiles are used once per row block, in a ring from
         # the head's first slot on.
-        q_tiles = Signal(range(config.q_slots + 1))
         k_tiles = Signal(range(config.k_slots + 1))
-        k_index = Signal(range(config.k_slots + 1))
-        k_base = Signal(range(config.k_slots))
-        room = Signal(range(config.score_rows + 1), init=config.score_rows)
-
+        k_ahead = Signal(range(config.k_slots + 1))
+        q_next, k_next = Signal.like(self.q_peek), Signal.like(self.k_peek)
+        k_base = Signal.like(self.k_peek)
+        # All that a start asks for is decided a cycle ahead: a tile of each edge, and room.
+        q_ready, k_ready = Signal(), Signal()
         start = Signal()
         final = Signal()
         running = Signal()
@@ -93,36 +95,33 @@ class Sequencer(wiring.Component):
             passes_log2 = self.q_tile.wide + self.k_tile.wide
             m.d.comb += length.eq(config.steps << passes_log2)
             may_drain = since + length > config.rows
-        m.d.comb += start.eq(
-            ~running & (q_tiles != 0) & (k_index < k_tiles) & (room >= config.rows) & may_drain
-        )
+        fits = tile_fits(m, config, start, self.q_tile.tokens, self.score_row_read)
+        m.d.comb += start.eq(~running & q_ready & k_ready & fits & may_drain)
 
-        q_used, k_used = Signal(), Signal()
+        q_used, k_used, k_back = Signal(), Signal(), Signal()
         m.d.comb += [
             q_used.eq(start & self.k_tile.last),
             k_used.eq(start & self.q_tile.last),
+            k_back.eq(q_used & ~self.q_tile.last),
+            q_ready.eq(counted(m, self.q_loaded, q_used, "q_tiles", most=config.q_slots)),
+            self.q_peek.eq(Mux(q_used, after(q_next, config.q_slots), q_next)),
+            self.k_peek.eq(Mux(start, Mux(k_back, k_base, after(k_next, config.k_slots)), k_next)),
         ]
-        with m.If(q_used):
-            m.d.sync += self.q_peek.eq(after(self.q_peek, config.q_slots))
+        m.d.sync += [q_next.eq(self.q_peek), k_next.eq(self.k_peek)]
         with m.If(k_used):
             m.d.sync += k_base.eq(after(k_base, config.k_slots))
-        with m.If(start):
-            m.d.sync += self.k_peek.eq(after(self.k_peek, config.k_slots))
-            with m.If(~self.q_tile.last):
-                m.d.sync += k_index.eq(k_index + 1)
-                with m.If(self.k_tile.last):
-                    m.d.sync += [k_index.eq(0), self.k_peek.eq(k_base)]
+        # Key tiles here, and those of them from the next one on: the head's first is always here.
         m.d.sync += [
-            q_tiles.eq(q_tiles + self.q_loaded - q_used),
             k_tiles.eq(k_tiles + self.k_loaded - k_used),
-            room.eq(room + self.score_row_read - Mux(start, self.q_tile.tokens, 0)),
+            k_ahead.eq(self.k_loaded + Mux(k_back, k_tiles, k_ahead - start)),
+            k_ready.eq(self.k_loaded | Mux(start, k_back | (k_ahead > 1), k_ready)),
         ]
 
         # The tile being issued, either just started or held from its start.
         held_q, held_k = Signal.like(self.q_tile), Signal.like(self.k_tile)
-        held_q_slot, held_k_slot = Signal.like(self.q_peek), Signal.like(self.k_peek)
+        held_q_slot, held_k_slot = Signal.like(q_next), Signal.like(k_next)
         q_tile, k_tile = Signal.like(self.q_tile), Signal.like(self.k_tile)
-        q_slot, k_slot = Signal.like(self.q_peek), Signal.like(self.k_peek)
+        q_slot, k_slot = Signal.like(q_next), Signal.like(k_next)
         with m.If(running):
             m.d.comb += [
                 q_tile.eq(held_q),
@@ -134,8 +133,8 @@ class Sequencer(wiring.Component):
             m.d.comb += [
                 q_tile.eq(self.q_tile),
                 k_tile.eq(self.k_tile),
-                q_slot.eq(self.q_peek),
-                k_slot.eq(self.k_peek),
+                q_slot.eq(q_next),
+                k_slot.eq(k_next),
             ]
         m.d.sync += [
             held_q.eq(q_tile),

@@ -44,7 +44,7 @@ class Softmax(wiring.Component):
     back for ever: a block's records are to be taken before the next block's weights end.
 
     Latency, ``L = ceil(log2(cols))``, nothing stalled, from a block's last score row accepted to
-    what is offered first: weights ``L + 17`` cycles, probabilities ``2*L + 43``, a block of
+    what is offered first: weights ``L + 19`` cycles, probabilities ``2*L + 46``, a block of
     ``n`` score rows in between as ``n - 1`` cycles; with V gains weights one cycle after
     probabilities. Throughput one row a cycle without a bubble, across blocks and heads.
 
@@ -98,20 +98,23 @@ class Softmax(wiring.Component):
         third = place(m, platform, "probability_pass", ProbabilityPass, config)
         # The largest block, and the rows that set out before the first of it is read.
         m.submodules.score_rows = scores = RowBuffer(
-            masked_row_layout(config), maximum_layout(config), block + levels + 6, config.rows
+            masked_row_layout(config), maximum_layout(config), block + levels + 7, config.rows
         )
         m.submodules.exponential_rows = exponentials = RowBuffer(
             exponential_row_layout(config),
             normalizer_layout(config),
-            block + levels + 29,
+            block + levels + 30,
             config.rows,
         )
         # The rows that set out before the first one leaves.
-        m.submodules.weight_rows = weights = RowFifo(weight_row_layout(config), 11)
-        m.submodules.probability_rows = probabilities = RowFifo(probability_row_layout(config), 8)
+        m.submodules.weight_rows = weights = RowFifo(weight_row_layout(config), 12)
+        m.submodules.probability_rows = probabilities = RowFifo(probability_row_layout(config), 9)
         # Two blocks more, so that a block's records may wait for the next block's weights.
         m.submodules.row_records = records = RowFifo(
-            row_record_layout(config), 2 * config.rows + levels + 32
+            row_record_layout(config),
+            2 * config.rows + levels + 33,
+            # Whether a row completes one is known as late as it has been read.
+            spare=RowBuffer.LATENCY,
         )
 
         connect(m, flipped(self.scores), first.scores)
@@ -138,7 +141,7 @@ class Softmax(wiring.Component):
         m.d.comb += [taker.valid.eq(self.keys.valid & self.keys.ready) for taker in takers]
 
         m.d.comb += [
-            first.room.eq(scores.room != 0),
+            first.room.eq(scores.room),
             scores.reserve.eq(first.reserve),
             scores.write.eq(first.row_valid),
             scores.row.eq(first.row),
@@ -158,7 +161,6 @@ class Softmax(wiring.Component):
             probabilities.reserve.eq(exponentials.read),
             probabilities.write.eq(third.probabilities_valid),
             probabilities.row.eq(third.probabilities),
-            # Whether a row completes one is known two cycles after it has been read.
             records.reserve.eq(scores.o_valid & scores.o.last_tile),
             records.write.eq(second.row_record_valid),
             records.row.eq(second.row_record),
@@ -169,11 +171,10 @@ class Softmax(wiring.Component):
             weights.write.eq(source.weights_valid),
             weights.row.eq(source.weights),
         ]
-        second_may = scores.ready & (exponentials.room != 0) & (records.room > RowBuffer.LATENCY)
-        third_may = exponentials.ready & (probabilities.room != 0)
-        narrow = weights.room != 0
+        second_may = scores.ready & exponentials.room & records.room
+        third_may = exponentials.ready & probabilities.room
         m.d.comb += [
-            scores.read.eq(second_may if v_gains else second_may & narrow),
-            exponentials.read.eq(third_may & narrow if v_gains else third_may),
+            scores.read.eq(second_may if v_gains else second_may & weights.room),
+            exponentials.read.eq(third_may & weights.room if v_gains else third_may),
         ]
         return m

@@ -1,6 +1,6 @@
 """The top edge of the value array: values by channel, ``depth`` tokens an operand."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, ShapeLike, Signal, Value, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,6 +15,7 @@ from dtqatten.hw.layout import (
     value_head_layout,
     value_layout,
 )
+from dtqatten.hw.pipeline import counted, delayed
 
 __all__ = ["ValueFeeder", "ValueLane"]
 
@@ -105,11 +106,11 @@ class ValueFeeder(wiring.Component):
     of ``depth``, counted anew in every tile of ``cols`` keys, as the weights are; a group is wide
     if one of its tokens is 8-bit.
 
-    Loading: one beat a cycle while a head is free. ``loaded`` pulses in the cycle that completes a
-    head; from the next cycle on ``head`` describes the one in slot ``peek``, and ``wide_group``
-    says which its ``wide_peek``-th wide group is (plane-major) or whether group ``wide_peek`` is
-    wide (interleaved). ``operands[c]`` follows ``feed`` by ``c + 2`` cycles. A feed with
-    ``release`` frees its slot ``cols + 2`` cycles later.
+    Loading: one beat a cycle while a head is free. ``loaded`` pulses a cycle after the beat that
+    completes a head; from the next cycle on ``head`` describes the one in slot ``peek``, and
+    ``wide_group`` says which its ``wide_peek``-th wide group is (plane-major), or ``is_wide``
+    whether group ``wide_peek`` is (interleaved). ``operands[c]`` follows ``feed`` by ``c + 2``
+    cycles. A feed with ``release`` frees its slot ``cols + 2`` cycles later.
 
     Parameters
     ----------
@@ -158,7 +159,6 @@ class ValueFeeder(wiring.Component):
         place_in_group = Signal(range(config.depth))
         word = Signal(range(beats))
         low = Signal()
-        used = Signal(range(slots + 1))
         wide_groups = Signal(range(groups + 1))
         group_wide = Signal()
         released = Signal()
@@ -168,7 +168,6 @@ class ValueFeeder(wiring.Component):
         wide = self.i.p.precision == Precision.BIT8
         wide_now = Signal()
         m.d.comb += [
-            self.i.ready.eq(used != slots),
             beat.eq(self.i.valid & self.i.ready),
             plane_end.eq(beat & (word == beats - 1)),
             token_end.eq(plane_end & (low | ~wide)),
@@ -176,7 +175,6 @@ class ValueFeeder(wiring.Component):
             tile_end.eq(token_end & (column == config.cols - 1)),
             group_end.eq(token_end & ((place_in_group == config.depth - 1) | tile_end | head_end)),
             wide_now.eq(group_wide | wide),
-            self.loaded.eq(head_end),
         ]
         with m.If(beat):
             m.d.sync += word.eq(Mux(plane_end, 0, word + 1))
@@ -204,47 +202,87 @@ class ValueFeeder(wiring.Component):
                 wide_groups.eq(0),
                 slot.eq(Mux(slot == slots - 1, 0, slot + 1)),
             ]
-        m.d.sync += used.eq(used + head_end - released)
+        free = counted(m, released, head_end, "free", most=slots, init=slots)
+        m.d.comb += self.i.ready.eq(free)
 
+        # A head is described a cycle late: how long its tiles take are some sums.
+        ended = Signal(value_head_layout(config))
+        ended_slot = delayed(m, slot, 1, "ended_slot")
+        wide_count = delayed(m, wide_groups + wide_now, 1, "wide_count")
+        count = ended.tile * config.parts + ended.part + 1
+        length = Mux(
+            ended.follows,
+            count + (2 * config.planes - 1) * wide_count,
+            config.planes * (count + wide_count),
+        )
+        m.d.sync += [
+            self.loaded.eq(head_end),
+            ended.tile.eq(group.tile),
+            ended.part.eq(group.part),
+            ended.follows.eq(self.i.p.follows),
+        ]
+        m.d.comb += [
+            ended.some_wide.eq(wide_count != 0),
+            ended.wide_last.eq(wide_count - 1),
+            ended.wait.eq(Mux(length < config.rows, config.rows - length, 0)),
+        ]
         m.submodules.heads = heads = memory.Memory(
             shape=value_head_layout(config), depth=slots, init=[]
         )
         head_write, head_read = heads.write_port(), heads.read_port(domain="comb")
         m.d.comb += [
-            head_write.en.eq(head_end),
-            head_write.addr.eq(slot),
-            head_write.data.tile.eq(group.tile),
-            head_write.data.part.eq(group.part),
-            head_write.data.wide_groups.eq(wide_groups + wide_now),
-            head_write.data.follows.eq(self.i.p.follows),
+            head_write.en.eq(self.loaded),
+            head_write.addr.eq(ended_slot),
+            head_write.data.eq(ended),
             head_read.addr.eq(self.peek),
             self.head.eq(head_read.data),
         ]
+        # What passes over low planes ask of the groups, for the heads of all slots side by side.
         if config.schedule is Schedule.PLANE_MAJOR:
-            # A list of the wide groups: passes over low planes visit no other.
-            m.submodules.wide_list = wide_list = memory.Memory(
-                shape=group_layout(config), depth=slots * groups, init=[]
-            )
-            list_write, list_read = wide_list.write_port(), wide_list.read_port(domain="comb")
-            m.d.comb += [
-                list_write.en.eq(group_end & wide_now),
-                list_write.addr.eq(slot * groups + wide_groups),
-                list_write.data.eq(group),
-                self.wide_group.eq(list_read.data),
-            ]
+            # A list of the wide groups: these passes visit no other.
+            shape: ShapeLike = group_layout(config)
+            at, entry, writes = wide_groups, group, group_end & wide_now
         else:
-            m.submodules.wide_flags = wide_flags = memory.Memory(
-                shape=1, depth=slots * groups, init=[]
-            )
-            list_write, list_read = wide_flags.write_port(), wide_flags.read_port(domain="comb")
-            m.d.comb += [
-                list_write.en.eq(group_end),
-                list_write.addr.eq(slot * groups + group.tile * config.parts + group.part),
-                list_write.data.eq(wide_now),
-                self.is_wide.eq(list_read.data),
-            ]
-        m.d.comb += list_read.addr.eq(self.peek * groups + self.wide_peek)
+            shape, at = unsigned(1), group.tile * config.parts + group.part
+            entry, writes = wide_now, group_end
+        m.submodules.wide = wide_memory = memory.Memory(
+            shape=data.ArrayLayout(shape, slots), depth=groups, init=[]
+        )
+        wide_write = wide_memory.write_port(granularity=1)
+        wide_read = wide_memory.read_port(domain="comb")
+        found = Array(wide_read.data[i] for i in range(slots))[self.peek]
+        m.d.comb += [
+            wide_write.en.eq(writes << slot),
+            wide_write.addr.eq(at),
+            wide_read.addr.eq(self.wide_peek),
+            *(wide_write.data[i].eq(entry) for i in range(slots)),
+            (self.wide_group if config.schedule is Schedule.PLANE_MAJOR else self.is_wide).eq(
+                found
+            ),
+        ]
 
+        # Columns are written a cycle late: a beat has many to reach.
+        write_layout = data.StructLayout(
+            {
+                "valid": unsigned(1),
+                "slot": range(slots),
+                "group": group_layout(config),
+                "place": range(max(2, config.depth)),
+                "plane": Plane,
+                "word": range(beats),
+                "nibbles": self.i.p.nibbles.shape(),
+            }
+        )
+        written = Signal(write_layout)
+        m.d.sync += [
+            written.valid.eq(beat),
+            written.slot.eq(slot),
+            written.group.eq(group),
+            written.place.eq(place_in_group),
+            written.plane.eq(low),
+            written.word.eq(word),
+            written.nibbles.eq(self.i.p.nibbles),
+        ]
         feed = Signal.like(self.feed)
         m.d.sync += feed.eq(self.feed)
         lanes = []
@@ -252,22 +290,22 @@ class ValueFeeder(wiring.Component):
             lane = place(m, platform, f"lane_{c}", ValueLane, config)
             target = Signal(value_feed_layout(config), name=f"target_{c}")
             m.d.comb += [
-                target.slot.eq(slot),
-                target.tile.eq(group.tile),
-                target.part.eq(group.part),
+                target.slot.eq(written.slot),
+                target.tile.eq(written.group.tile),
+                target.part.eq(written.group.part),
                 lane.write_address.eq(address(config, target)),
-                lane.write_place.eq(place_in_group),
-                lane.write_plane.eq(low),
+                lane.write_place.eq(written.place),
+                lane.write_plane.eq(written.plane),
                 lane.feed.eq(feed),
             ]
             # Each of the column's channels comes with one beat, at one place in it.
-            with m.Switch(word):
+            with m.Switch(written.word):
                 for channel_pass, channel in enumerate(range(c, config.d_head, config.cols)):
                     with m.Case(channel // config.value_nibbles):
                         m.d.comb += [
-                            lane.write_valid.eq(beat),
+                            lane.write_valid.eq(written.valid),
                             target.channel_pass.eq(channel_pass),
-                            lane.write_nibble.eq(self.i.p.nibbles[channel % config.value_nibbles]),
+                            lane.write_nibble.eq(written.nibbles[channel % config.value_nibbles]),
                         ]
             feed = lane.feed_next
             lanes.append(lane)

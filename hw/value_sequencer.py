@@ -11,6 +11,8 @@ from dtqatten.hw.layout import (
     value_step_layout,
     weight_block_layout,
 )
+from dtqatten.hw.pipeline import counted
+from dtqatten.hw.score_buffer import tile_fits
 
 __all__ = ["ValueSequencer"]
 
@@ -77,39 +79,27 @@ class ValueSequencer(wiring.Component):
         def after(index: Value, count: int) -> Value:
             return Mux(index == count - 1, 0, index + 1)
 
-        blocks = Signal(range(config.q_slots + 1))
-        heads = Signal(range(config.value_slots + 1))
         channel_pass = Signal(range(config.channel_passes))
-        room = Signal(range(config.score_rows + 1), init=config.score_rows)
         running, start, issue, final = Signal(), Signal(), Signal(), Signal()
 
-        # Cycles since the last tile's final step, and the fewest that the next tile takes.
+        # Cycles since the last tile's final step.
         since = Signal(range(config.rows + 1), init=config.rows)
-        groups = self.head.tile * config.parts + self.head.part + 1
-        wide_groups, follows = self.head.wide_groups, self.head.follows
-        length = Mux(
-            follows,
-            groups + (2 * planes - 1) * wide_groups,
-            planes * (groups + wide_groups),
-        )
+        follows, some_wide = self.head.follows, self.head.some_wide
         with m.If(final):
             m.d.sync += since.eq(1)
         with m.Elif(since != config.rows):
             m.d.sync += since.eq(since + 1)
+        block_used, head_used = Signal(), Signal()
+        blocks = counted(m, self.block_loaded, block_used, "blocks", most=config.q_slots)
+        heads = counted(m, self.head_loaded, head_used, "heads", most=config.value_slots)
+        fits = tile_fits(m, config, start, self.block.rows, self.row_read)
         m.d.comb += [
-            start.eq(
-                ~running
-                & (blocks != 0)
-                & (heads != 0)
-                & (room >= config.rows)
-                & (since + length > config.rows)
-            ),
+            start.eq(~running & blocks & heads & fits & (since > self.head.wait)),
             issue.eq(start | running),
         ]
 
         # Slots move on with the tile's end: while it runs, peeks describe it.
         last_pass = channel_pass == config.channel_passes - 1
-        block_used, head_used = Signal(), Signal()
         m.d.comb += [
             block_used.eq(final & last_pass),
             head_used.eq(block_used & self.block.last),
@@ -120,12 +110,7 @@ class ValueSequencer(wiring.Component):
             m.d.sync += self.block_peek.eq(after(self.block_peek, config.q_slots))
         with m.If(head_used):
             m.d.sync += self.head_peek.eq(after(self.head_peek, config.value_slots))
-        m.d.sync += [
-            blocks.eq(blocks + self.block_loaded - block_used),
-            heads.eq(heads + self.head_loaded - head_used),
-            room.eq(room + self.row_read - Mux(start, self.block.rows, 0)),
-            running.eq(issue & ~final),
-        ]
+        m.d.sync += running.eq(issue & ~final)
 
         # Position: weight plane, value plane, group; all zero between tiles.
         plane, low = Signal(range(planes)), Signal()
@@ -133,7 +118,6 @@ class ValueSequencer(wiring.Component):
         index = Signal(range(config.key_tiles * config.parts))
         last_group = (group.tile == self.head.tile) & (group.part == self.head.part)
         first_group = index == 0
-        some_wide = wide_groups != 0
 
         def next_group() -> None:
             m.d.sync += [group.part.eq(group.part + 1), index.eq(index + 1)]
@@ -164,7 +148,7 @@ class ValueSequencer(wiring.Component):
             shift, lift = planes - plane - low, 0
         else:
             pass_end, last_plane, listed, last_pair = (Signal() for _ in range(4))
-            last_wide = index == wide_groups - 1
+            last_wide = index == self.head.wide_last
             m.d.comb += [
                 listed.eq(low | (follows & (plane != 0))),
                 at.eq(Mux(listed, self.wide_group, group)),

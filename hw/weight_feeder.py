@@ -11,6 +11,7 @@ from dtqatten.hw.layout import (
     weight_block_layout,
     weight_feed_layout,
 )
+from dtqatten.hw.pipeline import counted
 from dtqatten.hw.softmax_layout import weight_row_layout
 
 __all__ = ["WeightFeeder", "WeightLane"]
@@ -144,12 +145,10 @@ class WeightFeeder(wiring.Component):
         slot = Signal(range(slots))
         tile = Signal(range(config.key_tiles))
         row = Signal(range(config.rows))
-        used = Signal(range(slots + 1))
         released = Signal()
         beat, block_end = Signal(), Signal()
         row_block = self.i.p
         m.d.comb += [
-            self.i.ready.eq(used != slots),
             beat.eq(self.i.valid & self.i.ready),
             block_end.eq(beat & row_block.last_row & row_block.last_tile),
             self.loaded.eq(block_end),
@@ -160,7 +159,8 @@ class WeightFeeder(wiring.Component):
                 m.d.sync += [row.eq(0), tile.eq(tile + 1)]
         with m.If(block_end):
             m.d.sync += [tile.eq(0), slot.eq(Mux(slot == slots - 1, 0, slot + 1))]
-        m.d.sync += used.eq(used + block_end - released)
+        free = counted(m, released, block_end, "free", most=slots, init=slots)
+        m.d.comb += self.i.ready.eq(free)
 
         m.submodules.blocks = blocks = memory.Memory(
             shape=weight_block_layout(config), depth=slots, init=[]

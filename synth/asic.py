@@ -28,8 +28,9 @@ EFFORTS = (
     (f"{BALANCED}; dch; if -g -K 6; strash", 0.6),
 )
 
-#: Technology mapping, then buffers where more than 12 gates hang on one, then sizes.
-MAPPING = "dch -f; map {D}; buffer -p -N 12; upsize {D}; dnsize {D}; stime -p"
+#: Technology mapping, then buffers where more than 12 gates hang on one, then sizes. Mapping can
+#: leave gates that nothing uses, which ``buffer`` refuses: ``topo`` drops them.
+MAPPING = "dch -f; map {D}; topo; buffer -p -N 12; upsize {D}; dnsize {D}; stime -p"
 
 TECHMAP, SRAM_LIBERTY = "sram_map.v", "sram.lib"
 

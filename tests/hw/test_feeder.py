@@ -60,6 +60,7 @@ def test_feeds_what_was_loaded(side, rows, cols, tokens, pause) -> None:
                 await ctx.tick()
             slot = number % slots
             ctx.set(dut.peek, slot)
+            await ctx.tick()
             assert ctx.get(dut.tile.tokens) == tile.tokens
             assert ctx.get(dut.tile.wide) == tile.wide.any()
             assert ctx.get(dut.tile.mixed) == tile.mixed

@@ -56,16 +56,17 @@ def test_tiles_run_in_order_and_back_to_back(schedule, name, eager) -> None:
     slots = {"q": [None] * config.q_slots, "k": [None] * config.k_slots}
     counts = {"q": 0, "k": 0}
     used = {"q": 0, "k": 0}
+    peeks = {"q": 0, "k": 0}
     seen: list[tuple[int, dict]] = []
     rows_out: list[int] = []
     most = 0
 
     async def surroundings(ctx) -> None:
-        nonlocal most
+        nonlocal most, peeks
         now = held = 0
         while len([s for _, s in seen if s["last"]]) < len(tiles):
             for side in ("q", "k"):
-                tile = slots[side][ctx.get(getattr(dut, f"{side}_peek"))]
+                tile = slots[side][peeks[side]]
                 if tile is not None:
                     ctx.set(getattr(dut, f"{side}_tile"), describe(tile))
                 fits = used[side] < len(slots[side]) and bool(waiting[side])
@@ -112,6 +113,8 @@ def test_tiles_run_in_order_and_back_to_back(schedule, name, eager) -> None:
             else:
                 assert not ctx.get(dut.tile_started)
                 assert not step.control.last
+            # Described in the next cycle.
+            peeks = {side: ctx.get(getattr(dut, f"{side}_peek")) for side in peeks}
             await ctx.tick()
             now += 1
 

@@ -1,0 +1,95 @@
+"""Registers in series, counts and products."""
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.hw.pipeline import counted, multiplied
+from dtqatten.sim.native import run
+
+
+class Counted(wiring.Component):
+    def __init__(self, width: int, **limits: int) -> None:
+        self.limits = limits
+        super().__init__({"more": In(width), "less": In(1), "some": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.some.eq(counted(m, self.more, self.less, "some", **self.limits))
+        return m
+
+
+@pytest.mark.parametrize(
+    ("most", "init", "spare"), [(1, 0, 0), (1, 1, 0), (5, 5, 0), (6, 6, 3), (4, 3, 3), (9, 0, 2)]
+)
+def test_count_exceeds_what_is_spared(most: int, init: int, spare: int) -> None:
+    rng = np.random.default_rng(most)
+    dut = Counted(1, most=most, init=init, spare=spare)
+
+    async def testbench(ctx) -> None:
+        count = init
+        for drift in np.repeat(rng.random(20), 20):
+            more, less = rng.random() < drift, rng.random() > drift
+            more &= count < most or less
+            less &= count > 0
+            ctx.set(dut.more, int(more))
+            ctx.set(dut.less, int(less))
+            assert ctx.get(dut.some) == (count > spare)
+            await ctx.tick()
+            count += int(more) - int(less)
+
+    run(dut, testbench)
+
+
+def test_count_of_many_at_once() -> None:
+    rng = np.random.default_rng(0)
+    dut = Counted(3, most=7)
+
+    async def testbench(ctx) -> None:
+        count = 0
+        for _ in range(500):
+            less = count > 0 and rng.random() < 0.6
+            more = int(rng.integers(0, 8 - count)) if rng.random() < 0.3 else 0
+            ctx.set(dut.more, more)
+            ctx.set(dut.less, int(less))
+            assert ctx.get(dut.some) == (count > 0)
+            await ctx.tick()
+            count += more - int(less)
+
+    run(dut, testbench)
+
+
+class Multiplier(wiring.Component):
+    a: In(signed(7))
+    b: In(5)
+    product: Out(signed(12))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.product.eq(multiplied(m, self.a, self.b, "whole"))
+        return m
+
+
+def test_a_product_a_cycle_two_cycles_late() -> None:
+    rng = np.random.default_rng(0)
+    pairs = [
+        (-64, 31),
+        (63, 31),
+        (-1, 1),
+        *zip(rng.integers(-64, 64, 50), rng.integers(0, 32, 50), strict=True),
+    ]
+    dut = Multiplier()
+
+    async def testbench(ctx) -> None:
+        for at in range(len(pairs) + 2):
+            a, b = pairs[min(at, len(pairs) - 1)]
+            ctx.set(dut.a, int(a))
+            ctx.set(dut.b, int(b))
+            if at >= 2:
+                a, b = pairs[at - 2]
+                assert ctx.get(dut.product) == a * b
+            await ctx.tick()
+
+    run(dut, testbench)
