@@ -31,10 +31,9 @@ def score_beats(scores: ArrayLike, k0: int, k1: int, lanes: int) -> list[ScoreBe
 
 @dataclass(frozen=True)
 class IdBeat:
-    """Beat of ids of one class; ``joins``: the id is its predecessor's in the class plus one."""
+    """Beat of ids of one class."""
 
     ids: tuple[int, ...]
-    joins: tuple[bool, ...]
     wide: bool
     last: bool
 
@@ -147,7 +146,6 @@ class TopKModel:
         self._pipeline: deque[tuple[list[int], bool]] = deque()
         self._waiting: list[int] = []
         self._left = [0, 0]
-        self._previous: int | None = None  # last id of the class so far
 
     def clock(self, beat: ScoreBeat | None, ids_ready: bool) -> None:
         """Pass a clock edge.
@@ -206,7 +204,4 @@ class TopKModel:
         if left and len(self._waiting) >= min(left, self.lanes):
             out, self._waiting = self._waiting[: self.lanes], self._waiting[self.lanes :]
             self._left[wide] -= len(out)
-            before = [self._previous, *out[:-1]]
-            joins = tuple(b == a - 1 for a, b in zip(out, before, strict=True))
-            self._previous = out[-1] if self._left[wide] else None
-            self.ids = IdBeat(tuple(out), joins, wide, last=self._left == [0, 0])
+            self.ids = IdBeat(tuple(out), wide, last=self._left == [0, 0])

@@ -33,8 +33,8 @@ class IdPacker(wiring.Component):
         The pipeline moves: a slot presented now is accepted.
     slot : In(slot_layout(config))
         A row's part in a class.
-    take, joins : In(lanes)
-        Marked lanes; of those, the ones whose predecessor in the run is marked too.
+    take : In(lanes)
+        Marked lanes.
     counts : In(ArrayLayout(range(capacity + 1), 2))
         Ids of the 4-bit and of the 8-bit class; constant during a run.
     o : Out(stream.Signature(ids_layout(config)))
@@ -48,7 +48,6 @@ class IdPacker(wiring.Component):
                 "advance": Out(1),
                 "slot": In(slot_layout(config)),
                 "take": In(config.lanes),
-                "joins": In(config.lanes),
                 "counts": In(data.ArrayLayout(range(config.capacity + 1), 2)),
                 "o": Out(stream.Signature(ids_layout(config))),
             }
@@ -62,14 +61,13 @@ class IdPacker(wiring.Component):
 
         # Zero eliminator. A lane knows how far it has to move; moving the lowest bit of that
         # first, two lanes never meet. It still knows when it arrives, which gives its number.
-        item_layout = data.StructLayout({"valid": 1, "joins": 1, "distance": lane_bits})
+        item_layout = data.StructLayout({"valid": 1, "distance": lane_bits})
         below = counts_below(self.take)
         items = []
         for lane in range(lanes):
             item = Signal(item_layout, name=f"lane_{lane}")
             m.d.comb += [
                 item.valid.eq(self.take[lane]),
-                item.joins.eq(self.joins[lane]),
                 item.distance.eq(lane - below[lane]),
             ]
             items.append(item)
@@ -85,30 +83,27 @@ class IdPacker(wiring.Component):
                 moved.append(item)
             items = moved
 
-        # Ids with their joins, zero past the last.
-        packed_layout = data.StructLayout({"joins": 1, "id": unsigned(config.id_bits)})
+        # Ids, zero past the last.
+        id_shape = unsigned(config.id_bits)
         slot = Signal(slot_layout(config))
         count = Signal(range(lanes + 1))
-        ids = [Signal(packed_layout, name=f"id_{lane}") for lane in range(lanes)]
+        ids = [Signal(id_shape, name=f"id_{lane}") for lane in range(lanes)]
         with m.If(self.advance):
             m.d.sync += [slot.eq(self.slot), count.eq(below[lanes])]
             for lane, (item, packed) in enumerate(zip(items, ids, strict=True)):
                 number = (lane + item.distance)[:lane_bits]
                 with m.If(item.valid):
-                    m.d.sync += [
-                        packed.joins.eq(item.joins),
-                        packed.id.eq(Cat(number, self.slot.row)),
-                    ]
+                    m.d.sync += packed.eq(Cat(number, self.slot.row))
                 with m.Else():
                     m.d.sync += packed.eq(0)
 
         # Packer: those that wait, then the new ones; what does not fit waits in turn.
         fill = Signal(range(lanes))
-        waiting = [Signal(packed_layout, name=f"waiting_{lane}") for lane in range(lanes)]
+        waiting = [Signal(id_shape, name=f"waiting_{lane}") for lane in range(lanes)]
         left = Signal(range(config.capacity + 1))
         remaining = Signal.like(left)
         together = Signal(range(2 * lanes))
-        rotated: list[Value] = [Value.cast(packed) for packed in ids]
+        rotated: list[Value] = [*ids]
         for stage in range(lane_bits):
             by = 1 << stage
             rotated = [
@@ -133,13 +128,12 @@ class IdPacker(wiring.Component):
                 left.eq(remaining - Mux(full, lanes, Mux(complete, together, 0))),
             ]
             for lane in range(lanes):
-                merged = Signal(packed_layout, name=f"merged_{lane}")
+                merged = Signal(id_shape, name=f"merged_{lane}")
                 # Fewer than a beat's worth of ids wait: never one in the last lane.
                 kept = lane < fill if lane < lanes - 1 else 0
                 m.d.comb += merged.eq(Mux(kept, waiting[lane], rotated[lane]))
                 m.d.sync += [
-                    self.o.p.ids[lane].eq(merged.id),
-                    self.o.p.joins[lane].eq(merged.joins),
+                    self.o.p.ids[lane].eq(merged),
                     waiting[lane].eq(Mux(full, rotated[lane], merged)),
                 ]
         return m

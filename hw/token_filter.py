@@ -54,8 +54,6 @@ class TokenFilter(wiring.Component):
         The slot, with ``take``.
     take : Out(lanes)
         Tokens in the class.
-    joins : Out(lanes)
-        Those of them whose predecessor in the run is in the class.
     """
 
     def __init__(self, config: TopKConfig) -> None:
@@ -70,7 +68,6 @@ class TokenFilter(wiring.Component):
                 "any_wide": In(1),
                 "slot_next": Out(slot_layout(config)),
                 "take": Out(config.lanes),
-                "joins": Out(config.lanes),
             }
         )
 
@@ -100,17 +97,10 @@ class TokenFilter(wiring.Component):
             chosen.append(beyond | inside & allowed)
 
         kept, wide = chosen[0], Mux(self.any_wide, chosen[1], 0)
-        marked = Signal(lanes)
-        # Of the row before; the slot without tokens at the end of a class leaves it zero.
-        before = Signal()
-        m.d.comb += marked.eq(Mux(slot.wide, wide, kept & ~wide))
         with m.If(self.advance):
             m.d.sync += [
                 slot.eq(self.slot),
                 self.slot_next.eq(slot),
-                self.take.eq(marked),
-                self.joins.eq(marked & Cat(before, marked[:-1])),
+                self.take.eq(Mux(slot.wide, wide, kept & ~wide)),
             ]
-            with m.If(slot.valid):
-                m.d.sync += before.eq(marked[-1])
         return m

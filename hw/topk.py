@@ -268,7 +268,6 @@ class TopK(wiring.Component):
             tokens_filter.any_wide.eq(eight != 0),
             packer.slot.eq(tokens_filter.slot_next),
             packer.take.eq(tokens_filter.take),
-            packer.joins.eq(tokens_filter.joins),
             packer.counts[0].eq(kept - eight),
             packer.counts[1].eq(eight),
             finish.eq(self.ids.valid & self.ids.ready & self.ids.p.last),

@@ -109,13 +109,11 @@ def scores_layout(config: TopKConfig) -> data.StructLayout:
 def ids_layout(config: TopKConfig) -> data.StructLayout:
     """Beat of token ids of one class, ascending; zero past ``count``.
 
-    Bit ``l`` of ``joins``: id ``l`` is its predecessor's, in the class, plus one, across beats
-    too. ``last`` marks the run's last beat.
+    ``last`` marks the run's last beat.
     """
     return data.StructLayout(
         {
             "ids": data.ArrayLayout(unsigned(config.id_bits), config.lanes),
-            "joins": unsigned(config.lanes),
             "count": range(config.lanes + 1),
             "precision": Precision,
             "last": unsigned(1),

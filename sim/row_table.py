@@ -19,10 +19,7 @@ def id_beats(ids: Sequence[int], four_bit: int, lanes: int) -> list[dict[str, An
     for part in (ids[:four_bit], ids[four_bit:]):
         for at in range(0, len(part), lanes):
             chunk = part[at : at + lanes]
-            joins = sum(
-                (at + i > 0 and part[at + i - 1] + 1 == token) << i for i, token in enumerate(chunk)
-            )
-            beats.append({"ids": list(chunk), "joins": joins, "count": len(chunk)})
+            beats.append({"ids": list(chunk), "count": len(chunk)})
     beats[-1]["last"] = 1
     return beats
 

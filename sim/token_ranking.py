@@ -38,8 +38,7 @@ class RankedLayer:
 
 def shown_ids(beat: IdBeat) -> dict[str, Any]:
     """Fields of a beat of ids as the gateware names them."""
-    joins = sum(join << lane for lane, join in enumerate(beat.joins))
-    return {**vars(beat), "joins": joins, "count": len(beat.ids), "precision": beat.wide}
+    return {**vars(beat), "count": len(beat.ids), "precision": beat.wide}
 
 
 def shown_importance(beat: ImportanceBeat) -> dict[str, Any]:

@@ -36,9 +36,8 @@ def pack_scores(config: TopKConfig, scores: Sequence[int], tokens: int, last: bo
 def pack_ids(config: TopKConfig, beat: IdBeat) -> int:
     """Pack a beat as :func:`dtqatten.hw.topk_config.ids_layout` lays it out."""
     ids = pack(beat.ids, config.id_bits)
-    joins = pack(beat.joins, 1)
     tail = len(beat.ids) | (int(beat.wide) | int(beat.last) << 1) << config.lanes.bit_length()
-    return ids | (joins | tail << config.lanes) << config.id_bits * config.lanes
+    return ids | tail << config.id_bits * config.lanes
 
 
 def _pick(rng: np.random.Generator, low: int, high: int) -> int:

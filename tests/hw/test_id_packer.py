@@ -9,8 +9,8 @@ from dtqatten.hw.topk_config import TopKConfig
 from dtqatten.sim.native import collect, run, watch
 
 
-def slots_of(classes: list[list[int]], rows: int, lanes: int) -> list[tuple[dict, int, int]]:
-    """Return slot, take and joins of each row of each class, and of the empty row at its end."""
+def slots_of(classes: list[list[int]], rows: int, lanes: int) -> list[tuple[dict, int]]:
+    """Return slot and take of each row of each class, and of the empty row at its end."""
     slots = []
     wanted = [number for number in range(2) if classes[number]]
     for number in wanted:
@@ -19,8 +19,7 @@ def slots_of(classes: list[list[int]], rows: int, lanes: int) -> list[tuple[dict
             here = [i for i in range(lanes) if row * lanes + i in ids]
             slot = {"valid": 1, "row": row, "first": int(row == 0), "wide": number}
             slot["final"] = int(number == wanted[-1])
-            joins = sum(1 << i for i in here if row * lanes + i - 1 in ids)
-            slots.append((slot, sum(1 << i for i in here), joins))
+            slots.append((slot, sum(1 << i for i in here)))
     return slots
 
 
@@ -32,23 +31,22 @@ def beats_of(classes: list[list[int]], rows: int, lanes: int) -> list[tuple[tupl
         if not ids:
             continue
         waiting: list[int] = []
-        left, given = len(ids), set(ids)
+        left = len(ids)
         for row in range(rows + 1):
             waiting += [i for i in ids if i // lanes == row]
             if left and len(waiting) >= min(left, lanes):
                 beat, waiting = waiting[:lanes], waiting[lanes:]
                 left -= len(beat)
-                joins = sum((i - 1 in given) << at for at, i in enumerate(beat))
                 padded = beat + [0] * (lanes - len(beat))
                 last = int(not left and wide == last_class)
-                beats.append(((padded, joins, len(beat), Precision(wide), last), number))
+                beats.append(((padded, len(beat), Precision(wide), last), number))
             number += 1
         assert not left
     return beats
 
 
 def read(beat) -> tuple:
-    return list(beat.ids), beat.joins, beat.count, beat.precision, beat.last
+    return list(beat.ids), beat.count, beat.precision, beat.last
 
 
 def random_classes(number: int, rows: int, lanes: int, rng) -> list[list[int]]:
@@ -87,10 +85,9 @@ def test_runs(lanes: int, n_max: int, stall: float) -> None:
             done += len(found)
             slots = iter(slots_of(classes, rows, lanes))
             while len(taken) < done:  # counts stay until the run's last beat is taken
-                slot, take, joins = next(slots, ({"valid": 0}, 0, 0))
+                slot, take = next(slots, ({"valid": 0}, 0))
                 ctx.set(dut.slot, slot)
                 ctx.set(dut.take, take)
-                ctx.set(dut.joins, joins)
                 moved = False
                 while not moved and len(taken) < done:
                     *_, moved = await ctx.tick().sample(dut.advance)

@@ -35,12 +35,11 @@ def filter_run(dut, inside, beyond, need, any_wide, rng, stall: float):
     slots, expected = [], []
     for number in (0, 1) if any_wide else (0,):
         members = classes[number]
-        joins = members & np.concatenate([[False], members[:-1]])
         for row in range(rows + 1):
             slot = {"valid": 1, "row": row, "first": int(row == 0), "wide": number}
             at = slice(row * lanes, (row + 1) * lanes)
             slots.append((slot, at))
-            expected.append((slot, members[at], joins[at]))
+            expected.append((slot, members[at]))
 
     def bits(values: np.ndarray) -> int:
         return sum(int(v) << i for i, v in enumerate(values))
@@ -63,11 +62,10 @@ def filter_run(dut, inside, beyond, need, any_wide, rng, stall: float):
                     ctx.set(dut.inside[t], int(rng.integers(1 << lanes)))
             # Latency: two accepted cycles.
             if accepted >= 2:
-                slot, members, joins = expected[accepted - 2]
+                slot, members = expected[accepted - 2]
                 for name in ("valid", "row", "first", "wide"):
                     assert ctx.get(getattr(dut.slot_next, name)) == slot[name]
                 assert ctx.get(dut.take) == bits(members), slot
-                assert ctx.get(dut.joins) == bits(joins), slot
             moves = rng.random() >= stall
             ctx.set(dut.advance, int(moves))
             await ctx.tick()
