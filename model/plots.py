@@ -17,7 +17,7 @@ def sweep_figure(results: Sequence[Result]) -> Figure:
         mix = "/".join(
             f"{100 * share:.0f}" for share in (result.share_0, result.share_4, result.share_8)
         )
-        lines[f"{result.machine}, {mix} %"].append(result)
+        lines[f"{result.machine}, {mix} %, {result.bus_bits} bits"].append(result)
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for number, (name, line) in enumerate(lines.items()):

@@ -143,7 +143,7 @@ def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[
         Figure(
             "gops_at_1ghz_in_order",
             2 * WORKLOAD.macs / in_order.head_cycles,
-            "the same with all 4-bit queries first, the order in which tokens are fetched",
+            "the same with all 4-bit queries first",
             "dtqatten results",
         ),
         Figure(

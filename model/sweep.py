@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -11,17 +12,35 @@ from io import StringIO
 from dtqatten.config import PRESETS, Config, ConfigError
 from dtqatten.model.core import fit, run_core
 from dtqatten.model.workload import Workload
+from dtqatten.system_config import SystemConfig
 
-__all__ = ["Point", "Result", "executor", "points", "run", "to_csv"]
+__all__ = [
+    "UM2_PER_MULTIPLIER",
+    "Point",
+    "Result",
+    "bus_beats",
+    "executor",
+    "points",
+    "run",
+    "to_csv",
+]
+
+#: A PE of preset base at 45 nm and 1 GHz over its multipliers, with all its registers:
+#: ``dtqatten synth --target asic --preset base --block pe``, docs/synthesis.md.
+UM2_PER_MULTIPLIER = 191.3
 
 
 @dataclass(frozen=True)
 class Point:
-    """A machine and a workload; ``machine`` is a preset's name, with what differs from it."""
+    """A machine on a bus and a workload.
+
+    ``machine`` is a preset's name, with what differs from it.
+    """
 
     machine: str
     config: Config
     workload: Workload
+    bus_bits: int
 
 
 @dataclass(frozen=True)
@@ -32,11 +51,17 @@ class Result:
     ----------
     machine : str
     rows, cols, depth, value_depth, multipliers : int
+    pe_mm2 : float
+        PEs of both arrays by :data:`UM2_PER_MULTIPLIER`; buffers and all else come on top.
+    bus_bits : int
     tokens : int
         Before pruning.
     share_0, share_4, share_8 : float
     follows : bool
     head_cycles : int
+        The core's, or the bus's where that needs more.
+    bus_busy : float
+        Share of them in which the read or the write channel is busy, whichever is busier.
     limit_share, score_array, value_array : float
         See :class:`~dtqatten.model.core.CoreRun`: share of the physical limit, and of the cycles
         in which each array worked.
@@ -50,12 +75,15 @@ class Result:
     depth: int
     value_depth: int
     multipliers: int
+    pe_mm2: float
+    bus_bits: int
     tokens: int
     share_0: float
     share_4: float
     share_8: float
     follows: bool
     head_cycles: int
+    bus_busy: float
     limit_share: float
     score_array: float
     value_array: float
@@ -70,6 +98,7 @@ def points(
     *,
     d_head: int = 64,
     follows: bool = False,
+    buses: Sequence[int] = (128,),
 ) -> list[Point]:
     """Return every combination of machines and workloads.
 
@@ -83,6 +112,8 @@ def points(
         Shares of 0, 4 and 8-bit tokens.
     d_head : int
     follows : bool
+    buses : sequence of int
+        Widths of the bus, bits.
 
     Raises
     ------
@@ -93,20 +124,38 @@ def points(
     for preset, values in itertools.product(presets, itertools.product(*changes.values())):
         changed = dict(zip(changes, values, strict=True))
         name = " ".join([preset, *(f"{key}={value}" for key, value in changed.items())])
-        for n, shares in itertools.product(tokens, mixes):
+        for n, shares, bits in itertools.product(tokens, mixes, buses):
             workload = Workload(tokens=n, d_head=d_head, shares=shares, follows=follows)
             try:
                 config = fit(PRESETS[preset].replace(**changed), workload)
+                SystemConfig(core=config, bus_bits=bits)
             except ConfigError as error:
                 raise ConfigError(f"{name}: {error}") from None
-            found.append(Point(name, config, workload))
+            found.append(Point(name, config, workload, bits))
     return found
+
+
+def bus_beats(config: Config, workload: Workload, bus_bits: int) -> int:
+    """Return the beats of a head on the read or the write channel, whichever has more.
+
+    Read are the planes of Q, K and V, none in one word with another, and written 16-bit outputs,
+    a channel pass at a time.
+    """
+    limits, kept = workload.clustered(config)
+    planes = 6 * kept - limits.q - limits.k - limits.v
+    read = planes * math.ceil(4 * config.d_head / bus_bits)
+    tail = config.d_head - (config.channel_passes - 1) * config.cols
+    widths = [*[config.cols] * (config.channel_passes - 1), tail]
+    return max(read, kept * sum(math.ceil(16 * channels / bus_bits) for channels in widths))
 
 
 def evaluate(point: Point) -> Result:
     """Return a point's row."""
     config, workload = point.config, point.workload
     ran = run_core(config, workload)
+    beats = bus_beats(config, workload, point.bus_bits)
+    cycles = max(ran.head_cycles, beats)
+    core_share = ran.head_cycles / cycles
     return Result(
         point.machine,
         config.rows,
@@ -114,14 +163,17 @@ def evaluate(point: Point) -> Result:
         config.depth,
         config.group,
         config.multipliers,
+        config.multipliers * UM2_PER_MULTIPLIER / 1e6,
+        point.bus_bits,
         workload.tokens,
         *workload.shares,
         workload.follows,
-        ran.head_cycles,
-        ran.limit_share,
-        ran.busy["score_array"],
-        ran.busy["value_array"],
-        2 * workload.macs / ran.head_cycles,
+        cycles,
+        beats / cycles,
+        ran.limit_share * core_share,
+        ran.busy["score_array"] * core_share,
+        ran.busy["value_array"] * core_share,
+        2 * workload.macs / cycles,
     )
 
 

@@ -8,7 +8,7 @@ from dtqatten.config import Config
 from dtqatten.golden.algorithm.policy import Policy
 from dtqatten.golden.attention import Options
 from dtqatten.golden.codes import Codes, IntArray
-from dtqatten.golden.order import alternate, boundaries, promote, round_up_kept
+from dtqatten.golden.order import Boundaries, alternate, boundaries, promote, round_up_kept
 from dtqatten.golden.select import PAPER_SHARES, counts
 from dtqatten.sim.core import CoreLayer
 
@@ -72,6 +72,11 @@ class Workload:
         weights = n4 + 4 * n8 if self.follows else 2 * (n4 + 2 * n8)
         return (n4 + 2 * n8) ** 2 * self.d_head, (n4 + n8) * weights * self.d_head
 
+    def clustered(self, config: Config) -> tuple[Boundaries, int]:
+        """Return the class boundaries of the tokens that a core keeps, and how many these are."""
+        k0, k1 = counts(self.tokens, self.filled(config.cols).shares)
+        return boundaries(k0 - k1, k0, config.rows, config.cols, config.group), k0
+
     def dense(self) -> "Workload":
         """Return the same with every token in 8 bits."""
         return replace(self, shares=(0.0, 0.0, 1.0))
@@ -103,8 +108,7 @@ def core_layer(config: Config, workload: Workload, heads: int) -> CoreLayer:
     The layer itself keeps the paper's shares for the next one.
     """
     rng = np.random.default_rng(0)
-    k0, k1 = counts(workload.tokens, workload.filled(config.cols).shares)
-    limits = boundaries(k0 - k1, k0, config.rows, config.cols, config.group)
+    limits, k0 = workload.clustered(config)
 
     def codes() -> Codes:
         values = rng.integers(-120, 120, (heads, k0, config.d_head)).astype(np.int8)

@@ -40,6 +40,9 @@ def sweep(
     rows: Annotated[str | None, typer.Option(help="Rows to try.")] = None,
     cols: Annotated[str | None, typer.Option(help="Columns to try.")] = None,
     depth: Annotated[str | None, typer.Option(help="Depths to try.")] = None,
+    bus_bits: Annotated[
+        str, typer.Option(help="Widths of the bus to try, 64 to 512 bits.")
+    ] = "128",
     d_head: Annotated[int, typer.Option("--d-head", help="Channels of a head.")] = 64,
     shares: Annotated[
         list[str] | None,
@@ -84,6 +87,7 @@ def sweep(
             mixes,
             d_head=d_head,
             follows=follows,
+            buses=numbers("--bus-bits", bus_bits),
         )
     except ConfigError as error:
         raise fail(error) from None
@@ -93,15 +97,21 @@ def sweep(
             results = run(work, pool, lambda result: bar.advance(task))
     except OSError as error:
         raise fail(f"no Dask scheduler at {dask}: {error}") from None
-    table = Table("machine", "multipliers", "tokens", "0/4/8 %", "cycles a head", "GOP/s", "useful")
+    table = Table(
+        *("machine", "multipliers", "PEs mm2", "bus", "tokens", "0/4/8 %"),
+        *("cycles a head", "bus busy", "GOP/s", "useful"),
+    )
     for result in sorted(results, key=lambda result: (result.tokens, -result.gops)):
         mix = (result.share_0, result.share_4, result.share_8)
         table.add_row(
             result.machine,
             str(result.multipliers),
+            f"{result.pe_mm2:.2f}",
+            str(result.bus_bits),
             str(result.tokens),
             "/".join(f"{100 * share:.1f}" for share in mix),
             str(result.head_cycles),
+            f"{100 * result.bus_busy:.0f} %",
             f"{result.gops:.0f}",
             f"{100 * result.limit_share:.1f} %",
         )

@@ -312,9 +312,10 @@ fine-tuned* is the same training without quantization.
   decoder smoothed and centered as well. Encoders: pruned tokens go on through the feed-forward.
   Decoder: every position predicts, so pruned tokens stay as queries in 4 bits, and importance is
   that of the whole window, as in prefill: it includes queries after the predicted token.
-- Searched policies and SpAtten's on encoders, *searched* and *for a loss of 1 %* on the decoder use
-  `p_follows_token`: a weight of P keeps only its highest nibble where its token has 4 bits, and P V
-  then costs 4 x 4. *4 bit, P follows token* shows what that alone does. In all others P has 8 bits.
+- Searched policies, SpAtten's and *all 4 bit, with local V pruning* on encoders, *searched* and
+  *for a loss of 1 %* on the decoder use `p_follows_token`: a weight of P keeps only its highest
+  nibble where its token has 4 bits, and P V then costs 4 x 4. *4 bit, P follows token* shows what
+  that alone does. In all others P has 8 bits.
 - Decoder: *searched for a loss of 1 %* has the least BOPs a search found within 1 % on its own
   text; *searched at 0.45*, *0.60*, where shown, the least loss within these BOPs. docs/algorithm.md
   has the front on the search's text.

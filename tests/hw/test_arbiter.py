@@ -93,15 +93,19 @@ def test_the_burst_that_is_next_and_whether_it_may_go(bits: int) -> None:
             state = SimpleNamespace(
                 valid=[bool(v) for v in rng.integers(0, 2, count)],
                 word=[int(rng.choice(edges) if case < 200 else rng.integers(last)) for _ in "abc"],
+                offset=rng.integers(0, system.bus_bytes, count).tolist(),
                 beats=rng.integers(1, system.burst_beats + 1, count).tolist(),
                 granted=int(rng.integers(count)),
             )
             for i, request in enumerate(dut.requests):
                 ctx.set(request.valid, state.valid[i])
-                ctx.set(request.p, {"word": state.word[i], "beats": state.beats[i]})
+                ctx.set(
+                    request.p,
+                    {"word": state.word[i], "beats": state.beats[i], "offset": state.offset[i]},
+                )
             ctx.set(dut.granted, state.granted)
             choice = following(state.valid, state.granted)
-            address = state.word[choice] * system.bus_bytes
+            address = state.word[choice] * system.bus_bytes + state.offset[choice]
             inside = 5 <= address // 4096 <= 9
             some = any(state.valid)
             assert ctx.get(dut.choice) == choice, state

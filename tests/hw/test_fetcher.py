@@ -149,10 +149,10 @@ def test_a_chain_of_layers(stall: float) -> None:
     data = bytearray()
     shapes = [
         (GAINS | Flag.CAUSAL, 4, 2, False),
-        (GAINS | Flag.FOLLOWS, 4, 1, True),
+        (GAINS | Flag.FOLLOWS, 3, 1, True),
         (Flag.V_GAINS | Flag.CODES, 2, 2, True),
         (Flag(0), 1, 1, False),
-        (Flag.Q_GAINS | Flag.FOLLOWS, 3, 3, False),
+        (Flag.Q_GAINS | Flag.FOLLOWS, 2, 2, False),
     ]
     layers, kept = chain(rng, shapes, data)
     memory = PortMemory(SYSTEM, bytes(data) + bytes(64), rng, stall)
@@ -197,7 +197,7 @@ def test_a_chain_of_layers(stall: float) -> None:
 def test_a_stream_that_is_not_taken_holds_up_no_other() -> None:
     rng = np.random.default_rng(0)
     data = bytearray()
-    layers, kept = chain(rng, [(GAINS, 2, 2, False)] * len(STREAMS), data)
+    layers, kept = chain(rng, [(GAINS, 1, 1, False)] * len(STREAMS), data)
     memory = PortMemory(SYSTEM, bytes(data) + bytes(64), rng)
     dut = Fetcher(SYSTEM)
     ports = [memory.reads(port)[1] for port in dut.ports]
@@ -220,7 +220,7 @@ def test_a_stream_that_is_not_taken_holds_up_no_other() -> None:
             await ctx.tick()
             ctx.set(dut.start, 0)
             await offer(dut.ids, ids, rng)(ctx)
-            for _ in range(150):
+            for _ in range(110):
                 await ctx.tick()
                 assert not ctx.get(dut.idle)
             for name in STREAMS:

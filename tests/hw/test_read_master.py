@@ -23,6 +23,11 @@ def word_of(number: int) -> int:
     return number * 0x9E3779B97F4A7C15 & (1 << 64) - 1
 
 
+def request_of(word: int, beats: int, offset: int = 0, width: int = 3) -> dict[str, int]:
+    """Return a request: beats of the whole bus, or one of ``2**width`` bytes at ``offset``."""
+    return {"word": word, "beats": beats, "offset": offset, "width": width}
+
+
 async def prepare(ctx, dut, window=WINDOW) -> None:
     ctx.set(dut.window, window)
 
@@ -50,16 +55,22 @@ def test_bursts_in_turn_answers_by_id(streams: int, stall: float) -> None:
     rng = np.random.default_rng(streams)
     dut = ReadMaster(SYSTEM, streams)
     # First and last burst of the window, then anything inside it.
-    wanted = [[(FIRST, 4), (END - 4, 4), (FIRST, 1), (END - 1, 1)] for _ in range(streams)]
+    shapes = [(FIRST, 4), (END - 4, 4), (FIRST, 1), (END - 1, 1)]
+    wanted = [[request_of(*shape) for shape in shapes] for _ in range(streams)]
     for bursts in wanted:
-        for _ in range(25):
-            beats = int(rng.integers(1, 5))
-            bursts.append((int(rng.integers(FIRST, END - beats)), beats))
+        for number in range(25):
+            beats = 1 if number % 3 == 0 else int(rng.integers(1, 5))
+            width = int(rng.integers(0, 4)) if beats == 1 else 3
+            offset = int(rng.integers(0, WIDTH >> width)) << width
+            word = int(rng.integers(FIRST, END - beats))
+            bursts.append(request_of(word, beats, offset, width))
     count = sum(map(len, wanted))
     due: list[deque[int]] = [deque() for _ in range(streams)]
-    expected = [[w for at, n in bursts for w in range(at, at + n)] for bursts in wanted]
+    expected = [
+        [w for r in bursts for w in range(r["word"], r["word"] + r["beats"])] for bursts in wanted
+    ]
     came: list[list[int]] = [[] for _ in range(streams)]
-    addresses, sink = collect(dut.ar, count, rng, stall, lambda p: (p.id, p.addr, p.len))
+    addresses, sink = collect(dut.ar, count, rng, stall, lambda p: (p.id, p.addr, p.len, p.size))
     counted = {"issued": 0, "stalled": 0, "came": 0}
 
     async def monitor(ctx) -> None:
@@ -71,10 +82,10 @@ def test_bursts_in_turn_answers_by_id(streams: int, stall: float) -> None:
             readies = [port.request.ready for port in dut.ports]
             beats = [port.request.p.beats for port in dut.ports]
             found = [port.answer for port in dut.ports]
-            _, _, ready, valid, address, comes, idle, issued, stalled, word, *rest = (
+            _, _, ready, valid, address, comes, idle, issued, stalled, asked_bytes, word, *rest = (
                 await ctx.tick().sample(
                     dut.ar.ready, dut.ar.valid, dut.ar.p, dut.r.valid, dut.idle, dut.issued,
-                    dut.stalled, dut.r.p.data, *valids, *readies, *beats, *found,
+                    dut.stalled, dut.asked_bytes, dut.r.p.data, *valids, *readies, *beats, *found,
                 )
             )  # fmt: skip
             asked, taken, sizes, answered = (
@@ -83,6 +94,8 @@ def test_bursts_in_turn_answers_by_id(streams: int, stall: float) -> None:
             assert idle == (outstanding == 0)
             assert (issued, stalled) == (ready and valid, valid and not ready)
             counted["issued"] += issued
+            if issued:
+                assert asked_bytes == (address.len + 1) << address.size
             counted["stalled"] += stalled
             counted["came"] += comes
             assert sum(answered) == comes
@@ -114,19 +127,22 @@ def test_bursts_in_turn_answers_by_id(streams: int, stall: float) -> None:
 
         async def testbench(ctx) -> None:
             port, asked = dut.ports[i], 0
-            for word, beats in wanted[i]:
+            for request in wanted[i]:
+                beats = request["beats"]
                 while rng.random() < stall or asked + beats - len(came[i]) > SYSTEM.buffer_beats:
                     await ctx.tick()
                 asked += beats
-                await offer(port.request, [{"word": word, "beats": beats}], rng)(ctx)
+                await offer(port.request, [request], rng)(ctx)
 
         return testbench
 
     sources = map(request, range(streams))
     run(dut, last, *sources, sink, background=[monitor, answers(dut, due, rng, stall)])
     for i, bursts in enumerate(wanted):
-        mine = [(addr // WIDTH, length + 1) for id_, addr, length in addresses if id_ == i]
-        assert mine == bursts
+        mine = [rest for id_, *rest in addresses if id_ == i]
+        assert mine == [
+            [r["word"] * WIDTH + r["offset"], r["beats"] - 1, r["width"]] for r in bursts
+        ]
         assert came[i] == [word_of(w) for w in expected[i]]
     assert counted["issued"] == count
     assert counted["came"] == sum(map(len, expected))

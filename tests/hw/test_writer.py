@@ -14,8 +14,8 @@ from dtqatten.system_config import SystemConfig
 
 CORES = {
     "one pass": Config(rows=3, cols=8, depth=2, d_head=8, n_max=10, heads=4, topk_lanes=4),
-    "full passes": Config(rows=2, cols=4, depth=2, d_head=16, n_max=10, heads=4, topk_lanes=2),
-    "a tail": Config(rows=3, cols=6, depth=2, d_head=16, n_max=10, heads=4, topk_lanes=8),
+    "full passes": Config(rows=2, cols=4, depth=2, d_head=16, n_max=7, heads=4, topk_lanes=2),
+    "a tail": Config(rows=3, cols=6, depth=2, d_head=16, n_max=7, heads=3, topk_lanes=8),
     "a channel a beat": Config(rows=1, cols=1, depth=1, d_head=8, n_max=4, topk_lanes=1),
 }
 
@@ -131,7 +131,7 @@ def test_results_of_layers(name: str, bits: int, stall: float) -> None:
     # heads, tokens, kept, codes, ids, report
     shapes = [(1, 1, 1, 0, 1, 1), (2, full, full, 1, 0, 0), (core.heads % 5, full, 1, 0, 1, 0)]
     for i, (heads, tokens, k0, codes, write_ids, report) in enumerate(
-        [*shapes, (3, full - 1, full - 1, 1, 1, 1), (1, 2, 1, 0, 0, 1)]
+        [*shapes, (2, full - 1, full - 1, 1, 1, 1), (1, 2, 1, 0, 0, 1)]
     ):
         base = 8192 * i + 4096 - 64  # the outputs cross a page
         places_ = {"output": base, "ids": base + 6144, "importance": base + 6144 + 256}

@@ -6,11 +6,12 @@ from io import StringIO
 
 import pytest
 
-from dtqatten.config import ConfigError
+from dtqatten.config import PRESETS, ConfigError
 from dtqatten.golden.select import PAPER_SHARES
 from dtqatten.model.core import run_core
 from dtqatten.model.plots import sweep_figure
-from dtqatten.model.sweep import Result, executor, points, run, to_csv
+from dtqatten.model.sweep import Result, bus_beats, evaluate, executor, points, run, to_csv
+from dtqatten.model.workload import Workload
 
 WORK = points(["tiny"], {"rows": [2, 4]}, [5, 16], [PAPER_SHARES, (0.0, 1.0, 0.0)], d_head=32)
 
@@ -35,6 +36,25 @@ def test_every_combination_in_order(results: list[Result]) -> None:
         ran = run_core(point.config, point.workload)
         assert result.head_cycles == ran.head_cycles
         assert result.gops == 2 * point.workload.macs / ran.head_cycles
+
+
+def test_a_narrow_bus_bounds_a_large_array() -> None:
+    """Planes of 32 bytes are 4 beats of 64 bits; outputs of 32 channels take 8 of them."""
+    config = PRESETS["base"]
+    workload = Workload(tokens=64, shares=(0.0, 0.5, 0.5))
+    # V of 22 tokens, two groups of 11, has no low plane, and Q and K of 32.
+    planes = 3 * 64 + 32 + 32 + 42
+    assert bus_beats(config, workload, 64) == 4 * planes
+    assert bus_beats(config, workload, 512) == planes
+    assert bus_beats(config, Workload(tokens=64, shares=(0.0, 1.0, 0.0)), 64) == 64 * 2 * 8
+    small = [(0.0, 1.0, 0.0)]
+    (narrow, wide) = map(evaluate, points(["base"], {}, [64], small, buses=(64, 512)))
+    core = run_core(config, Workload(tokens=64, shares=small[0])).head_cycles
+    assert wide.head_cycles == core < narrow.head_cycles == 64 * 2 * 8
+    assert narrow.bus_busy == 1 > wide.bus_busy
+    assert narrow.limit_share == pytest.approx(wide.limit_share * core / 1024)
+    with pytest.raises(ConfigError, match="bus_bits is 100"):
+        points(["tiny"], {}, [16], small, d_head=32, buses=(100,))
 
 
 def test_processes(results: list[Result]) -> None:
