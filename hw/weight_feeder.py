@@ -177,6 +177,9 @@ class WeightFeeder(wiring.Component):
 
         feed = Signal.like(self.feed)
         m.d.sync += feed.eq(self.feed)
+        # Which rows are there is told a cycle late, which no feed comes before.
+        here, told, told_slot = Signal(config.rows), Signal(), Signal.like(slot)
+        m.d.sync += [here.eq((2 << row) - 1), told.eq(block_end), told_slot.eq(slot)]
         lanes = []
         for r in range(config.rows):
             lane = place(m, platform, f"lane_{r}", WeightLane, config)
@@ -185,9 +188,9 @@ class WeightFeeder(wiring.Component):
                 lane.write_slot.eq(slot),
                 lane.write_tile.eq(tile),
                 lane.write_data.eq(row_block.weights),
-                lane.tag_valid.eq(block_end),
-                lane.tag_slot.eq(slot),
-                lane.tag.eq(row >= r if r else 1),
+                lane.tag_valid.eq(told),
+                lane.tag_slot.eq(told_slot),
+                lane.tag.eq(here[r]),
                 lane.feed.eq(feed),
             ]
             feed = lane.feed_next
