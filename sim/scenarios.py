@@ -152,7 +152,7 @@ JOBS: list[tuple[Config, list[Scenario]]] = [
     _job(rows=5, cols=3, depth=20, d_head=40, n_max=17),
     _job(rows=3, cols=4, depth=5, d_head=80, n_max=9, schedule=Schedule.INTERLEAVED),
     _job(rows=2, cols=3, depth=16, d_head=128, n_max=7),
-    _job(rows=3, cols=2, depth=96, d_head=96, n_max=8),
+    _job(rows=3, cols=2, depth=32, d_head=96, n_max=8),
     # The ends of the parameters' ranges.
     _job(rows=64, cols=1, depth=2, d_head=8, n_max=65),
     _job(rows=1, cols=128, depth=4, d_head=8, n_max=1, schedule=Schedule.INTERLEAVED),
