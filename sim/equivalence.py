@@ -8,14 +8,15 @@ from dtqatten.sim.yosys import abc, run_yosys
 
 __all__ = ["Prover"]
 
-# To gates and registers that start at 0, memories included, once for all mutants.
+# To gates and registers that start at 0, memories included, once for all mutants. Equal cells stay
+# apart here: Yosys refuses to merge registers of which one has no initial value yet.
 GATES = """
 read_rtlil mutants.il
 hierarchy -top {top}
 flatten
 opt_clean
 memory_map
-opt -full
+opt_expr -full
 techmap
 dfflegalize -cell $_DFF_P_ 0
 aigmap
