@@ -15,6 +15,12 @@ def aligned(narrow: Value, tokens: Value, tile: int) -> Value:
     return Mux(narrow == tokens, narrow, narrow - narrow % tile)
 
 
+def _layer_members(config: Config) -> dict[str, wiring.Member]:
+    """Members that say which layer, and when to go on: see :class:`RowBlocks`."""
+    count = range(config.n_max + 1)
+    return {"restart": In(1), "tokens": In(count), "narrow": In(count), "next": In(1)}
+
+
 class RowBlocks(wiring.Component):
     """Row blocks of queries, both classes in turns: :func:`dtqatten.golden.order.alternate`.
 
@@ -42,13 +48,9 @@ class RowBlocks(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        count = range(config.n_max + 1)
         super().__init__(
             {
-                "restart": In(1),
-                "tokens": In(count),
-                "narrow": In(count),
-                "next": In(1),
+                **_layer_members(config),
                 "first": Out(range(config.n_max)),
                 "size": Out(range(config.rows + 1)),
                 "last": Out(1),
@@ -128,13 +130,9 @@ class Slots(wiring.Component):
 
     def __init__(self, config: Config, in_turns: bool) -> None:
         self.config, self.in_turns = config, in_turns
-        count = range(config.n_max + 1)
         super().__init__(
             {
-                "restart": In(1),
-                "tokens": In(count),
-                "narrow": In(count),
-                "next": In(1),
+                **_layer_members(config),
                 "slot": Out(range(config.n_max)),
                 "last": Out(1),
             }

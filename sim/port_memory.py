@@ -1,7 +1,6 @@
 """Bytes behind the ports of streams: all that a master and a bus are to them."""
 
 from collections import deque
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -43,10 +42,12 @@ class PortMemory:
     def _moves(self) -> bool:
         return bool(self.rng.random() >= self.stall)
 
-    def _burst(self, payload: Any) -> tuple[Burst, Iterable[int]]:
+    def _begin(self, payload: Any, bursts: list[Burst], due: deque[int]) -> int:
+        """Note a burst and its words, and return how many these are."""
         address = payload.word * self.system.bus_bytes + payload.offset
-        burst = Burst(address, payload.beats, 1 << payload.width)
-        return burst, range(payload.word, payload.word + payload.beats)
+        bursts.append(Burst(address, payload.beats, 1 << payload.width))
+        due.extend(range(payload.word, payload.word + payload.beats))
+        return int(payload.beats)
 
     def reads(self, port: Any, stop: Any = None) -> tuple[list[Burst], Testbench]:
         """Return a list of the bursts that come, and a background testbench that answers them.
@@ -80,10 +81,7 @@ class PortMemory:
                     port.request.ready, port.request.valid, port.request.p
                 )
                 if ready and valid:
-                    burst, words = self._burst(payload)
-                    bursts.append(burst)
-                    due.extend(words)
-                    self.unread += burst.beats
+                    self.unread += self._begin(payload, bursts, due)
 
         return bursts, testbench
 
@@ -121,9 +119,6 @@ class PortMemory:
                         if word.strb >> i & 1:
                             self.data[at + i] = value
                 if asked and valid:
-                    burst, words = self._burst(payload)
-                    bursts.append(burst)
-                    due.extend(words)
-                    self.unwritten += burst.beats
+                    self.unwritten += self._begin(payload, bursts, due)
 
         return bursts, testbench
