@@ -28,6 +28,7 @@ PAIRS = (
     "minilm:stsb",
     "minilm:sst2",
     "minilm:bbc",
+    "minilm:bbc512",
     "smollm2:ppl-bbc",
     "smollm2:ppl-wikitext2",
 )

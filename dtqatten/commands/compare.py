@@ -30,7 +30,8 @@ def compare(
     shares: SharesOption = None,
     follows: FollowsOption = False,
     policy: Annotated[
-        str | None, typer.Option(help="Searched policy of the second speedup; minilm-bbc.")
+        str | None,
+        typer.Option(help="Searched policy of the last speedup; by default the fastest one."),
     ] = None,
     synth: Annotated[
         Path, typer.Option(help="Folder of the results of `dtqatten synth`, for areas.")
@@ -57,7 +58,8 @@ def compare(
         if (area := model.core_area(synth / f"asic-{name}-core.json")) is not None
     }
     try:
-        searched = model.packaged_policy(policy) if policy else model.packaged_policy()
+        chosen = policy or model.SEARCHED
+        searched = model.packaged_policy(chosen)
         with Progress(transient=True) as bar:
             bar.add_task("cycle model", total=None)
             rows = model.entries({name: PRESETS[name] for name in presets}, of, areas)
@@ -66,9 +68,7 @@ def compare(
                 "these shares, weights follow": model.speedups(
                     model.SCALED, [dataclasses.replace(of, follows=True)]
                 ),
-                f"policy {searched.model}-{searched.task}": model.searched_speedup(
-                    model.SCALED, searched, of
-                ),
+                f"policy {chosen}": model.searched_speedup(model.SCALED, searched, of),
             }
     except (ConfigError, PolicyError, ValueError) as error:
         raise fail(error) from None

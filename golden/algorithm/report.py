@@ -23,6 +23,7 @@ POLICIES = Path(__file__).with_name("policies")
 #: Endings of the names of policy files, and the methods whose policies they are.
 _SEARCHED = {
     "": "searched",
+    "-fast": "searched for speed",
     "-450": "searched at 0.45",
     "-600": "searched at 0.60",
     "-accurate": "searched for a loss of 1 %",
@@ -175,7 +176,8 @@ def methods(loaded: Loaded, task: Task, steps: int) -> Iterator[Method]:
         yield Method(name, policy)
         if not suffix:
             searched = policy
-            if not causal:
+        if suffix in ("", "-fast"):
+            if not causal and task.integer:
                 yield Method(f"{name}, integer mode", policy, Mode.INTEGER)
             if policy.ranks:
                 control = policy.replace(ranking=Ranking.RANDOM)
@@ -366,7 +368,8 @@ def _findings(rows: list[dict[str, Any]], causal: bool) -> list[str]:
     goal = PAPER_BOPS[causal] * (1.0 if causal else 0.7)
     lines = []
     local = _SEARCHED["-values"]
-    for name in ("searched", "searched, fine-tuned", local, f"{local}, P at 8 bit"):
+    fast = _SEARCHED["-fast"]
+    for name in ("searched", fast, "searched, fine-tuned", local, f"{local}, P at 8 bit"):
         if name in named:
             row = named[name]
             good = _loss(row) <= 0.01 and row["bops_ratio"] <= goal + 5e-4
@@ -403,8 +406,7 @@ def _findings(rows: list[dict[str, Any]], causal: bool) -> list[str]:
             f"{100 * _loss(other):+.2f} %; BOPs {own['bops_ratio']:.3f} against "
             f"{other['bops_ratio']:.3f}."
         )
-    fast = [row for row in rows if "integer" not in row["method"]]
-    slowest = max(fast, key=_slower)
+    slowest = max((row for row in rows if "integer" not in row["method"]), key=_slower)
     lines.append(
         f"- Slowest fake-quant method: *{slowest['method']}*, {_slower(slowest):.2f} times the "
         f"plain model; goal: at most 2, "

@@ -1,5 +1,6 @@
 """The comparison's rows and speedups."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from dtqatten.config import Config
 from dtqatten.golden.algorithm.policy import Policy, PolicyError
 from dtqatten.model.compare import (
     SCALED,
+    SEARCHED,
     core_area,
     entries,
     packaged_policy,
@@ -16,7 +18,7 @@ from dtqatten.model.compare import (
 )
 from dtqatten.model.core import run_core
 from dtqatten.model.peers import EYERISS, PEERS
-from dtqatten.model.workload import Workload
+from dtqatten.model.workload import Workload, policy_workloads
 
 SMALL = Config(rows=4, cols=4, depth=4, d_head=32, n_max=24)
 WORKLOAD = Workload(tokens=24, d_head=32)
@@ -41,6 +43,23 @@ def test_speedups() -> None:
     assert flat.measured == pytest.approx(
         speedups(SMALL, [Workload(tokens=24, d_head=32, shares=(0.0, 1.0, 0.0))]).measured
     )
+
+
+def test_the_policy_compared_is_fast_and_holds_the_accuracy() -> None:
+    """Its row in docs/accuracy.md loses at most 1 %, and no other searched policy prunes more."""
+    document = (Path(__file__).parents[2] / "docs" / "accuracy.md").read_text("utf-8")
+    policy = packaged_policy(SEARCHED)
+    section = document.split(f"## {policy.model}, {policy.task}\n")[1].split("## ")[0]
+    method = "searched for speed" if SEARCHED.endswith("-fast") else "searched"
+    (loss,) = re.findall(rf"^\|{method}\|[^|]+\|(\S+) %\|", section, re.MULTILINE)
+    assert float(loss) <= 1
+
+    def least(name: str) -> float:
+        layers = policy_workloads(packaged_policy(name), Workload())
+        return sum(sum(layer.products) for layer in layers) / len(layers)
+
+    others = ("minilm-stsb", "minilm-sst2", "minilm-bbc")
+    assert least(SEARCHED) < min(map(least, others))
 
 
 def test_policies_come_with_the_package() -> None:

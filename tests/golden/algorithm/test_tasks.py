@@ -14,7 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 from dtqatten.cli import app
-from dtqatten.golden.algorithm import report
+from dtqatten.golden.algorithm import report, tasks
 from dtqatten.golden.algorithm.evaluate import evaluate
 from dtqatten.golden.algorithm.finetune import finetuned
 from dtqatten.golden.algorithm.models import Loaded, ModelError, load
@@ -23,6 +23,7 @@ from dtqatten.golden.algorithm.report import Method, Results, methods, render
 from dtqatten.golden.algorithm.study import noise_study
 from dtqatten.golden.algorithm.tasks import (
     TASKS,
+    Example,
     Perplexity,
     TaskError,
     open_task,
@@ -161,6 +162,18 @@ def test_the_probe_learns_and_is_trained_on_the_plain_model(folder, data):
     assert len(fit) == 60
     assert len(search) == 600
     assert len(set(fit) & set(search)) < 5
+
+
+def test_the_news_in_two_lengths(folder, monkeypatch):
+    """Same articles and parts; one task sees a quarter of what the other does."""
+    made = [Example((f"{w} " * 600,), i % 5) for i, w in enumerate(WORDS * 60)]
+    monkeypatch.setattr(tasks, "articles", lambda: made)
+    loaded = load(str(folder), causal=False)
+    for name, length in (("bbc", 128), ("bbc512", 512)):
+        task = open_task(name)
+        assert [len(task.examples(loaded, p)) for p in ("fit", "train", "dev")] == [800, 200, 80]
+        (batch,) = task.inputs(loaded, made[:2])
+        assert batch["input_ids"].shape == (2, length)
 
 
 @pytest.mark.parametrize("name", ["stsb", "sst2"])
@@ -457,6 +470,14 @@ def test_the_report_compares_methods(folder, data, tmp_path, monkeypatch):
         "SpAtten's method, searched", "searched, fine-tuned", "float32, fine-tuned",
     ]  # fmt: skip
     assert not any(m.steps for m in methods(loaded, task, 0))
+    Policy.flat(3, (0.4, 0.6, 0.0)).save(tmp_path / "tiny-stsb-fast.json")
+    speed = [m.name for m in methods(loaded, task, 0) if "speed" in m.name]
+    assert speed == [
+        "searched for speed", "searched for speed, integer mode",
+        "searched for speed, random ranking",
+    ]  # fmt: skip
+    task.integer = False
+    assert not any(m.mode == "integer" for m in methods(loaded, task, 0))
     kept = Results(tmp_path / "rows.json")
     plain = task.evaluate(loaded)
     for name in list(found)[5:]:
