@@ -160,12 +160,14 @@ def methods(loaded: Loaded, task: Task, steps: int) -> Iterator[Method]:
     def flat(policy: Policy, chosen: tuple[float, float, float]) -> Policy:
         return policy.replace(layers=Policy.flat(layers, chosen).layers)
 
-    yield Method("int8", bare)
-    yield Method("all 4 bit, scales per head", flat(bare, (0.0, 1.0, 0.0)))
+    if not task.brief:
+        yield Method("int8", bare)
+        yield Method("all 4 bit, scales per head", flat(bare, (0.0, 1.0, 0.0)))
     yield Method("all 4 bit, conditioned", flat(base, (0.0, 1.0, 0.0)))
-    narrow = base.replace(p_follows_token=True)
-    yield Method("all 4 bit, P follows token", flat(narrow, (0.0, 1.0, 0.0)))
-    yield Method("paper's shares, flat", flat(base, shares))
+    if not task.brief:
+        narrow = base.replace(p_follows_token=True)
+        yield Method("all 4 bit, P follows token", flat(narrow, (0.0, 1.0, 0.0)))
+        yield Method("paper's shares, flat", flat(base, shares))
     stem = f"{loaded.name}-{task.name}"
     searched: Policy | None = None
     for suffix, name in _SEARCHED.items():
@@ -177,7 +179,7 @@ def methods(loaded: Loaded, task: Task, steps: int) -> Iterator[Method]:
         if not suffix:
             searched = policy
         if suffix in ("", "-fast"):
-            if not causal and task.integer:
+            if not causal and not task.brief:
                 yield Method(f"{name}, integer mode", policy, Mode.INTEGER)
             if policy.ranks:
                 control = policy.replace(ranking=Ranking.RANDOM)
@@ -301,8 +303,9 @@ Written by `dtqatten accuracy`; do not edit. {versions}.
 One thread; seeds are in the rows of `build/accuracy.json`, trials and options of a search in the
 `record` of its policy file (`golden/algorithm/policies/`).
 Encoders are scored on the full dev sets, BBC on all articles that train neither probe nor search
-(1191 different ones, of which the corpus repeats 47 in the other parts), decoders on 512-token
-windows without overlap, as many as each table says. Nothing is fine-tuned but the rows that say so,
+(1191 different ones, of which the corpus repeats 47 in the other parts; cut to 128 tokens, in
+*bbc512* to 512, with few methods, because it takes long), decoders on 512-token windows
+without overlap, as many as each table says. Nothing is fine-tuned but the rows that say so,
 all weights, through the straight-through estimator under the searched policy; *float32,
 fine-tuned* is the same training without quantization.
 
@@ -318,6 +321,8 @@ fine-tuned* is the same training without quantization.
   *for a loss of 1 %* on the decoder use `p_follows_token`: a weight of P keeps only its highest
   nibble where its token has 4 bits, and P V then costs 4 x 4. *4 bit, P follows token* shows what
   that alone does. In all others P has 8 bits.
+- *searched for speed*: fewer bit operations than *searched*, all of it by pruning whole tokens,
+  which is what the core runs; docs/performance.md has its speed.
 - Decoder: *searched for a loss of 1 %* has the least BOPs a search found within 1 % on its own
   text; *searched at 0.45*, *0.60*, where shown, the least loss within these BOPs. docs/algorithm.md
   has the front on the search's text.

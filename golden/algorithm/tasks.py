@@ -96,8 +96,8 @@ class Task(ABC):
     name: str = ""
     #: Steps of light fine-tuning.
     steps: int = 120
-    #: Whether reports measure the searched policies in mode ``integer`` as well.
-    integer: bool = True
+    #: Whether it takes so long that a report has few methods, and none in mode ``integer``.
+    brief: bool = False
     #: Examples of a training batch, and for statistics of the operands.
     batch: int
     calibrating: int
@@ -240,8 +240,9 @@ class _Embedding(Task):
 
     batch = 16
     calibrating = 64
-    #: Tokens of a text at most.
+    #: Tokens of a text at most, and texts that are embedded at a time.
     length = 256
+    together = 32
 
     @abstractmethod
     def judge(self, loaded: Loaded, rows: Tensor, labels: Tensor) -> tuple[float, Tensor, Tensor]:
@@ -266,7 +267,7 @@ class _Embedding(Task):
         """Embed each text once, and judge."""
         texts = list(dict.fromkeys(text for example in examples for text in example.texts))
         place = {text: i for i, text in enumerate(texts)}
-        rows, seconds = embed(loaded, texts, session, self.length, progress)
+        rows, seconds = embed(loaded, texts, session, self.length, progress, self.together)
         index = torch.tensor([[place[text] for text in example.texts] for example in examples])
         with torch.no_grad():
             metric, loss, predicted = self.judge(loaded, rows[index], _labels(examples))
@@ -324,11 +325,15 @@ def embed(
     session: Session | None,
     length: int,
     progress: Progress | None = None,
+    size: int = 32,
 ) -> tuple[Tensor, float]:
-    """Return mean-pooled, normalized embeddings of texts and the seconds they took."""
+    """Return mean-pooled, normalized embeddings of texts and the seconds they took.
+
+    Long texts are faster few at a time (``size``), because what they fill stays in a cache.
+    """
     result: list[Tensor | None] = [None] * len(texts)
     done, seconds = 0, 0.0
-    for index, batch in batches(loaded, texts, 32, length):
+    for index, batch in batches(loaded, texts, size, length):
         start = time.process_time()
         with torch.no_grad():
             hidden = loaded.model(**batch).last_hidden_state
@@ -414,7 +419,8 @@ class _Probe(_Embedding):
             if loaded.model.config._attn_implementation == "dtqatten":
                 raise RuntimeError("score the plain model first: it trains the probe")
             examples = self.examples(loaded, "fit")
-            rows, _ = embed(loaded, [example.texts[0] for example in examples], None, self.length)
+            texts = [example.texts[0] for example in examples]
+            rows, _ = embed(loaded, texts, None, self.length, size=self.together)
             labels = _labels(examples).long()
             torch.manual_seed(0)
             head = torch.nn.Linear(rows.shape[1], int(labels.max()) + 1)
@@ -483,8 +489,9 @@ class BBC512(BBC):
     """The same at up to 512 tokens, 404 on average: too long to be fine-tuned in a report."""
 
     length = 512
+    together = 4
     steps = 0
-    integer = False
+    brief = True
 
 
 def articles() -> list[Example]:

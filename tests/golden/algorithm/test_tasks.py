@@ -476,8 +476,11 @@ def test_the_report_compares_methods(folder, data, tmp_path, monkeypatch):
         "searched for speed", "searched for speed, integer mode",
         "searched for speed, random ranking",
     ]  # fmt: skip
-    task.integer = False
-    assert not any(m.mode == "integer" for m in methods(loaded, task, 0))
+    task.brief = True
+    assert [m.name for m in methods(loaded, task, 0)] == [
+        "all 4 bit, conditioned", "searched", "searched, random ranking", "searched for speed",
+        "searched for speed, random ranking", "SpAtten's method, searched",
+    ]  # fmt: skip
     kept = Results(tmp_path / "rows.json")
     plain = task.evaluate(loaded)
     for name in list(found)[5:]:
