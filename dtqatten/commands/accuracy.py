@@ -53,6 +53,8 @@ def accuracy(
 ) -> None:
     """Measure float, int8, 4 bit, flat, searched, random and SpAtten's policies."""
     with needs("algorithm"), rejecting():
+        import torch
+
         from dtqatten.golden.algorithm.evaluate import Evaluation
         from dtqatten.golden.algorithm.report import Results, draw, methods, render
         from dtqatten.golden.algorithm.tasks import Score
@@ -107,5 +109,6 @@ def accuracy(
             packages = ("torch", "transformers", "optuna", "numpy")
             versions = {"Python": platform.python_version()}
             versions |= {name: metadata.version(name) for name in packages}
+            versions["instructions"] = torch.backends.cpu.get_cpu_capability()
             write_atomically(output, render(kept, versions, pictures, noise))
         typer.echo(f"{output} and {results}")

@@ -300,6 +300,9 @@ def render(
 _HEAD = """# Accuracy of dynamic token quantization on real models
 
 Written by `dtqatten accuracy`; do not edit. {versions}.
+On one machine all figures but times come out the same again; with other vector instructions sums
+round differently, values fall to the other side of a 4-bit step, and a metric moves in its fourth
+digit or its third.
 One thread; seeds are in the rows of `build/accuracy.json`, trials and options of a search in the
 `record` of its policy file (`golden/algorithm/policies/`).
 Encoders are scored on the full dev sets, BBC on all articles that train neither probe nor search
