@@ -48,8 +48,9 @@ def synthesize(
 ) -> dict[str, Any]:
     """Map a design to standard cells and SRAM macros; return area and timing.
 
-    A memory with registered reads and one write port becomes macros where these are smaller than
-    its bits as flip-flops, see :mod:`dtqatten.synth.sram`; others stay flip-flops. Without
+    A memory with registered reads and one write port, or one port for both, becomes macros where
+    these are smaller than its bits as flip-flops, see :mod:`dtqatten.synth.sram`; others stay
+    flip-flops. Without
     ``flatten`` each kind of module is mapped once.
 
     Parameters
@@ -155,7 +156,7 @@ write_json mapped.json
             netlist |= json.loads((folder / "mapped.json").read_text())["modules"]
         modules = copy.deepcopy(netlist)
         cells_of_macros = {model.memory.cell for model in models}
-        added = buffer_nets(modules, design.top, loads, cells_of_macros, buffer)
+        added = buffer_nets(modules, design.top, loads, cells_of_macros, buffer, library.buffers)
         (folder / "buffered.json").write_text(json.dumps({**gates, "modules": modules}))
         yosys(
             f"""read_json buffered.json
@@ -221,7 +222,9 @@ def memories(design: dict[str, Any]) -> set[sram.Memory]:
             }
             clocked = value["RD_CLK_ENABLE"] == 2 ** value["RD_PORTS"] - 1
             if clocked and value["WR_PORTS"] == 1 and not value["OFFSET"]:
-                found.add(sram.Memory(value["SIZE"], value["WIDTH"]))
+                of = cell["connections"]
+                ports = 1 if of["RD_ADDR"] == of["WR_ADDR"] else 2
+                found.add(sram.Memory(value["SIZE"], value["WIDTH"], ports))
     return found
 
 
@@ -246,6 +249,7 @@ def area_by_module(
             "count": int(of(top, "cells")[model.memory.cell]["count"]),
             "um2": float(of(top, "cells")[model.memory.cell]["area"]),
             "macro": model.macro.name,
+            "ports": model.memory.ports,
             "across": model.across,
             "access_pj": model.access_pj,
             "deep": model.deep,
