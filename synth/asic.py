@@ -156,7 +156,7 @@ write_json mapped.json
             netlist |= json.loads((folder / "mapped.json").read_text())["modules"]
         modules = copy.deepcopy(netlist)
         cells_of_macros = {model.memory.cell for model in models}
-        added = buffer_nets(modules, design.top, loads, cells_of_macros, buffer, library.buffers)
+        added = buffer_nets(modules, design.top, loads, cells_of_macros, buffer)
         (folder / "buffered.json").write_text(json.dumps({**gates, "modules": modules}))
         yosys(
             f"""read_json buffered.json
