@@ -86,10 +86,14 @@ def synthesize(
     SynthError
         If a tool refuses the design.
     """
+    # A write port's address is undefined while it writes nothing: any will do, the one that a read
+    # port has in particular.
     step("logic")
     mode = "-flatten " if flatten else ""
     yosys(
         f"""{design.write(folder)}hierarchy -check -top {design.top}
+proc
+opt_expr -mux_undef
 synth {mode}-booth -top {design.top} -run :fine
 write_json coarse.json
 write_rtlil coarse.il
