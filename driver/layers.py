@@ -87,6 +87,7 @@ class Layer:
             Flag.FRESH: self.fresh,
             Flag.COUNT: self.options.count_normalize,
             Flag.FOLLOWS: self.options.p_follows_token,
+            Flag.FOLLOWS_QUERY: self.options.p_follows_query,
             Flag.IDS: self.ids,
         }
         flags = Flag(0)
