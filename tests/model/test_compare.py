@@ -8,11 +8,13 @@ from dtqatten.config import Config
 from dtqatten.golden.algorithm.policy import Policy, PolicyError
 from dtqatten.model.compare import (
     SCALED,
+    SCALED_PAIRS,
     core_area,
     entries,
     packaged_policy,
     searched_speedup,
     speedups,
+    weight_precisions,
 )
 from dtqatten.model.core import run_core
 from dtqatten.model.peers import EYERISS, PEERS
@@ -51,6 +53,16 @@ def test_policies_come_with_the_package() -> None:
 
 def test_the_scaled_machine_has_no_more_multipliers_than_the_published_one() -> None:
     assert SCALED.multipliers <= 3168
+    assert SCALED_PAIRS.multipliers <= 3168
+
+
+def test_each_precision_of_weights_has_its_machine() -> None:
+    (_, one, eight), (_, two, tokens), (_, three, pairs) = weight_precisions(Workload())
+    assert one == two == SCALED
+    assert three == SCALED_PAIRS
+    assert eight.products[1] > tokens.products[1] > pairs.products[1]
+    # P x V for no more than Q x K^T, as the published figure takes it.
+    assert pairs.products[1] < pairs.products[0]
 
 
 def test_areas(tmp_path: Path) -> None:
