@@ -65,6 +65,12 @@ def test_each_precision_of_weights_has_its_machine() -> None:
     assert pairs.products[1] < pairs.products[0]
 
 
+def test_precision_by_pair_reaches_twelve_times_eyeriss() -> None:
+    """On the paper's shares, and on the other machine it does not: that has its P x V too wide."""
+    pairs = [Workload(follows=True, follows_query=True)]
+    assert speedups(SCALED_PAIRS, pairs).measured >= 12 > speedups(SCALED, pairs).measured
+
+
 def test_areas(tmp_path: Path) -> None:
     file = tmp_path / "asic-small-core.json"
     assert core_area(file) is None
