@@ -44,7 +44,8 @@ def random_value_head(
 ) -> ValueHead:
     """Return a head of up to 6 queries and 17 keys; what is not given is drawn too.
 
-    Narrow queries come first, so that there are whole row blocks of them, mixed ones and others.
+    Narrow queries come first or last, so that there are whole row blocks of them, mixed ones and
+    others.
     Among the weights are many zeros and many of the largest.
     """
     top = code_range(config.planes)[1]
@@ -56,7 +57,7 @@ def random_value_head(
     values = rng.integers(-120, 120, (keys, config.d_head))
     wide = rng.random(keys) < share
     narrow_share = rng.choice([0.0, 0.5, 1.0]) if narrow_share is None else narrow_share
-    narrow = np.arange(queries) < round(narrow_share * queries)
+    narrow = (np.arange(queries) < round(narrow_share * queries))[:: int(rng.choice([1, -1]))]
     low = (~wide & follows) | narrow[:, None]
     kept = at_precision(weights, np.where(low, 4, 8), config.planes)
     return ValueHead(kept, values, wide, follows, narrow)

@@ -421,6 +421,21 @@ def test_bit_operations(bert, policy, expected):
     assert session.tally.bops_ratio == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.parametrize("values", [1.0, 0.5])
+def test_weights_of_rows_computed_again_have_eight_bits(bert, values):
+    """Each head has rows of its own that are."""
+    torch.manual_seed(6)
+    policy = Policy(
+        layers=(layer(0, 1, 0, threshold=0.2, values=values),) * 3, p_follows_query=True
+    )
+    given = {"input_ids": torch.randint(3, 50, (2, 12))}
+    _, session = hidden(bert, policy, "fake-quant", given)
+    again = session.tally.rows_again / session.tally.rows
+    assert 0.1 < again < 0.9
+    expected = 16 + 48 * again + values * (16 + 16 * again)
+    assert session.tally.bops_ratio == pytest.approx(expected / 128)
+
+
 @pytest.mark.parametrize(
     ("shares", "expected"), [((0.28, 0.414, 0.306), 0.316), ((0.218, 0.52, 0.262), 0.340)]
 )
