@@ -47,6 +47,12 @@ def test_round_trip_keeps_every_field(tmp_path):
     assert content["version"] == 1
 
 
+def test_texts_from_before_weights_could_follow_queries_are_read_and_written_alike():
+    text = full().replace(p_follows_query=False).to_json()
+    assert "p_follows_query" not in text
+    assert Policy.from_json(text).to_json() == text
+
+
 def test_every_field_differs_from_its_default():
     """Otherwise the round trip would not notice a field that is not stored."""
     plain = Policy(layers=full().layers)
