@@ -3,7 +3,7 @@
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
-from dtqatten.config import Config, Schedule
+from dtqatten.config import BANKS, Config, Schedule
 
 __all__ = [
     "Plane",
@@ -15,6 +15,7 @@ __all__ = [
     "load_layout",
     "operand_layout",
     "score_row_layout",
+    "slot_layout",
     "step_layout",
     "tile_layout",
     "value_feed_layout",
@@ -71,12 +72,17 @@ def tile_layout(config: Config, lanes: int) -> data.StructLayout:
     )
 
 
-def feed_layout(config: Config, slots: int) -> data.StructLayout:
-    """Read of one operand per lane of an edge; ``release`` frees the slot behind the read."""
+def slot_layout(tiles: int) -> data.StructLayout:
+    """Where an edge keeps a tile: in a ``bank`` of ``tiles``."""
+    return data.StructLayout({"bank": range(BANKS), "tile": range(tiles)})
+
+
+def feed_layout(config: Config, tiles: int) -> data.StructLayout:
+    """Read of one operand per lane of an edge; ``release`` frees the bank behind the read."""
     return data.StructLayout(
         {
             "valid": unsigned(1),
-            "slot": range(slots),
+            "slot": slot_layout(tiles),
             "plane": Plane,
             "word": range(config.words),
             "part": range(config.load_nibbles // config.depth),
@@ -144,8 +150,13 @@ def value_step_layout(config: Config) -> data.StructLayout:
 
 
 def weight_block_layout(config: Config) -> data.StructLayout:
-    """A row block of weights: its ``rows``, and whether it is the head's last."""
-    return data.StructLayout({"rows": range(config.rows + 1), "last": unsigned(1)})
+    """A row block of weights: its ``rows``, and whether it is the head's ``last``.
+
+    ``narrow``: the weights of all its rows have their highest nibble only.
+    """
+    return data.StructLayout(
+        {"rows": range(config.rows + 1), "last": unsigned(1), "narrow": unsigned(1)}
+    )
 
 
 def value_head_layout(config: Config) -> data.StructLayout:
@@ -153,7 +164,7 @@ def value_head_layout(config: Config) -> data.StructLayout:
 
     ``some_wide``: there are such; ``wide_last`` is then the last one's place among them.
     ``follows`` as in :func:`value_layout`. ``wait``: cycles that a tile, shorter than the ``rows``
-    it drains for, has to wait after the one before.
+    it drains for, has to wait after the one before; ``narrow_wait``: one of a narrow row block.
     """
     return data.StructLayout(
         {
@@ -163,6 +174,7 @@ def value_head_layout(config: Config) -> data.StructLayout:
             "wide_last": range(config.key_tiles * config.parts),
             "follows": unsigned(1),
             "wait": range(config.rows),
+            "narrow_wait": range(config.rows),
         }
     )
 
@@ -203,8 +215,7 @@ def step_layout(config: Config) -> data.StructLayout:
     """One cycle of a tile, as the sequencer issues it; ``drain.valid`` on the tile's last step."""
     return data.StructLayout(
         {
-            "q": feed_layout(config, config.q_slots),
-            "k": feed_layout(config, config.k_slots),
+            **{side: feed_layout(config, tiles) for side, tiles in config.bank_tiles.items()},
             "control": control_layout(config),
             "drain": drain_layout(config),
         }

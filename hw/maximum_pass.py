@@ -1,11 +1,13 @@
 """First pass of the softmax: gains, masks and the maximum of each row."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import Config
+from dtqatten.hw.export import place
 from dtqatten.hw.layout import score_row_layout
+from dtqatten.hw.masked_score import MaskedScore
 from dtqatten.hw.pipeline import delayed, multiplied, reduced, reduction_latency
 from dtqatten.hw.replay_store import ReplayStore
 from dtqatten.hw.row_fold import RowFold
@@ -19,7 +21,6 @@ from dtqatten.hw.softmax_layout import (
     query_layout,
     reduced_layout,
     tiles,
-    unseen,
 )
 
 __all__ = ["MaximumPass"]
@@ -61,10 +62,10 @@ class MaximumPass(wiring.Component):
     reduced : Out(reduced_layout())
         The row has joined its maximum.
     record : Out(maximum_layout(config))
-        Maximum of this and earlier tiles of the row, and its factor.
+        Maximum of this and earlier tiles of the row, its factor, and what passes through.
     """
 
-    ROW_LATENCY = 4
+    ROW_LATENCY = 1 + MaskedScore.LATENCY
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -92,25 +93,29 @@ class MaximumPass(wiring.Component):
         m = Module()
         config = self.config
         token = query_layout(config)
-        m.submodules.keys = keys = ReplayStore(token, config.cols, 2 * tiles(config))
+        seen_token = data.StructLayout({name: token[name].shape for name in ("id", "gain")})
+        m.submodules.keys = keys = ReplayStore(seen_token, config.cols, 2 * tiles(config))
         m.submodules.queries = queries = ReplayStore(token, 1, 2 * config.rows)
-        for store, tokens in ((keys, self.keys), (queries, self.queries)):
+        for store, tokens, layout in (
+            (keys, self.keys, seen_token),
+            (queries, self.queries, token),
+        ):
             m.d.comb += [
                 store.i.valid.eq(tokens.valid),
                 tokens.ready.eq(store.i.ready),
-                *(store.i.p.item[field].eq(tokens.p[field]) for field, _ in token),
+                *(store.i.p.item[field].eq(tokens.p[field]) for field, _ in layout),
             ]
         m.d.comb += keys.i.p.last.eq(self.keys.p.last)
 
         accept, row_end, block_end, head_end = Signal(), Signal(), Signal(), Signal()
-        place = self.scores.p
+        taking = self.scores.p
         m.d.comb += [
             self.scores.ready.eq(self.room & keys.ready & queries.ready & self.heads.valid),
             accept.eq(self.scores.valid & self.scores.ready),
             self.reserve.eq(accept),
-            row_end.eq(place.last_row),
-            block_end.eq(row_end & place.last_tile),
-            head_end.eq(block_end & place.last_block),
+            row_end.eq(taking.last_row),
+            block_end.eq(row_end & taking.last_tile),
+            head_end.eq(block_end & taking.last_block),
             self.heads.ready.eq(accept & head_end),
             # Each tile of keys meets all rows of the block, all tiles of the head each block.
             keys.read.eq(accept),
@@ -124,21 +129,22 @@ class MaximumPass(wiring.Component):
         ]
 
         # Cycle 1: the tokens' words are read. Cycles 2 and 3: products. Cycle 4: the row.
-        taken = delayed(m, place, 1, "taken")
+        taken = delayed(m, taking, 1, "taken")
         head = delayed(m, self.heads.p, 1, "head")
         query = queries.data[0]
         width = config.score_width
         lanes = []
         for c in range(config.cols):
-            key = keys.data[c]
-            product = multiplied(m, taken.scores[c], key.gain, f"product_{c}")
-            seen = Signal(name=f"seen_{c}")
-            gained = Signal(signed(width), name=f"gained_{c}", reset_less=True)
-            m.d.comb += seen.eq((c < taken.keys) & (~head.causal | (key.id <= query.id)))
-            weighed = delayed(m, seen, 2, f"seen_{c}")
-            m.d.sync += gained.eq(Mux(weighed, (product + GAIN_ONE // 2) >> 8, unseen(config)))
-            m.d.comb += self.row.scores[c].eq(gained)
-            lanes.append(gained)
+            lane = place(m, platform, f"score_{c}", MaskedScore, config)
+            m.d.comb += [
+                lane.score.eq(taken.scores[c]),
+                lane.exists.eq(c < taken.keys),
+                lane.causal.eq(head.causal),
+                lane.key.eq(keys.data[c]),
+                lane.query.eq(query.id),
+                self.row.scores[c].eq(lane.masked),
+            ]
+            lanes.append(lane.masked)
         valid = delayed(m, accept, self.ROW_LATENCY, "accepted", reset_less=False)
         placed = delayed(m, taken, self.ROW_LATENCY - 1, "placed")
         m.d.comb += [
@@ -171,5 +177,6 @@ class MaximumPass(wiring.Component):
             self.record.multiplier.eq(delayed(m, multiplier, wait, "multiplier")),
             self.record.shift.eq(delayed(m, head.shift, self.ROW_LATENCY - 1 + wait, "shift")),
             self.record.output.eq(delayed(m, head.output, self.ROW_LATENCY - 1 + wait, "output")),
+            self.record.narrow.eq(delayed(m, query.narrow, self.ROW_LATENCY - 1 + wait, "narrow")),
         ]
         return m

@@ -116,7 +116,6 @@ class ScoreAccumulator(wiring.Component):
             m.d.sync += [tail.eq(row.keys), last_word.eq(tile)]
 
         # Read in the cycle of the row, add and write in the next.
-        summing = delayed(m, accept, 1, "summing", reset_less=False)
         sum_bank = delayed(m, bank, 1, "sum_bank")
         sum_tile = delayed(m, tile, 1, "sum_tile")
         counting = delayed(m, first_head, 1, "counting")
@@ -132,7 +131,7 @@ class ScoreAccumulator(wiring.Component):
             read = held.read_port(transparent_for=(write,))
             mine = bank == b
             m.d.comb += [
-                write.en.eq(summing & (sum_bank == b)),
+                write.en.eq(delayed(m, accept & mine, 1, f"summing_{b}", reset_less=False)),
                 write.addr.eq(sum_tile),
                 write.data.eq(sums),
                 read.en.eq(Mux(mine, accept, fetch)),

@@ -1,4 +1,4 @@
-"""From a design to its result, kept as JSON until design, tools, libraries or options change."""
+"""From a design to its result, kept as JSON until design, flow, tools or options change."""
 
 import hashlib
 import shutil
@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from dtqatten.synth import asic, fpga, sram
+from dtqatten.synth import asic, cells, fanout, fpga, sram, timing
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
 from dtqatten.synth.store import kept
@@ -27,6 +28,11 @@ def hash_of(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise SynthError(f"cannot read {path}: {error}") from None
+
+
+def source_hash(part: ModuleType) -> str:
+    """Return the hash of a module's source."""
+    return hash_of(Path(str(part.__file__)))
 
 
 @dataclass(frozen=True)
@@ -130,8 +136,7 @@ class Flow:
         return {
             "clock_mhz": self.mhz or 1000.0,
             "flatten": self.flatten,
-            "second_port": sram.SECOND_PORT,
-            "efforts": asic.EFFORTS,
+            "flow": [source_hash(part) for part in (asic, cells, fanout, sram, timing)],
             "tools": versions("pyosys", timing=has_opensta()),
             "libraries": {path.name: hash_of(path) for path in (*self.liberty, *macros)},
         }
@@ -141,6 +146,6 @@ class Flow:
         return {
             "clock_mhz": self.mhz or 120.0,
             "part": device.part,
-            "synth": device.synth,
+            "flow": source_hash(fpga),
             "tools": versions("pyosys", device.package),
         }

@@ -17,7 +17,10 @@ BLOCK = {
     "area_um2": 5e5,
     "fmax_mhz": 900.0,
     "default_mw": 100.0,
-    "memories": {"sram": {"count": 2, "access_pj": 3.0}},
+    "memories": {
+        "sram": {"count": 2, "access_pj": 3.0, "ports": 2},
+        "banks": {"count": 4, "access_pj": 5.0, "ports": 1},
+    },
 }
 
 
@@ -53,6 +56,13 @@ def test_what_is_there_is_put_together(tmp_path: Path) -> None:
     assert found["gops"] == pytest.approx(0.9 * found["gops_at_1ghz"])
     assert found["gops_per_mm2"] == pytest.approx(found["gops"] / 2.5)
     assert found["gops_per_joule"] > found["gops_per_joule_with_dram"] > 0
+    # The whole core, where it has been synthesized, says more than its blocks.
+    core = {"area_um2": 2e6, "fmax_mhz": 1010.0, "default_mw": None}
+    (tmp_path / "asic-base-core.json").write_text(json.dumps(core))
+    whole = {one.name: one.value for one in figures(tmp_path, lambda folder: 2.0)}
+    assert (whole["core_mm2"], whole["asic_fmax_mhz"]) == (2.0, 1010.0)
+    assert whole["gops"] == pytest.approx(whole["gops_at_1ghz"])
+    assert whole["gops_per_joule"] == found["gops_per_joule"]
 
 
 def test_energy_by_hand() -> None:
@@ -65,8 +75,10 @@ def test_energy_by_hand() -> None:
     assert energy["PEs of value_array"] == pytest.approx(256 * 2.0 * 11 / 8)
     assert energy["logic of array"] == pytest.approx(100.0 - 25.6)
     assert energy["logic of softmax"] == pytest.approx(100.0)
-    assert energy["memories of array"] == pytest.approx(2 * 3.0 * 0.5)
-    assert energy["memories of softmax"] == pytest.approx(2 * 2 * 3.0 * 0.5)
+    # A pair of banks is read in half of the cycles, written and read, and read in all of them.
+    assert energy["memories of array"] == pytest.approx(2 * 3.0 * 0.5 + 2 / 2 * 5.0 * 0.5)
+    assert energy["memories of softmax"] == pytest.approx(2 * 2 * 3.0 * 0.5 + 2 * 2 * 5.0 * 0.5)
+    assert energy["memories of value_array"] == pytest.approx(2 * 3.0 * 0.5 + 2 * 5.0 * 0.5)
 
 
 def test_bytes_of_a_head() -> None:
