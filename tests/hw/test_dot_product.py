@@ -22,9 +22,7 @@ class Netlist(DotProduct):
 @pytest.mark.parametrize("kind", [DotProduct, Netlist])
 @pytest.mark.parametrize("stages", [1, 2])
 @pytest.mark.parametrize("depth", [1, 2, 3, 8, 16])
-def test_sum_and_carry_are_the_dot_product(
-    kind: type[DotProduct], stages: int, depth: int
-) -> None:
+def test_sum_and_carry_are_the_dot_product(kind: type[DotProduct], stages: int, depth: int) -> None:
     config = Config(rows=1, cols=1, depth=depth, d_head=8 * depth, product_stages=stages)
     rng = np.random.default_rng(depth)
     pairs = [

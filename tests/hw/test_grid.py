@@ -8,6 +8,7 @@ from dtqatten.golden.tiles import edges, idle_step, tile_steps
 from dtqatten.hw.grid import Grid
 from dtqatten.sim.native import run
 
+
 @pytest.mark.parametrize("schedule", list(Schedule))
 @pytest.mark.parametrize("stages", [1, 2])
 @pytest.mark.parametrize(("rows", "cols"), [(1, 1), (3, 2), (2, 5), (4, 4)])
