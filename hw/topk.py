@@ -100,7 +100,8 @@ class TopK(wiring.Component):
 
         phase = Signal(Phase)
         row = Signal(range(config.rows + 1))
-        last_row = Signal(range(config.rows))
+        row_before_last = Signal.like(row)
+        single = Signal()
         tail_lanes = Signal(lanes)
         update = Signal()
         finish = Signal()
@@ -144,7 +145,8 @@ class TopK(wiring.Component):
                 loading.eq(1),
                 fresh.eq(0),
                 row.eq(Mux(beat_last, 0, row + 1)),
-                last_row.eq(row),
+                row_before_last.eq(row - 1),
+                single.eq(fresh),
                 tail_lanes.eq(beat_lanes),
                 seen.eq(Mux(fresh, 0, seen) | _any(beat_scores)),
                 tokens.eq(row * lanes + Mux(partial, self.scores.p.tokens, lanes)),
@@ -155,6 +157,7 @@ class TopK(wiring.Component):
                 m.d.sync += phase.eq(Phase.COUNT)
 
         # Reading: the row just written, the rows of a further pass, or those of a class.
+        # ``row_last`` says that ``row`` is the last one, in a pass or class.
         counting, emitting = Signal(), Signal()
         wide = Signal()
         fetch_row = Signal.like(row)
@@ -166,7 +169,6 @@ class TopK(wiring.Component):
         advance = packer.advance
         m.d.comb += [
             fetch_row.eq(Mux(written, written_row, row)),
-            row_last.eq(row == last_row),
             at_end.eq(Mux(written, written_last, row_last)),
             fetch_final.eq(written_last | (counting & row_last)),
             read.addr.eq(fetch_row),
@@ -174,7 +176,10 @@ class TopK(wiring.Component):
         ]
         m.d.sync += fetched.eq(written | counting)
         with m.If(counting):
-            m.d.sync += row.eq(Mux(row_last, 0, row + 1))
+            m.d.sync += [
+                row.eq(Mux(row_last, 0, row + 1)),
+                row_last.eq(Mux(row_last, single, row == row_before_last)),
+            ]
             with m.If(row_last):
                 m.d.sync += counting.eq(0)
         kept, eight = Signal(all_counts), Signal(all_counts)
@@ -190,7 +195,11 @@ class TopK(wiring.Component):
             ]
             with m.If(emitting):
                 # One slot past the last row lets the packer empty itself.
-                m.d.sync += [row.eq(Mux(past_end, 0, row + 1)), past_end.eq(row_last)]
+                m.d.sync += [
+                    row.eq(Mux(past_end, 0, row + 1)),
+                    row_last.eq(Mux(past_end, single, row == row_before_last)),
+                    past_end.eq(row_last),
+                ]
                 with m.If(past_end):
                     m.d.sync += [
                         fetched_lanes.eq(0),
@@ -261,11 +270,9 @@ class TopK(wiring.Component):
         final = Signal(self.SEARCH)
         m.d.sync += final.eq(Cat(fetch_final, final[:-1]))
         with m.If(loading & final[0]):
-            limited = Mux(asked[0] == 0, 1, Mux(asked[0] > tokens, tokens, asked[0]))
-            m.d.sync += [
-                kept.eq(limited),
-                eight.eq(Mux(asked[1] > limited, limited, asked[1])),
-            ]
+            m.d.sync += kept.eq(Mux(asked[0] == 0, 1, Mux(asked[0] > tokens, tokens, asked[0])))
+        with m.If(loading & final[1]):
+            m.d.sync += eight.eq(Mux(asked[1] > kept, kept, asked[1]))
         m.d.comb += [
             update.eq(final[-1]),
             counter.clear.eq(update),
@@ -273,16 +280,16 @@ class TopK(wiring.Component):
             search.calibrate.eq(beat & fresh),
             search.seen.eq(seen),
             search.overflow.eq(compared & (compared_lanes & ~in_range[0]).any()),
-            search.ranked.eq(loading & final[1]),
+            search.ranked.eq(loading & final[2]),
             search.ranks[0].eq(kept),
             search.ranks[1].eq(Mux(eight == 0, kept, eight)),
-            search.aim.eq(final[2]),
+            search.aim.eq(final[3]),
             search.update.eq(update),
             search.found.eq(counter.found),
         ]
         m.d.sync += [some_wide.eq(eight != 0), same.eq(kept == eight)]
         with m.If(update):
-            m.d.sync += [loading.eq(0), counting.eq(1)]
+            m.d.sync += [loading.eq(0), counting.eq(1), row_last.eq(single)]
             with m.If(search.finished):
                 m.d.sync += [
                     phase.eq(Phase.EMIT),
