@@ -430,7 +430,7 @@ class AccumulatorModel:
         self.cycle = 0
         self.importance: ImportanceBeat | None = None
         self._heads_left = 0
-        self._ended = self._first_head = False
+        self._ended = self._first_head = self._adding = False
         self._tile = 0
         # Of a tile: its sums, and how many queries saw each key.
         self._sums: list[NDArray[np.int64]] = []
@@ -463,7 +463,9 @@ class AccumulatorModel:
         importance_ready : bool
             The consumer takes a beat.
         """
-        swap = self._ended and not self._leaving
+        # The sums of a row are written two cycles after it is taken.
+        swap = self._ended and not self._leaving and not self._adding
+        self._adding = probabilities is not None and self.probabilities_ready
         starts = heads is not None and self.runs_ready
         if probabilities is not None and self.probabilities_ready:
             self._add(probabilities)
