@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
+    "BANKS",
     "CODE_MAX",
     "CODE_MIN",
     "IMPORTANCE_ROWS",
@@ -20,6 +21,9 @@ __all__ = [
 
 #: Smallest and largest balanced 8-bit code ``16*h + l``, ``h`` in [-7, 7], ``l`` in [-8, 7].
 CODE_MIN, CODE_MAX = -120, 119
+
+#: Banks of a line buffer: one is read while the other is written.
+BANKS = 2
 
 #: Widest beat of a load stream in bits, unless ``depth`` alone asks for more.
 LOAD_BITS = 64
@@ -208,12 +212,15 @@ class Config:
     @property
     def q_slots(self) -> int:
         """Row blocks the query line buffers hold: one computed with, one being loaded."""
-        return 2
+        return BANKS
 
     @property
-    def k_slots(self) -> int:
-        """Key tiles the key line buffers hold: two heads, so that the next one is prefetched."""
-        return 2 * self.key_tiles
+    def bank_tiles(self) -> dict[str, int]:
+        """Tiles in each of the :data:`BANKS` banks of a score array's edge: a row block or a head.
+
+        One bank is computed with, the other one is loaded: neither needs a second port.
+        """
+        return {"q": 1, "k": self.key_tiles}
 
     @property
     def key_tiles(self) -> int:
@@ -255,7 +262,7 @@ class Config:
     @property
     def value_slots(self) -> int:
         """Heads the value line buffers hold: one computed with, one being loaded."""
-        return 2
+        return BANKS
 
     @property
     def sum_width(self) -> int:

@@ -6,33 +6,34 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from dtqatten.config import Config, Schedule
+from dtqatten.config import BANKS, Config, Schedule
 from dtqatten.golden.tiles import Beat, Edge, Row, Step, idle_step, tile_steps
 
 __all__ = ["ArrayModel", "GridModel", "RowBuffer"]
 
 
 class _Loader:
-    """Collect a load stream into edges; a ring of slots limits how many are held."""
+    """Collect a load stream into banks of edges, two of which are held."""
 
-    def __init__(self, config: Config, lanes: int, slots: int) -> None:
-        self.config, self.lanes, self.slots = config, lanes, slots
+    def __init__(self, config: Config, lanes: int, tiles: int) -> None:
+        self.config, self.lanes, self.tiles = config, lanes, tiles
         self.used = 0
-        self.freed: deque[int] = deque()  # cycles from which on a slot more is free
+        self.freed: deque[int] = deque()  # cycles from which on a bank more is free
+        self._bank: list[Edge] = []
         self._planes = np.zeros((2, lanes, config.d_head), dtype=np.int8)
         self._wide: list[bool] = []
         self._low = self._word = 0
 
     @property
     def ready(self) -> bool:
-        return self.used < self.slots
+        return self.used < BANKS
 
     def release(self, step_cycle: int) -> None:
-        """Free the slot that the step in ``step_cycle`` reads last, in every lane in turn."""
+        """Free the bank that the step in ``step_cycle`` reads last, in every lane in turn."""
         self.freed.append(step_cycle + self.lanes + 2)
 
-    def clock(self, cycle: int, beat: Beat | None) -> Edge | None:
-        """Take a beat in ``cycle`` and return the edge that it completes."""
+    def clock(self, cycle: int, beat: Beat | None) -> list[Edge] | None:
+        """Take a beat in ``cycle`` and return the bank's edges if it completes them."""
         while self.freed and self.freed[0] == cycle + 1:
             self.freed.popleft()
             self.used -= 1
@@ -54,10 +55,13 @@ class _Loader:
         count = len(self._wide)
         wide = np.zeros(self.lanes, dtype=bool)
         wide[:count] = self._wide
-        edge = Edge(self._planes, np.arange(self.lanes) < count, wide, beat.last)
+        self._bank.append(Edge(self._planes, np.arange(self.lanes) < count, wide, beat.last))
         self._planes, self._wide = np.zeros_like(self._planes), []
+        if len(self._bank) < self.tiles and not beat.last:
+            return None
+        bank, self._bank = self._bank, []
         self.used += 1
-        return edge
+        return bank
 
 
 class GridModel:
@@ -199,11 +203,11 @@ class ArrayModel:
         self.steps = self.tiles = self.mixed_tiles = 0
 
         self._loaders = {
-            "q": _Loader(config, rows, config.q_slots),
-            "k": _Loader(config, cols, config.k_slots),
+            side: _Loader(config, {"q": rows, "k": cols}[side], tiles)
+            for side, tiles in config.bank_tiles.items()
         }
-        self._queries: deque[Edge] = deque()
-        self._keys: list[Edge] = []  # from the current head's first unreleased tile on
+        # Row blocks' queries and heads' keys that are complete.
+        self._banks: dict[str, deque[list[Edge]]] = {"q": deque(), "k": deque()}
         self._key_index = 0
         self._tile: Iterator[Step] | None = None
         self._tile_ends: tuple[bool, bool, Edge, Edge] | None = None
@@ -248,22 +252,20 @@ class ArrayModel:
 
     def _start_tile(self) -> bool:
         """Start the next tile if its edges are here, its rows have room and its end may drain."""
-        if not self._queries or self._key_index >= len(self._keys):
+        if not all(self._banks.values()):
             return False
-        q, k = self._queries[0], self._keys[self._key_index]
+        q, k = self._banks["q"][0][0], self._banks["k"][0][self._key_index]
         duration = self.config.steps << (int(q.wide.any()) + int(k.wide.any()))
         if self._buffer.room < self.config.rows or self.cycle + duration <= self._earliest_end:
             return False
         self._buffer.room -= q.tokens
         self._earliest_end = self.cycle + duration - 1 + self.config.rows
         self._tile, self._steps_left = tile_steps(self.config, q, k), duration
-        self._tile_ends = (k.last, q.last, q, k)
-        if q.last:
-            del self._keys[0]
-        else:
-            self._key_index = 0 if k.last else self._key_index + 1
-        if k.last:
-            self._queries.popleft()
+        self._tile_ends = (k.last, k.last and q.last, q, k)
+        self._key_index = 0 if k.last else self._key_index + 1
+        for side, done in zip(("q", "k"), self._tile_ends, strict=False):
+            if done:
+                self._banks[side].popleft()
         return True
 
     def _end_tile(self) -> None:
@@ -323,9 +325,9 @@ class ArrayModel:
         self._grid.clock(step)
         self._buffer.clock(self.cycle, scores_ready)
 
-        for side, beat, edges in (("q", q, self._queries), ("k", k, self._keys)):
+        for side, beat in (("q", q), ("k", k)):
             loader = self._loaders[side]
-            edge = loader.clock(self.cycle, beat if loader.ready else None)
-            if edge is not None:
-                edges.append(edge)
+            bank = loader.clock(self.cycle, beat if loader.ready else None)
+            if bank is not None:
+                self._banks[side].append(bank)
         self.cycle += 1

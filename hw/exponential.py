@@ -32,9 +32,10 @@ class Exponential(wiring.Component):
     score, maximum : In(signed(score_width))
         Score, at most ``maximum``.
     multiplier : In(16)
-        Factor for the score of one cycle ago, so that lanes share the registers that delay it.
+        Factor for the score of this cycle.
     shift : In(6)
-        Right shift, at most 40, for the score of three cycles ago.
+        Right shift, at most 40, for the score of two cycles ago, so that lanes share all registers
+        that delay it but the last.
     e16 : Out(16)
         The exponential.
     """
@@ -67,10 +68,13 @@ class Exponential(wiring.Component):
             difference.eq(self.maximum - self.score),
             masked.eq(self.score == unseen(self.config)),
         ]
-        product = multiplied(m, difference, self.multiplier, "product")
+        # The last registers of what lanes share are their own: these have a ns to reach few gates.
+        multiplier = delayed(m, self.multiplier, 1, "multiplier")
+        shift = delayed(m, self.shift, 1, "shift")
+        product = multiplied(m, difference, multiplier, "product")
 
         shifted = Signal.like(product)
-        m.d.comb += shifted.eq(product >> self.shift)
+        m.d.comb += shifted.eq(product >> shift)
         m.d.sync += [
             t.eq(shifted),
             zero.eq((shifted[9:] != 0) | delayed(m, masked, 2, "masked")),

@@ -125,15 +125,14 @@ class ExponentialPass(wiring.Component):
         levels = reduction_latency(config.cols)
         top = top_code(config)
 
-        multiplier = delayed(m, self.record.multiplier, 1, "multiplier")
-        shift = delayed(m, self.record.shift, 3, "shift")
+        shift = delayed(m, self.record.shift, 2, "shift")
         e16 = []
         for c in range(config.cols):
             lane = place(m, platform, f"exponential_{c}", Exponential, config)
             m.d.comb += [
                 lane.score.eq(self.i.scores[c]),
                 lane.maximum.eq(self.record.maximum),
-                lane.multiplier.eq(multiplier),
+                lane.multiplier.eq(self.record.multiplier),
                 lane.shift.eq(shift),
                 self.exponentials.exponentials[c].eq(lane.e16),
             ]

@@ -3,7 +3,7 @@
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
-from dtqatten.config import Config, Schedule
+from dtqatten.config import BANKS, Config, Schedule
 
 __all__ = [
     "Plane",
@@ -15,6 +15,7 @@ __all__ = [
     "load_layout",
     "operand_layout",
     "score_row_layout",
+    "slot_layout",
     "step_layout",
     "tile_layout",
     "value_feed_layout",
@@ -71,12 +72,17 @@ def tile_layout(config: Config, lanes: int) -> data.StructLayout:
     )
 
 
-def feed_layout(config: Config, slots: int) -> data.StructLayout:
-    """Read of one operand per lane of an edge; ``release`` frees the slot behind the read."""
+def slot_layout(tiles: int) -> data.StructLayout:
+    """Where an edge keeps a tile: in a ``bank`` of ``tiles``."""
+    return data.StructLayout({"bank": range(BANKS), "tile": range(tiles)})
+
+
+def feed_layout(config: Config, tiles: int) -> data.StructLayout:
+    """Read of one operand per lane of an edge; ``release`` frees the bank behind the read."""
     return data.StructLayout(
         {
             "valid": unsigned(1),
-            "slot": range(slots),
+            "slot": slot_layout(tiles),
             "plane": Plane,
             "word": range(config.words),
             "part": range(config.load_nibbles // config.depth),
@@ -203,8 +209,7 @@ def step_layout(config: Config) -> data.StructLayout:
     """One cycle of a tile, as the sequencer issues it; ``drain.valid`` on the tile's last step."""
     return data.StructLayout(
         {
-            "q": feed_layout(config, config.q_slots),
-            "k": feed_layout(config, config.k_slots),
+            **{side: feed_layout(config, tiles) for side, tiles in config.bank_tiles.items()},
             "control": control_layout(config),
             "drain": drain_layout(config),
         }

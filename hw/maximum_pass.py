@@ -5,7 +5,9 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import Config
+from dtqatten.hw.export import place
 from dtqatten.hw.layout import score_row_layout
+from dtqatten.hw.masked_score import MaskedScore
 from dtqatten.hw.pipeline import delayed, multiplied, reduced, reduction_latency
 from dtqatten.hw.replay_store import ReplayStore
 from dtqatten.hw.row_fold import RowFold
@@ -19,7 +21,6 @@ from dtqatten.hw.softmax_layout import (
     query_layout,
     reduced_layout,
     tiles,
-    unseen,
 )
 
 __all__ = ["MaximumPass"]
@@ -64,7 +65,7 @@ class MaximumPass(wiring.Component):
         Maximum of this and earlier tiles of the row, and its factor.
     """
 
-    ROW_LATENCY = 4
+    ROW_LATENCY = 1 + MaskedScore.LATENCY
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -103,14 +104,14 @@ class MaximumPass(wiring.Component):
         m.d.comb += keys.i.p.last.eq(self.keys.p.last)
 
         accept, row_end, block_end, head_end = Signal(), Signal(), Signal(), Signal()
-        place = self.scores.p
+        taking = self.scores.p
         m.d.comb += [
             self.scores.ready.eq(self.room & keys.ready & queries.ready & self.heads.valid),
             accept.eq(self.scores.valid & self.scores.ready),
             self.reserve.eq(accept),
-            row_end.eq(place.last_row),
-            block_end.eq(row_end & place.last_tile),
-            head_end.eq(block_end & place.last_block),
+            row_end.eq(taking.last_row),
+            block_end.eq(row_end & taking.last_tile),
+            head_end.eq(block_end & taking.last_block),
             self.heads.ready.eq(accept & head_end),
             # Each tile of keys meets all rows of the block, all tiles of the head each block.
             keys.read.eq(accept),
@@ -124,21 +125,22 @@ class MaximumPass(wiring.Component):
         ]
 
         # Cycle 1: the tokens' words are read. Cycles 2 and 3: products. Cycle 4: the row.
-        taken = delayed(m, place, 1, "taken")
+        taken = delayed(m, taking, 1, "taken")
         head = delayed(m, self.heads.p, 1, "head")
         query = queries.data[0]
         width = config.score_width
         lanes = []
         for c in range(config.cols):
-            key = keys.data[c]
-            product = multiplied(m, taken.scores[c], key.gain, f"product_{c}")
-            seen = Signal(name=f"seen_{c}")
-            gained = Signal(signed(width), name=f"gained_{c}", reset_less=True)
-            m.d.comb += seen.eq((c < taken.keys) & (~head.causal | (key.id <= query.id)))
-            weighed = delayed(m, seen, 2, f"seen_{c}")
-            m.d.sync += gained.eq(Mux(weighed, (product + GAIN_ONE // 2) >> 8, unseen(config)))
-            m.d.comb += self.row.scores[c].eq(gained)
-            lanes.append(gained)
+            lane = place(m, platform, f"score_{c}", MaskedScore, config)
+            m.d.comb += [
+                lane.score.eq(taken.scores[c]),
+                lane.exists.eq(c < taken.keys),
+                lane.causal.eq(head.causal),
+                lane.key.eq(keys.data[c]),
+                lane.query.eq(query.id),
+                self.row.scores[c].eq(lane.masked),
+            ]
+            lanes.append(lane.masked)
         valid = delayed(m, accept, self.ROW_LATENCY, "accepted", reset_less=False)
         placed = delayed(m, taken, self.ROW_LATENCY - 1, "placed")
         m.d.comb += [

@@ -115,7 +115,7 @@ class Normalizer(wiring.Component):
     A row of sums is taken in parts; it waits for its record, which serves all channel passes of
     its query. Records of two row blocks are held.
 
-    Latency: a part that sets out in cycle ``t`` is offered from ``t + 8`` on. Throughput one beat
+    Latency: a part that sets out in cycle ``t`` is offered from ``t + 9`` on. Throughput one beat
     a cycle. Pipelines never stall: a part sets out when its beat has room.
 
     Parameters
@@ -134,8 +134,8 @@ class Normalizer(wiring.Component):
         A part sets out.
     """
 
-    #: Record and part read, scaled by a lane.
-    LATENCY = 1 + NormalizerLane.LATENCY
+    #: Record and part read, then at the lanes, scaled by them.
+    LATENCY = 2 + NormalizerLane.LATENCY
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -188,16 +188,19 @@ class Normalizer(wiring.Component):
 
         record = records.data[0]
         scale = Signal(scale_layout(config))
-        m.d.comb += [
+        m.d.sync += [
             scale.mantissa.eq(record.reciprocal.mantissa),
             scale.shift.eq(record.reciprocal.exponent + record.lead),
             scale.output.eq(record.output),
+        ]
+        m.d.comb += [
             beats.write.eq(delayed(m, go, self.LATENCY, "go", reset_less=False)),
             beats.row.eq(delayed(m, beat, self.LATENCY, "beat")),
         ]
         taken = Signal(data.ArrayLayout(signed(config.sum_width), lanes), reset_less=True)
         filler = Const(0, (-config.cols % lanes) * config.sum_width)
         m.d.sync += taken.eq(Cat(row.scores, filler).word_select(part, taken.shape().size))
+        taken = delayed(m, taken, 1, "taken")
         for i in range(lanes):
             lane = place(m, platform, f"lane_{i}", NormalizerLane, config)
             m.d.comb += [

@@ -1,17 +1,17 @@
 """Third pass of the softmax: normalized probabilities, and weights relative to gained ones."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import Config
 from dtqatten.hw.exponential_pass import narrowing, value_stream, value_token_layout
-from dtqatten.hw.pipeline import delayed, multiplied
+from dtqatten.hw.export import place
+from dtqatten.hw.pipeline import delayed
+from dtqatten.hw.probability import Probability
 from dtqatten.hw.replay_store import ReplayStore
 from dtqatten.hw.softmax_layout import (
-    EXPONENTIAL_BITS,
     GAINED_BITS,
-    RECIPROCAL_BITS,
     exponential_row_layout,
     flags_layout,
     normalizer_layout,
@@ -48,8 +48,8 @@ class ProbabilityPass(wiring.Component):
         With V gains: its weights.
     """
 
-    PROBABILITIES = 4
-    WEIGHTS = 5
+    PROBABILITIES = Probability.LATENCY
+    WEIGHTS = PROBABILITIES + 1
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -77,7 +77,6 @@ class ProbabilityPass(wiring.Component):
         m = Module()
         config = self.config
         fields = [field for field, _ in flags_layout(config)]
-        exponent = self.normalizer.reciprocal.exponent
         valid = delayed(m, self.i_valid, self.PROBABILITIES, "valid", reset_less=False)
         m.d.comb += self.probabilities_valid.eq(valid)
         flags = Signal(flags_layout(config))
@@ -85,29 +84,26 @@ class ProbabilityPass(wiring.Component):
         placed = delayed(m, flags, self.PROBABILITIES, "placed")
         m.d.comb += [self.probabilities[field].eq(placed[field]) for field in fields]
 
-        half = Signal(unsigned(1 << len(exponent)), reset_less=True)
-        at_sum = delayed(m, exponent, 1, "exponent_at_sum")
-        m.d.sync += half.eq((Const(1) << at_sum) >> 1)
-        z = delayed(m, at_sum, 2, "exponent")
+        lanes = [
+            place(m, platform, f"probability_{c}", Probability, config) for c in range(config.cols)
+        ]
+        # Shared by all lanes, and so ahead of them by a register.
+        half = Signal.like(lanes[0].half, reset_less=True)
+        exponent = self.normalizer.reciprocal.exponent
+        early = delayed(m, exponent[: len(lanes[0].shift)], 1, "early_shift")
+        m.d.sync += half.eq(Const(1) << early)
+        shift = delayed(m, early, 2, "shift")
         e16 = [self.i.exponentials[c] for c in range(config.cols)]
-        for c in range(config.cols):
-            # e16 is at most the sum whose reciprocal this is: 2**32, and half a unit.
-            bits = EXPONENTIAL_BITS + RECIPROCAL_BITS
-            product = multiplied(m, e16[c], self.normalizer.reciprocal.mantissa, f"product_{c}")
-            rounded = Signal(bits + 1, name=f"rounded_{c}", reset_less=True)
-            quotient = Signal(bits + 1, name=f"quotient_{c}")
-            probability = Signal(EXPONENTIAL_BITS, name=f"probability_{c}", reset_less=True)
-            largest = (1 << EXPONENTIAL_BITS) - 1
-            m.d.sync += [
-                rounded.eq(product + half),
-                probability.eq(Mux(quotient > largest, largest, quotient)),
-            ]
+        for c, lane in enumerate(lanes):
             if config.count_normalize:
                 seen = delayed(m, self.i.seen[c], self.PROBABILITIES, f"seen_{c}")
                 m.d.comb += self.probabilities.seen[c].eq(seen)
             m.d.comb += [
-                quotient.eq(rounded >> z),
-                self.probabilities.probabilities[c].eq(probability),
+                lane.e16.eq(e16[c]),
+                lane.mantissa.eq(self.normalizer.reciprocal.mantissa),
+                lane.half.eq(half),
+                lane.shift.eq(shift),
+                self.probabilities.probabilities[c].eq(lane.probability),
             ]
 
         if config.v_gains:

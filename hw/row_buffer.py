@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.hw.pipeline import counted, delayed
 from dtqatten.hw.replay_store import ReplayStore
+from dtqatten.hw.ring_memory import RingMemory
 from dtqatten.hw.softmax_layout import reduced_layout
 
 __all__ = ["RowBuffer", "RowFifo", "RowRing"]
@@ -25,6 +26,8 @@ class RowRing(wiring.Component):
         Rows held.
     spare : int
         Rows that ``room`` keeps back.
+    banked : bool
+        In a :class:`~dtqatten.hw.ring_memory.RingMemory`, which is smaller where rows are many.
 
     Members
     -------
@@ -46,8 +49,10 @@ class RowRing(wiring.Component):
         The row read.
     """
 
-    def __init__(self, row: data.StructLayout, depth: int, *, spare: int = 0) -> None:
-        self.depth, self.spare = depth, spare
+    def __init__(
+        self, row: data.StructLayout, depth: int, *, spare: int = 0, banked: bool = False
+    ) -> None:
+        self.depth, self.spare, self.banked = depth, spare, banked
         self.row_layout = row
         super().__init__(
             {
@@ -64,18 +69,29 @@ class RowRing(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.rows = rows = memory.Memory(shape=self.row_layout, depth=self.depth, init=[])
-        write, read = rows.write_port(), rows.read_port()
-        m.d.comb += [
-            write.en.eq(self.write),
-            write.data.eq(self.row),
-            read.en.eq(self.read),
-            self.data.eq(read.data),
-        ]
-        for port, moves in ((write, self.write), (read, self.read)):
-            with m.If(moves):
-                last = port.addr == self.depth - 1
-                m.d.sync += port.addr.eq(Mux(last, 0, port.addr + 1))
+        if self.banked:
+            m.submodules.rows = ring = RingMemory(self.row_layout.size, self.depth)
+            m.d.comb += [
+                ring.write.eq(self.write),
+                ring.word.eq(self.row),
+                ring.read.eq(self.read),
+                self.data.eq(ring.data),
+            ]
+        else:
+            m.submodules.rows = rows = memory.Memory(
+                shape=self.row_layout, depth=self.depth, init=[]
+            )
+            write, read = rows.write_port(), rows.read_port()
+            m.d.comb += [
+                write.en.eq(self.write),
+                write.data.eq(self.row),
+                read.en.eq(self.read),
+                self.data.eq(read.data),
+            ]
+            for port, moves in ((write, self.write), (read, self.read)):
+                with m.If(moves):
+                    last = port.addr == self.depth - 1
+                    m.d.sync += port.addr.eq(Mux(last, 0, port.addr + 1))
         full = {"most": self.depth, "init": self.depth, "spare": self.spare}
         m.d.comb += [
             self.room.eq(counted(m, self.read, self.reserve, "free", **full)),
@@ -203,7 +219,7 @@ class RowBuffer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.ring = ring = RowRing(self.row_layout, self.depth)
+        m.submodules.ring = ring = RowRing(self.row_layout, self.depth, banked=True)
         m.submodules.records = records = ReplayStore(
             self.record_layout, 1, self.depth + self.block - 1
         )

@@ -122,7 +122,6 @@ class ScoreAccumulator(wiring.Component):
         reading = delayed(m, accept, 1, "reading", reset_less=False)
         summing = delayed(m, reading, 1, "summing", reset_less=False)
         read_bank, read_tile = delayed(m, bank, 1, "read_bank"), delayed(m, tile, 1, "read_tile")
-        sum_bank = delayed(m, read_bank, 1, "sum_bank")
         sum_tile = delayed(m, read_tile, 1, "sum_tile")
         counting = delayed(m, first_head, 2, "counting")
         # Not the memory's word: nothing before, or the sum of the row before or of that before it.
@@ -139,7 +138,7 @@ class ScoreAccumulator(wiring.Component):
             write, read = held.write_port(), held.read_port()
             mine = bank == b
             m.d.comb += [
-                write.en.eq(summing & (sum_bank == b)),
+                write.en.eq(delayed(m, accept & mine, 2, f"summing_{b}", reset_less=False)),
                 write.addr.eq(sum_tile),
                 write.data.eq(sums),
                 read.en.eq(Mux(mine, accept, fetch)),

@@ -4,8 +4,8 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.config import Config, Schedule
-from dtqatten.hw.layout import step_layout, tile_layout
+from dtqatten.config import BANKS, Config, Schedule
+from dtqatten.hw.layout import slot_layout, step_layout, tile_layout
 from dtqatten.hw.pipeline import counted
 from dtqatten.hw.score_buffer import tile_fits
 
@@ -17,14 +17,14 @@ class Sequencer(wiring.Component):
 
     A tile takes ``steps`` cycles for 4x4 bit, twice that when one edge has an 8-bit token and four
     times when both have: passes that no row or column needs are skipped. It starts in the cycle
-    after the previous one ended, if both its edges are loaded, the score buffer has room for
-    ``rows`` more rows, and its end leaves the previous tile time to drain (``rows`` cycles; only
-    tiles shorter than that ever wait for it). Once started a tile never stalls.
+    after the previous one ended, if its queries and all keys of its head are loaded, the score
+    buffer has room for ``rows`` more rows, and its end leaves the previous tile time to drain
+    (``rows`` cycles; only tiles shorter than that ever wait for it). Once started a tile never
+    stalls.
 
-    Query tiles are released after their head's last key tile; key tiles during their head's last
-    row block.
+    Query tiles are released after their head's last key tile, keys after their head's last tile.
 
-    Latency: ``step`` is registered; a tile whose last missing operand's ``loaded`` pulses in cycle
+    Latency: ``step`` is registered; a tile whose last missing bank's ``loaded`` pulses in cycle
     ``t`` has its first step at ``t + 2``.
 
     Parameters
@@ -34,7 +34,7 @@ class Sequencer(wiring.Component):
     Members
     -------
     q_loaded, k_loaded : In(1)
-        A tile of that edge is complete.
+        A bank of that edge is complete: a row block's queries, a head's keys.
     q_peek, k_peek : Out
         Slots of the tile that is next from the next cycle on.
     q_tile, k_tile : In(tile_layout)
@@ -53,8 +53,10 @@ class Sequencer(wiring.Component):
             {
                 "q_loaded": In(1),
                 "k_loaded": In(1),
-                "q_peek": Out(range(config.q_slots)),
-                "k_peek": Out(range(config.k_slots)),
+                **{
+                    f"{side}_peek": Out(slot_layout(tiles))
+                    for side, tiles in config.bank_tiles.items()
+                },
                 "q_tile": In(tile_layout(config, config.rows)),
                 "k_tile": In(tile_layout(config, config.cols)),
                 "score_row_read": In(1),
@@ -71,13 +73,8 @@ class Sequencer(wiring.Component):
         def after(index: Value, count: int) -> Value:
             return Mux(index == count - 1, 0, index + 1)
 
-        # Tiles loaded and not yet used up; key tiles are used once per row block, in a ring from
-        # the head's first slot on.
-        k_tiles = Signal(range(config.k_slots + 1))
-        k_ahead = Signal(range(config.k_slots + 1))
         q_next, k_next = Signal.like(self.q_peek), Signal.like(self.k_peek)
-        k_base = Signal.like(self.k_peek)
-        # All that a start asks for is decided a cycle ahead: a tile of each edge, and room.
+        # All that a start asks for is decided a cycle ahead: a bank of each edge, and room.
         q_ready, k_ready = Signal(), Signal()
         start = Signal()
         final = Signal()
@@ -98,24 +95,18 @@ class Sequencer(wiring.Component):
         fits = tile_fits(m, config, start, self.q_tile.tokens, self.score_row_read)
         m.d.comb += start.eq(~running & q_ready & k_ready & fits & may_drain)
 
-        q_used, k_used, k_back = Signal(), Signal(), Signal()
+        # Key tiles are used once per row block; a bank is used up with its last use.
+        q_used, k_used = Signal(), Signal()
         m.d.comb += [
             q_used.eq(start & self.k_tile.last),
-            k_used.eq(start & self.q_tile.last),
-            k_back.eq(q_used & ~self.q_tile.last),
-            q_ready.eq(counted(m, self.q_loaded, q_used, "q_tiles", most=config.q_slots)),
-            self.q_peek.eq(Mux(q_used, after(q_next, config.q_slots), q_next)),
-            self.k_peek.eq(Mux(start, Mux(k_back, k_base, after(k_next, config.k_slots)), k_next)),
+            k_used.eq(q_used & self.q_tile.last),
+            q_ready.eq(counted(m, self.q_loaded, q_used, "row_blocks", most=BANKS)),
+            k_ready.eq(counted(m, self.k_loaded, k_used, "heads", most=BANKS)),
+            self.q_peek.bank.eq(q_next.bank ^ q_used),
+            self.k_peek.bank.eq(k_next.bank ^ k_used),
+            self.k_peek.tile.eq(Mux(q_used, 0, k_next.tile + start)),
         ]
         m.d.sync += [q_next.eq(self.q_peek), k_next.eq(self.k_peek)]
-        with m.If(k_used):
-            m.d.sync += k_base.eq(after(k_base, config.k_slots))
-        # Key tiles here, and those of them from the next one on: the head's first is always here.
-        m.d.sync += [
-            k_tiles.eq(k_tiles + self.k_loaded - k_used),
-            k_ahead.eq(self.k_loaded + Mux(k_back, k_tiles, k_ahead - start)),
-            k_ready.eq(self.k_loaded | Mux(start, k_back | (k_ahead > 1), k_ready)),
-        ]
 
         # The tile being issued, either just started or held from its start.
         held_q, held_k = Signal.like(self.q_tile), Signal.like(self.k_tile)
@@ -202,7 +193,7 @@ class Sequencer(wiring.Component):
             self.step.k.plane.eq(k_low),
             self.step.k.word.eq(word),
             self.step.k.part.eq(part),
-            self.step.k.release.eq(final & q_tile.last),
+            self.step.k.release.eq(final & q_tile.last & k_tile.last),
             control.first.eq(issue & first),
             control.shift.eq(Mux(issue, shift, 0)),
             control.last.eq(final),

@@ -1,8 +1,7 @@
 """Module B: importance of the tokens of a layer, and the ids of those that it keeps."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.config import Config
@@ -73,22 +72,31 @@ class TokenRanking(wiring.Component):
 
         # One layer is summed, one leaves or waits to.
         command = layer_layout(config)
-        m.submodules.commands = commands = SyncFIFO(width=command.size, depth=2)
-        layer = Signal(command)
+        layer, next_layer = Signal(command), Signal(command)
+        known, next_known = Signal(), Signal()
+        comes, done = Signal(), Signal()
         m.d.comb += [
-            self.layers.ready.eq(commands.w_rdy & accumulator.runs.ready),
-            commands.w_en.eq(self.layers.valid & accumulator.runs.ready),
-            commands.w_data.eq(self.layers.p),
-            accumulator.runs.valid.eq(self.layers.valid & commands.w_rdy),
+            self.layers.ready.eq(~next_known & accumulator.runs.ready),
+            comes.eq(self.layers.valid & self.layers.ready),
+            accumulator.runs.valid.eq(self.layers.valid & ~next_known),
             accumulator.runs.p.heads.eq(self.layers.p.heads),
-            layer.eq(commands.r_data),
             topk.k0.eq(layer.k0),
             topk.k1.eq(layer.k1),
         ]
 
+        # Not a memory: what hangs on the command has no time for its address.
+        with m.If(done | ~known):
+            m.d.sync += [
+                layer.eq(Mux(next_known, next_layer, self.layers.p)),
+                known.eq(next_known | comes),
+                next_known.eq(0),
+            ]
+        with m.Elif(comes):
+            m.d.sync += [next_layer.eq(self.layers.p), next_known.eq(1)]
+
         # From the end of its importances to that of its ids a layer lets no other in.
         closed, is_open = Signal(), Signal()
-        m.d.comb += is_open.eq(commands.r_rdy & ~closed)
+        m.d.comb += is_open.eq(known & ~closed)
         leaving = accumulator.importance
         if config.cumulative or config.count_normalize:
             m.submodules.finish = finish = ImportanceFinish(config)
@@ -127,10 +135,10 @@ class TokenRanking(wiring.Component):
         fork(m, kept, sinks, wanted, "ids")
         m.d.comb += [
             self.ids.p.eq(topk.ids.p),
-            commands.r_en.eq(topk.ids.valid & topk.ids.ready & topk.ids.p.last),
+            done.eq(topk.ids.valid & topk.ids.ready & topk.ids.p.last),
         ]
         with m.If(leaving.valid & leaving.ready & leaving.p.last):
             m.d.sync += closed.eq(1)
-        with m.If(commands.r_en):
+        with m.If(done):
             m.d.sync += closed.eq(0)
         return m

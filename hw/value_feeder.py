@@ -1,10 +1,11 @@
 """The top edge of the value array: values by channel, ``depth`` tokens an operand."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, ShapeLike, Signal, Value, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, ShapeLike, Signal, Value, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.config import Config, Schedule
+from dtqatten.config import BANKS, Config, Schedule
+from dtqatten.hw.banks import BankedMemory
 from dtqatten.hw.export import place
 from dtqatten.hw.layout import (
     Plane,
@@ -20,14 +21,33 @@ from dtqatten.hw.pipeline import counted, delayed
 __all__ = ["ValueFeeder", "ValueLane"]
 
 
+def value_read_layout(config: Config) -> data.StructLayout:
+    """Read of one operand: the ``address`` of a word in a ``bank``, the nibbles to ``keep``."""
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),
+            "bank": range(BANKS),
+            "address": range(bank_words(config)),
+            "keep": config.depth,
+            "release": unsigned(1),
+        }
+    )
+
+
+def bank_words(config: Config) -> int:
+    """Return the words that a head's values take in a lane: both planes of all its channels."""
+    return 2 * config.channel_passes * config.key_tiles * config.parts
+
+
 class ValueLane(wiring.Component):
-    """Values of the channels of one column, of all tokens of two heads.
+    """Values of the channels of one column, of all tokens of two heads, a bank each.
 
     A word holds one channel's plane of the ``depth`` tokens of a group; tokens are written one
-    nibble at a time. Writing a high nibble zeroes the low one, so that a 4-bit token has a low
-    plane of zeros. Reads give zeros while ``feed.valid`` is low.
+    nibble at a time. Nibbles that are not to keep are read as zeros, all of them while
+    ``read.valid`` is low.
 
-    Latency: ``operand`` and ``feed_next`` follow ``feed`` by one cycle. Never stalls.
+    Latency: ``operand`` and ``read_next`` follow ``read`` by one cycle. Never stalls. Writing and
+    reading one bank in the same cycle is undefined.
 
     Parameters
     ----------
@@ -35,16 +55,14 @@ class ValueLane(wiring.Component):
 
     Members
     -------
-    write_valid : In(1)
-    write_address : In
-        Word, ``(slot * channel_passes + channel_pass) * groups + group``.
-    write_place : In(range(depth))
-        The token's place in the group.
-    write_plane : In(Plane)
+    write : In(depth)
+        Places in the group to write.
+    write_bank, write_address : In
+        Word, ``(channel_pass * 2 + plane) * groups + group`` of the bank.
     write_nibble : In(4)
-    feed : In(value_feed_layout(config))
+    read : In(value_read_layout(config))
         The operand wanted.
-    feed_next : Out(value_feed_layout(config))
+    read_next : Out(value_read_layout(config))
         The same, one cycle later.
     operand : Out(operand_layout(config))
         ``depth`` nibbles.
@@ -52,17 +70,14 @@ class ValueLane(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.words = config.value_slots * config.channel_passes * config.key_tiles * config.parts
         super().__init__(
             {
-                "write_valid": In(1),
-                "write_address": In(range(self.words)),
-                # Never of no bits, which Verilog cannot express.
-                "write_place": In(range(max(2, config.depth))),
-                "write_plane": In(Plane),
+                "write": In(config.depth),
+                "write_bank": In(range(BANKS)),
+                "write_address": In(range(bank_words(config))),
                 "write_nibble": In(4),
-                "feed": In(value_feed_layout(config)),
-                "feed_next": Out(value_feed_layout(config)),
+                "read": In(value_read_layout(config)),
+                "read_next": Out(value_read_layout(config)),
                 "operand": Out(operand_layout(config)),
             }
         )
@@ -70,33 +85,22 @@ class ValueLane(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        now = self.feed_next
-        m.d.sync += self.feed_next.eq(self.feed)
-        operands = []
-        for is_low in (False, True):
-            words = memory.Memory(shape=4 * config.depth, depth=self.words, init=[])
-            m.submodules["words_low" if is_low else "words_high"] = words
-            write, read = words.write_port(granularity=4), words.read_port()
-            writes_low = self.write_plane == Plane.LOW
-            writes = Const(1) if is_low else ~writes_low
-            nibble = Mux(writes_low, self.write_nibble, 0) if is_low else self.write_nibble
-            m.d.comb += [
-                write.en.eq((self.write_valid & writes) << self.write_place),
-                write.addr.eq(self.write_address),
-                write.data.eq(nibble.replicate(config.depth)),
-                read.en.eq(self.feed.valid),
-                read.addr.eq(address(config, self.feed)),
-            ]
-            operands.append(read.data)
-        chosen = Mux(now.plane == Plane.LOW, operands[True], operands[False])
-        m.d.comb += self.operand.eq(Mux(now.valid, chosen, 0))
+        m.submodules.words = words = BankedMemory(
+            4 * config.depth, bank_words(config), granularity=4
+        )
+        m.d.comb += [
+            words.write.eq(self.write),
+            words.write_bank.eq(self.write_bank),
+            words.write_address.eq(self.write_address),
+            words.write_data.eq(self.write_nibble.replicate(config.depth)),
+            words.read.eq(self.read.valid),
+            words.read_bank.eq(self.read.bank),
+            words.read_address.eq(self.read.address),
+        ]
+        m.d.sync += self.read_next.eq(self.read)
+        kept = Cat(keep.replicate(4) for keep in self.read_next.keep)
+        m.d.comb += self.operand.eq(words.data & kept)
         return m
-
-
-def address(config: Config, at: data.View) -> Value:
-    """Return the word of a slot, channel pass and group."""
-    block = at.slot * config.channel_passes + at.channel_pass
-    return (block * config.key_tiles + at.tile) * config.parts + at.part
 
 
 class ValueFeeder(wiring.Component):
@@ -104,7 +108,7 @@ class ValueFeeder(wiring.Component):
 
     Channel ``c`` belongs to column ``c % cols`` in channel pass ``c // cols``. Tokens make groups
     of ``depth``, counted anew in every tile of ``cols`` keys, as the weights are; a group is wide
-    if one of its tokens is 8-bit.
+    if one of its tokens is 8-bit; the low plane of its 4-bit tokens is zero.
 
     Loading: one beat a cycle while a head is free. ``loaded`` pulses a cycle after the beat that
     completes a head; from the next cycle on ``head`` describes the one in slot ``peek``, and
@@ -160,13 +164,13 @@ class ValueFeeder(wiring.Component):
         word = Signal(range(beats))
         low = Signal()
         wide_groups = Signal(range(groups + 1))
-        group_wide = Signal()
+        wide_places = Signal(config.depth)
         released = Signal()
 
         beat = Signal()
         plane_end, token_end, group_end, tile_end, head_end = (Signal() for _ in range(5))
         wide = self.i.p.precision == Precision.BIT8
-        wide_now = Signal()
+        wide_now = Signal(config.depth)
         m.d.comb += [
             beat.eq(self.i.valid & self.i.ready),
             plane_end.eq(beat & (word == beats - 1)),
@@ -174,7 +178,7 @@ class ValueFeeder(wiring.Component):
             head_end.eq(token_end & self.i.p.last),
             tile_end.eq(token_end & (column == config.cols - 1)),
             group_end.eq(token_end & ((place_in_group == config.depth - 1) | tile_end | head_end)),
-            wide_now.eq(group_wide | wide),
+            wide_now.eq(wide_places | (wide << place_in_group)),
         ]
         with m.If(beat):
             m.d.sync += word.eq(Mux(plane_end, 0, word + 1))
@@ -184,14 +188,14 @@ class ValueFeeder(wiring.Component):
             m.d.sync += [
                 column.eq(column + 1),
                 place_in_group.eq(place_in_group + 1),
-                group_wide.eq(wide_now),
+                wide_places.eq(wide_now),
             ]
         with m.If(group_end):
             m.d.sync += [
                 place_in_group.eq(0),
                 group.part.eq(group.part + 1),
-                group_wide.eq(0),
-                wide_groups.eq(wide_groups + wide_now),
+                wide_places.eq(0),
+                wide_groups.eq(wide_groups + wide_now.any()),
             ]
         with m.If(tile_end):
             m.d.sync += [column.eq(0), group.part.eq(0), group.tile.eq(group.tile + 1)]
@@ -208,7 +212,7 @@ class ValueFeeder(wiring.Component):
         # A head is described a cycle late: how long its tiles take are some sums.
         ended = Signal(value_head_layout(config))
         ended_slot = delayed(m, slot, 1, "ended_slot")
-        wide_count = delayed(m, wide_groups + wide_now, 1, "wide_count")
+        wide_count = delayed(m, wide_groups + wide_now.any(), 1, "wide_count")
         count = ended.tile * config.parts + ended.part + 1
         length = Mux(
             ended.follows,
@@ -241,10 +245,10 @@ class ValueFeeder(wiring.Component):
         if config.schedule is Schedule.PLANE_MAJOR:
             # A list of the wide groups: these passes visit no other.
             shape: ShapeLike = group_layout(config)
-            at, entry, writes = wide_groups, group, group_end & wide_now
+            at, entry, writes = wide_groups, group, group_end & wide_now.any()
         else:
-            shape, at = unsigned(1), group.tile * config.parts + group.part
-            entry, writes = wide_now, group_end
+            shape, at = unsigned(1), number(config, group)
+            entry, writes = wide_now.any(), group_end
         m.submodules.wide = wide_memory = memory.Memory(
             shape=data.ArrayLayout(shape, slots), depth=groups, init=[]
         )
@@ -264,10 +268,9 @@ class ValueFeeder(wiring.Component):
         # Columns are written a cycle late: a beat has many to reach.
         write_layout = data.StructLayout(
             {
-                "valid": unsigned(1),
-                "slot": range(slots),
-                "group": group_layout(config),
-                "place": range(max(2, config.depth)),
+                "bank": range(slots),
+                "group": range(groups),
+                "places": config.depth,
                 "plane": Plane,
                 "word": range(beats),
                 "nibbles": self.i.p.nibbles.shape(),
@@ -275,42 +278,64 @@ class ValueFeeder(wiring.Component):
         )
         written = Signal(write_layout)
         m.d.sync += [
-            written.valid.eq(beat),
-            written.slot.eq(slot),
-            written.group.eq(group),
-            written.place.eq(place_in_group),
+            written.bank.eq(slot),
+            written.group.eq(number(config, group)),
+            written.places.eq(beat << place_in_group),
             written.plane.eq(low),
             written.word.eq(word),
             written.nibbles.eq(self.i.p.nibbles),
         ]
-        feed = Signal.like(self.feed)
-        m.d.sync += feed.eq(self.feed)
+        # Which tokens of a group have a low plane is read while its address is made.
+        m.submodules.wide_tokens = wide_tokens = BankedMemory(config.depth, groups)
+        low_plane = Signal()
+        read = Signal(value_read_layout(config))
+        feed = self.feed
+        m.d.comb += [
+            wide_tokens.write.eq(group_end),
+            wide_tokens.write_bank.eq(slot),
+            wide_tokens.write_address.eq(number(config, group)),
+            wide_tokens.write_data.eq(wide_now),
+            wide_tokens.read.eq(feed.valid & (feed.plane == Plane.LOW)),
+            wide_tokens.read_bank.eq(feed.slot),
+            wide_tokens.read_address.eq(number(config, feed)),
+            read.keep.eq(
+                Mux(read.valid, wide_tokens.data | (~low_plane).replicate(config.depth), 0)
+            ),
+        ]
+        m.d.sync += [
+            read.valid.eq(feed.valid),
+            read.bank.eq(feed.slot),
+            read.address.eq(Cat(feed.plane, feed.channel_pass) * groups + number(config, feed)),
+            read.release.eq(feed.valid & feed.release),
+            low_plane.eq(feed.plane == Plane.LOW),
+        ]
         lanes = []
         for c in range(config.cols):
             lane = place(m, platform, f"lane_{c}", ValueLane, config)
-            target = Signal(value_feed_layout(config), name=f"target_{c}")
+            channel_pass = Signal(range(config.channel_passes), name=f"channel_pass_{c}")
             m.d.comb += [
-                target.slot.eq(written.slot),
-                target.tile.eq(written.group.tile),
-                target.part.eq(written.group.part),
-                lane.write_address.eq(address(config, target)),
-                lane.write_place.eq(written.place),
-                lane.write_plane.eq(written.plane),
-                lane.feed.eq(feed),
+                lane.write_bank.eq(written.bank),
+                lane.write_address.eq(Cat(written.plane, channel_pass) * groups + written.group),
+                lane.read.eq(read),
             ]
             # Each of the column's channels comes with one beat, at one place in it.
             with m.Switch(written.word):
-                for channel_pass, channel in enumerate(range(c, config.d_head, config.cols)):
+                for at_pass, channel in enumerate(range(c, config.d_head, config.cols)):
                     with m.Case(channel // config.value_nibbles):
                         m.d.comb += [
-                            lane.write_valid.eq(written.valid),
-                            target.channel_pass.eq(channel_pass),
+                            lane.write.eq(written.places),
+                            channel_pass.eq(at_pass),
                             lane.write_nibble.eq(written.nibbles[channel % config.value_nibbles]),
                         ]
-            feed = lane.feed_next
+            read = lane.read_next
             lanes.append(lane)
         m.d.comb += [
-            released.eq(feed.valid & feed.release),
+            released.eq(read.release),
             self.operands.eq(Cat(lane.operand for lane in lanes)),
         ]
         return m
+
+
+def number(config: Config, group: data.View) -> Value:
+    """Return a group's number in its head."""
+    return group.tile * config.parts + group.part

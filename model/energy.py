@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dtqatten.config import Config
+from dtqatten.config import Config, Schedule
 from dtqatten.model.core import CoreRun
 from dtqatten.model.workload import Workload
 
@@ -12,8 +12,9 @@ __all__ = ["DRAM_PJ_PER_BIT", "dram_bytes", "head_energy"]
 #: A 64-bit access to DRAM takes 1.3 to 2.6 nJ at 45 nm (Horowitz, ISSCC 2014): the lower end.
 DRAM_PJ_PER_BIT = 20.0
 
-#: Accesses of each memory of a block in a cycle in which it works: rows of softmax and module B
-#: are written and read; operands are written once and read for every row block or channel pass.
+#: Accesses of each memory, or pair of banks, of a block in a cycle in which it works: rows of
+#: softmax and module B are written and read; operands are written once and read for every row
+#: block or channel pass.
 ACCESSES = {"array": 1, "value_array": 1, "softmax": 2, "normalizer": 2, "token_ranking": 2}
 
 #: Unit of the cycle model that says how often a block works.
@@ -30,6 +31,19 @@ def dram_bytes(workload: Workload) -> float:
     """Return bytes of a head: Q, K and V of the kept tokens, 8-bit outputs."""
     n4, n8 = workload.kept
     return workload.d_head * (3 * (n4 / 2 + n8) + n4 + n8)
+
+
+def accesses(config: Config, block: str, ports: int) -> float:
+    """Return the accesses of a memory of a block in a cycle in which it works.
+
+    Memories with one port are banks, in pairs. A word of the score array's serves several steps
+    of the plane-major schedule.
+    """
+    if ports == 2:
+        return ACCESSES[block]
+    serves = config.load_nibbles / config.depth if block == "array" else 1.0
+    in_order = config.schedule is Schedule.PLANE_MAJOR
+    return ACCESSES[block] / 2 / (serves if in_order else 1.0)
 
 
 def head_energy(
@@ -73,10 +87,9 @@ def head_energy(
         # mW at 1 GHz are pJ a cycle.
         found[f"logic of {block}"] = default * cycles / 1000
         access = sum(
-            memory["count"] * memory["access_pj"] for memory in result["memories"].values()
+            accesses(config, block, memory["ports"]) * memory["count"] * memory["access_pj"]
+            for memory in result["memories"].values()
         )
-        found[f"memories of {block}"] = (
-            access * ACCESSES[block] * run.busy[UNITS[block]] * cycles / 1000
-        )
+        found[f"memories of {block}"] = access * run.busy[UNITS[block]] * cycles / 1000
     found["DRAM"] = dram_bytes(workload) * 8 * DRAM_PJ_PER_BIT / 1000
     return found

@@ -48,8 +48,9 @@ def synthesize(
 ) -> dict[str, Any]:
     """Map a design to standard cells and SRAM macros; return area and timing.
 
-    A memory with registered reads and one write port becomes macros where these are smaller than
-    its bits as flip-flops, see :mod:`dtqatten.synth.sram`; others stay flip-flops. Without
+    A memory with registered reads and one write port, or one port for both, becomes macros where
+    these are smaller than its bits as flip-flops, see :mod:`dtqatten.synth.sram`; others stay
+    flip-flops. Without
     ``flatten`` each kind of module is mapped once.
 
     Parameters
@@ -85,10 +86,14 @@ def synthesize(
     SynthError
         If a tool refuses the design.
     """
+    # A write port's address is undefined while it writes nothing: any will do, the one that a read
+    # port has in particular.
     step("logic")
     mode = "-flatten " if flatten else ""
     yosys(
         f"""{design.write(folder)}hierarchy -check -top {design.top}
+proc
+opt_expr -mux_undef
 synth {mode}-booth -top {design.top} -run :fine
 write_json coarse.json
 write_rtlil coarse.il
@@ -221,7 +226,9 @@ def memories(design: dict[str, Any]) -> set[sram.Memory]:
             }
             clocked = value["RD_CLK_ENABLE"] == 2 ** value["RD_PORTS"] - 1
             if clocked and value["WR_PORTS"] == 1 and not value["OFFSET"]:
-                found.add(sram.Memory(value["SIZE"], value["WIDTH"]))
+                of = cell["connections"]
+                ports = 1 if of["RD_ADDR"] == of["WR_ADDR"] else 2
+                found.add(sram.Memory(value["SIZE"], value["WIDTH"], ports))
     return found
 
 
@@ -246,6 +253,7 @@ def area_by_module(
             "count": int(of(top, "cells")[model.memory.cell]["count"]),
             "um2": float(of(top, "cells")[model.memory.cell]["area"]),
             "macro": model.macro.name,
+            "ports": model.memory.ports,
             "across": model.across,
             "access_pj": model.access_pj,
             "deep": model.deep,

@@ -1,4 +1,4 @@
-"""From a design to its result, kept as JSON until design, tools, libraries or options change."""
+"""From a design to its result, kept as JSON until design, flow, tools or options change."""
 
 import hashlib
 import shutil
@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dtqatten.synth import asic, fpga, sram
+from dtqatten.synth import asic, cells, fanout, fpga, sram, timing
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
 from dtqatten.synth.store import kept
@@ -130,8 +130,7 @@ class Flow:
         return {
             "clock_mhz": self.mhz or 1000.0,
             "flatten": self.flatten,
-            "second_port": sram.SECOND_PORT,
-            "efforts": asic.EFFORTS,
+            "flow": [hash_of(Path(part.__file__)) for part in (asic, cells, fanout, sram, timing)],
             "tools": versions("pyosys", timing=has_opensta()),
             "libraries": {path.name: hash_of(path) for path in (*self.liberty, *macros)},
         }
@@ -141,6 +140,6 @@ class Flow:
         return {
             "clock_mhz": self.mhz or 120.0,
             "part": device.part,
-            "synth": device.synth,
+            "flow": hash_of(Path(fpga.__file__)),
             "tools": versions("pyosys", device.package),
         }

@@ -1,9 +1,9 @@
 """SRAM: which memories of a design become macros, and what these cost.
 
-Open macro libraries hold single-port memories in a few sizes; the memories here are read and
-written in every cycle. So a memory is *modelled*: by as many macros side by side, and on top of
-each other, as its width and words need, each :data:`SECOND_PORT` times as large as the macro with
-one port. Delay, setup time and pin loads are the macro's own.
+Open macro libraries hold single-port memories in a few sizes. A memory is made of as many macros
+side by side, and on top of each other, as its width and words need. If it is read and written at
+one address, by one signal, a port is all that it needs; any other is *modelled*: each macro
+:data:`SECOND_PORT` times as large. Delay, setup time and pin loads are the macro's own.
 """
 
 import math
@@ -36,15 +36,24 @@ SECOND_PORT = 1.5
 
 @dataclass(frozen=True, order=True)
 class Memory:
-    """A memory of ``words`` words of ``width`` bits, one read and one write port, one clock."""
+    """A memory of ``words`` words of ``width`` bits, one clock.
+
+    ``ports``: 1 for reads and writes, or 2, one for each.
+    """
 
     words: int
     width: int
+    ports: int = 2
 
     @property
     def cell(self) -> str:
         """Name of the cell that stands for it."""
-        return f"sram_{self.words}x{self.width}"
+        return f"sram_{self.words}x{self.width}" + "_1rw" * (self.ports == 1)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its cell's address inputs."""
+        return ("addr",) if self.ports == 1 else ("raddr", "waddr")
 
     @property
     def address_bits(self) -> int:
@@ -92,8 +101,9 @@ class Model:
 
     @property
     def area(self) -> float:
-        """Area, second port included."""
-        return SECOND_PORT * self.across * self.deep * self.macro.area
+        """Area, with the second port of a memory that has one."""
+        macros = self.across * self.deep * self.macro.area
+        return macros if self.memory.ports == 1 else SECOND_PORT * macros
 
     @property
     def access_pj(self) -> float:
@@ -128,10 +138,9 @@ class Model:
         )
         inputs = (
             ("ren", None, every),
-            ("raddr", address, every),
+            *((name, address, every) for name in memory.addresses),
             # Write masks: mostly one net to all bits, which in a macro is one pin.
             ("wen", memory.width, every / memory.width),
-            ("waddr", address, every),
             ("wdata", memory.width, bit),
         )
         return f"""
@@ -266,20 +275,17 @@ def techmap(models: Iterable[Model]) -> str:
     """
     cases = "".join(
         f"""
-    if (FITS && SIZE == {model.memory.words} && WIDTH == {model.memory.width})
-      begin : words_{model.memory.words}
+    if (FITS && {condition(model.memory)})
+      begin : {model.memory.cell}
         for (i = 0; i < RD_PORTS; i = i + 1) begin : read_port
           {model.memory.cell} memory (.clk(WR_CLK), .ren(RD_EN[i]),
-            .raddr(RD_ADDR[i*ABITS +: {model.memory.address_bits}]),
-            .rdata(RD_DATA[i*WIDTH +: WIDTH]), .wen(WR_EN),
-            .waddr(WR_ADDR[{model.memory.address_bits}-1:0]), .wdata(WR_DATA));
+            {address_pins(model.memory)},
+            .rdata(RD_DATA[i*WIDTH +: WIDTH]), .wen(WR_EN), .wdata(WR_DATA));
         end
       end"""
         for model in models
     )
-    some = " || ".join(
-        f"(SIZE == {model.memory.words} && WIDTH == {model.memory.width})" for model in models
-    )
+    some = " || ".join(condition(model.memory) for model in models)
     return f"""(* techmap_celltype = "$mem_v2" *)
 module modelled_sram (RD_CLK, RD_EN, RD_ARST, RD_SRST, RD_ADDR, RD_DATA,
                       WR_CLK, WR_EN, WR_ADDR, WR_DATA);
@@ -289,6 +295,7 @@ module modelled_sram (RD_CLK, RD_EN, RD_ARST, RD_SRST, RD_ADDR, RD_DATA,
   parameter RD_ARST_VALUE = 0, RD_SRST_VALUE = 0, RD_INIT_VALUE = 0;
   parameter WR_PORTS = 1, WR_CLK_ENABLE = 1, WR_CLK_POLARITY = 1, WR_PRIORITY_MASK = 0;
   parameter WR_WIDE_CONTINUATION = 0;
+  parameter _TECHMAP_CONNMAP_RD_ADDR_ = 0, _TECHMAP_CONNMAP_WR_ADDR_ = 0;
   input [RD_PORTS-1:0] RD_CLK, RD_EN, RD_ARST, RD_SRST;
   input [RD_PORTS*ABITS-1:0] RD_ADDR;
   output [RD_PORTS*WIDTH-1:0] RD_DATA;
@@ -296,6 +303,7 @@ module modelled_sram (RD_CLK, RD_EN, RD_ARST, RD_SRST, RD_ADDR, RD_DATA,
   input [WR_PORTS*WIDTH-1:0] WR_EN, WR_DATA;
   input [WR_PORTS*ABITS-1:0] WR_ADDR;
   localparam FITS = WR_PORTS == 1 && OFFSET == 0 && RD_CLK_ENABLE == {{RD_PORTS{{1'b1}}}};
+  localparam ONE_PORT = RD_PORTS == 1 && _TECHMAP_CONNMAP_RD_ADDR_ == _TECHMAP_CONNMAP_WR_ADDR_;
   wire _TECHMAP_FAIL_ = !(FITS && ({some}));
   genvar i;
   generate{cases}
@@ -304,11 +312,25 @@ endmodule
 """
 
 
+def condition(memory: Memory) -> str:
+    """Return the condition, in a techmap, on which a memory is this one."""
+    one_port = "" if memory.ports == 1 else "!"
+    return f"(SIZE == {memory.words} && WIDTH == {memory.width} && {one_port}ONE_PORT)"
+
+
+def address_pins(memory: Memory) -> str:
+    """Return how, in a techmap, a cell's address inputs are connected."""
+    signals = {"addr": "WR_ADDR[0", "raddr": "RD_ADDR[i*ABITS", "waddr": "WR_ADDR[0"}
+    return ", ".join(
+        f".{name}({signals[name]} +: {memory.address_bits}])" for name in memory.addresses
+    )
+
+
 def blackboxes(models: Iterable[Model]) -> str:
     """Return empty Verilog modules of the models' cells."""
     return "".join(
         f"(* blackbox *) module {model.memory.cell} (input clk, ren, "
-        f"input [{model.memory.address_bits}-1:0] raddr, waddr, "
+        f"input [{model.memory.address_bits}-1:0] {', '.join(model.memory.addresses)}, "
         f"input [{model.memory.width}-1:0] wen, wdata, "
         f"output [{model.memory.width}-1:0] rdata); endmodule\n"
         for model in models

@@ -45,14 +45,16 @@ def test_equals_golden_a_score_a_cycle() -> None:
     mask = (1 << CONFIG.score_width) - 1
     got = []
     for cycle in range(len(todo) + Exponential.LATENCY):
-        # The multiplier comes one cycle, the shift three cycles behind the score.
+        # The shift comes two cycles behind the score.
         ports = {}
         if cycle < len(todo):
-            ports = {"score": todo[cycle][0] & mask, "maximum": todo[cycle][1] & mask}
-        if 1 <= cycle <= len(todo):
-            ports["multiplier"] = todo[cycle - 1][2]
-        if 3 <= cycle <= len(todo) + 2:
-            ports["shift"] = todo[cycle - 3][3]
+            ports = {
+                "score": todo[cycle][0] & mask,
+                "maximum": todo[cycle][1] & mask,
+                "multiplier": todo[cycle][2],
+            }
+        if 2 <= cycle <= len(todo) + 1:
+            ports["shift"] = todo[cycle - 2][3]
         got.append(rtl.step(ports, "e16")["e16"])
     assert got[Exponential.LATENCY :] == expected
 

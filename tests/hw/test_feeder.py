@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dtqatten import Config
+from dtqatten.config import BANKS
 from dtqatten.golden.tiles import edges, load_beats
 from dtqatten.hw.feeder import Feeder
 from dtqatten.hw.layout import Plane
@@ -38,11 +39,14 @@ def test_feeds_what_was_loaded(side, rows, cols, tokens, pause) -> None:
     config = Config(rows=rows, cols=cols, depth=4, d_head=32, n_max=16)
     rng = np.random.default_rng(len(tokens))
     dut = Feeder(config, side)
-    lanes, slots = dut.lanes, dut.slots
+    lanes = dut.lanes
     parts = config.load_nibbles // config.depth
     heads = [(rng.integers(-120, 120, (n, 32)), rng.random(n) < 0.5) for n in tokens]
     beats = [beat for codes, wide in heads for beat in load_beats(config, codes, wide)]
-    tiles = [tile for codes, wide in heads for tile in edges(lanes, codes, wide)]
+    # Banks with their tiles: of queries one, of keys a head's.
+    banks = [edges(lanes, codes, wide) for codes, wide in heads]
+    if side == "q":
+        banks = [[tile] for bank in banks for tile in bank]
     loaded = 0
 
     async def source(ctx) -> None:
@@ -50,15 +54,20 @@ def test_feeds_what_was_loaded(side, rows, cols, tokens, pause) -> None:
 
     async def watch(ctx) -> None:
         nonlocal loaded
-        while loaded < len(tiles):
+        while loaded < len(banks):
             *_, pulse = await ctx.tick().sample(dut.loaded)
             loaded += pulse
 
     async def reader(ctx) -> None:
-        for number, tile in enumerate(tiles):
+        tiles = [
+            (number, place, tile, tile is bank[-1])
+            for number, bank in enumerate(banks)
+            for place, tile in enumerate(bank)
+        ]
+        for number, place, tile, ends in tiles:
             while loaded <= number:
                 await ctx.tick()
-            slot = number % slots
+            slot = {"bank": number % BANKS, "tile": place}
             ctx.set(dut.peek, slot)
             await ctx.tick()
             assert ctx.get(dut.tile.tokens) == tile.tokens
@@ -82,7 +91,7 @@ def test_feeds_what_was_loaded(side, rows, cols, tokens, pause) -> None:
                             "plane": Plane(plane),
                             "word": word,
                             "part": part,
-                            "release": int(cycle == len(reads) - 1),
+                            "release": int(ends and cycle == len(reads) - 1),
                         },
                     )
                 else:
@@ -104,7 +113,7 @@ def test_feeds_what_was_loaded(side, rows, cols, tokens, pause) -> None:
     run(dut, source, watch, reader)
 
 
-def test_a_full_ring_stalls_and_a_release_frees_one_slot() -> None:
+def test_full_banks_stall_and_a_release_frees_one() -> None:
     config = Config(rows=2, cols=2, depth=4, d_head=16, n_max=8)
     dut = Feeder(config, "q")
     codes = np.zeros((6, 16), dtype=int)
@@ -112,7 +121,7 @@ def test_a_full_ring_stalls_and_a_release_frees_one_slot() -> None:
 
     async def testbench(ctx) -> None:
         await load(ctx, dut, beats[:4], 0.0, np.random.default_rng(0))
-        assert not ctx.get(dut.i.ready)  # two slots of two tokens are full
+        assert not ctx.get(dut.i.ready)  # two banks of two tokens are full
         ctx.set(dut.feed.valid, 1)
         ctx.set(dut.feed.release, 1)
         await ctx.tick()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dtqatten import Config, Schedule
+from dtqatten.config import BANKS
 from dtqatten.golden.tiles import Edge, edges, tile_steps
 from dtqatten.hw.sequencer import Sequencer
 from dtqatten.sim.native import run
@@ -48,15 +49,15 @@ def test_tiles_run_in_order_and_back_to_back(schedule, name, eager) -> None:
     tiles = [(q, k) for q_edges, k_edges in work for q in q_edges for k in k_edges]
     dut = Sequencer(config)
     rng = np.random.default_rng(1)
-    # What the feeders would hold: edges by slot, and those not yet loaded.
+    # What the feeders would hold: edges by bank, and those not yet loaded.
     waiting = {
-        "q": [edge for q_edges, _ in work for edge in q_edges],
-        "k": [edge for _, k_edges in work for edge in k_edges],
+        "q": [[edge] for q_edges, _ in work for edge in q_edges],
+        "k": [k_edges for _, k_edges in work],
     }
-    slots = {"q": [None] * config.q_slots, "k": [None] * config.k_slots}
+    banks: dict[str, list[list[Edge]]] = {side: [[] for _ in range(BANKS)] for side in waiting}
     counts = {"q": 0, "k": 0}
     used = {"q": 0, "k": 0}
-    peeks = {"q": 0, "k": 0}
+    peeks = dict.fromkeys(waiting, (0, 0))
     seen: list[tuple[int, dict]] = []
     rows_out: list[int] = []
     most = 0
@@ -66,15 +67,15 @@ def test_tiles_run_in_order_and_back_to_back(schedule, name, eager) -> None:
         now = held = 0
         while len([s for _, s in seen if s["last"]]) < len(tiles):
             for side in ("q", "k"):
-                tile = slots[side][peeks[side]]
-                if tile is not None:
-                    ctx.set(getattr(dut, f"{side}_tile"), describe(tile))
-                fits = used[side] < len(slots[side]) and bool(waiting[side])
+                bank, place = peeks[side]
+                if place < len(banks[side][bank]):
+                    ctx.set(getattr(dut, f"{side}_tile"), describe(banks[side][bank][place]))
+                fits = used[side] < BANKS and bool(waiting[side])
                 load = fits and (eager or rng.random() < 0.2)
                 ctx.set(getattr(dut, f"{side}_loaded"), int(load))
                 if load:
                     # Visible with the sequencer's own count, in the next cycle.
-                    slots[side][counts[side] % len(slots[side])] = waiting[side].pop(0)
+                    banks[side][counts[side] % BANKS] = waiting[side].pop(0)
                     counts[side] += 1
                     used[side] += 1
             leaves = bool(rows_out) and rows_out[0] <= now and (eager or rng.random() < 0.3)
@@ -89,8 +90,8 @@ def test_tiles_run_in_order_and_back_to_back(schedule, name, eager) -> None:
                     (
                         now,
                         {
-                            "q": slots["q"][step.q.slot],
-                            "k": slots["k"][step.k.slot],
+                            "q": banks["q"][step.q.slot.bank][step.q.slot.tile],
+                            "k": banks["k"][step.k.slot.bank][step.k.slot.tile],
                             "q_low": step.q.plane.value,
                             "k_low": step.k.plane.value,
                             "at": step.q.word * config.load_nibbles + step.q.part * config.depth,
@@ -114,7 +115,8 @@ def test_tiles_run_in_order_and_back_to_back(schedule, name, eager) -> None:
                 assert not ctx.get(dut.tile_started)
                 assert not step.control.last
             # Described in the next cycle.
-            peeks = {side: ctx.get(getattr(dut, f"{side}_peek")) for side in peeks}
+            shown = {side: ctx.get(getattr(dut, f"{side}_peek")) for side in peeks}
+            peeks = {side: (peek.bank, peek.tile) for side, peek in shown.items()}
             await ctx.tick()
             now += 1
 

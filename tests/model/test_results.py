@@ -17,7 +17,10 @@ BLOCK = {
     "area_um2": 5e5,
     "fmax_mhz": 900.0,
     "default_mw": 100.0,
-    "memories": {"sram": {"count": 2, "access_pj": 3.0}},
+    "memories": {
+        "sram": {"count": 2, "access_pj": 3.0, "ports": 2},
+        "banks": {"count": 4, "access_pj": 5.0, "ports": 1},
+    },
 }
 
 
@@ -65,8 +68,10 @@ def test_energy_by_hand() -> None:
     assert energy["PEs of value_array"] == pytest.approx(256 * 2.0 * 11 / 8)
     assert energy["logic of array"] == pytest.approx(100.0 - 25.6)
     assert energy["logic of softmax"] == pytest.approx(100.0)
-    assert energy["memories of array"] == pytest.approx(2 * 3.0 * 0.5)
-    assert energy["memories of softmax"] == pytest.approx(2 * 2 * 3.0 * 0.5)
+    # A pair of banks is read in half of the cycles, written and read, and read in all of them.
+    assert energy["memories of array"] == pytest.approx(2 * 3.0 * 0.5 + 2 / 2 * 5.0 * 0.5)
+    assert energy["memories of softmax"] == pytest.approx(2 * 2 * 3.0 * 0.5 + 2 * 2 * 5.0 * 0.5)
+    assert energy["memories of value_array"] == pytest.approx(2 * 3.0 * 0.5 + 2 * 5.0 * 0.5)
 
 
 def test_bytes_of_a_head() -> None:

@@ -76,6 +76,7 @@ def test_memories_become_macros_where_these_are_smaller(
             "count": 1,
             "um2": 150.0,
             "macro": "ram_32x8",
+            "ports": 2,
             "across": 1,
             "deep": 1,
             "access_pj": 0.0,
@@ -86,6 +87,12 @@ def test_memories_become_macros_where_these_are_smaller(
     assert result["flip_flop_um2"] == 5 * 5.0
     if has_opensta():
         assert result["fmax_mhz"] < 1000 / 0.3
+    # Read and written at one address it needs a port only, wherever the address comes from.
+    one = MEMORY.replace("q <= words[r];", "if (!we) q <= words[w];")
+    result = Flow(tmp_path, (liberty,), macros).run(ASIC, design(one, "store"))
+    assert {name: kind["um2"] for name, kind in result["memories"].items()} == {
+        "sram_32x8_1rw": 100.0
+    }
     without = Flow(tmp_path, (liberty,)).run(ASIC, design(MEMORY, "store"))
     assert without["memories"] == {}
     assert without["flip_flop_um2"] == (32 * 8 + 8 + 5) * 5.0

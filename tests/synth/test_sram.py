@@ -32,7 +32,9 @@ def test_the_smallest_that_is_deep_enough(
 ) -> None:
     model = smallest(read_macros(macros), Memory(words, width))
     assert (model.macro.words, model.across, model.deep) == (of, across, deep)
-    assert model.area == SECOND_PORT * across * deep * {32: 100, 64: 180}[of]
+    area = across * deep * {32: 100, 64: 180}[of]
+    assert model.area == SECOND_PORT * area
+    assert smallest(read_macros(macros), Memory(words, width, ports=1)).area == area
 
 
 def test_a_folder_without_macros_is_refused(tmp_path: Path) -> None:
