@@ -72,8 +72,8 @@ class RankCounter(wiring.Component):
         config = self.config
         bins = 1 << config.index_bits
 
-        # An index is at least ``j`` if its high part exceeds that of ``j``, or equals it and the low
-        # part is at least that of ``j``.
+        # An index is at least ``j`` if its high part exceeds that of ``j``, or is at least that of
+        # ``j`` and the low part, too.
         reached = []
         low_bits = config.index_bits // 2
         for lane in range(config.lanes):
