@@ -308,9 +308,7 @@ PRESETS: dict[str, Config] = {
     # Sized for an 85k-LUT ECP5: the PEs of two arrays take 26,000 LUTs, 406 each, and leave
     # the rest for softmax, top-k and the memory system.
     # Top-k lanes keep up with the importances, which leave four a cycle; a layer hides the rest.
-    "edge": Config(
-        rows=8, cols=4, depth=8, d_head=64, n_max=256, topk_lanes=4, product_stages=2
-    ),
+    "edge": Config(rows=8, cols=4, depth=8, d_head=64, n_max=256, topk_lanes=4, product_stages=2),
     # 2048 multipliers in the score array, whose 4-bit tiles compute for as long as their scores
     # drain; 2816 in the value array, which then takes about as long.
     "base": Config(rows=8, cols=32, depth=8, value_depth=11, d_head=64, n_max=512),
