@@ -36,8 +36,8 @@ class Layer:
     ids : bool
         Whether the kept ids are wanted.
     options : Options
-        ``softmax_scale``, ``output_bits``, ``output_shift``, ``p_follows_token`` and
-        ``count_normalize``; ``p_planes`` is the machine's.
+        ``softmax_scale``, ``output_bits``, ``output_shift``, ``p_follows_token``,
+        ``p_follows_query`` and ``count_normalize``; ``p_planes`` is the machine's.
     """
 
     q: Codes
@@ -87,6 +87,7 @@ class Layer:
             Flag.FRESH: self.fresh,
             Flag.COUNT: self.options.count_normalize,
             Flag.FOLLOWS: self.options.p_follows_token,
+            Flag.FOLLOWS_QUERY: self.options.p_follows_query,
             Flag.IDS: self.ids,
         }
         flags = Flag(0)

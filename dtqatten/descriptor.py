@@ -44,6 +44,7 @@ class Flag(DescribedFlag):
     COUNT = 1 << 9, "divide importance by the number of queries that see the token"
     FOLLOWS = 1 << 10, "a weight of P x V takes its token's precision"
     IDS = 1 << 11, "write the ids of the kept tokens"
+    FOLLOWS_QUERY = 1 << 12, "a weight of P x V takes its query's precision"
 
 
 @dataclass(frozen=True)

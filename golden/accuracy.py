@@ -206,6 +206,7 @@ def _wide(options: Options) -> Options:
     return Options(
         p_planes=options.p_planes,
         p_follows_token=options.p_follows_token,
+        p_follows_query=options.p_follows_query,
         softmax_scale=options.softmax_scale,
     )
 
@@ -300,6 +301,10 @@ def _main() -> None:
         "8 bit, output 8 bit": (Options(output_bits=8), None),
         "the trace's 8-bit tokens, others 4 bit": (Options(), precision),
         "the same, P follows token": (Options(p_follows_token=True), precision),
+        "the same, P follows token and query": (
+            Options(p_follows_token=True, p_follows_query=True),
+            precision,
+        ),
         "4 bit": (Options(), np.full(trace.n, 4)),
     }
 

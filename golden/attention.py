@@ -47,6 +47,9 @@ class Options:
         Nibbles of a weight of P x V: 2 (8 bits) or 3 (12 bits).
     p_follows_token : bool
         A weight keeps only its highest plane where its token's V has 4 bits.
+    p_follows_query : bool
+        A weight keeps only its highest plane where its query has 4 bits. With both, a pair of
+        tokens has a weight of more than 4 bits only where both have 8.
     output_bits : int
         16: eight fraction bits. 8: a balanced code.
     output_shift : int
@@ -65,6 +68,7 @@ class Options:
 
     p_planes: int = 2
     p_follows_token: bool = False
+    p_follows_query: bool = False
     output_bits: int = 16
     output_shift: int = 0
     count_normalize: bool = False
@@ -231,6 +235,7 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
         v.gains,
         planes=chosen.p_planes,
         bits=inputs.v_bits if chosen.p_follows_token else None,
+        query_bits=inputs.q_bits if chosen.p_follows_query else None,
     )
     sums = weighted_sum(weights.p, v.codes, inputs.v_bits)
     output = normalize(sums, weights)

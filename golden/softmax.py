@@ -267,6 +267,7 @@ def narrow(
     *,
     planes: int = 2,
     bits: IntArray | None = None,
+    query_bits: IntArray | None = None,
 ) -> Narrowed:
     """Narrow exponentials to balanced codes, relative to the row maximum.
 
@@ -288,6 +289,8 @@ def narrow(
         Nibbles of a weight, 2 or 3.
     bits : int array ``[..., n_k]``, optional
         If given, a weight keeps only its highest plane where its token has 4 bits.
+    query_bits : int array ``[..., n_q]``, optional
+        If given, also where its query has 4 bits.
 
     Raises
     ------
@@ -305,9 +308,14 @@ def narrow(
         lead = np.where(largest > 0, WEIGHT_BITS - np.frexp(largest.astype(np.float64))[1], 0)
     half = 1 << (WEIGHT_BITS - 1)
     p: IntArray = ((weights << lead[..., None]) * top + half) >> WEIGHT_BITS
+    # A weight of a token without V bits meets zeros only: its planes are of no consequence.
+    low = np.zeros(1, dtype=bool)
     if bits is not None:
-        # A weight of a token without V bits meets zeros only: its planes are of no consequence.
-        p = at_precision(p, np.where(bits == 4, 4, 8)[..., None, None, :], planes)
+        low = low | (bits == 4)[..., None, None, :]
+    if query_bits is not None:
+        low = low | (query_bits == 4)[..., None, :, None]
+    if low.any():
+        p = at_precision(p, np.where(low, 4, 8), planes)
     if gains is None:
         divisor = p.sum(-1) << DIVISOR_FRACTION
     else:

@@ -27,10 +27,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Query:
-    """A query: token id and gain in 1/256."""
+    """A query: token id, gain in 1/256, whether its weights are narrow."""
 
     id: int
     gain: int
+    narrow: bool = False
 
 
 @dataclass(frozen=True)
@@ -323,7 +324,10 @@ class SoftmaxModel:
         e16 = softmax.exponential(t, seen)
         gains = np.array([key.value_gain for key in keys]) if self.v_gains else None
         bits = np.array([4 if key.narrow else 8 for key in keys])
-        narrowed = softmax.narrow(e16[None], gains, planes=self.config.planes, bits=bits)
+        query_bits = np.array([4 if query.narrow else 8 for query in queries])
+        narrowed = softmax.narrow(
+            e16[None], gains, planes=self.config.planes, bits=bits, query_bits=query_bits
+        )
         weights, lead, divisor = narrowed.p[0], narrowed.lead[0], narrowed.divisor[0]
         probability = softmax.normalized(e16)
         mantissa, exponent = softmax.reciprocal(divisor)
@@ -344,7 +348,11 @@ class SoftmaxModel:
                 )
                 passing.append(
                     _Passing(
-                        Row(np.pad(weights[at, span], padding), *place),
+                        Row(
+                            np.pad(weights[at, span], padding),
+                            *place,
+                            narrow=queries[at].narrow,
+                        ),
                         Row(
                             np.pad(probability[at, span], padding),
                             *place,

@@ -157,7 +157,8 @@ class Row:
     """A row of a tile: one query's scores, weights, probabilities or sums, zero past ``keys``.
 
     ``last_row`` of the tile, ``last_tile`` of the row block, ``last_block`` of the head. ``seen``,
-    of probabilities, where queries are counted: the query sees the key.
+    of probabilities, where queries are counted: the query sees the key. ``narrow``, of weights:
+    they have their highest plane only, because their query has 4 bits.
     """
 
     values: NDArray[np.int64]
@@ -166,10 +167,16 @@ class Row:
     last_tile: bool
     last_block: bool
     seen: NDArray | None = None
+    narrow: bool = False
 
 
-def tile_rows(config: Config, values: NDArray) -> Iterator[Row]:
-    """Cut a head's ``[queries, keys]`` into rows of tiles, in the order in which scores come."""
+def tile_rows(
+    config: Config, values: NDArray, narrow: NDArray[np.bool_] | None = None
+) -> Iterator[Row]:
+    """Cut a head's ``[queries, keys]`` into rows of tiles, in the order in which scores come.
+
+    ``narrow``, ``[queries]``, of weights: rows that have their highest plane only.
+    """
     queries, keys = values.shape
     for row, tile in row_places(config, queries, keys):
         taken = values[row, tile : tile + config.cols]
@@ -180,6 +187,7 @@ def tile_rows(config: Config, values: NDArray) -> Iterator[Row]:
             row == block_end - 1,
             tile + config.cols >= keys,
             block_end == queries,
+            narrow=narrow is not None and bool(narrow[row]),
         )
 
 

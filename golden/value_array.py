@@ -33,6 +33,7 @@ def value_steps(
     wide: NDArray[np.bool_],
     *,
     follows: bool = False,
+    narrow: bool = False,
 ) -> Iterator[Step]:
     """Yield the steps of one tile of weighted sums.
 
@@ -47,6 +48,8 @@ def value_steps(
         Groups with an 8-bit token.
     follows : bool
         Weights of the other groups have their highest plane only.
+    narrow : bool
+        All weights have.
     """
     planes = config.planes
     p, v = np.stack(split(weights, planes)), np.stack(split(values))
@@ -55,7 +58,7 @@ def value_steps(
 
     def needed(pair: tuple[int, int], g: int) -> bool:
         i, low = pair
-        return bool(wide[g]) or not (low or (follows and i))
+        return (not low or bool(wide[g])) and not (i and (narrow or (follows and not wide[g])))
 
     groups = range(len(wide))
     if config.schedule is Schedule.PLANE_MAJOR:
@@ -82,6 +85,10 @@ def value_steps(
         )
 
 
+#: Weights ``[rows, keys]``, whether they are the head's last, and have their highest plane only.
+_Block = tuple[NDArray[np.int64], bool, bool]
+
+
 class _BlockLoader:
     """Collect weight rows into row blocks."""
 
@@ -91,7 +98,7 @@ class _BlockLoader:
         self.freed: deque[int] = deque()
         self._rows: list[Row] = []
 
-    def clock(self, cycle: int, row: Row | None) -> tuple[NDArray[np.int64], bool] | None:
+    def clock(self, cycle: int, row: Row | None) -> _Block | None:
         while self.freed and self.freed[0] == cycle + 1:
             self.freed.popleft()
             self.used -= 1
@@ -105,7 +112,7 @@ class _BlockLoader:
         block = np.concatenate([[r.values[: r.keys] for r in tile] for tile in tiles], axis=1)
         self._rows = []
         self.used += 1
-        return block, row.last_block
+        return block, row.last_block, all(r.narrow for r in tiles[0])
 
 
 #: Values ``[keys, channels]``, those at 8 bit, and whether weights follow their precision.
@@ -167,7 +174,7 @@ class ValueArrayModel:
         self.cycle = 0
         self._grid, self._buffer = GridModel(config, observed=observed), RowBuffer(config)
         self._block_loader, self._head_loader = _BlockLoader(config), _HeadLoader(config)
-        self._blocks: deque[tuple[NDArray[np.int64], bool]] = deque()
+        self._blocks: deque[_Block] = deque()
         self._heads: deque[_Head] = deque()
         self._described: _Head | None = None  # is known to the sequencer a cycle late
         self._pass = 0
@@ -202,7 +209,7 @@ class ValueArrayModel:
     def _start_tile(self) -> None:
         if not self._blocks or not self._heads or self._buffer.room < self.config.rows:
             return
-        (weights, _), (values, wide, follows) = self._blocks[0], self._heads[0]
+        (weights, _, narrow), (values, wide, follows) = self._blocks[0], self._heads[0]
         at = self._pass * self.config.cols
         channels = values[:, at : at + self.config.cols]
         channels = np.pad(channels, ((0, 0), (0, self.config.cols - channels.shape[1])))
@@ -214,6 +221,7 @@ class ValueArrayModel:
                 grouped(self.config, channels),
                 np.array([any(group) for group in grouped(self.config, wide)]),
                 follows=follows,
+                narrow=narrow,
             )
         )
         if self.cycle + len(steps) <= self._earliest_end:
@@ -224,7 +232,7 @@ class ValueArrayModel:
 
     def _end_tile(self) -> None:
         config, shown = self.config, self.cycle + 1
-        (weights, last_block), (values, *_) = self._blocks[0], self._heads[0]
+        (weights, last_block, _), (values, *_) = self._blocks[0], self._heads[0]
         at = self._pass * config.cols
         sums = weights @ values[:, at : at + config.cols]
         channels = sums.shape[1]

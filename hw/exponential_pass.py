@@ -60,7 +60,7 @@ class ExponentialPass(wiring.Component):
 
     Without V gains the row maximum has weight ``top`` whatever else is in the row, so weights
     leave here, ``p = (e16 * top + 2**15) >> 16``, then narrowed to the highest nibble for tokens
-    that ask for it, and the divisor is ``16 * sum(p)``. With V gains
+    and queries that ask for it, and the divisor is ``16 * sum(p)``. With V gains
     they are relative to the row's largest ``e16 * gain``, so only ``lead`` is found here, and the
     divisor is ``(top * sum(e16) + 2**11) >> 12``.
 
@@ -219,18 +219,23 @@ class ExponentialPass(wiring.Component):
             lead_late = delayed(m, lead, sum_reciprocal.latency - 2, "lead")
             m.d.comb += [
                 self.normalizer.lead.eq(lead_late),
+                self.normalizer.narrow.eq(
+                    delayed(m, self.record.narrow, self.RECORD - 1 + levels, "narrow")
+                ),
                 self.row_record.lead.eq(delayed(m, lead_late, 2, "lead_late")),
             ]
         else:
+            narrow_query = delayed(m, self.record.narrow, self.EXPONENTIALS, "narrow")
             for c in range(config.cols):
                 weight = Signal(4 * config.planes, name=f"weight_{c}", reset_less=True)
-                narrow = value[c].narrow
+                narrow = value[c].narrow | narrow_query
                 m.d.sync += weight.eq(narrowing(e16[c] * top, narrow, 16, config.planes))
                 m.d.comb += self.weights.weights[c].eq(weight)
                 gained.append(weight)
             m.d.comb += [
                 self.weights_valid.eq(after.valid),
                 self.weights.keys.eq(delayed(m, keys, 1, "weight_keys")),
+                self.weights.narrow.eq(delayed(m, narrow_query, 1, "weight_narrow")),
             ]
             m.d.comb += [self.weights[flag].eq(after[flag]) for flag in flags]
             # Four fraction bits, which the sum itself does not have.

@@ -163,7 +163,11 @@ class Fetcher(wiring.Component):
                 out.p.gain.eq(tokens.o.p.gains[0]),
                 tokens.o.ready.eq(out.ready),
             ]
-            if role == "keys":
+            if role == "queries":
+                m.d.comb += out.p.narrow.eq(
+                    flag(layer, Flag.FOLLOWS_QUERY) & (tokens.o.p.slot < edges["q"])
+                )
+            else:
                 m.d.comb += [
                     out.p.value_gain.eq(tokens.o.p.gains[1]),
                     out.p.narrow.eq(flag(layer, Flag.FOLLOWS) & (tokens.o.p.slot < edges["v"])),

@@ -150,8 +150,13 @@ def value_step_layout(config: Config) -> data.StructLayout:
 
 
 def weight_block_layout(config: Config) -> data.StructLayout:
-    """A row block of weights: its ``rows``, and whether it is the head's last."""
-    return data.StructLayout({"rows": range(config.rows + 1), "last": unsigned(1)})
+    """A row block of weights: its ``rows``, and whether it is the head's ``last``.
+
+    ``narrow``: the weights of all its rows have their highest nibble only.
+    """
+    return data.StructLayout(
+        {"rows": range(config.rows + 1), "last": unsigned(1), "narrow": unsigned(1)}
+    )
 
 
 def value_head_layout(config: Config) -> data.StructLayout:
@@ -159,7 +164,7 @@ def value_head_layout(config: Config) -> data.StructLayout:
 
     ``some_wide``: there are such; ``wide_last`` is then the last one's place among them.
     ``follows`` as in :func:`value_layout`. ``wait``: cycles that a tile, shorter than the ``rows``
-    it drains for, has to wait after the one before.
+    it drains for, has to wait after the one before; ``narrow_wait``: one of a narrow row block.
     """
     return data.StructLayout(
         {
@@ -169,6 +174,7 @@ def value_head_layout(config: Config) -> data.StructLayout:
             "wide_last": range(config.key_tiles * config.parts),
             "follows": unsigned(1),
             "wait": range(config.rows),
+            "narrow_wait": range(config.rows),
         }
     )
 

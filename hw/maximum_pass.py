@@ -1,7 +1,7 @@
 """First pass of the softmax: gains, masks and the maximum of each row."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import Config
@@ -62,7 +62,7 @@ class MaximumPass(wiring.Component):
     reduced : Out(reduced_layout())
         The row has joined its maximum.
     record : Out(maximum_layout(config))
-        Maximum of this and earlier tiles of the row, and its factor.
+        Maximum of this and earlier tiles of the row, its factor, and what passes through.
     """
 
     ROW_LATENCY = 2 + MaskedScore.LATENCY
@@ -93,13 +93,17 @@ class MaximumPass(wiring.Component):
         m = Module()
         config = self.config
         token = query_layout(config)
-        m.submodules.keys = keys = ReplayStore(token, config.cols, 2 * tiles(config))
+        seen_token = data.StructLayout({name: token[name].shape for name in ("id", "gain")})
+        m.submodules.keys = keys = ReplayStore(seen_token, config.cols, 2 * tiles(config))
         m.submodules.queries = queries = ReplayStore(token, 1, 2 * config.rows)
-        for store, tokens in ((keys, self.keys), (queries, self.queries)):
+        for store, tokens, layout in (
+            (keys, self.keys, seen_token),
+            (queries, self.queries, token),
+        ):
             m.d.comb += [
                 store.i.valid.eq(tokens.valid),
                 tokens.ready.eq(store.i.ready),
-                *(store.i.p.item[field].eq(tokens.p[field]) for field, _ in token),
+                *(store.i.p.item[field].eq(tokens.p[field]) for field, _ in layout),
             ]
         m.d.comb += keys.i.p.last.eq(self.keys.p.last)
 
@@ -175,5 +179,6 @@ class MaximumPass(wiring.Component):
             self.record.multiplier.eq(delayed(m, multiplier, wait, "multiplier")),
             self.record.shift.eq(delayed(m, head.shift, self.ROW_LATENCY - 2 + wait, "shift")),
             self.record.output.eq(delayed(m, head.output, self.ROW_LATENCY - 2 + wait, "output")),
+            self.record.narrow.eq(delayed(m, query.narrow, self.ROW_LATENCY - 2 + wait, "narrow")),
         ]
         return m

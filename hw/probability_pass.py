@@ -28,7 +28,7 @@ class ProbabilityPass(wiring.Component):
     """Probabilities ``q = min((e16 * R + (1 << z >> 1)) >> z, 65535)`` of rows of exponentials.
 
     With V gains also the weights, ``p = (((e16 * gain) << lead) * top + 2**23) >> 24``,
-    then narrowed to the highest nibble for tokens that ask for it.
+    then narrowed to the highest nibble for tokens and queries that ask for it.
 
     Latency 4 cycles, weights 5. Throughput one row a cycle; never stalls.
 
@@ -124,11 +124,15 @@ class ProbabilityPass(wiring.Component):
             last = delayed(m, placed, 1, "weights_placed")
             m.d.comb += [self.weights[field].eq(last[field]) for field in fields]
             lead = delayed(m, self.normalizer.lead, 2, "lead")
+            narrow_query = delayed(m, self.normalizer.narrow, 1, "narrow")
+            m.d.comb += self.weights.narrow.eq(
+                delayed(m, narrow_query, self.WEIGHTS - 1, "weights_narrow")
+            )
             top = top_code(config)
             for c in range(config.cols):
                 held = delayed(m, e16[c], 1, f"e16_{c}")
                 # Three cycles behind the gain, which the store holds no longer than one.
-                narrow = delayed(m, values.data[c].narrow, 3, f"narrow_{c}")
+                narrow = delayed(m, values.data[c].narrow | narrow_query, 3, f"narrow_{c}")
                 gained = Signal(GAINED_BITS, name=f"gained_{c}", reset_less=True)
                 led = Signal(GAINED_BITS, name=f"led_{c}", reset_less=True)
                 topped = Signal((led * top).shape(), name=f"topped_{c}", reset_less=True)

@@ -81,15 +81,17 @@ def _token_fields(config: Config) -> dict[str, Shape]:
 
 
 def query_layout(config: Config) -> data.StructLayout:
-    """A query: its token ``id``, by which causal masks compare, and its ``gain`` in 1/256."""
-    return data.StructLayout(_token_fields(config))
+    """A query: its token ``id``, by which causal masks compare, and its ``gain`` in 1/256.
+
+    ``narrow``: its weights keep only their highest nibble.
+    """
+    return data.StructLayout(_token_fields(config) | {"narrow": unsigned(1)})
 
 
 def key_layout(config: Config) -> data.StructLayout:
-    """A key: as a query, and what concerns its value; ``last`` marks the head's last key.
+    """A key: as a query, and the gain of its value; ``last`` marks the head's last key.
 
-    ``value_gain`` is ignored by a unit built without V gains. ``narrow``: its weights keep only
-    their highest nibble.
+    ``value_gain`` is ignored by a unit built without V gains.
     """
     return data.StructLayout(
         _token_fields(config)
@@ -156,8 +158,10 @@ def weight_row_layout(config: Config) -> data.StructLayout:
     """Weights for P x V of a row of a tile: balanced codes in [0, 119], or [0, 1911].
 
     Lanes past ``keys`` are 0. Rows come as scores do: of each row block, tile by tile, its rows.
+    ``narrow`` of all rows of a query: their weights have their highest nibble only.
     """
-    return _row_layout(config, "weights", signed(4 * config.planes))
+    row = _row_layout(config, "weights", signed(4 * config.planes))
+    return data.StructLayout({name: field.shape for name, field in row} | {"narrow": unsigned(1)})
 
 
 def probability_row_layout(config: Config) -> data.StructLayout:
@@ -196,24 +200,29 @@ def row_record_layout(config: Config) -> data.StructLayout:
 def maximum_layout(config: Config) -> data.StructLayout:
     """What the exponentials of a row need: its largest score, and the factor of the differences.
 
-    ``output`` passes through.
+    ``narrow``, of the query, and ``output`` pass through.
     """
     return data.StructLayout(
         {
             "maximum": signed(config.score_width),
             "multiplier": unsigned(MULTIPLIER_BITS),
             "shift": unsigned(SHIFT_BITS),
+            "narrow": unsigned(1),
             "output": output_layout(),
         }
     )
 
 
 def normalizer_layout(config: Config) -> data.StructLayout:
-    """What the probabilities of a row need: the reciprocal of ``sum(e16)``, and ``lead``."""
+    """What the probabilities of a row need: the reciprocal of ``sum(e16)``, and ``lead``.
+
+    ``narrow``, of the query, passes through, for weights with V gains.
+    """
     return data.StructLayout(
         {
             "reciprocal": reciprocal_layout(sum_bits(config, EXPONENTIAL_BITS)),
             "lead": unsigned(LEAD_BITS),
+            "narrow": unsigned(1),
         }
     )
 

@@ -25,6 +25,7 @@ class ValueArray(wiring.Component):
     The precision varies only along the reduction, which all PEs share: no PE ever waits for
     another. A row block takes ``planes * (groups + wide groups) * ceil(d_head / cols)`` cycles, and
     with weights that follow their tokens' precision ``(groups + (2 * planes - 1) * wide groups) *
+    ceil(d_head / cols)``; one whose weights are all narrow ``(groups + wide groups) *
     ceil(d_head / cols)``.
 
     Latency: row ``r`` of a tile is valid at ``sums`` ``r + cols + product_stages + 6`` cycles after

@@ -219,6 +219,7 @@ class ValueFeeder(wiring.Component):
             count + (2 * config.planes - 1) * wide_count,
             config.planes * (count + wide_count),
         )
+        narrow = count + wide_count
         m.d.sync += [
             self.loaded.eq(head_end),
             ended.tile.eq(group.tile),
@@ -229,6 +230,7 @@ class ValueFeeder(wiring.Component):
             ended.some_wide.eq(wide_count != 0),
             ended.wide_last.eq(wide_count - 1),
             ended.wait.eq(Mux(length < config.rows, config.rows - length, 0)),
+            ended.narrow_wait.eq(Mux(narrow < config.rows, config.rows - narrow, 0)),
         ]
         m.submodules.heads = heads = memory.Memory(
             shape=value_head_layout(config), depth=slots, init=[]

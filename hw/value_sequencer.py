@@ -24,7 +24,8 @@ class ValueSequencer(wiring.Component):
     for each, all ``planes`` of the weights by the high plane of the values, and by their low plane
     where the group is wide; ``planes * (groups + wide groups)`` steps. Where weights follow their
     tokens' precision, a group that is not wide takes the highest plane only: ``groups +
-    (2 * planes - 1) * wide groups`` steps. Plane-major, pairs of planes of one total weight come
+    (2 * planes - 1) * wide groups`` steps. In a narrow row block all weights have it only:
+    ``groups + wide groups`` steps. Plane-major, pairs of planes of one total weight come
     together, heaviest first; interleaved, all pairs of a group.
 
     A tile starts in the cycle after the previous one ended, if its row block and all values of the
@@ -85,6 +86,8 @@ class ValueSequencer(wiring.Component):
         # Cycles since the last tile's final step.
         since = Signal(range(config.rows + 1), init=config.rows)
         follows, some_wide = self.head.follows, self.head.some_wide
+        narrow = self.block.narrow
+        waited = Mux(narrow, since > self.head.narrow_wait, since > self.head.wait)
         with m.If(final):
             m.d.sync += since.eq(1)
         with m.Elif(since != config.rows):
@@ -94,7 +97,7 @@ class ValueSequencer(wiring.Component):
         heads = counted(m, self.head_loaded, head_used, "heads", most=config.value_slots)
         fits = tile_fits(m, config, start, self.block.rows, self.row_read)
         m.d.comb += [
-            start.eq(~running & blocks & heads & fits & (since > self.head.wait)),
+            start.eq(~running & blocks & heads & fits & waited),
             issue.eq(start | running),
         ]
 
@@ -116,6 +119,7 @@ class ValueSequencer(wiring.Component):
         plane, low = Signal(range(planes)), Signal()
         group = Signal(group_layout(config))
         index = Signal(range(config.key_tiles * config.parts))
+        last_plane = narrow | (plane == planes - 1)
         last_group = (group.tile == self.head.tile) & (group.part == self.head.part)
         first_group = index == 0
 
@@ -133,27 +137,24 @@ class ValueSequencer(wiring.Component):
             pairs_end = Signal()
             m.d.comb += [
                 at.eq(group),
-                pairs_end.eq(
-                    Mux(self.is_wide, low & (plane == planes - 1), follows | (plane == planes - 1))
-                ),
+                pairs_end.eq(Mux(self.is_wide, low & last_plane, follows | last_plane)),
                 final.eq(issue & pairs_end & last_group),
             ]
             with m.If(issue):
                 m.d.sync += plane.eq(plane + 1)
-                with m.If(plane == planes - 1):
+                with m.If(last_plane):
                     m.d.sync += [plane.eq(0), low.eq(1)]
                 with m.If(pairs_end):
                     m.d.sync += [plane.eq(0), low.eq(0)]
                     next_group()
             shift, lift = planes - plane - low, 0
         else:
-            pass_end, last_plane, listed, last_pair = (Signal() for _ in range(4))
+            pass_end, listed, last_pair = (Signal() for _ in range(3))
             last_wide = index == self.head.wide_last
             m.d.comb += [
                 listed.eq(low | (follows & (plane != 0))),
                 at.eq(Mux(listed, self.wide_group, group)),
                 pass_end.eq(Mux(listed, last_wide, last_group)),
-                last_plane.eq(plane == planes - 1),
                 last_pair.eq(Mux(some_wide, low & last_plane, follows | last_plane)),
                 final.eq(issue & pass_end & last_pair),
             ]
@@ -163,7 +164,9 @@ class ValueSequencer(wiring.Component):
                     first_group_again()
                     # By total weight: (0,0) (1,0)(0,1) (2,0)(1,1) ... with the low plane last.
                     with m.If(~low):
-                        with m.If(some_wide & (plane != 0)):
+                        with m.If(narrow):
+                            m.d.sync += low.eq(1)
+                        with m.Elif(some_wide & (plane != 0)):
                             m.d.sync += [low.eq(1), plane.eq(plane - 1)]
                         with m.Else():
                             m.d.sync += plane.eq(plane + 1)
@@ -173,7 +176,7 @@ class ValueSequencer(wiring.Component):
                         m.d.sync += plane.eq(plane + 1)
             lighter = Mux(low, last_plane, plane != 0)
             shift = first_group & lighter
-            lift = Mux(some_wide, 0, Mux(follows, planes, 1))
+            lift = Mux(some_wide, Mux(narrow, planes - 1, 0), Mux(narrow | follows, planes, 1))
         with m.If(final):
             first_group_again()
             m.d.sync += [plane.eq(0), low.eq(0)]

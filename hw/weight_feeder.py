@@ -153,10 +153,12 @@ class WeightFeeder(wiring.Component):
             block_end.eq(beat & row_block.last_row & row_block.last_tile),
             self.loaded.eq(block_end),
         ]
+        # A row's tiles all say the same, so that any tile's rows tell of the block.
+        wide = Signal()
         with m.If(beat):
-            m.d.sync += row.eq(row + 1)
+            m.d.sync += [row.eq(row + 1), wide.eq(wide | ~row_block.narrow)]
             with m.If(row_block.last_row):
-                m.d.sync += [row.eq(0), tile.eq(tile + 1)]
+                m.d.sync += [row.eq(0), tile.eq(tile + 1), wide.eq(0)]
         with m.If(block_end):
             m.d.sync += [tile.eq(0), slot.eq(Mux(slot == slots - 1, 0, slot + 1))]
         free = counted(m, released, block_end, "free", most=slots, init=slots)
@@ -171,6 +173,7 @@ class WeightFeeder(wiring.Component):
             block_write.addr.eq(slot),
             block_write.data.rows.eq(row + 1),
             block_write.data.last.eq(row_block.last_block),
+            block_write.data.narrow.eq(row_block.narrow & ~wide),
             block_read.addr.eq(self.peek),
             self.block.eq(block_read.data),
         ]

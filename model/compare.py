@@ -1,7 +1,7 @@
 """The core beside published machines, on one workload."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from dtqatten.model.workload import Workload, policy_workloads
 
 __all__ = [
     "SCALED",
+    "SCALED_PAIRS",
     "Entry",
     "Speedup",
     "core_area",
@@ -21,11 +22,15 @@ __all__ = [
     "packaged_policy",
     "searched_speedup",
     "speedups",
+    "weight_precisions",
 ]
 
 #: The published machine's multipliers, 3168, in this project's shape: the fastest of those arrays
 #: of at most as many that ``Config`` can express. It has 3072.
 SCALED = PRESETS["base"].replace(rows=12, depth=4, value_depth=None)
+#: The same where weights follow tokens and queries, so that P x V costs less than Q x K^T. It has
+#: 3150.
+SCALED_PAIRS = PRESETS["base"].replace(rows=6, cols=35, value_depth=7)
 
 #: A searched policy that holds the accuracy: see docs/accuracy.md.
 SEARCHED = "minilm-bbc"
@@ -149,6 +154,18 @@ def speedups(config: Config, layers: list[Workload]) -> Speedup:
     runs = {layer: run_core(config, layer).head_cycles for layer in set(layers)}
     least = sum(sum(layer.products) for layer in layers) / config.multipliers
     return Speedup(eyeriss / sum(runs[layer] for layer in layers), eyeriss / least)
+
+
+def weight_precisions(workload: Workload) -> list[tuple[str, Config, Workload]]:
+    """Return a workload with each precision of the weights, and the machine for it."""
+    return [
+        (name, scaled, replace(workload, follows=follows, follows_query=query))
+        for name, scaled, follows, query in (
+            ("8-bit weights", SCALED, False, False),
+            ("weights follow tokens", SCALED, True, False),
+            ("weights follow tokens and queries", SCALED_PAIRS, True, True),
+        )
+    ]
 
 
 def searched_speedup(config: Config, policy: Policy, workload: Workload) -> Speedup:

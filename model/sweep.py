@@ -57,7 +57,7 @@ class Result:
     tokens : int
         Before pruning.
     share_0, share_4, share_8 : float
-    follows : bool
+    follows, follows_query : bool
     head_cycles : int
         The core's, or the bus's where that needs more.
     bus_busy : float
@@ -82,6 +82,7 @@ class Result:
     share_4: float
     share_8: float
     follows: bool
+    follows_query: bool
     head_cycles: int
     bus_busy: float
     limit_share: float
@@ -98,6 +99,7 @@ def points(
     *,
     d_head: int = 64,
     follows: bool = False,
+    follows_query: bool = False,
     buses: Sequence[int] = (128,),
 ) -> list[Point]:
     """Return every combination of machines and workloads.
@@ -111,7 +113,7 @@ def points(
     mixes : sequence of tuple
         Shares of 0, 4 and 8-bit tokens.
     d_head : int
-    follows : bool
+    follows, follows_query : bool
     buses : sequence of int
         Widths of the bus, bits.
 
@@ -125,7 +127,13 @@ def points(
         changed = dict(zip(changes, values, strict=True))
         name = " ".join([preset, *(f"{key}={value}" for key, value in changed.items())])
         for n, shares, bits in itertools.product(tokens, mixes, buses):
-            workload = Workload(tokens=n, d_head=d_head, shares=shares, follows=follows)
+            workload = Workload(
+                tokens=n,
+                d_head=d_head,
+                shares=shares,
+                follows=follows,
+                follows_query=follows_query,
+            )
             try:
                 config = fit(PRESETS[preset].replace(**changed), workload)
                 SystemConfig(core=config, bus_bits=bits)
@@ -168,6 +176,7 @@ def evaluate(point: Point) -> Result:
         workload.tokens,
         *workload.shares,
         workload.follows,
+        workload.follows_query,
         cycles,
         beats / cycles,
         ran.limit_share * core_share,

@@ -29,6 +29,8 @@ class Workload:
         Shares of 0, 4 and 8-bit tokens.
     follows : bool
         A weight of P x V has 4 bits where its token has.
+    follows_query : bool
+        Where its query has.
     full_tiles : bool
         The core keeps as many tokens more as fit its last key tile: Q x K^T pays for their slots
         anyway, their queries and P x V cost cycles, accuracy gains.
@@ -41,6 +43,7 @@ class Workload:
     d_head: int = 64
     shares: tuple[float, float, float] = field(default=PAPER_SHARES)
     follows: bool = False
+    follows_query: bool = False
     full_tiles: bool = False
     alternate: bool = True
 
@@ -69,8 +72,10 @@ class Workload:
     def products(self) -> tuple[int, int]:
         """Products of 4 by 4 bits that Q x K^T and P x V cannot do without."""
         n4, n8 = self.kept
-        weights = n4 + 4 * n8 if self.follows else 2 * (n4 + 2 * n8)
-        return (n4 + 2 * n8) ** 2 * self.d_head, (n4 + n8) * weights * self.d_head
+        # Of a query in 8 bits, and of one in 4.
+        wide = n4 + 4 * n8 if self.follows else 2 * (n4 + 2 * n8)
+        narrow = n4 + 2 * n8 if self.follows_query else wide
+        return (n4 + 2 * n8) ** 2 * self.d_head, (n4 * narrow + n8 * wide) * self.d_head
 
     def clustered(self, config: Config) -> tuple[Boundaries, int]:
         """Return the class boundaries of the tokens that a core keeps, and how many these are."""
@@ -97,7 +102,12 @@ def policy_workloads(policy: Policy, workload: Workload) -> list[Workload]:
                 "heads and values once; choose a policy that prunes tokens only"
             )
     return [
-        replace(workload, shares=layer.shares, follows=policy.p_follows_token)
+        replace(
+            workload,
+            shares=layer.shares,
+            follows=policy.p_follows_token,
+            follows_query=policy.p_follows_query,
+        )
         for layer in policy.layers
     ]
 
@@ -127,7 +137,11 @@ def core_layer(config: Config, workload: Workload, heads: int) -> CoreLayer:
         v_bits=promote(limits.v, k0),
         q_ids=queries,
         k_ids=np.arange(k0),
-        options=Options(p_planes=config.planes, p_follows_token=workload.follows),
+        options=Options(
+            p_planes=config.planes,
+            p_follows_token=workload.follows,
+            p_follows_query=workload.follows_query,
+        ),
         k0=keep,
         k1=wide,
     )

@@ -156,6 +156,7 @@ def random_chain(
                 options=Options(
                     p_planes=config.planes,
                     p_follows_token=flip(0.3),
+                    p_follows_query=flip(0.3),
                     output_bits=8 if eight else 16,
                     output_shift=pick(0, 7) if eight else 0,
                     count_normalize=config.count_normalize and flip(),

@@ -107,6 +107,7 @@ class CoreLayer:
         factor = softmax.multiplier(self.q.unit * self.k.unit, d, self.options.softmax_scale)
         form = OutputForm(self.options.output_bits == 8, self.options.output_shift)
         narrow = (self.v_bits == 4) & self.options.p_follows_token
+        narrow_queries = (self.q_bits == 4) & self.options.p_follows_query
         beats: dict[str, list] = {
             "layers": [
                 LayerCommand(
@@ -145,7 +146,7 @@ class CoreLayer:
             gains(c, n) for c, n in ((self.q, n_q), (self.k, n_k), (self.v, n_k))
         )
         beats["queries"] = [
-            Query(int(i), int(q_gains[h, at]))
+            Query(int(i), int(q_gains[h, at]), bool(narrow_queries[at]))
             for h in range(heads)
             for at, i in enumerate(self.q_ids)
         ]
@@ -356,6 +357,7 @@ def random_layer(
         options=Options(
             p_planes=config.planes,
             p_follows_token=bool(rng.integers(2)),
+            p_follows_query=bool(rng.integers(2)),
             output_bits=form,
             output_shift=int(rng.integers(0, 8)) if form == 8 else 0,
             count_normalize=config.count_normalize and bool(rng.integers(2)),

@@ -135,6 +135,7 @@ class MachineBlocks:
                 options=Options(
                     p_planes=op.p_planes,
                     p_follows_token=op.p_follows_token,
+                    p_follows_query=op.p_follows_query,
                     softmax_scale=op.scaling,
                 ),
             )

@@ -83,7 +83,7 @@ def random_softmax_head(
         return sorted(rng.choice(config.n_max, n, replace=False).tolist(), key=lambda i: i % 3)
 
     gains_of_values = int(rng.integers(1, 9))
-    narrow = rng.choice([0.0, 0.5])
+    narrow, narrow_queries = rng.choice([0.0, 0.5]), rng.choice([0.0, 0.5, 1.0])
     tokens = [
         Key(
             i, gain(), max(1, gain() >> gains_of_values), bool(rng.random() < narrow), at == n_k - 1
@@ -95,7 +95,7 @@ def random_softmax_head(
         HeadFactor(
             max(m, 0), shift, causal, OutputForm(bool(rng.integers(2)), int(rng.integers(8)))
         ),
-        [Query(i, gain()) for i in ids(n_q)],
+        [Query(i, gain(), bool(rng.random() < narrow_queries)) for i in ids(n_q)],
         tokens,
     )
 

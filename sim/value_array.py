@@ -23,13 +23,15 @@ __all__ = ["ValueHead", "ValueLockstep", "random_value_head"]
 class ValueHead:
     """Weights ``[n_q, n_k]``, value codes ``[n_k, d_head]``, and tokens at 8 bit, ``[n_k]``.
 
-    ``follows``: the weights have their token's precision.
+    ``follows``: the weights have their token's precision. ``narrow``: queries whose weights have
+    their highest plane only, ``[n_q]``.
     """
 
     weights: NDArray[np.integer]
     values: NDArray[np.integer]
     wide: NDArray[np.bool_]
     follows: bool
+    narrow: NDArray[np.bool_]
 
 
 def random_value_head(
@@ -38,9 +40,12 @@ def random_value_head(
     *,
     wide_share: float | None = None,
     follows: bool | None = None,
+    narrow_share: float | None = None,
 ) -> ValueHead:
     """Return a head of up to 6 queries and 17 keys; what is not given is drawn too.
 
+    Narrow queries come first or last, so that there are whole row blocks of them, mixed ones and
+    others.
     Among the weights are many zeros and many of the largest.
     """
     top = code_range(config.planes)[1]
@@ -51,8 +56,11 @@ def random_value_head(
     weights[rng.random((queries, keys)) < 0.1] = top
     values = rng.integers(-120, 120, (keys, config.d_head))
     wide = rng.random(keys) < share
-    kept = at_precision(weights, np.where(wide, 8, 4), config.planes) if follows else weights
-    return ValueHead(kept, values, wide, follows)
+    narrow_share = rng.choice([0.0, 0.5, 1.0]) if narrow_share is None else narrow_share
+    narrow = (np.arange(queries) < round(narrow_share * queries))[:: int(rng.choice([1, -1]))]
+    low = (~wide & follows) | narrow[:, None]
+    kept = at_precision(weights, np.where(low, 4, 8), config.planes)
+    return ValueHead(kept, values, wide, follows, narrow)
 
 
 class ValueLockstep(StreamLockstep):
@@ -68,7 +76,7 @@ class ValueLockstep(StreamLockstep):
 
     def __init__(self, config: Config, heads: Sequence[ValueHead], **stalls: Any) -> None:
         self.config = config
-        weights = [row for head in heads for row in tile_rows(config, head.weights)]
+        weights = [row for head in heads for row in tile_rows(config, head.weights, head.narrow)]
         values = [
             beat
             for head in heads

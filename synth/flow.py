@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from dtqatten.synth import asic, cells, fanout, fpga, sram, timing
@@ -27,6 +28,11 @@ def hash_of(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise SynthError(f"cannot read {path}: {error}") from None
+
+
+def source_hash(part: ModuleType) -> str:
+    """Return the hash of a module's source."""
+    return hash_of(Path(str(part.__file__)))
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,7 @@ class Flow:
         return {
             "clock_mhz": self.mhz or 1000.0,
             "flatten": self.flatten,
-            "flow": [hash_of(Path(part.__file__)) for part in (asic, cells, fanout, sram, timing)],
+            "flow": [source_hash(part) for part in (asic, cells, fanout, sram, timing)],
             "tools": versions("pyosys", timing=has_opensta()),
             "libraries": {path.name: hash_of(path) for path in (*self.liberty, *macros)},
         }
@@ -140,6 +146,6 @@ class Flow:
         return {
             "clock_mhz": self.mhz or 120.0,
             "part": device.part,
-            "flow": hash_of(Path(fpga.__file__)),
+            "flow": source_hash(fpga),
             "tools": versions("pyosys", device.package),
         }

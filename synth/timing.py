@@ -33,15 +33,16 @@ class Timing:
         The worst endpoints: ``start``, ``end``, ``slack_ns``.
     failing : set of str
         Logic on the worst path to each endpoint that misses the clock: cells by their instances.
-    default_mw : float
-        Power with the activity that OpenSTA takes for granted at inputs; memories have none.
+    default_mw : float or None
+        Power with the activity that OpenSTA takes for granted at inputs; memories have none. None
+        where OpenSTA stumbles over it, as over the whole core.
     """
 
     slack_ns: float
     fmax_mhz: float
     paths: list[dict[str, object]]
     failing: set[str] = field(default_factory=set)
-    default_mw: float = 0.0
+    default_mw: float | None = None
 
     def summary(self) -> dict[str, object]:
         """Return all but ``failing``."""
@@ -100,7 +101,7 @@ report_checks -path_delay max -format summary -group_count {PATHS} -digits 3
 report_checks -path_delay max -digits 3 -fields {{capacitance slew}}
 puts "failing:"
 report_checks -path_delay max -slack_max 0 -group_count {FAILING}
-report_power
+catch report_power
 exit
 """,
         at,
@@ -123,7 +124,7 @@ exit
         # From a register's output to the input of the next: what is between them counts.
         failing.update(re.findall(r" [v^] (\S+)/\S+ \(", path)[2:-1])
     power = re.search(r"^Total +\S+ +\S+ +\S+ +(\S+)", text, re.MULTILINE)
-    milliwatts = 1000 * float(power[1]) if power else 0.0
+    milliwatts = 1000 * float(power[1]) if power else None
     return Timing(slack, 1000 / (period_ns - slack), paths, failing, milliwatts)
 
 

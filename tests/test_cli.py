@@ -142,7 +142,11 @@ def test_compare_prints_who_is_measured(tmp_path: Path) -> None:
     assert code == 0, output
     content = json.loads(file.read_text())
     assert [row["measured"] for row in content["machines"]] == [True] + [False] * 6
-    assert len(content["speedups"]) == 3
+    assert len(content["speedups"]) == 4
+    assert not content["workload"]["follows_query"]
+    code, output = invoke("compare", *small, "--follows-query", "-o", file, "--synth", tmp_path)
+    assert code == 0, output
+    assert json.loads(file.read_text())["workload"]["follows_query"]
     code, output = invoke("compare", "--shares", "50,50")
     assert code == 1
     assert "give three percentages of sum 100" in output

@@ -9,6 +9,7 @@ import typer
 
 from dtqatten.commands.options import (
     FollowsOption,
+    FollowsQueryOption,
     SharesOption,
     TokensOption,
     fail,
@@ -29,6 +30,7 @@ def compare(
     d_head: Annotated[int, typer.Option("--d-head", help="Channels of a head.")] = 64,
     shares: SharesOption = None,
     follows: FollowsOption = False,
+    follows_query: FollowsQueryOption = False,
     policy: Annotated[
         str | None, typer.Option(help="Searched policy of the second speedup; minilm-bbc.")
     ] = None,
@@ -40,7 +42,7 @@ def compare(
     ] = Path("build/compare.json"),
 ) -> None:
     """Print cycles, throughput and area of the core and of published machines on one workload."""
-    of = workload(tokens, d_head, shares, follows)
+    of = workload(tokens, d_head, shares, follows=follows, follows_query=follows_query)
     presets = preset or ["base", "paper"]
     if unknown := [name for name in presets if name not in PRESETS]:
         raise fail(f"no preset {unknown[0]!r}: choose of {', '.join(PRESETS)}")
@@ -61,13 +63,14 @@ def compare(
         with Progress(transient=True) as bar:
             bar.add_task("cycle model", total=None)
             rows = model.entries({name: PRESETS[name] for name in presets}, of, areas)
-            two = {
-                "these shares": model.speedups(model.SCALED, [of]),
-                "these shares, weights follow": model.speedups(
-                    model.SCALED, [dataclasses.replace(of, follows=True)]
-                ),
-                f"policy {searched.model}-{searched.task}": model.searched_speedup(
-                    model.SCALED, searched, of
+            found = {
+                **{
+                    f"these shares, {name}": (scaled, model.speedups(scaled, [weights]))
+                    for name, scaled, weights in model.weight_precisions(of)
+                },
+                f"policy {searched.model}-{searched.task}": (
+                    model.SCALED,
+                    model.searched_speedup(model.SCALED, searched, of),
                 ),
             }
     except (ConfigError, PolicyError, ValueError) as error:
@@ -98,16 +101,18 @@ def compare(
         )
     console.print(table)
     typer.echo("operations are those of the original model, two a multiply-accumulate")
-    for name, speedup in two.items():
+    for name, (scaled, speedup) in found.items():
         typer.echo(
-            f"{model.SCALED.multipliers} 4-bit multipliers against 224 of 16 bits, always busy, "
+            f"{scaled.multipliers} 4-bit multipliers against 224 of 16 bits, always busy, "
             f"{name}: {speedup.measured:.2f} x, at best {speedup.bound:.2f} x"
         )
     content = {
         "workload": dataclasses.asdict(of),
         "machines": [{**dataclasses.asdict(row), "gops_per_mm2": row.gops_per_mm2} for row in rows],
-        "scaled": str(model.SCALED),
-        "speedups": {name: dataclasses.asdict(speedup) for name, speedup in two.items()},
+        "speedups": {
+            name: {"scaled": str(scaled), **dataclasses.asdict(speedup)}
+            for name, (scaled, speedup) in found.items()
+        },
     }
     write_atomically(output, json.dumps(content, indent=2) + "\n")
     typer.echo(f"{output}")

@@ -16,6 +16,7 @@ __all__ = [
     "DHeadOption",
     "DepthOption",
     "FollowsOption",
+    "FollowsQueryOption",
     "NMaxOption",
     "PresetOption",
     "RowsOption",
@@ -43,6 +44,9 @@ SharesOption = Annotated[
 FollowsOption = Annotated[
     bool, typer.Option("--follows", help="A weight of P x V has 4 bits where its token has.")
 ]
+FollowsQueryOption = Annotated[
+    bool, typer.Option("--follows-query", help="A weight of P x V has 4 bits where its query has.")
+]
 
 
 def fail(message: object) -> typer.Exit:
@@ -67,7 +71,9 @@ def configure(preset: str, **changes: object) -> Config:
         raise fail(error) from None
 
 
-def workload(tokens: int, d_head: int, shares: str | None, follows: bool) -> "Workload":
+def workload(
+    tokens: int, d_head: int, shares: str | None, *, follows: bool, follows_query: bool
+) -> "Workload":
     """Return the workload that options describe.
 
     Raises
@@ -88,7 +94,13 @@ def workload(tokens: int, d_head: int, shares: str | None, follows: bool) -> "Wo
         raise fail(
             f"--shares is {shares!r}: give three percentages of sum 100, such as 28,42,30"
         ) from None
-    return Workload(tokens=tokens, d_head=d_head, shares=given, follows=follows)
+    return Workload(
+        tokens=tokens,
+        d_head=d_head,
+        shares=given,
+        follows=follows,
+        follows_query=follows_query,
+    )
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dtqatten.commands.options import FollowsOption, fail, needs, workload
+from dtqatten.commands.options import FollowsOption, FollowsQueryOption, fail, needs, workload
 from dtqatten.commands.verilog import write_atomically
 from dtqatten.config import PRESETS, ConfigError
 
@@ -49,6 +49,7 @@ def sweep(
         typer.Option(help="Percentages of 0, 4 and 8-bit tokens, repeatable; 28,41.4,30.6."),
     ] = None,
     follows: FollowsOption = False,
+    follows_query: FollowsQueryOption = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; by default one a core.")
     ] = None,
@@ -64,7 +65,8 @@ def sweep(
     unknown = set(preset or ()) - set(PRESETS)
     if unknown:
         raise fail(f"no preset {unknown.pop()!r}: choose of {', '.join(PRESETS)}")
-    mixes = [workload(1000, d_head, mix, follows).shares for mix in (shares or (None,))]
+    weights = {"follows": follows, "follows_query": follows_query}
+    mixes = [workload(1000, d_head, mix, **weights).shares for mix in (shares or (None,))]
     changes = {
         name: numbers(f"--{name}", text)
         for name, text in (("rows", rows), ("cols", cols), ("depth", depth))
@@ -86,7 +88,7 @@ def sweep(
             numbers("--tokens", tokens),
             mixes,
             d_head=d_head,
-            follows=follows,
+            **weights,
             buses=numbers("--bus-bits", bus_bits),
         )
     except ConfigError as error:

@@ -138,7 +138,7 @@ class Operands:
     scaling : float
         Factor of the scores.
     p_planes : int
-    p_follows_token : bool
+    p_follows_token, p_follows_query : bool
         As in :class:`dtqatten.golden.attention.Options`.
     values : float
         Share of visible keys whose V each head fetches.
@@ -161,6 +161,7 @@ class Operands:
     queries: Tensor
     p_planes: int = 2
     p_follows_token: bool = False
+    p_follows_query: bool = False
     values: float = 1.0
     threshold: float | None = None
     per_query: bool = False
@@ -401,10 +402,14 @@ def _fake_quant(op: Operands, ranked: bool) -> Result:
         lead = -torch.frexp(gained.detach().amax(-1, keepdim=True).clamp_min(1e-30))[1]
         lead = torch.ldexp(torch.ones_like(total), lead.clamp_(0, 8))
         p = _round(gained.mul_(lead * top))
-    four = op.v_bits == 4
-    if op.p_follows_token and four.any():
+    low = torch.zeros((), dtype=torch.bool, device=p.device)
+    if op.p_follows_token:
+        low = low | (op.v_bits == 4)[:, None, None, :]
+    if op.p_follows_query:
+        low = low | ((op.q_bits == 4)[:, None] if again is None else ~again)[..., None]
+    if low.any():
         narrow = _four(p, 16 if op.p_planes == 2 else 256)
-        p = narrow if four.all() else torch.where(four[:, None, None, :], narrow, p)
+        p = narrow if low.all() else torch.where(low, narrow, p)
     divisor = p.sum(-1, keepdim=True) if op.v.gains is None else total * lead * top
 
     fetched = None
@@ -436,7 +441,10 @@ def integer(op: Operands, *, ranked: bool = True) -> Result:
     seen = torch.ones((), dtype=torch.bool) if op.visible is None else op.visible
     mask = seen.expand(b, heads, n_q, n_k).cpu().numpy()
     options = golden.Options(
-        p_planes=op.p_planes, p_follows_token=op.p_follows_token, softmax_scale=op.scaling
+        p_planes=op.p_planes,
+        p_follows_token=op.p_follows_token,
+        p_follows_query=op.p_follows_query,
+        softmax_scale=op.scaling,
     )
 
     def per_head(bits: Tensor) -> np.ndarray:

@@ -173,6 +173,8 @@ class Policy:
         Nibbles of a weight of P x V, 2 or 3.
     p_follows_token : bool
         A weight keeps only its highest plane where its token has 4 bits.
+    p_follows_query : bool
+        A weight keeps only its highest plane where its query has 4 bits.
     seed : int
         Of the random ranking.
     model, task : str
@@ -200,6 +202,7 @@ class Policy:
     center: bool = False
     p_planes: int = 2
     p_follows_token: bool = False
+    p_follows_query: bool = False
     seed: int = 0
     model: str = ""
     task: str = ""
@@ -225,6 +228,7 @@ class Policy:
             "rotate",
             "center",
             "p_follows_token",
+            "p_follows_query",
         ):
             if not isinstance(getattr(self, name), bool):
                 raise PolicyError(f"{name} is {getattr(self, name)!r}: give true or false")
@@ -333,6 +337,9 @@ class Policy:
         """Return the text of the policy file."""
         content = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self)}
         content["protect"] = list(self.protect)
+        if not self.p_follows_query:
+            # Texts of policies from before there was this option stay as they are.
+            del content["p_follows_query"]
         content["layers"] = [
             {k: v for k, v in layer.items() if k.startswith("share") or v != default}
             for layer, default in zip(content["layers"], itertools.repeat(1.0))

@@ -568,6 +568,7 @@ class Session:
             queries=queries,
             p_planes=self.policy.p_planes,
             p_follows_token=self.policy.p_follows_token,
+            p_follows_query=self.policy.p_follows_query,
             values=rules.values,
             threshold=rules.threshold,
             per_query=self.policy.count_normalize,
@@ -648,24 +649,37 @@ class Session:
         p_bits = torch.full_like(kb, 4.0 * policy.p_planes)
         if policy.p_follows_token:
             p_bits = torch.where(kb == 4, torch.full_like(kb, 4.0), p_bits)
+        # Of a key with a query of 8 bits, and with one of 4; and how many of the latter there are,
+        # by head where each has its own.
         pv = p_bits * kb
+        pv_narrow = 4.0 * kb
+        narrow = torch.zeros_like(rows)[:, None]
+        if policy.p_follows_query:
+            four = (q_bits == 4)[:, None] if result.again is None else ~result.again
+            narrow = rows[:, None] * four
         real = valid[:, -n_q:].double()
         if mask is None or mask.shape[-2] == 1:
             pairs = real.sum(1) * valid.sum(1)
         else:
             pairs = (mask[:, 0] * real[:, :, None]).sum((1, 2)).double()
+        narrow_rows = narrow[:, 0]
+        if narrow.shape[1] > 1:
+            narrow_rows = (narrow * living[..., None]).sum(1) / living.sum(1, keepdim=True)
+        wide_rows = rows - narrow_rows
         if visible is None or visible.shape[-2] == 1:
             if visible is not None:
                 kb = kb * visible[:, 0, 0]
                 pv = pv * visible[:, 0, 0]
+                pv_narrow = pv_narrow * visible[:, 0, 0]
             scores = qb.sum(1) * kb.sum(1)
-            combine = rows.sum(1) * pv.sum(1)
+            combine = wide_rows.sum(1) * pv.sum(1) + narrow_rows.sum(1) * pv_narrow.sum(1)
             key_sum = kb.sum(1)[:, None].expand_as(qb)
         else:
             seen = visible[:, 0].double()
             key_sum = (seen @ kb[..., None])[..., 0]
             scores = (qb * key_sum).sum(1)
-            combine = (rows * (seen @ pv[..., None])[..., 0]).sum(1)
+            key_pv, key_pv_narrow = (seen @ torch.stack([pv, pv_narrow], -1)).unbind(-1)
+            combine = (wide_rows * key_pv + narrow_rows * key_pv_narrow).sum(1)
         tokens = [float((valid & (bits == b)).sum()) for b in (0, 4, 8)]
         q_bytes = float((q_bits * counted).sum()) * d / 8 * heads * share
         stored = (k_bits * valid)[:, None] * shared[..., None]
@@ -688,12 +702,13 @@ class Session:
         if result.fetched is not None:
             # Pairs of each living head, then their mean: everything else is counted for one head.
             fetched = result.fetched & living[..., None]
-            each = pv[:, None] * fetched
+            wide = rows[:, None] - narrow
             if visible is None or visible.shape[-2] == 1:
-                columns = rows.sum(1, keepdim=True)
+                columns, columns_narrow = (x.sum(-1, keepdim=True) for x in (wide, narrow))
             else:
-                columns = (rows[:, :, None] * visible[:, 0]).sum(1)
-            combine = (columns[:, None] * each).sum((1, 2)) / living.sum(1)
+                columns, columns_narrow = (x @ visible[:, 0].double() for x in (wide, narrow))
+            each = columns * pv[:, None] + columns_narrow * pv_narrow[:, None]
+            combine = (each * fetched).sum((1, 2)) / living.sum(1)
             v_bytes = float((stored * fetched.unflatten(1, (kv_heads, -1)).any(2)).sum()) * d / 8
         tally.bit_operations += float((scores + combine).sum()) * heads * share
         tally.bit_operations_all += float(pairs.sum()) * 128 * heads

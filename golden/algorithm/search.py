@@ -66,6 +66,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "center": (False, True),
     "p_planes": (2, 3),
     "p_follows_token": (False, True),
+    "p_follows_query": (False, True),
 }
 
 

@@ -94,10 +94,16 @@ def naive(inputs, options):
             w = {j: e[j] * gains[j] for j in keys}
             lead = 0 if inputs.v.gains is None else 24 - max(w.values()).bit_length()
             p = {j: ((w[j] << lead) * top + (1 << 23)) >> 24 for j in keys}
-            if options.p_follows_token:
+            low = {
+                j
+                for j in keys
+                if (options.p_follows_token and bits_v[j] == 4)
+                or (options.p_follows_query and bits_q[i] == 4)
+            }
+            if low:
                 below = 8 if options.p_planes == 2 else 136
                 step = 4 * (options.p_planes - 1)
-                p = {j: ((p[j] + below) >> step) << step if bits_v[j] == 4 else p[j] for j in keys}
+                p = {j: ((p[j] + below) >> step) << step if j in low else p[j] for j in keys}
             divisor = 16 * sum(p.values()) if inputs.v.gains is None else (sum_e * top + 2048) >> 12
             r, z = divide(divisor)
             outputs = []
@@ -112,8 +118,9 @@ def naive(inputs, options):
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 @pytest.mark.parametrize("planes", [2, 3])
 @pytest.mark.parametrize("follows", [False, True])
-def test_block_equals_the_equations_in_plain_python(granularity, planes, follows):
-    options = Options(p_planes=planes, p_follows_token=follows)
+@pytest.mark.parametrize("query", [False, True])
+def test_block_equals_the_equations_in_plain_python(granularity, planes, follows, query):
+    options = Options(p_planes=planes, p_follows_token=follows, p_follows_query=query)
     for seed in range(4):
         q, k, v = random_codes(seed, n_q=5, granularity=granularity)
         rng = np.random.default_rng(seed)

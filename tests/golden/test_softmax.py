@@ -241,6 +241,24 @@ def test_weights_follow_the_precision_of_their_token():
     assert (wide[bits == 4] % 256 == 0).all()
 
 
+@pytest.mark.parametrize("gains", [None, np.array([[256, 64, 7, 256, 1]])])
+def test_weights_follow_the_precision_of_their_query(gains):
+    e16 = np.array([[[65535, 40000, 3000, 3000, 100]] * 3])
+    bits, query_bits = np.array([4, 8, 8, 4, 8]), np.array([4, 8, 0])
+    whole = narrow(e16, gains)
+    alone = narrow(e16, gains, query_bits=query_bits)
+    assert (alone.p[0, 0] == four_bit(whole.p[0, 0])).all()
+    assert (alone.p[0, 1:] == whole.p[0, 1:]).all()
+    # With both, a pair has the lower precision of its query and its token.
+    pair = narrow(e16, gains, bits=bits, query_bits=query_bits)
+    assert (pair.p[0, 0] == alone.p[0, 0]).all()
+    assert (pair.p == narrow(e16, gains, bits=bits).p)[0, 1:].all()
+    if gains is None:
+        assert (pair.divisor == 16 * pair.p.sum(-1)).all()
+    else:
+        assert (pair.divisor == whole.divisor).all()
+
+
 def test_other_numbers_of_planes_are_refused():
     with pytest.raises(ValueError, match="planes is 4"):
         narrow(np.zeros((1, 1, 1), np.int64), planes=4)

@@ -67,6 +67,7 @@ class Layer:
         tokens = len(self.ids)
         edges = boundaries(self.four_bit, tokens, CORE.rows, CORE.cols, CORE.group)
         follows = bool(self.flags & Flag.FOLLOWS)
+        follows_query = bool(self.flags & Flag.FOLLOWS_QUERY)
         found: dict[str, list] = {}
         for name, edge, nibbles in (("q", edges.q, CORE.load_nibbles),
                                     ("k", edges.k, CORE.load_nibbles),
@@ -86,9 +87,13 @@ class Layer:
             ]
         slots = list(enumerate(zip(self.ids, self.positions, strict=True)))
         found["queries"] = [
-            (position, self.gain("q", Flag.Q_GAINS, head, token))
+            (
+                position,
+                self.gain("q", Flag.Q_GAINS, head, token),
+                int(follows_query and i < edges.q),
+            )
             for head in range(self.heads)
-            for _, (token, position) in (slots[i] for i in alternate(edges.q, tokens, CORE.rows))
+            for i, (token, position) in (slots[i] for i in alternate(edges.q, tokens, CORE.rows))
         ]
         found["keys"] = [
             (
@@ -110,7 +115,7 @@ READERS = {
     "q": lambda p: (list(p.nibbles), p.precision.value, p.last),
     "k": lambda p: (list(p.nibbles), p.precision.value, p.last),
     "v": lambda p: (list(p.nibbles), p.precision.value, p.last, p.follows),
-    "queries": lambda p: (p.id, p.gain),
+    "queries": lambda p: (p.id, p.gain, p.narrow),
     "keys": lambda p: (p.id, p.gain, p.value_gain, p.narrow, p.last),
     "heads": lambda p: (p.multiplier, p.shift, p.causal, p.output.codes, p.output.shift),
 }
@@ -150,8 +155,8 @@ def test_a_chain_of_layers(stall: float) -> None:
     shapes = [
         (GAINS | Flag.CAUSAL, 4, 2, False),
         (GAINS | Flag.FOLLOWS, 3, 1, True),
-        (Flag.V_GAINS | Flag.CODES, 2, 2, True),
-        (Flag(0), 1, 1, False),
+        (Flag.V_GAINS | Flag.CODES | Flag.FOLLOWS | Flag.FOLLOWS_QUERY, 2, 2, True),
+        (Flag.FOLLOWS_QUERY, 1, 1, False),
         (Flag.Q_GAINS | Flag.FOLLOWS, 2, 2, False),
     ]
     layers, kept = chain(rng, shapes, data)

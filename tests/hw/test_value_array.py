@@ -31,8 +31,10 @@ def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
     config = Config(schedule=schedule, planes=planes, **shape)
     rng = np.random.default_rng(shape["rows"])
     heads = [
-        random_value_head(config, rng, wide_share=share, follows=follows)
-        for share, follows in itertools.product([0.0, 0.4, 1.0], [False, True])
+        random_value_head(config, rng, wide_share=share, follows=follows, narrow_share=narrow)
+        for share, follows, narrow in itertools.product(
+            [0.0, 0.4, 1.0], [False, True], [0.0, 0.5, 1.0]
+        )
     ]
     bench = ValueLockstep(config, heads, stall=stall, lazy=lazy)
     run_lockstep(ValueArray(config, observed=True), bench)
@@ -55,14 +57,25 @@ def test_a_wrong_port_is_reported_with_its_cycle() -> None:
         run_lockstep(other, ValueLockstep(config, heads))
 
 
+@pytest.mark.parametrize("schedule", list(Schedule))
 @pytest.mark.parametrize("planes", [2, 3])
-def test_weights_that_follow_their_tokens_skip_planes(planes: int) -> None:
-    """A tile takes ``groups + (2 * planes - 1) * wide groups`` steps, else ``planes * (both)``."""
-    config = Config(rows=2, cols=4, depth=2, d_head=8, n_max=12, planes=planes)
+def test_weights_that_follow_their_tokens_skip_planes(planes: int, schedule: Schedule) -> None:
+    """A tile takes ``groups + (2 * planes - 1) * wide groups`` steps, else ``planes * (both)``.
+
+    One of a narrow row block takes ``groups + wide groups``.
+    """
+    config = Config(rows=2, cols=4, depth=2, d_head=8, n_max=12, planes=planes, schedule=schedule)
     zeros = np.zeros((6, 2, 4), dtype=np.int64)
     wide = np.array([False, False, False, True, False, True])
     steps = {
-        follows: len(list(value_steps(config, zeros[:, :, :2], zeros, wide, follows=follows)))
-        for follows in (False, True)
+        (follows, narrow): len(
+            list(value_steps(config, zeros[:, :, :2], zeros, wide, follows=follows, narrow=narrow))
+        )
+        for follows, narrow in itertools.product([False, True], repeat=2)
     }
-    assert steps == {False: planes * (6 + 2), True: 6 + (2 * planes - 1) * 2}
+    assert steps == {
+        (False, False): planes * (6 + 2),
+        (True, False): 6 + (2 * planes - 1) * 2,
+        (False, True): 6 + 2,
+        (True, True): 6 + 2,
+    }

@@ -8,11 +8,13 @@ from dtqatten.config import Config
 from dtqatten.golden.algorithm.policy import Policy, PolicyError
 from dtqatten.model.compare import (
     SCALED,
+    SCALED_PAIRS,
     core_area,
     entries,
     packaged_policy,
     searched_speedup,
     speedups,
+    weight_precisions,
 )
 from dtqatten.model.core import run_core
 from dtqatten.model.peers import EYERISS, PEERS
@@ -51,6 +53,22 @@ def test_policies_come_with_the_package() -> None:
 
 def test_the_scaled_machine_has_no_more_multipliers_than_the_published_one() -> None:
     assert SCALED.multipliers <= 3168
+    assert SCALED_PAIRS.multipliers <= 3168
+
+
+def test_each_precision_of_weights_has_its_machine() -> None:
+    (_, one, eight), (_, two, tokens), (_, three, pairs) = weight_precisions(Workload())
+    assert one == two == SCALED
+    assert three == SCALED_PAIRS
+    assert eight.products[1] > tokens.products[1] > pairs.products[1]
+    # P x V for no more than Q x K^T, as the published figure takes it.
+    assert pairs.products[1] < pairs.products[0]
+
+
+def test_precision_by_pair_reaches_twelve_times_eyeriss() -> None:
+    """On the paper's shares, and on the other machine it does not: that has its P x V too wide."""
+    pairs = [Workload(follows=True, follows_query=True)]
+    assert speedups(SCALED_PAIRS, pairs).measured >= 12 > speedups(SCALED, pairs).measured
 
 
 def test_areas(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ SMALL = Config(rows=4, cols=4, depth=4, d_head=32, n_max=24)
 
 
 @pytest.mark.parametrize("follows", [False, True])
-def test_a_later_head_takes_as_long_in_rtl(follows: bool) -> None:
+@pytest.mark.parametrize("query", [False, True])
+def test_a_later_head_takes_as_long_in_rtl(follows: bool, query: bool) -> None:
     """Three heads through the RTL, every port compared: the second and third take what is said."""
-    workload = Workload(tokens=24, d_head=32, follows=follows)
+    workload = Workload(tokens=24, d_head=32, follows=follows, follows_query=query)
     bench = CoreLockstep(SMALL, [core_layer(SMALL, workload, heads=3)])
     build_core(SMALL).run(bench)
     ends = [cycle for cycle, _ in bench.taken["outputs"]]

@@ -56,6 +56,13 @@ def test_what_is_there_is_put_together(tmp_path: Path) -> None:
     assert found["gops"] == pytest.approx(0.9 * found["gops_at_1ghz"])
     assert found["gops_per_mm2"] == pytest.approx(found["gops"] / 2.5)
     assert found["gops_per_joule"] > found["gops_per_joule_with_dram"] > 0
+    # The whole core, where it has been synthesized, says more than its blocks.
+    core = {"area_um2": 2e6, "fmax_mhz": 1010.0, "default_mw": None}
+    (tmp_path / "asic-base-core.json").write_text(json.dumps(core))
+    whole = {one.name: one.value for one in figures(tmp_path, lambda folder: 2.0)}
+    assert (whole["core_mm2"], whole["asic_fmax_mhz"]) == (2.0, 1010.0)
+    assert whole["gops"] == pytest.approx(whole["gops_at_1ghz"])
+    assert whole["gops_per_joule"] == found["gops_per_joule"]
 
 
 def test_energy_by_hand() -> None:

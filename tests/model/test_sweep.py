@@ -57,6 +57,18 @@ def test_a_narrow_bus_bounds_a_large_array() -> None:
         points(["tiny"], {}, [16], small, d_head=32, buses=(100,))
 
 
+def test_weights_follow_what_is_asked_for() -> None:
+    work = [("tiny",), {}, [32], [(0.0, 0.5, 0.5)]]
+    plain, pairs = (
+        evaluate(*points(*work, d_head=32, follows=follow, follows_query=follow))
+        for follow in (False, True)
+    )
+    assert not plain.follows_query
+    assert pairs.follows
+    assert pairs.follows_query
+    assert pairs.head_cycles < plain.head_cycles
+
+
 def test_processes(results: list[Result]) -> None:
     with executor(1, None) as pool:
         assert run(WORK[:1], pool, lambda result: None) == results[:1]

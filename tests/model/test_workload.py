@@ -1,5 +1,7 @@
 """Workloads: what they hold, and what the core gets."""
 
+from dataclasses import replace
+
 import pytest
 
 from dtqatten.config import PRESETS
@@ -15,6 +17,10 @@ def test_counts_products() -> None:
     assert workload.products == (11 * 11 * 8, 8 * 2 * 11 * 8)
     follows = Workload(tokens=10, d_head=8, shares=(0.2, 0.5, 0.3), follows=True)
     assert follows.products == (11 * 11 * 8, 8 * (5 + 4 * 3) * 8)
+    pairs = replace(follows, follows_query=True)
+    assert pairs.products == (11 * 11 * 8, (5 * 5 + 5 * 3 * 2 + 3 * 5 * 1 + 3 * 3 * 4) * 8)
+    queries = replace(workload, follows_query=True)
+    assert queries.products == (11 * 11 * 8, (5 * 5 + 5 * 3 * 2 + 3 * 5 * 2 + 3 * 3 * 4) * 8)
 
 
 def test_all_tokens_in_eight_bits_cost_four_products_a_mac() -> None:
@@ -31,7 +37,9 @@ def test_the_core_gets_full_tiles() -> None:
     boundaries = [int((bits == 4).sum()) for bits in (layer.q_bits, layer.k_bits, layer.v_bits)]
     assert boundaries == [168, 160, 165]
     assert not layer.options.p_follows_token
+    assert not layer.options.p_follows_query
     assert core_layer(config, Workload(follows=True), heads=1).options.p_follows_token
+    assert core_layer(config, Workload(follows_query=True), heads=1).options.p_follows_query
 
 
 def test_policies() -> None:
@@ -39,6 +47,8 @@ def test_policies() -> None:
     first, second, third = policy_workloads(policy, Workload(tokens=10))
     assert first.kept == (6, 4)
     assert second == third == Workload(tokens=10, shares=(0.2, 0.5, 0.3), follows=True)
+    pairs = policy.replace(p_follows_query=True)
+    assert policy_workloads(pairs, Workload(tokens=10))[2] == replace(third, follows_query=True)
 
 
 @pytest.mark.parametrize("pruned", [{"heads": 0.5}, {"values": 0.5}, {"threshold": 0.1}])

@@ -33,6 +33,7 @@ RANKED = Policy(
     pruned=Pruned.FFN,
     p_planes=3,
     p_follows_token=True,
+    p_follows_query=True,
 )
 #: A machine of the tests of chains, so that it is compiled once.
 CORE = Config(

@@ -96,7 +96,8 @@ def test_what_exceeds_a_fixed_scale_is_clipped(make):
 @pytest.mark.parametrize("per_token", [False, True])
 @pytest.mark.parametrize("planes", [2, 3])
 @pytest.mark.parametrize("follows", [False, True])
-def test_fake_quant_agrees_with_the_golden_block(per_token, planes, follows):
+@pytest.mark.parametrize("query", [False, True])
+def test_fake_quant_agrees_with_the_golden_block(per_token, planes, follows, query):
     for seed in range(3):
         q, k, v = tensors(seed)
         keep = torch.ones(2, 24, dtype=torch.bool)
@@ -108,10 +109,11 @@ def test_fake_quant_agrees_with_the_golden_block(per_token, planes, follows):
             "keep": keep,
             "p_planes": planes,
             "p_follows_token": follows,
+            "p_follows_query": query,
         }
         op = operands(quantize_exactly, q, k, v, **options)
         exact, fast = integer(op), fake_quant(op)
-        assert rms(fast.output, exact.output) < BOUND[planes, follows]
+        assert rms(fast.output, exact.output) < BOUND[planes, follows or query]
         assert rms(fast.importance, exact.importance) < 0.002
 
 
@@ -145,14 +147,37 @@ def test_plain_is_softmax_attention_with_shared_heads():
     torch.testing.assert_close(got.importance, p.sum(-2), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("query", [False, True])
+def test_weights_follow_tokens_and_queries(query):
+    """What a mix gives is, row by row, what queries all in 4 or all in 8 bits give."""
+    q, k, v = tensors(1)
+    bits = mixed(seed=1)
+    op = dataclasses.replace(
+        operands(quantize_exactly, q, k, v, bits=bits, p_follows_query=query),
+        q_bits=torch.full_like(bits, 8.0),
+    )
+    for compute in (integer, fake_quant):
+        wide = compute(op)
+        narrow = compute(dataclasses.replace(op, q_bits=torch.full_like(bits, 4.0)))
+        got = compute(dataclasses.replace(op, q_bits=bits))
+        rows = torch.where((bits == 4)[:, None, :, None], narrow.output, wide.output)
+        torch.testing.assert_close(got.output, rows)
+        # An 8-bit query's weights are whole.
+        plain = compute(dataclasses.replace(op, p_follows_query=False))
+        torch.testing.assert_close(wide.output, plain.output)
+
+
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 1.0])
-def test_progressive_rows_are_computed_again(threshold):
+@pytest.mark.parametrize("query", [False, True])
+def test_progressive_rows_are_computed_again(threshold, query):
     q, k, v = tensors(3)
     four = torch.full((2, 24), 4.0)
-    op = operands(quantize_exactly, q, k, v, bits=four, threshold=threshold)
+    op = operands(quantize_exactly, q, k, v, bits=four, threshold=threshold, p_follows_query=query)
     exact, fast = integer(op), fake_quant(op)
     # At the threshold itself the two may differ; it is a matter of single rows.
     assert (exact.again != fast.again).float().mean() < 0.01
+    same = (exact.again == fast.again)[..., None]
+    assert rms(fast.output * same, exact.output * same) < BOUND[2, query]
     share = fast.again.float().mean()
     low, high = {0.0: (0, 0), 0.3: (0.05, 0.95), 1.0: (0.98, 1)}[threshold]
     assert low <= share <= high

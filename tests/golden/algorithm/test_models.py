@@ -338,10 +338,19 @@ def test_count_normalized_importance(llama):
     assert not torch.equal(found[False], found[True])
 
 
-def test_all_queries_of_a_decoder_can_stay(llama):
+@pytest.mark.parametrize("follows", [False, True])
+@pytest.mark.parametrize("query", [False, True])
+def test_all_queries_of_a_decoder_can_stay(llama, follows, query):
     torch.manual_seed(5)
     ids = torch.randint(3, 50, (1, 16))
-    policy = ramp(prune_queries=False, recent=3, count_normalize=True, protect=("first",))
+    policy = ramp(
+        prune_queries=False,
+        recent=3,
+        count_normalize=True,
+        protect=("first",),
+        p_follows_token=follows,
+        p_follows_query=query,
+    )
     _, session = hidden(llama, policy, "fake-quant", {"input_ids": ids}, record=True)
     assert (session.kept[0, -3:]).all()
     assert session.kept.sum() == 8
@@ -352,7 +361,12 @@ def test_all_queries_of_a_decoder_can_stay(llama):
     near = (places[:, None] - places < 3) | (bits > 0)
     seen = near & (places[:, None] >= places)
     scores = float((qb[:, None] * kb * seen).sum())
-    weighted = float((8 * kb * seen).sum())
+
+    def weights(b):
+        narrow = (follows & (b == 4)) | (query & (b[:, None] == 4))
+        return torch.where(narrow, 4, 8)
+
+    weighted = float((weights(kb) * kb * seen).sum())
     pairs = 16 * 17 / 2
     single = Policy(layers=(layer(0, 0, 1),) * 3)
     _, full = hidden(llama, single, "fake-quant", {"input_ids": ids})
@@ -361,7 +375,7 @@ def test_all_queries_of_a_decoder_can_stay(llama):
     for record in session.records[:2]:
         b = record.bits[0].clamp_min(4)
         s = ((places[:, None] - places < 3) | (record.bits[0] > 0)) & (places[:, None] >= places)
-        parts += float((b[:, None] * b * s).sum() + (8 * b * s).sum())
+        parts += float((b[:, None] * b * s).sum() + (weights(b) * b * s).sum())
     assert session.tally.bit_operations == pytest.approx(4 * (parts + scores + weighted))
 
 
@@ -373,6 +387,12 @@ def test_all_queries_of_a_decoder_can_stay(llama):
         (Policy.flat(3, (0, 1, 0), p_follows_token=True), 32 / 128),
         (Policy.flat(3, (0, 0, 1), p_planes=3), (64 + 96) / 128),
         (Policy.flat(3, (0, 0.5, 0.5)), (36 + 48) / 128),
+        (Policy.flat(3, (0, 0.5, 0.5), p_follows_token=True), (36 + 40) / 128),
+        (Policy.flat(3, (0, 0.5, 0.5), p_follows_query=True), (36 + 36) / 128),
+        (
+            Policy.flat(3, (0, 0.5, 0.5), p_follows_token=True, p_follows_query=True),
+            (36 + 32) / 128,
+        ),
         (
             Policy(layers=(layer(0, 0, 1), layer(0.5, 0, 0.5), layer(0.5, 0.5, 0))),
             (128 + 32 + 4 + 8) / 384,
@@ -382,6 +402,13 @@ def test_all_queries_of_a_decoder_can_stay(llama):
             2 / 3,
         ),
         (Policy.flat(3, (0, 1, 0)).replace(layers=(layer(0, 1, 0, threshold=1.0),) * 3), 0.75),
+        (Policy(layers=(layer(0, 1, 0, threshold=1.0),) * 3, p_follows_query=True), 0.75),
+        (Policy(layers=(layer(0, 1, 0, threshold=0.0),) * 3, p_follows_query=True), 0.25),
+        (
+            Policy(layers=(layer(0, 1, 0, values=0.5, threshold=0.0),) * 3, p_follows_query=True),
+            (16 + 8) / 128,
+        ),
+        (Policy(layers=(layer(0, 1, 0, values=0.5),) * 3, p_follows_query=True), (16 + 8) / 128),
         (
             Policy(layers=(layer(0, 0, 1), layer(0, 0, 1, values=0.5), layer(0, 0, 1))),
             (128 + 64 + 32 + 128) / 384,
@@ -392,6 +419,21 @@ def test_bit_operations(bert, policy, expected):
     torch.manual_seed(6)
     _, session = hidden(bert, policy, "fake-quant", {"input_ids": torch.randint(3, 50, (2, 12))})
     assert session.tally.bops_ratio == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("values", [1.0, 0.5])
+def test_weights_of_rows_computed_again_have_eight_bits(bert, values):
+    """Each head has rows of its own that are."""
+    torch.manual_seed(6)
+    policy = Policy(
+        layers=(layer(0, 1, 0, threshold=0.2, values=values),) * 3, p_follows_query=True
+    )
+    given = {"input_ids": torch.randint(3, 50, (2, 12))}
+    _, session = hidden(bert, policy, "fake-quant", given)
+    again = session.tally.rows_again / session.tally.rows
+    assert 0.1 < again < 0.9
+    expected = 16 + 48 * again + values * (16 + 16 * again)
+    assert session.tally.bops_ratio == pytest.approx(expected / 128)
 
 
 @pytest.mark.parametrize(

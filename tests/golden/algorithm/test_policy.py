@@ -29,6 +29,7 @@ def full():
         center=True,
         p_planes=3,
         p_follows_token=True,
+        p_follows_query=True,
         seed=7,
         model="m",
         task="t",
@@ -44,6 +45,12 @@ def test_round_trip_keeps_every_field(tmp_path):
     content = json.loads(path.read_text())
     assert content["format"] == FORMAT
     assert content["version"] == 1
+
+
+def test_texts_from_before_weights_could_follow_queries_are_read_and_written_alike():
+    text = full().replace(p_follows_query=False).to_json()
+    assert "p_follows_query" not in text
+    assert Policy.from_json(text).to_json() == text
 
 
 def test_every_field_differs_from_its_default():
@@ -69,6 +76,7 @@ def test_every_field_differs_from_its_default():
         ({"protect": ["middle"]}, "choose one of first, last, special"),
         ({"protect": "first"}, "give a list"),
         ({"rotate": 1}, "give true or false"),
+        ({"p_follows_query": 1}, "p_follows_query is 1: give true or false"),
         ({"p_planes": 4}, "2..3"),
         ({"recent": -1}, "0..1024"),
         ({"smooth": 2}, "outside 0..1"),
