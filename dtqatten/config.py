@@ -305,7 +305,7 @@ class Config:
 PRESETS: dict[str, Config] = {
     # Small enough for every simulator and every test; d_head of the MiniLM encoders.
     "tiny": Config(rows=4, cols=4, depth=4, d_head=32, n_max=64),
-    # Sized for an 85k-LUT ECP5: the PEs of two arrays take 26,000 LUTs, 406 each, and leave
+    # Sized for an 85k-LUT ECP5: the PEs of two arrays take 26,000 LUTs, 398 each, and leave
     # the rest for softmax, top-k and the memory system.
     # Top-k lanes keep up with the importances, which leave four a cycle; a layer hides the rest.
     "edge": Config(rows=8, cols=4, depth=8, d_head=64, n_max=256, topk_lanes=4, product_stages=2),
