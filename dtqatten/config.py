@@ -64,6 +64,9 @@ class Config:
         The same in the value array, where ``d_head`` need not be a multiple; None: ``depth``.
     schedule : Schedule
         Order of the nibble planes.
+    product_stages : int
+        Cycles that a PE takes for its products before it accumulates them: 1, or 2 where logic is
+        slow.
     planes : int
         Nibbles of a weight of P x V: 2 (8 bits) or 3 (12 bits).
     v_gains : bool
@@ -90,6 +93,7 @@ class Config:
     n_max: int = 512
     value_depth: int | None = None
     schedule: Schedule = Schedule.PLANE_MAJOR
+    product_stages: int = 1
     planes: int = 2
     v_gains: bool = False
     heads: int = 16
@@ -105,6 +109,7 @@ class Config:
             ("value_depth", 1, 128),
             ("d_head", 8, 128),
             ("n_max", 1, 1024),
+            ("product_stages", 1, 2),
             ("planes", 2, 3),
             ("heads", 1, IMPORTANCE_ROWS),
             ("topk_lanes", 1, 64),
@@ -276,7 +281,7 @@ class Config:
     @property
     def flush_cycles(self) -> int:
         """Cycles of reset that flush the grids, whose data registers have none."""
-        return self.rows + self.cols + 4
+        return self.rows + self.cols + self.product_stages + 3
 
     @property
     def tile_interval(self) -> int:
@@ -288,9 +293,11 @@ class Config:
         """Score rows the output buffer holds: enough that an eager consumer never stalls tiles.
 
         A tile reserves its rows when it starts and gives them back as they are read, at most
-        ``rows + cols + 8`` cycles after its last step; one tile more is starting, one draining.
+        ``rows + cols + product_stages + 7`` cycles after its last step; one tile more is starting,
+        one draining.
         """
-        in_flight = math.ceil((self.rows + self.cols + 8) / self.tile_interval)
+        latency = self.rows + self.cols + self.product_stages + 7
+        in_flight = math.ceil(latency / self.tile_interval)
         return self.rows * (in_flight + 2)
 
 
@@ -298,9 +305,10 @@ class Config:
 PRESETS: dict[str, Config] = {
     # Small enough for every simulator and every test; d_head of the MiniLM encoders.
     "tiny": Config(rows=4, cols=4, depth=4, d_head=32, n_max=64),
-    # Sized for an 85k-LUT ECP5: the PEs of two arrays take 26,000 LUTs, 406 each, and leave
+    # Sized for an 85k-LUT ECP5: the PEs of two arrays take 26,000 LUTs, 398 each, and leave
     # the rest for softmax, top-k and the memory system.
-    "edge": Config(rows=8, cols=4, depth=8, d_head=64, n_max=256),
+    # Top-k lanes keep up with the importances, which leave four a cycle; a layer hides the rest.
+    "edge": Config(rows=8, cols=4, depth=8, d_head=64, n_max=256, topk_lanes=4, product_stages=2),
     # 2048 multipliers in the score array, whose 4-bit tiles compute for as long as their scores
     # drain; 2816 in the value array, which then takes about as long.
     "base": Config(rows=8, cols=32, depth=8, value_depth=11, d_head=64, n_max=512),

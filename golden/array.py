@@ -79,17 +79,18 @@ class GridModel:
         Accumulators.
     """
 
-    # Cycles from a step to its operands in PE (0, 0), and to the sum in its accumulator.
-    OPERAND, SUM = 3, 5
+    # Cycles from a step to its operands in PE (0, 0).
+    OPERAND = 3
 
     def __init__(self, config: Config, *, observed: bool = True) -> None:
         self.config, self.observed = config, observed
         self.idle = idle_step(config)
         self.acc = np.zeros((config.rows, config.cols), dtype=np.int64)
         # The step of PE (r, c) is the one issued r + c cycles before that of PE (0, 0).
+        self._sum = self.OPERAND + 1 + config.product_stages  # to the sum in the accumulator
         self._lag = np.add.outer(np.arange(config.rows), np.arange(config.cols))
         # Steps by age; index 0 is the step shown in this cycle.
-        depth = config.rows + config.cols + self.SUM
+        depth = config.rows + config.cols + self._sum
         self.history: deque[Step] = deque([self.idle] * depth, maxlen=depth)
 
     @property
@@ -115,7 +116,7 @@ class GridModel:
         self.history.appendleft(self.idle if step is None else step)
 
     def _multiply(self) -> None:
-        age = self.SUM - 1  # the history has not moved yet
+        age = self._sum - 1  # the history has not moved yet
         rows, cols = np.indices(self._lag.shape)
         q = self._gather(age, "q")[self._lag, rows]
         k = self._gather(age, "k")[self._lag, cols]
@@ -140,8 +141,9 @@ class RowBuffer:
         The row on offer.
     """
 
-    # Cycles from a tile's last step to its row being readable, less row and columns.
-    BUFFERED = 6
+    # Cycles from a tile's last step to its row being readable, less those of products, row and
+    # columns.
+    BUFFERED = 5
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -151,8 +153,9 @@ class RowBuffer:
 
     def drain(self, cycle: int, rows: Iterable[Row]) -> None:
         """Take a tile's rows, whose last step is shown in ``cycle``."""
+        readable = cycle + self.BUFFERED + self.config.product_stages + self.config.cols
         for r, row in enumerate(rows):
-            self._waiting.append((cycle + self.BUFFERED + r + self.config.cols, row))
+            self._waiting.append((readable + r, row))
 
     def clock(self, cycle: int, ready: bool) -> None:
         """Pass the clock edge that ends ``cycle``."""

@@ -43,7 +43,7 @@ class NormalizerModel:
     """
 
     # Cycles from a part setting out to its beat being written into the FIFO.
-    LATENCY = 7
+    LATENCY = 8
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -169,19 +169,19 @@ class SoftmaxModel:
         most_tiles = -(-config.n_max // config.cols)
         block = most_tiles * config.rows
         # Cycles from a row accepted, or read by a pass, to what it causes.
-        self._maximum = 6 + levels
-        self._sum = 29 + levels
-        self._record = 30 + levels + self.v_gains
+        self._maximum = 7 + levels
+        self._sum = 30 + levels
+        self._record = 31 + levels + self.v_gains
         self._keys = _Store(config.cols, 2 * most_tiles)
         self._queries = _Store(1, 2 * config.rows)
         rings = (3, 4) if self.v_gains else (3,)
         self._values = [_Store(config.cols, n * most_tiles) for n in rings]
-        self._score_room, self._scores_ready = block + levels + 7, 0
-        self._exponential_room, self._exponentials_ready = block + levels + 30, 0
+        self._score_room, self._scores_ready = block + levels + 8, 0
+        self._exponential_room, self._exponentials_ready = block + levels + 31, 0
         self._score_rows: deque[_Passing] = deque()
         self._exponential_rows: deque[_Passing] = deque()
-        self._weights, self._probabilities = Fifo(12), Fifo(9)
-        self._records = Fifo(2 * config.rows + levels + 33)
+        self._weights, self._probabilities = Fifo(13), Fifo(10)
+        self._records = Fifo(2 * config.rows + levels + 34)
         self._events: dict[int, list[Callable[[], None]]] = defaultdict(list)
         # Place in the head: tile and row; scores and flags of the block so far.
         self._tile = self._row = 0
@@ -251,7 +251,7 @@ class SoftmaxModel:
         second = (
             self._scores_ready > 0
             and self._exponential_room > 0
-            and self._records.room > 3
+            and self._records.room > 4
             and (self.v_gains or self._weights.room > 0)
         )
         third = (
@@ -375,9 +375,9 @@ class SoftmaxModel:
         self._exponential_rows.append(row)
         if not self.v_gains:
             self._weights.room -= 1
-            self._after(10, lambda: self._weights.write(row.weights))
+            self._after(11, lambda: self._weights.write(row.weights))
         if row.record is not None:
-            self._after(3, self._reserve_record)
+            self._after(4, self._reserve_record)
             self._after(self._record, lambda: self._records.write(row.record))
         if row.size:
 
@@ -396,11 +396,11 @@ class SoftmaxModel:
         self._exponentials_ready -= 1
         self._exponential_room += 1
         self._probabilities.room -= 1
-        self._after(7, lambda: self._probabilities.write(row.probabilities))
+        self._after(8, lambda: self._probabilities.write(row.probabilities))
         if self.v_gains:
             self._weights.room -= 1
-            self._after(8, lambda: self._weights.write(row.weights))
-            self._release_values(row, 1, 3)
+            self._after(9, lambda: self._weights.write(row.weights))
+            self._release_values(row, 1, 4)
 
     def _release_values(self, row: _Passing, store: int, cycles: int) -> None:
         """Free the head's values in a pass's store, once its last row has read them."""
@@ -438,7 +438,7 @@ class AccumulatorModel:
         self.cycle = 0
         self.importance: ImportanceBeat | None = None
         self._heads_left = 0
-        self._ended = self._first_head = False
+        self._ended = self._first_head = self._adding = False
         self._tile = 0
         # Of a tile: its sums, and how many queries saw each key.
         self._sums: list[NDArray[np.int64]] = []
@@ -471,7 +471,9 @@ class AccumulatorModel:
         importance_ready : bool
             The consumer takes a beat.
         """
-        swap = self._ended and not self._leaving
+        # The sums of a row are written two cycles after it is taken.
+        swap = self._ended and not self._leaving and not self._adding
+        self._adding = probabilities is not None and self.probabilities_ready
         starts = heads is not None and self.runs_ready
         if probabilities is not None and self.probabilities_ready:
             self._add(probabilities)

@@ -313,4 +313,4 @@ def head_cycles(config: Config, q_wide: NDArray[np.bool_], k_wide: NDArray[np.bo
         end = max(end + duration, end + config.rows if i else 0)
     last_rows = (len(q_wide) - 1) % config.rows + 1
     # ScoreArray's latency from a step to its row, less the three cycles from step to PE.
-    return end + (last_rows - 1) + config.cols + 7 - 3
+    return end + (last_rows - 1) + config.cols + config.product_stages + 6 - 3

@@ -131,7 +131,7 @@ class TopKModel:
 
     # Cycles from the last beat to the thresholds, from a pass's end to the next one's, less rows,
     # and from the issue of a row's slot to the beat that it completes, less one.
-    LOADED, PASS, FILTER = 8, 6, 4
+    LOADED, PASS, FILTER = 12, 10, 6
 
     def __init__(self, lanes: int, n_max: int, *, index_bits: int = 6) -> None:
         self.lanes, self.rows, self.index_bits = lanes, -(-n_max // lanes), index_bits

@@ -17,9 +17,9 @@ from dtqatten.hw.sequencer import Sequencer
 __all__ = ["CONTROL_LATENCY", "DRAIN_LATENCY", "ScoreArray"]
 
 
-#: Cycles from a step to its control entering the first PE, a cycle after its operands, and to its
-#: drain command.
-CONTROL_LATENCY, DRAIN_LATENCY = 3, 5
+#: Cycles, beside the ``product_stages``, from a step to its control entering the first PE and to
+#: its drain command.
+CONTROL_LATENCY, DRAIN_LATENCY = 2, 4
 
 
 def observation_layout(config: Config) -> dict[str, Out]:
@@ -42,10 +42,10 @@ class ScoreArray(wiring.Component):
     or both of its edges. Row blocks come in query order, each against all keys of the head, while
     keys and queries of later heads are being loaded.
 
-    Latency: row ``r`` of a tile is valid at ``scores`` ``r + cols + 7`` cycles after the tile's
-    last step (:class:`~dtqatten.hw.sequencer.Sequencer`). Throughput: tiles follow without a
-    bubble as long as they are loaded and ``scores`` is read; a stall of ``scores`` delays the
-    start of a tile and loses nothing.
+    Latency: row ``r`` of a tile is valid at ``scores`` ``r + cols + product_stages + 6`` cycles
+    after the tile's last step (:class:`~dtqatten.hw.sequencer.Sequencer`). Throughput: tiles follow
+    without a bubble as long as they are loaded and ``scores`` is read; a stall of ``scores`` delays
+    the start of a tile and loses nothing.
 
     Parameters
     ----------
@@ -104,8 +104,9 @@ class ScoreArray(wiring.Component):
             grid = place(m, platform, "grid", Grid, config, config.score_width)
         buffer = place(m, platform, "score_buffer", ScoreBuffer, config, config.score_width)
         step = sequencer.step
-        control = delayed(m, step.control, CONTROL_LATENCY, "control", reset_less=False)
-        drain = delayed(m, step.drain, DRAIN_LATENCY, "drain", reset_less=False)
+        stages = config.product_stages
+        control = delayed(m, step.control, CONTROL_LATENCY + stages, "control", reset_less=False)
+        drain = delayed(m, step.drain, DRAIN_LATENCY + stages, "drain", reset_less=False)
 
         connect(m, flipped(self.q), q_feeder.i)
         connect(m, flipped(self.k), k_feeder.i)

@@ -1,6 +1,6 @@
 """One lane of the exponentials: a score and its row's maximum to ``e16``."""
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -73,11 +73,12 @@ class Exponential(wiring.Component):
         shift = delayed(m, self.shift, 1, "shift")
         product = multiplied(m, difference, multiplier, "product")
 
-        shifted = Signal.like(product)
-        m.d.comb += shifted.eq(product >> shift)
+        # Bits of the product that are beyond ``t``.
+        beyond = Signal(len(product), reset_less=True)
         m.d.sync += [
-            t.eq(shifted),
-            zero.eq((shifted[9:] != 0) | delayed(m, masked, 2, "masked")),
+            beyond.eq(Cat(i - len(t) >= self.shift for i in range(len(product)))),
+            t.eq(product >> shift),
+            zero.eq((product & beyond).any() | delayed(m, masked, 2, "masked")),
         ]
         table = Array(Const(value, EXPONENTIAL_BITS) for value in LUT32)
         m.d.sync += [

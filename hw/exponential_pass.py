@@ -145,8 +145,8 @@ class ExponentialPass(wiring.Component):
         flags = ("last_row", "last_tile", "last_block")
         m.d.comb += [arrived.valid.eq(self.i_valid)]
         m.d.comb += [arrived[flag].eq(self.i[flag]) for flag in flags]
-        early = delayed(m, arrived, self.EXPONENTIALS - 1, "early", reset_less=False)
-        here = delayed(m, early, 1, "here", reset_less=False)
+        early = delayed(m, arrived, self.EXPONENTIALS - 2, "early", reset_less=False)
+        here = delayed(m, early, 2, "here", reset_less=False)
         keys = delayed(m, self.i.keys, self.EXPONENTIALS, "keys")
         m.d.comb += [self.exponentials_valid.eq(here.valid), self.exponentials.keys.eq(keys)]
         m.d.comb += [self.exponentials[flag].eq(here[flag]) for flag in flags]
@@ -195,10 +195,12 @@ class ExponentialPass(wiring.Component):
             values.rewind.eq(row_end & early.last_tile),
             values.release.eq(row_end & early.last_tile & early.last_block),
         ]
+        # Read early enough to wait for a cycle: the memory is slow.
+        value = delayed(m, values.data, 1, "value")
         if config.v_gains:
             for c in range(config.cols):
                 weight = Signal(GAINED_BITS, name=f"gained_{c}", reset_less=True)
-                m.d.sync += weight.eq(e16[c] * values.data[c].gain)
+                m.d.sync += weight.eq(e16[c] * value[c].gain)
                 gained.append(weight)
             largest = folded("largest", after, gained, GAINED_BITS, "max")
             lead = Signal(LEAD_BITS, reset_less=True)
@@ -226,7 +228,7 @@ class ExponentialPass(wiring.Component):
             narrow_query = delayed(m, self.record.narrow, self.EXPONENTIALS, "narrow")
             for c in range(config.cols):
                 weight = Signal(4 * config.planes, name=f"weight_{c}", reset_less=True)
-                narrow = values.data[c].narrow | narrow_query
+                narrow = value[c].narrow | narrow_query
                 m.d.sync += weight.eq(narrowing(e16[c] * top, narrow, 16, config.planes))
                 m.d.comb += self.weights.weights[c].eq(weight)
                 gained.append(weight)

@@ -20,14 +20,15 @@ class Grid(wiring.Component):
 
     Query operands and control move one PE to the right a cycle, key operands one PE down; the
     caller delays row ``r`` by ``r`` cycles and column ``c`` by ``c``, the grid delays the control
-    likewise along its left edge; it enters one cycle after its operands. So PE ``(r, c)`` works ``r
-    + c`` cycles behind PE ``(0, 0)``, and a tile of another speed follows without a bubble.
+    likewise along its left edge; it enters ``product_stages`` cycles after its operands. So PE
+    ``(r, c)`` works ``r + c`` cycles behind PE ``(0, 0)``, and a tile of another speed follows
+    without a bubble.
 
     The PEs of a column finish one a cycle, from the top down, as long as two tiles end at least
     ``rows`` cycles apart: an OR over a column's drains is the score that finished in it.
 
     Latency: an operand pair entering at cycle ``t`` is in the accumulator of PE ``(r, c)`` at
-    ``t + r + c + 3``; the sum it ends is in ``columns[c]`` at ``t + r + c + 4``.
+    ``t + r + c + product_stages + 2``; the sum it ends is in ``columns[c]`` a cycle later.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ class Grid(wiring.Component):
     k : In(ArrayLayout(operand_layout(config), cols))
         Operands at the top edge, column ``c`` skewed by ``c`` cycles.
     control : In(control_layout(config))
-        Control of row 0, of the operands of the cycle before.
+        Control of row 0, of the operands of ``product_stages`` cycles before.
     columns : Out(ArrayLayout(signed(width), cols))
         Finished scores, column ``c`` skewed by ``c`` cycles.
     acc : Out(ArrayLayout(signed(width), rows * cols))

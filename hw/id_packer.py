@@ -101,7 +101,6 @@ class IdPacker(wiring.Component):
         fill = Signal(range(lanes))
         waiting = [Signal(id_shape, name=f"waiting_{lane}") for lane in range(lanes)]
         left = Signal(range(config.capacity + 1))
-        remaining = Signal.like(left)
         together = Signal(range(2 * lanes))
         rotated: list[Value] = [*ids]
         for stage in range(lane_bits):
@@ -112,10 +111,9 @@ class IdPacker(wiring.Component):
             ]
         full, complete = Signal(), Signal()
         m.d.comb += [
-            remaining.eq(Mux(slot.first, Array(self.counts)[slot.wide], left)),
             together.eq(fill + count),
             full.eq(together >= lanes),
-            complete.eq((together == remaining) & (remaining != 0)),
+            complete.eq((together == left) & (left != 0)),
         ]
         with m.If(self.advance):
             m.d.sync += self.o.valid.eq(slot.valid & (full | complete))
@@ -125,7 +123,9 @@ class IdPacker(wiring.Component):
                 self.o.p.precision.eq(Mux(slot.wide, Precision.BIT8, Precision.BIT4)),
                 self.o.p.last.eq(complete & (together <= lanes) & slot.final),
                 fill.eq(Mux(full, together - lanes, Mux(complete, 0, together))),
-                left.eq(remaining - Mux(full, lanes, Mux(complete, together, 0))),
+                # What completes a class without filling a beat need not be taken off: no ids
+                # follow, and none are not as many as are left.
+                left.eq(Mux(full, left - lanes, left)),
             ]
             for lane in range(lanes):
                 merged = Signal(id_shape, name=f"merged_{lane}")
@@ -136,4 +136,6 @@ class IdPacker(wiring.Component):
                     self.o.p.ids[lane].eq(merged),
                     waiting[lane].eq(Mux(full, rotated[lane], merged)),
                 ]
+        with m.If(self.advance & self.slot.first):
+            m.d.sync += left.eq(Array(self.counts)[self.slot.wide])
         return m

@@ -65,7 +65,7 @@ class MaximumPass(wiring.Component):
         Maximum of this and earlier tiles of the row, its factor, and what passes through.
     """
 
-    ROW_LATENCY = 1 + MaskedScore.LATENCY
+    ROW_LATENCY = 2 + MaskedScore.LATENCY
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -128,10 +128,12 @@ class MaximumPass(wiring.Component):
             queries.release.eq(block_end),
         ]
 
-        # Cycle 1: the tokens' words are read. Cycles 2 and 3: products. Cycle 4: the row.
-        taken = delayed(m, taking, 1, "taken")
-        head = delayed(m, self.heads.p, 1, "head")
-        query = queries.data[0]
+        # Cycle 1: the tokens' words are read. Cycle 2: they have left the memories, which are slow.
+        # Cycles 3 and 4: products. Cycle 5: the row.
+        taken = delayed(m, taking, 2, "taken")
+        head = delayed(m, self.heads.p, 2, "head")
+        query = delayed(m, queries.data[0], 1, "query")
+        key = delayed(m, keys.data, 1, "key")
         width = config.score_width
         lanes = []
         for c in range(config.cols):
@@ -140,13 +142,13 @@ class MaximumPass(wiring.Component):
                 lane.score.eq(taken.scores[c]),
                 lane.exists.eq(c < taken.keys),
                 lane.causal.eq(head.causal),
-                lane.key.eq(keys.data[c]),
+                lane.key.eq(key[c]),
                 lane.query.eq(query.id),
                 self.row.scores[c].eq(lane.masked),
             ]
             lanes.append(lane.masked)
         valid = delayed(m, accept, self.ROW_LATENCY, "accepted", reset_less=False)
-        placed = delayed(m, taken, self.ROW_LATENCY - 1, "placed")
+        placed = delayed(m, taken, self.ROW_LATENCY - 2, "placed")
         m.d.comb += [
             self.row_valid.eq(valid),
             self.row.keys.eq(placed.keys),
@@ -175,8 +177,8 @@ class MaximumPass(wiring.Component):
         wait = levels + RowFold.LATENCY
         m.d.comb += [
             self.record.multiplier.eq(delayed(m, multiplier, wait, "multiplier")),
-            self.record.shift.eq(delayed(m, head.shift, self.ROW_LATENCY - 1 + wait, "shift")),
-            self.record.output.eq(delayed(m, head.output, self.ROW_LATENCY - 1 + wait, "output")),
-            self.record.narrow.eq(delayed(m, query.narrow, self.ROW_LATENCY - 1 + wait, "narrow")),
+            self.record.shift.eq(delayed(m, head.shift, self.ROW_LATENCY - 2 + wait, "shift")),
+            self.record.output.eq(delayed(m, head.output, self.ROW_LATENCY - 2 + wait, "output")),
+            self.record.narrow.eq(delayed(m, query.narrow, self.ROW_LATENCY - 2 + wait, "narrow")),
         ]
         return m

@@ -57,7 +57,7 @@ class NormalizerLane(wiring.Component):
     In 8-bit form then ``c = (o + (1 << (7 - r))) >> (8 - r)``, saturated to [-120, 119]. Bit-exact
     with :func:`dtqatten.golden.attention.normalize` and ``requantize``.
 
-    Latency 5 cycles, throughput one sum a cycle; never stalls.
+    Latency 6 cycles, throughput one sum a cycle; never stalls.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class NormalizerLane(wiring.Component):
         The output.
     """
 
-    LATENCY = 5
+    LATENCY = 6
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -93,15 +93,17 @@ class NormalizerLane(wiring.Component):
         halves = Signal(signed(len(product) - 3), reset_less=True)
         rounded = Signal(signed(OUTPUT_BITS), reset_less=True)
         form = delayed(m, self.scale.output, 4, "output")
+        last_form = delayed(m, form, 1, "last_output")
+        last_rounded = delayed(m, rounded, 1, "last_rounded")
         m.d.sync += [
             halves.eq((product >> 3) >> shift),
             rounded.eq(_saturated((halves + 1) >> 1, -(1 << 15), (1 << 15) - 1)),
         ]
         # Shifted by 7 - r.
-        code_halves = Signal(signed(OUTPUT_BITS))
-        m.d.comb += code_halves.eq(rounded >> ~form.shift)
+        code_halves = Signal(signed(OUTPUT_BITS), reset_less=True)
+        m.d.sync += code_halves.eq(rounded >> ~form.shift)
         code = _saturated((code_halves + 1) >> 1, CODE_MIN, CODE_MAX)
-        m.d.sync += self.value.eq(Mux(form.codes, code, rounded))
+        m.d.sync += self.value.eq(Mux(last_form.codes, code, last_rounded))
         return m
 
 
@@ -115,7 +117,7 @@ class Normalizer(wiring.Component):
     A row of sums is taken in parts; it waits for its record, which serves all channel passes of
     its query. Records of two row blocks are held.
 
-    Latency: a part that sets out in cycle ``t`` is offered from ``t + 9`` on. Throughput one beat
+    Latency: a part that sets out in cycle ``t`` is offered from ``t + 10`` on. Throughput one beat
     a cycle. Pipelines never stall: a part sets out when its beat has room.
 
     Parameters

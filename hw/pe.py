@@ -23,15 +23,16 @@ class PE(wiring.Component):
     and in the interleaved one ``acc' = (0 if first else acc) + dot * 16**shift``.
 
     Latency: operands leave, and are multiplied, one cycle after they enter; ``acc`` holds the sum
-    three cycles after the operand entered. Control enters one cycle later than its operands: it
-    belongs to the accumulation, and so needs no second register. Throughput one operand pair a
-    cycle, never stalls. A finished sum stays for one cycle and leaves through ``drain`` in it:
-    skew makes the PEs of a column finish in turn, so that a column needs no shadow registers.
+    ``product_stages + 2`` cycles after the operand entered. Control enters ``product_stages``
+    cycles later than its operands: it belongs to the accumulation, and so needs no second
+    register. Throughput one operand pair a cycle, never stalls. A finished sum stays for one cycle
+    and leaves through ``drain`` in it: skew makes the PEs of a column finish in turn, so that a
+    column needs no shadow registers.
 
     Parameters
     ----------
     config : Config
-        Uses ``depth`` and ``schedule``.
+        Uses ``depth``, ``schedule`` and ``product_stages``.
     width : int
         Bits of the accumulator, enough for every partial sum.
 
@@ -40,9 +41,9 @@ class PE(wiring.Component):
     q_i, k_i : In(operand_layout(config))
         Nibbles of the query and key token, zero where there is nothing to multiply.
     control_i : In(control_layout(config))
-        Control that belongs to the operands of the cycle before.
+        Control that belongs to the operands of ``product_stages`` cycles before.
     q_o, k_o, control_o : Out
-        The same, one cycle later.
+        The same, each one cycle later.
     acc : Out(signed(width))
         The accumulator.
     drain : Out(signed(width))

@@ -51,14 +51,17 @@ def counted(
 def multiplied(m: Module, a: Value, b: Value, name: str) -> Value:
     """Return ``a * b`` of two cycles ago, ``b`` unsigned, one product a cycle.
 
-    First the products with both halves of ``b``, then their sum: neither takes a ns at 45 nm where
-    the whole, 20 by 16 bits, takes one and a half.
+    First the products with both halves of a factor, then their sum: neither takes a ns at 45 nm
+    where the whole, 20 by 16 bits, takes one and a half. The halved factor is ``a`` where that has
+    more than the 18 bits of an FPGA's multiplier.
     """
-    half = -(-len(b) // 2)
+    halved, other = (a, b) if len(a) > 18 else (b, a)
+    half = -(-len(halved) // 2)
+    high_half = halved[half:].as_signed() if halved.shape().signed else halved[half:]
     parts = []
-    for part, bits in (("low", b[:half]), ("high", b[half:])):
-        product = Signal((a * bits).shape(), name=f"{name}_{part}", reset_less=True)
-        m.d.sync += product.eq(a * bits)
+    for part, bits in (("low", halved[:half]), ("high", high_half)):
+        product = Signal((other * bits).shape(), name=f"{name}_{part}", reset_less=True)
+        m.d.sync += product.eq(other * bits)
         parts.append(product)
     low, high = parts
     whole = Signal((a * b).shape(), name=name, reset_less=True)

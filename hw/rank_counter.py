@@ -72,13 +72,25 @@ class RankCounter(wiring.Component):
         config = self.config
         bins = 1 << config.index_bits
 
+        # An index is at least ``j`` if its high part exceeds that of ``j``, or is at least that of
+        # ``j`` and the low part, too.
         reached = []
+        low_bits = config.index_bits // 2
         for lane in range(config.lanes):
-            valid = Signal(name=f"valid_{lane}")
-            index = Signal(config.index_bits, name=f"index_{lane}")
+            low = Signal(1 << low_bits, name=f"low_{lane}")
+            high = Signal(1 << config.index_bits - low_bits, name=f"high_{lane}")
             code = Signal(bins, name=f"reached_{lane}")
-            m.d.sync += [valid.eq(self.valid[lane]), index.eq(self.index[lane])]
-            m.d.comb += code.eq(Mux(valid, thermometer(index), 0))
+            index = self.index[lane]
+            m.d.sync += [
+                low.eq(thermometer(index[:low_bits])),
+                high.eq(Mux(self.valid[lane], thermometer(index[low_bits:]), 0)),
+            ]
+            m.d.comb += code.eq(
+                Cat(
+                    low & at.replicate(len(low)) | above.replicate(len(low))
+                    for at, above in zip(high, [*high[1:], Const(0, 1)], strict=True)
+                )
+            )
             reached.append(code)
 
         counts = []

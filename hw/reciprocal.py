@@ -1,6 +1,6 @@
 """Reciprocals of integers: a restoring divider, unrolled."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,9 +14,9 @@ class Reciprocal(wiring.Component):
     """Reciprocal of an unsigned integer as a 17-bit mantissa and an exponent.
 
     ``z = bit_length(D)``, ``R = floor((2**(z + 16) - 1) / D)``; 0 gives ``R = z = 0``. Bit-exact
-    with :func:`dtqatten.golden.softmax.reciprocal`. The dividend is all ones, so that with the
-    remainder plus one, ``x``, a step is ``x = 2*x``, less ``D`` if greater than ``D``: neither the
-    divisor nor the remainder is ever aligned by a shifter.
+    with :func:`dtqatten.golden.softmax.reciprocal`. The dividend is all ones, so a step of the
+    remainder is ``x = 2*x + 1``, less ``D`` if that leaves no negative number: neither the divisor
+    nor the remainder is ever aligned by a shifter, and one subtraction compares as well.
 
     Latency ``2 + 16 / bits`` cycles, throughput one divisor a cycle; never stalls.
 
@@ -63,22 +63,24 @@ class Reciprocal(wiring.Component):
         exponent = delayed(m, length, self.latency, "exponent")
         m.d.comb += self.o.exponent.eq(exponent)
 
-        # The first quotient bit is 1: the dividend's top bits are 2**z - 1, not less than D.
+        # The first quotient bit is 1: the dividend's top bits are 2**z - 1, not less than D. All
+        # bits that follow are 1, too.
         divisor = delayed(m, self.divisor, 1, "divisor")
         z = delayed(m, length, 1, "length")
         x = Signal(unsigned(width), name="x_0", reset_less=True)
         quotient = Signal(1, name="quotient_0", reset_less=True)
-        m.d.sync += [x.eq((1 << z) - divisor), quotient.eq(z != 0)]
+        m.d.sync += [x.eq(((1 << z) - 1) & ~divisor), quotient.eq(z != 0)]
         divisor = delayed(m, divisor, 1, "divisor_0")
         for stage in range(stages):
             for bit in range(self.bits):
-                twice = Signal(width + 1, name=f"twice_{stage}_{bit}")
+                part = Cat(Const(1, 1), x)
+                less = Signal(signed(width + 2), name=f"less_{stage}_{bit}")
                 one = Signal(name=f"bit_{stage}_{bit}")
                 rest = Signal(width, name=f"rest_{stage}_{bit}")
                 m.d.comb += [
-                    twice.eq(x << 1),
-                    one.eq((twice > divisor) & quotient[-1]),
-                    rest.eq(Mux(one, twice - divisor, twice)),
+                    less.eq(part - divisor),
+                    one.eq((less >= 0) & quotient[-1]),
+                    rest.eq(Mux(one, less, part)),
                 ]
                 x, quotient = rest, Cat(one, quotient)
             at = stage + 1

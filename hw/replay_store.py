@@ -70,8 +70,9 @@ class ReplayStore(wiring.Component):
         held, ahead = Signal(range(slots + 1)), Signal(range(slots + 1))
         lane = Signal(range(lanes))
         beat, complete = Signal(), Signal()
+        room = Signal(init=1)
         m.d.comb += [
-            self.i.ready.eq(held != slots),
+            self.i.ready.eq(room),
             beat.eq(self.i.valid & self.i.ready),
             complete.eq(beat & (self.i.p.last | (lane == lanes - 1))),
             write.en.eq(beat << lane),
@@ -93,9 +94,14 @@ class ReplayStore(wiring.Component):
             read.addr.eq(pointer),
             self.data.eq(read.data),
         ]
+        same = Mux(complete, held + 1, held)
         m.d.sync += [
-            held.eq(complete + Mux(leaves, ahead - 1, held)),
-            ahead.eq(complete + Mux(back, held, ahead - moves)),
+            room.eq(leaves | Mux(complete, held != slots - 1, room)),
+            # Every sum is ready before it is known which one counts.
+            held.eq(Mux(leaves, Mux(complete, ahead, ahead - 1), same)),
+            ahead.eq(
+                Mux(back, same, Mux(moves == complete, ahead, Mux(moves, ahead - 1, ahead + 1)))
+            ),
             # Decided a cycle ahead, without a sum: a group's first word is always there.
             self.ready.eq(complete | Mux(moves, back | (ahead > 1), self.ready)),
         ]

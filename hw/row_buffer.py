@@ -163,7 +163,7 @@ class RowBuffer(wiring.Component):
     that is being read: its records stay until its last row is read.
 
     Latency: a block whose last row is ``reduced`` in cycle ``t`` is ``ready`` from ``t + 1`` on;
-    ``o`` and ``record_o`` follow ``read`` by three cycles. One row in, one row out a cycle.
+    ``o`` and ``record_o`` follow ``read`` by four cycles. One row in, one row out a cycle.
 
     Parameters
     ----------
@@ -187,14 +187,14 @@ class RowBuffer(wiring.Component):
     ready, read
         As of :class:`RowRing`.
     o : Out(row)
-        The row read three cycles ago.
+        The row read four cycles ago.
     o_valid : Out(1)
         There was one.
     record_o : Out(record)
         Its row's record.
     """
 
-    LATENCY = 3
+    LATENCY = 4
 
     def __init__(
         self, row: data.StructLayout, record: data.StructLayout, depth: int, block: int
@@ -241,14 +241,15 @@ class RowBuffer(wiring.Component):
             records.i.p.item.eq(self.record),
         ]
 
-        valid = delayed(m, self.read, 1, "read", reset_less=False)
+        valid = delayed(m, self.read, 2, "read", reset_less=False)
+        row = delayed(m, ring.data, 1, "row_read")
         m.d.comb += [
             records.read.eq(valid),
             records.step.eq(1),
-            records.rewind.eq(ring.data.last_row),
-            records.release.eq(ring.data.last_row & ring.data.last_tile),
-            self.o.eq(delayed(m, ring.data, self.LATENCY - 1, "row")),
-            self.o_valid.eq(delayed(m, valid, self.LATENCY - 1, "valid", reset_less=False)),
+            records.rewind.eq(row.last_row),
+            records.release.eq(row.last_row & row.last_tile),
+            self.o.eq(delayed(m, row, self.LATENCY - 2, "row")),
+            self.o_valid.eq(delayed(m, valid, self.LATENCY - 2, "valid", reset_less=False)),
         ]
         m.d.sync += self.record_o.eq(records.data[0])
         return m

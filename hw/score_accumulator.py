@@ -42,8 +42,11 @@ class ScoreAccumulator(wiring.Component):
 
     32 bits are enough: the configuration limits ``heads * n_max`` rows of at most 65535 each.
 
-    Latency: the first beat of importance is offered 4 cycles after a run's last row, or after the
-    last run's importance has left. Throughput one row a cycle, across heads; between runs 2 cycles
+    A row's counters are read, wait in a register, and are added to and written: three cycles. What
+    the two rows before have added to the same counters is forwarded.
+
+    Latency: the first beat of importance is offered 5 cycles after a run's last row, or 4 after the
+    last run's importance has left. Throughput one row a cycle, across heads; between runs 3 cycles
     pass. One beat of importance a cycle.
 
     Parameters
@@ -60,7 +63,7 @@ class ScoreAccumulator(wiring.Component):
         The run's importance.
     """
 
-    LATENCY = 4
+    LATENCY = 5
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -115,34 +118,53 @@ class ScoreAccumulator(wiring.Component):
         with m.If(accept & row.last_tile):
             m.d.sync += [tail.eq(row.keys), last_word.eq(tile)]
 
-        # Read in the cycle of the row, add and write in the next.
-        sum_bank = delayed(m, bank, 1, "sum_bank")
-        sum_tile = delayed(m, tile, 1, "sum_tile")
-        counting = delayed(m, first_head, 1, "counting")
-        was_first = delayed(m, first_head & first_block & first_row, 1, "first")
-        added = delayed(m, row, 1, "added")
+        # Read in the cycle of the row, add and write in the next but one.
+        reading = delayed(m, accept, 1, "reading", reset_less=False)
+        summing = delayed(m, reading, 1, "summing", reset_less=False)
+        read_bank, read_tile = delayed(m, bank, 1, "read_bank"), delayed(m, tile, 1, "read_tile")
+        sum_tile = delayed(m, read_tile, 1, "sum_tile")
+        counting = delayed(m, first_head, 2, "counting")
+        # Not the memory's word: nothing before, or the sum of the row before or of that before it.
+        first = delayed(m, first_head & first_block & first_row, 1, "first")
+        follows = delayed(m, reading & (tile == read_tile), 1, "follows")
+        follows_second = delayed(m, summing & (tile == sum_tile), 1, "follows_second")
+        added = delayed(m, row, 2, "added")
         address = Signal(range(words))
         fetch = Signal()
         reads = []
         sums = Signal(counters)
         for b in range(2):
             m.submodules[f"bank_{b}"] = held = memory.Memory(shape=counters, depth=words, init=[])
-            write = held.write_port()
-            read = held.read_port(transparent_for=(write,))
+            write, read = held.write_port(), held.read_port()
             mine = bank == b
             m.d.comb += [
-                write.en.eq(delayed(m, accept & mine, 1, f"summing_{b}", reset_less=False)),
+                write.en.eq(delayed(m, accept & mine, 2, f"summing_{b}", reset_less=False)),
                 write.addr.eq(sum_tile),
                 write.data.eq(sums),
                 read.en.eq(Mux(mine, accept, fetch)),
                 read.addr.eq(Mux(mine, tile, address)),
             ]
             reads.append(read)
+        written = delayed(m, sums, 1, "written")
         for c in range(config.cols):
-            own, before = Signal(counter, name=f"own_{c}"), Signal(counter, name=f"before_{c}")
+            # Of the two one is zero: memories are slow, so little may come behind them.
+            held, forwarded = (
+                Signal(counter, name=f"{name}_{c}", reset_less=True)
+                for name in ("held", "forwarded")
+            )
+            before = Signal(counter, name=f"before_{c}")
+            with m.If(first | follows | follows_second):
+                m.d.sync += held.eq(0)
+            with m.Else():
+                m.d.sync += held.eq(
+                    Mux(read_bank, reads[1].data[c].as_value(), reads[0].data[c].as_value())
+                )
+            with m.If(first | ~(follows | follows_second)):
+                m.d.sync += forwarded.eq(0)
+            with m.Else():
+                m.d.sync += forwarded.eq(Mux(follows, sums[c].as_value(), written[c].as_value()))
             m.d.comb += [
-                own.eq(Mux(sum_bank, reads[1].data[c].as_value(), reads[0].data[c].as_value())),
-                before.eq(Mux(was_first, 0, own.as_value())),
+                before.eq(held.as_value() | forwarded.as_value()),
                 sums[c].sum.eq(before.sum + added.probabilities[c]),
             ]
             if config.count_normalize:
@@ -151,16 +173,14 @@ class ScoreAccumulator(wiring.Component):
         # The importance leaves: the bank's read register holds the word after the one on offer.
         fetched, take, beat, word_end = Signal(), Signal(), Signal(), Signal()
         word = Signal(counters, reset_less=True)
-        next_word, last_held = Signal(range(words + 1)), Signal(range(words))
+        last_held, all_fetched = Signal(range(words)), Signal()
         held_tail = Signal(range(config.cols + 1))
         left, final = Signal(range(config.cols + 1)), Signal()
-        taken_final = next_word == last_held
         m.d.comb += [
             beat.eq(self.importance.valid & self.importance.ready),
             word_end.eq(left <= lanes),
             take.eq(fetched & (~self.importance.valid | (beat & word_end))),
-            address.eq(next_word + take),
-            fetch.eq(leaving & (~fetched | take) & (next_word + take <= last_held)),
+            fetch.eq(leaving & (~fetched | take) & ~all_fetched),
             self.importance.p.tokens.eq(Mux(word_end, left, lanes)),
             self.importance.p.last.eq(final & word_end),
         ]
@@ -169,6 +189,8 @@ class ScoreAccumulator(wiring.Component):
             if config.count_normalize:
                 m.d.comb += self.importance.p.seen[i].eq(word[i].seen)
         m.d.sync += fetched.eq(fetch | (fetched & ~take))
+        with m.If(fetch):
+            m.d.sync += [address.eq(address + 1), all_fetched.eq(address == last_held)]
         with m.If(beat):
             m.d.sync += [
                 word.eq(word.as_value() >> lanes * counter.size),
@@ -180,17 +202,18 @@ class ScoreAccumulator(wiring.Component):
         with m.If(take):
             m.d.sync += [
                 word.eq(Mux(bank, reads[0].data.as_value(), reads[1].data.as_value())),
-                left.eq(Mux(taken_final, held_tail, config.cols)),
-                final.eq(taken_final),
+                left.eq(Mux(all_fetched, held_tail, config.cols)),
+                final.eq(all_fetched),
                 self.importance.valid.eq(1),
-                next_word.eq(next_word + 1),
             ]
-        with m.If(ended & ~leaving):
+        # The last row's sums are written in the cycle before the first word is read.
+        with m.If(ended & ~leaving & ~reading):
             m.d.sync += [
                 ended.eq(0),
                 leaving.eq(1),
                 bank.eq(~bank),
-                next_word.eq(0),
+                address.eq(0),
+                all_fetched.eq(0),
                 last_held.eq(last_word),
                 held_tail.eq(tail),
             ]

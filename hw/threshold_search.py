@@ -22,9 +22,9 @@ class ThresholdSearch(wiring.Component):
 
     A threshold is done when its range holds no more tokens than are needed, or no bit is left.
 
-    Latency: ``calibrate`` and ``update`` show at ``shift`` two cycles later, ``update`` at the
-    ranges in the next cycle; ``finished`` and ``again`` in the same cycle as ``update``. ``done``
-    thresholds hold until the next run's ``calibrate``.
+    Latency: ``calibrate``, and ``update`` with ``again``, show at ``shift`` three cycles later,
+    any other ``update`` two, and at the ranges in the next cycle; ``finished`` and ``again`` in the
+    same cycle as ``update``. ``done`` thresholds hold until the next run's ``calibrate``.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class ThresholdSearch(wiring.Component):
     update : In(1)
         The pass is over.
     found : In(ArrayLayout(found_layout(config), 2))
-        Where the targets lie.
+        Where the targets lie, in the cycle of ``update`` and the one before.
     again : Out(1)
         With ``update``: the window is too low; it is calibrated once more.
     finished : Out(1)
@@ -98,8 +98,10 @@ class ThresholdSearch(wiring.Component):
         top = (1 << index_bits) - 1
         found, targets, shift, parted = self.found, self.targets, self.shift, self.parted
         done, done_now = Signal(2), Signal(2)
+        hit, at_top = Signal(2), Signal()  # as found in the cycle before
         wide_range = Signal(range(config.capacity + 1))  # tokens in the 8-bit threshold's range
-        overflow, window_first, window_next = Signal(), Signal(), Signal()
+        overflow = Signal()
+        at_bottom = Signal(init=1)  # shift is 0
 
         with m.If(self.ranked):
             m.d.sync += self.need.eq(self.ranks)
@@ -111,19 +113,21 @@ class ThresholdSearch(wiring.Component):
 
         # A pass is over.
         m.d.comb += [
-            self.again.eq(self.calibrated & overflow & (found[1].index == top)),
+            self.again.eq(self.calibrated & overflow & at_top),
             self.finished.eq(~self.again & done_now.all()),
             self.lead.eq(done[0]),
         ]
         for t in range(2):
             index = Mux(parted, found[t].index[:-1], found[t].index)
-            m.d.comb += done_now[t].eq(done[t] | (found[t].at == targets[t]) | (shift == 0))
+            m.d.comb += done_now[t].eq(done[t] | hit[t] | at_bottom)
+            m.d.sync += hit[t].eq(found[t].at == targets[t])
             with m.If(self.update & ~self.again & ~done[t]):
                 m.d.sync += [
                     self.low[t].eq(self.low[t] | (index << shift)),
                     self.mask[t].eq(Const((1 << width) - 1) << shift),
                     self.need[t].eq(targets[t] - found[t].above),
                 ]
+        m.d.sync += at_top.eq(found[1].index == top)
         with m.If(self.overflow & self.calibrated):
             m.d.sync += overflow.eq(1)
         with m.If(self.update & ~self.again):
@@ -134,15 +138,24 @@ class ThresholdSearch(wiring.Component):
                 wide_range.eq(found[1].at - found[1].above),
             ]
 
-        # In the next cycle the window follows.
+        # The window follows: in the next cycle, or, put anew, in the next but one. Bits that no
+        # score is beyond are found in groups first, then from group to group.
+        window_asked, window_first, window_next = Signal(), Signal(), Signal()
+        group = 8
+        partial = Signal(width)
+        reach = Signal(width)
         m.d.sync += [
-            window_first.eq(self.calibrate | (self.update & self.again)),
+            window_asked.eq(self.calibrate | (self.update & self.again)),
+            window_first.eq(window_asked),
             window_next.eq(self.update & ~self.again),
+            partial.eq(Cat(self.seen[i : i // group * group + group].any() for i in range(width))),
         ]
-        reach = Cat(self.seen[i:].any() for i in range(width))
+        higher = [partial[i:width:group].any() for i in range(group, width, group)] + [Const(0, 1)]
+        m.d.comb += reach.eq(Cat(partial[i] | higher[i // group] for i in range(width)))
         with m.If(window_first):
             m.d.sync += [
                 shift.eq(_count_ones(reach[index_bits:])),
+                at_bottom.eq(~reach[index_bits:].any()),
                 self.mask[0].eq(~(reach | top)),
                 self.low.eq(0),
                 self.calibrated.eq(1),
@@ -152,10 +165,15 @@ class ThresholdSearch(wiring.Component):
             ]
         step = Mux(parted, index_bits - 1, index_bits)
         with m.If(window_next):
-            m.d.sync += shift.eq(Mux(shift > step, shift - step, 0))
+            m.d.sync += [shift.eq(Mux(shift > step, shift - step, 0)), at_bottom.eq(shift <= step)]
         return m
 
 
-def _count_ones(code: Value) -> Value | int:
+def _count_ones(code: Value) -> Value:
     """Encode a thermometer code: bits are set from the lowest up."""
-    return sum((code[i] & ~code[i + 1 : i + 2].any()) * (i + 1) for i in range(len(code)))
+    size = len(code)
+    highest = [code[i] & ~code[i + 1 : i + 2].any() for i in range(size)]
+    return Cat(
+        Cat(highest[i] for i in range(size) if i + 1 >> bit & 1).any()
+        for bit in range(size.bit_length())
+    )

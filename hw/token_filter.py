@@ -73,7 +73,7 @@ class TokenFilter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        lanes = self.config.lanes
+        lanes, lane_bits = self.config.lanes, self.config.lane_bits
         slot = Signal.like(self.slot)
         chosen = []
         for t in range(2):
@@ -81,19 +81,16 @@ class TokenFilter(wiring.Component):
             beyond = Signal(lanes, name=f"beyond_{t}")
             # What the range still has to give, in all and in this row.
             quota = Signal(range(self.config.capacity + 1), name=f"quota_{t}")
-            quota_now = Signal.like(quota, name=f"quota_now_{t}")
-            quota_row = Signal(range(lanes + 1), name=f"quota_row_{t}")
             below = counts_below(inside)
-            m.d.comb += [
-                quota_now.eq(Mux(slot.first, self.need[t], quota)),
-                quota_row.eq(Mux(quota_now > lanes, lanes, quota_now)),
-            ]
+            plenty = quota[lane_bits:].any()  # for all lanes
+            rest = quota - below[lanes]
             with m.If(self.advance):
                 m.d.sync += [inside.eq(self.inside[t]), beyond.eq(self.beyond[t])]
                 with m.If(slot.valid):
-                    used = Mux(below[lanes] < quota_row, below[lanes], quota_row)
-                    m.d.sync += quota.eq(quota_now - used)
-            allowed = Cat(below[lane] < quota_row for lane in range(lanes))
+                    m.d.sync += quota.eq(Mux(rest < 0, 0, rest))
+                with m.If(self.slot.first):
+                    m.d.sync += quota.eq(self.need[t])
+            allowed = Cat(plenty | (below[lane] < quota[:lane_bits]) for lane in range(lanes))
             chosen.append(beyond | inside & allowed)
 
         kept, wide = chosen[0], Mux(self.any_wide, chosen[1], 0)

@@ -42,9 +42,9 @@ class TopK(wiring.Component):
     as it separates the right number of tokens.
 
     Latency: with ``R`` beats of scores, the last accepted in cycle ``t``, both thresholds are
-    known in cycle ``t + 8 + p * (R + 6)`` after ``p`` more passes, typically one, at most
+    known in cycle ``t + 12 + p * (R + 10)`` after ``p`` more passes, typically one, at most
     ``1 + ceil((score_width - index_bits) / (index_bits - 1))`` whatever the scores. From then on
-    the ids of each class take ``R + 1`` cycles, the first 5 cycles later; the next run is
+    the ids of each class take ``R + 1`` cycles, the first 7 cycles later; the next run is
     accepted in the cycle after the last beat of ids is taken. Stalls of the source delay only the
     loading, those of the sink only the ids.
 
@@ -70,7 +70,7 @@ class TopK(wiring.Component):
     """
 
     #: Cycles from reading a row to the ranks found with it.
-    SEARCH = 6
+    SEARCH = 10
 
     def __init__(
         self, lanes: int, n_max: int, *, score_width: int = 32, index_bits: int = 6
@@ -100,7 +100,8 @@ class TopK(wiring.Component):
 
         phase = Signal(Phase)
         row = Signal(range(config.rows + 1))
-        last_row = Signal(range(config.rows))
+        row_before_last = Signal.like(row)
+        single = Signal()
         tail_lanes = Signal(lanes)
         update = Signal()
         finish = Signal()
@@ -128,18 +129,26 @@ class TopK(wiring.Component):
         ]
         loading, written = Signal(), Signal()
         written_row = Signal(range(config.rows))
+        fresh = Signal(init=1)
         seen = Signal(width)
         beat_scores = [Mux(beat_lanes[i], self.scores.p.scores[i], 0) for i in range(lanes)]
         asked = Signal(data.ArrayLayout(all_counts, 2))
         tokens = Signal(all_counts)
-        m.d.sync += [written.eq(beat), written_row.eq(row)]
+        written_last = Signal()
+        m.d.sync += [
+            written.eq(beat),
+            written_row.eq(row),
+            written_last.eq(beat & beat_last),
+        ]
         with m.If(beat):
             m.d.sync += [
                 loading.eq(1),
+                fresh.eq(0),
                 row.eq(Mux(beat_last, 0, row + 1)),
-                last_row.eq(row),
+                row_before_last.eq(row - 1),
+                single.eq(fresh),
                 tail_lanes.eq(beat_lanes),
-                seen.eq(Mux(row == 0, 0, seen) | _any(beat_scores)),
+                seen.eq(Mux(fresh, 0, seen) | _any(beat_scores)),
                 tokens.eq(row * lanes + Mux(partial, self.scores.p.tokens, lanes)),
                 asked[0].eq(self.k0),
                 asked[1].eq(self.k1),
@@ -148,10 +157,11 @@ class TopK(wiring.Component):
                 m.d.sync += phase.eq(Phase.COUNT)
 
         # Reading: the row just written, the rows of a further pass, or those of a class.
+        # ``row_last`` says that ``row`` is the last one, in a pass or class.
         counting, emitting = Signal(), Signal()
         wide = Signal()
         fetch_row = Signal.like(row)
-        at_end, past_end = Signal(), Signal()
+        row_last, at_end, past_end = Signal(), Signal(), Signal()
         fetch_final = Signal()
         fetched = Signal()
         fetched_lanes = Signal(lanes)
@@ -159,18 +169,21 @@ class TopK(wiring.Component):
         advance = packer.advance
         m.d.comb += [
             fetch_row.eq(Mux(written, written_row, row)),
-            at_end.eq((phase != Phase.LOAD) & (fetch_row == last_row)),
-            past_end.eq(fetch_row > last_row),
-            fetch_final.eq((written | counting) & at_end),
+            at_end.eq(Mux(written, written_last, row_last)),
+            fetch_final.eq(written_last | (counting & row_last)),
             read.addr.eq(fetch_row),
             read.en.eq(advance),
         ]
         m.d.sync += fetched.eq(written | counting)
         with m.If(counting):
-            m.d.sync += row.eq(Mux(at_end, 0, row + 1))
-            with m.If(at_end):
+            m.d.sync += [
+                row.eq(Mux(row_last, 0, row + 1)),
+                row_last.eq(Mux(row_last, single, row == row_before_last)),
+            ]
+            with m.If(row_last):
                 m.d.sync += counting.eq(0)
         kept, eight = Signal(all_counts), Signal(all_counts)
+        some_wide, same = Signal(), Signal()
         with m.If(advance):
             m.d.sync += [
                 fetched_lanes.eq(Mux(at_end, tail_lanes, every_lane)),
@@ -178,94 +191,125 @@ class TopK(wiring.Component):
                 slot.row.eq(row),
                 slot.first.eq(row == 0),
                 slot.wide.eq(wide),
-                slot.final.eq(wide | (eight == 0)),
+                slot.final.eq(wide | ~some_wide),
             ]
             with m.If(emitting):
                 # One slot past the last row lets the packer empty itself.
-                m.d.sync += row.eq(Mux(past_end, 0, row + 1))
+                m.d.sync += [
+                    row.eq(Mux(past_end, 0, row + 1)),
+                    row_last.eq(Mux(past_end, single, row == row_before_last)),
+                    past_end.eq(row_last),
+                ]
                 with m.If(past_end):
                     m.d.sync += [
                         fetched_lanes.eq(0),
                         wide.eq(1),
-                        emitting.eq(~wide & (eight != 0)),
+                        emitting.eq(~wide & some_wide),
                     ]
 
-        # Lanes: in which range a score is, and where in it.
+        # Lanes: in which range a score is, and where in it. Memories are slow, so their words
+        # wait for a cycle, and so does what the comparisons say.
+        word = Signal(data.ArrayLayout(unsigned(width), lanes), reset_less=True)
         in_range = [Signal(lanes, name=f"in_range_{t}") for t in range(2)]
         beyond = [Signal(lanes, name=f"beyond_{t}") for t in range(2)]
+        compared, compared_lanes = fetched, fetched_lanes
+        with m.If(advance):
+            m.d.sync += word.eq(read.data)
+            for i in range(2):
+                # The word's, then the comparisons'.
+                last = compared, compared_lanes, slot
+                compared = Signal(name=f"fetched_{i}")
+                compared_lanes = Signal(lanes, name=f"fetched_lanes_{i}")
+                slot = Signal(slot_layout(config), name=f"slot_{i}")
+                m.d.sync += [
+                    compared.eq(last[0]),
+                    compared_lanes.eq(last[1]),
+                    slot.eq(last[2]),
+                ]
         top = (1 << index_bits) - 1
         for lane in range(lanes):
-            score = Signal(width, name=f"score_{lane}")
+            # Shifted by a multiple of 4 with the comparisons, by the rest behind them.
+            part = Signal(index_bits + 3, name=f"part_{lane}", reset_less=True)
             digit = Signal(index_bits, name=f"digit_{lane}")
-            m.d.comb += [score.eq(read.data[lane]), digit.eq(score >> search.shift)]
+            m.d.comb += digit.eq(part >> search.shift[:2])
+            with m.If(advance):
+                m.d.sync += part.eq(word[lane] >> Cat(Const(0, 2), search.shift[2:]))
             for t in range(2):
+                differs = Signal(2, name=f"differs_{lane}_{t}", reset_less=True)  # a bit a half
+                reaches = Signal(name=f"reaches_{lane}_{t}", reset_less=True)
+                bits = (word[lane] ^ search.low[t]) & search.mask[t]
+                with m.If(advance):
+                    m.d.sync += [
+                        differs.eq(Cat(bits[: width // 2].any(), bits[width // 2 :].any())),
+                        reaches.eq(word[lane] >= search.low[t]),
+                    ]
                 m.d.comb += [
-                    in_range[t][lane].eq(((score ^ search.low[t]) & search.mask[t]) == 0),
-                    beyond[t][lane].eq((score >= search.low[t]) & ~in_range[t][lane]),
+                    in_range[t][lane].eq(differs == 0),
+                    beyond[t][lane].eq(reaches & (differs != 0)),
                 ]
             inside = [in_range[t][lane] for t in range(2)]
             with m.If(search.calibrated):
-                m.d.comb += [
+                m.d.sync += [
                     counter.valid[lane].eq(1),
                     counter.index[lane].eq(Mux(inside[0], digit, top)),
                 ]
             with m.Elif(search.parted):
-                m.d.comb += [
+                m.d.sync += [
                     counter.valid[lane].eq(inside[0] | inside[1]),
                     counter.index[lane].eq(Cat(digit[:-1], inside[1])),
                 ]
             with m.Else():
-                m.d.comb += [
+                m.d.sync += [
                     counter.valid[lane].eq(Mux(search.lead, inside[1], inside[0])),
                     counter.index[lane].eq(digit),
                 ]
-            with m.If(~fetched | ~fetched_lanes[lane]):
-                m.d.comb += counter.valid[lane].eq(0)
+            with m.If(~compared | ~compared_lanes[lane]):
+                m.d.sync += counter.valid[lane].eq(0)
 
         # A pass's last row, on its way to the ranks found.
         final = Signal(self.SEARCH)
         m.d.sync += final.eq(Cat(fetch_final, final[:-1]))
-        with m.If(loading & fetch_final):
-            limited = Mux(asked[0] == 0, 1, Mux(asked[0] > tokens, tokens, asked[0]))
-            m.d.sync += [
-                kept.eq(limited),
-                eight.eq(Mux(asked[1] > limited, limited, asked[1])),
-            ]
+        with m.If(loading & final[0]):
+            m.d.sync += kept.eq(Mux(asked[0] == 0, 1, Mux(asked[0] > tokens, tokens, asked[0])))
+        with m.If(loading & final[1]):
+            m.d.sync += eight.eq(Mux(asked[1] > kept, kept, asked[1]))
         m.d.comb += [
             update.eq(final[-1]),
             counter.clear.eq(update),
             counter.targets.eq(search.targets),
-            search.calibrate.eq(beat & (row == 0)),
+            search.calibrate.eq(beat & fresh),
             search.seen.eq(seen),
-            search.overflow.eq(fetched & (fetched_lanes & ~in_range[0]).any()),
-            search.ranked.eq(loading & final[0]),
+            search.overflow.eq(compared & (compared_lanes & ~in_range[0]).any()),
+            search.ranked.eq(loading & final[2]),
             search.ranks[0].eq(kept),
             search.ranks[1].eq(Mux(eight == 0, kept, eight)),
-            search.aim.eq(final[1]),
+            search.aim.eq(final[3]),
             search.update.eq(update),
             search.found.eq(counter.found),
         ]
+        m.d.sync += [some_wide.eq(eight != 0), same.eq(kept == eight)]
         with m.If(update):
-            m.d.sync += [loading.eq(0), counting.eq(1)]
+            m.d.sync += [loading.eq(0), counting.eq(1), row_last.eq(single)]
             with m.If(search.finished):
                 m.d.sync += [
                     phase.eq(Phase.EMIT),
                     counting.eq(0),
                     emitting.eq(1),
-                    wide.eq(kept == eight),
+                    past_end.eq(0),
+                    wide.eq(same),
                 ]
 
         # The ids.
         for t in range(2):
             m.d.comb += [
-                tokens_filter.inside[t].eq(in_range[t] & fetched_lanes),
-                tokens_filter.beyond[t].eq(beyond[t] & fetched_lanes),
+                tokens_filter.inside[t].eq(in_range[t] & compared_lanes),
+                tokens_filter.beyond[t].eq(beyond[t] & compared_lanes),
             ]
         m.d.comb += [
             tokens_filter.advance.eq(advance),
             tokens_filter.slot.eq(slot),
             tokens_filter.need.eq(search.need),
-            tokens_filter.any_wide.eq(eight != 0),
+            tokens_filter.any_wide.eq(some_wide),
             packer.slot.eq(tokens_filter.slot_next),
             packer.take.eq(tokens_filter.take),
             packer.counts[0].eq(kept - eight),
@@ -278,7 +322,7 @@ class TopK(wiring.Component):
         connect(m, packer.o, flipped(self.ids))
         with m.If(finish):
             # Rows under way hold no token of a class any more.
-            m.d.sync += [phase.eq(Phase.LOAD), row.eq(0), emitting.eq(0)]
+            m.d.sync += [phase.eq(Phase.LOAD), row.eq(0), emitting.eq(0), fresh.eq(1)]
         return m
 
 

@@ -28,9 +28,10 @@ class ValueArray(wiring.Component):
     ceil(d_head / cols)``; one whose weights are all narrow ``(groups + wide groups) *
     ceil(d_head / cols)``.
 
-    Latency: row ``r`` of a tile is valid at ``sums`` ``r + cols + 7`` cycles after the tile's last
-    step. Throughput: tiles follow without a bubble as long as weights and values are there and
-    ``sums`` is read; a stall of ``sums`` delays the start of a tile and loses nothing.
+    Latency: row ``r`` of a tile is valid at ``sums`` ``r + cols + product_stages + 6`` cycles after
+    the tile's last step. Throughput: tiles follow without a bubble as long as weights and values
+    are there and ``sums`` is read; a stall of ``sums`` delays the start of a tile and loses
+    nothing.
 
     Parameters
     ----------
@@ -82,8 +83,9 @@ class ValueArray(wiring.Component):
             grid = place(m, platform, "grid", Grid, config, self.width)
         buffer = place(m, platform, "sum_buffer", ScoreBuffer, config, self.width)
         step = sequencer.step
-        control = delayed(m, step.control, CONTROL_LATENCY, "control", reset_less=False)
-        drain = delayed(m, step.drain, DRAIN_LATENCY, "drain", reset_less=False)
+        stages = config.product_stages
+        control = delayed(m, step.control, CONTROL_LATENCY + stages, "control", reset_less=False)
+        drain = delayed(m, step.drain, DRAIN_LATENCY + stages, "drain", reset_less=False)
 
         connect(m, flipped(self.weights), weights.i)
         connect(m, flipped(self.values), values.i)

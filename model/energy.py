@@ -57,8 +57,8 @@ def head_energy(
     """Return the nJ of a head at 1 GHz, by unit.
 
     PEs by gate-level activity on a recorded sentence, in every cycle; those of the value array as
-    those of the score array, by their multipliers. Other logic by OpenSTA with its default
-    activity, in every cycle. Memories by the macro's energy of an access, :data:`ACCESSES` times in
+    those of the score array, by their multipliers. Other logic by OpenSTA with one activity of all
+    nets, in every cycle. Memories by the macro's energy of an access, :data:`ACCESSES` times in
     every cycle in which the unit works. Wires, clock tree and glitches are left out.
 
     Parameters
@@ -78,12 +78,12 @@ def head_energy(
     pes = config.rows * config.cols
     found: dict[str, float] = {}
     for block, result in blocks.items():
-        default = result["default_mw"]
+        default = result["uniform_mw"]
         depth = {"array": config.depth, "value_array": config.group}.get(block)
         if depth:
             share = pes * depth / config.depth
             found[f"PEs of {block}"] = share * pe_pj * cycles / 1000
-            default = max(0.0, default - share * pe["default_mw"])
+            default = max(0.0, default - share * pe["uniform_mw"])
         # mW at 1 GHz are pJ a cycle.
         found[f"logic of {block}"] = default * cycles / 1000
         access = sum(

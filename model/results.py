@@ -98,7 +98,7 @@ def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[
         if all("fmax_mhz" in part for part in whole):
             fmax = min(part["fmax_mhz"] for part in whole)
             gops = per_cycle * min(fmax, 1000.0) / 1000
-    powered = len(blocks) == len(BLOCKS) and all("default_mw" in block for block in blocks.values())
+    powered = len(blocks) == len(BLOCKS) and all("uniform_mw" in block for block in blocks.values())
     if powered and pe_pj is not None:
         energy = head_energy(base, WORKLOAD.filled(base.cols), run, blocks, pe, pe_pj)
     by_weights = [

@@ -66,7 +66,7 @@ class PELockstep:
     def __init__(self, config: Config, steps: Sequence[Step]) -> None:
         self.config = config.replace(rows=1, cols=1)
         self._grid = GridModel(self.config)
-        self._steps = [*steps, *[self._grid.idle] * 4]
+        self._steps = [*steps, *[self._grid.idle] * (self.config.product_stages + 3)]
         self._shown = 0
         self.deadline = len(self._steps)
         self.compared = 0
@@ -84,17 +84,19 @@ class PELockstep:
 
     def inputs(self) -> dict[str, int]:
         """Return the values of the input ports in this cycle."""
-        step = self._grid.history[self.INPUT]
+        step, stages = self._grid.history[self.INPUT], self.config.product_stages
         return {
             "q_i": pack(step.q, 4),
             "k_i": pack(step.k, 4),
-            "control_i": pack_control(self.config, self._grid.history[self.INPUT + 1]),
+            "control_i": pack_control(self.config, self._grid.history[self.INPUT + stages]),
         }
 
     def expected(self) -> dict[str, int]:
         """Return the values of the output ports in this cycle."""
-        # Control is a cycle behind its operands, and the accumulator another one.
-        step, before, summed = islice(self._grid.history, self.OUTPUT, self.OUTPUT + 3)
+        # Control is as far behind its operands as products take, the accumulator a cycle more.
+        step, *_, before, summed = islice(
+            self._grid.history, self.OUTPUT, self.OUTPUT + self.config.product_stages + 2
+        )
         # In reset every step is a first one.
         control = pack_control(self.config, before) | int(self.compared == 0)
         width = self.config.score_width

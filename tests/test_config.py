@@ -54,6 +54,8 @@ def test_schedule_by_name(schedule: Schedule) -> None:
         ({"rows": 65}, "rows is 65, outside 1..64"),
         ({"cols": 129}, "cols is 129, outside 1..128"),
         ({"cols": True}, "cols must be an integer, not True"),
+        ({"product_stages": 0}, "product_stages is 0, outside 1..2"),
+        ({"product_stages": 3}, "product_stages is 3, outside 1..2"),
         ({"depth": 2.0}, "depth must be an integer, not 2.0"),
         ({"depth": 7}, "depth is 7, which does not divide d_head = 32: use 4"),
         ({"d_head": 12}, "d_head is 12, not a multiple of 8: pad the heads .* to 16, or use 8"),

@@ -53,7 +53,8 @@ def test_streams_whole_heads_bit_for_bit(planes: int, v_gains: bool) -> None:
         e16 = softmax.exponential(t, seen)
         values = np.array([[key.value_gain for key in head.keys]]) if v_gains else None
         bits = np.array([4 if key.narrow else 8 for key in head.keys])
-        narrowed = softmax.narrow(e16, values, planes=planes, bits=bits)
+        query_bits = np.array([4 if query.narrow else 8 for query in head.queries])
+        narrowed = softmax.narrow(e16, values, planes=planes, bits=bits, query_bits=query_bits)
         mantissa, exponent = softmax.reciprocal(narrowed.divisor)
         assert (got["weights"] == narrowed.p[0]).all()
         assert (got["probabilities"] == softmax.normalized(e16)[0]).all()

@@ -84,8 +84,8 @@ def test_latency_is_the_stated_formula() -> None:
         k0, k1 = max(1, n * 72 // 100), n * 31 // 100
         known, out = drive(TopKModel(16, 128), score_beats(scores, k0, k1, 16))
         passes = search(scores, k0, k1, 16).passes
-        assert known == rows - 1 + 8 + passes * (rows + 6)
-        assert out[-1][0] <= known + 4 + 2 * (rows + 1)
+        assert known == rows - 1 + 12 + passes * (rows + 10)
+        assert out[-1][0] <= known + 6 + 2 * (rows + 1)
         assert np.concatenate([b.ids for _, b in out]).tolist() == (
             select(scores, k0, k1).ids.tolist()
         )

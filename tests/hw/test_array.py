@@ -15,6 +15,7 @@ SHAPES = [
     {"rows": 5, "cols": 3, "depth": 5, "d_head": 80, "n_max": 9},
     {"rows": 2, "cols": 7, "depth": 3, "d_head": 24, "n_max": 1},
     {"rows": 6, "cols": 3, "depth": 40, "d_head": 40, "n_max": 20},
+    {"rows": 8, "cols": 2, "depth": 8, "d_head": 16, "n_max": 40, "product_stages": 2},
 ]
 
 
@@ -48,9 +49,10 @@ def test_a_wrong_port_is_reported_with_its_cycle() -> None:
         run_lockstep(other, lockstep(config))
 
 
-def test_latency_is_as_stated() -> None:
-    """Row r is valid r + cols + 7 cycles after the last step, steps back to back."""
-    config = PRESETS["tiny"].replace(n_max=4)
+@pytest.mark.parametrize("stages", [1, 2])
+def test_latency_is_as_stated(stages: int) -> None:
+    """As documented, steps back to back."""
+    config = PRESETS["tiny"].replace(n_max=4, product_stages=stages)
     codes = np.ones((3, 32), dtype=int)
     from dtqatten.sim.lockstep import Head
 
@@ -71,4 +73,4 @@ def test_latency_is_as_stated() -> None:
     bench.clock = spy  # type: ignore[method-assign]
     run_lockstep(ScoreArray(config, monitored=True), bench)
     assert steps == list(range(steps[0], steps[0] + config.steps))
-    assert rows == [steps[-1] + r + config.cols + 7 for r in range(3)]
+    assert rows == [steps[-1] + r + config.cols + stages + 6 for r in range(3)]

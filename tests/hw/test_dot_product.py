@@ -20,9 +20,10 @@ class Netlist(DotProduct):
 
 
 @pytest.mark.parametrize("kind", [DotProduct, Netlist])
+@pytest.mark.parametrize("stages", [1, 2])
 @pytest.mark.parametrize("depth", [1, 2, 3, 8, 16])
-def test_sum_and_carry_are_the_dot_product(kind: type[DotProduct], depth: int) -> None:
-    config = Config(rows=1, cols=1, depth=depth, d_head=8 * depth)
+def test_sum_and_carry_are_the_dot_product(kind: type[DotProduct], stages: int, depth: int) -> None:
+    config = Config(rows=1, cols=1, depth=depth, d_head=8 * depth, product_stages=stages)
     rng = np.random.default_rng(depth)
     pairs = [
         (np.full(depth, q), np.full(depth, k)) for q, k in itertools.product(range(-8, 8), repeat=2)
@@ -31,13 +32,19 @@ def test_sum_and_carry_are_the_dot_product(kind: type[DotProduct], depth: int) -
     dut = kind(config)
 
     async def testbench(ctx) -> None:
-        for q, k in pairs:
+        # With a register in between, that of zeros comes out first.
+        expected = [int((q * k).sum()) for q, k in pairs]
+        if stages == 2:
+            expected.insert(0, 0)
+        for (q, k), dot in zip(pairs, expected, strict=False):
             ctx.set(dut.q, q.tolist())
             ctx.set(dut.k, k.tolist())
-            assert ctx.get(dut.sum) + ctx.get(dut.carry) - dut.offset == int((q * k).sum())
-            await ctx.delay(1e-6)
+            assert ctx.get(dut.sum) + ctx.get(dut.carry) - dut.offset == dot
+            await (ctx.tick() if stages == 2 else ctx.delay(1e-6))
 
     simulator = Simulator(dut)
+    if stages == 2:
+        simulator.add_clock(1e-6)
     simulator.add_testbench(testbench)
     simulator.run()
     assert dut.width == (176 * depth).bit_length()

@@ -8,13 +8,17 @@ from dtqatten.golden.tiles import edges, idle_step, tile_steps
 from dtqatten.hw.grid import Grid
 from dtqatten.sim.native import run
 
-LATENCY = 4
-
 
 @pytest.mark.parametrize("schedule", list(Schedule))
+@pytest.mark.parametrize("stages", [1, 2])
 @pytest.mark.parametrize(("rows", "cols"), [(1, 1), (3, 2), (2, 5), (4, 4)])
-def test_tiles_of_all_speeds_without_a_bubble(schedule: Schedule, rows: int, cols: int) -> None:
-    config = Config(rows=rows, cols=cols, depth=4, d_head=16, schedule=schedule)
+def test_tiles_of_all_speeds_without_a_bubble(
+    schedule: Schedule, stages: int, rows: int, cols: int
+) -> None:
+    config = Config(
+        rows=rows, cols=cols, depth=4, d_head=16, schedule=schedule, product_stages=stages
+    )
+    latency = stages + 3
     rng = np.random.default_rng(rows)
     steps, due = [], {}
     for q_share, k_share in rng.choice([0.0, 0.5, 1.0], size=(12, 2)):
@@ -25,8 +29,8 @@ def test_tiles_of_all_speeds_without_a_bubble(schedule: Schedule, rows: int, col
         passes_log2 = int(q_wide.any()) + int(k_wide.any())
         lift = 0 if schedule is Schedule.INTERLEAVED else 8 - 4 * passes_log2
         for r, c in np.ndindex(rows, cols):
-            due[len(steps) - 1 + r + c + LATENCY, c] = int((q.codes @ k.codes.T)[r, c]) >> lift
-    total = len(steps) + rows + cols + LATENCY
+            due[len(steps) - 1 + r + c + latency, c] = int((q.codes @ k.codes.T)[r, c]) >> lift
+    total = len(steps) + rows + cols + latency
     idle = idle_step(config)
 
     def at(cycle: int):
@@ -38,7 +42,7 @@ def test_tiles_of_all_speeds_without_a_bubble(schedule: Schedule, rows: int, col
         for cycle in range(total):
             ctx.set(dut.q, [at(cycle - r).q[r].tolist() for r in range(rows)])
             ctx.set(dut.k, [at(cycle - c).k[c].tolist() for c in range(cols)])
-            step = at(cycle - 1)
+            step = at(cycle - stages)
             power = (step.scale.bit_length() - 1) // 4
             shift = power if schedule is Schedule.INTERLEAVED else int(power == 1)
             ctx.set(dut.control, {"first": int(step.first), "shift": shift, "last": int(step.last)})

@@ -13,11 +13,16 @@ from dtqatten.sim.pe import PELockstep, control_shift, random_steps
 
 
 @pytest.mark.parametrize("schedule", list(Schedule))
+@pytest.mark.parametrize("stages", [1, 2])
 @pytest.mark.parametrize(
     ("depth", "d_head"), [(1, 8), (2, 8), (3, 24), (4, 8), (8, 8), (16, 128), (128, 128)]
 )
-def test_dot_products_back_to_back(schedule: Schedule, depth: int, d_head: int) -> None:
-    config = Config(rows=1, cols=1, depth=depth, d_head=d_head, schedule=schedule)
+def test_dot_products_back_to_back(
+    schedule: Schedule, stages: int, depth: int, d_head: int
+) -> None:
+    config = Config(
+        rows=1, cols=1, depth=depth, d_head=d_head, schedule=schedule, product_stages=stages
+    )
     rng = np.random.default_rng(depth)
     extremes = [np.full((1, d_head), code) for code in (-120, 119)]
     steps, exact = [], []
@@ -36,24 +41,25 @@ def test_dot_products_back_to_back(schedule: Schedule, depth: int, d_head: int) 
     expected = iter(exact)
 
     async def testbench(ctx) -> None:
-        # Operand in at cycle t: passed on at t + 1, its control in, sum drained at t + 3.
+        # Operand in at cycle t: passed on at t + 1, its control in at t + stages and passed on in
+        # the next cycle, sum drained another one later.
         history = []
-        for step in [*steps, None, None, None]:
+        for step in [*steps, *[None] * (stages + 2)]:
             if step is not None:
                 ctx.set(dut.q_i, step.q[0].tolist())
                 ctx.set(dut.k_i, step.k[0].tolist())
             history.append(step)
-            before = history[-2] if len(history) > 1 else None
+            before = history[-1 - stages] if len(history) > stages else None
             ctx.set(dut.control_i.first, int(before is not None and before.first))
             ctx.set(dut.control_i.last, int(before is not None and before.last))
             shift = control_shift(config, before) if before is not None else 0
             ctx.set(dut.control_i.shift, shift)
-            if before is not None:
-                assert list(ctx.get(dut.q_o)) == before.q[0].tolist()
-                assert list(ctx.get(dut.k_o)) == before.k[0].tolist()
-            if len(history) > 2 and history[-3] is not None:
-                assert ctx.get(dut.control_o.last) == history[-3].last
-            finished = len(history) > 3 and history[-4].last
+            if len(history) > 1 and history[-2] is not None:
+                assert list(ctx.get(dut.q_o)) == history[-2].q[0].tolist()
+                assert list(ctx.get(dut.k_o)) == history[-2].k[0].tolist()
+            if len(history) > stages + 1 and history[-2 - stages] is not None:
+                assert ctx.get(dut.control_o.last) == history[-2 - stages].last
+            finished = len(history) > stages + 2 and history[-3 - stages].last
             score = next(expected) if finished else 0
             assert ctx.get(dut.drain) == score
             if finished:
@@ -65,9 +71,12 @@ def test_dot_products_back_to_back(schedule: Schedule, depth: int, d_head: int) 
 
 
 @pytest.mark.parametrize("schedule", list(Schedule))
+@pytest.mark.parametrize("stages", [1, 2])
 @pytest.mark.parametrize(("depth", "d_head"), [(1, 8), (3, 24), (16, 16)])
-def test_equals_cycle_model(schedule: Schedule, depth: int, d_head: int) -> None:
+def test_equals_cycle_model(schedule: Schedule, stages: int, depth: int, d_head: int) -> None:
     """The grid's model with a grid of one."""
-    config = Config(rows=1, cols=1, depth=depth, d_head=d_head, schedule=schedule)
+    config = Config(
+        rows=1, cols=1, depth=depth, d_head=d_head, schedule=schedule, product_stages=stages
+    )
     steps = random_steps(config, np.random.default_rng(depth), 30)
     run_lockstep(PE(config, config.score_width), PELockstep(config, steps))

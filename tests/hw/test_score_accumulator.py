@@ -90,4 +90,4 @@ def test_throughput_and_latency_are_as_stated() -> None:
     )
     beats = [cycle for cycle, _ in bench.taken["importance"][:5]]
     assert beats == list(range(beats[0], beats[0] + 5))
-    assert steps[ends[0] - 1] == 3
+    assert steps[ends[0] - 1] == 4

@@ -62,6 +62,7 @@ async def search_run(ctx, dut, rng, scores: np.ndarray, k0: int, k1: int) -> Non
     await step(ctx, dut, rng, calibrate=1)
     first = int(np.bitwise_or.reduce(scores[: config.lanes]))
     await step(ctx, dut, rng, seen=first)
+    await step(ctx, dut, rng)
     shift = max(first.bit_length() - config.index_bits, 0)
     passes, again = 0, False
     while True:
@@ -78,6 +79,7 @@ async def search_run(ctx, dut, rng, scores: np.ndarray, k0: int, k1: int) -> Non
         ctx.set(dut.found.as_value(), noise(rng, dut.found.as_value()))
         await step(ctx, dut, rng)
         ctx.set(dut.found, found)
+        await step(ctx, dut, rng)
         ctx.set(dut.update, 1)
         parted = bool(ctx.get(dut.parted))
         again, finished = bool(ctx.get(dut.again)), bool(ctx.get(dut.finished))
@@ -91,6 +93,7 @@ async def search_run(ctx, dut, rng, scores: np.ndarray, k0: int, k1: int) -> Non
             assert passes == 1
             largest = int(scores.max())
             await step(ctx, dut, rng, seen=int(np.bitwise_or.reduce(scores)))
+            await step(ctx, dut, rng)
             shift = largest.bit_length() - config.index_bits
         else:
             parted = bool(ctx.get(dut.parted))

@@ -16,7 +16,7 @@ from dtqatten.model.workload import Workload
 BLOCK = {
     "area_um2": 5e5,
     "fmax_mhz": 900.0,
-    "default_mw": 100.0,
+    "uniform_mw": 100.0,
     "memories": {
         "sram": {"count": 2, "access_pj": 3.0, "ports": 2},
         "banks": {"count": 4, "access_pj": 5.0, "ports": 1},
@@ -48,7 +48,7 @@ def test_what_is_missing_is_null(tmp_path: Path) -> None:
 def test_what_is_there_is_put_together(tmp_path: Path) -> None:
     for block in BLOCKS:
         (tmp_path / f"asic-base-{block}.json").write_text(json.dumps(BLOCK))
-    pe = {"um2_per_multiplier": 200.0, "default_mw": 0.1}
+    pe = {"um2_per_multiplier": 200.0, "uniform_mw": 0.1}
     (tmp_path / "asic-base-pe.json").write_text(json.dumps(pe))
     found = {one.name: one.value for one in figures(tmp_path, lambda folder: 2.0)}
     assert found["core_mm2"] == pytest.approx(2.5)
@@ -57,7 +57,7 @@ def test_what_is_there_is_put_together(tmp_path: Path) -> None:
     assert found["gops_per_mm2"] == pytest.approx(found["gops"] / 2.5)
     assert found["gops_per_joule"] > found["gops_per_joule_with_dram"] > 0
     # The whole core, where it has been synthesized, says more than its blocks.
-    core = {"area_um2": 2e6, "fmax_mhz": 1010.0, "default_mw": None}
+    core = {"area_um2": 2e6, "fmax_mhz": 1010.0, "uniform_mw": None}
     (tmp_path / "asic-base-core.json").write_text(json.dumps(core))
     whole = {one.name: one.value for one in figures(tmp_path, lambda folder: 2.0)}
     assert (whole["core_mm2"], whole["asic_fmax_mhz"]) == (2.0, 1010.0)
@@ -69,7 +69,7 @@ def test_energy_by_hand() -> None:
     base = PRESETS["base"]
     run = CoreRun(1000, 0, dict.fromkeys(RUN_UNITS, 0.5), 0.9)
     energy = head_energy(
-        base, Workload(), run, dict.fromkeys(BLOCKS, BLOCK), {"default_mw": 0.1}, 2.0
+        base, Workload(), run, dict.fromkeys(BLOCKS, BLOCK), {"uniform_mw": 0.1}, 2.0
     )
     assert energy["PEs of array"] == pytest.approx(256 * 2.0)
     assert energy["PEs of value_array"] == pytest.approx(256 * 2.0 * 11 / 8)
