@@ -124,6 +124,9 @@ def verilog(
     d_head: DHeadOption = None,
     n_max: NMaxOption = None,
     schedule: ScheduleOption = None,
+    product_stages: Annotated[
+        int | None, typer.Option(help="Cycles that a PE takes for its products.")
+    ] = None,
     planes: Annotated[int | None, typer.Option(help="Nibbles of a weight of P x V.")] = None,
     v_gains: Annotated[
         bool | None, typer.Option(help="Take a gain per token of V, for token scales.")
@@ -153,6 +156,7 @@ def verilog(
         d_head=d_head,
         n_max=n_max,
         schedule=schedule,
+        product_stages=product_stages,
         planes=planes,
         v_gains=v_gains,
         heads=heads,
