@@ -50,14 +50,14 @@ def test_reset_in_the_middle_starts_afresh() -> None:
 
 @pytest.mark.parametrize("n", [64, 384, 1024])
 def test_killer_reaches_the_bound_and_nothing_exceeds_it(n: int) -> None:
-    """8 * n / lanes + 49 cycles from the first beat on, 7 passes after the first."""
+    """8 * n / lanes + 81 cycles from the first beat on, 7 passes after the first."""
     config = TopKConfig(16, 1024)
     k0, k1 = counts(n, PAPER_SHARES)
     cycles = {}
     for name, scores in adversaries(config, n).items():
         cycles[name] = run_cycles(config, Run(scores, k0, k1)).known
         assert search(scores, k0, k1, 16).passes <= 7
-    assert max(cycles.values()) == cycles["killer"] == 8 * n // 16 + 49
+    assert max(cycles.values()) == cycles["killer"] == 8 * n // 16 + 81
 
 
 def test_means_are_below_quick_select() -> None:
