@@ -36,7 +36,7 @@ class MaximumPass(wiring.Component):
     Keys and queries are held from their arrival to the head's or the row block's last row; a row is
     taken when its tile's keys, its query and its head's factor are here and ``room`` is.
 
-    Latency: ``row`` follows the score row by 4 cycles, ``reduced`` by :meth:`latency`. Throughput
+    Latency: ``row`` follows the score row by 5 cycles, ``reduced`` by :meth:`latency`. Throughput
     one row a cycle; once accepted a row never stalls.
 
     Parameters
