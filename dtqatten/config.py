@@ -284,19 +284,27 @@ class Config:
         return self.rows + self.cols + self.product_stages + 3
 
     @property
+    def drain_interval(self) -> int:
+        """Fewest cycles between the ends of two tiles.
+
+        A column drains one score a cycle, and the next tile's description takes two.
+        """
+        return max(self.rows, 2)
+
+    @property
     def tile_interval(self) -> int:
-        """Fewest cycles between the ends of two tiles: a column drains one score a cycle."""
-        return max(self.rows, self.steps)
+        """Cycles between the ends of two tiles of scores in 4 bits."""
+        return max(self.drain_interval, self.steps)
 
     @property
     def score_rows(self) -> int:
         """Score rows the output buffer holds: enough that an eager consumer never stalls tiles.
 
         A tile reserves its rows when it starts and gives them back as they are read, at most
-        ``rows + cols + product_stages + 7`` cycles after its last step; one tile more is starting,
+        ``rows + cols + product_stages + 8`` cycles after its last step; one tile more is starting,
         one draining.
         """
-        latency = self.rows + self.cols + self.product_stages + 7
+        latency = self.rows + self.cols + self.product_stages + 8
         in_flight = math.ceil(latency / self.tile_interval)
         return self.rows * (in_flight + 2)
 

@@ -150,6 +150,7 @@ class RowBuffer:
         self.room = config.score_rows
         self.offered: Row | None = None
         self._waiting: deque[tuple[int, Row]] = deque()
+        self._freed = False  # whose room is free in the next cycle
 
     def drain(self, cycle: int, rows: Iterable[Row]) -> None:
         """Take a tile's rows, whose last step is shown in ``cycle``."""
@@ -159,10 +160,11 @@ class RowBuffer:
 
     def clock(self, cycle: int, ready: bool) -> None:
         """Pass the clock edge that ends ``cycle``."""
+        self.room += self._freed
+        self._freed = False
         if self.offered is None or ready:
-            read = bool(self._waiting) and self._waiting[0][0] <= cycle
-            self.offered = self._waiting.popleft()[1] if read else None
-            self.room += read
+            self._freed = bool(self._waiting) and self._waiting[0][0] <= cycle
+            self.offered = self._waiting.popleft()[1] if self._freed else None
 
 
 class ArrayModel:
@@ -208,6 +210,7 @@ class ArrayModel:
         }
         # Row blocks' queries and heads' keys that are complete.
         self._banks: dict[str, deque[list[Edge]]] = {"q": deque(), "k": deque()}
+        self._loaded: dict[str, list[Edge]] = {}  # known to the sequencer a cycle late
         self._key_index = 0
         self._tile: Iterator[Step] | None = None
         self._tile_ends: tuple[bool, bool, Edge, Edge] | None = None
@@ -259,7 +262,7 @@ class ArrayModel:
         if self._buffer.room < self.config.rows or self.cycle + duration <= self._earliest_end:
             return False
         self._buffer.room -= q.tokens
-        self._earliest_end = self.cycle + duration - 1 + self.config.rows
+        self._earliest_end = self.cycle + duration - 1 + self.config.drain_interval
         self._tile, self._steps_left = tile_steps(self.config, q, k), duration
         self._tile_ends = (k.last, k.last and q.last, q, k)
         self._key_index = 0 if k.last else self._key_index + 1
@@ -327,7 +330,9 @@ class ArrayModel:
 
         for side, beat in (("q", q), ("k", k)):
             loader = self._loaders[side]
+            if side in self._loaded:
+                self._banks[side].append(self._loaded.pop(side))
             bank = loader.clock(self.cycle, beat if loader.ready else None)
             if bank is not None:
-                self._banks[side].append(bank)
+                self._loaded[side] = bank
         self.cycle += 1

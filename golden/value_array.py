@@ -169,6 +169,9 @@ class ValueArrayModel:
         Cycles since reset.
     """
 
+    # Cycles from a row block's or a head's last beat to the first in which a tile may start.
+    BLOCK_DESCRIBED, HEAD_DESCRIBED = 4, 7
+
     def __init__(self, config: Config, *, observed: bool = True) -> None:
         self.config = config = config.of_values
         self.cycle = 0
@@ -176,7 +179,9 @@ class ValueArrayModel:
         self._block_loader, self._head_loader = _BlockLoader(config), _HeadLoader(config)
         self._blocks: deque[_Block] = deque()
         self._heads: deque[_Head] = deque()
-        self._described: _Head | None = None  # is known to the sequencer a cycle late
+        # What is loaded, by the cycle from which on the sequencer knows it.
+        self._loaded_blocks: deque[tuple[int, _Block]] = deque()
+        self._loaded_heads: deque[tuple[int, _Head]] = deque()
         self._pass = 0
         self._tile: list[Step] = []
         self._earliest_end = 0
@@ -227,7 +232,7 @@ class ValueArrayModel:
         if self.cycle + len(steps) <= self._earliest_end:
             return
         self._buffer.room -= len(weights)
-        self._earliest_end = self.cycle + len(steps) - 1 + self.config.rows
+        self._earliest_end = self.cycle + len(steps) - 1 + self.config.drain_interval
         self._tile = steps[::-1]
 
     def _end_tile(self) -> None:
@@ -260,6 +265,10 @@ class ValueArrayModel:
 
     def clock(self, weights: Row | None, values: Beat | None, sums_ready: bool) -> None:
         """Pass a clock edge; a row or beat offered is taken if the stream is ready."""
+        while self._loaded_blocks and self._loaded_blocks[0][0] <= self.cycle:
+            self._blocks.append(self._loaded_blocks.popleft()[1])
+        while self._loaded_heads and self._loaded_heads[0][0] <= self.cycle:
+            self._heads.append(self._loaded_heads.popleft()[1])
         if not self._tile:
             self._start_tile()
         step = self._tile.pop() if self._tile else None
@@ -270,8 +279,7 @@ class ValueArrayModel:
         block = self._block_loader.clock(self.cycle, weights if self.weights_ready else None)
         head = self._head_loader.clock(self.cycle, values if self.values_ready else None)
         if block is not None:
-            self._blocks.append(block)
-        if self._described is not None:
-            self._heads.append(self._described)
-        self._described = head
+            self._loaded_blocks.append((self.cycle + self.BLOCK_DESCRIBED, block))
+        if head is not None:
+            self._loaded_heads.append((self.cycle + self.HEAD_DESCRIBED, head))
         self.cycle += 1

@@ -28,8 +28,8 @@ class Feeder(wiring.Component):
     last tile of a head may be part-filled: its other lanes feed zeros.
 
     Loading: one beat a cycle while a bank is free; ``loaded`` pulses in the cycle that completes a
-    bank, and from the next cycle on ``tile`` describes what is in the slot ``peek`` of the cycle
-    before.
+    bank. ``tile`` describes what was in the slot ``peek`` in the cycle before, and so a bank's
+    first tile from two cycles after ``loaded`` on.
     Reading, of complete banks only: ``operands[l]`` follows ``feed`` by ``l + 2`` cycles. A feed
     with ``release`` frees its bank when the last lane has read it, ``lanes + 2`` cycles later.
     Reads never stall.
@@ -124,19 +124,17 @@ class Feeder(wiring.Component):
             shape=tile_layout(config, lanes), depth=BANKS * tiles, init=[]
         )
         tile_write, tile_read = store.write_port(), store.read_port(domain="comb")
-        described = Signal.like(self.tile)
+        described = tile_write.data
         m.d.comb += [
             tile_write.en.eq(tile_end),
             tile_write.addr.eq(Cat(slot.bank, slot.tile)),
-            tile_write.data.eq(described),
             described.tokens.eq(tokens),
             described.wide.eq(wide_now.any()),
             described.mixed.eq(wide_now.any() & (wide_now != occupied_now)),
             described.last.eq(self.i.p.last),
             tile_read.addr.eq(Cat(self.peek.bank, self.peek.tile)),
         ]
-        arrives = tile_end & (slot == self.peek)
-        m.d.sync += self.tile.eq(Mux(arrives, described, tile_read.data))
+        m.d.sync += self.tile.eq(tile_read.data)
 
         # Reader: the address is computed once and travels from lane to lane.
         read = Signal(read_layout(config, tiles))

@@ -163,8 +163,8 @@ def value_head_layout(config: Config) -> data.StructLayout:
     """A head's values: last group of tokens, and the last of those that have an 8-bit token.
 
     ``some_wide``: there are such; ``wide_last`` is then the last one's place among them.
-    ``follows`` as in :func:`value_layout`. ``wait``: cycles that a tile, shorter than the ``rows``
-    it drains for, has to wait after the one before; ``narrow_wait``: one of a narrow row block.
+    ``follows`` as in :func:`value_layout`. ``wait``: cycles that a tile, shorter than the
+    ``drain_interval``, has to wait after the one before; ``narrow_wait``: one of a narrow row block.
     """
     return data.StructLayout(
         {
@@ -173,8 +173,8 @@ def value_head_layout(config: Config) -> data.StructLayout:
             "some_wide": unsigned(1),
             "wide_last": range(config.key_tiles * config.parts),
             "follows": unsigned(1),
-            "wait": range(config.rows),
-            "narrow_wait": range(config.rows),
+            "wait": range(config.drain_interval),
+            "narrow_wait": range(config.drain_interval),
         }
     )
 

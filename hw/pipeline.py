@@ -42,7 +42,8 @@ def counted(
     grows = more.any()
     enough = count >= 0 if spare else Const(1)
     m.d.sync += [
-        count.eq(count + more - less),
+        # Both sums are there before it is known which one counts.
+        count.eq(Mux(less, count + more - 1, count + more)),
         some.eq(Mux(grows == less, some, Mux(grows, enough, count > 1))),
     ]
     return some

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from dtqatten.config import Config, Schedule
 from dtqatten.hw.export import place
 from dtqatten.hw.layout import drain_layout, score_row_layout
-from dtqatten.hw.pipeline import counted
+from dtqatten.hw.pipeline import counted, delayed
 
 __all__ = ["ScoreBank", "ScoreBuffer", "tile_fits", "write_layout"]
 
@@ -22,17 +22,19 @@ def write_layout(config: Config) -> data.StructLayout:
 def tile_fits(m: Module, config: Config, start: Value, rows: Value, row_read: Value) -> Value:
     """Return a register that says whether the buffer has room for a tile of ``config.rows``.
 
-    A tile's ``rows`` are taken at its ``start`` and come back one by one, as they are read. Both
-    may come late in a cycle: their four outcomes are compared before they are known.
+    A tile's ``rows`` are taken at its ``start`` and come back one by one, a cycle after they are
+    read. ``start`` may come late in a cycle: its outcomes are compared before they are known.
     """
     room = Signal(range(config.score_rows + 1), init=config.score_rows, name="room")
     fits = Signal(init=1, name="fits")
-    rest = room - rows
-    m.d.sync += room.eq(Mux(start, rest, room) + row_read)
-    with m.If(row_read):
-        m.d.sync += fits.eq(Mux(start, rest + 1 >= config.rows, room + 1 >= config.rows))
+    freed = delayed(m, row_read, 1, "row_freed", reset_less=False)
+    # What room must be for a tile after this one, with no sum of the room itself.
+    two = rows + config.rows
+    m.d.sync += room.eq(Mux(start, room - rows + freed, room + freed))
+    with m.If(freed):
+        m.d.sync += fits.eq(Mux(start, room >= two - 1, room >= config.rows - 1))
     with m.Else():
-        m.d.sync += fits.eq(Mux(start, rest >= config.rows, room >= config.rows))
+        m.d.sync += fits.eq(Mux(start, room >= two, room >= config.rows))
     return fits
 
 

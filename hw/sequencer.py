@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import BANKS, Config, Schedule
 from dtqatten.hw.layout import slot_layout, step_layout, tile_layout
-from dtqatten.hw.pipeline import counted
+from dtqatten.hw.pipeline import counted, delayed
 from dtqatten.hw.score_buffer import tile_fits
 
 __all__ = ["Sequencer"]
@@ -19,13 +19,14 @@ class Sequencer(wiring.Component):
     times when both have: passes that no row or column needs are skipped. It starts in the cycle
     after the previous one ended, if its queries and all keys of its head are loaded, the score
     buffer has room for ``rows`` more rows, and its end leaves the previous tile time to drain
-    (``rows`` cycles; only tiles shorter than that ever wait for it). Once started a tile never
+    (``rows`` cycles; only tiles shorter than that ever wait for it). Tiles start at least two
+    cycles apart, as long as a tile's description takes to get here. Once started a tile never
     stalls.
 
     Query tiles are released after their head's last key tile, keys after their head's last tile.
 
     Latency: ``step`` is registered; a tile whose last missing bank's ``loaded`` pulses in cycle
-    ``t`` has its first step at ``t + 2``.
+    ``t`` has its first step at ``t + 3``.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ class Sequencer(wiring.Component):
     q_loaded, k_loaded : In(1)
         A bank of that edge is complete: a row block's queries, a head's keys.
     q_peek, k_peek : Out
-        Slots of the tile that is next from the next cycle on.
+        Slots of the next tile; registered.
     q_tile, k_tile : In(tile_layout)
         What the peeks of the cycle before hold.
     score_row_read : In(1)
@@ -73,7 +74,6 @@ class Sequencer(wiring.Component):
         def after(index: Value, count: int) -> Value:
             return Mux(index == count - 1, 0, index + 1)
 
-        q_next, k_next = Signal.like(self.q_peek), Signal.like(self.k_peek)
         # All that a start asks for is decided a cycle ahead: a bank of each edge, and room.
         q_ready, k_ready = Signal(), Signal()
         start = Signal()
@@ -81,17 +81,18 @@ class Sequencer(wiring.Component):
         running = Signal()
 
         may_drain = Const(1)
-        if config.rows > config.steps:
+        interval = config.drain_interval
+        if interval > config.steps:
             # Cycles since the last tile's final step, and those that the next tile would take.
-            since = Signal(range(config.rows + 1), init=config.rows)
+            since = Signal(range(interval + 1), init=interval)
             with m.If(final):
                 m.d.sync += since.eq(1)
-            with m.Elif(since != config.rows):
+            with m.Elif(since != interval):
                 m.d.sync += since.eq(since + 1)
             length = Signal(range(4 * config.steps + 1))
             passes_log2 = self.q_tile.wide + self.k_tile.wide
             m.d.comb += length.eq(config.steps << passes_log2)
-            may_drain = since + length > config.rows
+            may_drain = since + length > interval
         fits = tile_fits(m, config, start, self.q_tile.tokens, self.score_row_read)
         m.d.comb += start.eq(~running & q_ready & k_ready & fits & may_drain)
 
@@ -100,19 +101,26 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             q_used.eq(start & self.k_tile.last),
             k_used.eq(q_used & self.q_tile.last),
-            q_ready.eq(counted(m, self.q_loaded, q_used, "row_blocks", most=BANKS)),
-            k_ready.eq(counted(m, self.k_loaded, k_used, "heads", most=BANKS)),
-            self.q_peek.bank.eq(q_next.bank ^ q_used),
-            self.k_peek.bank.eq(k_next.bank ^ k_used),
-            self.k_peek.tile.eq(Mux(q_used, 0, k_next.tile + start)),
         ]
-        m.d.sync += [q_next.eq(self.q_peek), k_next.eq(self.k_peek)]
+        # A bank counts once its first tile is described.
+        for loaded, used, ready, name in (
+            (self.q_loaded, q_used, q_ready, "row_blocks"),
+            (self.k_loaded, k_used, k_ready, "heads"),
+        ):
+            described = delayed(m, loaded, 1, f"{name}_described", reset_less=False)
+            m.d.comb += ready.eq(counted(m, described, used, name, most=BANKS))
+        with m.If(start):
+            m.d.sync += [
+                self.q_peek.bank.eq(self.q_peek.bank ^ q_used),
+                self.k_peek.bank.eq(self.k_peek.bank ^ k_used),
+                self.k_peek.tile.eq(Mux(self.k_tile.last, 0, self.k_peek.tile + 1)),
+            ]
 
         # The tile being issued, either just started or held from its start.
         held_q, held_k = Signal.like(self.q_tile), Signal.like(self.k_tile)
-        held_q_slot, held_k_slot = Signal.like(q_next), Signal.like(k_next)
+        held_q_slot, held_k_slot = Signal.like(self.q_peek), Signal.like(self.k_peek)
         q_tile, k_tile = Signal.like(self.q_tile), Signal.like(self.k_tile)
-        q_slot, k_slot = Signal.like(q_next), Signal.like(k_next)
+        q_slot, k_slot = Signal.like(self.q_peek), Signal.like(self.k_peek)
         with m.If(running):
             m.d.comb += [
                 q_tile.eq(held_q),
@@ -124,8 +132,8 @@ class Sequencer(wiring.Component):
             m.d.comb += [
                 q_tile.eq(self.q_tile),
                 k_tile.eq(self.k_tile),
-                q_slot.eq(q_next),
-                k_slot.eq(k_next),
+                q_slot.eq(self.q_peek),
+                k_slot.eq(self.k_peek),
             ]
         m.d.sync += [
             held_q.eq(q_tile),

@@ -92,11 +92,15 @@ class ValueArray(wiring.Component):
         connect(m, buffer.o, flipped(self.sums))
         m.d.comb += [
             sequencer.block_loaded.eq(weights.loaded),
-            weights.peek.eq(sequencer.block_peek),
+            weights.used.eq(sequencer.block_used),
+            sequencer.block_slot.eq(weights.slot),
             sequencer.block.eq(weights.block),
+            sequencer.block_after.eq(weights.block_after),
             sequencer.head_loaded.eq(values.loaded),
-            values.peek.eq(sequencer.head_peek),
+            values.used.eq(sequencer.head_used),
+            sequencer.head_slot.eq(values.slot),
             sequencer.head.eq(values.head),
+            sequencer.head_after.eq(values.head_after),
             values.wide_peek.eq(sequencer.wide_peek),
             sequencer.wide_group.eq(values.wide_group),
             sequencer.is_wide.eq(values.is_wide),

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import BANKS, Config, Schedule
 from dtqatten.hw.banks import BankedMemory
+from dtqatten.hw.descriptions import Descriptions
 from dtqatten.hw.export import place
 from dtqatten.hw.layout import (
     Plane,
@@ -110,11 +111,12 @@ class ValueFeeder(wiring.Component):
     of ``depth``, counted anew in every tile of ``cols`` keys, as the weights are; a group is wide
     if one of its tokens is 8-bit; the low plane of its 4-bit tokens is zero.
 
-    Loading: one beat a cycle while a head is free. ``loaded`` pulses a cycle after the beat that
-    completes a head; from the next cycle on ``head`` describes the one in slot ``peek``, and
-    ``wide_group`` says which its ``wide_peek``-th wide group is (plane-major), or ``is_wide``
-    whether group ``wide_peek`` is (interleaved). ``operands[c]`` follows ``feed`` by ``c + 2``
-    cycles. A feed with ``release`` frees its slot ``cols + 2`` cycles later.
+    Loading: one beat a cycle while a head is free. ``loaded`` pulses three cycles after the beat that
+    completes a head, of which ``head`` and ``head_after`` tell as
+    :class:`~dtqatten.hw.descriptions.Descriptions` written in that cycle do. ``wide_group`` says
+    which the current head's ``wide_peek``-th wide group is (plane-major), or ``is_wide`` whether
+    group ``wide_peek`` is (interleaved). ``operands[c]`` follows ``feed`` by ``c + 2`` cycles. A
+    feed with ``release`` frees its slot ``cols + 2`` cycles later.
 
     Parameters
     ----------
@@ -125,8 +127,12 @@ class ValueFeeder(wiring.Component):
     i : In(stream.Signature(value_layout(config)))
         Value tokens of head after head.
     loaded : Out(1)
-    peek : In(range(value_slots))
-    head : Out(value_head_layout(config))
+    used : In(1)
+        The current head is done with.
+    slot : Out(range(value_slots))
+        Where it is.
+    head, head_after : Out(value_head_layout(config))
+        It, and the one after it.
     wide_peek : In(range(key_tiles * parts))
     wide_group : Out(group_layout(config))
     is_wide : Out(1)
@@ -140,8 +146,10 @@ class ValueFeeder(wiring.Component):
             {
                 "i": In(stream.Signature(value_layout(config))),
                 "loaded": Out(1),
-                "peek": In(range(config.value_slots)),
+                "used": In(1),
+                "slot": Out(range(config.value_slots)),
                 "head": Out(value_head_layout(config)),
+                "head_after": Out(value_head_layout(config)),
                 "wide_peek": In(range(config.key_tiles * config.parts)),
                 "wide_group": Out(group_layout(config)),
                 "is_wide": Out(1),
@@ -167,98 +175,121 @@ class ValueFeeder(wiring.Component):
         wide_places = Signal(config.depth)
         released = Signal()
 
-        beat = Signal()
-        plane_end, token_end, group_end, tile_end, head_end = (Signal() for _ in range(5))
+        # Ends are found whether or not there is a beat, which is known as late.
+        beat = self.i.valid & self.i.ready
+        plane_last, token_last, group_last, tile_last, head_last = (Signal() for _ in range(5))
+        head_end = Signal()
         wide = self.i.p.precision == Precision.BIT8
         wide_now = Signal(config.depth)
         m.d.comb += [
-            beat.eq(self.i.valid & self.i.ready),
-            plane_end.eq(beat & (word == beats - 1)),
-            token_end.eq(plane_end & (low | ~wide)),
-            head_end.eq(token_end & self.i.p.last),
-            tile_end.eq(token_end & (column == config.cols - 1)),
-            group_end.eq(token_end & ((place_in_group == config.depth - 1) | tile_end | head_end)),
+            plane_last.eq(word == beats - 1),
+            token_last.eq(plane_last & (low | ~wide)),
+            head_last.eq(token_last & self.i.p.last),
+            tile_last.eq(token_last & (column == config.cols - 1)),
+            group_last.eq(
+                (token_last & (place_in_group == config.depth - 1)) | tile_last | head_last
+            ),
             wide_now.eq(wide_places | (wide << place_in_group)),
+            head_end.eq(beat & head_last),
         ]
         with m.If(beat):
-            m.d.sync += word.eq(Mux(plane_end, 0, word + 1))
-        with m.If(plane_end):
-            m.d.sync += low.eq(~token_end)
-        with m.If(token_end):
-            m.d.sync += [
-                column.eq(column + 1),
-                place_in_group.eq(place_in_group + 1),
-                wide_places.eq(wide_now),
-            ]
-        with m.If(group_end):
-            m.d.sync += [
-                place_in_group.eq(0),
-                group.part.eq(group.part + 1),
-                wide_places.eq(0),
-                wide_groups.eq(wide_groups + wide_now.any()),
-            ]
-        with m.If(tile_end):
-            m.d.sync += [column.eq(0), group.part.eq(0), group.tile.eq(group.tile + 1)]
-        with m.If(head_end):
-            m.d.sync += [
-                column.eq(0),
-                group.eq(0),
-                wide_groups.eq(0),
-                slot.eq(Mux(slot == slots - 1, 0, slot + 1)),
-            ]
+            m.d.sync += word.eq(Mux(plane_last, 0, word + 1))
+            with m.If(plane_last):
+                m.d.sync += low.eq(~token_last)
+            with m.If(token_last):
+                m.d.sync += [
+                    column.eq(column + 1),
+                    place_in_group.eq(place_in_group + 1),
+                    wide_places.eq(wide_now),
+                ]
+            with m.If(group_last):
+                m.d.sync += [
+                    place_in_group.eq(0),
+                    group.part.eq(group.part + 1),
+                    wide_places.eq(0),
+                ]
+            with m.If(tile_last):
+                m.d.sync += [column.eq(0), group.part.eq(0), group.tile.eq(group.tile + 1)]
+            with m.If(head_last):
+                m.d.sync += [
+                    column.eq(0),
+                    group.eq(0),
+                    slot.eq(Mux(slot == slots - 1, 0, slot + 1)),
+                ]
+        # Of groups that end all is written a cycle late: a beat has many to reach.
+        group_ended = delayed(m, beat & group_last, 1, "group_ended", reset_less=False)
+        head_ended = delayed(m, head_end, 1, "head_ended", reset_less=False)
+        ended_group, ended_slot = (
+            delayed(m, group, 1, "ended_group"),
+            delayed(m, slot, 1, "ended_slot"),
+        )
+        ended_wide = delayed(m, wide_now, 1, "ended_wide")
+        wide_ended = ended_wide.any()
+        with m.If(head_ended):
+            m.d.sync += wide_groups.eq(0)
+        with m.Elif(group_ended):
+            m.d.sync += wide_groups.eq(wide_groups + wide_ended)
         free = counted(m, released, head_end, "free", most=slots, init=slots)
         m.d.comb += self.i.ready.eq(free)
 
-        # A head is described a cycle late: how long its tiles take are some sums.
+        # A head is described late: cycles for its counts, and for how long its tiles take.
         ended = Signal(value_head_layout(config))
-        ended_slot = delayed(m, slot, 1, "ended_slot")
-        wide_count = delayed(m, wide_groups + wide_now.any(), 1, "wide_count")
+        wide_count = delayed(m, wide_groups + wide_ended, 1, "wide_count")
         count = ended.tile * config.parts + ended.part + 1
-        length = Mux(
-            ended.follows,
-            count + (2 * config.planes - 1) * wide_count,
-            config.planes * (count + wide_count),
-        )
-        narrow = count + wide_count
+        low_planes = config.planes * wide_count
+        narrow_length = delayed(m, count + wide_count, 1, "narrow_length")
+        length = Signal(range(2 * config.planes * groups + 1))
+        follows = delayed(m, self.i.p.follows, 1, "follows")
         m.d.sync += [
-            self.loaded.eq(head_end),
-            ended.tile.eq(group.tile),
-            ended.part.eq(group.part),
-            ended.follows.eq(self.i.p.follows),
+            ended.tile.eq(ended_group.tile),
+            ended.part.eq(ended_group.part),
+            ended.follows.eq(follows),
+            length.eq(
+                Mux(
+                    ended.follows,
+                    count + (low_planes << 1) - wide_count,
+                    config.planes * count + low_planes,
+                )
+            ),
         ]
         m.d.comb += [
             ended.some_wide.eq(wide_count != 0),
             ended.wide_last.eq(wide_count - 1),
-            ended.wait.eq(Mux(length < config.rows, config.rows - length, 0)),
-            ended.narrow_wait.eq(Mux(narrow < config.rows, config.rows - narrow, 0)),
+            self.loaded.eq(delayed(m, head_ended, 2, "described", reset_less=False)),
         ]
-        m.submodules.heads = heads = memory.Memory(
-            shape=value_head_layout(config), depth=slots, init=[]
-        )
-        head_write, head_read = heads.write_port(), heads.read_port(domain="comb")
+
+        def lacking(length: Value) -> Value:
+            interval = config.drain_interval
+            return Mux(length < interval, interval - length, 0)
+
+        counted_head = delayed(m, ended, 1, "counted_head")
+        m.submodules.heads = heads = Descriptions(value_head_layout(config), slots)
         m.d.comb += [
-            head_write.en.eq(self.loaded),
-            head_write.addr.eq(ended_slot),
-            head_write.data.eq(ended),
-            head_read.addr.eq(self.peek),
-            self.head.eq(head_read.data),
+            heads.write.eq(self.loaded),
+            heads.written.eq(counted_head),
+            heads.written.wait.eq(lacking(length)),
+            heads.written.narrow_wait.eq(lacking(narrow_length)),
+            heads.step.eq(self.used),
+            self.slot.eq(heads.slot),
+            self.head.eq(heads.item),
+            self.head_after.eq(heads.after),
         ]
         # What passes over low planes ask of the groups, for the heads of all slots side by side.
         if config.schedule is Schedule.PLANE_MAJOR:
             # A list of the wide groups: these passes visit no other.
             shape: ShapeLike = group_layout(config)
-            at, entry, writes = wide_groups, group, group_end & wide_now.any()
+            at, entry, writes = wide_groups, ended_group, group_ended & wide_ended
         else:
-            shape, at = unsigned(1), number(config, group)
-            entry, writes = wide_now.any(), group_end
+            shape, at = unsigned(1), number(config, ended_group)
+            entry, writes = wide_ended, group_ended
         m.submodules.wide = wide_memory = memory.Memory(
             shape=data.ArrayLayout(shape, slots), depth=groups, init=[]
         )
         wide_write = wide_memory.write_port(granularity=1)
         wide_read = wide_memory.read_port(domain="comb")
-        found = Array(wide_read.data[i] for i in range(slots))[self.peek]
+        found = Array(wide_read.data[i] for i in range(slots))[self.slot]
         m.d.comb += [
-            wide_write.en.eq(writes << slot),
+            wide_write.en.eq(writes << ended_slot),
             wide_write.addr.eq(at),
             wide_read.addr.eq(self.wide_peek),
             *(wide_write.data[i].eq(entry) for i in range(slots)),
@@ -293,10 +324,10 @@ class ValueFeeder(wiring.Component):
         read = Signal(value_read_layout(config))
         feed = self.feed
         m.d.comb += [
-            wide_tokens.write.eq(group_end),
-            wide_tokens.write_bank.eq(slot),
-            wide_tokens.write_address.eq(number(config, group)),
-            wide_tokens.write_data.eq(wide_now),
+            wide_tokens.write.eq(group_ended),
+            wide_tokens.write_bank.eq(ended_slot),
+            wide_tokens.write_address.eq(number(config, ended_group)),
+            wide_tokens.write_data.eq(ended_wide),
             wide_tokens.read.eq(feed.valid & (feed.plane == Plane.LOW)),
             wide_tokens.read_bank.eq(feed.slot),
             wide_tokens.read_address.eq(number(config, feed)),

@@ -11,7 +11,7 @@ from dtqatten.hw.layout import (
     value_step_layout,
     weight_block_layout,
 )
-from dtqatten.hw.pipeline import counted
+from dtqatten.hw.pipeline import counted, delayed
 from dtqatten.hw.score_buffer import tile_fits
 
 __all__ = ["ValueSequencer"]
@@ -30,9 +30,11 @@ class ValueSequencer(wiring.Component):
 
     A tile starts in the cycle after the previous one ended, if its row block and all values of the
     head are loaded, the result buffer has room for ``rows`` more rows and its end leaves the
-    previous tile ``rows`` cycles to drain. Once started it never stalls.
+    previous tile ``drain_interval`` cycles. Once started it never stalls.
 
-    Latency: ``step`` is registered.
+    Latency: ``step`` is registered; a tile whose row block's or head's ``loaded`` pulses last, in
+    cycle ``t``, has its first step at ``t + 5``: descriptions and how long they ask to wait are in
+    registers by then.
 
     Parameters
     ----------
@@ -42,10 +44,14 @@ class ValueSequencer(wiring.Component):
     -------
     block_loaded, head_loaded : In(1)
         A row block of weights, or a head's values, is complete.
-    block_peek, head_peek : Out
-        Slots of the next tile.
-    block : In(weight_block_layout(config))
-    head : In(value_head_layout(config))
+    block_used, head_used : Out(1)
+        The row block, the head has had its last step.
+    block_slot, head_slot : In
+        Where the current ones are.
+    block, block_after : In(weight_block_layout(config))
+        The current row block and the one after it, as of
+        :class:`~dtqatten.hw.descriptions.Descriptions`.
+    head, head_after : In(value_head_layout(config))
     wide_peek : Out
         Index into the head's wide groups, or the group asked about.
     wide_group : In(group_layout(config))
@@ -61,10 +67,14 @@ class ValueSequencer(wiring.Component):
             {
                 "block_loaded": In(1),
                 "head_loaded": In(1),
-                "block_peek": Out(range(config.q_slots)),
-                "head_peek": Out(range(config.value_slots)),
+                "block_used": Out(1),
+                "head_used": Out(1),
+                "block_slot": In(range(config.q_slots)),
+                "head_slot": In(range(config.value_slots)),
                 "block": In(weight_block_layout(config)),
+                "block_after": In(weight_block_layout(config)),
                 "head": In(value_head_layout(config)),
+                "head_after": In(value_head_layout(config)),
                 "wide_peek": Out(range(config.key_tiles * config.parts)),
                 "wide_group": In(group_layout(config)),
                 "is_wide": In(1),
@@ -83,36 +93,55 @@ class ValueSequencer(wiring.Component):
         channel_pass = Signal(range(config.channel_passes))
         running, start, issue, final = Signal(), Signal(), Signal(), Signal()
 
-        # Cycles since the last tile's final step.
-        since = Signal(range(config.rows + 1), init=config.rows)
-        follows, some_wide = self.head.follows, self.head.some_wide
-        narrow = self.block.narrow
-        waited = Mux(narrow, since > self.head.narrow_wait, since > self.head.wait)
+        block, head = self.block, self.head
+        follows, some_wide, narrow = head.follows, head.some_wide, block.narrow
+        block_used, head_used = self.block_used, self.head_used
+        # A block or head counts until its last tile starts, which leaves time to count.
+        last_pass = channel_pass == config.channel_passes - 1
+        begun = start & last_pass
+        blocks, heads = (
+            counted(
+                m,
+                delayed(m, loaded, 3, f"{name}_described", reset_less=False),
+                begins,
+                name,
+                most=slots,
+            )
+            for loaded, begins, name, slots in (
+                (self.block_loaded, begun, "blocks", config.q_slots),
+                (self.head_loaded, begun & block.last, "heads", config.value_slots),
+            )
+        )
+        fits = tile_fits(m, config, start, block.rows, self.row_read)
+
+        # Cycles since the last tile's final step; whether they are enough is known a cycle ahead,
+        # when the tile that ends chooses who is next.
+        interval = config.drain_interval
+        since = Signal(range(interval + 1), init=interval)
+        waited = Signal()
+
+        def wait(block: Value, head: Value) -> Value:
+            return Mux(block.narrow, head.narrow_wait, head.wait)
+
+        wait_now = wait(block, head)
+        wait_next = Mux(
+            block.last, wait(self.block_after, self.head_after), wait(self.block_after, head)
+        )
+        m.d.sync += waited.eq(
+            Mux(final, Mux(last_pass, wait_next == 0, wait_now == 0), since >= wait_now)
+        )
         with m.If(final):
             m.d.sync += since.eq(1)
-        with m.Elif(since != config.rows):
+        with m.Elif(since != interval):
             m.d.sync += since.eq(since + 1)
-        block_used, head_used = Signal(), Signal()
-        blocks = counted(m, self.block_loaded, block_used, "blocks", most=config.q_slots)
-        heads = counted(m, self.head_loaded, head_used, "heads", most=config.value_slots)
-        fits = tile_fits(m, config, start, self.block.rows, self.row_read)
         m.d.comb += [
             start.eq(~running & blocks & heads & fits & waited),
             issue.eq(start | running),
-        ]
-
-        # Slots move on with the tile's end: while it runs, peeks describe it.
-        last_pass = channel_pass == config.channel_passes - 1
-        m.d.comb += [
             block_used.eq(final & last_pass),
-            head_used.eq(block_used & self.block.last),
+            head_used.eq(block_used & block.last),
         ]
         with m.If(final):
             m.d.sync += channel_pass.eq(after(channel_pass, config.channel_passes))
-        with m.If(block_used):
-            m.d.sync += self.block_peek.eq(after(self.block_peek, config.q_slots))
-        with m.If(head_used):
-            m.d.sync += self.head_peek.eq(after(self.head_peek, config.value_slots))
         m.d.sync += running.eq(issue & ~final)
 
         # Position: weight plane, value plane, group; all zero between tiles.
@@ -120,7 +149,7 @@ class ValueSequencer(wiring.Component):
         group = Signal(group_layout(config))
         index = Signal(range(config.key_tiles * config.parts))
         last_plane = narrow | (plane == planes - 1)
-        last_group = (group.tile == self.head.tile) & (group.part == self.head.part)
+        last_group = (group.tile == head.tile) & (group.part == head.part)
         first_group = index == 0
 
         def next_group() -> None:
@@ -150,7 +179,7 @@ class ValueSequencer(wiring.Component):
             shift, lift = planes - plane - low, 0
         else:
             pass_end, listed, last_pair = (Signal() for _ in range(3))
-            last_wide = index == self.head.wide_last
+            last_wide = index == head.wide_last
             m.d.comb += [
                 listed.eq(low | (follows & (plane != 0))),
                 at.eq(Mux(listed, self.wide_group, group)),
@@ -189,13 +218,13 @@ class ValueSequencer(wiring.Component):
         )
         m.d.sync += [
             weight.valid.eq(issue),
-            weight.slot.eq(self.block_peek),
+            weight.slot.eq(self.block_slot),
             weight.tile.eq(at.tile),
             weight.part.eq(at.part),
             weight.plane.eq(plane),
             weight.release.eq(block_used),
             value.valid.eq(issue),
-            value.slot.eq(self.head_peek),
+            value.slot.eq(self.head_slot),
             value.channel_pass.eq(channel_pass),
             value.tile.eq(at.tile),
             value.part.eq(at.part),
@@ -205,10 +234,10 @@ class ValueSequencer(wiring.Component):
             control.shift.eq(Mux(issue, shift, 0)),
             control.last.eq(final),
             drain.valid.eq(final),
-            drain.rows.eq(self.block.rows),
+            drain.rows.eq(block.rows),
             drain.keys.eq(channels),
             drain.lift.eq(lift),
             drain.last_tile.eq(last_pass),
-            drain.last_block.eq(self.block.last),
+            drain.last_block.eq(block.last),
         ]
         return m

@@ -5,6 +5,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import Config
+from dtqatten.hw.descriptions import Descriptions
 from dtqatten.hw.export import place
 from dtqatten.hw.layout import (
     operand_layout,
@@ -106,9 +107,10 @@ class WeightFeeder(wiring.Component):
     """Feed a row block's weights, skewed by one cycle a row.
 
     Loading: one row of a tile per cycle while a row block is free. ``loaded`` pulses in the cycle
-    that completes a row block, whose description ``block`` gives for slot ``peek`` from the next
-    cycle on. ``operands[r]`` follows ``feed`` by ``r + 2`` cycles. A feed with ``release`` frees
-    its slot ``rows + 2`` cycles later.
+    that completes a row block, of which ``block`` and ``block_after`` tell as
+    :class:`~dtqatten.hw.descriptions.Descriptions` written in that cycle do. ``operands[r]``
+    follows ``feed`` by ``r + 2`` cycles. A feed with ``release`` frees its slot ``rows + 2`` cycles
+    later.
 
     Parameters
     ----------
@@ -119,8 +121,12 @@ class WeightFeeder(wiring.Component):
     i : In(stream.Signature(weight_row_layout(config)))
         Row blocks of head after head.
     loaded : Out(1)
-    peek : In(range(q_slots))
-    block : Out(weight_block_layout(config))
+    used : In(1)
+        The current row block is done with.
+    slot : Out(range(q_slots))
+        Where it is.
+    block, block_after : Out(weight_block_layout(config))
+        It, and the one after it.
     feed : In(weight_feed_layout(config))
     operands : Out(ArrayLayout(operand_layout(config), rows))
     """
@@ -131,8 +137,10 @@ class WeightFeeder(wiring.Component):
             {
                 "i": In(stream.Signature(weight_row_layout(config))),
                 "loaded": Out(1),
-                "peek": In(range(config.q_slots)),
+                "used": In(1),
+                "slot": Out(range(config.q_slots)),
                 "block": Out(weight_block_layout(config)),
+                "block_after": Out(weight_block_layout(config)),
                 "feed": In(weight_feed_layout(config)),
                 "operands": Out(data.ArrayLayout(operand_layout(config), config.rows)),
             }
@@ -164,18 +172,16 @@ class WeightFeeder(wiring.Component):
         free = counted(m, released, block_end, "free", most=slots, init=slots)
         m.d.comb += self.i.ready.eq(free)
 
-        m.submodules.blocks = blocks = memory.Memory(
-            shape=weight_block_layout(config), depth=slots, init=[]
-        )
-        block_write, block_read = blocks.write_port(), blocks.read_port(domain="comb")
+        m.submodules.blocks = blocks = Descriptions(weight_block_layout(config), slots)
         m.d.comb += [
-            block_write.en.eq(block_end),
-            block_write.addr.eq(slot),
-            block_write.data.rows.eq(row + 1),
-            block_write.data.last.eq(row_block.last_block),
-            block_write.data.narrow.eq(row_block.narrow & ~wide),
-            block_read.addr.eq(self.peek),
-            self.block.eq(block_read.data),
+            blocks.write.eq(block_end),
+            blocks.written.rows.eq(row + 1),
+            blocks.written.last.eq(row_block.last_block),
+            blocks.written.narrow.eq(row_block.narrow & ~wide),
+            blocks.step.eq(self.used),
+            self.slot.eq(blocks.slot),
+            self.block.eq(blocks.item),
+            self.block_after.eq(blocks.after),
         ]
 
         feed = Signal.like(self.feed)
