@@ -279,9 +279,22 @@ class Config:
         return (self.d_head * CODE_MIN * CODE_MIN).bit_length() + 1
 
     @property
+    def word_stages(self) -> int:
+        """Cycles that a line buffer's word waits before operands are cut from it.
+
+        One where products take two: the block RAM of FPGAs leaves no time for anything else.
+        """
+        return self.product_stages - 1
+
+    @property
+    def grid_stages(self) -> int:
+        """Cycles of words and products."""
+        return self.word_stages + self.product_stages
+
+    @property
     def flush_cycles(self) -> int:
         """Cycles of reset that flush the grids, whose data registers have none."""
-        return self.rows + self.cols + self.product_stages + 3
+        return self.rows + self.cols + self.grid_stages + 3
 
     @property
     def drain_interval(self) -> int:
@@ -301,10 +314,10 @@ class Config:
         """Score rows the output buffer holds: enough that an eager consumer never stalls tiles.
 
         A tile reserves its rows when it starts and gives them back as they are read, at most
-        ``rows + cols + product_stages + 8`` cycles after its last step; one tile more is starting,
+        ``rows + cols + grid_stages + 8`` cycles after its last step; one tile more is starting,
         one draining.
         """
-        latency = self.rows + self.cols + self.product_stages + 8
+        latency = self.rows + self.cols + self.grid_stages + 8
         in_flight = math.ceil(latency / self.tile_interval)
         return self.rows * (in_flight + 2)
 

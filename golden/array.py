@@ -77,17 +77,17 @@ class GridModel:
     ----------
     acc : array of int64, [rows, cols]
         Accumulators.
+    operand : int
+        Cycles from a step to its operands in PE (0, 0).
     """
-
-    # Cycles from a step to its operands in PE (0, 0).
-    OPERAND = 3
 
     def __init__(self, config: Config, *, observed: bool = True) -> None:
         self.config, self.observed = config, observed
         self.idle = idle_step(config)
         self.acc = np.zeros((config.rows, config.cols), dtype=np.int64)
         # The step of PE (r, c) is the one issued r + c cycles before that of PE (0, 0).
-        self._sum = self.OPERAND + 1 + config.product_stages  # to the sum in the accumulator
+        self.operand = 3 + config.word_stages
+        self._sum = self.operand + 1 + config.product_stages  # to the sum in the accumulator
         self._lag = np.add.outer(np.arange(config.rows), np.arange(config.cols))
         # Steps by age; index 0 is the step shown in this cycle.
         depth = config.rows + config.cols + self._sum
@@ -105,7 +105,7 @@ class GridModel:
 
     def both(self, flag: str) -> NDArray[np.bool_]:
         """Return for each PE whether both its operands have a flag."""
-        q, k = (self._gather(self.OPERAND, f"{side}_{flag}") for side in ("q", "k"))
+        q, k = (self._gather(self.operand, f"{side}_{flag}") for side in ("q", "k"))
         rows, cols = np.indices(self._lag.shape)
         return q[self._lag, rows] & k[self._lag, cols]
 
@@ -141,8 +141,8 @@ class RowBuffer:
         The row on offer.
     """
 
-    # Cycles from a tile's last step to its row being readable, less those of products, row and
-    # columns.
+    # Cycles from a tile's last step to its row being readable, less those of words, products, row
+    # and columns.
     BUFFERED = 5
 
     def __init__(self, config: Config) -> None:
@@ -154,7 +154,7 @@ class RowBuffer:
 
     def drain(self, cycle: int, rows: Iterable[Row]) -> None:
         """Take a tile's rows, whose last step is shown in ``cycle``."""
-        readable = cycle + self.BUFFERED + self.config.product_stages + self.config.cols
+        readable = cycle + self.BUFFERED + self.config.grid_stages + self.config.cols
         for r, row in enumerate(rows):
             self._waiting.append((readable + r, row))
 

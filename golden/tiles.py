@@ -305,12 +305,12 @@ def head_cycles(config: Config, q_wide: NDArray[np.bool_], k_wide: NDArray[np.bo
 
     From the cycle in which the first PE holds its first operands to that in which the last row
     is valid, both counted, with all tokens loaded and no stall: tiles back to back, except that
-    two tiles end at least ``rows`` cycles apart, then the last tile's way out.
+    two tiles end at least ``drain_interval`` cycles apart, then the last tile's way out.
     """
     durations = tile_costs(config, q_wide, k_wide).cycles.ravel()
     end = 0
     for i, duration in enumerate(durations.tolist()):
-        end = max(end + duration, end + config.rows if i else 0)
+        end = max(end + duration, end + config.drain_interval if i else 0)
     last_rows = (len(q_wide) - 1) % config.rows + 1
-    # ScoreArray's latency from a step to its row, less the three cycles from step to PE.
+    # ScoreArray's latency from a step to its row, less those from step to PE.
     return end + (last_rows - 1) + config.cols + config.product_stages + 6 - 3

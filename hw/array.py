@@ -17,7 +17,7 @@ from dtqatten.hw.sequencer import Sequencer
 __all__ = ["CONTROL_LATENCY", "DRAIN_LATENCY", "ScoreArray"]
 
 
-#: Cycles, beside the ``product_stages``, from a step to its control entering the first PE and to
+#: Cycles, beside the ``grid_stages``, from a step to its control entering the first PE and to
 #: its drain command.
 CONTROL_LATENCY, DRAIN_LATENCY = 2, 4
 
@@ -42,7 +42,7 @@ class ScoreArray(wiring.Component):
     or both of its edges. Row blocks come in query order, each against all keys of the head, while
     keys and queries of later heads are being loaded.
 
-    Latency: row ``r`` of a tile is valid at ``scores`` ``r + cols + product_stages + 6`` cycles
+    Latency: row ``r`` of a tile is valid at ``scores`` ``r + cols + grid_stages + 6`` cycles
     after the tile's last step (:class:`~dtqatten.hw.sequencer.Sequencer`). Throughput: tiles follow
     without a bubble as long as they are loaded and ``scores`` is read; a stall of ``scores`` delays
     the start of a tile and loses nothing.
@@ -104,7 +104,7 @@ class ScoreArray(wiring.Component):
             grid = place(m, platform, "grid", Grid, config, config.score_width)
         buffer = place(m, platform, "score_buffer", ScoreBuffer, config, config.score_width)
         step = sequencer.step
-        stages = config.product_stages
+        stages = config.grid_stages
         control = delayed(m, step.control, CONTROL_LATENCY + stages, "control", reset_less=False)
         drain = delayed(m, step.drain, DRAIN_LATENCY + stages, "drain", reset_less=False)
 

@@ -5,6 +5,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import BANKS
+from dtqatten.hw.pipeline import delayed
 
 __all__ = ["BankedMemory"]
 
@@ -16,8 +17,8 @@ class BankedMemory(wiring.Component):
     while the other is read needs no more: a read of the bank that is written is dropped, and
     ``data`` is undefined after it.
 
-    Latency: ``data`` follows a read by one cycle and holds until the next, or until its bank is
-    written. Throughput one write and one read a cycle; never stalls.
+    Latency: ``data`` follows a read by ``1 + stages`` cycles and holds until the next, or until its
+    bank is written. Throughput one write and one read a cycle; never stalls.
 
     Parameters
     ----------
@@ -25,6 +26,8 @@ class BankedMemory(wiring.Component):
         Bits of a word, words of a bank.
     granularity : int, optional
         Bits that are written together; a whole word by default.
+    stages : int
+        Registers between each memory and the choice of the bank.
 
     Members
     -------
@@ -36,8 +39,10 @@ class BankedMemory(wiring.Component):
         The word that was read.
     """
 
-    def __init__(self, width: int, depth: int, granularity: int | None = None) -> None:
-        self.width, self.depth = width, depth
+    def __init__(
+        self, width: int, depth: int, granularity: int | None = None, *, stages: int = 0
+    ) -> None:
+        self.width, self.depth, self.stages = width, depth, stages
         self.granularity = granularity or width
         super().__init__(
             {
@@ -71,9 +76,10 @@ class BankedMemory(wiring.Component):
                 read.en.eq(self.read & (self.read_bank == bank) & ~here.any()),
                 read.addr.eq(address),
             ]
-            words.append(read.data)
+            words.append(delayed(m, read.data, self.stages, f"word_{bank}"))
         read_bank = Signal.like(self.read_bank)
         with m.If(self.read):
             m.d.sync += read_bank.eq(self.read_bank)
+        read_bank = delayed(m, read_bank, self.stages, "read_bank")
         m.d.comb += self.data.eq(Array(words)[read_bank])
         return m

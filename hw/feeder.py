@@ -30,9 +30,9 @@ class Feeder(wiring.Component):
     Loading: one beat a cycle while a bank is free; ``loaded`` pulses in the cycle that completes a
     bank. ``tile`` describes what was in the slot ``peek`` in the cycle before, and so a bank's
     first tile from two cycles after ``loaded`` on.
-    Reading, of complete banks only: ``operands[l]`` follows ``feed`` by ``l + 2`` cycles. A feed
-    with ``release`` frees its bank when the last lane has read it, ``lanes + 2`` cycles later.
-    Reads never stall.
+    Reading, of complete banks only: ``operands[l]`` follows ``feed`` by ``l + 2 + word_stages``
+    cycles. A feed with ``release`` frees its bank when the last lane has read it, ``lanes + 2``
+    cycles later. Reads never stall.
 
     Parameters
     ----------

@@ -164,7 +164,7 @@ def value_head_layout(config: Config) -> data.StructLayout:
 
     ``some_wide``: there are such; ``wide_last`` is then the last one's place among them.
     ``follows`` as in :func:`value_layout`. ``wait``: cycles that a tile, shorter than the
-    ``drain_interval``, has to wait after the one before; ``narrow_wait``: one of a narrow row block.
+    ``drain_interval``, has to wait after the one before; ``narrow_wait``: one of a narrow block.
     """
     return data.StructLayout(
         {

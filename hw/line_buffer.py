@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from dtqatten.config import BANKS, Config, Schedule
 from dtqatten.hw.banks import BankedMemory
 from dtqatten.hw.layout import Plane, operand_layout, slot_layout
+from dtqatten.hw.pipeline import delayed
 
 __all__ = ["LineBuffer", "read_layout", "tag_layout"]
 
@@ -41,9 +42,9 @@ class LineBuffer(wiring.Component):
     A read whose token is absent, or has no such plane, gives zeros: an absent lane and the low
     plane of a 4-bit token multiply as nothing and toggle nothing.
 
-    Latency: ``operand`` follows ``read`` by one cycle, ``read_next`` too, which takes the read to
-    the next lane and so makes the skew. Throughput one read and one write a cycle; never stalls.
-    Writing and reading one bank in the same cycle is undefined.
+    Latency: ``operand`` follows ``read`` by ``1 + word_stages`` cycles, ``read_next`` by one, which
+    takes the read to the next lane and so makes the skew. Throughput one read and one write a
+    cycle; never stalls. Writing and reading one bank in the same cycle is undefined.
 
     Parameters
     ----------
@@ -91,7 +92,9 @@ class LineBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        m.submodules.words = words = BankedMemory(4 * config.load_nibbles, self.depth)
+        m.submodules.words = words = BankedMemory(
+            4 * config.load_nibbles, self.depth, stages=config.word_stages
+        )
         m.submodules.tags = tags = memory.Memory(
             shape=tag_layout(), depth=BANKS * self.tiles, init=[]
         )
@@ -114,12 +117,14 @@ class LineBuffer(wiring.Component):
         ]
         m.d.sync += self.read_next.eq(self.read)
 
-        now = self.read_next
+        # The tag is read in the cycle of the word, and waits with it.
+        now = delayed(m, self.read_next, config.word_stages, "now", reset_less=False)
+        told = delayed(m, tag_read.data, config.word_stages, "tag")
         part = Signal(4 * config.depth)
         m.d.comb += [
             part.eq(words.data.word_select(now.part, 4 * config.depth)),
-            self.occupied.eq(now.valid & tag_read.data.occupied),
-            self.active.eq(self.occupied & ((now.plane == Plane.HIGH) | tag_read.data.wide)),
+            self.occupied.eq(now.valid & told.occupied),
+            self.active.eq(self.occupied & ((now.plane == Plane.HIGH) | told.wide)),
             self.operand.eq(Mux(self.active, part, 0)),
         ]
         return m

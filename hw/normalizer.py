@@ -159,9 +159,8 @@ class Normalizer(wiring.Component):
         m.submodules.beats = beats = RowFifo(beat_layout, self.LATENCY + 3)
         connect(m, beats.o, flipped(self.outputs))
         row = self.sums.p
-        part, left = Signal(range(-(-config.cols // lanes))), Signal(range(config.cols + 1))
-        # Channels up to the end of the part.
-        end = Signal(range(config.cols + lanes), init=lanes)
+        parts = -(-config.cols // lanes)
+        part, left = Signal(range(parts)), Signal(range(config.cols + 1))
         go, last = Signal(), Signal()
         beat = Signal(beat_layout)
         m.d.comb += [
@@ -170,7 +169,8 @@ class Normalizer(wiring.Component):
             records.i.p.item.eq(self.records.p),
             go.eq(self.sums.valid & records.ready & beats.room),
             left.eq(row.keys - part * lanes),
-            last.eq(row.keys <= end),
+            # Part by part: a row's end comes late from a memory.
+            last.eq(Cat((part == p) & (row.keys <= (p + 1) * lanes) for p in range(parts)).any()),
             self.sums.ready.eq(go & last),
             self.working.eq(go),
             beats.reserve.eq(go),
@@ -186,7 +186,7 @@ class Normalizer(wiring.Component):
             records.release.eq(last & row.last_row & row.last_tile),
         ]
         with m.If(go):
-            m.d.sync += [part.eq(Mux(last, 0, part + 1)), end.eq(Mux(last, lanes, end + lanes))]
+            m.d.sync += part.eq(Mux(last, 0, part + 1))
 
         record = records.data[0]
         scale = Signal(scale_layout(config))

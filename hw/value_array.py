@@ -28,7 +28,7 @@ class ValueArray(wiring.Component):
     ceil(d_head / cols)``; one whose weights are all narrow ``(groups + wide groups) *
     ceil(d_head / cols)``.
 
-    Latency: row ``r`` of a tile is valid at ``sums`` ``r + cols + product_stages + 6`` cycles after
+    Latency: row ``r`` of a tile is valid at ``sums`` ``r + cols + grid_stages + 6`` cycles after
     the tile's last step. Throughput: tiles follow without a bubble as long as weights and values
     are there and ``sums`` is read; a stall of ``sums`` delays the start of a tile and loses
     nothing.
@@ -83,7 +83,7 @@ class ValueArray(wiring.Component):
             grid = place(m, platform, "grid", Grid, config, self.width)
         buffer = place(m, platform, "sum_buffer", ScoreBuffer, config, self.width)
         step = sequencer.step
-        stages = config.product_stages
+        stages = config.grid_stages
         control = delayed(m, step.control, CONTROL_LATENCY + stages, "control", reset_less=False)
         drain = delayed(m, step.drain, DRAIN_LATENCY + stages, "drain", reset_less=False)
 

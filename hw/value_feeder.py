@@ -47,8 +47,8 @@ class ValueLane(wiring.Component):
     nibble at a time. Nibbles that are not to keep are read as zeros, all of them while
     ``read.valid`` is low.
 
-    Latency: ``operand`` and ``read_next`` follow ``read`` by one cycle. Never stalls. Writing and
-    reading one bank in the same cycle is undefined.
+    Latency: ``operand`` follows ``read`` by ``1 + word_stages`` cycles, ``read_next`` by one. Never
+    stalls. Writing and reading one bank in the same cycle is undefined.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class ValueLane(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.words = words = BankedMemory(
-            4 * config.depth, bank_words(config), granularity=4
+            4 * config.depth, bank_words(config), granularity=4, stages=config.word_stages
         )
         m.d.comb += [
             words.write.eq(self.write),
@@ -99,7 +99,8 @@ class ValueLane(wiring.Component):
             words.read_address.eq(self.read.address),
         ]
         m.d.sync += self.read_next.eq(self.read)
-        kept = Cat(keep.replicate(4) for keep in self.read_next.keep)
+        keep = delayed(m, self.read_next.keep, config.word_stages, "keep", reset_less=False)
+        kept = Cat(place.replicate(4) for place in keep)
         m.d.comb += self.operand.eq(words.data & kept)
         return m
 
@@ -111,12 +112,13 @@ class ValueFeeder(wiring.Component):
     of ``depth``, counted anew in every tile of ``cols`` keys, as the weights are; a group is wide
     if one of its tokens is 8-bit; the low plane of its 4-bit tokens is zero.
 
-    Loading: one beat a cycle while a head is free. ``loaded`` pulses three cycles after the beat that
-    completes a head, of which ``head`` and ``head_after`` tell as
+    Loading: one beat a cycle while a head is free. ``loaded`` pulses three cycles after the beat
+    that completes a head, of which ``head`` and ``head_after`` tell as
     :class:`~dtqatten.hw.descriptions.Descriptions` written in that cycle do. ``wide_group`` says
     which the current head's ``wide_peek``-th wide group is (plane-major), or ``is_wide`` whether
-    group ``wide_peek`` is (interleaved). ``operands[c]`` follows ``feed`` by ``c + 2`` cycles. A
-    feed with ``release`` frees its slot ``cols + 2`` cycles later.
+    group ``wide_peek`` is (interleaved). ``operands[c]`` follows ``feed`` by
+    ``c + 2 + word_stages`` cycles. A feed with ``release`` frees its slot ``cols + 2`` cycles
+    later.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from dtqatten.hw.layout import (
     weight_block_layout,
     weight_feed_layout,
 )
-from dtqatten.hw.pipeline import counted
+from dtqatten.hw.pipeline import counted, delayed
 from dtqatten.hw.softmax_layout import weight_row_layout
 
 __all__ = ["WeightFeeder", "WeightLane"]
@@ -24,7 +24,8 @@ class WeightLane(wiring.Component):
     Codes are cut into balanced nibbles when they are written: all planes but the highest in
     [-8, 7]. A read whose row is absent gives zeros.
 
-    Latency: ``operand`` and ``feed_next`` follow ``feed`` by one cycle. Never stalls.
+    Latency: ``operand`` follows ``feed`` by ``1 + word_stages`` cycles, ``feed_next`` by one. Never
+    stalls.
 
     Parameters
     ----------
@@ -94,10 +95,11 @@ class WeightLane(wiring.Component):
         ]
         m.d.sync += self.feed_next.eq(self.feed)
 
-        now = self.feed_next
+        now = delayed(m, self.feed_next, config.word_stages, "now", reset_less=False)
+        word = delayed(m, read.data, config.word_stages, "word")
         part = Signal(4 * config.depth)
         m.d.comb += [
-            part.eq(read.data.word_select(now.plane * config.parts + now.part, 4 * config.depth)),
+            part.eq(word.word_select(now.plane * config.parts + now.part, 4 * config.depth)),
             self.operand.eq(Mux(now.valid & tags.bit_select(now.slot, 1), part, 0)),
         ]
         return m
@@ -109,8 +111,8 @@ class WeightFeeder(wiring.Component):
     Loading: one row of a tile per cycle while a row block is free. ``loaded`` pulses in the cycle
     that completes a row block, of which ``block`` and ``block_after`` tell as
     :class:`~dtqatten.hw.descriptions.Descriptions` written in that cycle do. ``operands[r]``
-    follows ``feed`` by ``r + 2`` cycles. A feed with ``release`` frees its slot ``rows + 2`` cycles
-    later.
+    follows ``feed`` by ``r + 2 + word_stages`` cycles. A feed with ``release`` frees its slot
+    ``rows + 2`` cycles later.
 
     Parameters
     ----------

@@ -60,9 +60,6 @@ class PELockstep:
         Cycles compared.
     """
 
-    #: Cycles after which a step is at the PE's inputs, and at its outputs.
-    INPUT, OUTPUT = GridModel.OPERAND - 1, GridModel.OPERAND
-
     def __init__(self, config: Config, steps: Sequence[Step]) -> None:
         self.config = config.replace(rows=1, cols=1)
         self._grid = GridModel(self.config)
@@ -70,7 +67,9 @@ class PELockstep:
         self._shown = 0
         self.deadline = len(self._steps)
         self.compared = 0
-        for _ in range(self.INPUT + 1):
+        # Cycles after which a step is at the PE's inputs, and at its outputs.
+        self._input, self._output = self._grid.operand - 1, self._grid.operand
+        for _ in range(self._input + 1):
             self._clock_grid()
 
     def _clock_grid(self) -> None:
@@ -84,18 +83,18 @@ class PELockstep:
 
     def inputs(self) -> dict[str, int]:
         """Return the values of the input ports in this cycle."""
-        step, stages = self._grid.history[self.INPUT], self.config.product_stages
+        step, stages = self._grid.history[self._input], self.config.product_stages
         return {
             "q_i": pack(step.q, 4),
             "k_i": pack(step.k, 4),
-            "control_i": pack_control(self.config, self._grid.history[self.INPUT + stages]),
+            "control_i": pack_control(self.config, self._grid.history[self._input + stages]),
         }
 
     def expected(self) -> dict[str, int]:
         """Return the values of the output ports in this cycle."""
         # Control is as far behind its operands as products take, the accumulator a cycle more.
         step, *_, before, summed = islice(
-            self._grid.history, self.OUTPUT, self.OUTPUT + self.config.product_stages + 2
+            self._grid.history, self._output, self._output + self.config.product_stages + 2
         )
         # In reset every step is a first one.
         control = pack_control(self.config, before) | int(self.compared == 0)

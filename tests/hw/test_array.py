@@ -73,4 +73,4 @@ def test_latency_is_as_stated(stages: int) -> None:
     bench.clock = spy  # type: ignore[method-assign]
     run_lockstep(ScoreArray(config, monitored=True), bench)
     assert steps == list(range(steps[0], steps[0] + config.steps))
-    assert rows == [steps[-1] + r + config.cols + stages + 6 for r in range(3)]
+    assert rows == [steps[-1] + r + config.cols + config.grid_stages + 6 for r in range(3)]
