@@ -194,6 +194,9 @@ class ArrayModel:
         Counters.
     """
 
+    # Cycles from a bank's last beat to the first in which a tile of it may start.
+    BANK_DESCRIBED = 3
+
     def __init__(self, config: Config, *, observed: bool = True) -> None:
         self.config, self.observed = config, observed
         rows, cols = config.rows, config.cols
@@ -210,7 +213,8 @@ class ArrayModel:
         }
         # Row blocks' queries and heads' keys that are complete.
         self._banks: dict[str, deque[list[Edge]]] = {"q": deque(), "k": deque()}
-        self._loaded: dict[str, list[Edge]] = {}  # known to the sequencer a cycle late
+        # What is loaded, by the cycle from which on the sequencer knows it.
+        self._loaded: dict[str, deque[tuple[int, list[Edge]]]] = {"q": deque(), "k": deque()}
         self._key_index = 0
         self._tile: Iterator[Step] | None = None
         self._tile_ends: tuple[bool, bool, Edge, Edge] | None = None
@@ -313,7 +317,10 @@ class ArrayModel:
             self.busy_cycles = (self.busy_cycles + self.busy) * (not clear)
             self.stall_cycles = (self.stall_cycles + self.stalled) * (not clear)
 
-        # Sequencer, on what was loaded before this edge.
+        # Sequencer, on what was loaded and described before this edge.
+        for side, loaded in self._loaded.items():
+            while loaded and loaded[0][0] <= self.cycle:
+                self._banks[side].append(loaded.popleft()[1])
         self._event = (False, False)
         step = None
         if not self._steps_left and self._start_tile():
@@ -330,9 +337,7 @@ class ArrayModel:
 
         for side, beat in (("q", q), ("k", k)):
             loader = self._loaders[side]
-            if side in self._loaded:
-                self._banks[side].append(self._loaded.pop(side))
             bank = loader.clock(self.cycle, beat if loader.ready else None)
             if bank is not None:
-                self._loaded[side] = bank
+                self._loaded[side].append((self.cycle + self.BANK_DESCRIBED, bank))
         self.cycle += 1

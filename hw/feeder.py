@@ -29,7 +29,7 @@ class Feeder(wiring.Component):
 
     Loading: one beat a cycle while a bank is free; ``loaded`` pulses in the cycle that completes a
     bank. ``tile`` describes what was in the slot ``peek`` in the cycle before, and so a bank's
-    first tile from two cycles after ``loaded`` on.
+    first tile from three cycles after ``loaded`` on.
     Reading, of complete banks only: ``operands[l]`` follows ``feed`` by ``l + 2 + word_stages``
     cycles. A feed with ``release`` frees its bank when the last lane has read it, ``lanes + 2``
     cycles later. Reads never stall.
@@ -120,22 +120,6 @@ class Feeder(wiring.Component):
         occupied_now = Signal(lanes)
         tokens = Signal(range(lanes + 1))
         m.d.comb += [tokens.eq(lane + 1), occupied_now.eq((1 << tokens) - 1)]
-        m.submodules.tiles = store = memory.Memory(
-            shape=tile_layout(config, lanes), depth=BANKS * tiles, init=[]
-        )
-        tile_write, tile_read = store.write_port(), store.read_port(domain="comb")
-        described = tile_write.data
-        m.d.comb += [
-            tile_write.en.eq(tile_end),
-            tile_write.addr.eq(Cat(slot.bank, slot.tile)),
-            described.tokens.eq(tokens),
-            described.wide.eq(wide_now.any()),
-            described.mixed.eq(wide_now.any() & (wide_now != occupied_now)),
-            described.last.eq(self.i.p.last),
-            tile_read.addr.eq(Cat(self.peek.bank, self.peek.tile)),
-        ]
-        m.d.sync += self.tile.eq(tile_read.data)
-
         # Reader: the address is computed once and travels from lane to lane.
         read = Signal(read_layout(config, tiles))
         m.d.sync += [
@@ -156,6 +140,22 @@ class Feeder(wiring.Component):
         nibbles = delayed(m, self.i.p.nibbles, 1, "nibbles")
         write_occupied = delayed(m, occupied_now, 1, "write_occupied")
         write_wide = delayed(m, wide_now, 1, "write_wide")
+        # So are the descriptions of tiles.
+        m.submodules.tiles = store = memory.Memory(
+            shape=tile_layout(config, lanes), depth=BANKS * tiles, init=[]
+        )
+        tile_write, tile_read = store.write_port(), store.read_port(domain="comb")
+        described = tile_write.data
+        m.d.comb += [
+            tile_write.en.eq(write_tile),
+            tile_write.addr.eq(Cat(write_slot.bank, write_slot.tile)),
+            described.tokens.eq(delayed(m, tokens, 1, "write_tokens")),
+            described.wide.eq(write_wide.any()),
+            described.mixed.eq(write_wide.any() & (write_wide != write_occupied)),
+            described.last.eq(delayed(m, self.i.p.last, 1, "write_last")),
+            tile_read.addr.eq(Cat(self.peek.bank, self.peek.tile)),
+        ]
+        m.d.sync += self.tile.eq(tile_read.data)
         buffers = []
         for i in range(lanes):
             buffer = place(m, platform, f"lane_{i}", LineBuffer, config, tiles)

@@ -26,7 +26,7 @@ class Sequencer(wiring.Component):
     Query tiles are released after their head's last key tile, keys after their head's last tile.
 
     Latency: ``step`` is registered; a tile whose last missing bank's ``loaded`` pulses in cycle
-    ``t`` has its first step at ``t + 3``.
+    ``t`` has its first step at ``t + 4``.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class Sequencer(wiring.Component):
             (self.q_loaded, q_used, q_ready, "row_blocks"),
             (self.k_loaded, k_used, k_ready, "heads"),
         ):
-            described = delayed(m, loaded, 1, f"{name}_described", reset_less=False)
+            described = delayed(m, loaded, 2, f"{name}_described", reset_less=False)
             m.d.comb += ready.eq(counted(m, described, used, name, most=BANKS))
         with m.If(start):
             m.d.sync += [

@@ -67,6 +67,8 @@ def test_feeds_what_was_loaded(side, rows, cols, tokens, pause) -> None:
         for number, place, tile, ends in tiles:
             while loaded <= number:
                 await ctx.tick()
+            # Loaded in the cycle before this one; described two later.
+            await ctx.tick()
             slot = {"bank": number % BANKS, "tile": place}
             ctx.set(dut.peek, slot)
             await ctx.tick()
