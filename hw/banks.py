@@ -1,6 +1,6 @@
 """Memory in banks of one port each: one is read while the other is written."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,8 +17,13 @@ class BankedMemory(wiring.Component):
     while the other is read needs no more: a read of the bank that is written is dropped, and
     ``data`` is undefined after it.
 
+    Block RAM of FPGAs has two ports whether or not they are used, is slow, and far from what it
+    serves. For these, with ``stages``, there is one memory with both banks, whose ports see
+    registers only.
+
     Latency: ``data`` follows a read by ``1 + stages`` cycles and holds until the next, or until its
-    bank is written. Throughput one write and one read a cycle; never stalls.
+    bank is written; a write counts after ``stages`` cycles more. Throughput one write and one read
+    a cycle; never stalls.
 
     Parameters
     ----------
@@ -27,7 +32,7 @@ class BankedMemory(wiring.Component):
     granularity : int, optional
         Bits that are written together; a whole word by default.
     stages : int
-        Registers between each memory and the choice of the bank.
+        Registers before the port that writes and behind the one that reads.
 
     Members
     -------
@@ -59,6 +64,32 @@ class BankedMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        if self.stages:
+            self._two_ports(m)
+        else:
+            self._one_port_each(m)
+        return m
+
+    def _two_ports(self, m: Module) -> None:
+        address_bits = len(self.read_address)
+        m.submodules.words = store = memory.Memory(
+            shape=unsigned(self.width), depth=BANKS << address_bits, init=[]
+        )
+        write, read = store.write_port(granularity=self.granularity), store.read_port()
+
+        def late(value: Signal, name: str) -> Signal:
+            return delayed(m, value, self.stages, name)
+
+        m.d.comb += [
+            write.en.eq(delayed(m, self.write, self.stages, "write", reset_less=False)),
+            write.addr.eq(Cat(late(self.write_address, "address"), late(self.write_bank, "bank"))),
+            write.data.eq(late(self.write_data, "word")),
+            read.en.eq(self.read),
+            read.addr.eq(Cat(self.read_address, self.read_bank)),
+            self.data.eq(late(read.data, "data")),
+        ]
+
+    def _one_port_each(self, m: Module) -> None:
         words = []
         for bank in range(BANKS):
             m.submodules[f"bank_{bank}"] = store = memory.Memory(
@@ -76,10 +107,8 @@ class BankedMemory(wiring.Component):
                 read.en.eq(self.read & (self.read_bank == bank) & ~here.any()),
                 read.addr.eq(address),
             ]
-            words.append(delayed(m, read.data, self.stages, f"word_{bank}"))
+            words.append(read.data)
         read_bank = Signal.like(self.read_bank)
         with m.If(self.read):
             m.d.sync += read_bank.eq(self.read_bank)
-        read_bank = delayed(m, read_bank, self.stages, "read_bank")
         m.d.comb += self.data.eq(Array(words)[read_bank])
-        return m
