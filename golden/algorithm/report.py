@@ -160,14 +160,12 @@ def methods(loaded: Loaded, task: Task, steps: int) -> Iterator[Method]:
     def flat(policy: Policy, chosen: tuple[float, float, float]) -> Policy:
         return policy.replace(layers=Policy.flat(layers, chosen).layers)
 
-    if not task.brief:
-        yield Method("int8", bare)
-        yield Method("all 4 bit, scales per head", flat(bare, (0.0, 1.0, 0.0)))
+    yield Method("int8", bare)
+    yield Method("all 4 bit, scales per head", flat(bare, (0.0, 1.0, 0.0)))
     yield Method("all 4 bit, conditioned", flat(base, (0.0, 1.0, 0.0)))
-    if not task.brief:
-        narrow = base.replace(p_follows_token=True)
-        yield Method("all 4 bit, P follows token", flat(narrow, (0.0, 1.0, 0.0)))
-        yield Method("paper's shares, flat", flat(base, shares))
+    narrow = base.replace(p_follows_token=True)
+    yield Method("all 4 bit, P follows token", flat(narrow, (0.0, 1.0, 0.0)))
+    yield Method("paper's shares, flat", flat(base, shares))
     stem = f"{loaded.name}-{task.name}"
     searched: Policy | None = None
     for suffix, name in _SEARCHED.items():
@@ -307,8 +305,8 @@ One thread; seeds are in the rows of `build/accuracy.json`, trials and options o
 `record` of its policy file (`golden/algorithm/policies/`).
 Encoders are scored on the full dev sets, BBC on all articles that train neither probe nor search
 (1191 different ones, of which the corpus repeats 47 in the other parts; cut to 128 tokens, in
-*bbc512* to 512, with few methods, because it takes long), decoders on 512-token windows
-without overlap, as many as each table says. Nothing is fine-tuned but the rows that say so,
+*bbc512* to 512, there without integer mode and fine-tuning, because these take long), decoders on
+512-token windows without overlap, as many as each table says. Nothing is fine-tuned but the rows that say so,
 all weights, through the straight-through estimator under the searched policy; *float32,
 fine-tuned* is the same training without quantization.
 

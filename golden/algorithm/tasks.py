@@ -96,7 +96,7 @@ class Task(ABC):
     name: str = ""
     #: Steps of light fine-tuning.
     steps: int = 120
-    #: Whether it takes so long that a report has few methods, and none in mode ``integer``.
+    #: Whether it takes so long that a report leaves out mode ``integer``.
     brief: bool = False
     #: Examples of a training batch, and for statistics of the operands.
     batch: int
@@ -529,7 +529,7 @@ class Perplexity(Task):
     calibrating = 2
     length = 512
     #: Windows of each part.
-    windows: ClassVar = {"fit": 120, "train": 4, "dev": 8}
+    windows: ClassVar = {"fit": 120, "train": 4, "dev": 32}
 
     @abstractmethod
     def text(self, part: str) -> str:
