@@ -170,18 +170,18 @@ class SoftmaxModel:
         block = most_tiles * config.rows
         # Cycles from a row accepted, or read by a pass, to what it causes.
         self._maximum = 7 + levels
-        self._sum = 30 + levels
-        self._record = 31 + levels + self.v_gains
+        self._sum = 31 + levels
+        self._record = 33 + levels
         self._keys = _Store(config.cols, 2 * most_tiles)
         self._queries = _Store(1, 2 * config.rows)
         rings = (3, 4) if self.v_gains else (3,)
         self._values = [_Store(config.cols, n * most_tiles) for n in rings]
         self._score_room, self._scores_ready = block + levels + 8, 0
-        self._exponential_room, self._exponentials_ready = block + levels + 31, 0
+        self._exponential_room, self._exponentials_ready = block + levels + 32, 0
         self._score_rows: deque[_Passing] = deque()
         self._exponential_rows: deque[_Passing] = deque()
-        self._weights, self._probabilities = Fifo(13), Fifo(10)
-        self._records = Fifo(2 * config.rows + levels + 34)
+        self._weights, self._probabilities = Fifo(15), Fifo(10)
+        self._records = Fifo(2 * config.rows + levels + 35)
         self._events: dict[int, list[Callable[[], None]]] = defaultdict(list)
         # Place in the head: tile and row; scores and flags of the block so far.
         self._tile = self._row = 0
@@ -375,7 +375,7 @@ class SoftmaxModel:
         self._exponential_rows.append(row)
         if not self.v_gains:
             self._weights.room -= 1
-            self._after(11, lambda: self._weights.write(row.weights))
+            self._after(13, lambda: self._weights.write(row.weights))
         if row.record is not None:
             self._after(4, self._reserve_record)
             self._after(self._record, lambda: self._records.write(row.record))
@@ -385,7 +385,7 @@ class SoftmaxModel:
                 self._exponentials_ready += row.size
 
             self._after(self._sum, complete)
-            self._release_values(row, 0, 8)
+            self._release_values(row, 0, 9)
 
     def _reserve_record(self) -> None:
         self._records.room -= 1

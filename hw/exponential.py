@@ -21,7 +21,7 @@ class Exponential(wiring.Component):
     ``t = 512`` on, and 0 for the score that stands for a masked key. Bit-exact with
     :func:`dtqatten.golden.softmax.exponential`.
 
-    Latency 6 cycles, throughput one score a cycle; never stalls.
+    Latency 7 cycles, throughput one score a cycle; never stalls.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Exponential(wiring.Component):
         The exponential.
     """
 
-    LATENCY = 6
+    LATENCY = 7
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -75,10 +75,15 @@ class Exponential(wiring.Component):
 
         # Bits of the product that are beyond ``t``.
         beyond = Signal(len(product), reset_less=True)
+        # Shifted by whole bytes first, then by the rest.
+        by_bytes = Signal(len(t) + 7, reset_less=True)
+        large = Signal(reset_less=True)
         m.d.sync += [
             beyond.eq(Cat(i - len(t) >= self.shift for i in range(len(product)))),
-            t.eq(product >> shift),
-            zero.eq((product & beyond).any() | delayed(m, masked, 2, "masked")),
+            by_bytes.eq(product >> (shift[3:] << 3)),
+            large.eq((product & beyond).any() | delayed(m, masked, 2, "masked")),
+            t.eq(by_bytes >> delayed(m, shift[:3], 1, "shift_rest")),
+            zero.eq(large),
         ]
         table = Array(Const(value, EXPONENTIAL_BITS) for value in LUT32)
         m.d.sync += [

@@ -30,7 +30,7 @@ from dtqatten.hw.softmax_layout import (
     weight_row_layout,
 )
 
-__all__ = ["ExponentialPass", "narrowing", "value_stream", "value_token_layout"]
+__all__ = ["ExponentialPass", "narrowing", "sevenfold", "value_stream", "value_token_layout"]
 
 
 def value_token_layout() -> data.StructLayout:
@@ -43,12 +43,18 @@ def value_stream() -> stream.Signature:
     return stream.Signature(data.StructLayout({"item": value_token_layout(), "last": unsigned(1)}))
 
 
-def narrowing(product: Value, narrow: Value, drop: int, planes: int) -> Value:
-    """Drop the ``drop`` fraction bits of a weight, or all below its highest nibble, half up.
+def sevenfold(value: Value) -> Value:
+    """``7 * value``: what :func:`narrowing` starts from, as all digits of the top code are 7."""
+    return (value << 3) - value
+
+
+def narrowing(sevenfold: Value, narrow: Value, drop: int, planes: int) -> Value:
+    """Times the top code; drop ``drop`` fraction bits, or all below the highest nibble, half up.
 
     The second rounding is of the rounded code, as in the golden model; its constant joins that
     of the first, so that it costs no adder.
     """
+    product = sum(sevenfold << 4 * i for i in range(planes))
     half = 1 << drop - 1
     code_half = sum(8 << 4 * i for i in range(planes - 1))
     kept = Mux(narrow, (-1 << 4 * (planes - 1)) & ((1 << 4 * planes) - 1), (1 << 4 * planes) - 1)
@@ -64,9 +70,8 @@ class ExponentialPass(wiring.Component):
     they are relative to the row's largest ``e16 * gain``, so only ``lead`` is found here, and the
     divisor is ``(top * sum(e16) + 2**11) >> 12``.
 
-    Latency: ``exponentials`` 6 cycles, ``weights`` 7, ``reduced`` ``26 + log2(cols)`` (rounded up),
-    ``row_record`` ``27 + log2(cols)``, one more with V gains. Throughput one row a cycle; never
-    stalls.
+    Latency: ``exponentials`` 7 cycles, ``weights`` 9, ``reduced`` ``27 + log2(cols)`` (rounded up),
+    ``row_record`` ``29 + log2(cols)``. Throughput one row a cycle; never stalls.
 
     Parameters
     ----------
@@ -92,9 +97,9 @@ class ExponentialPass(wiring.Component):
     """
 
     EXPONENTIALS = Exponential.LATENCY
-    WEIGHTS = Exponential.LATENCY + 1
-    #: Less the levels of the sum, and one less than with V gains.
-    RECORD = 27
+    WEIGHTS = Exponential.LATENCY + 2
+    #: Less the levels of the sum.
+    RECORD = 29
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -174,7 +179,8 @@ class ExponentialPass(wiring.Component):
             ),
         ]
 
-        after = delayed(m, here, 1, "after", reset_less=False)
+        # Gained by their values, weights come a cycle after the exponentials, else two.
+        after = delayed(m, here, 1 if config.v_gains else 2, "after", reset_less=False)
         gained = []
         divisor_width = divisor_bits(config)
         m.submodules.reciprocal = reciprocal = Reciprocal(divisor_width)
@@ -220,22 +226,26 @@ class ExponentialPass(wiring.Component):
             m.d.comb += [
                 self.normalizer.lead.eq(lead_late),
                 self.normalizer.narrow.eq(
-                    delayed(m, self.record.narrow, self.RECORD - 1 + levels, "narrow")
+                    delayed(m, self.record.narrow, self.RECORD - 2 + levels, "narrow")
                 ),
                 self.row_record.lead.eq(delayed(m, lead_late, 2, "lead_late")),
             ]
         else:
             narrow_query = delayed(m, self.record.narrow, self.EXPONENTIALS, "narrow")
             for c in range(config.cols):
+                seven = Signal(sevenfold(e16[c]).shape(), name=f"seven_{c}", reset_less=True)
                 weight = Signal(4 * config.planes, name=f"weight_{c}", reset_less=True)
-                narrow = value[c].narrow | narrow_query
-                m.d.sync += weight.eq(narrowing(e16[c] * top, narrow, 16, config.planes))
+                narrow = delayed(m, value[c].narrow | narrow_query, 1, f"narrow_{c}")
+                m.d.sync += [
+                    seven.eq(sevenfold(e16[c])),
+                    weight.eq(narrowing(seven, narrow, 16, config.planes)),
+                ]
                 m.d.comb += self.weights.weights[c].eq(weight)
                 gained.append(weight)
             m.d.comb += [
                 self.weights_valid.eq(after.valid),
-                self.weights.keys.eq(delayed(m, keys, 1, "weight_keys")),
-                self.weights.narrow.eq(delayed(m, narrow_query, 1, "weight_narrow")),
+                self.weights.keys.eq(delayed(m, keys, 2, "weight_keys")),
+                self.weights.narrow.eq(delayed(m, narrow_query, 2, "weight_narrow")),
             ]
             m.d.comb += [self.weights[flag].eq(after[flag]) for flag in flags]
             # Four fraction bits, which the sum itself does not have.
@@ -243,7 +253,7 @@ class ExponentialPass(wiring.Component):
             divisor, found = sum_of_weights.total << 4, sum_of_weights.o
         wait = reciprocal.latency
         # From the row read to its record, as long as its sum, its inversion and the rest take.
-        output_wait = self.RECORD + levels + config.v_gains
+        output_wait = self.RECORD + levels
         done = delayed(m, found, wait, "done", reset_less=False)
         m.d.comb += [
             reciprocal.divisor.eq(divisor),

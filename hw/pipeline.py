@@ -6,7 +6,7 @@ from typing import Any
 from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.utils import ceil_log2
 
-__all__ = ["counted", "delayed", "multiplied", "reduced", "reduction_latency"]
+__all__ = ["bit_length", "counted", "delayed", "multiplied", "reduced", "reduction_latency"]
 
 
 def delayed(m: Module, value: Any, cycles: int, name: str, *, reset_less: bool = True) -> Any:
@@ -68,6 +68,15 @@ def multiplied(m: Module, a: Value, b: Value, name: str) -> Value:
     whole = Signal((a * b).shape(), name=name, reset_less=True)
     m.d.sync += whole.eq((high << half) + low)
     return whole
+
+
+def bit_length(value: Value) -> Value:
+    """Return the bits that an unsigned value takes, 0 for 0; as a tree of halves."""
+    if len(value) == 1:
+        return value
+    half = 1 << ceil_log2(len(value)) - 1
+    low, high = value[:half], value[half:]
+    return Mux(high.any(), half + bit_length(high), bit_length(low))
 
 
 def reduction_latency(count: int) -> int:

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import Config
-from dtqatten.hw.exponential_pass import narrowing, value_stream, value_token_layout
+from dtqatten.hw.exponential_pass import narrowing, sevenfold, value_stream, value_token_layout
 from dtqatten.hw.export import place
 from dtqatten.hw.pipeline import delayed
 from dtqatten.hw.probability import Probability
@@ -17,7 +17,6 @@ from dtqatten.hw.softmax_layout import (
     normalizer_layout,
     probability_row_layout,
     tiles,
-    top_code,
     weight_row_layout,
 )
 
@@ -128,20 +127,19 @@ class ProbabilityPass(wiring.Component):
             m.d.comb += self.weights.narrow.eq(
                 delayed(m, narrow_query, self.WEIGHTS - 1, "weights_narrow")
             )
-            top = top_code(config)
             for c in range(config.cols):
                 held = delayed(m, e16[c], 1, f"e16_{c}")
                 # Three cycles behind the gain, which the store holds no longer than one.
                 narrow = delayed(m, values.data[c].narrow | narrow_query, 3, f"narrow_{c}")
                 gained = Signal(GAINED_BITS, name=f"gained_{c}", reset_less=True)
                 led = Signal(GAINED_BITS, name=f"led_{c}", reset_less=True)
-                topped = Signal((led * top).shape(), name=f"topped_{c}", reset_less=True)
+                seven = Signal(sevenfold(led).shape(), name=f"seven_{c}", reset_less=True)
                 weight = Signal(4 * config.planes, name=f"weight_{c}", reset_less=True)
                 m.d.sync += [
                     gained.eq(held * values.data[c].gain),
                     led.eq(gained << lead),
-                    topped.eq(led * top),
-                    weight.eq(narrowing(topped, narrow, GAINED_BITS, config.planes)),
+                    seven.eq(sevenfold(led)),
+                    weight.eq(narrowing(seven, narrow, GAINED_BITS, config.planes)),
                 ]
                 m.d.comb += self.weights.weights[c].eq(weight)
         return m

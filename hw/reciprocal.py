@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.hw.pipeline import delayed
+from dtqatten.hw.pipeline import bit_length, delayed
 from dtqatten.hw.softmax_layout import RECIPROCAL_BITS, reciprocal_layout
 
 __all__ = ["Reciprocal"]
@@ -56,10 +56,7 @@ class Reciprocal(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         width, stages = self.width, self.latency - 2
-        length = Signal(range(width + 1))
-        for i in range(width):
-            with m.If(self.divisor[i]):
-                m.d.comb += length.eq(i + 1)
+        length = bit_length(self.divisor)
         exponent = delayed(m, length, self.latency, "exponent")
         m.d.comb += self.o.exponent.eq(exponent)
 

@@ -85,28 +85,33 @@ class ReplayStore(wiring.Component):
 
         # The group's first word is at ``base``.
         base, pointer = Signal(range(slots)), Signal(range(slots))
-        moves, back, leaves = Signal(), Signal(), Signal()
         m.d.comb += [
-            moves.eq(self.read & self.step),
-            leaves.eq(moves & self.release),
-            back.eq(moves & self.rewind & ~self.release),
             read.en.eq(self.read),
             read.addr.eq(pointer),
             self.data.eq(read.data),
         ]
-        same = Mux(complete, held + 1, held)
-        m.d.sync += [
-            room.eq(leaves | Mux(complete, held != slots - 1, room)),
-            # Every sum is ready before it is known which one counts.
-            held.eq(Mux(leaves, Mux(complete, ahead, ahead - 1), same)),
-            ahead.eq(
-                Mux(back, same, Mux(moves == complete, ahead, Mux(moves, ahead - 1, ahead + 1)))
-            ),
-            # Decided a cycle ahead, without a sum: a group's first word is always there.
-            self.ready.eq(complete | Mux(moves, back | (ahead > 1), self.ready)),
-        ]
-        with m.If(moves):
-            m.d.sync += pointer.eq(Mux(back, base, after(pointer)))
-        with m.If(leaves):
-            m.d.sync += base.eq(after(pointer))
+        # Whether there is a read is known last: what follows with one and without is ready by then.
+        leaves = self.step & self.release
+        back = self.rewind & ~self.release
+        grown, some = Mux(complete, held + 1, held), Mux(complete, held != slots - 1, room)
+        fewer, more = Mux(complete, ahead, ahead - 1), Mux(complete, ahead + 1, ahead)
+        with m.If(self.read):
+            m.d.sync += [
+                room.eq(leaves | some),
+                held.eq(Mux(leaves, fewer, grown)),
+                ahead.eq(Mux(self.step, Mux(back, grown, fewer), more)),
+                # Without a sum: a group's first word is always there.
+                self.ready.eq(complete | Mux(self.step, back | (ahead > 1), self.ready)),
+            ]
+            with m.If(self.step):
+                m.d.sync += pointer.eq(Mux(back, base, after(pointer)))
+            with m.If(leaves):
+                m.d.sync += base.eq(after(pointer))
+        with m.Else():
+            m.d.sync += [
+                room.eq(some),
+                held.eq(grown),
+                ahead.eq(more),
+                self.ready.eq(complete | self.ready),
+            ]
         return m

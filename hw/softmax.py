@@ -44,7 +44,7 @@ class Softmax(wiring.Component):
     back for ever: a block's records are to be taken before the next block's weights end.
 
     Latency, ``L = ceil(log2(cols))``, nothing stalled, from a block's last score row accepted to
-    what is offered first: weights ``L + 21`` cycles, probabilities ``2*L + 49``, a block of
+    what is offered first: weights ``L + 23`` cycles, probabilities ``2*L + 50``, a block of
     ``n`` score rows in between as ``n - 1`` cycles; with V gains weights one cycle after
     probabilities. Throughput one row a cycle without a bubble, across blocks and heads.
 
@@ -103,16 +103,16 @@ class Softmax(wiring.Component):
         m.submodules.exponential_rows = exponentials = RowBuffer(
             exponential_row_layout(config),
             normalizer_layout(config),
-            block + levels + 31,
+            block + levels + 32,
             config.rows,
         )
         # The rows that set out before the first one leaves.
-        m.submodules.weight_rows = weights = RowFifo(weight_row_layout(config), 13)
+        m.submodules.weight_rows = weights = RowFifo(weight_row_layout(config), 15)
         m.submodules.probability_rows = probabilities = RowFifo(probability_row_layout(config), 10)
         # Two blocks more, so that a block's records may wait for the next block's weights.
         m.submodules.row_records = records = RowFifo(
             row_record_layout(config),
-            2 * config.rows + levels + 34,
+            2 * config.rows + levels + 35,
             # Whether a row completes one is known as late as it has been read.
             spare=RowBuffer.LATENCY,
         )

@@ -306,9 +306,9 @@ One thread; seeds are in the rows of `build/accuracy.json`, trials and options o
 Encoders are scored on the full dev sets, BBC on all articles that train neither probe nor search
 (1191 different ones, of which the corpus repeats 47 in the other parts; cut to 128 tokens, in
 *bbc512* to 512, there without integer mode and fine-tuning, because these take long), decoders on
-512-token windows without overlap, as many as each table says. Nothing is fine-tuned but the rows that say so,
-all weights, through the straight-through estimator under the searched policy; *float32,
-fine-tuned* is the same training without quantization.
+512-token windows without overlap, as many as each table says. Nothing is fine-tuned but the rows
+that say so, all weights, through the straight-through estimator under the searched policy;
+*float32, fine-tuned* is the same training without quantization.
 
 - *BOPs*: bits times bits of every pair that is computed in Q K^T and P V, relative to the same
   attention with all tokens and P in 8 bits. *Bytes*: Q, K and V fetched, gains included, relative
