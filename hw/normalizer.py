@@ -162,6 +162,8 @@ class Normalizer(wiring.Component):
         parts = -(-config.cols // lanes)
         part, left = Signal(range(parts)), Signal(range(config.cols + 1))
         go, last = Signal(), Signal()
+        # The part at hand is a row's first; whether it is the last is then known a cycle ahead.
+        first, ends = Signal(init=1), Signal()
         beat = Signal(beat_layout)
         m.d.comb += [
             records.i.valid.eq(self.records.valid),
@@ -169,8 +171,7 @@ class Normalizer(wiring.Component):
             records.i.p.item.eq(self.records.p),
             go.eq(self.sums.valid & records.ready & beats.room),
             left.eq(row.keys - part * lanes),
-            # Part by part: a row's end comes late from a memory.
-            last.eq(Cat((part == p) & (row.keys <= (p + 1) * lanes) for p in range(parts)).any()),
+            last.eq(Mux(first, row.keys <= lanes, ends)),
             self.sums.ready.eq(go & last),
             self.working.eq(go),
             beats.reserve.eq(go),
@@ -186,7 +187,13 @@ class Normalizer(wiring.Component):
             records.release.eq(last & row.last_row & row.last_tile),
         ]
         with m.If(go):
-            m.d.sync += part.eq(Mux(last, 0, part + 1))
+            m.d.sync += [
+                first.eq(last),
+                part.eq(Mux(last, 0, part + 1)),
+                ends.eq(
+                    Cat((part == p) & (row.keys <= (p + 2) * lanes) for p in range(parts)).any()
+                ),
+            ]
 
         record = records.data[0]
         scale = Signal(scale_layout(config))

@@ -66,6 +66,6 @@ class Probability(wiring.Component):
         m.d.comb += quotient.eq(rounded[1:] >> self.shift)
         m.d.sync += [
             rounded.eq(product[self.LEAST - 1 :] + self.half),
-            self.probability.eq(Mux(quotient > largest, largest, quotient)),
+            self.probability.eq(Mux(quotient[EXPONENTIAL_BITS:].any(), largest, quotient)),
         ]
         return m

@@ -224,17 +224,17 @@ class RowBuffer(wiring.Component):
             self.record_layout, 1, self.depth + self.block - 1
         )
 
-        # Rows of the block that have passed the reduction, before this one.
-        passed = Signal(range(self.depth))
+        # Rows of the block that have passed the reduction, with this one.
+        passed = Signal(range(self.depth + 1), init=1)
         complete = self.reduced.last_row & self.reduced.last_tile
         with m.If(self.reduced.valid):
-            m.d.sync += passed.eq(Mux(complete, 0, passed + 1))
+            m.d.sync += passed.eq(Mux(complete, 1, passed + 1))
         m.d.comb += [
             self.room.eq(ring.room),
             ring.reserve.eq(self.reserve),
             ring.write.eq(self.write),
             ring.row.eq(self.row),
-            ring.commit.eq(Mux(self.reduced.valid & complete, passed + 1, 0)),
+            ring.commit.eq(Mux(self.reduced.valid & complete, passed, 0)),
             self.ready.eq(ring.ready),
             ring.read.eq(self.read),
             records.i.valid.eq(self.reduced.valid & self.reduced.last_tile),

@@ -176,6 +176,8 @@ class ValueSequencer(wiring.Component):
                 with m.If(pairs_end):
                     m.d.sync += [plane.eq(0), low.eq(0)]
                     next_group()
+                    with m.If(last_group):
+                        first_group_again()
             shift, lift = planes - plane - low, 0
         else:
             pass_end, listed, last_pair = (Signal() for _ in range(3))
@@ -207,7 +209,6 @@ class ValueSequencer(wiring.Component):
             shift = first_group & lighter
             lift = Mux(some_wide, Mux(narrow, planes - 1, 0), Mux(narrow | follows, planes, 1))
         with m.If(final):
-            first_group_again()
             m.d.sync += [plane.eq(0), low.eq(0)]
         m.d.comb += self.wide_peek.eq(index)
 

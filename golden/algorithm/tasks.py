@@ -529,7 +529,7 @@ class Perplexity(Task):
     calibrating = 2
     length = 512
     #: Windows of each part.
-    windows: ClassVar = {"fit": 120, "train": 4, "dev": 32}
+    windows: ClassVar = {"fit": 120, "train": 4, "dev": 16}
 
     @abstractmethod
     def text(self, part: str) -> str:
