@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, signed
+from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.hw.pipeline import counted, multiplied
+from dtqatten.hw.pipeline import bit_length, counted, multiplied
 from dtqatten.sim.native import run
 
 
@@ -91,5 +91,31 @@ def test_a_product_a_cycle_two_cycles_late() -> None:
                 a, b = pairs[at - 2]
                 assert ctx.get(dut.product) == a * b
             await ctx.tick()
+
+    run(dut, testbench)
+
+
+class BitLength(wiring.Component):
+    def __init__(self, width: int) -> None:
+        super().__init__({"value": In(width), "length": Out(range(width + 1))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.length.eq(bit_length(self.value))
+        m.d.sync += Signal().eq(0)  # a clock for the simulator
+        return m
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 8, 25])
+def test_bit_length(width: int) -> None:
+    dut = BitLength(width)
+    edges = {x for i in range(width) for x in ((1 << i) - 1, 1 << i, (1 << i) + 1)}
+
+    async def testbench(ctx) -> None:
+        for value in sorted({*edges, (1 << width) - 1}):
+            if value < 1 << width:
+                ctx.set(dut.value, value)
+                assert ctx.get(dut.length) == value.bit_length()
+                await ctx.tick()
 
     run(dut, testbench)
