@@ -314,10 +314,10 @@ class Config:
         """Score rows the output buffer holds: enough that an eager consumer never stalls tiles.
 
         A tile reserves its rows when it starts and gives them back as they are read, at most
-        ``rows + cols + grid_stages + 8`` cycles after its last step; one tile more is starting,
-        one draining.
+        ``rows + cols + grid_stages + word_stages + 7`` cycles after its last step; one tile more is
+        starting, one draining.
         """
-        latency = self.rows + self.cols + self.grid_stages + 8
+        latency = self.rows + self.cols + self.grid_stages + self.word_stages + 7
         in_flight = math.ceil(latency / self.tile_interval)
         return self.rows * (in_flight + 2)
 

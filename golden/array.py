@@ -150,7 +150,8 @@ class RowBuffer:
         self.room = config.score_rows
         self.offered: Row | None = None
         self._waiting: deque[tuple[int, Row]] = deque()
-        self._freed = False  # whose room is free in the next cycle
+        # Rows read whose room is not free yet, by cycle.
+        self._freed = deque([False] * config.word_stages)
 
     def drain(self, cycle: int, rows: Iterable[Row]) -> None:
         """Take a tile's rows, whose last step is shown in ``cycle``."""
@@ -160,11 +161,12 @@ class RowBuffer:
 
     def clock(self, cycle: int, ready: bool) -> None:
         """Pass the clock edge that ends ``cycle``."""
-        self.room += self._freed
-        self._freed = False
+        read = False
         if self.offered is None or ready:
-            self._freed = bool(self._waiting) and self._waiting[0][0] <= cycle
-            self.offered = self._waiting.popleft()[1] if self._freed else None
+            read = bool(self._waiting) and self._waiting[0][0] <= cycle
+            self.offered = self._waiting.popleft()[1] if read else None
+        self._freed.append(read)
+        self.room += self._freed.popleft()
 
 
 class ArrayModel:

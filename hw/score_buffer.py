@@ -22,12 +22,13 @@ def write_layout(config: Config) -> data.StructLayout:
 def tile_fits(m: Module, config: Config, start: Value, rows: Value, row_read: Value) -> Value:
     """Return a register that says whether the buffer has room for a tile of ``config.rows``.
 
-    A tile's ``rows`` are taken at its ``start`` and come back one by one, a cycle after they are
-    read. ``start`` may come late in a cycle: its outcomes are compared before they are known.
+    A tile's ``rows`` are taken at its ``start`` and come back one by one, ``word_stages`` cycles
+    after they are read. Both may come late in a cycle: their four outcomes are compared before they
+    are known.
     """
     room = Signal(range(config.score_rows + 1), init=config.score_rows, name="room")
     fits = Signal(init=1, name="fits")
-    freed = delayed(m, row_read, 1, "row_freed", reset_less=False)
+    freed = delayed(m, row_read, config.word_stages, "row_freed", reset_less=False)
     # What room must be for a tile after this one, with no sum of the room itself.
     two = rows + config.rows
     m.d.sync += room.eq(Mux(start, room - rows + freed, room + freed))
