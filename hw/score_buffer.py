@@ -31,11 +31,16 @@ def tile_fits(m: Module, config: Config, start: Value, rows: Value, row_read: Va
     freed = delayed(m, row_read, config.word_stages, "row_freed", reset_less=False)
     # What room must be for a tile after this one, with no sum of the room itself.
     two = rows + config.rows
-    m.d.sync += room.eq(Mux(start, room - rows + freed, room + freed))
     with m.If(freed):
-        m.d.sync += fits.eq(Mux(start, room >= two - 1, room >= config.rows - 1))
+        m.d.sync += [
+            room.eq(Mux(start, room - (rows - 1), room + 1)),
+            fits.eq(Mux(start, room >= two - 1, room >= config.rows - 1)),
+        ]
     with m.Else():
-        m.d.sync += fits.eq(Mux(start, room >= two, room >= config.rows))
+        m.d.sync += [
+            room.eq(Mux(start, room - rows, room)),
+            fits.eq(Mux(start, room >= two, room >= config.rows)),
+        ]
     return fits
 
 
