@@ -72,7 +72,7 @@ class BankedMemory(wiring.Component):
 
     def _two_ports(self, m: Module) -> None:
         address_bits = len(self.read_address)
-        m.submodules.words = store = memory.Memory(
+        m.submodules.store = store = memory.Memory(
             shape=unsigned(self.width), depth=BANKS << address_bits, init=[]
         )
         write, read = store.write_port(granularity=self.granularity), store.read_port()

@@ -92,7 +92,7 @@ class LineBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        m.submodules.words = words = BankedMemory(
+        m.submodules.banks = words = BankedMemory(
             4 * config.load_nibbles, self.depth, stages=config.word_stages
         )
         m.submodules.tags = tags = memory.Memory(

@@ -86,7 +86,7 @@ class ValueLane(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        m.submodules.words = words = BankedMemory(
+        m.submodules.banks = words = BankedMemory(
             4 * config.depth, bank_words(config), granularity=4, stages=config.word_stages
         )
         m.d.comb += [
