@@ -160,18 +160,21 @@ def weight_block_layout(config: Config) -> data.StructLayout:
 
 
 def value_head_layout(config: Config) -> data.StructLayout:
-    """A head's values: last group of tokens, and the last of those that have an 8-bit token.
+    """A head's values: how many groups, and how many of them, wide ones, have an 8-bit token.
 
-    ``some_wide``: there are such; ``wide_last`` is then the last one's place among them.
+    ``single``: there is one group; else ``before_last`` is the number of the last but one.
+    ``some_wide``, ``single_wide``, ``before_last_wide``: the same of the wide ones.
     ``follows`` as in :func:`value_layout`. ``wait``: cycles that a tile, shorter than the
     ``drain_interval``, has to wait after the one before; ``narrow_wait``: one of a narrow block.
     """
+    groups = config.key_tiles * config.parts
     return data.StructLayout(
         {
-            "tile": range(config.key_tiles),
-            "part": range(config.parts),
+            "single": unsigned(1),
+            "before_last": range(groups),
             "some_wide": unsigned(1),
-            "wide_last": range(config.key_tiles * config.parts),
+            "single_wide": unsigned(1),
+            "before_last_wide": range(groups),
             "follows": unsigned(1),
             "wait": range(config.drain_interval),
             "narrow_wait": range(config.drain_interval),

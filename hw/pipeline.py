@@ -30,21 +30,22 @@ def counted(
     most: int,
     init: int = 0,
     spare: int = 0,
+    by: Value | int = 1,
 ) -> Value:
     """Return a register that says whether a count exceeds ``spare``.
 
-    The count, from ``init`` and at most ``most``, grows by ``more`` and falls by ``less``, a bit.
-    Where ``more`` is wider than a bit, there is no ``spare`` and ``less`` never without the
-    answer. Both may come late in a cycle: the answer to the next one waits for no sum.
+    The count, from ``init`` and at most ``most``, grows by ``by``, at least 1, with ``more`` and
+    falls by 1 with ``less``, bits that may come late in a cycle: neither waits for a sum. Where
+    ``by`` is more than 1, there is no ``spare`` and ``less`` never without the answer.
     """
     count = Signal(range(-spare, most - spare + 1), init=init - spare, name=f"{name}_count")
     some = Signal(init=init > spare, name=name)
-    grows = more.any()
     enough = count >= 0 if spare else Const(1)
+    steady = count if isinstance(by, int) and by == 1 else count + by - 1
+    # All sums are there before it is known which one counts.
     m.d.sync += [
-        # Both sums are there before it is known which one counts.
-        count.eq(Mux(less, count + more - 1, count + more)),
-        some.eq(Mux(grows == less, some, Mux(grows, enough, count > 1))),
+        count.eq(Mux(more, Mux(less, steady, count + by), Mux(less, count - 1, count))),
+        some.eq(Mux(more == less, some, Mux(more, enough, count > 1))),
     ]
     return some
 

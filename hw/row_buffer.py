@@ -39,8 +39,10 @@ class RowRing(wiring.Component):
         A row arrives.
     row : In(row)
         It.
-    commit : In(range(depth + 1))
-        So many rows more may be read.
+    commit : In(1)
+        ``committed`` rows more may be read.
+    committed : In(range(depth + 1))
+        At least 1.
     ready : Out(1)
         A row may be read.
     read : In(1)
@@ -60,7 +62,8 @@ class RowRing(wiring.Component):
                 "reserve": In(1),
                 "write": In(1),
                 "row": In(row),
-                "commit": In(range(depth + 1)),
+                "commit": In(1),
+                "committed": In(range(depth + 1)),
                 "ready": Out(1),
                 "read": In(1),
                 "data": Out(row),
@@ -93,9 +96,10 @@ class RowRing(wiring.Component):
                     last = port.addr == self.depth - 1
                     m.d.sync += port.addr.eq(Mux(last, 0, port.addr + 1))
         full = {"most": self.depth, "init": self.depth, "spare": self.spare}
+        held = {"most": self.depth, "by": self.committed}
         m.d.comb += [
             self.room.eq(counted(m, self.read, self.reserve, "free", **full)),
-            self.ready.eq(counted(m, self.commit, self.read, "held", most=self.depth)),
+            self.ready.eq(counted(m, self.commit, self.read, "held", **held)),
         ]
         return m
 
@@ -146,6 +150,7 @@ class RowFifo(wiring.Component):
             ring.write.eq(self.write),
             ring.row.eq(self.row),
             ring.commit.eq(self.write),
+            ring.committed.eq(1),
             ring.read.eq(ring.ready & free),
             self.o.p.eq(ring.data),
         ]
@@ -234,7 +239,8 @@ class RowBuffer(wiring.Component):
             ring.reserve.eq(self.reserve),
             ring.write.eq(self.write),
             ring.row.eq(self.row),
-            ring.commit.eq(Mux(self.reduced.valid & complete, passed, 0)),
+            ring.commit.eq(self.reduced.valid & complete),
+            ring.committed.eq(passed),
             self.ready.eq(ring.ready),
             ring.read.eq(self.read),
             records.i.valid.eq(self.reduced.valid & self.reduced.last_tile),

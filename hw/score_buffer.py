@@ -117,7 +117,8 @@ class ScoreBuffer(wiring.Component):
 
     Latency: with ``drain`` valid in cycle ``t``, row ``r`` of the tile is taken from
     ``columns[c]`` at ``t + 1 + r + c`` and is valid at ``o`` from ``t + 2 + r + cols`` on.
-    Throughput one row a cycle. A stalled consumer holds rows back and loses none.
+    Throughput one row a cycle. A stalled consumer holds rows back and loses none; two of them have
+    been read by then, so that no read waits for ``o.ready``.
 
     Parameters
     ----------
@@ -171,17 +172,27 @@ class ScoreBuffer(wiring.Component):
             write.lift.eq(tile.lift),
         ]
 
-        # Read side: the memories' own output registers hold the row on offer.
+        # Read side: the memories' own output registers hold a row (``here``). If that finds no
+        # taker while the next one is read, it is kept aside.
         read_address = Signal(range(rows))
         read, complete = Signal(), Signal()
+        here, kept = Signal(), Signal()
+        row = Signal(self.o.p.shape())
+        aside = Signal(self.o.p.shape(), reset_less=True)
         m.d.comb += [
-            read.eq(complete & (~self.o.valid | self.o.ready)),
+            read.eq(complete & ~kept),
             self.row_read.eq(read),
+            self.o.valid.eq(here),
+            self.o.p.eq(Mux(kept, aside, row)),
         ]
         with m.If(read):
             m.d.sync += read_address.eq(Mux(read_address == rows - 1, 0, read_address + 1))
-        with m.If(~self.o.valid | self.o.ready):
-            m.d.sync += self.o.valid.eq(read)
+        m.d.sync += [
+            here.eq(read | kept | (here & ~self.o.ready)),
+            kept.eq(~self.o.ready & (kept | (here & read))),
+        ]
+        with m.If(~kept):
+            m.d.sync += aside.eq(row)
 
         flags = data.StructLayout(
             {name: f.shape for name, f in score_row_layout(config, self.width) if name != "scores"}
@@ -198,7 +209,7 @@ class ScoreBuffer(wiring.Component):
             flag_read.en.eq(read),
             flag_read.addr.eq(read_address),
         ]
-        m.d.comb += [self.o.p[name].eq(flag_read.data[name]) for name, _ in flags]
+        m.d.comb += [row[name].eq(flag_read.data[name]) for name, _ in flags]
 
         scores = []
         for c in range(config.cols):
@@ -212,7 +223,7 @@ class ScoreBuffer(wiring.Component):
             scores.append(bank.data)
             last_write = write
             write = bank.write_next
-        m.d.comb += self.o.p.scores.eq(Cat(scores))
+        m.d.comb += row.scores.eq(Cat(scores))
         # A row is complete when its last column is written.
         m.d.comb += complete.eq(counted(m, last_write.valid, read, "rows", most=rows))
         return m

@@ -235,40 +235,38 @@ class ValueFeeder(wiring.Component):
         m.d.comb += self.i.ready.eq(free)
 
         # A head is described late: cycles for its counts, and for how long its tiles take.
-        ended = Signal(value_head_layout(config))
+        count = Signal(range(groups + 1))
         wide_count = delayed(m, wide_groups + wide_ended, 1, "wide_count")
-        count = ended.tile * config.parts + ended.part + 1
+        follows = delayed(m, self.i.p.follows, 2, "follows")
         low_planes = config.planes * wide_count
         narrow_length = delayed(m, count + wide_count, 1, "narrow_length")
         length = Signal(range(2 * config.planes * groups + 1))
-        follows = delayed(m, self.i.p.follows, 1, "follows")
         m.d.sync += [
-            ended.tile.eq(ended_group.tile),
-            ended.part.eq(ended_group.part),
-            ended.follows.eq(follows),
+            count.eq(number(config, ended_group) + 1),
             length.eq(
                 Mux(
-                    ended.follows,
+                    follows,
                     count + (low_planes << 1) - wide_count,
                     config.planes * count + low_planes,
                 )
             ),
         ]
-        m.d.comb += [
-            ended.some_wide.eq(wide_count != 0),
-            ended.wide_last.eq(wide_count - 1),
-            self.loaded.eq(delayed(m, head_ended, 2, "described", reset_less=False)),
-        ]
+        m.d.comb += self.loaded.eq(delayed(m, head_ended, 2, "described", reset_less=False))
 
         def lacking(length: Value) -> Value:
             interval = config.drain_interval
             return Mux(length < interval, interval - length, 0)
 
-        counted_head = delayed(m, ended, 1, "counted_head")
+        counts, wide_counts = delayed(m, count, 1, "counts"), delayed(m, wide_count, 1, "wides")
         m.submodules.heads = heads = Descriptions(value_head_layout(config), slots)
         m.d.comb += [
             heads.write.eq(self.loaded),
-            heads.written.eq(counted_head),
+            heads.written.single.eq(counts == 1),
+            heads.written.before_last.eq(counts - 2),
+            heads.written.some_wide.eq(wide_counts != 0),
+            heads.written.single_wide.eq(wide_counts == 1),
+            heads.written.before_last_wide.eq(wide_counts - 2),
+            heads.written.follows.eq(delayed(m, follows, 1, "head_follows")),
             heads.written.wait.eq(lacking(length)),
             heads.written.narrow_wait.eq(lacking(narrow_length)),
             heads.step.eq(self.used),

@@ -149,8 +149,24 @@ class ValueSequencer(wiring.Component):
         group = Signal(group_layout(config))
         index = Signal(range(config.key_tiles * config.parts))
         last_plane = narrow | (plane == planes - 1)
-        last_group = (group.tile == head.tile) & (group.part == head.part)
         first_group = index == 0
+        # Whether the group at hand is a pass's last is known a cycle ahead; between tiles and
+        # after a pass the first group is.
+        moves, pass_end = Signal(), Signal()
+
+        def at_last(single: str, before_last: str) -> Signal:
+            known = Signal(name=f"at_{single}")
+            with m.If(final):
+                m.d.sync += known.eq(
+                    Mux(last_pass & block.last, self.head_after[single], head[single])
+                )
+            with m.Elif(pass_end | ~issue):
+                m.d.sync += known.eq(head[single])
+            with m.Elif(moves):
+                m.d.sync += known.eq(index == head[before_last])
+            return known
+
+        last_group = at_last("single", "before_last")
 
         def next_group() -> None:
             m.d.sync += [group.part.eq(group.part + 1), index.eq(index + 1)]
@@ -167,7 +183,9 @@ class ValueSequencer(wiring.Component):
             m.d.comb += [
                 at.eq(group),
                 pairs_end.eq(Mux(self.is_wide, low & last_plane, follows | last_plane)),
-                final.eq(issue & pairs_end & last_group),
+                moves.eq(issue & pairs_end),
+                pass_end.eq(pairs_end & last_group),
+                final.eq(issue & pass_end),
             ]
             with m.If(issue):
                 m.d.sync += plane.eq(plane + 1)
@@ -180,11 +198,12 @@ class ValueSequencer(wiring.Component):
                         first_group_again()
             shift, lift = planes - plane - low, 0
         else:
-            pass_end, listed, last_pair = (Signal() for _ in range(3))
-            last_wide = index == head.wide_last
+            listed, last_pair = Signal(), Signal()
+            last_wide = at_last("single_wide", "before_last_wide")
             m.d.comb += [
                 listed.eq(low | (follows & (plane != 0))),
                 at.eq(Mux(listed, self.wide_group, group)),
+                moves.eq(issue),
                 pass_end.eq(Mux(listed, last_wide, last_group)),
                 last_pair.eq(Mux(some_wide, low & last_plane, follows | last_plane)),
                 final.eq(issue & pass_end & last_pair),

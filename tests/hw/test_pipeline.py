@@ -13,11 +13,12 @@ from dtqatten.sim.native import run
 class Counted(wiring.Component):
     def __init__(self, width: int, **limits: int) -> None:
         self.limits = limits
-        super().__init__({"more": In(width), "less": In(1), "some": Out(1)})
+        super().__init__({"more": In(1), "by": In(width), "less": In(1), "some": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.d.comb += self.some.eq(counted(m, self.more, self.less, "some", **self.limits))
+        limits = {"by": self.by, **self.limits}
+        m.d.comb += self.some.eq(counted(m, self.more, self.less, "some", **limits))
         return m
 
 
@@ -26,7 +27,7 @@ class Counted(wiring.Component):
 )
 def test_count_exceeds_what_is_spared(most: int, init: int, spare: int) -> None:
     rng = np.random.default_rng(most)
-    dut = Counted(1, most=most, init=init, spare=spare)
+    dut = Counted(1, most=most, init=init, spare=spare, by=1)
 
     async def testbench(ctx) -> None:
         count = init
@@ -52,7 +53,8 @@ def test_count_of_many_at_once() -> None:
         for _ in range(500):
             less = count > 0 and rng.random() < 0.6
             more = int(rng.integers(0, 8 - count)) if rng.random() < 0.3 else 0
-            ctx.set(dut.more, more)
+            ctx.set(dut.more, int(more > 0))
+            ctx.set(dut.by, more or int(rng.integers(8)))
             ctx.set(dut.less, int(less))
             assert ctx.get(dut.some) == (count > 0)
             await ctx.tick()
