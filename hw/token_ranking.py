@@ -127,10 +127,11 @@ class TokenRanking(wiring.Component):
             m.d.comb += finish.ids.p.eq(topk.ids.p)
         # The layer's command stays until its ids have left, and they wait until its last
         # importances have been taken: those too are offered as the command says.
+        taken = Signal()
         kept = stream.Signature(ids_layout(topk_config(config))).create(path=("kept",))
         m.d.comb += [
-            kept.valid.eq(topk.ids.valid & ~beats.valid),
-            topk.ids.ready.eq(kept.ready & ~beats.valid),
+            kept.valid.eq(topk.ids.valid & taken),
+            topk.ids.ready.eq(kept.ready & taken),
         ]
         fork(m, kept, sinks, wanted, "ids")
         m.d.comb += [
@@ -139,6 +140,8 @@ class TokenRanking(wiring.Component):
         ]
         with m.If(leaving.valid & leaving.ready & leaving.p.last):
             m.d.sync += closed.eq(1)
+        with m.If(beats.valid & beats.ready & beats.p.last):
+            m.d.sync += taken.eq(1)
         with m.If(done):
-            m.d.sync += closed.eq(0)
+            m.d.sync += [closed.eq(0), taken.eq(0)]
         return m
