@@ -1,6 +1,8 @@
 """The sequencer of the value array: row blocks of weights by the channels of the values."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from collections.abc import Callable
+
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -148,22 +150,31 @@ class ValueSequencer(wiring.Component):
         plane, low = Signal(range(planes)), Signal()
         group = Signal(group_layout(config))
         index = Signal(range(config.key_tiles * config.parts))
-        last_plane = narrow | (plane == planes - 1)
         first_group = index == 0
-        # Whether the group at hand is a pass's last is known a cycle ahead; between tiles and
-        # after a pass the first group is.
+        # What the position means is known a cycle ahead: a tile may start in any.
         moves, pass_end = Signal(), Signal()
 
-        def at_last(single: str, before_last: str) -> Signal:
-            known = Signal(name=f"at_{single}")
+        def ahead(name: str, first: Callable[[Value, Value], Value]) -> Signal:
+            """Return a register: ``first`` of block and head between tiles and as one starts."""
+            known = Signal(name=name)
             with m.If(final):
-                m.d.sync += known.eq(
-                    Mux(last_pass & block.last, self.head_after[single], head[single])
+                later = Mux(
+                    block.last,
+                    first(self.block_after, self.head_after),
+                    first(self.block_after, head),
                 )
-            with m.Elif(pass_end | ~issue):
-                m.d.sync += known.eq(head[single])
-            with m.Elif(moves):
-                m.d.sync += known.eq(index == head[before_last])
+                m.d.sync += known.eq(Mux(last_pass, later, first(block, head)))
+            with m.Elif(~issue):
+                m.d.sync += known.eq(first(block, head))
+            return known
+
+        def at_last(single: str, before_last: str) -> Signal:
+            known = ahead(f"at_{single}", lambda block, head: head[single])
+            with m.If(issue & ~final):
+                with m.If(pass_end):
+                    m.d.sync += known.eq(head[single])
+                with m.Elif(moves):
+                    m.d.sync += known.eq(index == head[before_last])
             return known
 
         last_group = at_last("single", "before_last")
@@ -180,6 +191,7 @@ class ValueSequencer(wiring.Component):
         control = self.step.control
         if config.schedule is Schedule.INTERLEAVED:
             pairs_end = Signal()
+            last_plane = narrow | (plane == planes - 1)
             m.d.comb += [
                 at.eq(group),
                 pairs_end.eq(Mux(self.is_wide, low & last_plane, follows | last_plane)),
@@ -198,33 +210,41 @@ class ValueSequencer(wiring.Component):
                         first_group_again()
             shift, lift = planes - plane - low, 0
         else:
-            listed, last_pair = Signal(), Signal()
+            # By total weight: (0,0) (1,0)(0,1) (2,0)(1,1) ... with the low plane last.
+            next_plane, next_low = Signal.like(plane), Signal.like(low)
+            m.d.comb += [next_plane.eq(plane + 1), next_low.eq(low)]
+            with m.If(~low):
+                with m.If(narrow):
+                    m.d.comb += [next_plane.eq(plane), next_low.eq(1)]
+                with m.Elif(some_wide & (plane != 0)):
+                    m.d.comb += [next_plane.eq(plane - 1), next_low.eq(1)]
+            with m.Elif(plane + 2 <= planes - 1):
+                m.d.comb += [next_plane.eq(plane + 2), next_low.eq(0)]
+
+            # Whether a pass is over the listed groups, and the tile's last.
+            listed = ahead("listed", lambda block, head: Const(0))
+            last_pair = ahead(
+                "last_pair", lambda block, head: ~head.some_wide & (head.follows | block.narrow)
+            )
             last_wide = at_last("single_wide", "before_last_wide")
             m.d.comb += [
-                listed.eq(low | (follows & (plane != 0))),
                 at.eq(Mux(listed, self.wide_group, group)),
                 moves.eq(issue),
                 pass_end.eq(Mux(listed, last_wide, last_group)),
-                last_pair.eq(Mux(some_wide, low & last_plane, follows | last_plane)),
                 final.eq(issue & pass_end & last_pair),
             ]
             with m.If(issue):
                 next_group()
                 with m.If(pass_end):
                     first_group_again()
-                    # By total weight: (0,0) (1,0)(0,1) (2,0)(1,1) ... with the low plane last.
-                    with m.If(~low):
-                        with m.If(narrow):
-                            m.d.sync += low.eq(1)
-                        with m.Elif(some_wide & (plane != 0)):
-                            m.d.sync += [low.eq(1), plane.eq(plane - 1)]
-                        with m.Else():
-                            m.d.sync += plane.eq(plane + 1)
-                    with m.Elif(plane + 2 <= planes - 1):
-                        m.d.sync += [low.eq(0), plane.eq(plane + 2)]
-                    with m.Else():
-                        m.d.sync += plane.eq(plane + 1)
-            lighter = Mux(low, last_plane, plane != 0)
+                    m.d.sync += [plane.eq(next_plane), low.eq(next_low)]
+            with m.If(issue & pass_end & ~final):
+                last_plane = narrow | (next_plane == planes - 1)
+                m.d.sync += [
+                    listed.eq(next_low | (follows & (next_plane != 0))),
+                    last_pair.eq(Mux(some_wide, next_low & last_plane, follows | last_plane)),
+                ]
+            lighter = Mux(low, narrow | (plane == planes - 1), plane != 0)
             shift = first_group & lighter
             lift = Mux(some_wide, Mux(narrow, planes - 1, 0), Mux(narrow | follows, planes, 1))
         with m.If(final):
