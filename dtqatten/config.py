@@ -282,9 +282,15 @@ class Config:
     def word_stages(self) -> int:
         """Cycles that a line buffer's word waits before operands are cut from it.
 
-        One where products take two: the block RAM of FPGAs leaves no time for anything else.
+        Two where products take two: the block RAM of FPGAs leaves no time for anything else, not
+        even for the way.
         """
-        return self.product_stages - 1
+        return 2 * (self.product_stages - 1)
+
+    @property
+    def small_memory(self) -> dict[str, str]:
+        """Attributes of a memory of few words: on FPGAs of LUTs, where block RAM would be far."""
+        return {"ram_style": "distributed"} if self.word_stages else {}
 
     @property
     def grid_stages(self) -> int:

@@ -43,7 +43,7 @@ class NormalizerModel:
     """
 
     # Cycles from a part setting out to its beat being written into the FIFO.
-    LATENCY = 8
+    LATENCY = 9
 
     def __init__(self, config: Config) -> None:
         self.config = config

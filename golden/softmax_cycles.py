@@ -169,19 +169,19 @@ class SoftmaxModel:
         most_tiles = -(-config.n_max // config.cols)
         block = most_tiles * config.rows
         # Cycles from a row accepted, or read by a pass, to what it causes.
-        self._maximum = 7 + levels
-        self._sum = 31 + levels
-        self._record = 33 + levels
+        self._maximum = 8 + levels
+        self._sum = 34 + levels
+        self._record = 36 + levels
         self._keys = _Store(config.cols, 2 * most_tiles)
         self._queries = _Store(1, 2 * config.rows)
         rings = (3, 4) if self.v_gains else (3,)
         self._values = [_Store(config.cols, n * most_tiles) for n in rings]
-        self._score_room, self._scores_ready = block + levels + 8, 0
-        self._exponential_room, self._exponentials_ready = block + levels + 32, 0
+        self._score_room, self._scores_ready = block + levels + 9, 0
+        self._exponential_room, self._exponentials_ready = block + levels + 35, 0
         self._score_rows: deque[_Passing] = deque()
         self._exponential_rows: deque[_Passing] = deque()
-        self._weights, self._probabilities = Fifo(15), Fifo(10)
-        self._records = Fifo(2 * config.rows + levels + 35)
+        self._weights, self._probabilities = Fifo(18), Fifo(13)
+        self._records = Fifo(2 * config.rows + levels + 38)
         self._events: dict[int, list[Callable[[], None]]] = defaultdict(list)
         # Place in the head: tile and row; scores and flags of the block so far.
         self._tile = self._row = 0
@@ -251,7 +251,7 @@ class SoftmaxModel:
         second = (
             self._scores_ready > 0
             and self._exponential_room > 0
-            and self._records.room > 4
+            and self._records.room > 6
             and (self.v_gains or self._weights.room > 0)
         )
         third = (
@@ -375,9 +375,9 @@ class SoftmaxModel:
         self._exponential_rows.append(row)
         if not self.v_gains:
             self._weights.room -= 1
-            self._after(13, lambda: self._weights.write(row.weights))
+            self._after(16, lambda: self._weights.write(row.weights))
         if row.record is not None:
-            self._after(4, self._reserve_record)
+            self._after(6, self._reserve_record)
             self._after(self._record, lambda: self._records.write(row.record))
         if row.size:
 
@@ -385,7 +385,7 @@ class SoftmaxModel:
                 self._exponentials_ready += row.size
 
             self._after(self._sum, complete)
-            self._release_values(row, 0, 9)
+            self._release_values(row, 0, 12)
 
     def _reserve_record(self) -> None:
         self._records.room -= 1
@@ -396,11 +396,11 @@ class SoftmaxModel:
         self._exponentials_ready -= 1
         self._exponential_room += 1
         self._probabilities.room -= 1
-        self._after(8, lambda: self._probabilities.write(row.probabilities))
+        self._after(11, lambda: self._probabilities.write(row.probabilities))
         if self.v_gains:
             self._weights.room -= 1
-            self._after(9, lambda: self._weights.write(row.weights))
-            self._release_values(row, 1, 4)
+            self._after(11, lambda: self._weights.write(row.weights))
+            self._release_values(row, 1, 6)
 
     def _release_values(self, row: _Passing, store: int, cycles: int) -> None:
         """Free the head's values in a pass's store, once its last row has read them."""

@@ -21,7 +21,7 @@ class Exponential(wiring.Component):
     ``t = 512`` on, and 0 for the score that stands for a masked key. Bit-exact with
     :func:`dtqatten.golden.softmax.exponential`.
 
-    Latency 7 cycles, throughput one score a cycle; never stalls.
+    Latency 8 cycles, throughput one score a cycle; never stalls.
 
     Parameters
     ----------
@@ -34,13 +34,13 @@ class Exponential(wiring.Component):
     multiplier : In(16)
         Factor for the score of this cycle.
     shift : In(6)
-        Right shift, at most 40, for the score of two cycles ago, so that lanes share all registers
-        that delay it but the last.
+        Right shift, at most 40, for the score of three cycles ago, so that lanes share all
+        registers that delay it but the last.
     e16 : Out(16)
         The exponential.
     """
 
-    LATENCY = 7
+    LATENCY = 8
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -81,7 +81,7 @@ class Exponential(wiring.Component):
         m.d.sync += [
             beyond.eq(Cat(i - len(t) >= self.shift for i in range(len(product)))),
             by_bytes.eq(product >> (shift[3:] << 3)),
-            large.eq((product & beyond).any() | delayed(m, masked, 2, "masked")),
+            large.eq((product & beyond).any() | delayed(m, masked, 3, "masked")),
             t.eq(by_bytes >> delayed(m, shift[:3], 1, "shift_rest")),
             zero.eq(large),
         ]

@@ -70,8 +70,8 @@ class ExponentialPass(wiring.Component):
     they are relative to the row's largest ``e16 * gain``, so only ``lead`` is found here, and the
     divisor is ``(top * sum(e16) + 2**11) >> 12``.
 
-    Latency: ``exponentials`` 7 cycles, ``weights`` 9, ``reduced`` ``27 + log2(cols)`` (rounded up),
-    ``row_record`` ``29 + log2(cols)``. Throughput one row a cycle; never stalls.
+    Latency: ``exponentials`` 8 cycles, ``weights`` 10, ``reduced`` ``28 + log2(cols)`` (rounded
+    up), ``row_record`` ``30 + log2(cols)``. Throughput one row a cycle; never stalls.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class ExponentialPass(wiring.Component):
     EXPONENTIALS = Exponential.LATENCY
     WEIGHTS = Exponential.LATENCY + 2
     #: Less the levels of the sum.
-    RECORD = 29
+    RECORD = 30
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -130,7 +130,7 @@ class ExponentialPass(wiring.Component):
         levels = reduction_latency(config.cols)
         top = top_code(config)
 
-        shift = delayed(m, self.record.shift, 2, "shift")
+        shift = delayed(m, self.record.shift, 3, "shift")
         e16 = []
         for c in range(config.cols):
             lane = place(m, platform, f"exponential_{c}", Exponential, config)

@@ -17,7 +17,7 @@ class MaskedScore(wiring.Component):
     A key is seen if it exists and, in a causal head, its id is not above the query's. Lanes are
     modules of their own, as those of :class:`~dtqatten.hw.probability.Probability` are.
 
-    Latency 3 cycles, throughput one score a cycle; never stalls.
+    Latency 4 cycles, throughput one score a cycle; never stalls.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class MaskedScore(wiring.Component):
     masked : Out(signed(score_width))
     """
 
-    LATENCY = 3
+    LATENCY = 4
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -36,7 +36,7 @@ class MaximumPass(wiring.Component):
     Keys and queries are held from their arrival to the head's or the row block's last row; a row is
     taken when its tile's keys, its query and its head's factor are here and ``room`` is.
 
-    Latency: ``row`` follows the score row by 5 cycles, ``reduced`` by :meth:`latency`. Throughput
+    Latency: ``row`` follows the score row by 6 cycles, ``reduced`` by :meth:`latency`. Throughput
     one row a cycle; once accepted a row never stalls.
 
     Parameters
@@ -94,7 +94,9 @@ class MaximumPass(wiring.Component):
         config = self.config
         token = query_layout(config)
         seen_token = data.StructLayout({name: token[name].shape for name in ("id", "gain")})
-        m.submodules.keys = keys = ReplayStore(seen_token, config.cols, 2 * tiles(config))
+        m.submodules.keys = keys = ReplayStore(
+            seen_token, config.cols, 2 * tiles(config), attrs=config.small_memory
+        )
         m.submodules.queries = queries = ReplayStore(token, 1, 2 * config.rows)
         for store, tokens, layout in (
             (keys, self.keys, seen_token),
@@ -129,7 +131,7 @@ class MaximumPass(wiring.Component):
         ]
 
         # Cycle 1: the tokens' words are read. Cycle 2: they have left the memories, which are slow.
-        # Cycles 3 and 4: products. Cycle 5: the row.
+        # Cycles 3 to 5: products. Cycle 6: the row.
         taken = delayed(m, taking, 2, "taken")
         head = delayed(m, self.heads.p, 2, "head")
         query = delayed(m, queries.data[0], 1, "query")

@@ -57,7 +57,7 @@ class NormalizerLane(wiring.Component):
     In 8-bit form then ``c = (o + (1 << (7 - r))) >> (8 - r)``, saturated to [-120, 119]. Bit-exact
     with :func:`dtqatten.golden.attention.normalize` and ``requantize``.
 
-    Latency 6 cycles, throughput one sum a cycle; never stalls.
+    Latency 7 cycles, throughput one sum a cycle; never stalls.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class NormalizerLane(wiring.Component):
         The output.
     """
 
-    LATENCY = 6
+    LATENCY = 7
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -88,11 +88,11 @@ class NormalizerLane(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         product = multiplied(m, self.sum, self.scale.mantissa, "product")
-        shift = delayed(m, self.scale.shift, 2, "shift")
+        shift = delayed(m, self.scale.shift, 3, "shift")
         # Half a unit is added after the bits below it have gone.
         halves = Signal(signed(len(product) - 3), reset_less=True)
         rounded = Signal(signed(OUTPUT_BITS), reset_less=True)
-        form = delayed(m, self.scale.output, 4, "output")
+        form = delayed(m, self.scale.output, 5, "output")
         last_form = delayed(m, form, 1, "last_output")
         last_rounded = delayed(m, rounded, 1, "last_rounded")
         m.d.sync += [
@@ -117,7 +117,7 @@ class Normalizer(wiring.Component):
     A row of sums is taken in parts; it waits for its record, which serves all channel passes of
     its query. Records of two row blocks are held.
 
-    Latency: a part that sets out in cycle ``t`` is offered from ``t + 10`` on. Throughput one beat
+    Latency: a part that sets out in cycle ``t`` is offered from ``t + 11`` on. Throughput one beat
     a cycle. Pipelines never stall: a part sets out when its beat has room.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Registers in series, trees with a register after every level, counts, products in two cycles."""
+"""Registers in series, trees with a register after every level, counts, products in cycles."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -51,12 +51,14 @@ def counted(
 
 
 def multiplied(m: Module, a: Value, b: Value, name: str) -> Value:
-    """Return ``a * b`` of two cycles ago, ``b`` unsigned, one product a cycle.
+    """Return ``a * b`` of three cycles ago, ``b`` unsigned, one product a cycle.
 
-    First the products with both halves of a factor, then their sum: neither takes a ns at 45 nm
-    where the whole, 20 by 16 bits, takes one and a half. The halved factor is ``a`` where that has
-    more than the 18 bits of an FPGA's multiplier.
+    First registers of its own, since the multipliers of FPGAs are far from all else; then the
+    products with both halves of a factor, then their sum: neither takes a ns at 45 nm where the
+    whole, 20 by 16 bits, takes one and a half. The halved factor is ``a`` where that has more than
+    the 18 bits of an FPGA's multiplier.
     """
+    a, b = delayed(m, a, 1, f"{name}_a"), delayed(m, b, 1, f"{name}_b")
     halved, other = (a, b) if len(a) > 18 else (b, a)
     half = -(-len(halved) // 2)
     high_half = halved[half:].as_signed() if halved.shape().signed else halved[half:]

@@ -20,7 +20,7 @@ class Probability(wiring.Component):
     Lanes are modules of their own so that none shares gates with its neighbours: what they had in
     common would have to reach all of them within a cycle.
 
-    Latency 4 cycles, throughput one exponential a cycle; never stalls.
+    Latency 5 cycles, throughput one exponential a cycle; never stalls.
 
     Parameters
     ----------
@@ -33,13 +33,13 @@ class Probability(wiring.Component):
     mantissa : In(17)
         ``R``.
     half : In
-        ``1 << y``, for the exponential of two cycles ago.
+        ``1 << y``, for the exponential of three cycles ago.
     shift : In(4)
-        ``y``, for the exponential of three cycles ago.
+        ``y``, for the exponential of four cycles ago.
     probability : Out(16)
     """
 
-    LATENCY = 4
+    LATENCY = 5
     #: Least right shift of a probability.
     LEAST = 16
 

@@ -29,7 +29,7 @@ class ProbabilityPass(wiring.Component):
     With V gains also the weights, ``p = (((e16 * gain) << lead) * top + 2**23) >> 24``,
     then narrowed to the highest nibble for tokens and queries that ask for it.
 
-    Latency 4 cycles, weights 5. Throughput one row a cycle; never stalls.
+    Latency 5 cycles. Throughput one row a cycle; never stalls.
 
     Parameters
     ----------
@@ -47,8 +47,7 @@ class ProbabilityPass(wiring.Component):
         With V gains: its weights.
     """
 
-    PROBABILITIES = Probability.LATENCY
-    WEIGHTS = PROBABILITIES + 1
+    LATENCY = Probability.LATENCY
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -76,11 +75,11 @@ class ProbabilityPass(wiring.Component):
         m = Module()
         config = self.config
         fields = [field for field, _ in flags_layout(config)]
-        valid = delayed(m, self.i_valid, self.PROBABILITIES, "valid", reset_less=False)
+        valid = delayed(m, self.i_valid, self.LATENCY, "valid", reset_less=False)
         m.d.comb += self.probabilities_valid.eq(valid)
         flags = Signal(flags_layout(config))
         m.d.comb += [flags[field].eq(self.i[field]) for field in fields]
-        placed = delayed(m, flags, self.PROBABILITIES, "placed")
+        placed = delayed(m, flags, self.LATENCY, "placed")
         m.d.comb += [self.probabilities[field].eq(placed[field]) for field in fields]
 
         lanes = [
@@ -89,13 +88,13 @@ class ProbabilityPass(wiring.Component):
         # Shared by all lanes, and so ahead of them by a register.
         half = Signal.like(lanes[0].half, reset_less=True)
         exponent = self.normalizer.reciprocal.exponent
-        early = delayed(m, exponent[: len(lanes[0].shift)], 1, "early_shift")
+        early = delayed(m, exponent[: len(lanes[0].shift)], 2, "early_shift")
         m.d.sync += half.eq(Const(1) << early)
         shift = delayed(m, early, 2, "shift")
         e16 = [self.i.exponentials[c] for c in range(config.cols)]
         for c, lane in enumerate(lanes):
             if config.count_normalize:
-                seen = delayed(m, self.i.seen[c], self.PROBABILITIES, f"seen_{c}")
+                seen = delayed(m, self.i.seen[c], self.LATENCY, f"seen_{c}")
                 m.d.comb += self.probabilities.seen[c].eq(seen)
             m.d.comb += [
                 lane.e16.eq(e16[c]),
@@ -118,14 +117,13 @@ class ProbabilityPass(wiring.Component):
                 values.step.eq(row_end),
                 values.rewind.eq(row_end & self.i.last_tile),
                 values.release.eq(row_end & self.i.last_tile & self.i.last_block),
-                self.weights_valid.eq(delayed(m, valid, 1, "weights", reset_less=False)),
+                self.weights_valid.eq(valid),
             ]
-            last = delayed(m, placed, 1, "weights_placed")
-            m.d.comb += [self.weights[field].eq(last[field]) for field in fields]
+            m.d.comb += [self.weights[field].eq(placed[field]) for field in fields]
             lead = delayed(m, self.normalizer.lead, 2, "lead")
             narrow_query = delayed(m, self.normalizer.narrow, 1, "narrow")
             m.d.comb += self.weights.narrow.eq(
-                delayed(m, narrow_query, self.WEIGHTS - 1, "weights_narrow")
+                delayed(m, narrow_query, self.LATENCY - 1, "weights_narrow")
             )
             for c in range(config.cols):
                 held = delayed(m, e16[c], 1, f"e16_{c}")

@@ -5,6 +5,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import BANKS
+from dtqatten.hw.pipeline import delayed
 
 __all__ = ["RingMemory"]
 
@@ -16,8 +17,9 @@ class RingMemory(wiring.Component):
     bank is read waits in a register for one cycle: then the other bank's turn has come on both
     sides.
 
-    Latency: a word can be read from the cycle after its write on; ``data`` follows ``read`` by one
-    cycle and holds until the next. Throughput one write and one read a cycle; never stalls.
+    Latency: a word can be read from the cycle after its write on; ``data`` follows ``read`` by two
+    cycles and holds until the next: memories are slow. Throughput one write and one read a cycle;
+    never stalls.
 
     Parameters
     ----------
@@ -83,6 +85,7 @@ class RingMemory(wiring.Component):
                 read.en.eq(reads),
                 read.addr.eq(address),
             ]
-            words.append(read.data)
-        m.d.comb += self.data.eq(Mux(read_before, words[1], words[0]))
+            words.append(delayed(m, read.data, 1, f"word_{bank}"))
+        late_bank = delayed(m, read_before, 1, "late_bank")
+        m.d.comb += self.data.eq(Mux(late_bank, words[1], words[0]))
         return m

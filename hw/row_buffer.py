@@ -16,7 +16,8 @@ class RowRing(wiring.Component):
     """Ring of rows whose room is reserved before they set out and which are committed later.
 
     Latency: what is written, committed, reserved or read in a cycle counts from the next one on;
-    ``data`` follows ``read`` by one cycle and holds until the next. One write and one read a cycle.
+    ``data`` follows ``read`` by one cycle, ``banked`` by two, and holds until the next. One write
+    and one read a cycle.
 
     Parameters
     ----------
@@ -168,7 +169,7 @@ class RowBuffer(wiring.Component):
     that is being read: its records stay until its last row is read.
 
     Latency: a block whose last row is ``reduced`` in cycle ``t`` is ``ready`` from ``t + 1`` on;
-    ``o`` and ``record_o`` follow ``read`` by four cycles. One row in, one row out a cycle.
+    ``o`` and ``record_o`` follow ``read`` by six cycles. One row in, one row out a cycle.
 
     Parameters
     ----------
@@ -192,14 +193,14 @@ class RowBuffer(wiring.Component):
     ready, read
         As of :class:`RowRing`.
     o : Out(row)
-        The row read four cycles ago.
+        The row read six cycles ago.
     o_valid : Out(1)
         There was one.
     record_o : Out(record)
         Its row's record.
     """
 
-    LATENCY = 4
+    LATENCY = 6
 
     def __init__(
         self, row: data.StructLayout, record: data.StructLayout, depth: int, block: int
@@ -247,15 +248,15 @@ class RowBuffer(wiring.Component):
             records.i.p.item.eq(self.record),
         ]
 
-        valid = delayed(m, self.read, 2, "read", reset_less=False)
+        valid = delayed(m, self.read, 3, "read", reset_less=False)
         row = delayed(m, ring.data, 1, "row_read")
         m.d.comb += [
             records.read.eq(valid),
             records.step.eq(1),
             records.rewind.eq(row.last_row),
             records.release.eq(row.last_row & row.last_tile),
-            self.o.eq(delayed(m, row, self.LATENCY - 2, "row")),
-            self.o_valid.eq(delayed(m, valid, self.LATENCY - 2, "valid", reset_less=False)),
+            self.o.eq(delayed(m, row, self.LATENCY - 3, "row")),
+            self.o_valid.eq(delayed(m, valid, self.LATENCY - 3, "valid", reset_less=False)),
         ]
-        m.d.sync += self.record_o.eq(records.data[0])
+        m.d.comb += self.record_o.eq(delayed(m, records.data[0], 2, "record"))
         return m

@@ -44,8 +44,8 @@ class Softmax(wiring.Component):
     back for ever: a block's records are to be taken before the next block's weights end.
 
     Latency, ``L = ceil(log2(cols))``, nothing stalled, from a block's last score row accepted to
-    what is offered first: weights ``L + 23`` cycles, probabilities ``2*L + 50``, a block of
-    ``n`` score rows in between as ``n - 1`` cycles; with V gains weights one cycle after
+    what is offered first: weights ``L + 27`` cycles, probabilities ``2*L + 57``, a block of
+    ``n`` score rows in between as ``n - 1`` cycles; with V gains weights come with
     probabilities. Throughput one row a cycle without a bubble, across blocks and heads.
 
     A row that sees no key has weights, divisor, reciprocal and probabilities 0.
@@ -98,21 +98,21 @@ class Softmax(wiring.Component):
         third = place(m, platform, "probability_pass", ProbabilityPass, config)
         # The largest block, and the rows that set out before the first of it is read.
         m.submodules.score_rows = scores = RowBuffer(
-            masked_row_layout(config), maximum_layout(config), block + levels + 8, config.rows
+            masked_row_layout(config), maximum_layout(config), block + levels + 9, config.rows
         )
         m.submodules.exponential_rows = exponentials = RowBuffer(
             exponential_row_layout(config),
             normalizer_layout(config),
-            block + levels + 32,
+            block + levels + 35,
             config.rows,
         )
         # The rows that set out before the first one leaves.
-        m.submodules.weight_rows = weights = RowFifo(weight_row_layout(config), 15)
-        m.submodules.probability_rows = probabilities = RowFifo(probability_row_layout(config), 10)
+        m.submodules.weight_rows = weights = RowFifo(weight_row_layout(config), 18)
+        m.submodules.probability_rows = probabilities = RowFifo(probability_row_layout(config), 13)
         # Two blocks more, so that a block's records may wait for the next block's weights.
         m.submodules.row_records = records = RowFifo(
             row_record_layout(config),
-            2 * config.rows + levels + 35,
+            2 * config.rows + levels + 38,
             # Whether a row completes one is known as late as it has been read.
             spare=RowBuffer.LATENCY,
         )

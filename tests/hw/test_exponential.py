@@ -45,7 +45,7 @@ def test_equals_golden_a_score_a_cycle() -> None:
     mask = (1 << CONFIG.score_width) - 1
     got = []
     for cycle in range(len(todo) + Exponential.LATENCY):
-        # The shift comes two cycles behind the score.
+        # The shift comes three cycles behind the score.
         ports = {}
         if cycle < len(todo):
             ports = {
@@ -53,8 +53,8 @@ def test_equals_golden_a_score_a_cycle() -> None:
                 "maximum": todo[cycle][1] & mask,
                 "multiplier": todo[cycle][2],
             }
-        if 2 <= cycle <= len(todo) + 1:
-            ports["shift"] = todo[cycle - 2][3]
+        if 3 <= cycle <= len(todo) + 2:
+            ports["shift"] = todo[cycle - 3][3]
         got.append(rtl.step(ports, "e16")["e16"])
     assert got[Exponential.LATENCY :] == expected
 

@@ -74,7 +74,7 @@ class Multiplier(wiring.Component):
         return m
 
 
-def test_a_product_a_cycle_two_cycles_late() -> None:
+def test_a_product_a_cycle_three_cycles_late() -> None:
     rng = np.random.default_rng(0)
     pairs = [
         (-64, 31),
@@ -85,12 +85,12 @@ def test_a_product_a_cycle_two_cycles_late() -> None:
     dut = Multiplier()
 
     async def testbench(ctx) -> None:
-        for at in range(len(pairs) + 2):
+        for at in range(len(pairs) + 3):
             a, b = pairs[min(at, len(pairs) - 1)]
             ctx.set(dut.a, int(a))
             ctx.set(dut.b, int(b))
-            if at >= 2:
-                a, b = pairs[at - 2]
+            if at >= 3:
+                a, b = pairs[at - 3]
                 assert ctx.get(dut.product) == a * b
             await ctx.tick()
 

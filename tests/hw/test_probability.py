@@ -35,10 +35,10 @@ def test_equals_golden_an_exponential_a_cycle() -> None:
         ports = {}
         if cycle < len(todo):
             ports = {"e16": records[cycle][0], "mantissa": records[cycle][1]}
-        # Half comes two cycles, the shift three cycles behind the exponential.
-        if 2 <= cycle < len(todo) + 2:
-            ports["half"] = 1 << records[cycle - 2][2]
+        # Half comes three cycles, the shift four cycles behind the exponential.
         if 3 <= cycle < len(todo) + 3:
-            ports["shift"] = records[cycle - 3][2]
+            ports["half"] = 1 << records[cycle - 3][2]
+        if 4 <= cycle < len(todo) + 4:
+            ports["shift"] = records[cycle - 4][2]
         got.append(rtl.step(ports, "probability")["probability"])
     assert got[Probability.LATENCY :] == expected

@@ -17,7 +17,7 @@ def test_words_come_out_in_order(depth: int, writes: float, reads: float) -> Non
 
     async def testbench(ctx) -> None:
         nonlocal together
-        shown = None
+        shown = late = None
         for _ in range(400):
             # A word may be read from the cycle after its write on.
             read = bool(held) and rng.random() < reads
@@ -26,8 +26,9 @@ def test_words_come_out_in_order(depth: int, writes: float, reads: float) -> Non
             ctx.set(dut.write, write)
             ctx.set(dut.word, word)
             ctx.set(dut.read, read)
-            if shown is not None:
-                assert ctx.get(dut.data) == shown  # until the next read
+            if late is not None:
+                assert ctx.get(dut.data) == late  # until the next read
+            late = shown
             if read:
                 shown = held.pop(0)
             if write:

@@ -104,12 +104,12 @@ def test_latency_is_as_stated(cols: int, options) -> None:
     run_lockstep(Softmax(config), bench)
     rows, end = len(bench.accepted["scores"]), bench.accepted["scores"][-1]
     first = {name: beats[0][0] for name, beats in bench.taken.items()}
-    assert first["probabilities"] == end + 2 * levels + 50 + rows - 1
+    assert first["probabilities"] == end + 2 * levels + 57 + rows - 1
     if options["v_gains"]:
-        assert first["weights"] == first["probabilities"] + 1
+        assert first["weights"] == first["probabilities"]
     else:
-        assert first["weights"] == end + levels + 23
-    assert first["records"] == end + 2 * levels + 43 + rows - 3
+        assert first["weights"] == end + levels + 27
+    assert first["records"] == end + 2 * levels + 47 + rows - 3
 
 
 def test_sinks_that_wait_for_each_other_do_not_deadlock() -> None:
