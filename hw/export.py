@@ -20,8 +20,11 @@ opt_expr
 opt_dff
 opt_clean -purge
 memory_collect
-write_verilog -noattr -noparallelcase
+write_verilog -noparallelcase
 """
+
+#: What Yosys notes for itself; a memory's ``ram_style`` is for the user's synthesis.
+NOTES = re.compile(r"(?:^ *)?\(\* (?!ram_style)[^*]* \*\)\s", re.MULTILINE)
 
 
 class ExportPlatform:
@@ -125,4 +128,4 @@ def verilog(component: wiring.Component, name: str) -> str:
     )
     if yosys.returncode:
         raise RuntimeError(f"Yosys failed on {name}:\n{yosys.stderr.strip()}")
-    return yosys.stdout
+    return NOTES.sub("", yosys.stdout)
