@@ -8,6 +8,7 @@ from dtqatten.config import Config, Schedule
 from dtqatten.hw.export import place
 from dtqatten.hw.layout import drain_layout, score_row_layout
 from dtqatten.hw.pipeline import counted, delayed
+from dtqatten.hw.skid import skid
 
 __all__ = ["ScoreBank", "ScoreBuffer", "tile_fits", "write_layout"]
 
@@ -172,27 +173,19 @@ class ScoreBuffer(wiring.Component):
             write.lift.eq(tile.lift),
         ]
 
-        # Read side: the memories' own output registers hold a row (``here``). If that finds no
-        # taker while the next one is read, it is kept aside.
+        # Read side: the memories' own output registers hold a row.
+        row = stream.Signature(self.o.p.shape()).create(path=("row",))
+        skid(m, row, self.o, "row")
         read_address = Signal(range(rows))
         read, complete = Signal(), Signal()
-        here, kept = Signal(), Signal()
-        row = Signal(self.o.p.shape())
-        aside = Signal(self.o.p.shape(), reset_less=True)
         m.d.comb += [
-            read.eq(complete & ~kept),
+            read.eq(complete & (~row.valid | row.ready)),
             self.row_read.eq(read),
-            self.o.valid.eq(here),
-            self.o.p.eq(Mux(kept, aside, row)),
         ]
         with m.If(read):
             m.d.sync += read_address.eq(Mux(read_address == rows - 1, 0, read_address + 1))
-        m.d.sync += [
-            here.eq(read | kept | (here & ~self.o.ready)),
-            kept.eq(~self.o.ready & (kept | (here & read))),
-        ]
-        with m.If(~kept):
-            m.d.sync += aside.eq(row)
+        with m.If(~row.valid | row.ready):
+            m.d.sync += row.valid.eq(read)
 
         flags = data.StructLayout(
             {name: f.shape for name, f in score_row_layout(config, self.width) if name != "scores"}
@@ -209,7 +202,7 @@ class ScoreBuffer(wiring.Component):
             flag_read.en.eq(read),
             flag_read.addr.eq(read_address),
         ]
-        m.d.comb += [row[name].eq(flag_read.data[name]) for name, _ in flags]
+        m.d.comb += [row.p[name].eq(flag_read.data[name]) for name, _ in flags]
 
         scores = []
         for c in range(config.cols):
@@ -223,7 +216,7 @@ class ScoreBuffer(wiring.Component):
             scores.append(bank.data)
             last_write = write
             write = bank.write_next
-        m.d.comb += row.scores.eq(Cat(scores))
+        m.d.comb += row.p.scores.eq(Cat(scores))
         # A row is complete when its last column is written.
         m.d.comb += complete.eq(counted(m, last_write.valid, read, "rows", most=rows))
         return m

@@ -1,0 +1,33 @@
+"""A place beside a stream for the beat that found no taker."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal
+
+__all__ = ["skid"]
+
+
+def skid(m: Module, source: Any, sink: Any, name: str) -> None:
+    """Pass ``source`` on to ``sink``, of the same payload; ``source.ready`` is a register.
+
+    A beat that ``sink`` does not take is kept aside, so that what hangs on the source's taking a
+    beat does not wait for the sink's. No latency, a beat a cycle.
+
+    Parameters
+    ----------
+    m : Module
+    source, sink : stream interfaces
+        ``sink`` as seen by its producer.
+    name : str
+        Prefix of the registers.
+    """
+    kept = Signal(name=f"{name}_kept")
+    aside = Signal(source.p.shape(), name=f"{name}_aside", reset_less=True)
+    m.d.comb += [
+        source.ready.eq(~kept),
+        sink.valid.eq(source.valid | kept),
+        sink.p.eq(Mux(kept, aside, source.p)),
+    ]
+    m.d.sync += kept.eq(~sink.ready & sink.valid)
+    with m.If(~kept):
+        m.d.sync += aside.eq(source.p)
