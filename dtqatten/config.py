@@ -288,11 +288,6 @@ class Config:
         return 2 * (self.product_stages - 1)
 
     @property
-    def small_memory(self) -> dict[str, str]:
-        """Attributes of a memory of few words: on FPGAs of LUTs, where block RAM would be far."""
-        return {"ram_style": "distributed"} if self.word_stages else {}
-
-    @property
     def grid_stages(self) -> int:
         """Cycles of words and products."""
         return self.word_stages + self.product_stages

@@ -20,11 +20,8 @@ opt_expr
 opt_dff
 opt_clean -purge
 memory_collect
-write_verilog -noparallelcase
+write_verilog -noattr -noparallelcase
 """
-
-#: What Yosys notes for itself; a memory's ``ram_style`` is for the user's synthesis.
-NOTES = re.compile(r"(?:^ *)?\(\* (?!ram_style)[^*]* \*\)\s", re.MULTILINE)
 
 
 class ExportPlatform:
@@ -128,4 +125,4 @@ def verilog(component: wiring.Component, name: str) -> str:
     )
     if yosys.returncode:
         raise RuntimeError(f"Yosys failed on {name}:\n{yosys.stderr.strip()}")
-    return NOTES.sub("", yosys.stdout)
+    return yosys.stdout

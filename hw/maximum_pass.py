@@ -94,9 +94,7 @@ class MaximumPass(wiring.Component):
         config = self.config
         token = query_layout(config)
         seen_token = data.StructLayout({name: token[name].shape for name in ("id", "gain")})
-        m.submodules.keys = keys = ReplayStore(
-            seen_token, config.cols, 2 * tiles(config), attrs=config.small_memory
-        )
+        m.submodules.keys = keys = ReplayStore(seen_token, config.cols, 2 * tiles(config))
         m.submodules.queries = queries = ReplayStore(token, 1, 2 * config.rows)
         for store, tokens, layout in (
             (keys, self.keys, seen_token),

@@ -1,8 +1,5 @@
 """Tokens' side information: loaded once, replayed as often as tiles come by."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -29,8 +26,6 @@ class ReplayStore(wiring.Component):
         Items of a word.
     slots : int
         Words held.
-    attrs : dict
-        Of the memory.
 
     Members
     -------
@@ -46,15 +41,8 @@ class ReplayStore(wiring.Component):
         The word read.
     """
 
-    def __init__(
-        self,
-        item: data.StructLayout,
-        lanes: int,
-        slots: int,
-        *,
-        attrs: Mapping[str, str] = MappingProxyType({}),
-    ) -> None:
-        self.item, self.lanes, self.slots, self.attrs = item, lanes, slots, attrs
+    def __init__(self, item: data.StructLayout, lanes: int, slots: int) -> None:
+        self.item, self.lanes, self.slots = item, lanes, slots
         super().__init__(
             {
                 "i": In(stream.Signature(data.StructLayout({"item": item, "last": unsigned(1)}))),
@@ -71,7 +59,7 @@ class ReplayStore(wiring.Component):
         m = Module()
         lanes, slots = self.lanes, self.slots
         m.submodules.words = words = memory.Memory(
-            shape=data.ArrayLayout(self.item, lanes), depth=slots, init=[], attrs=self.attrs
+            shape=data.ArrayLayout(self.item, lanes), depth=slots, init=[]
         )
         write, read = words.write_port(granularity=1), words.read_port()
 

@@ -134,9 +134,7 @@ class ScoreAccumulator(wiring.Component):
         reads = []
         sums = Signal(counters)
         for b in range(2):
-            m.submodules[f"bank_{b}"] = held = memory.Memory(
-                shape=counters, depth=words, init=[], attrs=config.small_memory
-            )
+            m.submodules[f"bank_{b}"] = held = memory.Memory(shape=counters, depth=words, init=[])
             write, read = held.write_port(), held.read_port()
             mine = bank == b
             m.d.comb += [

@@ -63,7 +63,7 @@ DEVICES = {
             # Ports without pins: blocks have more of them than a package.
             (
                 *("--85k", "--speed", "6", "--package", "CABGA381", "--out-of-context"),
-                *("--placer-heap-timingweight", "30"),
+                *("--placer", "static"),
             ),
             {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "bram": "DP16KD", "dsp": "MULT18X18D"},
         ),
