@@ -147,9 +147,6 @@ class TokenRankingModel:
         self._finish = _Finish(config) if finishes else None
         packs = config.importance_lanes != config.topk_lanes
         self._packer = _Packer(config.topk_lanes) if packs else None
-        # Beats of importances and of ids that not all have taken.
-        self._aside: ImportanceBeat | None = None
-        self._ids_aside: IdBeat | None = None
         self._scores_fork, self._ids_fork = _Fork(2), _Fork(2)
 
     @property
@@ -185,8 +182,6 @@ class TokenRankingModel:
 
     @property
     def _scores(self) -> ImportanceBeat | None:
-        if self._aside is not None:
-            return self._aside
         return self._packer.offered if self._packer is not None else self._entering
 
     @property
@@ -204,8 +199,6 @@ class TokenRankingModel:
     @property
     def _kept(self) -> IdBeat | None:
         """Ids of the search, which wait until the layer's last importances have been taken."""
-        if self._ids_aside is not None:
-            return self._ids_aside
         return self._topk.ids if self._scores is None else None
 
     def clock(
@@ -232,7 +225,7 @@ class TokenRankingModel:
             all_ids = self._ids_fork.clock([True, carries], [ids_ready, gathered])
 
         # Importances to the search and to the reader.
-        offered, taken, moves = None, False, self._aside is None
+        offered, taken = None, False
         if scores is not None:
             assert layer is not None
             if self._scores_fork.offers(0, wanted=True):
@@ -241,19 +234,17 @@ class TokenRankingModel:
             taken = self._scores_fork.clock(
                 [True, layer.report], [self._topk.scores_ready, report_ready]
             )
-        self._aside = None if taken else scores
         if self._packer is not None:
-            packer_ready = self._packer.offered is None or moves
-            self._packer.clock(entering, moves)
+            packer_ready = self._packer.offered is None or taken
+            self._packer.clock(entering, taken)
         else:
-            packer_ready = moves
+            packer_ready = taken
         if self._finish is not None:
             leaving_ready = self._finish.fifo.room > 0
             self._finish.clock(self.cycle, layer, leaving, gathers, packer_ready)
         else:
             leaving_ready = packer_ready
-        self._topk.clock(offered, self._ids_aside is None and scores is None)
-        self._ids_aside = None if all_ids else ids
+        self._topk.clock(offered, all_ids)
         # A beat is not offered to the accumulator's reader while the gate is closed.
         gate = layer is not None and not self._closed
         self._accumulator.clock(

@@ -15,7 +15,6 @@ from dtqatten.hw.importance_finish import (
     topk_config,
 )
 from dtqatten.hw.score_accumulator import ScoreAccumulator
-from dtqatten.hw.skid import skid
 from dtqatten.hw.softmax_layout import probability_row_layout
 from dtqatten.hw.topk import TopK
 from dtqatten.hw.topk_config import ids_layout
@@ -120,32 +119,24 @@ class TokenRanking(wiring.Component):
             ]
             beats = packer.o
 
-        scores = stream.Signature(beat_layout(config.topk_lanes)).create(path=("scores",))
-        skid(m, beats, scores, "beats")
-        beats = scores
         fork(m, beats, [topk.scores, self.report], [1, layer.report], "scores")
         m.d.comb += [topk.scores.p.eq(beats.p), self.report.p.eq(beats.p)]
-        known_ids, kept = (
-            stream.Signature(ids_layout(topk_config(config))).create(path=(name,))
-            for name in ("known_ids", "kept")
-        )
-        skid(m, known_ids, kept, "ids")
         sinks, wanted = [self.ids], [1]
         if config.cumulative:
             sinks, wanted = [*sinks, finish.ids], [1, layer.cumulative]
-            m.d.comb += finish.ids.p.eq(kept.p)
+            m.d.comb += finish.ids.p.eq(topk.ids.p)
         # The layer's command stays until its ids have left, and they wait until its last
         # importances have been taken: those too are offered as the command says.
         taken = Signal()
+        kept = stream.Signature(ids_layout(topk_config(config))).create(path=("kept",))
         m.d.comb += [
-            known_ids.valid.eq(topk.ids.valid & taken),
-            known_ids.p.eq(topk.ids.p),
-            topk.ids.ready.eq(known_ids.ready & taken),
+            kept.valid.eq(topk.ids.valid & taken),
+            topk.ids.ready.eq(kept.ready & taken),
         ]
         fork(m, kept, sinks, wanted, "ids")
         m.d.comb += [
-            self.ids.p.eq(kept.p),
-            done.eq(kept.valid & kept.ready & kept.p.last),
+            self.ids.p.eq(topk.ids.p),
+            done.eq(topk.ids.valid & topk.ids.ready & topk.ids.p.last),
         ]
         with m.If(leaving.valid & leaving.ready & leaving.p.last):
             m.d.sync += closed.eq(1)
