@@ -97,7 +97,6 @@ class ExponentialPass(wiring.Component):
     """
 
     EXPONENTIALS = Exponential.LATENCY
-    WEIGHTS = Exponential.LATENCY + 2
     #: Less the levels of the sum.
     RECORD = 30
 

@@ -1,4 +1,4 @@
-"""Registers in series, trees with a register after every level, counts, products in cycles."""
+"""Registers in series, trees of registers, counts, products in three cycles."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -41,10 +41,9 @@ def counted(
     count = Signal(range(-spare, most - spare + 1), init=init - spare, name=f"{name}_count")
     some = Signal(init=init > spare, name=name)
     enough = count >= 0 if spare else Const(1)
-    steady = count if isinstance(by, int) and by == 1 else count + by - 1
     # All sums are there before it is known which one counts.
     m.d.sync += [
-        count.eq(Mux(more, Mux(less, steady, count + by), Mux(less, count - 1, count))),
+        count.eq(Mux(more, Mux(less, count + (by - 1), count + by), Mux(less, count - 1, count))),
         some.eq(Mux(more == less, some, Mux(more, enough, count > 1))),
     ]
     return some

@@ -116,6 +116,13 @@ class ValueSequencer(wiring.Component):
         )
         fits = tile_fits(m, config, start, block.rows, self.row_read)
 
+        def of_next(of: Callable[[Value, Value], Value]) -> Value:
+            """Return what is said ``of`` block and head of the tile after the one that ends."""
+            later = Mux(
+                block.last, of(self.block_after, self.head_after), of(self.block_after, head)
+            )
+            return Mux(last_pass, later, of(block, head))
+
         # Cycles since the last tile's final step; whether they are enough is known a cycle ahead,
         # when the tile that ends chooses who is next.
         interval = config.drain_interval
@@ -125,12 +132,12 @@ class ValueSequencer(wiring.Component):
         def wait(block: Value, head: Value) -> Value:
             return Mux(block.narrow, head.narrow_wait, head.wait)
 
-        wait_now = wait(block, head)
-        wait_next = Mux(
-            block.last, wait(self.block_after, self.head_after), wait(self.block_after, head)
-        )
         m.d.sync += waited.eq(
-            Mux(final, Mux(last_pass, wait_next == 0, wait_now == 0), since >= wait_now)
+            Mux(
+                final,
+                of_next(lambda block, head: wait(block, head) == 0),
+                since >= wait(block, head),
+            )
         )
         with m.If(final):
             m.d.sync += since.eq(1)
@@ -155,15 +162,10 @@ class ValueSequencer(wiring.Component):
         moves, pass_end = Signal(), Signal()
 
         def ahead(name: str, first: Callable[[Value, Value], Value]) -> Signal:
-            """Return a register: ``first`` of block and head between tiles and as one starts."""
+            """Return a register that is ``first`` of block and head wherever a tile may start."""
             known = Signal(name=name)
             with m.If(final):
-                later = Mux(
-                    block.last,
-                    first(self.block_after, self.head_after),
-                    first(self.block_after, head),
-                )
-                m.d.sync += known.eq(Mux(last_pass, later, first(block, head)))
+                m.d.sync += known.eq(of_next(first))
             with m.Elif(~issue):
                 m.d.sync += known.eq(first(block, head))
             return known
