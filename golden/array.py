@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtqatten.config import BANKS, Config, Schedule
-from dtqatten.golden.tiles import Beat, Edge, Row, Step, idle_step, tile_steps
+from dtqatten.golden.tiles import START_INTERVAL, Beat, Edge, Row, Step, idle_step, tile_steps
 
 __all__ = ["ArrayModel", "GridModel", "RowBuffer"]
 
@@ -227,7 +227,7 @@ class ArrayModel:
         self._tile: Iterator[Step] | None = None
         self._tile_ends: tuple[bool, bool, Edge, Edge] | None = None
         self._steps_left = 0
-        self._earliest_end = 0
+        self._earliest_start = self._earliest_end = 0
         self._event = (False, False)  # tile started, and a mixed one, with the step shown
 
     @property
@@ -273,7 +273,10 @@ class ArrayModel:
         duration = self.config.steps << (int(q.wide.any()) + int(k.wide.any()))
         if self._buffer.room < self.config.rows or self.cycle + duration <= self._earliest_end:
             return False
+        if self.cycle < self._earliest_start:
+            return False
         self._buffer.room -= q.tokens
+        self._earliest_start = self.cycle + START_INTERVAL
         self._earliest_end = self.cycle + duration - 1 + self.config.drain_interval
         self._tile, self._steps_left = tile_steps(self.config, q, k), duration
         self._tile_ends = (k.last, k.last and q.last, q, k)

@@ -10,6 +10,7 @@ from dtqatten.config import Config, Schedule
 from dtqatten.golden.codes import split
 
 __all__ = [
+    "START_INTERVAL",
     "Beat",
     "Edge",
     "Row",
@@ -282,6 +283,10 @@ class TileCosts:
     stalled: NDArray[np.int64]
 
 
+#: Cycles from a tile's start to the first in which the next one, described by then, may start.
+START_INTERVAL = 2
+
+
 def tile_costs(config: Config, q_wide: NDArray[np.bool_], k_wide: NDArray[np.bool_]) -> TileCosts:
     """Return what the tiles of ``len(q_wide)`` queries by ``len(k_wide)`` keys cost."""
 
@@ -305,12 +310,15 @@ def head_cycles(config: Config, q_wide: NDArray[np.bool_], k_wide: NDArray[np.bo
 
     From the cycle in which the first PE holds its first operands to that in which the last row
     is valid, both counted, with all tokens loaded and no stall: tiles back to back, except that
-    two tiles end at least ``drain_interval`` cycles apart, then the last tile's way out.
+    two tiles start at least ``START_INTERVAL`` and end at least ``drain_interval`` cycles apart,
+    then the last tile's way out.
     """
     durations = tile_costs(config, q_wide, k_wide).cycles.ravel()
-    end = 0
+    end, start = 0, -START_INTERVAL
     for i, duration in enumerate(durations.tolist()):
-        end = max(end + duration, end + config.drain_interval if i else 0)
+        first = max(end, start + START_INTERVAL)
+        end = max(first + duration, end + config.drain_interval if i else 0)
+        start = end - duration
     last_rows = (len(q_wide) - 1) % config.rows + 1
     # ScoreArray's latency from a step to its row, less those from step to PE.
     return end + (last_rows - 1) + config.cols + config.product_stages + 6 - 3
