@@ -279,13 +279,18 @@ class Config:
         return (self.d_head * CODE_MIN * CODE_MIN).bit_length() + 1
 
     @property
-    def word_stages(self) -> int:
-        """Cycles that a line buffer's word waits before operands are cut from it.
+    def slow_logic(self) -> bool:
+        """Whether products take two cycles, as on FPGAs.
 
-        Two where products take two: the block RAM of FPGAs leaves no time for anything else, not
-        even for the way.
+        Other things have registers of their own then too: what leaves a block RAM, which leaves no
+        time for anything else, not even for the way; and ``ready`` that comes from far.
         """
-        return 2 * (self.product_stages - 1)
+        return self.product_stages > 1
+
+    @property
+    def word_stages(self) -> int:
+        """Cycles that a line buffer's word waits before operands are cut from it."""
+        return 2 * self.slow_logic
 
     @property
     def grid_stages(self) -> int:

@@ -438,16 +438,18 @@ class AccumulatorModel:
         self.cycle = 0
         self.importance: ImportanceBeat | None = None
         self._heads_left = 0
-        self._ended = self._first_head = self._adding = False
+        self._ended = self._first_head = False
+        # Rows under way: whether one came in each of the last cycles, the latest first.
+        self._adding = deque([False] * (1 + config.slow_logic), maxlen=1 + config.slow_logic)
         self._tile = 0
         # Of a tile: its sums, and how many queries saw each key.
         self._sums: list[NDArray[np.int64]] = []
         self._tail = 0
-        # What leaves: words of the last run, the next to be fetched, beats of the one on offer.
-        self._held: list[NDArray[np.int64]] = []
-        self._held_tail = 0
-        self._leaving = self._fetched = False
-        self._next_word = 0
+        # What leaves: words of the last run, those not fetched, the word that was, that in the
+        # register behind it where there is one, beats of the one on offer.
+        self._held: deque[NDArray[np.int64]] = deque()
+        self._held_tail = self._unfetched = 0
+        self._leaving = self._fetched = self._there = False
         self._beats: deque[ImportanceBeat] = deque()
 
     @property
@@ -471,16 +473,16 @@ class AccumulatorModel:
         importance_ready : bool
             The consumer takes a beat.
         """
-        # The sums of a row are written two cycles after it is taken.
-        swap = self._ended and not self._leaving and not self._adding
-        self._adding = probabilities is not None and self.probabilities_ready
+        swap = self._ended and not self._leaving and not any(self._adding)
+        self._adding.appendleft(probabilities is not None and self.probabilities_ready)
         starts = heads is not None and self.runs_ready
         if probabilities is not None and self.probabilities_ready:
             self._add(probabilities)
         self._leave(importance_ready)
         if swap:
             self._ended, self._leaving = False, True
-            self._held, self._held_tail, self._next_word = self._sums, self._tail, 0
+            self._held, self._held_tail = deque(self._sums), self._tail
+            self._unfetched = len(self._held)
         if starts:
             assert heads is not None
             self._heads_left, self._first_head, self._sums = heads, True, []
@@ -502,21 +504,23 @@ class AccumulatorModel:
 
     def _leave(self, ready: bool) -> None:
         """Offer the importance of the last run, a word ahead."""
-        leaving = self._leaving
-        take = self._fetched and (self.importance is None or (ready and len(self._beats) == 1))
+        leaving, slow = self._leaving, self.config.slow_logic
+        there = self._there if slow else self._fetched
+        take = there and (self.importance is None or (ready and len(self._beats) == 1))
+        moves = self._fetched and (not there or take) if slow else take
         if self.importance is not None and ready:
             self._leaving = not self.importance.last
             self._beats.popleft()
-        fetch = leaving and (not self._fetched or take) and self._next_word + take < len(self._held)
+        fetch = leaving and (not self._fetched or moves) and self._unfetched > 0
         if take:
-            word, at = self._held[self._next_word], self._next_word
-            self._next_word += 1
-            final = at == len(self._held) - 1
+            word, final = self._held.popleft(), not self._held
             count = self._held_tail if final else self.config.cols
             for left in range(0, count, self.lanes):
                 tokens = min(self.lanes, count - left)
                 last = final and left + self.lanes >= count
                 values, seen = word[:, left : left + self.lanes]
                 self._beats.append(ImportanceBeat(values, tokens, last, seen))
-        self._fetched = fetch or (self._fetched and not take)
+        self._unfetched -= fetch
+        self._fetched = fetch or (self._fetched and not moves)
+        self._there = moves or (self._there and not take)
         self.importance = self._beats[0] if self._beats else None

@@ -147,6 +147,9 @@ class TokenRankingModel:
         self._finish = _Finish(config) if finishes else None
         packs = config.importance_lanes != config.topk_lanes
         self._packer = _Packer(config.topk_lanes) if packs else None
+        # Beats of importances and of ids that not all have taken: kept aside where logic is slow.
+        self._aside: ImportanceBeat | None = None
+        self._ids_aside: IdBeat | None = None
         self._scores_fork, self._ids_fork = _Fork(2), _Fork(2)
 
     @property
@@ -182,6 +185,8 @@ class TokenRankingModel:
 
     @property
     def _scores(self) -> ImportanceBeat | None:
+        if self._aside is not None:
+            return self._aside
         return self._packer.offered if self._packer is not None else self._entering
 
     @property
@@ -199,6 +204,8 @@ class TokenRankingModel:
     @property
     def _kept(self) -> IdBeat | None:
         """Ids of the search, which wait until the layer's last importances have been taken."""
+        if self._ids_aside is not None:
+            return self._ids_aside
         return self._topk.ids if self._scores is None else None
 
     def clock(
@@ -212,6 +219,8 @@ class TokenRankingModel:
         """Pass a clock edge with what is valid at the inputs, taken if ready."""
         layer, leaving, entering, scores = self._layer, self._leaving, self._entering, self._scores
         takes_layer = layers is not None and self.layers_ready
+        slow = self.config.slow_logic
+        moves, ids_move = self._aside is None, self._ids_aside is None and scores is None
 
         # Ids to the reader and to what is carried on.
         ids, all_ids = self._kept, False
@@ -234,17 +243,21 @@ class TokenRankingModel:
             taken = self._scores_fork.clock(
                 [True, layer.report], [self._topk.scores_ready, report_ready]
             )
-        if self._packer is not None:
-            packer_ready = self._packer.offered is None or taken
-            self._packer.clock(entering, taken)
+        if slow:
+            self._aside, self._ids_aside = None if taken else scores, None if all_ids else ids
         else:
-            packer_ready = taken
+            moves, ids_move = taken, all_ids
+        if self._packer is not None:
+            packer_ready = self._packer.offered is None or moves
+            self._packer.clock(entering, moves)
+        else:
+            packer_ready = moves
         if self._finish is not None:
             leaving_ready = self._finish.fifo.room > 0
             self._finish.clock(self.cycle, layer, leaving, gathers, packer_ready)
         else:
             leaving_ready = packer_ready
-        self._topk.clock(offered, all_ids)
+        self._topk.clock(offered, ids_move)
         # A beat is not offered to the accumulator's reader while the gate is closed.
         gate = layer is not None and not self._closed
         self._accumulator.clock(

@@ -1,6 +1,6 @@
 """The score accumulator: sums probabilities over queries and heads into the importance of keys."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -42,12 +42,13 @@ class ScoreAccumulator(wiring.Component):
 
     32 bits are enough: the configuration limits ``heads * n_max`` rows of at most 65535 each.
 
-    A row's counters are read, wait in a register, and are added to and written: three cycles. What
-    the two rows before have added to the same counters is forwarded.
+    A row's counters are read, wait in a register - in two where logic is slow -, and are added to
+    and written: three cycles, or four. What the rows before, as many as are under way, have added
+    to the same counters is forwarded.
 
-    Latency: the first beat of importance is offered 5 cycles after a run's last row, or 4 after the
-    last run's importance has left. Throughput one row a cycle, across heads; between runs 3 cycles
-    pass. One beat of importance a cycle.
+    Latency: the first beat of importance is offered :meth:`latency` cycles after a run's last row,
+    5 or 7, or one or two fewer after the last run's importance has left. Throughput one row a
+    cycle, across heads; between runs 3 cycles pass, or 4. One beat of importance a cycle.
 
     Parameters
     ----------
@@ -63,7 +64,15 @@ class ScoreAccumulator(wiring.Component):
         The run's importance.
     """
 
-    LATENCY = 5
+    @staticmethod
+    def stages(config: Config) -> int:
+        """Cycles from a row to the writing of its sums."""
+        return 2 + config.slow_logic
+
+    @staticmethod
+    def latency(config: Config) -> int:
+        """Cycles from a run's last row to its importance."""
+        return 5 + 2 * config.slow_logic
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -118,19 +127,24 @@ class ScoreAccumulator(wiring.Component):
         with m.If(accept & row.last_tile):
             m.d.sync += [tail.eq(row.keys), last_word.eq(tile)]
 
-        # Read in the cycle of the row, add and write in the next but one.
-        reading = delayed(m, accept, 1, "reading", reset_less=False)
-        summing = delayed(m, reading, 1, "summing", reset_less=False)
-        read_bank, read_tile = delayed(m, bank, 1, "read_bank"), delayed(m, tile, 1, "read_tile")
-        sum_tile = delayed(m, read_tile, 1, "sum_tile")
-        counting = delayed(m, first_head, 2, "counting")
-        # Not the memory's word: nothing before, or the sum of the row before or of that before it.
-        first = delayed(m, first_head & first_block & first_row, 1, "first")
-        follows = delayed(m, reading & (tile == read_tile), 1, "follows")
-        follows_second = delayed(m, summing & (tile == sum_tile), 1, "follows_second")
-        added = delayed(m, row, 2, "added")
+        # Read in the cycle of the row, added and written this many cycles later.
+        stages = self.stages(config)
+        accepted, places = [accept], [tile]
+        for d in range(1, stages + 1):
+            name = f"accepted_{d}"
+            accepted.append(delayed(m, accepted[-1], 1, name, reset_less=False))
+            places.append(delayed(m, places[-1], 1, f"tile_{d}"))
+        read_bank = delayed(m, bank, stages - 1, "read_bank")
+        counting = delayed(m, first_head, stages, "counting")
+        # Not the memory's word: nothing before, or a sum of the rows that it does not hold yet.
+        first = delayed(m, first_head & first_block & first_row, stages - 1, "first")
+        follows = [
+            delayed(m, accepted[d] & (tile == places[d]), stages - 1, f"follows_{d}")
+            for d in range(1, stages + 1)
+        ]
+        added = delayed(m, row, stages, "added")
         address = Signal(range(words))
-        fetch = Signal()
+        fetch, moves = Signal(), Signal()
         reads = []
         sums = Signal(counters)
         for b in range(2):
@@ -138,14 +152,19 @@ class ScoreAccumulator(wiring.Component):
             write, read = held.write_port(), held.read_port()
             mine = bank == b
             m.d.comb += [
-                write.en.eq(delayed(m, accept & mine, 2, f"summing_{b}", reset_less=False)),
-                write.addr.eq(sum_tile),
+                write.en.eq(delayed(m, accept & mine, stages, f"summing_{b}", reset_less=False)),
+                write.addr.eq(places[-1]),
                 write.data.eq(sums),
                 read.en.eq(Mux(mine, accept, fetch)),
                 read.addr.eq(Mux(mine, tile, address)),
             ]
-            reads.append(read)
-        written = delayed(m, sums, 1, "written")
+            word = read.data
+            if config.slow_logic:
+                word = Signal(counters, name=f"word_{b}", reset_less=True)
+                with m.If(mine | moves):
+                    m.d.sync += word.eq(read.data)
+            reads.append(word)
+        totals = [delayed(m, sums, d, f"written_{d}") for d in range(stages)]
         for c in range(config.cols):
             # Of the two one is zero: memories are slow, so little may come behind them.
             held, forwarded = (
@@ -153,16 +172,19 @@ class ScoreAccumulator(wiring.Component):
                 for name in ("held", "forwarded")
             )
             before = Signal(counter, name=f"before_{c}")
-            with m.If(first | follows | follows_second):
+            with m.If(first | Cat(follows).any()):
                 m.d.sync += held.eq(0)
             with m.Else():
                 m.d.sync += held.eq(
-                    Mux(read_bank, reads[1].data[c].as_value(), reads[0].data[c].as_value())
+                    Mux(read_bank, reads[1][c].as_value(), reads[0][c].as_value())
                 )
-            with m.If(first | ~(follows | follows_second)):
+            latest = totals[-1][c].as_value()
+            for follow, total in zip(follows[-2::-1], totals[-2::-1], strict=True):
+                latest = Mux(follow, total[c].as_value(), latest)
+            with m.If(first | ~Cat(follows).any()):
                 m.d.sync += forwarded.eq(0)
             with m.Else():
-                m.d.sync += forwarded.eq(Mux(follows, sums[c].as_value(), written[c].as_value()))
+                m.d.sync += forwarded.eq(latest)
             m.d.comb += [
                 before.eq(held.as_value() | forwarded.as_value()),
                 sums[c].sum.eq(before.sum + added.probabilities[c]),
@@ -170,25 +192,33 @@ class ScoreAccumulator(wiring.Component):
             if config.count_normalize:
                 m.d.comb += sums[c].seen.eq(before.seen + (counting & added.seen[c]))
 
-        # The importance leaves: the bank's read register holds the word after the one on offer.
-        fetched, take, beat, word_end = Signal(), Signal(), Signal(), Signal()
+        # The importance leaves: memory, and the register behind it, hold the words after the one on
+        # offer.
+        fetched, there, take, beat, word_end = Signal(), Signal(), Signal(), Signal(), Signal()
         word = Signal(counters, reset_less=True)
-        last_held, all_fetched = Signal(range(words)), Signal()
+        last_held, all_fetched, ends = Signal(range(words)), Signal(), Signal()
         held_tail = Signal(range(config.cols + 1))
         left, final = Signal(range(config.cols + 1)), Signal()
         m.d.comb += [
             beat.eq(self.importance.valid & self.importance.ready),
             word_end.eq(left <= lanes),
-            take.eq(fetched & (~self.importance.valid | (beat & word_end))),
-            fetch.eq(leaving & (~fetched | take) & ~all_fetched),
+            take.eq(there & (~self.importance.valid | (beat & word_end))),
+            fetch.eq(leaving & (~fetched | moves) & ~all_fetched),
             self.importance.p.tokens.eq(Mux(word_end, left, lanes)),
             self.importance.p.last.eq(final & word_end),
         ]
+        if config.slow_logic:
+            m.d.comb += moves.eq(fetched & (~there | take))
+            m.d.sync += there.eq(moves | (there & ~take))
+            with m.If(moves):
+                m.d.sync += ends.eq(all_fetched)
+        else:
+            m.d.comb += [there.eq(fetched), moves.eq(take), ends.eq(all_fetched)]
         for i in range(lanes):
             m.d.comb += self.importance.p.scores[i].eq(word[i].sum)
             if config.count_normalize:
                 m.d.comb += self.importance.p.seen[i].eq(word[i].seen)
-        m.d.sync += fetched.eq(fetch | (fetched & ~take))
+        m.d.sync += fetched.eq(fetch | (fetched & ~moves))
         with m.If(fetch):
             m.d.sync += [address.eq(address + 1), all_fetched.eq(address == last_held)]
         with m.If(beat):
@@ -201,13 +231,13 @@ class ScoreAccumulator(wiring.Component):
                 m.d.sync += leaving.eq(0)
         with m.If(take):
             m.d.sync += [
-                word.eq(Mux(bank, reads[0].data.as_value(), reads[1].data.as_value())),
-                left.eq(Mux(all_fetched, held_tail, config.cols)),
-                final.eq(all_fetched),
+                word.eq(Mux(bank, reads[0].as_value(), reads[1].as_value())),
+                left.eq(Mux(ends, held_tail, config.cols)),
+                final.eq(ends),
                 self.importance.valid.eq(1),
             ]
         # The last row's sums are written in the cycle before the first word is read.
-        with m.If(ended & ~leaving & ~reading):
+        with m.If(ended & ~leaving & ~Cat(accepted[1:-1]).any()):
             m.d.sync += [
                 ended.eq(0),
                 leaving.eq(1),

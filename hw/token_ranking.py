@@ -15,6 +15,7 @@ from dtqatten.hw.importance_finish import (
     topk_config,
 )
 from dtqatten.hw.score_accumulator import ScoreAccumulator
+from dtqatten.hw.skid import skid
 from dtqatten.hw.softmax_layout import probability_row_layout
 from dtqatten.hw.topk import TopK
 from dtqatten.hw.topk_config import ids_layout
@@ -119,25 +120,30 @@ class TokenRanking(wiring.Component):
             ]
             beats = packer.o
 
+        # Where logic is slow, beats that not all take are kept aside: who takes them is far.
+        if config.slow_logic:
+            packed, beats = beats, stream.Signature(beats.p.shape()).create(path=("scores",))
+            skid(m, packed, beats, "beats")
         fork(m, beats, [topk.scores, self.report], [1, layer.report], "scores")
         m.d.comb += [topk.scores.p.eq(beats.p), self.report.p.eq(beats.p)]
-        sinks, wanted = [self.ids], [1]
-        if config.cumulative:
-            sinks, wanted = [*sinks, finish.ids], [1, layer.cumulative]
-            m.d.comb += finish.ids.p.eq(topk.ids.p)
         # The layer's command stays until its ids have left, and they wait until its last
         # importances have been taken: those too are offered as the command says.
         taken = Signal()
-        kept = stream.Signature(ids_layout(topk_config(config))).create(path=("kept",))
+        chosen = kept = stream.Signature(topk.ids.p.shape()).create(path=("chosen",))
         m.d.comb += [
-            kept.valid.eq(topk.ids.valid & taken),
-            topk.ids.ready.eq(kept.ready & taken),
+            chosen.valid.eq(topk.ids.valid & taken),
+            chosen.p.eq(topk.ids.p),
+            topk.ids.ready.eq(chosen.ready & taken),
         ]
+        if config.slow_logic:
+            kept = stream.Signature(topk.ids.p.shape()).create(path=("kept",))
+            skid(m, chosen, kept, "ids")
+        sinks, wanted = [self.ids], [1]
+        if config.cumulative:
+            sinks, wanted = [*sinks, finish.ids], [1, layer.cumulative]
+            m.d.comb += finish.ids.p.eq(kept.p)
         fork(m, kept, sinks, wanted, "ids")
-        m.d.comb += [
-            self.ids.p.eq(topk.ids.p),
-            done.eq(topk.ids.valid & topk.ids.ready & topk.ids.p.last),
-        ]
+        m.d.comb += [self.ids.p.eq(kept.p), done.eq(kept.valid & kept.ready & kept.p.last)]
         with m.If(leaving.valid & leaving.ready & leaving.p.last):
             m.d.sync += closed.eq(1)
         with m.If(beats.valid & beats.ready & beats.p.last):

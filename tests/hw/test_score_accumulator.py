@@ -19,6 +19,8 @@ CONFIGS = [
     CONFIG.replace(topk_lanes=2),
     CONFIG.replace(cumulative=True),
     CONFIG.replace(count_normalize=True),
+    CONFIG.replace(product_stages=2),
+    CONFIG.replace(product_stages=2, topk_lanes=2, count_normalize=True),
 ]
 
 
@@ -46,7 +48,7 @@ def run_verilated(bench: AccumulatorLockstep) -> AccumulatorLockstep:
     return bench
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=["4", "2", "1", "counted"])
+@pytest.mark.parametrize("config", CONFIGS, ids=["4", "2", "1", "counted", "slow", "slow counted"])
 def test_verilog_equals_cycle_model_and_golden(config: Config, compared) -> None:
     patterns = [(0.0, 0.0, False), (0.5, 0.5, True), (0.0, 0.5, False), (0.0, 0.95, False)]
     for stall, sink_stall, lazy in patterns:
@@ -75,19 +77,20 @@ def test_the_largest_sum_fits_exactly() -> None:
     assert 2**31 < 40 * 820 * 65535 < 2**32
 
 
-def test_throughput_and_latency_are_as_stated() -> None:
+@pytest.mark.parametrize("config", [CONFIGS[0], CONFIGS[4]], ids=["4", "slow"])
+def test_throughput_and_latency_are_as_stated(config: Config) -> None:
     rng = np.random.default_rng(0)
     runs = [
         AccumulatorRun(rng.integers(0, 65536, (3, n, n)), np.ones((n, n), int)) for n in (18, 1, 18)
     ]
-    bench = run_verilated(AccumulatorLockstep(CONFIG, runs))
+    bench = run_verilated(AccumulatorLockstep(config, runs))
     ends = np.cumsum([3 * n * -(-n // 4) for n in (18, 1, 18)])
     steps = np.diff(bench.accepted["probabilities"])
     assert set(np.flatnonzero(steps != 1)) == {ends[0] - 1, ends[1] - 1}
     assert (
         bench.taken["importance"][0][0]
-        == bench.accepted["probabilities"][ends[0] - 1] + ScoreAccumulator.LATENCY
+        == bench.accepted["probabilities"][ends[0] - 1] + ScoreAccumulator.latency(config)
     )
     beats = [cycle for cycle, _ in bench.taken["importance"][:5]]
     assert beats == list(range(beats[0], beats[0] + 5))
-    assert steps[ends[0] - 1] == 4
+    assert steps[ends[0] - 1] == 4 + config.slow_logic

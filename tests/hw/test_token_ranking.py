@@ -20,6 +20,11 @@ CONFIGS = {
     "cumulative": PLAIN.replace(cumulative=True),
     "counted": PLAIN.replace(count_normalize=True, topk_lanes=1),
     "both": PLAIN.replace(cumulative=True, count_normalize=True, topk_lanes=16),
+    "slow": PLAIN.replace(product_stages=2),
+    "slow packed": PLAIN.replace(product_stages=2, cols=6, topk_lanes=8),
+    "slow both": PLAIN.replace(
+        product_stages=2, cumulative=True, count_normalize=True, topk_lanes=16
+    ),
 }
 
 
@@ -72,7 +77,7 @@ def test_equals_cycle_model_in_amaranths_simulator() -> None:
     assert results(bench) == golden(layers)
 
 
-@pytest.mark.parametrize("name", ["direct", "packed", "both"])
+@pytest.mark.parametrize("name", ["direct", "packed", "both", "slow both"])
 def test_a_report_left_standing_is_not_lost(name: str) -> None:
     """The ids are read at once, the report not for long: it must outlive its layer's command."""
     layers = random_layers(CONFIGS[name], np.random.default_rng(3), 12)
