@@ -175,9 +175,7 @@ class ScoreAccumulator(wiring.Component):
             with m.If(first | Cat(follows).any()):
                 m.d.sync += held.eq(0)
             with m.Else():
-                m.d.sync += held.eq(
-                    Mux(read_bank, reads[1][c].as_value(), reads[0][c].as_value())
-                )
+                m.d.sync += held.eq(Mux(read_bank, reads[1][c].as_value(), reads[0][c].as_value()))
             latest = totals[-1][c].as_value()
             for follow, total in zip(follows[-2::-1], totals[-2::-1], strict=True):
                 latest = Mux(follow, total[c].as_value(), latest)

@@ -52,6 +52,8 @@ class Flow:
         Clock rate aimed at; by default 1000, on FPGAs 120.
     flatten : bool
         See :func:`~dtqatten.synth.asic.synthesize`.
+    seeds : int
+        See :func:`~dtqatten.synth.fpga.place_and_route`.
     """
 
     output: Path
@@ -59,6 +61,7 @@ class Flow:
     macros: Path | None = None
     mhz: float | None = None
     flatten: bool = False
+    seeds: int = 1
 
     def run(
         self,
@@ -118,7 +121,12 @@ class Flow:
             else:
                 device = fpga.DEVICES[target]
                 result = fpga.place_and_route(
-                    design, device, folder, mhz=options["clock_mhz"], step=step
+                    design,
+                    device,
+                    folder,
+                    mhz=options["clock_mhz"],
+                    seeds=options["seeds"],
+                    step=step,
                 )
             return {
                 "target": target,
@@ -146,6 +154,7 @@ class Flow:
         return {
             "clock_mhz": self.mhz or 120.0,
             "part": device.part,
+            "seeds": self.seeds,
             "flow": source_hash(fpga),
             "tools": versions("pyosys", device.package),
         }

@@ -91,6 +91,10 @@ def synth(
     flatten: Annotated[
         bool, typer.Option("--flatten", help="ASIC: optimize across modules; no area by module.")
     ] = False,
+    seeds: Annotated[
+        int,
+        typer.Option(min=1, help="FPGAs: placements at most until the clock rate is reached."),
+    ] = 1,
     verilog: Annotated[
         list[Path] | None,
         typer.Option(help="Verilog file of another design, in place of blocks; repeatable."),
@@ -135,7 +139,7 @@ def synth(
 
     if Target.ASIC in targets and not has_opensta():
         typer.echo("OpenSTA is not installed (Debian: opensta), so no clock rates of cells")
-    flow = Flow(output, tuple(liberty or ()), sram, mhz, flatten)
+    flow = Flow(output, tuple(liberty or ()), sram, mhz, flatten, seeds)
     changes = {"rows": rows, "cols": cols, "depth": depth, "schedule": schedule}
     results: list[dict[str, Any]] = []
     with Progress(transient=True) as bar:

@@ -87,10 +87,8 @@ def test_throughput_and_latency_are_as_stated(config: Config) -> None:
     ends = np.cumsum([3 * n * -(-n // 4) for n in (18, 1, 18)])
     steps = np.diff(bench.accepted["probabilities"])
     assert set(np.flatnonzero(steps != 1)) == {ends[0] - 1, ends[1] - 1}
-    assert (
-        bench.taken["importance"][0][0]
-        == bench.accepted["probabilities"][ends[0] - 1] + ScoreAccumulator.latency(config)
-    )
+    last_row = bench.accepted["probabilities"][ends[0] - 1]
+    assert bench.taken["importance"][0][0] == last_row + ScoreAccumulator.latency(config)
     beats = [cycle for cycle, _ in bench.taken["importance"][:5]]
     assert beats == list(range(beats[0], beats[0] + 5))
     assert steps[ends[0] - 1] == 4 + config.slow_logic

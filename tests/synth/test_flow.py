@@ -156,6 +156,17 @@ def test_fpgas(tmp_path: Path, target: str) -> None:
     assert table(target, [result]).row_count == 1
 
 
+def test_seeds_are_tried_until_the_clock_rate_is_reached(tmp_path: Path) -> None:
+    def run(mhz: float) -> dict:
+        return Flow(tmp_path, mhz=mhz, seeds=3).run("ecp5", design(LEAF, "leaf"))
+
+    reached, missed = run(50), run(5000)
+    assert len(reached["tried_mhz"]) == 1
+    assert len(missed["tried_mhz"]) == 3
+    assert missed["fmax_mhz"] == max(missed["tried_mhz"])
+    assert missed["fmax_mhz"] == missed["tried_mhz"][missed["seed"] - 1]
+
+
 def test_what_an_fpga_cannot_hold(tmp_path: Path) -> None:
     text = "module wide(input clk, input [300:0] a, output [300:0] y); assign y = ~a; endmodule"
     result = Flow(tmp_path).run("ice40", design(text, "wide"))
