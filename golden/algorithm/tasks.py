@@ -528,8 +528,8 @@ class Perplexity(Task):
     batch = 1
     calibrating = 2
     length = 512
-    #: Windows of each part.
-    windows: ClassVar = {"fit": 120, "train": 4, "dev": 16}
+    #: Windows of a part at most; of ``dev`` all.
+    windows: ClassVar = {"fit": 120, "train": 4}
 
     @abstractmethod
     def text(self, part: str) -> str:
@@ -544,9 +544,10 @@ class Perplexity(Task):
             If the text is shorter than one.
         """
         ids = loaded.tokenizer(self.text(part), add_special_tokens=False)["input_ids"]
-        number = min(self.windows[part], len(ids) // self.length)
+        number = len(ids) // self.length
         if not number:
             raise TaskError(f"the text has {len(ids)} tokens, less than a window of {self.length}")
+        number = min(self.windows.get(part, number), number)
         return list(torch.tensor(ids[: number * self.length]).view(number, self.length))
 
     def score(

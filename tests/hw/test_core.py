@@ -30,6 +30,10 @@ CONFIGS = {
         count_normalize=True,
         topk_lanes=8,
     ),
+    # As on FPGAs.
+    "slow logic": Config(
+        rows=3, cols=4, depth=8, d_head=32, n_max=22, product_stages=2, topk_lanes=4
+    ),
 }
 
 
