@@ -117,6 +117,26 @@ class _Store:
             self.words.popleft()
 
 
+class _Buffered:
+    """Two places in a stream: what is offered, and what waits behind it."""
+
+    def __init__(self) -> None:
+        self.offered: Key | None = None
+        self._aside: Key | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self._aside is None
+
+    def clock(self, key: Key | None, *, taken: bool) -> None:
+        """Pass a clock edge; ``key`` only if ready."""
+        waits = self._aside or key
+        if self.offered is None or taken:
+            self.offered, self._aside = waits, None
+        else:
+            self._aside = waits
+
+
 class Fifo:
     """Output stream whose room is reserved early; a row of ``t`` is offered from ``t + 2`` on."""
 
@@ -176,6 +196,9 @@ class SoftmaxModel:
         self._queries = _Store(1, 2 * config.rows)
         rings = (3, 4) if self.v_gains else (3,)
         self._values = [_Store(config.cols, n * most_tiles) for n in rings]
+        # Where logic is slow, keys wait before each store.
+        stores = (self._keys, *self._values)
+        self._arriving = [_Buffered() for _ in stores] if config.slow_logic else []
         self._score_room, self._scores_ready = block + levels + 9, 0
         self._exponential_room, self._exponentials_ready = block + levels + 35, 0
         self._score_rows: deque[_Passing] = deque()
@@ -190,7 +213,7 @@ class SoftmaxModel:
     @property
     def keys_ready(self) -> bool:
         """Whether a key is taken."""
-        return self._keys.ready and all(store.ready for store in self._values)
+        return all(taker.ready for taker in self._arriving or (self._keys, *self._values))
 
     @property
     def queries_ready(self) -> bool:
@@ -259,7 +282,14 @@ class SoftmaxModel:
             and self._probabilities.room > 0
             and (not self.v_gains or self._weights.room > 0)
         )
-        takes_key, takes_query = self.keys_ready, self.queries_ready
+        key = keys if self.keys_ready else None
+        takes_query = self.queries_ready
+        stores = (self._keys, *self._values)
+        arrived = [key] * len(stores)
+        for number, arriving in enumerate(self._arriving):
+            taken = stores[number].ready
+            arrived[number] = arriving.offered if taken else None
+            arriving.clock(key, taken=taken)
         self._weights.clock(weights_ready)
         self._records.clock(records_ready)
         self._probabilities.clock(probabilities_ready)
@@ -271,9 +301,9 @@ class SoftmaxModel:
             self._exponentiate()
         if third:
             self._normalize()
-        if keys is not None and takes_key:
-            for store in (self._keys, *self._values):
-                store.take(keys, last=keys.last)
+        for store, token in zip(stores, arrived, strict=True):
+            if token is not None:
+                store.take(token, last=token.last)
         if queries is not None and takes_query:
             self._queries.take(queries, last=False)
         for event in self._events.pop(self.cycle, ()):

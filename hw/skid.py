@@ -1,10 +1,11 @@
-"""A place beside a stream for the beat that found no taker."""
+"""Places in a stream for beats that found no taker, and registers both ways."""
 
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream
 
-__all__ = ["skid"]
+__all__ = ["buffered", "skid"]
 
 
 def skid(m: Module, source: Any, sink: Any, name: str) -> None:
@@ -31,3 +32,23 @@ def skid(m: Module, source: Any, sink: Any, name: str) -> None:
     m.d.sync += kept.eq(~sink.ready & sink.valid)
     with m.If(~kept):
         m.d.sync += aside.eq(source.p)
+
+
+def buffered(m: Module, source: Any, sink: Any, name: str) -> None:
+    """Pass ``source`` on to ``sink`` through registers, ``valid`` and payload as well as ``ready``.
+
+    Latency a cycle, throughput a beat a cycle; holds two beats.
+
+    Parameters
+    ----------
+    m : Module
+    source, sink : stream interfaces
+        ``sink`` as seen by its producer.
+    name : str
+        Prefix of the registers.
+    """
+    before = stream.Signature(source.p.shape()).create(path=(f"{name}_before",))
+    skid(m, source, before, name)
+    m.d.comb += before.ready.eq(~sink.valid | sink.ready)
+    with m.If(before.ready):
+        m.d.sync += [sink.valid.eq(before.valid), sink.p.eq(before.p)]

@@ -12,6 +12,7 @@ from dtqatten.hw.maximum_pass import MaximumPass
 from dtqatten.hw.pipeline import reduction_latency
 from dtqatten.hw.probability_pass import ProbabilityPass
 from dtqatten.hw.row_buffer import RowBuffer, RowFifo
+from dtqatten.hw.skid import buffered
 from dtqatten.hw.softmax_layout import (
     exponential_row_layout,
     head_layout,
@@ -128,13 +129,19 @@ class Softmax(wiring.Component):
         takers = [first.keys, second.values]
         if v_gains:
             takers.append(third.values)
+        if config.slow_logic:
+            # Stores are far from each other: each has a place to wait at before it.
+            sinks, takers = takers, []
+            for number, sink in enumerate(sinks):
+                takers.append(stream.Signature(sink.p.shape()).create(path=(f"taker_{number}",)))
+                buffered(m, takers[-1], sink, f"key_{number}")
         for values in takers[1:]:
             m.d.comb += [
                 values.p.item.gain.eq(self.keys.p.value_gain),
                 values.p.item.narrow.eq(self.keys.p.narrow),
                 values.p.last.eq(self.keys.p.last),
             ]
-        m.d.comb += [first.keys.p.eq(self.keys.p), self.keys.ready.eq(1)]
+        m.d.comb += [takers[0].p.eq(self.keys.p), self.keys.ready.eq(1)]
         for taker in takers:
             with m.If(~taker.ready):
                 m.d.comb += self.keys.ready.eq(0)

@@ -1,4 +1,4 @@
-"""Skid: beats in order, none late, whatever the sink's pattern."""
+"""Skid and buffer: beats in order, none late, whatever the sink's pattern."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from amaranth.hdl import Module, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.hw.skid import skid
+from dtqatten.hw.skid import buffered, skid
 from dtqatten.sim.native import run
 
 
@@ -17,6 +17,13 @@ class Skid(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         skid(m, self.i, self.o, "beat")
+        return m
+
+
+class Buffered(Skid):
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        buffered(m, self.i, self.o, "beat")
         return m
 
 
@@ -47,5 +54,35 @@ def test_beats_pass_in_order_and_at_once(sends: float, takes: float) -> None:
             held = number - got
         assert got > 60
         assert takes < 1 or sends < 1 or got == 400
+
+    run(dut, testbench)
+
+
+@pytest.mark.parametrize("sends", [1.0, 0.5])
+@pytest.mark.parametrize("takes", [1.0, 0.5])
+def test_buffered_beats_come_a_cycle_later(sends: float, takes: float) -> None:
+    dut = Buffered()
+    rng = np.random.default_rng(0)
+
+    async def testbench(ctx) -> None:
+        number, got, held = 0, 0, 0
+        for _ in range(400):
+            room, valid = ctx.get(dut.i.ready), ctx.get(dut.o.valid)
+            assert room == (held < 2)
+            assert valid == (held > 0)
+            sent, taken = rng.random() < sends, rng.random() < takes
+            ctx.set(dut.i.valid, int(sent))
+            ctx.set(dut.i.payload, number % 256)
+            ctx.set(dut.o.ready, int(taken))
+            # Both sides are registers.
+            assert (ctx.get(dut.i.ready), ctx.get(dut.o.valid)) == (room, valid)
+            if valid:
+                assert ctx.get(dut.o.payload) == got % 256
+            await ctx.tick()
+            number += sent and room
+            got += valid and taken
+            held = number - got
+        assert got > 60
+        assert takes < 1 or sends < 1 or got == 399
 
     run(dut, testbench)

@@ -22,6 +22,8 @@ OPTIONS = [
     {"planes": 2, "v_gains": True},
     {"planes": 3, "v_gains": True, "count_normalize": True},
 ]
+#: Keys wait in registers of their own.
+SLOW = {"planes": 2, "v_gains": True, "product_stages": 2}
 STALLS = [(0.0, False), (0.5, False), (0.5, True), (0.9, True)]
 MIDDLE = Config(rows=3, cols=5, depth=2, d_head=24, n_max=40)
 TALL = Config(rows=6, cols=2, depth=16, d_head=128, n_max=9)
@@ -42,7 +44,7 @@ def run_verilated(rtl: VerilatedModel, bench: SoftmaxLockstep) -> SoftmaxLockste
     return bench
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", [*OPTIONS, SLOW], ids=str)
 @pytest.mark.parametrize(
     "shape",
     [
@@ -59,7 +61,7 @@ def test_equals_cycle_model_in_amaranths_simulator(shape, options) -> None:
         run_lockstep(Softmax(config), bench)
 
 
-@pytest.mark.parametrize("options", OPTIONS[:3], ids=str)
+@pytest.mark.parametrize("options", [*OPTIONS[:3], SLOW], ids=str)
 @pytest.mark.parametrize("config", [MIDDLE, TALL], ids=["3x5", "6x2"])
 def test_verilog_equals_cycle_model(config, options, compared: Counter[str]) -> None:
     config = config.replace(**options)
@@ -70,7 +72,7 @@ def test_verilog_equals_cycle_model(config, options, compared: Counter[str]) -> 
         compared["verilator, in process"] += bench.compared
 
 
-@pytest.mark.parametrize("options", OPTIONS[:3], ids=str)
+@pytest.mark.parametrize("options", [*OPTIONS[:3], SLOW], ids=str)
 def test_no_bubble_whatever_the_shape(options) -> None:
     """With keys and queries ahead, every cycle takes a row and gives one, across heads.
 
