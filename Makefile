@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUILD := build
+SEEDS ?= 6
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -74,8 +75,8 @@ bench: $(VENV)/.dev ## elaboration time, simulation speed, utilization: build/be
 mutate: $(VENV)/.dev ## mutants of every block that the comparison kills: build/mutation.json
 	$(BIN)/dtqatten mutate --output $(BUILD)/mutation.json
 
-synth: $(VENV)/.synth ## area and Fmax: build/synth/*.json (cells: DTQATTEN_LIBERTY, DTQATTEN_SRAM)
-	$(BIN)/dtqatten synth --output $(BUILD)/synth
+synth: $(VENV)/.synth ## area and Fmax: build/synth/*.json (cells: DTQATTEN_LIBERTY, DTQATTEN_SRAM; FPGAs: SEEDS)
+	$(BIN)/dtqatten synth --seeds $(SEEDS) --output $(BUILD)/synth
 
 formal: $(VENV)/.dev ## prove the rules of the bus and the address windows, a line each
 	$(BIN)/dtqatten formal
@@ -88,7 +89,7 @@ faults: $(VENV)/.dev ## 2000 faults in the whole machine: build/faults.json
 	$(BIN)/dtqatten faults --count 2000 --output $(BUILD)/faults.json
 
 results: $(VENV)/.dev ## all figures: docs/results.md, build/results.json (cells: as for synth)
-	$(BIN)/dtqatten synth --target asic --target ecp5 --output $(BUILD)/synth
+	$(BIN)/dtqatten synth --target asic --target ecp5 --seeds $(SEEDS) --output $(BUILD)/synth
 	$(BIN)/dtqatten results --synth $(BUILD)/synth --output $(BUILD)/results.json
 
 accuracy: $(VENV)/.dev ## all methods on real models: docs/accuracy.md; hours (data: DTQATTEN_DATA)

@@ -84,6 +84,7 @@ def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[
     per_cycle = 2 * WORKLOAD.macs / run.head_cycles
     pe = synthesized(folder, "asic-base-pe") or {}
     edge = synthesized(folder, "ecp5-edge-core") or {}
+    tried = edge.get("tried_mhz", ())
     found = {block: synthesized(folder, f"asic-base-{block}") for block in BLOCKS}
     blocks = {name: block for name, block in found.items() if block}
     core = synthesized(folder, "asic-base-core")
@@ -125,8 +126,9 @@ def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[
         Figure(
             "ecp5_fmax_mhz",
             edge.get("fmax_mhz"),
-            "core of preset edge on ECP5-85, speed grade 6, MHz, placed and routed",
-            "dtqatten synth --target ecp5 --preset edge --block core",
+            "core of preset edge on ECP5-85, speed grade 6, MHz, placed and routed"
+            + (f"; seeds: {', '.join(f'{mhz:.1f}' for mhz in tried)}" if tried else ""),
+            "dtqatten synth --target ecp5 --preset edge --block core --seeds 6",
             "120",
         ),
         Figure(
