@@ -24,25 +24,17 @@ def tile_fits(m: Module, config: Config, start: Value, rows: Value, row_read: Va
     """Return a register that says whether the buffer has room for a tile of ``config.rows``.
 
     A tile's ``rows`` are taken at its ``start`` and come back one by one, ``word_stages`` cycles
-    after they are read. Both may come late in a cycle: their four outcomes are compared before they
-    are known.
+    after they are read. Both may come late in a cycle: there are four sums before they are known.
     """
-    room = Signal(range(config.score_rows + 1), init=config.score_rows, name="room")
-    fits = Signal(init=1, name="fits")
+    # Room beyond a tile; negative without room for one.
+    most = config.score_rows - config.rows
+    spare = Signal(range(-config.rows, most + 1), init=most, name="spare")
     freed = delayed(m, row_read, config.word_stages, "row_freed", reset_less=False)
-    # What room must be for a tile after this one, with no sum of the room itself.
-    two = rows + config.rows
     with m.If(freed):
-        m.d.sync += [
-            room.eq(Mux(start, room - (rows - 1), room + 1)),
-            fits.eq(Mux(start, room >= two - 1, room >= config.rows - 1)),
-        ]
-    with m.Else():
-        m.d.sync += [
-            room.eq(Mux(start, room - rows, room)),
-            fits.eq(Mux(start, room >= two, room >= config.rows)),
-        ]
-    return fits
+        m.d.sync += spare.eq(Mux(start, spare - (rows - 1), spare + 1))
+    with m.Elif(start):
+        m.d.sync += spare.eq(spare - rows)
+    return ~spare[-1]
 
 
 class ScoreBank(wiring.Component):

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dtqatten.synth import asic, cells, fanout, fpga, sram, timing
+from dtqatten.synth import asic, cells, fanout, fpga, output_registers, sram, timing
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
 from dtqatten.synth.store import kept
@@ -155,6 +155,6 @@ class Flow:
             "clock_mhz": self.mhz or 120.0,
             "part": device.part,
             "seeds": self.seeds,
-            "flow": source_hash(fpga),
+            "flow": [source_hash(part) for part in (fpga, output_registers)],
             "tools": versions("pyosys", device.package),
         }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dtqatten.synth.design import Design
+from dtqatten.synth.output_registers import merge_output_registers
 from dtqatten.synth.tools import SynthError, module, yosys
 
 __all__ = ["DEVICES", "Device", "place_and_route"]
@@ -129,6 +130,10 @@ write_json netlist.json
         folder,
         "logic",
     )
+    path = folder / "netlist.json"
+    netlist = json.loads(path.read_text())
+    merge_output_registers(netlist)
+    path.write_text(json.dumps(netlist))
     best: dict[str, Any] = {}
     tried: list[float | None] = []
     for seed in range(1, seeds + 1):
