@@ -196,9 +196,9 @@ class SoftmaxModel:
         self._queries = _Store(1, 2 * config.rows)
         rings = (3, 4) if self.v_gains else (3,)
         self._values = [_Store(config.cols, n * most_tiles) for n in rings]
-        # Where logic is slow, keys wait before each store.
-        stores = (self._keys, *self._values)
-        self._arriving = [_Buffered() for _ in stores] if config.slow_logic else []
+        # Those that keys go to; where logic is slow, keys wait before each.
+        self._stores = (self._keys, *self._values)
+        self._arriving = [_Buffered() for _ in self._stores] if config.slow_logic else []
         self._score_room, self._scores_ready = block + levels + 9, 0
         self._exponential_room, self._exponentials_ready = block + levels + 35, 0
         self._score_rows: deque[_Passing] = deque()
@@ -213,7 +213,7 @@ class SoftmaxModel:
     @property
     def keys_ready(self) -> bool:
         """Whether a key is taken."""
-        return all(taker.ready for taker in self._arriving or (self._keys, *self._values))
+        return all(taker.ready for taker in self._arriving or self._stores)
 
     @property
     def queries_ready(self) -> bool:
@@ -284,10 +284,9 @@ class SoftmaxModel:
         )
         key = keys if self.keys_ready else None
         takes_query = self.queries_ready
-        stores = (self._keys, *self._values)
-        arrived = [key] * len(stores)
+        arrived = [key] * len(self._stores)
         for number, arriving in enumerate(self._arriving):
-            taken = stores[number].ready
+            taken = self._stores[number].ready
             arrived[number] = arriving.offered if taken else None
             arriving.clock(key, taken=taken)
         self._weights.clock(weights_ready)
@@ -301,7 +300,7 @@ class SoftmaxModel:
             self._exponentiate()
         if third:
             self._normalize()
-        for store, token in zip(stores, arrived, strict=True):
+        for store, token in zip(self._stores, arrived, strict=True):
             if token is not None:
                 store.take(token, last=token.last)
         if queries is not None and takes_query:
@@ -543,7 +542,8 @@ class AccumulatorModel:
             self._beats.popleft()
         fetch = leaving and (not self._fetched or moves) and self._unfetched > 0
         if take:
-            word, final = self._held.popleft(), not self._held
+            word = self._held.popleft()
+            final = not self._held
             count = self._held_tail if final else self.config.cols
             for left in range(0, count, self.lanes):
                 tokens = min(self.lanes, count - left)

@@ -47,7 +47,7 @@ class ScoreAccumulator(wiring.Component):
     to the same counters is forwarded.
 
     Latency: the first beat of importance is offered :meth:`latency` cycles after a run's last row,
-    5 or 7, or one or two fewer after the last run's importance has left. Throughput one row a
+    5 or 7, or 4 or 5 after the last run's importance has left. Throughput one row a
     cycle, across heads; between runs 3 cycles pass, or 4. One beat of importance a cycle.
 
     Parameters
@@ -143,6 +143,7 @@ class ScoreAccumulator(wiring.Component):
             for d in range(1, stages + 1)
         ]
         added = delayed(m, row, stages, "added")
+        # Of the bank that leaves: a word is read, and goes on from the memory.
         address = Signal(range(words))
         fetch, moves = Signal(), Signal()
         reads = []
@@ -158,12 +159,12 @@ class ScoreAccumulator(wiring.Component):
                 read.en.eq(Mux(mine, accept, fetch)),
                 read.addr.eq(Mux(mine, tile, address)),
             ]
-            word = read.data
+            known = read.data
             if config.slow_logic:
-                word = Signal(counters, name=f"word_{b}", reset_less=True)
+                known = Signal(counters, name=f"word_{b}", reset_less=True)
                 with m.If(mine | moves):
-                    m.d.sync += word.eq(read.data)
-            reads.append(word)
+                    m.d.sync += known.eq(read.data)
+            reads.append(known)
         totals = [delayed(m, sums, d, f"written_{d}") for d in range(stages)]
         for c in range(config.cols):
             # Of the two one is zero: memories are slow, so little may come behind them.

@@ -37,15 +37,7 @@ def skid(m: Module, source: Any, sink: Any, name: str) -> None:
 def buffered(m: Module, source: Any, sink: Any, name: str) -> None:
     """Pass ``source`` on to ``sink`` through registers, ``valid`` and payload as well as ``ready``.
 
-    Latency a cycle, throughput a beat a cycle; holds two beats.
-
-    Parameters
-    ----------
-    m : Module
-    source, sink : stream interfaces
-        ``sink`` as seen by its producer.
-    name : str
-        Prefix of the registers.
+    Latency a cycle, throughput a beat a cycle; holds two beats. Parameters as of :func:`skid`.
     """
     before = stream.Signature(source.p.shape()).create(path=(f"{name}_before",))
     skid(m, source, before, name)

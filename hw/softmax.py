@@ -65,7 +65,7 @@ class Softmax(wiring.Component):
     queries : In(stream.Signature(query_layout(config)))
         The queries of each head; two row blocks are held.
     keys : In(stream.Signature(key_layout(config)))
-        The keys of each head, once; two heads are held.
+        The keys of each head, once; two heads are held, and two keys more where logic is slow.
     weights : Out(stream.Signature(weight_row_layout(config)))
         Rows of P for P x V.
     records : Out(stream.Signature(row_record_layout(config)))

@@ -99,7 +99,7 @@ def place_and_route(
     design : Design
     device : Device
     folder : Path
-        To work in; keeps scripts, logs and the netlist ``netlist.json``.
+        To work in; keeps scripts, the netlist ``netlist.json``, and of the last seed the logs.
     mhz : float
         Clock rate aimed at.
     seeds : int

@@ -597,8 +597,6 @@ class WikiText2(Perplexity):
     The first quarter is to report, the last to search, what is between to train.
     """
 
-    steps = 0  # one text shows what fine-tuning a decoder gives
-
     def text(self, part: str) -> str:
         """Return a part of the text."""
         text = self.file("wikitext2", "valid.txt").read_text("utf-8")
