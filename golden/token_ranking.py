@@ -140,7 +140,7 @@ class TokenRankingModel:
         self.config = config
         self.cycle = 0
         self._accumulator = AccumulatorModel(config)
-        self._topk = TopKModel(config.topk_lanes, config.n_max)
+        self._topk = TopKModel(config.topk_lanes, config.n_max, slow_logic=config.slow_logic)
         self._commands: deque[LayerCommand] = deque()
         self._closed = False
         finishes = config.cumulative or config.count_normalize

@@ -117,6 +117,8 @@ class TopKModel:
     ----------
     lanes, n_max, index_bits : int
         Sizes of the engine.
+    slow_logic : bool
+        Each search for ranks takes a cycle more.
 
     Attributes
     ----------
@@ -133,8 +135,11 @@ class TopKModel:
     # and from the issue of a row's slot to the beat that it completes, less one.
     LOADED, PASS, FILTER = 12, 10, 6
 
-    def __init__(self, lanes: int, n_max: int, *, index_bits: int = 6) -> None:
+    def __init__(
+        self, lanes: int, n_max: int, *, index_bits: int = 6, slow_logic: bool = False
+    ) -> None:
         self.lanes, self.rows, self.index_bits = lanes, -(-n_max // lanes), index_bits
+        self.loaded, self.search = self.LOADED + slow_logic, self.PASS + slow_logic
         self.cycle = 0
         self.scores_ready = True
         self.ids: IdBeat | None = None
@@ -175,7 +180,7 @@ class TopKModel:
         result = search(values, k0, k1, self.lanes, index_bits=self.index_bits)
         self.scores_ready = False
         self._found = result.thresholds
-        self._known_at = self.cycle - 1 + self.LOADED + result.passes * (rows + self.PASS)
+        self._known_at = self.cycle - 1 + self.loaded + result.passes * (rows + self.search)
 
         chosen = select(values, k0, k1)
         self._left = [len(chosen.four), len(chosen.eight)]

@@ -16,7 +16,7 @@ __all__ = ["BeatPacker", "ImportanceFinish", "beat_layout", "layer_layout", "top
 
 def topk_config(config: Config) -> TopKConfig:
     """Sizes of the configuration's top-k engine."""
-    return TopKConfig(config.topk_lanes, config.n_max)
+    return TopKConfig(config.topk_lanes, config.n_max, slow_logic=config.slow_logic)
 
 
 def layer_layout(config: Config) -> data.StructLayout:

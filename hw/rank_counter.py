@@ -4,9 +4,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from dtqatten.hw.pipeline import delayed
 from dtqatten.hw.topk_config import TopKConfig, found_layout
 
-__all__ = ["RankCounter", "total"]
+__all__ = ["RankCounter", "any_of", "thermometer", "total"]
 
 
 def total(values: list[Value]) -> Value:
@@ -15,6 +16,13 @@ def total(values: list[Value]) -> Value:
         return values[0]
     half = len(values) // 2
     return total(values[:half]) + total(values[half:])
+
+
+def any_of(values: list[Value]) -> Value:
+    """OR values in a balanced tree."""
+    while len(values) > 1:
+        values = [a | b for a, b in zip(values[::2], values[1::2], strict=True)]
+    return values[0]
 
 
 def thermometer(index: Value) -> Value:
@@ -33,8 +41,8 @@ class RankCounter(wiring.Component):
     so the index at which rank ``r`` (the ``r``-th largest) lies is that of the last counter to
     hold at least ``r``: a comparison per counter, and no sum over bins.
 
-    Latency: tokens presented in a cycle are in the counters three cycles later, in ``found`` five
-    cycles later. Throughput one beat a cycle; never stalls.
+    Latency: tokens presented in a cycle are in the counters three cycles later, in ``found``
+    :meth:`latency`. Throughput one beat a cycle; never stalls.
 
     Parameters
     ----------
@@ -51,9 +59,14 @@ class RankCounter(wiring.Component):
     targets : In(ArrayLayout(range(capacity + 1), 2))
         Ranks to find, at least 1.
     found : Out(ArrayLayout(found_layout(config), 2))
-        Where they lie, by counters and targets of two cycles ago, if counters have not changed
-        since. All zero for a rank that exceeds the tokens counted.
+        Where they lie, by counters and targets of two cycles ago, with slow logic three, if
+        counters have not changed since. All zero for a rank that exceeds the tokens counted.
     """
+
+    @staticmethod
+    def latency(config: TopKConfig) -> int:
+        """Cycles from tokens presented to ``found``."""
+        return 5 + config.slow_logic
 
     def __init__(self, config: TopKConfig) -> None:
         self.config = config
@@ -109,15 +122,18 @@ class RankCounter(wiring.Component):
             m.d.comb += enough.eq(Cat(count >= self.targets[t] for count in counts))
             m.d.sync += match.eq(enough & ~(enough >> 1))
 
-            def matched(values: list[Value], match: Signal = match) -> Value:
+            for field, values in (
+                ("index", [Const(j, config.index_bits) for j in range(bins)]),
+                ("at", counts),
+                ("above", [*counts[1:], Const(0, 1)]),
+            ):
                 picked = [Mux(match[j], value, 0) for j, value in enumerate(values)]
-                while len(picked) > 1:
-                    picked = [a | b for a, b in zip(picked[::2], picked[1::2], strict=True)]
-                return picked[0]
-
-            m.d.sync += [
-                self.found[t].index.eq(matched([Const(j, config.index_bits) for j in range(bins)])),
-                self.found[t].at.eq(matched(list(counts))),
-                self.found[t].above.eq(matched([*counts[1:], Const(0, 1)])),
-            ]
+                if config.slow_logic:
+                    # Groups first, in a cycle of their own.
+                    group = 1 << config.index_bits // 2
+                    picked = [
+                        delayed(m, any_of(picked[i : i + group]), 1, f"{field}_{t}_{i}")
+                        for i in range(0, bins, group)
+                    ]
+                m.d.sync += self.found[t][field].eq(any_of(picked))
         return m

@@ -68,7 +68,7 @@ class TokenRanking(wiring.Component):
         m = Module()
         config = self.config
         accumulator = place(m, platform, "accumulator", ScoreAccumulator, config)
-        m.submodules.topk = topk = TopK(config.topk_lanes, config.n_max)
+        m.submodules.topk = topk = TopK(topk_config(config))
         connect(m, flipped(self.probabilities), accumulator.probabilities)
 
         # One layer is summed, one leaves or waits to.

@@ -1,12 +1,12 @@
 """Two-threshold top-k: radix selection by counting, then a filter in token order."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.hw.export import place
 from dtqatten.hw.id_packer import IdPacker
-from dtqatten.hw.rank_counter import RankCounter
+from dtqatten.hw.rank_counter import RankCounter, any_of
 from dtqatten.hw.threshold_search import ThresholdSearch
 from dtqatten.hw.token_filter import TokenFilter
 from dtqatten.hw.topk_config import (
@@ -43,15 +43,15 @@ class TopK(wiring.Component):
 
     Latency: with ``R`` beats of scores, the last accepted in cycle ``t``, both thresholds are
     known in cycle ``t + 12 + p * (R + 10)`` after ``p`` more passes, typically one, at most
-    ``1 + ceil((score_width - index_bits) / (index_bits - 1))`` whatever the scores. From then on
+    ``1 + ceil((score_width - index_bits) / (index_bits - 1))`` whatever the scores; with slow logic
+    loading and each pass take a cycle more. From then on
     the ids of each class take ``R + 1`` cycles, the first 7 cycles later; the next run is
     accepted in the cycle after the last beat of ids is taken. Stalls of the source delay only the
     loading, those of the sink only the ids.
 
     Parameters
     ----------
-    lanes, n_max, score_width, index_bits : int
-        As of :class:`~dtqatten.hw.topk_config.TopKConfig`, which validates them.
+    config : TopKConfig
 
     Members
     -------
@@ -69,13 +69,8 @@ class TopK(wiring.Component):
         ones are in. With ``k1 = 0`` the 8-bit threshold equals the other.
     """
 
-    #: Cycles from reading a row to the ranks found with it.
-    SEARCH = 10
-
-    def __init__(
-        self, lanes: int, n_max: int, *, score_width: int = 32, index_bits: int = 6
-    ) -> None:
-        self.config = config = TopKConfig(lanes, n_max, score_width, index_bits)
+    def __init__(self, config: TopKConfig) -> None:
+        self.config = config
         super().__init__(
             {
                 "scores": In(stream.Signature(scores_layout(config))),
@@ -148,7 +143,7 @@ class TopK(wiring.Component):
                 row_before_last.eq(row - 1),
                 single.eq(fresh),
                 tail_lanes.eq(beat_lanes),
-                seen.eq(Mux(fresh, 0, seen) | _any(beat_scores)),
+                seen.eq(Mux(fresh, 0, seen) | any_of(beat_scores)),
                 tokens.eq(row * lanes + Mux(partial, self.scores.p.tokens, lanes)),
                 asked[0].eq(self.k0),
                 asked[1].eq(self.k1),
@@ -267,7 +262,7 @@ class TopK(wiring.Component):
                 m.d.sync += counter.valid[lane].eq(0)
 
         # A pass's last row, on its way to the ranks found.
-        final = Signal(self.SEARCH)
+        final = Signal(RankCounter.latency(config) + 5)
         m.d.sync += final.eq(Cat(fetch_final, final[:-1]))
         with m.If(loading & final[0]):
             m.d.sync += kept.eq(Mux(asked[0] == 0, 1, Mux(asked[0] > tokens, tokens, asked[0])))
@@ -324,10 +319,3 @@ class TopK(wiring.Component):
             # Rows under way hold no token of a class any more.
             m.d.sync += [phase.eq(Phase.LOAD), row.eq(0), emitting.eq(0), fresh.eq(1)]
         return m
-
-
-def _any(values: list[Value]) -> Value:
-    """OR values in a balanced tree."""
-    while len(values) > 1:
-        values = [a | b for a, b in zip(values[::2], values[1::2], strict=True)]
-    return values[0]

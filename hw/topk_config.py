@@ -32,6 +32,8 @@ class TopKConfig:
         Bits of a score, unsigned, up to 64.
     index_bits : int
         Bits of a score resolved by one pass over the tokens, 2 to 8: ``2**index_bits`` counters.
+    slow_logic : bool
+        The search among the counters takes a cycle more, as on FPGAs.
 
     Raises
     ------
@@ -43,6 +45,7 @@ class TopKConfig:
     n_max: int
     score_width: int = 32
     index_bits: int = 6
+    slow_logic: bool = False
 
     def __post_init__(self) -> None:
         for name, low, high in (

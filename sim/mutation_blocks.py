@@ -169,9 +169,7 @@ BLOCKS = {
     "normalizer": Block(lambda: Normalizer(ARRAY), normalizer_plays),
     "token_ranking": Block(lambda: TokenRanking(RANKING), token_ranking_plays),
     "topk": Block(
-        lambda: TopK(
-            TOPK.lanes, TOPK.n_max, score_width=TOPK.score_width, index_bits=TOPK.index_bits
-        ),
+        lambda: TopK(TOPK),
         topk_plays,
         {"thresholds": "known"},
     ),

@@ -130,7 +130,12 @@ class TopKLockstep:
         seed: int = 0,
     ) -> None:
         self.config, self.stall, self.lazy = config, stall, lazy
-        self.model = TopKModel(config.lanes, config.n_max, index_bits=config.index_bits)
+        self.model = TopKModel(
+            config.lanes,
+            config.n_max,
+            index_bits=config.index_bits,
+            slow_logic=config.slow_logic,
+        )
         self.rng = np.random.default_rng(seed)
         self.compared = 0
         self._runs = list(runs)

@@ -25,13 +25,7 @@ QUICK_SELECT = {64: 36, 384: 107, 1024: 248}
 @functools.cache
 def build_topk(config: TopKConfig) -> VerilatedModel:
     """Return the engine of a configuration, compiled and reset."""
-    engine = TopK(
-        config.lanes,
-        config.n_max,
-        score_width=config.score_width,
-        index_bits=config.index_bits,
-    )
-    return VerilatedModel(engine, "topk")
+    return VerilatedModel(TopK(config), "topk")
 
 
 @dataclass(frozen=True)

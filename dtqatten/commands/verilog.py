@@ -79,9 +79,10 @@ def build(
 
             return ScoreAccumulator(config)
         case Block.TOPK:
+            from dtqatten.hw.importance_finish import topk_config
             from dtqatten.hw.topk import TopK
 
-            return TopK(config.topk_lanes, config.n_max)
+            return TopK(topk_config(config))
         case Block.PE:
             from dtqatten.hw.pe import PE
 

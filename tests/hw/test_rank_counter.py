@@ -49,6 +49,7 @@ def check(config: TopKConfig, beats: list[tuple], targets: list[tuple[int, int]]
     dut = RankCounter(config)
     bins = 1 << config.index_bits
     cycles = len(beats)
+    search = dut.latency(config) - 3
     # What is counted in each cycle, by the docstring: three cycles after it came.
     counters = [np.zeros(bins, int)]
     for cycle in range(cycles):
@@ -68,11 +69,12 @@ def check(config: TopKConfig, beats: list[tuple], targets: list[tuple[int, int]]
             ctx.set(dut.index, list(map(int, index)))
             ctx.set(dut.clear, clear)
             ctx.set(dut.targets, targets[cycle])
-            if cycle >= 2 and (counters[cycle - 2] == counters[cycle - 1]).all():
+            looked_at = counters[max(cycle - search, 0) : cycle]
+            if cycle >= search and (looked_at[0] == looked_at).all():
                 for t in range(2):
                     found = dut.found[t]
                     got = (ctx.get(found.index), ctx.get(found.at), ctx.get(found.above))
-                    wanted = place_of(targets[cycle - 2][t], counters[cycle - 2])
+                    wanted = place_of(targets[cycle - search][t], looked_at[0])
                     assert got == wanted, (cycle, t)
                 compared += 1
             await ctx.tick()
@@ -88,6 +90,8 @@ def check(config: TopKConfig, beats: list[tuple], targets: list[tuple[int, int]]
         TopKConfig(4, 30, index_bits=3),
         TopKConfig(16, 64, index_bits=6),
         TopKConfig(8, 8, score_width=4, index_bits=4),
+        TopKConfig(2, 12, index_bits=2, slow_logic=True),
+        TopKConfig(4, 30, index_bits=5, slow_logic=True),
     ],
 )
 def test_random_runs(config: TopKConfig) -> None:
@@ -118,8 +122,9 @@ def test_random_runs(config: TopKConfig) -> None:
     assert check(config, beats, targets) > 50
 
 
-def test_found_five_cycles_after_the_tokens() -> None:
-    config = TopKConfig(4, 8, index_bits=2)
+@pytest.mark.parametrize(("slow_logic", "latency"), [(False, 5), (True, 6)])
+def test_found_after_the_stated_latency(slow_logic: bool, latency: int) -> None:
+    config = TopKConfig(4, 8, index_bits=2, slow_logic=slow_logic)
     dut = RankCounter(config)
 
     async def testbench(ctx) -> None:
@@ -128,7 +133,7 @@ def test_found_five_cycles_after_the_tokens() -> None:
         ctx.set(dut.index, [2, 0, 3, 2])
         await ctx.tick()
         ctx.set(dut.valid, 0)
-        await ctx.tick().repeat(3)
+        await ctx.tick().repeat(latency - 2)
         assert [ctx.get(found.at) for found in dut.found] == [0, 0]
         await ctx.tick()
         found = [(ctx.get(f.index), ctx.get(f.at), ctx.get(f.above)) for f in dut.found]

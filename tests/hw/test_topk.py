@@ -12,13 +12,6 @@ from dtqatten.sim.lockstep import MismatchError
 from dtqatten.sim.native import run_lockstep
 from dtqatten.sim.topk import Run, TopKLockstep, adversaries, random_runs
 
-
-def engine(config: TopKConfig) -> TopK:
-    return TopK(
-        config.lanes, config.n_max, score_width=config.score_width, index_bits=config.index_bits
-    )
-
-
 SHAPES = [
     TopKConfig(1, 1),
     TopKConfig(1, 7, index_bits=2),
@@ -26,6 +19,8 @@ SHAPES = [
     TopKConfig(4, 22, score_width=6, index_bits=6),
     TopKConfig(8, 40, score_width=16, index_bits=3),
     TopKConfig(16, 50, index_bits=5),
+    TopKConfig(4, 40, slow_logic=True),
+    TopKConfig(1, 9, index_bits=2, slow_logic=True),
 ]
 
 
@@ -34,7 +29,7 @@ SHAPES = [
 def test_equals_cycle_model(config, stall, lazy, compared: Counter[str]) -> None:
     runs = random_runs(config, np.random.default_rng(config.lanes), 8)
     bench = TopKLockstep(config, runs, stall=stall, lazy=lazy)
-    run_lockstep(engine(config), bench)
+    run_lockstep(TopK(config), bench)
     compared["amaranth"] += bench.compared
 
 
@@ -43,7 +38,7 @@ def test_adversaries_equal_cycle_model(width: int) -> None:
     """Thresholds that part in the first bit and stay unknown to the last one."""
     config = TopKConfig(4, 44, score_width=width, index_bits=4)
     runs = [Run(scores, 32, 14) for scores in adversaries(config, 44).values()]
-    run_lockstep(engine(config), TopKLockstep(config, runs))
+    run_lockstep(TopK(config), TopKLockstep(config, runs))
 
 
 def test_corner_counts() -> None:
@@ -56,13 +51,13 @@ def test_corner_counts() -> None:
         for k1 in {0, 1, k0}
     ]
     bench = TopKLockstep(config, runs)
-    run_lockstep(engine(config), bench)
+    run_lockstep(TopK(config), bench)
 
 
 def test_a_sink_that_hardly_reads_loses_nothing() -> None:
     config = TopKConfig(4, 30)
     bench = TopKLockstep(config, random_runs(config, np.random.default_rng(1), 4), stall=0.9)
-    run_lockstep(engine(config), bench)
+    run_lockstep(TopK(config), bench)
 
 
 def test_impossible_counts_are_limited_and_do_not_hang() -> None:
@@ -78,7 +73,7 @@ def test_impossible_counts_are_limited_and_do_not_hang() -> None:
         compare()
 
     compare, bench._compare_run = bench._compare_run, limit
-    run_lockstep(engine(config), bench)
+    run_lockstep(TopK(config), bench)
     assert next(selected, None) is None
 
 
@@ -87,7 +82,7 @@ def test_a_wrong_port_is_reported_with_its_cycle() -> None:
     config = TopKConfig(4, 16)
     runs = [Run(np.arange(900, 916, dtype=np.uint64) ** 3, 9, 4)]
     with pytest.raises(MismatchError, match=r"cycle \d+: known is 0x"):
-        run_lockstep(TopK(4, 16, index_bits=4), TopKLockstep(config, runs))
+        run_lockstep(TopK(TopKConfig(4, 16, index_bits=4)), TopKLockstep(config, runs))
 
 
 def test_a_run_without_an_end_ends_with_the_memory() -> None:
@@ -111,7 +106,7 @@ def test_adversaries_are_what_their_names_say() -> None:
 
 
 def test_ports_are_flat_and_documented_names() -> None:
-    text = verilog(TopK(4, 16), "topk")
+    text = verilog(TopK(TopKConfig(4, 16)), "topk")
     (header,) = [line for line in text.splitlines() if line.startswith("module dtqatten_topk(")]
     ports = header[header.index("(") + 1 : header.index(")")].split(", ")
     assert " ".join(sorted(ports)) == (
