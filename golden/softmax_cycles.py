@@ -3,6 +3,7 @@
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from dtqatten.golden.tiles import Row
 
 __all__ = [
     "AccumulatorModel",
+    "Buffered",
     "Fifo",
     "HeadFactor",
     "ImportanceBeat",
@@ -23,6 +25,8 @@ __all__ = [
     "RowRecord",
     "SoftmaxModel",
 ]
+
+Beat = TypeVar("Beat")
 
 
 @dataclass(frozen=True)
@@ -117,20 +121,21 @@ class _Store:
             self.words.popleft()
 
 
-class _Buffered:
+class Buffered(Generic[Beat]):
     """Two places in a stream: what is offered, and what waits behind it."""
 
     def __init__(self) -> None:
-        self.offered: Key | None = None
-        self._aside: Key | None = None
+        self.offered: Beat | None = None
+        self._aside: Beat | None = None
 
     @property
     def ready(self) -> bool:
+        """Whether a beat is taken."""
         return self._aside is None
 
-    def clock(self, key: Key | None, *, taken: bool) -> None:
-        """Pass a clock edge; ``key`` only if ready."""
-        waits = self._aside or key
+    def clock(self, beat: Beat | None, *, taken: bool) -> None:
+        """Pass a clock edge; ``beat`` counts only if ready."""
+        waits = self._aside or beat
         if self.offered is None or taken:
             self.offered, self._aside = waits, None
         else:
@@ -138,18 +143,25 @@ class _Buffered:
 
 
 class Fifo:
-    """Output stream whose room is reserved early; a row of ``t`` is offered from ``t + 2`` on."""
+    """Output stream whose room is reserved early; a row of ``t`` is offered from ``t + 2`` on.
 
-    def __init__(self, depth: int) -> None:
+    Its room is free from then on, or a cycle later if ``late``.
+    """
+
+    def __init__(self, depth: int, *, late: bool = False) -> None:
         self.room = depth
+        self._freed = deque([False] * late)
         self.offered: object = None
         self._rows: deque = deque()
 
     def clock(self, ready: bool) -> None:
         """Pass a clock edge."""
+        freed = False
         if self.offered is None or ready:
             self.offered = self._rows.popleft() if self._rows else None
-            self.room += self.offered is not None
+            freed = self.offered is not None
+        self._freed.append(freed)
+        self.room += self._freed.popleft()
 
     def write(self, row: object) -> None:
         """Take a row whose room has been reserved."""
@@ -198,13 +210,19 @@ class SoftmaxModel:
         self._values = [_Store(config.cols, n * most_tiles) for n in rings]
         # Those that keys go to; where logic is slow, keys wait before each.
         self._stores = (self._keys, *self._values)
-        self._arriving = [_Buffered() for _ in self._stores] if config.slow_logic else []
-        self._score_room, self._scores_ready = block + levels + 9, 0
-        self._exponential_room, self._exponentials_ready = block + levels + 35, 0
+        arriving = self._stores if config.slow_logic else ()
+        self._arriving: list[Buffered[Key]] = [Buffered() for _ in arriving]
+        # Where logic is slow, rows that are read give room a cycle later, and there is one more.
+        self._late = late = config.slow_logic
+        self._scores_ready = self._exponentials_ready = 0
+        self._room = {
+            "scores": block + levels + 9 + late,
+            "exponentials": block + levels + 35 + late,
+        }
         self._score_rows: deque[_Passing] = deque()
         self._exponential_rows: deque[_Passing] = deque()
-        self._weights, self._probabilities = Fifo(18), Fifo(13)
-        self._records = Fifo(2 * config.rows + levels + 38)
+        self._weights, self._probabilities = Fifo(18 + late, late=late), Fifo(13 + late, late=late)
+        self._records = Fifo(2 * config.rows + levels + 38 + late, late=late)
         self._events: dict[int, list[Callable[[], None]]] = defaultdict(list)
         # Place in the head: tile and row; scores and flags of the block so far.
         self._tile = self._row = 0
@@ -239,7 +257,7 @@ class SoftmaxModel:
         """Whether a score row is taken, ``heads`` being offered."""
         return (
             heads is not None
-            and self._score_room > 0
+            and self._room["scores"] > 0
             and self._keys.held > self._tile
             and self._queries.held > self._row
         )
@@ -273,7 +291,7 @@ class SoftmaxModel:
         accept = scores is not None and self.scores_ready(heads)
         second = (
             self._scores_ready > 0
-            and self._exponential_room > 0
+            and self._room["exponentials"] > 0
             and self._records.room > 6
             and (self.v_gains or self._weights.room > 0)
         )
@@ -312,8 +330,16 @@ class SoftmaxModel:
     def _after(self, cycles: int, event: Callable[[], None]) -> None:
         self._events[self.cycle + cycles].append(event)
 
+    def _free(self, ring: str) -> None:
+        """Give a ring room for the row that is read."""
+
+        def free() -> None:
+            self._room[ring] += 1
+
+        self._after(self._late, free)
+
     def _accept(self, row: Row, head: HeadFactor) -> None:
-        self._score_room -= 1
+        self._room["scores"] -= 1
         query = self._queries.words[self._row][0]
         self._block.append((row, self._keys.words[self._tile], query, head))
         self._row += 1
@@ -399,8 +425,8 @@ class SoftmaxModel:
         """Let the second pass read a row."""
         row = self._score_rows.popleft()
         self._scores_ready -= 1
-        self._score_room += 1
-        self._exponential_room -= 1
+        self._free("scores")
+        self._room["exponentials"] -= 1
         self._exponential_rows.append(row)
         if not self.v_gains:
             self._weights.room -= 1
@@ -423,7 +449,7 @@ class SoftmaxModel:
         """Let the third pass read a row."""
         row = self._exponential_rows.popleft()
         self._exponentials_ready -= 1
-        self._exponential_room += 1
+        self._free("exponentials")
         self._probabilities.room -= 1
         self._after(11, lambda: self._probabilities.write(row.probabilities))
         if self.v_gains:

@@ -7,7 +7,7 @@ import numpy as np
 
 from dtqatten.config import Config
 from dtqatten.golden.attention import IMPORTANCE_MAX
-from dtqatten.golden.softmax_cycles import AccumulatorModel, Fifo, ImportanceBeat
+from dtqatten.golden.softmax_cycles import AccumulatorModel, Buffered, Fifo, ImportanceBeat
 from dtqatten.golden.tiles import Row
 from dtqatten.golden.topk import IdBeat, ScoreBeat, TopKModel
 
@@ -147,8 +147,8 @@ class TokenRankingModel:
         self._finish = _Finish(config) if finishes else None
         packs = config.importance_lanes != config.topk_lanes
         self._packer = _Packer(config.topk_lanes) if packs else None
-        # Beats of importances and of ids that not all have taken: kept aside where logic is slow.
-        self._aside: ImportanceBeat | None = None
+        # Where logic is slow, importances wait, and ids that not all have taken are kept aside.
+        self._waiting: Buffered[ImportanceBeat] | None = Buffered() if config.slow_logic else None
         self._ids_aside: IdBeat | None = None
         self._scores_fork, self._ids_fork = _Fork(2), _Fork(2)
 
@@ -184,10 +184,13 @@ class TokenRankingModel:
         return self._leaving
 
     @property
-    def _scores(self) -> ImportanceBeat | None:
-        if self._aside is not None:
-            return self._aside
+    def _packed(self) -> ImportanceBeat | None:
         return self._packer.offered if self._packer is not None else self._entering
+
+    @property
+    def _scores(self) -> ImportanceBeat | None:
+        """Importances on their way into the search."""
+        return self._waiting.offered if self._waiting is not None else self._packed
 
     @property
     def report(self) -> ImportanceBeat | None:
@@ -219,8 +222,7 @@ class TokenRankingModel:
         """Pass a clock edge with what is valid at the inputs, taken if ready."""
         layer, leaving, entering, scores = self._layer, self._leaving, self._entering, self._scores
         takes_layer = layers is not None and self.layers_ready
-        slow = self.config.slow_logic
-        moves, ids_move = self._aside is None, self._ids_aside is None and scores is None
+        ids_move = self._ids_aside is None and scores is None
 
         # Ids to the reader and to what is carried on.
         ids, all_ids = self._kept, False
@@ -243,8 +245,10 @@ class TokenRankingModel:
             taken = self._scores_fork.clock(
                 [True, layer.report], [self._topk.scores_ready, report_ready]
             )
-        if slow:
-            self._aside, self._ids_aside = None if taken else scores, None if all_ids else ids
+        if self._waiting is not None:
+            moves = self._waiting.ready
+            self._waiting.clock(self._packed, taken=taken)
+            self._ids_aside = None if all_ids else ids
         else:
             moves, ids_move = taken, all_ids
         if self._packer is not None:

@@ -16,8 +16,8 @@ class RowRing(wiring.Component):
     """Ring of rows whose room is reserved before they set out and which are committed later.
 
     Latency: what is written, committed, reserved or read in a cycle counts from the next one on;
-    ``data`` follows ``read`` by one cycle, ``banked`` by two, and holds until the next. One write
-    and one read a cycle.
+    ``data`` follows ``read`` by one cycle, ``banked`` by two, and holds until the next; rows read
+    give room a cycle later if ``late``. One write and one read a cycle.
 
     Parameters
     ----------
@@ -29,6 +29,8 @@ class RowRing(wiring.Component):
         Rows that ``room`` keeps back.
     banked : bool
         In a :class:`~dtqatten.hw.ring_memory.RingMemory`, which is smaller where rows are many.
+    late : bool
+        ``read`` comes from too far to be counted as room within its cycle.
 
     Members
     -------
@@ -53,9 +55,15 @@ class RowRing(wiring.Component):
     """
 
     def __init__(
-        self, row: data.StructLayout, depth: int, *, spare: int = 0, banked: bool = False
+        self,
+        row: data.StructLayout,
+        depth: int,
+        *,
+        spare: int = 0,
+        banked: bool = False,
+        late: bool = False,
     ) -> None:
-        self.depth, self.spare, self.banked = depth, spare, banked
+        self.depth, self.spare, self.banked, self.late = depth, spare, banked, late
         self.row_layout = row
         super().__init__(
             {
@@ -98,8 +106,9 @@ class RowRing(wiring.Component):
                     m.d.sync += port.addr.eq(Mux(last, 0, port.addr + 1))
         full = {"most": self.depth, "init": self.depth, "spare": self.spare}
         held = {"most": self.depth, "by": self.committed}
+        freed = delayed(m, self.read, self.late, "freed", reset_less=False)
         m.d.comb += [
-            self.room.eq(counted(m, self.read, self.reserve, "free", **full)),
+            self.room.eq(counted(m, freed, self.reserve, "free", **full)),
             self.ready.eq(counted(m, self.commit, self.read, "held", **held)),
         ]
         return m
@@ -109,7 +118,7 @@ class RowFifo(wiring.Component):
     """End of a pipeline that never stalls: room is reserved at its start, a stream leaves.
 
     Latency: a row written in cycle ``t`` is offered from ``t + 2`` on; its room is free again from
-    the cycle on in which it is offered. Throughput one row a cycle.
+    the cycle on in which it is offered, or the next if ``late``. Throughput one row a cycle.
 
     Parameters
     ----------
@@ -117,8 +126,8 @@ class RowFifo(wiring.Component):
         Of a row.
     depth : int
         Rows held, besides the one on offer.
-    spare : int
-        Rows that ``room`` keeps back.
+    spare, late
+        As of :class:`RowRing`.
 
     Members
     -------
@@ -128,8 +137,10 @@ class RowFifo(wiring.Component):
         Rows in order.
     """
 
-    def __init__(self, row: data.StructLayout, depth: int, *, spare: int = 0) -> None:
-        self.depth, self.spare = depth, spare
+    def __init__(
+        self, row: data.StructLayout, depth: int, *, spare: int = 0, late: bool = False
+    ) -> None:
+        self.depth, self.spare, self.late = depth, spare, late
         self.row_layout = row
         super().__init__(
             {
@@ -143,7 +154,9 @@ class RowFifo(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.ring = ring = RowRing(self.row_layout, self.depth, spare=self.spare)
+        m.submodules.ring = ring = RowRing(
+            self.row_layout, self.depth, spare=self.spare, late=self.late
+        )
         free = ~self.o.valid | self.o.ready
         m.d.comb += [
             self.room.eq(ring.room),
@@ -181,6 +194,8 @@ class RowBuffer(wiring.Component):
         Rows held, at least those of the largest row block.
     block : int
         Most rows of a tile.
+    late : bool
+        As of :class:`RowRing`.
 
     Members
     -------
@@ -203,9 +218,15 @@ class RowBuffer(wiring.Component):
     LATENCY = 6
 
     def __init__(
-        self, row: data.StructLayout, record: data.StructLayout, depth: int, block: int
+        self,
+        row: data.StructLayout,
+        record: data.StructLayout,
+        depth: int,
+        block: int,
+        *,
+        late: bool = False,
     ) -> None:
-        self.depth, self.block = depth, block
+        self.depth, self.block, self.late = depth, block, late
         self.row_layout, self.record_layout = row, record
         super().__init__(
             {
@@ -225,7 +246,7 @@ class RowBuffer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.ring = ring = RowRing(self.row_layout, self.depth, banked=True)
+        m.submodules.ring = ring = RowRing(self.row_layout, self.depth, banked=True, late=self.late)
         m.submodules.records = records = ReplayStore(
             self.record_layout, 1, self.depth + self.block - 1
         )

@@ -15,7 +15,7 @@ from dtqatten.hw.importance_finish import (
     topk_config,
 )
 from dtqatten.hw.score_accumulator import ScoreAccumulator
-from dtqatten.hw.skid import skid
+from dtqatten.hw.skid import buffered, skid
 from dtqatten.hw.softmax_layout import probability_row_layout
 from dtqatten.hw.topk import TopK
 from dtqatten.hw.topk_config import ids_layout
@@ -31,7 +31,8 @@ class TokenRanking(wiring.Component):
     before have been taken; its probabilities do not, nor do those of the next layer but one.
 
     Latency: of the accumulator, the packer (a cycle where ``importance_lanes`` are fewer than
-    ``topk_lanes``), the finish (where there is one) and the top-k engine. A report that is not
+    ``topk_lanes``), the finish (where there is one), a cycle where logic is slow, and the top-k
+    engine. A report that is not
     taken delays the search, and its last beat the ids.
 
     Parameters
@@ -120,10 +121,10 @@ class TokenRanking(wiring.Component):
             ]
             beats = packer.o
 
-        # Where logic is slow, beats that not all take are kept aside: who takes them is far.
+        # Where logic is slow, beats wait in registers: who takes them is far.
         if config.slow_logic:
             packed, beats = beats, stream.Signature(beats.p.shape()).create(path=("scores",))
-            skid(m, packed, beats, "beats")
+            buffered(m, packed, beats, "beats")
         fork(m, beats, [topk.scores, self.report], [1, layer.report], "scores")
         m.d.comb += [topk.scores.p.eq(beats.p), self.report.p.eq(beats.p)]
         # The layer's command stays until its ids have left, and they wait until its last

@@ -188,6 +188,13 @@ class WeightFeeder(wiring.Component):
 
         feed = Signal.like(self.feed)
         m.d.sync += feed.eq(self.feed)
+        # Lanes are written a cycle late where logic is slow: a beat has many to reach.
+        late = config.slow_logic
+        written = Cat(beat & (row == r) for r in range(config.rows))
+        written = delayed(m, written, late, "written", reset_less=False)
+        write_slot = delayed(m, slot, late, "write_slot")
+        write_tile = delayed(m, tile, late, "write_tile")
+        weights = delayed(m, row_block.weights, late, "weights")
         # Which rows are there is told a cycle late, which no feed comes before.
         here, told, told_slot = Signal(config.rows), Signal(), Signal.like(slot)
         m.d.sync += [here.eq((2 << row) - 1), told.eq(block_end), told_slot.eq(slot)]
@@ -195,10 +202,10 @@ class WeightFeeder(wiring.Component):
         for r in range(config.rows):
             lane = place(m, platform, f"lane_{r}", WeightLane, config)
             m.d.comb += [
-                lane.write_valid.eq(beat & (row == r)),
-                lane.write_slot.eq(slot),
-                lane.write_tile.eq(tile),
-                lane.write_data.eq(row_block.weights),
+                lane.write_valid.eq(written[r]),
+                lane.write_slot.eq(write_slot),
+                lane.write_tile.eq(write_tile),
+                lane.write_data.eq(weights),
                 lane.tag_valid.eq(told),
                 lane.tag_slot.eq(told_slot),
                 lane.tag.eq(here[r]),

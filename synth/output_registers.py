@@ -1,19 +1,21 @@
-"""Registers inside block RAMs, which Yosys leaves unused."""
+"""Registers inside block RAMs and multipliers, which Yosys leaves unused."""
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["merge_output_registers"]
 
 
 def merge_output_registers(netlist: dict[str, Any]) -> int:
-    """Move flip-flops right behind a block RAM of an ECP5 into its own output registers.
+    """Move flip-flops right behind a block RAM or multiplier of an ECP5 into its output registers.
 
-    The block RAM (``DP16KD``) then has its outputs early in a cycle instead of late. A port's
-    flip-flops go if all its outputs have one, and nothing else; all with one enable, none inverted,
-    none that is reset or starts at one. In 36 bits, reading port B shows half of the word at the
-    outputs of A, and both get B's enable.
+    Outputs of a ``DP16KD`` or ``MULT18X18D`` are then there early in a cycle instead of late. The
+    flip-flops of a block RAM's port or of a product go if all its outputs have one, and nothing
+    else; all with one enable, none inverted, none that is reset or starts at one. In 36 bits,
+    reading port B shows half of the word at the outputs of A, and both get B's enable.
 
     Parameters
     ----------
@@ -28,6 +30,52 @@ def merge_output_registers(netlist: dict[str, Any]) -> int:
     return sum(_merge(module) for module in netlist["modules"].values())
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Registers behind outputs of a cell, all unused, or all used with these changes to it.
+
+    ``outputs``: regular expression of their ports; ``clock``: bits of the clock they have, any if
+    None; ``clocks``, ``enables``: ports that take the flip-flops' clock and enable.
+    """
+
+    outputs: str
+    clock: list[int | str] | None
+    clocks: tuple[str, ...]
+    enables: tuple[str, ...]
+    parameters: dict[str, str]
+    tied: dict[str, list[str]] = field(default_factory=dict)
+
+
+def _places(cell: dict[str, Any]) -> Iterator[_Place]:
+    """Output registers of a cell that are not used yet."""
+    parameters, connections = cell["parameters"], cell["connections"]
+    if cell["type"] == "DP16KD":
+        wide = int(parameters["DATA_WIDTH_B"], 2) == 36
+        for side, halves in (("B", "AB"),) if wide else (("A", "A"), ("B", "B")):
+            clocked = parameters[f"CLK{side}MUX"] == f"CLK{side}"
+            if clocked and parameters[f"REGMODE_{side}"] == "NOREG":
+                yield _Place(
+                    outputs=rf"DO[{halves}]\d+",
+                    clock=connections[f"CLK{side}"],
+                    clocks=(),
+                    enables=tuple(f"OCE{half}" for half in halves),
+                    parameters={f"REGMODE_{half}": "OUTREG" for half in halves},
+                )
+    if cell["type"] == "MULT18X18D" and "REG_OUTPUT_CLK" not in parameters:
+        yield _Place(
+            outputs=r"P\d+",
+            clock=None,
+            clocks=("CLK0",),
+            enables=("CE0",),
+            parameters={
+                "REG_OUTPUT_CLK": "CLK0",
+                "REG_OUTPUT_CE": "CE0",
+                "REG_OUTPUT_RST": "RST0",
+            },
+            tied={"RST0": ["0"]},
+        )
+
+
 def _merge(module: dict[str, Any]) -> int:
     cells = module["cells"]
     users: defaultdict[int | str, list[tuple[str | None, str]]] = defaultdict(list)
@@ -40,29 +88,29 @@ def _merge(module: dict[str, Any]) -> int:
         for bit in port["bits"]:
             users[bit].append((None, ""))
     merged = 0
-    for ram in [cell for cell in cells.values() if cell["type"] == "DP16KD"]:
-        wide = int(ram["parameters"]["DATA_WIDTH_B"], 2) == 36
-        for side, halves in (("B", "AB"),) if wide else (("A", "A"), ("B", "B")):
-            outputs = {
-                port: bits[0]
-                for port, bits in ram["connections"].items()
-                if re.fullmatch(rf"DO[{halves}]\d+", port) and bits and users[bits[0]]
-            }
-            registers = {port: _register(cells, users[bit]) for port, bit in outputs.items()}
-            # How each is controlled, None where it cannot go.
-            controls = {_control(cells[name]) if name else None for name in registers.values()} or {
-                None
-            }
-            control = controls.pop()
-            clock = ram["connections"][f"CLK{side}"], ram["parameters"][f"CLK{side}MUX"]
-            if controls or control is None or (list(control[0]), f"CLK{side}") != clock:
-                continue
-            for half in halves:
-                ram["connections"][f"OCE{half}"] = list(control[1])
-                ram["parameters"][f"REGMODE_{half}"] = "OUTREG"
-            for port, name in registers.items():
-                ram["connections"][port] = cells.pop(str(name))["connections"]["Q"]
-            merged += len(registers)
+    places = [(cell, place) for cell in cells.values() for place in _places(cell)]
+    for cell, place in places:
+        registers = {
+            port: _register(cells, users[bits[0]])
+            for port, bits in cell["connections"].items()
+            if re.fullmatch(place.outputs, port) and bits and users[bits[0]]
+        }
+        # How each is controlled, None where it cannot go.
+        controls = {_control(cells[name]) if name else None for name in registers.values()} or {
+            None
+        }
+        control = controls.pop()
+        if controls or control is None or place.clock not in (None, list(control[0])):
+            continue
+        added = dict.fromkeys(place.clocks, control[0])
+        added |= dict.fromkeys(place.enables, control[1])
+        for port, signal in (added | place.tied).items():
+            cell["connections"][port] = list(signal)
+            cell["port_directions"][port] = "input"
+        cell["parameters"].update(place.parameters)
+        for port, name in registers.items():
+            cell["connections"][port] = cells.pop(str(name))["connections"]["Q"]
+        merged += len(registers)
     return merged
 
 
@@ -74,7 +122,7 @@ def _register(cells: dict[str, Any], users: list[tuple[str | None, str]]) -> str
 
 
 def _control(flip_flop: dict[str, Any]) -> tuple[tuple[int | str, ...], ...] | None:
-    """Clock and enable of a flip-flop, None if it has what a block RAM's register has not."""
+    """Clock and enable of a flip-flop, None if it has what registers inside a cell have not."""
     parameters, connections = flip_flop["parameters"], flip_flop["connections"]
     enables = {"1 ": ("1",), "CE": tuple(connections.get("CE", ()))}
     plain = (
