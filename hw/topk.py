@@ -44,10 +44,9 @@ class TopK(wiring.Component):
     Latency: with ``R`` beats of scores, the last accepted in cycle ``t``, both thresholds are
     known in cycle ``t + 12 + p * (R + 10)`` after ``p`` more passes, typically one, at most
     ``1 + ceil((score_width - index_bits) / (index_bits - 1))`` whatever the scores; with slow logic
-    loading and each pass take a cycle more. From then on
-    the ids of each class take ``R + 1`` cycles, the first 7 cycles later; the next run is
-    accepted in the cycle after the last beat of ids is taken. Stalls of the source delay only the
-    loading, those of the sink only the ids.
+    loading and each pass take a cycle more. From then on the ids of each class take ``R + 1``
+    cycles, the first 7 cycles later; the next run is accepted in the cycle after the last beat of
+    ids is taken. Stalls of the source delay only the loading, those of the sink only the ids.
 
     Parameters
     ----------
@@ -261,7 +260,7 @@ class TopK(wiring.Component):
             with m.If(~compared | ~compared_lanes[lane]):
                 m.d.sync += counter.valid[lane].eq(0)
 
-        # A pass's last row, on its way to the ranks found.
+        # A pass's last row, on its way to the ranks found: its indices take five cycles.
         final = Signal(RankCounter.latency(config) + 5)
         m.d.sync += final.eq(Cat(fetch_final, final[:-1]))
         with m.If(loading & final[0]):
