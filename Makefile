@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUILD := build
 SEEDS ?= 6
+# Blocks of `base` that the figures are made of.
+FIGURES := core pe array softmax value_array normalizer token_ranking
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -89,7 +91,8 @@ faults: $(VENV)/.dev ## 2000 faults in the whole machine: build/faults.json
 	$(BIN)/dtqatten faults --count 2000 --output $(BUILD)/faults.json
 
 results: $(VENV)/.dev ## all figures: docs/results.md, build/results.json (cells: as for synth)
-	$(BIN)/dtqatten synth --target asic --target ecp5 --seeds $(SEEDS) --output $(BUILD)/synth
+	$(BIN)/dtqatten synth --target asic --preset base $(FIGURES:%=--block %) --output $(BUILD)/synth
+	$(BIN)/dtqatten synth --target ecp5 --preset edge --block core --seeds $(SEEDS) --output $(BUILD)/synth
 	$(BIN)/dtqatten results --synth $(BUILD)/synth --output $(BUILD)/results.json
 
 accuracy: $(VENV)/.dev ## all methods on real models: docs/accuracy.md; hours (data: DTQATTEN_DATA)
