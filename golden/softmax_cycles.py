@@ -142,15 +142,24 @@ class Buffered(Generic[Beat]):
             self._aside = waits
 
 
-class Fifo:
-    """Output stream whose room is reserved early; a row of ``t`` is offered from ``t + 2`` on.
-
-    Its room is free from then on, or a cycle later if ``late``.
-    """
+class Ring:
+    """Room that rows reserve early; if ``late`` for a row more, free again a cycle later."""
 
     def __init__(self, depth: int, *, late: bool = False) -> None:
-        self.room = depth
+        self.room = depth + late
         self._freed = deque([False] * late)
+
+    def count(self, *, read: bool) -> None:
+        """Pass a clock edge, at which a row may be read."""
+        self._freed.append(read)
+        self.room += self._freed.popleft()
+
+
+class Fifo(Ring):
+    """Output stream whose room is reserved early; a row of ``t`` is offered from ``t + 2`` on."""
+
+    def __init__(self, depth: int, *, late: bool = False) -> None:
+        super().__init__(depth, late=late)
         self.offered: object = None
         self._rows: deque = deque()
 
@@ -160,8 +169,7 @@ class Fifo:
         if self.offered is None or ready:
             self.offered = self._rows.popleft() if self._rows else None
             freed = self.offered is not None
-        self._freed.append(freed)
-        self.room += self._freed.popleft()
+        self.count(read=freed)
 
     def write(self, row: object) -> None:
         """Take a row whose room has been reserved."""
@@ -212,17 +220,13 @@ class SoftmaxModel:
         self._stores = (self._keys, *self._values)
         arriving = self._stores if config.slow_logic else ()
         self._arriving: list[Buffered[Key]] = [Buffered() for _ in arriving]
-        # Where logic is slow, rows that are read give room a cycle later, and there is one more.
-        self._late = late = config.slow_logic
-        self._scores_ready = self._exponentials_ready = 0
-        self._room = {
-            "scores": block + levels + 9 + late,
-            "exponentials": block + levels + 35 + late,
-        }
+        late = config.slow_logic
+        self._score_ring, self._scores_ready = Ring(block + levels + 9, late=late), 0
+        self._exponential_ring, self._exponentials_ready = Ring(block + levels + 35, late=late), 0
         self._score_rows: deque[_Passing] = deque()
         self._exponential_rows: deque[_Passing] = deque()
-        self._weights, self._probabilities = Fifo(18 + late, late=late), Fifo(13 + late, late=late)
-        self._records = Fifo(2 * config.rows + levels + 38 + late, late=late)
+        self._weights, self._probabilities = Fifo(18, late=late), Fifo(13, late=late)
+        self._records = Fifo(2 * config.rows + levels + 38, late=late)
         self._events: dict[int, list[Callable[[], None]]] = defaultdict(list)
         # Place in the head: tile and row; scores and flags of the block so far.
         self._tile = self._row = 0
@@ -257,7 +261,7 @@ class SoftmaxModel:
         """Whether a score row is taken, ``heads`` being offered."""
         return (
             heads is not None
-            and self._room["scores"] > 0
+            and self._score_ring.room > 0
             and self._keys.held > self._tile
             and self._queries.held > self._row
         )
@@ -291,7 +295,7 @@ class SoftmaxModel:
         accept = scores is not None and self.scores_ready(heads)
         second = (
             self._scores_ready > 0
-            and self._room["exponentials"] > 0
+            and self._exponential_ring.room > 0
             and self._records.room > 6
             and (self.v_gains or self._weights.room > 0)
         )
@@ -307,6 +311,8 @@ class SoftmaxModel:
             taken = self._stores[number].ready
             arrived[number] = arriving.offered if taken else None
             arriving.clock(key, taken=taken)
+        self._score_ring.count(read=second)
+        self._exponential_ring.count(read=third)
         self._weights.clock(weights_ready)
         self._records.clock(records_ready)
         self._probabilities.clock(probabilities_ready)
@@ -330,16 +336,8 @@ class SoftmaxModel:
     def _after(self, cycles: int, event: Callable[[], None]) -> None:
         self._events[self.cycle + cycles].append(event)
 
-    def _free(self, ring: str) -> None:
-        """Give a ring room for the row that is read."""
-
-        def free() -> None:
-            self._room[ring] += 1
-
-        self._after(self._late, free)
-
     def _accept(self, row: Row, head: HeadFactor) -> None:
-        self._room["scores"] -= 1
+        self._score_ring.room -= 1
         query = self._queries.words[self._row][0]
         self._block.append((row, self._keys.words[self._tile], query, head))
         self._row += 1
@@ -425,8 +423,7 @@ class SoftmaxModel:
         """Let the second pass read a row."""
         row = self._score_rows.popleft()
         self._scores_ready -= 1
-        self._free("scores")
-        self._room["exponentials"] -= 1
+        self._exponential_ring.room -= 1
         self._exponential_rows.append(row)
         if not self.v_gains:
             self._weights.room -= 1
@@ -449,7 +446,6 @@ class SoftmaxModel:
         """Let the third pass read a row."""
         row = self._exponential_rows.popleft()
         self._exponentials_ready -= 1
-        self._free("exponentials")
         self._probabilities.room -= 1
         self._after(11, lambda: self._probabilities.write(row.probabilities))
         if self.v_gains:

@@ -139,7 +139,7 @@ class TopKModel:
         self, lanes: int, n_max: int, *, index_bits: int = 6, slow_logic: bool = False
     ) -> None:
         self.lanes, self.rows, self.index_bits = lanes, -(-n_max // lanes), index_bits
-        self.loaded, self.search = self.LOADED + slow_logic, self.PASS + slow_logic
+        self._slow = slow_logic
         self.cycle = 0
         self.scores_ready = True
         self.ids: IdBeat | None = None
@@ -180,7 +180,8 @@ class TopKModel:
         result = search(values, k0, k1, self.lanes, index_bits=self.index_bits)
         self.scores_ready = False
         self._found = result.thresholds
-        self._known_at = self.cycle - 1 + self.loaded + result.passes * (rows + self.search)
+        loaded, a_pass = self.LOADED + self._slow, rows + self.PASS + self._slow
+        self._known_at = self.cycle - 1 + loaded + result.passes * a_pass
 
         chosen = select(values, k0, k1)
         self._left = [len(chosen.four), len(chosen.eight)]

@@ -30,7 +30,8 @@ class RowRing(wiring.Component):
     banked : bool
         In a :class:`~dtqatten.hw.ring_memory.RingMemory`, which is smaller where rows are many.
     late : bool
-        ``read`` comes from too far to be counted as room within its cycle.
+        ``read`` comes from too far to be counted as room within its cycle; a row more makes up for
+        it.
 
     Members
     -------
@@ -63,7 +64,7 @@ class RowRing(wiring.Component):
         banked: bool = False,
         late: bool = False,
     ) -> None:
-        self.depth, self.spare, self.banked, self.late = depth, spare, banked, late
+        self.depth, self.spare, self.banked, self.late = depth + late, spare, banked, late
         self.row_layout = row
         super().__init__(
             {
@@ -72,7 +73,7 @@ class RowRing(wiring.Component):
                 "write": In(1),
                 "row": In(row),
                 "commit": In(1),
-                "committed": In(range(depth + 1)),
+                "committed": In(range(self.depth + 1)),
                 "ready": Out(1),
                 "read": In(1),
                 "data": Out(row),
@@ -248,11 +249,11 @@ class RowBuffer(wiring.Component):
         m = Module()
         m.submodules.ring = ring = RowRing(self.row_layout, self.depth, banked=True, late=self.late)
         m.submodules.records = records = ReplayStore(
-            self.record_layout, 1, self.depth + self.block - 1
+            self.record_layout, 1, ring.depth + self.block - 1
         )
 
         # Rows of the block that have passed the reduction, with this one.
-        passed = Signal(range(self.depth + 1), init=1)
+        passed = Signal(range(ring.depth + 1), init=1)
         complete = self.reduced.last_row & self.reduced.last_tile
         with m.If(self.reduced.valid):
             m.d.sync += passed.eq(Mux(complete, 1, passed + 1))

@@ -98,34 +98,32 @@ class Softmax(wiring.Component):
         second = place(m, platform, "exponential_pass", ExponentialPass, config)
         third = place(m, platform, "probability_pass", ProbabilityPass, config)
         # Passes are far from each other: where logic is slow, room that one makes takes a cycle to
-        # another, for which there is a row more.
+        # another.
         late = config.slow_logic
         # The largest block, and the rows that set out before the first of it is read.
         m.submodules.score_rows = scores = RowBuffer(
             masked_row_layout(config),
             maximum_layout(config),
-            block + levels + 9 + late,
+            block + levels + 9,
             config.rows,
             late=late,
         )
         m.submodules.exponential_rows = exponentials = RowBuffer(
             exponential_row_layout(config),
             normalizer_layout(config),
-            block + levels + 35 + late,
+            block + levels + 35,
             config.rows,
             late=late,
         )
         # The rows that set out before the first one leaves.
-        m.submodules.weight_rows = weights = RowFifo(
-            weight_row_layout(config), 18 + late, late=late
-        )
+        m.submodules.weight_rows = weights = RowFifo(weight_row_layout(config), 18, late=late)
         m.submodules.probability_rows = probabilities = RowFifo(
-            probability_row_layout(config), 13 + late, late=late
+            probability_row_layout(config), 13, late=late
         )
         # Two blocks more, so that a block's records may wait for the next block's weights.
         m.submodules.row_records = records = RowFifo(
             row_record_layout(config),
-            2 * config.rows + levels + 38 + late,
+            2 * config.rows + levels + 38,
             # Whether a row completes one is known as late as it has been read.
             spare=RowBuffer.LATENCY,
             late=late,

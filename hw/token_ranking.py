@@ -32,8 +32,7 @@ class TokenRanking(wiring.Component):
 
     Latency: of the accumulator, the packer (a cycle where ``importance_lanes`` are fewer than
     ``topk_lanes``), the finish (where there is one), a cycle where logic is slow, and the top-k
-    engine. A report that is not
-    taken delays the search, and its last beat the ids.
+    engine. A report that is not taken delays the search, and its last beat the ids.
 
     Parameters
     ----------
