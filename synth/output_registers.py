@@ -3,8 +3,8 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 __all__ = ["merge_output_registers"]
 
@@ -30,20 +30,26 @@ def merge_output_registers(netlist: dict[str, Any]) -> int:
     return sum(_merge(module) for module in netlist["modules"].values())
 
 
+class _Control(NamedTuple):
+    """Bits of what controls a flip-flop."""
+
+    clock: tuple[int | str, ...]
+    enable: tuple[int | str, ...]
+    reset: tuple[int | str, ...] = ("0",)
+
+
 @dataclass(frozen=True)
 class _Place:
     """Registers behind outputs of a cell, all unused, or all used with these changes to it.
 
     ``outputs``: regular expression of their ports; ``clock``: bits of the clock they have, any if
-    None; ``clocks``, ``enables``: ports that take the flip-flops' clock and enable.
+    None; ``signals``: ports that take what controls the flip-flops, by their names in `_Control`.
     """
 
     outputs: str
     clock: list[int | str] | None
-    clocks: tuple[str, ...]
-    enables: tuple[str, ...]
+    signals: dict[str, str]
     parameters: dict[str, str]
-    tied: dict[str, list[str]] = field(default_factory=dict)
 
 
 def _places(cell: dict[str, Any]) -> Iterator[_Place]:
@@ -57,22 +63,19 @@ def _places(cell: dict[str, Any]) -> Iterator[_Place]:
                 yield _Place(
                     outputs=rf"DO[{halves}]\d+",
                     clock=connections[f"CLK{side}"],
-                    clocks=(),
-                    enables=tuple(f"OCE{half}" for half in halves),
+                    signals={f"OCE{half}": "enable" for half in halves},
                     parameters={f"REGMODE_{half}": "OUTREG" for half in halves},
                 )
     if cell["type"] == "MULT18X18D" and "REG_OUTPUT_CLK" not in parameters:
         yield _Place(
             outputs=r"P\d+",
             clock=None,
-            clocks=("CLK0",),
-            enables=("CE0",),
+            signals={"CLK0": "clock", "CE0": "enable", "RST0": "reset"},
             parameters={
                 "REG_OUTPUT_CLK": "CLK0",
                 "REG_OUTPUT_CE": "CE0",
                 "REG_OUTPUT_RST": "RST0",
             },
-            tied={"RST0": ["0"]},
         )
 
 
@@ -100,12 +103,10 @@ def _merge(module: dict[str, Any]) -> int:
             None
         }
         control = controls.pop()
-        if controls or control is None or place.clock not in (None, list(control[0])):
+        if controls or control is None or place.clock not in (None, list(control.clock)):
             continue
-        added = dict.fromkeys(place.clocks, control[0])
-        added |= dict.fromkeys(place.enables, control[1])
-        for port, signal in (added | place.tied).items():
-            cell["connections"][port] = list(signal)
+        for port, signal in place.signals.items():
+            cell["connections"][port] = list(getattr(control, signal))
             cell["port_directions"][port] = "input"
         cell["parameters"].update(place.parameters)
         for port, name in registers.items():
@@ -121,8 +122,8 @@ def _register(cells: dict[str, Any], users: list[tuple[str | None, str]]) -> str
     return name if flip_flop and not others else None
 
 
-def _control(flip_flop: dict[str, Any]) -> tuple[tuple[int | str, ...], ...] | None:
-    """Clock and enable of a flip-flop, None if it has what registers inside a cell have not."""
+def _control(flip_flop: dict[str, Any]) -> _Control | None:
+    """Return what controls a flip-flop, None if it has what registers inside a cell have not."""
     parameters, connections = flip_flop["parameters"], flip_flop["connections"]
     enables = {"1 ": ("1",), "CE": tuple(connections.get("CE", ()))}
     plain = (
@@ -131,4 +132,4 @@ def _control(flip_flop: dict[str, Any]) -> tuple[tuple[int | str, ...], ...] | N
         and parameters["REGSET"] == "RESET"
         and connections["LSR"] == ["0"]
     )
-    return (tuple(connections["CLK"]), enables[parameters["CEMUX"]]) if plain else None
+    return _Control(tuple(connections["CLK"]), enables[parameters["CEMUX"]]) if plain else None
