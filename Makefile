@@ -25,7 +25,7 @@ $(BIN)/python:
 	@tools/system-packages venv
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.base: $(BIN)/python pyproject.toml constraints.txt setup.py
+$(VENV)/.base: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing the generator into $(VENV)"
 	$(PIP) -e .
 	@touch $@
@@ -61,10 +61,10 @@ sim: $(VENV)/.dev ## cycle-by-cycle simulation against the golden model (SIM=ica
 verilog: $(VENV)/.base ## write build/verilog/PRESET/*.v for FPGA and ASIC flows
 	$(BIN)/dtqatten verilog --preset $(PRESET) --output $(BUILD)/verilog/$(PRESET)
 
-lint: $(VENV)/.dev ## ruff, mypy on an installed copy, Verilator lint of every preset
+lint: $(VENV)/.dev ## ruff, mypy, Verilator lint of every preset
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	tools/mypy-installed $(BIN)
+	$(BIN)/mypy -p dtqatten
 	$(BIN)/dtqatten lint
 
 format: $(VENV)/.dev ## rewrite the sources in the project's format
