@@ -3,16 +3,28 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from amaranth.back import rtlil
 from amaranth.hdl import ClockSignal, Instance, Module, ResetInserter, ResetSignal, Value
 from amaranth.lib import wiring
 
-__all__ = ["ExportPlatform", "place", "verilog"]
+__all__ = ["ExportPlatform", "flat_ports", "netlist", "place", "port_name", "verilog"]
 
 #: Prefix of every module, against collisions in an integrator's design.
 PREFIX = "dtqatten_"
+
+#: Contents of a memory that was given none. Amaranth has zeros there, in Verilog a line for every
+#: word, while a RAM on a chip starts unknown.
+ZEROS = re.compile(
+    r"^ *cell \$meminit_v2 .*\n(?: *(?:parameter|connect \\ADDR) .*\n)*"
+    r" *connect \\DATA \d+'0+\n *connect \\EN .*\n *end\n\n",
+    re.MULTILINE,
+)
+
+#: What makes a wire of no bits a port.
+EMPTY_PORT = re.compile(r"(?<=  wire width 0) (?:in|out)put \d+ ")
 
 YOSYS_SCRIPT = """
 proc
@@ -52,8 +64,8 @@ class ExportPlatform:
         signature = self.kinds[name].signature
         interface = signature.create(path=(label,))
         ports = {
-            ("i_" if member.flow is wiring.In else "o_") + port_name(path): Value.cast(value)
-            for path, member, value in signature.flatten(interface)
+            ("i_" if flow is wiring.In else "o_") + port: value
+            for port, flow, value in flat_ports(signature, interface)
         }
         return interface, Instance(name, i_clk=ClockSignal(), i_rst=reset, **ports)
 
@@ -61,6 +73,19 @@ class ExportPlatform:
 def port_name(path: tuple[str | int, ...]) -> str:
     """Return the flat name of an interface member."""
     return "__".join(map(str, path))
+
+
+def flat_ports(
+    signature: wiring.Signature, interface: Any
+) -> Iterator[tuple[str, wiring.Flow, Value]]:
+    """Yield name, direction and value of each port of an interface.
+
+    A member of no bits, as the index of an only tile is, has no port: Verilog cannot express it.
+    """
+    for path, member, value in signature.flatten(interface):
+        value = Value.cast(value)
+        if len(value):
+            yield port_name(path), member.flow, value
 
 
 def place(
@@ -98,9 +123,10 @@ def netlist(component: wiring.Component, name: str, *, emit_src: bool = False) -
     # Converting a kind may add those it uses.
     while waiting := platform.kinds.keys() - texts.keys():
         for kind in sorted(waiting):
-            texts[kind] = rtlil.convert(
+            text = rtlil.convert(
                 platform.kinds[kind], name=kind, platform=platform, emit_src=emit_src
             )
+            texts[kind] = EMPTY_PORT.sub("", ZEROS.sub("", text))
     return "\n".join(texts.values())
 
 
@@ -108,8 +134,9 @@ def verilog(component: wiring.Component, name: str) -> str:
     """Return the Verilog of ``component`` as module ``dtqatten_<name>``, with all it uses.
 
     Ports are flat: the path of an interface member joined by ``__``, beside ``clk`` and the
-    synchronous, active-high ``rst``. Registers have initial values, no process reads its own
-    output, so that Verilog-2005 and SystemVerilog simulators agree.
+    synchronous, active-high ``rst``. Registers and ROMs have initial values, RAMs have none: what
+    is read before it is written never matters. No process reads its own output, so that
+    Verilog-2005 and SystemVerilog simulators agree.
 
     Raises
     ------

