@@ -61,7 +61,7 @@ sim: $(VENV)/.dev ## cycle-by-cycle simulation against the golden model (SIM=ica
 verilog: $(VENV)/.base ## write build/verilog/PRESET/*.v for FPGA and ASIC flows
 	$(BIN)/dtqatten verilog --preset $(PRESET) --output $(BUILD)/verilog/$(PRESET)
 
-lint: $(VENV)/.dev ## ruff, mypy, Verilator lint of every preset
+lint: $(VENV)/.dev ## ruff, mypy; Verilator lint and Yosys check of every preset
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p dtqatten

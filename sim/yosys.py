@@ -5,10 +5,11 @@ The Yosys that Amaranth brings has only the passes that write Verilog.
 
 import subprocess
 import sys
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["abc", "run_yosys"]
+__all__ = ["abc", "check_verilog", "run_yosys"]
 
 # Found, not imported: it changes how this process loads libraries.
 PACKAGE = find_spec("pyosys")
@@ -24,6 +25,15 @@ libyosys.run_pass("script " + sys.argv[1], libyosys.Design())
 """
 
 
+#: Ports that do not fit, wires that nothing drives or two things drive, and loops are errors.
+CHECK = """
+read_verilog design.v
+hierarchy -check -top {top}
+proc
+check -assert
+"""
+
+
 def run_yosys(script: str, directory: Path) -> None:
     """Run a Yosys script in a directory.
 
@@ -34,6 +44,17 @@ def run_yosys(script: str, directory: Path) -> None:
     """
     (directory / "script.ys").write_text(script)
     _run([sys.executable, "-c", RUN_SCRIPT, "script.ys"], directory, "Yosys")
+
+
+def check_verilog(text: str, top: str) -> str:
+    """Return what Yosys finds wrong with a design; empty if nothing."""
+    with tempfile.TemporaryDirectory(prefix="dtqatten-") as scratch:
+        (Path(scratch) / "design.v").write_text(text)
+        try:
+            run_yosys(CHECK.format(top=top), Path(scratch))
+        except RuntimeError as error:
+            return str(error)
+    return ""
 
 
 def abc(commands: str, directory: Path, seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""``dtqatten lint``: Verilator's lint on the Verilog of every preset."""
+"""``dtqatten lint``: Verilator's lint and Yosys's check on the Verilog of every preset."""
 
 import typer
 
@@ -11,9 +11,10 @@ __all__ = ["lint"]
 
 def lint() -> None:
     """Lint the Verilog of every preset; print what is waived, and why."""
-    with needs("sim"):
+    with needs("mutation"):
         from dtqatten.sim.lint import WAIVERS, lint_verilog
-    from dtqatten.hw.export import verilog
+        from dtqatten.sim.yosys import check_verilog
+    from dtqatten.hw.export import PREFIX, verilog
     from dtqatten.hw.system import System
 
     for rule, reason in WAIVERS.items():
@@ -21,7 +22,8 @@ def lint() -> None:
     for name, config in PRESETS.items():
         # The whole machine, core included.
         text = verilog(System(SystemConfig(core=config)), "system")
-        found = lint_verilog(text, "dtqatten_system")
+        top = f"{PREFIX}system"
+        found = lint_verilog(text, top) or check_verilog(text, top)
         if found:
             raise fail(f"preset {name}:\n{found}")
         typer.echo(f"{name}: clean")
