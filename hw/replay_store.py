@@ -16,7 +16,7 @@ class ReplayStore(wiring.Component):
 
     Latency: an item accepted in cycle ``t`` that completes a word counts from ``t + 1`` on;
     ``data`` follows ``read`` by one cycle and holds until the next. Throughput one item and one
-    read a cycle. Lanes past a word's last item keep what they held.
+    read a cycle. Lanes past a word's last item hold that one too.
 
     Parameters
     ----------
@@ -75,7 +75,8 @@ class ReplayStore(wiring.Component):
             self.i.ready.eq(room),
             beat.eq(self.i.valid & self.i.ready),
             complete.eq(beat & (self.i.p.last | (lane == lanes - 1))),
-            write.en.eq(beat << lane),
+            # Lanes behind the item's own take it too: after the last item all of them are known.
+            write.en.eq(beat.replicate(lanes) << lane),
         ]
         m.d.comb += [write.data[i].eq(self.i.p.item) for i in range(lanes)]
         with m.If(beat):

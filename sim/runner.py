@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,10 +23,14 @@ from dtqatten.hw.export import PREFIX, verilog
 from dtqatten.hw.system import System
 from dtqatten.sim.lint import WAIVERS
 from dtqatten.sim.scenarios import CoreScenario, Scenario
-from dtqatten.sim.verilated import SHARED_MODULES, verilator_environment
+from dtqatten.sim.verilated import SHARED_MODULES, ports_of, verilator_environment
 from dtqatten.system_config import SystemConfig
 
 __all__ = ["SimulationError", "Simulator", "available", "simulate", "simulate_chains"]
+
+
+#: Register with its initial value; ROMs have theirs in a block.
+INITIAL_VALUE = re.compile(r"^(  reg .*?) = [^ ]+;$", re.MULTILINE)
 
 
 class Simulator(enum.StrEnum):
@@ -134,13 +139,15 @@ def simulate_chains(
     SimulationError
         If a result differs, a rule of AXI that the models check is broken, or a chain hangs.
     """
-    job = {
+    job: dict[str, Any] = {
         "system": dataclasses.asdict(system),
         "chains": chains,
         "latency": latency,
         "seed": seed,
     }
-    result = _run(simulator, System(system), "system", "dtqatten.sim.axi_testbench", job, None)
+    component, testbench = System(system), "dtqatten.sim.axi_testbench"
+    job["outputs"] = [port.name for port in ports_of(component) if not port.is_input]
+    result = _run(simulator, component, "system", testbench, job, None)
     return int(result["chains"])
 
 
@@ -152,7 +159,12 @@ def _run(
     job: dict[str, Any],
     waves: Path | None,
 ) -> dict[str, Any]:
-    """Run a cocotb testbench on a block; return what it leaves as its result."""
+    """Run a cocotb testbench on a block; return what it leaves as its result.
+
+    On Icarus, which has four values, all but ROMs starts unknown, as it does on a chip: no output
+    that matters may come from a word that was not written or a register that was not reset.
+    """
+    unknown = simulator is Simulator.ICARUS
     with (
         tempfile.TemporaryDirectory(prefix="dtqatten-") as scratch,
         # The testbench takes most of a cycle's time: compiling longer does not pay.
@@ -161,8 +173,9 @@ def _run(
         directory = Path(scratch)
         top = f"{PREFIX}{block}"
         source, task, result = (directory / n for n in (f"{top}.v", "job.json", "result.json"))
-        source.write_text(verilog(component, block))
-        task.write_text(json.dumps({**job, "result": str(result)}))
+        text = verilog(component, block)
+        source.write_text(INITIAL_VALUE.sub(r"\1;", text) if unknown else text)
+        task.write_text(json.dumps({**job, "unknown": unknown, "result": str(result)}))
         log = directory / "log"
         options = []
         if simulator is Simulator.VERILATOR:

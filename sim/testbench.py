@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
+from cocotb.types import LogicArray
 
 from dtqatten.config import Config
 from dtqatten.golden.trace import example
 from dtqatten.sim.core import CoreLockstep, random_chain, trace_layers
-from dtqatten.sim.lockstep import Head, Lockstep, random_head
+from dtqatten.sim.lockstep import Head, Lockstep, MismatchError, random_head
 from dtqatten.sim.scenarios import CoreScenario, Scenario, trace_heads
 from dtqatten.sim.streams import StreamLockstep
 
@@ -27,8 +29,8 @@ class Bench:
     depends on them has settled: what is compared is what the next rising edge sees.
     """
 
-    def __init__(self, dut: Any, config: Config) -> None:
-        self.dut, self.config = dut, config
+    def __init__(self, dut: Any, config: Config, *, unknown: bool) -> None:
+        self.dut, self.config, self.unknown = dut, config, unknown
         self.driven: set[str] = set()
         # Looking a handle up costs as much as using it.
         self.handles = {handle._name: handle for handle in dut if not handle._name.startswith("_")}
@@ -43,15 +45,29 @@ class Bench:
         await ClockCycles(self.dut.clk, self.config.flush_cycles)
         self.dut.rst.value = 0
 
+    def drive(self, values: Mapping[str, int]) -> None:
+        """Set inputs."""
+        for name, value in values.items():
+            handle = self.handles[name]
+            stream, _, member = name.rpartition("__")
+            idle = self.unknown and member == "payload" and not values[f"{stream}__valid"]
+            handle.value = LogicArray("X" * len(handle)) if idle else value
+
+    def read(self, name: str) -> int:
+        """Return an output that must be known."""
+        value = self.handles[name].value
+        if not value.is_resolvable:
+            raise MismatchError(f"{name} is unknown: {value}")
+        return int(value)
+
     async def run(self, lockstep: Lockstep | StreamLockstep) -> None:
         """Run to the end of a lockstep, comparing every cycle."""
         self.driven = set(lockstep.inputs())
         await self.reset()
         while not lockstep.done:
-            for name, value in lockstep.inputs().items():
-                self.handles[name].value = value
+            self.drive(lockstep.inputs())
             await FallingEdge(self.dut.clk)
-            lockstep.check({name: int(self.handles[name].value) for name in lockstep.expected()})
+            lockstep.check({name: self.read(name) for name in lockstep.expected()})
             await RisingEdge(self.dut.clk)
             lockstep.clock()
 
@@ -99,7 +115,7 @@ async def equals_cycle_model(dut: Any) -> None:
     job = json.loads(Path(os.environ["DTQATTEN_JOB"]).read_text())
     config = Config(**job["config"])
     kind = CoreScenario if job["block"] == "core" else Scenario
-    bench = Bench(dut, config)
+    bench = Bench(dut, config, unknown=job["unknown"])
     compared = 0
     for fields in job["scenarios"]:
         scenario = kind(**fields)
