@@ -8,7 +8,8 @@ from dtqatten.system_config import SystemConfig
 __all__ = ["BUS", "small_machines"]
 
 #: Values of the parameters that a small machine may have, the extreme ones at both ends.
-VALUES: dict[str, tuple[int, ...]] = {
+VALUES: dict[str, tuple] = {
+    "schedule": tuple(Schedule),
     "rows": (1, 2),
     "cols": (1, 2, 3),
     "d_head": (8, 16),
@@ -28,28 +29,29 @@ BUS = ("bus_bits", "burst_beats", "buffer_bursts")
 
 
 def small_machines(count: int, seed: int) -> list[SystemConfig]:
-    """Return machines, of which the first half have extreme values only.
+    """Return machines, the first half of them in pairs of opposite extremes.
 
-    Heads take fewer keys than a tile, a tile's, one more and two tiles' in turn. What the
+    Heads take a tile of keys, one more, one less, one key and two tiles in turn. What the
     configuration refuses is drawn again.
     """
     rng = np.random.default_rng(seed)
     machines: list[SystemConfig] = []
+    ends = np.zeros(len(VALUES), dtype=int)
     while len(machines) < count:
-        extreme = len(machines) < count // 2
+        extreme = len(machines) < max(2, count // 2)
+        ends = 1 - ends if len(machines) % 2 else rng.integers(0, 2, len(VALUES))
         drawn = {
-            name: rng.choice([values[0], values[-1]] if extreme else values).item()
-            for name, values in VALUES.items()
+            name: values[-end] if extreme else values[rng.integers(len(values))]
+            for end, (name, values) in zip(ends, VALUES.items(), strict=True)
         }
         cols, d_head = drawn["cols"], drawn["d_head"]
         depths = [d for d in range(1, d_head + 1) if d_head % d == 0]
         drawn["depth"] = int(rng.choice([1, d_head] if extreme else depths))
         drawn["value_depth"] = int(rng.integers(1, cols + 2))
-        drawn["n_max"] = (cols, 1, cols + 1, cols - 1, 2 * cols)[len(machines) % 5]
+        drawn["n_max"] = (cols, cols + 1, max(1, cols - 1), 1, 2 * cols)[len(machines) % 5]
         bus = {name: drawn.pop(name) for name in BUS}
         try:
-            core = Config(schedule=rng.choice(list(Schedule)), **drawn)
-            machines.append(SystemConfig(core=core, **bus))
+            machines.append(SystemConfig(core=Config(**drawn), **bus))
         except ConfigError:
             continue
     return machines
