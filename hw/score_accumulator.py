@@ -6,30 +6,10 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.config import Config
 from dtqatten.hw.pipeline import delayed
+from dtqatten.hw.ranking_layout import IMPORTANCE_BITS, importance_layout, run_layout
 from dtqatten.hw.softmax_layout import probability_row_layout, tiles
 
-__all__ = ["IMPORTANCE_BITS", "ScoreAccumulator", "importance_layout", "run_layout"]
-
-#: Bits of an importance.
-IMPORTANCE_BITS = 32
-
-
-def run_layout(config: Config) -> data.StructLayout:
-    """A run: its number of ``heads``."""
-    return data.StructLayout({"heads": range(config.heads + 1)})
-
-
-def importance_layout(config: Config) -> data.StructLayout:
-    """Beat of ``importance_lanes`` importances, in the order of the keys.
-
-    ``last`` ends the run; that beat holds ``tokens`` keys, in the lowest lanes. Other beats are
-    full. ``seen``, where queries are counted: how many of them saw the key.
-    """
-    lanes = config.importance_lanes
-    fields = {"scores": data.ArrayLayout(unsigned(IMPORTANCE_BITS), lanes)}
-    if config.count_normalize:
-        fields["seen"] = data.ArrayLayout(range(config.n_max + 1), lanes)
-    return data.StructLayout(fields | {"tokens": range(lanes + 1), "last": unsigned(1)})
+__all__ = ["ScoreAccumulator"]
 
 
 class ScoreAccumulator(wiring.Component):
