@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.descriptor import ADDRESS_ALIGNMENT, SIZE, Flag
 from dtqatten.hw.descriptor import Checker, chain_layout, descriptor_layout, flag
 from dtqatten.hw.export import place
-from dtqatten.hw.importance_finish import layer_layout
+from dtqatten.hw.ranking_layout import layer_layout
 from dtqatten.hw.read_channel import ReadChannel, read_port
 from dtqatten.hw.window import window_layout
 from dtqatten.hw.writer import results_layout

@@ -7,9 +7,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.config import Config
 from dtqatten.hw.array import ScoreArray
 from dtqatten.hw.export import place
-from dtqatten.hw.importance_finish import beat_layout, layer_layout, topk_config
 from dtqatten.hw.layout import load_layout, value_layout
 from dtqatten.hw.normalizer import Normalizer, output_beat_layout
+from dtqatten.hw.ranking_layout import beat_layout, layer_layout, topk_config
 from dtqatten.hw.softmax import Softmax
 from dtqatten.hw.softmax_layout import head_layout, key_layout, query_layout
 from dtqatten.hw.token_ranking import TokenRanking

@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.descriptor import Flag
 from dtqatten.hw.descriptor import descriptor_layout, flag
 from dtqatten.hw.export import place
-from dtqatten.hw.importance_finish import topk_config
 from dtqatten.hw.layout import load_layout, value_layout
+from dtqatten.hw.ranking_layout import topk_config
 from dtqatten.hw.read_channel import ReadChannel, read_port
 from dtqatten.hw.slots import aligned
 from dtqatten.hw.softmax_layout import head_layout, key_layout, query_layout

@@ -1,50 +1,23 @@
 """Importances on their way to the top-k engine: divided by counts, added to carried ones."""
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.config import Config
 from dtqatten.hw.divider import Divider
 from dtqatten.hw.pipeline import delayed
-from dtqatten.hw.row_buffer import RowFifo
-from dtqatten.hw.score_accumulator import IMPORTANCE_BITS, importance_layout
-from dtqatten.hw.topk_config import TopKConfig, ids_layout
+from dtqatten.hw.ranking_layout import (
+    IMPORTANCE_BITS,
+    beat_layout,
+    importance_layout,
+    layer_layout,
+    topk_config,
+)
+from dtqatten.hw.row_ring import RowFifo
+from dtqatten.hw.topk_config import ids_layout
 
-__all__ = ["BeatPacker", "ImportanceFinish", "beat_layout", "layer_layout", "topk_config"]
-
-
-def topk_config(config: Config) -> TopKConfig:
-    """Sizes of the configuration's top-k engine."""
-    return TopKConfig(config.topk_lanes, config.n_max, slow_logic=config.slow_logic)
-
-
-def layer_layout(config: Config) -> data.StructLayout:
-    """A layer: its ``heads``, tokens to keep ``k0`` and of those in 8 bits ``k1``.
-
-    ``report``: its importance is wanted. With ``config.cumulative``, ``cumulative``: importance is
-    added to that of the tokens that the layer before chose, in the order of its ids, or, if
-    ``fresh``, to nothing, and is carried on. With ``config.count_normalize``, ``count``: it is
-    divided by the number of queries that saw the token, before it is added.
-    """
-    tokens = range(topk_config(config).capacity + 1)
-    fields = {"heads": range(config.heads + 1), "k0": tokens, "k1": tokens, "report": unsigned(1)}
-    if config.cumulative:
-        fields |= {"cumulative": unsigned(1), "fresh": unsigned(1)}
-    if config.count_normalize:
-        fields["count"] = unsigned(1)
-    return data.StructLayout(fields)
-
-
-def beat_layout(lanes: int) -> data.StructLayout:
-    """Beat of importances as the top-k engine takes them: ``tokens`` of ``lanes``, the rest 0."""
-    return data.StructLayout(
-        {
-            "scores": data.ArrayLayout(unsigned(IMPORTANCE_BITS), lanes),
-            "tokens": range(lanes + 1),
-            "last": unsigned(1),
-        }
-    )
+__all__ = ["BeatPacker", "ImportanceFinish"]
 
 
 class BeatPacker(wiring.Component):

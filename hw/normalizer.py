@@ -9,7 +9,7 @@ from dtqatten.hw.export import place
 from dtqatten.hw.layout import score_row_layout
 from dtqatten.hw.pipeline import delayed, multiplied
 from dtqatten.hw.replay_store import ReplayStore
-from dtqatten.hw.row_buffer import RowFifo
+from dtqatten.hw.row_ring import RowFifo
 from dtqatten.hw.softmax_layout import (
     LEAD_BITS,
     RECIPROCAL_BITS,

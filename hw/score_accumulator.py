@@ -1,35 +1,16 @@
 """The score accumulator: sums probabilities over queries and heads into the importance of keys."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
-from amaranth.lib import data, memory, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.config import Config
-from dtqatten.hw.pipeline import delayed
+from dtqatten.hw.counter_bank import CounterBank, RowAdder
+from dtqatten.hw.importance_drain import ImportanceDrain
+from dtqatten.hw.ranking_layout import importance_layout, run_layout
 from dtqatten.hw.softmax_layout import probability_row_layout, tiles
 
-__all__ = ["IMPORTANCE_BITS", "ScoreAccumulator", "importance_layout", "run_layout"]
-
-#: Bits of an importance.
-IMPORTANCE_BITS = 32
-
-
-def run_layout(config: Config) -> data.StructLayout:
-    """A run: its number of ``heads``."""
-    return data.StructLayout({"heads": range(config.heads + 1)})
-
-
-def importance_layout(config: Config) -> data.StructLayout:
-    """Beat of ``importance_lanes`` importances, in the order of the keys.
-
-    ``last`` ends the run; that beat holds ``tokens`` keys, in the lowest lanes. Other beats are
-    full. ``seen``, where queries are counted: how many of them saw the key.
-    """
-    lanes = config.importance_lanes
-    fields = {"scores": data.ArrayLayout(unsigned(IMPORTANCE_BITS), lanes)}
-    if config.count_normalize:
-        fields["seen"] = data.ArrayLayout(range(config.n_max + 1), lanes)
-    return data.StructLayout(fields | {"tokens": range(lanes + 1), "last": unsigned(1)})
+__all__ = ["ScoreAccumulator"]
 
 
 class ScoreAccumulator(wiring.Component):
@@ -42,9 +23,8 @@ class ScoreAccumulator(wiring.Component):
 
     32 bits are enough: the configuration limits ``heads * n_max`` rows of at most 65535 each.
 
-    A row's counters are read, wait in a register - in two where logic is slow -, and are added to
-    and written: three cycles, or four. What the rows before, as many as are under way, have added
-    to the same counters is forwarded.
+    A row's counters are read, wait in a register, in two where logic is slow, and are added to and
+    written: three cycles, or four. Sums still in flight are forwarded.
 
     Latency: the first beat of importance is offered :meth:`latency` cycles after a run's last row,
     5 or 7, or 4 or 5 after the last run's importance has left. Throughput one row a
@@ -65,11 +45,6 @@ class ScoreAccumulator(wiring.Component):
     """
 
     @staticmethod
-    def stages(config: Config) -> int:
-        """Cycles from a row to the writing of its sums."""
-        return 2 + config.slow_logic
-
-    @staticmethod
     def latency(config: Config) -> int:
         """Cycles from a run's last row to its importance."""
         return 5 + 2 * config.slow_logic
@@ -86,22 +61,16 @@ class ScoreAccumulator(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, words = self.config, tiles(self.config)
-        lanes = config.importance_lanes
-        fields = {"sum": unsigned(IMPORTANCE_BITS)}
-        if config.count_normalize:
-            fields["seen"] = range(config.n_max + 1)
-        counter = data.StructLayout(fields)
-        counters = data.ArrayLayout(counter, config.cols)
-        row = self.probabilities.p
+        config, row = self.config, self.probabilities.p
+        m.submodules.adder = adder = RowAdder(config)
+        m.submodules.drain = drain = ImportanceDrain(config)
+        connect(m, drain.o, flipped(self.importance))
 
-        # ``bank`` is being summed, the other one leaves.
-        bank = Signal()
-        active, ended, leaving = Signal(), Signal(), Signal()
+        # The run: which tile of which row comes, and whether it is the run's first.
+        active, ended = Signal(), Signal()
         heads_left = Signal(range(config.heads + 1))
-        tile = Signal(range(words))
+        tile = Signal(range(tiles(config)))
         first_head, first_block, first_row = Signal(), Signal(init=1), Signal(init=1)
-
         accept, row_end, block_end, head_end = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             self.runs.ready.eq(~active & ~ended),
@@ -123,127 +92,38 @@ class ScoreAccumulator(wiring.Component):
                 m.d.sync += [first_head.eq(0), heads_left.eq(heads_left - 1)]
                 with m.If(heads_left == 1):
                     m.d.sync += [active.eq(0), ended.eq(1)]
-        tail, last_word = Signal(range(config.cols + 1)), Signal(range(words))
         with m.If(accept & row.last_tile):
-            m.d.sync += [tail.eq(row.keys), last_word.eq(tile)]
+            m.d.sync += [drain.tail.eq(row.keys), drain.last_word.eq(tile)]
 
-        # Read in the cycle of the row, added and written this many cycles later.
-        stages = self.stages(config)
-        accepted, places = [accept], [tile]
-        for d in range(1, stages + 1):
-            name = f"accepted_{d}"
-            accepted.append(delayed(m, accepted[-1], 1, name, reset_less=False))
-            places.append(delayed(m, places[-1], 1, f"tile_{d}"))
-        read_bank = delayed(m, bank, stages - 1, "read_bank")
-        counting = delayed(m, first_head, stages, "counting")
-        # Not the memory's word: nothing before, or a sum of the rows that it does not hold yet.
-        first = delayed(m, first_head & first_block & first_row, stages - 1, "first")
-        follows = [
-            delayed(m, accepted[d] & (tile == places[d]), stages - 1, f"follows_{d}")
-            for d in range(1, stages + 1)
-        ]
-        added = delayed(m, row, stages, "added")
-        # Of the bank that leaves: a word is read, and goes on from the memory.
-        address = Signal(range(words))
-        fetch, moves = Signal(), Signal()
-        reads = []
-        sums = Signal(counters)
-        for b in range(2):
-            m.submodules[f"bank_{b}"] = held = memory.Memory(shape=counters, depth=words, init=[])
-            write, read = held.write_port(), held.read_port()
-            mine = bank == b
-            m.d.comb += [
-                write.en.eq(delayed(m, accept & mine, stages, f"summing_{b}", reset_less=False)),
-                write.addr.eq(places[-1]),
-                write.data.eq(sums),
-                read.en.eq(Mux(mine, accept, fetch)),
-                read.addr.eq(Mux(mine, tile, address)),
-            ]
-            known = read.data
-            if config.slow_logic:
-                known = Signal(counters, name=f"word_{b}", reset_less=True)
-                with m.If(mine | moves):
-                    m.d.sync += known.eq(read.data)
-            reads.append(known)
-        totals = [delayed(m, sums, d, f"written_{d}") for d in range(stages)]
-        for c in range(config.cols):
-            # Of the two one is zero: memories are slow, so little may come behind them.
-            held, forwarded = (
-                Signal(counter, name=f"{name}_{c}", reset_less=True)
-                for name in ("held", "forwarded")
-            )
-            before = Signal(counter, name=f"before_{c}")
-            with m.If(first | Cat(follows).any()):
-                m.d.sync += held.eq(0)
-            with m.Else():
-                m.d.sync += held.eq(Mux(read_bank, reads[1][c].as_value(), reads[0][c].as_value()))
-            latest = totals[-1][c].as_value()
-            for follow, total in zip(follows[-2::-1], totals[-2::-1], strict=True):
-                latest = Mux(follow, total[c].as_value(), latest)
-            with m.If(first | ~Cat(follows).any()):
-                m.d.sync += forwarded.eq(0)
-            with m.Else():
-                m.d.sync += forwarded.eq(latest)
-            m.d.comb += [
-                before.eq(held.as_value() | forwarded.as_value()),
-                sums[c].sum.eq(before.sum + added.probabilities[c]),
-            ]
-            if config.count_normalize:
-                m.d.comb += sums[c].seen.eq(before.seen + (counting & added.seen[c]))
-
-        # The importance leaves: memory, and the register behind it, hold the words after the one on
-        # offer.
-        fetched, there, take, beat, word_end = Signal(), Signal(), Signal(), Signal(), Signal()
-        word = Signal(counters, reset_less=True)
-        last_held, all_fetched, ends = Signal(range(words)), Signal(), Signal()
-        held_tail = Signal(range(config.cols + 1))
-        left, final = Signal(range(config.cols + 1)), Signal()
+        # ``bank`` is being summed, the other one leaves. They change places when the last row's
+        # sums are written, in the cycle before the first word is read.
+        bank, swap = Signal(), Signal()
+        m.d.comb += swap.eq(ended & ~drain.leaving & ~adder.in_flight)
+        with m.If(swap):
+            m.d.sync += [ended.eq(0), bank.eq(~bank)]
         m.d.comb += [
-            beat.eq(self.importance.valid & self.importance.ready),
-            word_end.eq(left <= lanes),
-            take.eq(there & (~self.importance.valid | (beat & word_end))),
-            fetch.eq(leaving & (~fetched | moves) & ~all_fetched),
-            self.importance.p.tokens.eq(Mux(word_end, left, lanes)),
-            self.importance.p.last.eq(final & word_end),
+            adder.accept.eq(accept),
+            adder.tile.eq(tile),
+            adder.row.eq(row),
+            adder.fresh.eq(first_head & first_block & first_row),
+            adder.counting.eq(first_head),
+            adder.bank.eq(bank),
+            drain.start.eq(swap),
         ]
-        if config.slow_logic:
-            m.d.comb += moves.eq(fetched & (~there | take))
-            m.d.sync += there.eq(moves | (there & ~take))
-            with m.If(moves):
-                m.d.sync += ends.eq(all_fetched)
-        else:
-            m.d.comb += [there.eq(fetched), moves.eq(take), ends.eq(all_fetched)]
-        for i in range(lanes):
-            m.d.comb += self.importance.p.scores[i].eq(word[i].sum)
-            if config.count_normalize:
-                m.d.comb += self.importance.p.seen[i].eq(word[i].seen)
-        m.d.sync += fetched.eq(fetch | (fetched & ~moves))
-        with m.If(fetch):
-            m.d.sync += [address.eq(address + 1), all_fetched.eq(address == last_held)]
-        with m.If(beat):
-            m.d.sync += [
-                word.eq(word.as_value() >> lanes * counter.size),
-                left.eq(left - lanes),
-                self.importance.valid.eq(~word_end),
+        words = []
+        for b in range(2):
+            m.submodules[f"bank_{b}"] = held = CounterBank(config)
+            m.d.comb += [
+                held.summed.eq(bank == b),
+                held.accept.eq(accept),
+                held.tile.eq(tile),
+                held.write_tile.eq(adder.write_tile),
+                held.sums.eq(adder.sums),
+                held.fetch.eq(drain.fetch),
+                held.address.eq(drain.address),
+                held.moves.eq(drain.moves),
+                adder.words[b].eq(held.word),
             ]
-            with m.If(self.importance.p.last):
-                m.d.sync += leaving.eq(0)
-        with m.If(take):
-            m.d.sync += [
-                word.eq(Mux(bank, reads[0].as_value(), reads[1].as_value())),
-                left.eq(Mux(ends, held_tail, config.cols)),
-                final.eq(ends),
-                self.importance.valid.eq(1),
-            ]
-        # The last row's sums are written in the cycle before the first word is read.
-        with m.If(ended & ~leaving & ~Cat(accepted[1:-1]).any()):
-            m.d.sync += [
-                ended.eq(0),
-                leaving.eq(1),
-                bank.eq(~bank),
-                address.eq(0),
-                all_fetched.eq(0),
-                last_held.eq(last_word),
-                held_tail.eq(tail),
-            ]
+            words.append(held.word.as_value())
+        m.d.comb += drain.word.eq(Mux(bank, words[0], words[1]))
         return m

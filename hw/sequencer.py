@@ -1,13 +1,14 @@
 """The tile sequencer: which tile, which pass, which operands, every cycle."""
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.config import BANKS, Config, Schedule
+from dtqatten.config import BANKS, Config
 from dtqatten.hw.layout import slot_layout, step_layout, tile_layout
 from dtqatten.hw.pipeline import counted, delayed
 from dtqatten.hw.score_buffer import tile_fits
+from dtqatten.hw.tile_order import TileOrder
 
 __all__ = ["Sequencer"]
 
@@ -70,45 +71,34 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-
-        def after(index: Value, count: int) -> Value:
-            return Mux(index == count - 1, 0, index + 1)
-
-        # All that a start asks for is decided a cycle ahead: a bank of each edge, and room.
-        q_ready, k_ready = Signal(), Signal()
-        start = Signal()
-        final = Signal()
-        running = Signal()
-
-        may_drain = Const(1)
-        interval = config.drain_interval
-        if interval > config.steps:
-            # Cycles since the last tile's final step, and those that the next tile would take.
-            since = Signal(range(interval + 1), init=interval)
-            with m.If(final):
-                m.d.sync += since.eq(1)
-            with m.Elif(since != interval):
-                m.d.sync += since.eq(since + 1)
-            length = Signal(range(4 * config.steps + 1))
-            passes_log2 = self.q_tile.wide + self.k_tile.wide
-            m.d.comb += length.eq(config.steps << passes_log2)
-            may_drain = since + length > interval
-        fits = tile_fits(m, config, start, self.q_tile.tokens, self.score_row_read)
-        m.d.comb += start.eq(~running & q_ready & k_ready & fits & may_drain)
-
-        # Key tiles are used once per row block; a bank is used up with its last use.
+        m.submodules.order = order = TileOrder(config)
+        start, running, issue = Signal(), Signal(), Signal()
         q_used, k_used = Signal(), Signal()
+        # Start conditions are registered one cycle early: a bank of each edge, and room. A bank
+        # counts once its first tile is described.
+        q_ready, k_ready = (
+            counted(
+                m,
+                delayed(m, loaded, 2, f"{name}_described", reset_less=False),
+                used,
+                name,
+                most=BANKS,
+            )
+            for loaded, used, name in (
+                (self.q_loaded, q_used, "row_blocks"),
+                (self.k_loaded, k_used, "heads"),
+            )
+        )
+        fits = tile_fits(m, config, start, self.q_tile.tokens, self.score_row_read)
+        may_drain = self._may_drain(m, order.final)
         m.d.comb += [
+            start.eq(~running & q_ready & k_ready & fits & may_drain),
+            issue.eq(start | running),
+            # Key tiles are used once per row block; a bank is used up with its last use.
             q_used.eq(start & self.k_tile.last),
             k_used.eq(q_used & self.q_tile.last),
         ]
-        # A bank counts once its first tile is described.
-        for loaded, used, ready, name in (
-            (self.q_loaded, q_used, q_ready, "row_blocks"),
-            (self.k_loaded, k_used, k_ready, "heads"),
-        ):
-            described = delayed(m, loaded, 2, f"{name}_described", reset_less=False)
-            m.d.comb += ready.eq(counted(m, described, used, name, most=BANKS))
+        m.d.sync += running.eq(issue & ~order.final)
         with m.If(start):
             m.d.sync += [
                 self.q_peek.bank.eq(self.q_peek.bank ^ q_used),
@@ -117,101 +107,71 @@ class Sequencer(wiring.Component):
             ]
 
         # The tile being issued, either just started or held from its start.
-        held_q, held_k = Signal.like(self.q_tile), Signal.like(self.k_tile)
-        held_q_slot, held_k_slot = Signal.like(self.q_peek), Signal.like(self.k_peek)
-        q_tile, k_tile = Signal.like(self.q_tile), Signal.like(self.k_tile)
-        q_slot, k_slot = Signal.like(self.q_peek), Signal.like(self.k_peek)
-        with m.If(running):
-            m.d.comb += [
-                q_tile.eq(held_q),
-                k_tile.eq(held_k),
-                q_slot.eq(held_q_slot),
-                k_slot.eq(held_k_slot),
-            ]
-        with m.Else():
-            m.d.comb += [
-                q_tile.eq(self.q_tile),
-                k_tile.eq(self.k_tile),
-                q_slot.eq(self.q_peek),
-                k_slot.eq(self.k_peek),
-            ]
-        m.d.sync += [
-            held_q.eq(q_tile),
-            held_k.eq(k_tile),
-            held_q_slot.eq(q_slot),
-            held_k_slot.eq(k_slot),
-        ]
-
-        # Position inside the tile: all zero between tiles, so that a start needs no multiplexer.
-        parts = config.load_nibbles // config.depth
-        part = Signal(range(parts))
-        word = Signal(range(config.words))
-        q_low, k_low = Signal(), Signal()
-        final_part, final_word, final_pass = Signal(), Signal(), Signal()
-        issue = Signal()
+        q_tile, k_tile, q_slot, k_slot = (
+            held(m, running, value, name)
+            for value, name in (
+                (self.q_tile, "q_tile"),
+                (self.k_tile, "k_tile"),
+                (self.q_peek, "q_slot"),
+                (self.k_peek, "k_slot"),
+            )
+        )
         m.d.comb += [
-            issue.eq(start | running),
-            final_part.eq(part == parts - 1),
-            final_word.eq(word == config.words - 1),
-            final_pass.eq((q_low == q_tile.wide) & (k_low == k_tile.wide)),
-            final.eq(issue & final_part & final_word & final_pass),
+            order.issue.eq(issue),
+            order.q_wide.eq(q_tile.wide),
+            order.k_wide.eq(k_tile.wide),
         ]
-        m.d.sync += running.eq(issue & ~final)
-
-        def next_pass() -> list[Value]:
-            """High-high, high-low, low-high, low-low, as far as the tile has them."""
-            return [
-                k_low.eq(Mux(final_pass, 0, k_tile.wide & ~k_low)),
-                q_low.eq(Mux(final_pass, 0, q_low | k_low | ~k_tile.wide)),
-            ]
-
-        def next_operands() -> None:
-            m.d.sync += part.eq(after(part, parts))
-            with m.If(final_part):
-                m.d.sync += word.eq(after(word, config.words))
-
-        control = self.step.control
-        drain = self.step.drain
-        first_operands = (part == 0) & (word == 0)
-        if config.schedule is Schedule.INTERLEAVED:
-            with m.If(issue):
-                m.d.sync += next_pass()
-                with m.If(final_pass):
-                    next_operands()
-            # Sums are exact as they stand: each product was shifted on its own.
-            shift, lift = 2 - (q_low + k_low), Const(0)
-        else:
-            with m.If(issue):
-                next_operands()
-                with m.If(final_part & final_word):
-                    m.d.sync += next_pass()
-            # The weight falls by 16 from high-high to the mixed passes and from those to low-low.
-            lighter = Mux(q_low, k_low | ~k_tile.wide, k_low)
-            shift, lift = first_operands & lighter, 2 - (q_tile.wide + k_tile.wide)
-        first = first_operands & ~q_low & ~k_low
+        control, drain = self.step.control, self.step.drain
         m.d.sync += [
             self.step.q.valid.eq(issue),
             self.step.q.slot.eq(q_slot),
-            self.step.q.plane.eq(q_low),
-            self.step.q.word.eq(word),
-            self.step.q.part.eq(part),
-            self.step.q.release.eq(final & k_tile.last),
+            self.step.q.plane.eq(order.q_low),
+            self.step.q.word.eq(order.word),
+            self.step.q.part.eq(order.part),
+            self.step.q.release.eq(order.final & k_tile.last),
             self.step.k.valid.eq(issue),
             self.step.k.slot.eq(k_slot),
-            self.step.k.plane.eq(k_low),
-            self.step.k.word.eq(word),
-            self.step.k.part.eq(part),
-            self.step.k.release.eq(final & q_tile.last & k_tile.last),
-            control.first.eq(issue & first),
-            control.shift.eq(Mux(issue, shift, 0)),
-            control.last.eq(final),
-            drain.valid.eq(final),
+            self.step.k.plane.eq(order.k_low),
+            self.step.k.word.eq(order.word),
+            self.step.k.part.eq(order.part),
+            self.step.k.release.eq(order.final & q_tile.last & k_tile.last),
+            control.first.eq(issue & order.first),
+            control.shift.eq(Mux(issue, order.shift, 0)),
+            control.last.eq(order.final),
+            drain.valid.eq(order.final),
             drain.rows.eq(q_tile.tokens),
             drain.keys.eq(k_tile.tokens),
-            drain.lift.eq(lift),
+            drain.lift.eq(order.lift),
             drain.last_tile.eq(k_tile.last),
             drain.last_block.eq(q_tile.last),
             self.tile_started.eq(start),
             self.mixed_started.eq(start & (self.q_tile.mixed | self.k_tile.mixed)),
         ]
         return m
+
+    def _may_drain(self, m: Module, final: Value) -> Value:
+        """Return whether the next tile, started now, leaves the last one time to drain."""
+        interval, steps = self.config.drain_interval, self.config.steps
+        if interval <= steps:
+            return Const(1)
+        # Cycles since the last tile's final step, and those that the next tile would take.
+        since = Signal(range(interval + 1), init=interval)
+        length = Signal(range(4 * steps + 1))
+        with m.If(final):
+            m.d.sync += since.eq(1)
+        with m.Elif(since != interval):
+            m.d.sync += since.eq(since + 1)
+        m.d.comb += length.eq(steps << (self.q_tile.wide + self.k_tile.wide))
+        return since + length > interval
+
+
+def held(m: Module, running: Value, value: data.View, name: str) -> data.View:
+    """Return ``value``, while ``running`` as it was in the last cycle that was not."""
+    before = Signal(value.shape(), name=f"held_{name}")
+    now = Signal(value.shape(), name=name)
+    with m.If(running):
+        m.d.comb += now.eq(before)
+    with m.Else():
+        m.d.comb += now.eq(value)
+    m.d.sync += before.eq(now)
+    return now

@@ -11,7 +11,8 @@ from dtqatten.hw.layout import score_row_layout
 from dtqatten.hw.maximum_pass import MaximumPass
 from dtqatten.hw.pipeline import reduction_latency
 from dtqatten.hw.probability_pass import ProbabilityPass
-from dtqatten.hw.row_buffer import RowBuffer, RowFifo
+from dtqatten.hw.row_buffer import RowBuffer
+from dtqatten.hw.row_ring import RowFifo
 from dtqatten.hw.skid import buffered
 from dtqatten.hw.softmax_layout import (
     exponential_row_layout,

@@ -66,25 +66,8 @@ class System(wiring.Component):
         reads = place(m, platform, "read_master", ReadMaster, system, len(ReadStream))
         writes = place(m, platform, "write_master", WriteMaster, system, STREAMS)
 
-        master = wiring.Signature(master_members(system)).create(path=("axi",))
-        for channel, unit in (
-            ("ar", reads),
-            ("r", reads),
-            ("aw", writes),
-            ("w", writes),
-            ("b", writes),
-        ):
-            inner, outer = getattr(unit, channel), getattr(master, channel)
-            source, sink = (outer, inner) if channel in ("r", "b") else (inner, outer)
-            m.d.comb += [
-                sink.valid.eq(source.valid),
-                sink.p.eq(source.p),
-                source.ready.eq(sink.ready),
-            ]
-        connect_master(m, self, master, system)
+        self._connect_bus(m, reads, writes)
         connect_lite(m, self, registers.lite)
-
-        # Read and write streams.
         for number, port in enumerate(reads.ports):
             source = control.port if number == ReadStream.DESCRIPTOR else fetcher.ports[number]
             connect(m, source, port)
@@ -101,24 +84,11 @@ class System(wiring.Component):
         m.d.comb += [sink.p.eq(core.ids.p) for sink in (fetcher.ids, writer.ids)]
 
         # Control.
-        command = registers.control
-        windows = []
-        for kind in ("read", "write"):
-            pages = [
-                getattr(registers, f"{kind}_{end}")[PAGE_BITS : system.address_bits]
-                for end in ("base", "limit")
-            ]
-            windows.append(Cat(*pages))
         m.d.comb += [
-            registers.busy.eq(control.busy | control.begin),
-            control.begin.eq(command[Control.START.bit_length() - 1] & ~control.busy),
-            control.resume.eq(command[Control.RESUME.bit_length() - 1]),
-            control.abort.eq(command[Control.ABORT.bit_length() - 1]),
-            control.first.eq(registers.descriptor),
-            control.read_window.eq(windows[0]),
-            control.write_window.eq(windows[1]),
-            reads.window.eq(windows[0]),
-            writes.window.eq(windows[1]),
+            control.read_window.eq(self._window(registers, "read")),
+            control.write_window.eq(self._window(registers, "write")),
+            reads.window.eq(control.read_window),
+            writes.window.eq(control.write_window),
             fetcher.start.eq(control.start),
             fetcher.layer.eq(control.layer),
             fetcher.narrow.eq(control.narrow),
@@ -142,7 +112,79 @@ class System(wiring.Component):
             with m.If(failing):
                 m.d.comb += [control.fault.eq(code), control.fault_address.eq(where)]
 
-        # Registers that show something.
+        self._count(m, registers, control, core, reads, writes)
+        self._command(m, registers, control)
+        return m
+
+    def _connect_bus(self, m: Module, reads: ReadMaster, writes: WriteMaster) -> None:
+        """Make one AXI4 master of the one that reads and the one that writes."""
+        master = wiring.Signature(master_members(self.system)).create(path=("axi",))
+        for channel, unit in (
+            ("ar", reads),
+            ("r", reads),
+            ("aw", writes),
+            ("w", writes),
+            ("b", writes),
+        ):
+            inner, outer = getattr(unit, channel), getattr(master, channel)
+            source, sink = (outer, inner) if channel in ("r", "b") else (inner, outer)
+            m.d.comb += [
+                sink.valid.eq(source.valid),
+                sink.p.eq(source.p),
+                source.ready.eq(sink.ready),
+            ]
+        connect_master(m, self, master, self.system)
+
+    def _window(self, registers: RegisterFile, kind: str) -> Value:
+        """Return the pages that the host allows to ``read`` or ``write``."""
+        return Cat(
+            getattr(registers, f"{kind}_{end}")[PAGE_BITS : self.system.address_bits]
+            for end in ("base", "limit")
+        )
+
+    def _command(self, m: Module, registers: RegisterFile, control: Controller) -> None:
+        """Pass the host's commands on; show configuration, state and interrupts."""
+        config, command = self.system.core, registers.control
+        m.d.comb += [
+            registers.busy.eq(control.busy | control.begin),
+            control.begin.eq(command[Control.START.bit_length() - 1] & ~control.busy),
+            control.resume.eq(command[Control.RESUME.bit_length() - 1]),
+            control.abort.eq(command[Control.ABORT.bit_length() - 1]),
+            control.first.eq(registers.descriptor),
+            registers.interrupt_set.eq(Cat(control.completed, control.ended, control.stopped)),
+            self.irq.eq((registers.interrupt & registers.interrupt_enable).any()),
+        ]
+        shown: dict[str, Value | int] = {
+            "id": IDENTIFIER,
+            "version": VERSION,
+            "rows": config.rows,
+            "cols": config.cols,
+            "depth": config.depth,
+            "d_head": config.d_head,
+            "n_max": config.n_max,
+            "heads": config.heads,
+            "bus_bits": self.system.bus_bits,
+            "planes": config.planes,
+            "flags": int(known_flags(config)),
+            "flags_required": int(required_flags(config)),
+            "status": Cat(control.busy, control.waiting, control.failed, control.aborted),
+            "error_code": control.error_code,
+            "layers_done": control.layers_done,
+            "error_address": control.error_address,
+            "current": control.current,
+        }
+        m.d.comb += [getattr(registers, name).eq(value) for name, value in shown.items()]
+
+    @staticmethod
+    def _count(
+        m: Module,
+        registers: RegisterFile,
+        control: Controller,
+        core: AttentionCore,
+        reads: ReadMaster,
+        writes: WriteMaster,
+    ) -> None:
+        """Count what bus and units do, until the host clears the counters."""
         counters = {
             "cycles": control.busy,
             "read_bursts": reads.issued,
@@ -157,33 +199,8 @@ class System(wiring.Component):
         for unit in Unit:
             counters[f"{unit}_busy"] = core.activity.busy[unit.value]
             counters[f"{unit}_stalls"] = core.activity.stalled[unit.value]
-        clear = command[Control.CLEAR_COUNTERS.bit_length() - 1]
+        clear = registers.control[Control.CLEAR_COUNTERS.bit_length() - 1]
         for name, amount in counters.items():
             counter = Signal(32, name=name)
             m.d.sync += counter.eq(Mux(clear, 0, counter + amount))
             m.d.comb += getattr(registers, name).eq(counter)
-        shown: dict[str, Value | int] = {
-            "id": IDENTIFIER,
-            "version": VERSION,
-            "rows": config.rows,
-            "cols": config.cols,
-            "depth": config.depth,
-            "d_head": config.d_head,
-            "n_max": config.n_max,
-            "heads": config.heads,
-            "bus_bits": system.bus_bits,
-            "planes": config.planes,
-            "flags": int(known_flags(config)),
-            "flags_required": int(required_flags(config)),
-            "status": Cat(control.busy, control.waiting, control.failed, control.aborted),
-            "error_code": control.error_code,
-            "layers_done": control.layers_done,
-            "error_address": control.error_address,
-            "current": control.current,
-        }
-        m.d.comb += [getattr(registers, name).eq(value) for name, value in shown.items()]
-        m.d.comb += [
-            registers.interrupt_set.eq(Cat(control.completed, control.ended, control.stopped)),
-            self.irq.eq((registers.interrupt & registers.interrupt_enable).any()),
-        ]
-        return m

@@ -7,13 +7,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.config import Config
 from dtqatten.hw.export import place
 from dtqatten.hw.fork import fork
-from dtqatten.hw.importance_finish import (
-    BeatPacker,
-    ImportanceFinish,
-    beat_layout,
-    layer_layout,
-    topk_config,
-)
+from dtqatten.hw.importance_finish import BeatPacker, ImportanceFinish
+from dtqatten.hw.ranking_layout import beat_layout, layer_layout, topk_config
 from dtqatten.hw.score_accumulator import ScoreAccumulator
 from dtqatten.hw.skid import buffered, skid
 from dtqatten.hw.softmax_layout import probability_row_layout

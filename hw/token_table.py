@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2
 
 from dtqatten.config import Config
 from dtqatten.hw.arbiter import rotated_choice
-from dtqatten.hw.importance_finish import topk_config
+from dtqatten.hw.ranking_layout import topk_config
 from dtqatten.hw.topk_config import ids_layout
 
 __all__ = ["TokenTable", "token_layout"]

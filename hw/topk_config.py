@@ -10,6 +10,7 @@ from dtqatten.hw.layout import Precision
 
 __all__ = [
     "TopKConfig",
+    "extent_layout",
     "found_layout",
     "ids_layout",
     "scores_layout",
@@ -139,6 +140,16 @@ def found_layout(config: TopKConfig) -> data.StructLayout:
             "at": range(config.capacity + 1),
             "above": range(config.capacity + 1),
         }
+    )
+
+
+def extent_layout(config: TopKConfig) -> data.StructLayout:
+    """Rows of a run: the one ``before_last``, or a ``single`` one; lanes of its ``tail``, the last.
+
+    Where the row is single, ``before_last`` is no row's number.
+    """
+    return data.StructLayout(
+        {"before_last": range(config.rows + 1), "single": unsigned(1), "tail": config.lanes}
     )
 
 

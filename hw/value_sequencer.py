@@ -1,12 +1,10 @@
 """The sequencer of the value array: row blocks of weights by the channels of the values."""
 
-from collections.abc import Callable
-
-from amaranth.hdl import Const, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.config import Config, Schedule
+from dtqatten.config import Config
 from dtqatten.hw.layout import (
     group_layout,
     value_head_layout,
@@ -15,6 +13,7 @@ from dtqatten.hw.layout import (
 )
 from dtqatten.hw.pipeline import counted, delayed
 from dtqatten.hw.score_buffer import tile_fits
+from dtqatten.hw.value_order import NextTile, order
 
 __all__ = ["ValueSequencer"]
 
@@ -35,8 +34,8 @@ class ValueSequencer(wiring.Component):
     previous tile ``drain_interval`` cycles. Once started it never stalls.
 
     Latency: ``step`` is registered; a tile whose row block's or head's ``loaded`` pulses last, in
-    cycle ``t``, has its first step at ``t + 5``: descriptions and how long they ask to wait are in
-    registers by then.
+    cycle ``t``, has its first step at ``t + 5``. By then registers hold the descriptions, and
+    whether the wait that they ask for is over.
 
     Parameters
     ----------
@@ -87,19 +86,15 @@ class ValueSequencer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, planes = self.config, self.config.planes
-
-        def after(index: Value, count: int) -> Value:
-            return Mux(index == count - 1, 0, index + 1)
-
-        channel_pass = Signal(range(config.channel_passes))
-        running, start, issue, final = Signal(), Signal(), Signal(), Signal()
-
+        config, passes = self.config, self.config.channel_passes
         block, head = self.block, self.head
-        follows, some_wide, narrow = head.follows, head.some_wide, block.narrow
-        block_used, head_used = self.block_used, self.head_used
+        channel_pass = Signal(range(passes))
+        last_pass = channel_pass == passes - 1
+        running, start, issue = Signal(), Signal(), Signal()
+        m.submodules.order = steps = order(config)
+        final = steps.final
+
         # A block or head counts until its last tile starts, which leaves time to count.
-        last_pass = channel_pass == config.channel_passes - 1
         begun = start & last_pass
         blocks, heads = (
             counted(
@@ -115,171 +110,78 @@ class ValueSequencer(wiring.Component):
             )
         )
         fits = tile_fits(m, config, start, block.rows, self.row_read)
+        m.d.comb += [
+            start.eq(~running & blocks & heads & fits & self._drained(m, final, last_pass)),
+            issue.eq(start | running),
+            self.block_used.eq(final & last_pass),
+            self.head_used.eq(self.block_used & block.last),
+            steps.issue.eq(issue),
+            steps.last_pass.eq(last_pass),
+            steps.block.eq(block),
+            steps.block_after.eq(self.block_after),
+            steps.head.eq(head),
+            steps.head_after.eq(self.head_after),
+            steps.wide_group.eq(self.wide_group),
+            steps.is_wide.eq(self.is_wide),
+            self.wide_peek.eq(steps.index),
+        ]
+        with m.If(final):
+            m.d.sync += channel_pass.eq(Mux(last_pass, 0, channel_pass + 1))
+        m.d.sync += running.eq(issue & ~final)
 
-        def of_next(of: Callable[[Value, Value], Value]) -> Value:
-            """Return what is said ``of`` block and head of the tile after the one that ends."""
-            later = Mux(
-                block.last, of(self.block_after, self.head_after), of(self.block_after, head)
-            )
-            return Mux(last_pass, later, of(block, head))
+        weight, value = self.step.weight, self.step.value
+        control, drain = self.step.control, self.step.drain
+        # The last channel pass may leave columns without a channel.
+        channels = Mux(last_pass, config.d_head - (passes - 1) * config.cols, config.cols)
+        m.d.sync += [
+            weight.valid.eq(issue),
+            weight.slot.eq(self.block_slot),
+            weight.tile.eq(steps.group.tile),
+            weight.part.eq(steps.group.part),
+            weight.plane.eq(steps.plane),
+            weight.release.eq(self.block_used),
+            value.valid.eq(issue),
+            value.slot.eq(self.head_slot),
+            value.channel_pass.eq(channel_pass),
+            value.tile.eq(steps.group.tile),
+            value.part.eq(steps.group.part),
+            value.plane.eq(steps.low),
+            value.release.eq(self.head_used),
+            control.first.eq(start),
+            control.shift.eq(Mux(issue, steps.shift, 0)),
+            control.last.eq(final),
+            drain.valid.eq(final),
+            drain.rows.eq(block.rows),
+            drain.keys.eq(channels),
+            drain.lift.eq(steps.lift),
+            drain.last_tile.eq(last_pass),
+            drain.last_block.eq(block.last),
+        ]
+        return m
 
-        # Cycles since the last tile's final step; whether they are enough is known a cycle ahead,
-        # when the tile that ends chooses who is next.
-        interval = config.drain_interval
+    def _drained(self, m: Module, final: Value, last_pass: Value) -> Signal:
+        """Return a register that says whether the next tile leaves the last one time to drain.
+
+        Cycles are counted from the last tile's ``final`` step. Whether they are enough is known a
+        cycle ahead, when the tile that ends chooses who is next.
+        """
+        interval = self.config.drain_interval
         since = Signal(range(interval + 1), init=interval)
         waited = Signal()
+        tile = NextTile(self.block, self.block_after, self.head, self.head_after, last_pass)
 
-        def wait(block: Value, head: Value) -> Value:
+        def wait(block: data.View, head: data.View) -> Value:
             return Mux(block.narrow, head.narrow_wait, head.wait)
 
         m.d.sync += waited.eq(
             Mux(
                 final,
-                of_next(lambda block, head: wait(block, head) == 0),
-                since >= wait(block, head),
+                tile.said(lambda block, head: wait(block, head) == 0),
+                since >= wait(self.block, self.head),
             )
         )
         with m.If(final):
             m.d.sync += since.eq(1)
         with m.Elif(since != interval):
             m.d.sync += since.eq(since + 1)
-        m.d.comb += [
-            start.eq(~running & blocks & heads & fits & waited),
-            issue.eq(start | running),
-            block_used.eq(final & last_pass),
-            head_used.eq(block_used & block.last),
-        ]
-        with m.If(final):
-            m.d.sync += channel_pass.eq(after(channel_pass, config.channel_passes))
-        m.d.sync += running.eq(issue & ~final)
-
-        # Position: weight plane, value plane, group; all zero between tiles.
-        plane, low = Signal(range(planes)), Signal()
-        group = Signal(group_layout(config))
-        index = Signal(range(config.key_tiles * config.parts))
-        first_group = index == 0
-        # What the position means is known a cycle ahead: a tile may start in any.
-        moves, pass_end = Signal(), Signal()
-
-        def ahead(name: str, first: Callable[[Value, Value], Value]) -> Signal:
-            """Return a register that is ``first`` of block and head wherever a tile may start."""
-            known = Signal(name=name)
-            with m.If(final):
-                m.d.sync += known.eq(of_next(first))
-            with m.Elif(~issue):
-                m.d.sync += known.eq(first(block, head))
-            return known
-
-        def at_last(single: str, before_last: str) -> Signal:
-            known = ahead(f"at_{single}", lambda block, head: head[single])
-            with m.If(issue & ~final):
-                with m.If(pass_end):
-                    m.d.sync += known.eq(head[single])
-                with m.Elif(moves):
-                    m.d.sync += known.eq(index == head[before_last])
-            return known
-
-        last_group = at_last("single", "before_last")
-
-        def next_group() -> None:
-            m.d.sync += [group.part.eq(group.part + 1), index.eq(index + 1)]
-            with m.If(group.part == config.parts - 1):
-                m.d.sync += [group.part.eq(0), group.tile.eq(group.tile + 1)]
-
-        def first_group_again() -> None:
-            m.d.sync += [group.eq(0), index.eq(0)]
-
-        at = Signal(group_layout(config))
-        control = self.step.control
-        if config.schedule is Schedule.INTERLEAVED:
-            pairs_end = Signal()
-            last_plane = narrow | (plane == planes - 1)
-            m.d.comb += [
-                at.eq(group),
-                pairs_end.eq(Mux(self.is_wide, low & last_plane, follows | last_plane)),
-                moves.eq(issue & pairs_end),
-                pass_end.eq(pairs_end & last_group),
-                final.eq(issue & pass_end),
-            ]
-            with m.If(issue):
-                m.d.sync += plane.eq(plane + 1)
-                with m.If(last_plane):
-                    m.d.sync += [plane.eq(0), low.eq(1)]
-                with m.If(pairs_end):
-                    m.d.sync += [plane.eq(0), low.eq(0)]
-                    next_group()
-                    with m.If(last_group):
-                        first_group_again()
-            shift, lift = planes - plane - low, 0
-        else:
-            # By total weight: (0,0) (1,0)(0,1) (2,0)(1,1) ... with the low plane last.
-            next_plane, next_low = Signal.like(plane), Signal.like(low)
-            m.d.comb += [next_plane.eq(plane + 1), next_low.eq(low)]
-            with m.If(~low):
-                with m.If(narrow):
-                    m.d.comb += [next_plane.eq(plane), next_low.eq(1)]
-                with m.Elif(some_wide & (plane != 0)):
-                    m.d.comb += [next_plane.eq(plane - 1), next_low.eq(1)]
-            with m.Elif(plane + 2 <= planes - 1):
-                m.d.comb += [next_plane.eq(plane + 2), next_low.eq(0)]
-
-            # Whether a pass is over the listed groups, and the tile's last.
-            listed = ahead("listed", lambda block, head: Const(0))
-            last_pair = ahead(
-                "last_pair", lambda block, head: ~head.some_wide & (head.follows | block.narrow)
-            )
-            last_wide = at_last("single_wide", "before_last_wide")
-            m.d.comb += [
-                at.eq(Mux(listed, self.wide_group, group)),
-                moves.eq(issue),
-                pass_end.eq(Mux(listed, last_wide, last_group)),
-                final.eq(issue & pass_end & last_pair),
-            ]
-            with m.If(issue):
-                next_group()
-                with m.If(pass_end):
-                    first_group_again()
-                    m.d.sync += [plane.eq(next_plane), low.eq(next_low)]
-            with m.If(issue & pass_end & ~final):
-                last_plane = narrow | (next_plane == planes - 1)
-                m.d.sync += [
-                    listed.eq(next_low | (follows & (next_plane != 0))),
-                    last_pair.eq(Mux(some_wide, next_low & last_plane, follows | last_plane)),
-                ]
-            lighter = Mux(low, narrow | (plane == planes - 1), plane != 0)
-            shift = first_group & lighter
-            lift = Mux(some_wide, Mux(narrow, planes - 1, 0), Mux(narrow | follows, planes, 1))
-        with m.If(final):
-            m.d.sync += [plane.eq(0), low.eq(0)]
-        m.d.comb += self.wide_peek.eq(index)
-
-        weight, value, drain = self.step.weight, self.step.value, self.step.drain
-        # The last channel pass may leave columns without a channel.
-        channels = Mux(
-            last_pass, config.d_head - (config.channel_passes - 1) * config.cols, config.cols
-        )
-        m.d.sync += [
-            weight.valid.eq(issue),
-            weight.slot.eq(self.block_slot),
-            weight.tile.eq(at.tile),
-            weight.part.eq(at.part),
-            weight.plane.eq(plane),
-            weight.release.eq(block_used),
-            value.valid.eq(issue),
-            value.slot.eq(self.head_slot),
-            value.channel_pass.eq(channel_pass),
-            value.tile.eq(at.tile),
-            value.part.eq(at.part),
-            value.plane.eq(low),
-            value.release.eq(head_used),
-            control.first.eq(start),
-            control.shift.eq(Mux(issue, shift, 0)),
-            control.last.eq(final),
-            drain.valid.eq(final),
-            drain.rows.eq(block.rows),
-            drain.keys.eq(channels),
-            drain.lift.eq(lift),
-            drain.last_tile.eq(last_pass),
-            drain.last_block.eq(block.last),
-        ]
-        return m
+        return waited

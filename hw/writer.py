@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.hw.bursts import run_layout
 from dtqatten.hw.export import place
-from dtqatten.hw.importance_finish import beat_layout, topk_config
 from dtqatten.hw.normalizer import output_beat_layout
+from dtqatten.hw.ranking_layout import beat_layout, topk_config
 from dtqatten.hw.slots import RowBlocks, aligned
 from dtqatten.hw.softmax_layout import output_layout
 from dtqatten.hw.topk_config import ids_layout

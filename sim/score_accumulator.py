@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dtqatten.config import Config
 from dtqatten.golden.softmax_cycles import AccumulatorModel
 from dtqatten.golden.tiles import tile_rows
-from dtqatten.hw.score_accumulator import importance_layout, run_layout
+from dtqatten.hw.ranking_layout import importance_layout, run_layout
 from dtqatten.hw.softmax_layout import probability_row_layout
 from dtqatten.sim.streams import StreamLockstep
 

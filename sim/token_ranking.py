@@ -12,7 +12,7 @@ from dtqatten.golden.softmax_cycles import ImportanceBeat
 from dtqatten.golden.tiles import tile_rows
 from dtqatten.golden.token_ranking import LayerCommand, TokenRankingModel
 from dtqatten.golden.topk import IdBeat
-from dtqatten.hw.importance_finish import beat_layout, layer_layout, topk_config
+from dtqatten.hw.ranking_layout import beat_layout, layer_layout, topk_config
 from dtqatten.hw.softmax_layout import probability_row_layout
 from dtqatten.hw.topk_config import ids_layout
 from dtqatten.sim.streams import StreamLockstep

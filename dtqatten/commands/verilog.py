@@ -79,7 +79,7 @@ def build(
 
             return ScoreAccumulator(config)
         case Block.TOPK:
-            from dtqatten.hw.importance_finish import topk_config
+            from dtqatten.hw.ranking_layout import topk_config
             from dtqatten.hw.topk import TopK
 
             return TopK(topk_config(config))
