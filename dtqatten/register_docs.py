@@ -2,7 +2,7 @@
 
 import enum
 
-from dtqatten.descriptor import FIELDS, SIZE, Flag
+from dtqatten.descriptor import ADDRESS_ALIGNMENT, FIELDS, HEAD_BYTES, SIZE, Flag
 from dtqatten.registers import REGISTERS, Control, ErrorCode, Interrupt, Status
 
 __all__ = ["c_header", "markdown"]
@@ -21,7 +21,9 @@ def markdown() -> str:
         "## Registers",
         "",
         "Byte offsets on the AXI4-Lite port. w1p: a 1 acts once; w1c: a 1 clears; locked: a write",
-        "while the machine is busy is ignored.",
+        "while the machine is busy is ignored. SLVERR answers what is no register, a write of one",
+        "that is only read, and a 1 written to a bit that has no name; nothing changes then. A",
+        "window whose limit is below its base is empty.",
         "",
         "| offset | bits | register | access | meaning |",
         "|---|---|---|---|---|",
@@ -37,7 +39,10 @@ def markdown() -> str:
         "",
         "## Descriptor",
         "",
-        f"{SIZE} bytes, little endian; bytes that no field covers must be 0.",
+        f"{SIZE} bytes, little endian; bytes that no field covers must be 0. The host writes",
+        f"`ready`, or the first {HEAD_BYTES} bytes with it, last and by one store. A descriptor",
+        "that is not ready has `magic` and `version` already. Addresses are multiples of",
+        f"{ADDRESS_ALIGNMENT}; one whose flag is 0 is ignored.",
         "",
         "| offset | bits | field | meaning |",
         "|---|---|---|---|",
