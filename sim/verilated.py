@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -83,10 +84,12 @@ int64_t replay(
 """
 
 #: Beside every shim: logic that does not settle is an error of the design, not the end of the
-#: process.
-FATAL = """
+#: process; memories start with random words, the same in every run, on which nothing may depend.
+RUNTIME = """
+#include "verilated.h"
 #include <stdexcept>
 void vl_fatal(const char*, int, const char*, const char* why) { throw std::runtime_error(why); }
+static const bool random_start = (Verilated::randReset(2), Verilated::randSeed(1), true);
 """
 
 
@@ -163,7 +166,7 @@ def compiled(text: str, name: str, shim: str, optimize: int = 2) -> Path:
         If Verilator or the C++ compiler fails, with their messages.
     """
     key = hashlib.sha256(
-        "\0".join([text, shim, FATAL, verilator.__version__, str(optimize)]).encode()
+        "\0".join([text, shim, RUNTIME, verilator.__version__, str(optimize)]).encode()
     )
     library = cache_directory() / f"{name}-{key.hexdigest()[:24]}.so"
     if not library.exists():
@@ -176,13 +179,13 @@ def _compile(text: str, top: str, shim: str, to: Path, optimize: int) -> None:
         directory = Path(scratch)
         (directory / "design.v").write_text(text)
         (directory / "shim.cpp").write_text(shim)
-        (directory / "fatal.cpp").write_text(FATAL)
+        (directory / "runtime.cpp").write_text(RUNTIME)
         command = [
             *("verilator", "--cc", "--exe", "--build", "-j", "2", "-O3", "--x-assign", "fast"),
             *("-Wno-fatal", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "--top-module", top),
             *SHARED_MODULES,
             *("-CFLAGS", "-fPIC -DVL_USER_FATAL", "-LDFLAGS", "-shared", "-o", "model.so"),
-            *("--Mdir", "objects", "design.v", "shim.cpp", "fatal.cpp"),
+            *("--Mdir", "objects", "design.v", "shim.cpp", "runtime.cpp"),
         ]
         run = subprocess.run(
             command,
@@ -199,6 +202,13 @@ def _compile(text: str, top: str, shim: str, to: Path, optimize: int) -> None:
         partial = to.with_suffix(f".{os.getpid()}")
         shutil.copy(directory / "objects" / "model.so", partial)
         partial.rename(to)
+
+
+def without_initial_values(text: str) -> str:
+    """Return Verilog whose registers and RAMs start unknown, as on a chip; ROMs keep contents."""
+    text = re.sub(r"^(  reg [^=;]+?) = [^;]+;", r"\1;", text, flags=re.MULTILINE)
+    zeros = r"^  initial begin\n(?:    \S+\[\d+\] = \d+'[hb]0+;\n)+  end\n"
+    return re.sub(zeros, "", text, flags=re.MULTILINE)
 
 
 def pack_words(ports: Sequence[Port], values: Mapping[str, int]) -> bytes:
