@@ -227,7 +227,7 @@ class VerilatedModel:
     name : str
         Module name.
     reset_cycles : int
-        Long enough to flush the data registers, which have no reset.
+        More than one where a port shows data registers, which have no reset.
     text : str, optional
         Verilog of a changed module, in place of the component's own.
     controls : sequence of Port
