@@ -10,6 +10,9 @@ class Bus(Protocol):
 
     Implementations: :class:`dtqatten.sim.axi.SimulatedBus`; on a board, registers mapped from
     ``/dev/mem`` or a PCIe BAR, and a buffer for DMA.
+
+    Barriers and cache maintenance are the bus's: :meth:`write` and :meth:`read` work on memory as
+    the machine sees it. The driver compares buses by identity: one object a machine.
     """
 
     def read_register(self, offset: int) -> int:
@@ -17,19 +20,30 @@ class Bus(Protocol):
         ...
 
     def write_register(self, offset: int, value: int) -> None:
-        """Write the 32-bit register at a byte offset."""
+        """Write the 32-bit register at a byte offset.
+
+        May be called while another thread is in :meth:`wait`, or by a signal handler: so an abort
+        gets through.
+        """
         ...
 
     def read(self, address: int, size: int) -> bytes:
-        """Return bytes of the shared memory, by the machine's addresses."""
+        """Return bytes of the shared memory, by the machine's addresses.
+
+        What the machine has written before the last register that was read is in them.
+        """
         ...
 
     def write(self, address: int, data: bytes) -> None:
-        """Write bytes of the shared memory."""
+        """Write bytes of the shared memory.
+
+        The machine sees them before what a later :meth:`write` or :meth:`write_register` does. Up
+        to 8 aligned bytes are one store.
+        """
         ...
 
     def wait(self) -> None:
-        """Return when the interrupt line is high.
+        """Return when the interrupt line is high; now and then returning without it does no harm.
 
         Raises
         ------

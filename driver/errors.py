@@ -2,7 +2,16 @@
 
 from dtqatten.registers import ErrorCode
 
-__all__ = ["EXCEPTIONS", "AbortedError", "DeviceError", "LayoutError", "error_of"]
+__all__ = [
+    "EXCEPTIONS",
+    "AbortedError",
+    "DeviceError",
+    "InUseError",
+    "LayoutError",
+    "NotIdleError",
+    "StaleChainError",
+    "error_of",
+]
 
 
 class DeviceError(RuntimeError):
@@ -29,6 +38,18 @@ class DeviceError(RuntimeError):
 
 class AbortedError(RuntimeError):
     """The chain was aborted."""
+
+
+class NotIdleError(RuntimeError):
+    """The machine stays busy after an abort; nothing runs on it before it has been reset."""
+
+
+class StaleChainError(RuntimeError):
+    """The machine does not run this chain, or no longer; the message says why."""
+
+
+class InUseError(RuntimeError):
+    """Another call is using the machine: of another thread, or further up this one's stack."""
 
 
 class LayoutError(ValueError):

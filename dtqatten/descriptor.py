@@ -8,6 +8,8 @@ from dtqatten.described import DescribedFlag
 __all__ = [
     "ADDRESS_ALIGNMENT",
     "FIELDS",
+    "HEAD_BYTES",
+    "HEAD_SHIFT_MAX",
     "MAGIC",
     "PAGE_BYTES",
     "SIZE",
@@ -22,11 +24,17 @@ __all__ = [
 #: Bytes of a descriptor.
 SIZE = 128
 #: First half-word, ``"DT"``, and version of the layout.
-MAGIC, VERSION = 0x5444, 1
+MAGIC, VERSION = 0x5444, 2
+#: The head: ``version``, ``magic`` and ``ready``. The machine reads it alone, in one beat, and
+#: issues the read of all ``SIZE`` bytes only once ``ready`` has come as not 0. What the host has
+#: written before ``ready`` is then seen whole, in whatever order the bus moves a burst's beats.
+HEAD_BYTES = 8
 #: Every address in a descriptor, and of one, is a multiple of this.
 ADDRESS_ALIGNMENT = 64
 #: Windows are made of pages, which no burst crosses.
 PAGE_BYTES = 4096
+#: Largest right shift in an entry of the head table.
+HEAD_SHIFT_MAX = 40
 
 
 class Flag(DescribedFlag):
@@ -61,22 +69,27 @@ class Field:
 FIELDS: tuple[Field, ...] = (
     Field("version", 0x00, 16, f"layout, {VERSION}"),
     Field("magic", 0x02, 16, f"{MAGIC:#06x}"),
-    Field("flags", 0x04, 32, "see below"),
+    Field("ready", 0x04, 32, "not 0: Q, K, V and the other fields are in memory; written last"),
     Field("next", 0x08, 64, "next descriptor, above this one; 0 ends the chain"),
-    Field("ready", 0x10, 32, "not 0: Q, K and V are in memory; the host sets it last"),
+    Field("flags", 0x10, 32, "see below"),
     Field("heads", 0x14, 16, "query heads"),
     Field("kv_heads", 0x16, 16, "heads of K and V; divides `heads`"),
     Field("stored", 0x18, 16, "tokens in the tensors"),
     Field("tokens", 0x1A, 16, "tokens to compute on; `stored` unless chained"),
-    Field("four_bit", 0x1C, 16, "not chained: so many first tokens have 4 bits, the others 8"),
-    Field("output_shift", 0x1E, 16, "left shift of 8-bit outputs, 0 to 7"),
+    Field("four_bit", 0x1C, 16, "so many first tokens have 4 bits, the others 8; 0 if chained"),
+    Field("output_shift", 0x1E, 16, "left shift of 8-bit outputs, 0 to 7; 0 without CODES"),
     Field("k0", 0x20, 16, "tokens kept for the next layer"),
     Field("k1", 0x22, 16, "of those in 8 bits"),
     Field("q", 0x28, 64, "Q, `[heads][plane hi, lo][stored][d_head/2 bytes]`"),
     Field("k", 0x30, 64, "K, likewise with `kv_heads`"),
     Field("v", 0x38, 64, "V, likewise with `kv_heads`"),
-    Field("head_table", 0x40, 64, "per query head 4 bytes: 16 bits multiplier, 8 bits shift, 0"),
-    Field("q_gains", 0x48, 64, "`[heads][stored]` bytes, in 1/256; with flag Q_GAINS"),
+    Field(
+        "head_table",
+        0x40,
+        64,
+        f"per query head 2 bytes multiplier, a byte shift, 0 to {HEAD_SHIFT_MAX}, and a byte 0",
+    ),
+    Field("q_gains", 0x48, 64, "`[heads][stored]` bytes, in 1/256, never 0; with flag Q_GAINS"),
     Field("k_gains", 0x50, 64, "`[kv_heads][stored]`; with K_GAINS"),
     Field("v_gains", 0x58, 64, "`[kv_heads][stored]`; with V_GAINS"),
     Field("output", 0x60, 64, "written: `[heads][tokens][d_head]`, 16 bits or a byte each"),

@@ -4,6 +4,7 @@ import enum
 from dataclasses import dataclass
 
 from dtqatten.described import DescribedFlag, DescribedInt
+from dtqatten.descriptor import HEAD_SHIFT_MAX, PAGE_BYTES
 from dtqatten.units import Unit
 
 __all__ = [
@@ -40,8 +41,8 @@ class Access(enum.StrEnum):
 class Control(DescribedFlag):
     """Bits of ``control``."""
 
-    START = 1, "begin the chain at `descriptor`; ignored while busy"
-    RESUME = 2, "read the descriptor at which the machine waits again"
+    START = 1, "begin the chain at `descriptor`; ignored while busy, and with ABORT"
+    RESUME = 2, "read again the descriptor that is not ready, or the next one that is not"
     ABORT = 4, "end the chain: what is on the bus completes, everything else is dropped"
     CLEAR_COUNTERS = 8, "zero the counters"
 
@@ -77,7 +78,11 @@ class ErrorCode(DescribedInt):
     KV_HEADS = 5, "`kv_heads` does not divide `heads`"
     NO_TOKENS = 6, "`stored` or `tokens` is 0"
     TOO_MANY_TOKENS = 7, "`stored` is more than this build's tokens"
-    TOKENS = 8, "`tokens` or `stored` is not what the layer before leaves, or `four_bit > tokens`"
+    TOKENS = (
+        8,
+        "`tokens` or `stored` is not what the layer before leaves; or `four_bit` is above `tokens`,"
+        " or not 0 in a chained layer",
+    )
     K0 = 9, "`k0` is 0 or more than `tokens`"
     K1 = 10, "`k1 > k0`"
     ALIGNMENT = 11, "the address is not a multiple of 64"
@@ -86,6 +91,17 @@ class ErrorCode(DescribedInt):
     CHAIN = 14, "`next` is not above the descriptor, so the chain could loop"
     READ_RESPONSE = 15, "the read there was answered with SLVERR or DECERR"
     WRITE_RESPONSE = 16, "the write there was answered with SLVERR or DECERR"
+    WINDOW = (
+        17,
+        "a window's base is not the first byte of a page, or its limit not the last, or it is not"
+        " below 2^`address_bits`; the address is that base or limit",
+    )
+    HEAD_TABLE = (
+        18,
+        f"the entry of the head table there has a shift above {HEAD_SHIFT_MAX}, or its last byte is"
+        " not 0",
+    )
+    GAIN = 19, "the gain there is 0"
 
 
 @dataclass(frozen=True)
@@ -99,6 +115,10 @@ class Register:
     bits: int = 32
     #: Writes are ignored while the machine is busy.
     locked: bool = False
+    #: Value after reset.
+    init: int = 0
+    #: Bits that may be written as 1: a write of another one is refused as a whole. None: all.
+    flags: type[DescribedFlag] | None = None
 
 
 _R, _W, _P, _C = Access.READ, Access.WRITE, Access.PULSE, Access.CLEAR
@@ -116,19 +136,39 @@ REGISTERS: tuple[Register, ...] = (
     Register("flags", 0x024, _R, "descriptor flags that this build knows"),
     Register("flags_required", 0x028, _R, "of those, flags that every layer must have"),
     Register("planes", 0x02C, _R, "nibbles of a weight of P x V"),
-    Register("control", 0x040, _P, "`Control` bits"),
+    Register("value_depth", 0x030, _R, "tokens that P x V reduces in a cycle: a tile of V"),
+    Register("address_bits", 0x034, _R, "width of the AXI addresses"),
+    Register("control", 0x040, _P, "`Control` bits", flags=Control),
     Register("status", 0x044, _R, "`Status` bits"),
-    Register("interrupt_enable", 0x048, _W, "`Interrupt` bits that drive the interrupt line"),
-    Register("interrupt", 0x04C, _C, "`Interrupt` bits that have occurred"),
+    Register(
+        "interrupt_enable",
+        0x048,
+        _W,
+        "`Interrupt` bits that drive the interrupt line",
+        flags=Interrupt,
+    ),
+    Register("interrupt", 0x04C, _C, "`Interrupt` bits that have occurred", flags=Interrupt),
     Register("error_code", 0x050, _R, "`ErrorCode` of the last chain"),
     Register("layers_done", 0x054, _R, "complete layers since START"),
     Register("error_address", 0x058, _R, "address that the error is about", 64),
     Register("descriptor", 0x060, _W, "first descriptor of the chain", 64, locked=True),
     Register("current", 0x068, _R, "descriptor that was read last", 64),
-    Register("read_base", 0x070, _W, "first byte of the read window, a page's", 64, locked=True),
-    Register("read_limit", 0x078, _W, "last byte of the read window, a page's", 64, locked=True),
-    Register("write_base", 0x080, _W, "first byte of the write window", 64, locked=True),
-    Register("write_limit", 0x088, _W, "last byte of the write window", 64, locked=True),
+    *(
+        Register(
+            f"{kind}_{end}",
+            offset + at,
+            _W,
+            f"{what} byte of the {kind} window, a page's; none is open after reset",
+            64,
+            locked=True,
+            init=init,
+        )
+        for kind, offset in (("read", 0x070), ("write", 0x080))
+        for end, at, what, init in (
+            ("base", 0, "first", PAGE_BYTES),
+            ("limit", 8, "last", PAGE_BYTES - 1),
+        )
+    ),
     Register("cycles", 0x100, _R, "cycles with BUSY"),
     Register("read_bursts", 0x104, _R, "read bursts issued"),
     Register("read_beats", 0x108, _R, "words of the bus read"),

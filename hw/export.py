@@ -10,6 +10,8 @@ from amaranth.back import rtlil
 from amaranth.hdl import ClockSignal, Instance, Module, ResetInserter, ResetSignal, Value
 from amaranth.lib import wiring
 
+from dtqatten import __version__
+
 __all__ = ["ExportPlatform", "flat_ports", "netlist", "place", "port_name", "verilog"]
 
 #: Prefix of every module, against collisions in an integrator's design.
@@ -130,6 +132,21 @@ def netlist(component: wiring.Component, name: str, *, emit_src: bool = False) -
     return "\n".join(texts.values())
 
 
+def header(component: wiring.Component, name: str) -> str:
+    """Return what an integrator has to know first, as the comment at the top of a file."""
+    sizes = getattr(component, "system", getattr(component, "config", None))
+    lines = (
+        f"dtqatten {__version__}, `dtqatten verilog`: module {PREFIX}{name} and all that it uses",
+        *(() if sizes is None else (str(sizes),)),
+        "SPDX-License-Identifier: Apache-2.0",
+        "",
+        "clk: all registers take their values at its rising edge.",
+        "rst: synchronous to clk, active high. One cycle resets, at any time and from any state;",
+        "needed after power-up wherever registers start unknown, as on an ASIC.",
+    )
+    return "".join(f"// {line}".rstrip() + "\n" for line in lines)
+
+
 def verilog(component: wiring.Component, name: str) -> str:
     """Return the Verilog of ``component`` as module ``dtqatten_<name>``, with all it uses.
 
@@ -152,4 +169,4 @@ def verilog(component: wiring.Component, name: str) -> str:
     )
     if yosys.returncode:
         raise RuntimeError(f"Yosys failed on {name}:\n{yosys.stderr.strip()}")
-    return yosys.stdout
+    return header(component, name) + yosys.stdout

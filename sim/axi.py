@@ -1,6 +1,7 @@
 """A system's Verilog on a simulated bus: Verilator and a memory, both compiled."""
 
 import ctypes
+import threading
 from dataclasses import dataclass
 from importlib import resources
 
@@ -10,10 +11,13 @@ from dtqatten.driver.device import Arena, Device
 from dtqatten.golden.memory import Burst
 from dtqatten.hw.export import PREFIX, verilog
 from dtqatten.hw.system import System
-from dtqatten.sim.verilated import compiled
+from dtqatten.sim.verilated import compiled, without_initial_values
 from dtqatten.system_config import ReadStream, SystemConfig
 
 __all__ = ["BusCounters", "SimulatedBus", "simulated_device"]
+
+#: Cycles that a wait runs at a time: between them other threads and Ctrl-C get through.
+SLICE = 1024
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class _Issued(ctypes.Structure):
 class SimulatedBus:
     """The bus of :class:`dtqatten.driver.bus.Bus`, with a verilated system on it.
 
+    Time passes in waits and register accesses only. Threads may share it.
+
     Parameters
     ----------
     system : SystemConfig
@@ -62,6 +68,8 @@ class SimulatedBus:
         Cycles after which :meth:`wait` gives up.
     optimize : int
         As of :func:`dtqatten.sim.verilated.compiled`.
+    power_up : int, optional
+        Seed of what registers and RAMs hold at power-up; by default what Verilog gives them.
 
     Attributes
     ----------
@@ -83,6 +91,7 @@ class SimulatedBus:
         size: int = 1 << 24,
         timeout: int,
         optimize: int = 2,
+        power_up: int | None = None,
     ) -> None:
         self.system, self.base, self.size, self.timeout = system, base, size, timeout
         source = resources.files("dtqatten.sim").joinpath("axi_memory.cpp").read_text()
@@ -91,9 +100,11 @@ class SimulatedBus:
             f"#define BUS_BYTES {system.bus_bytes}\n{source}"
         )
         text = verilog(System(system), "system")
+        if power_up is not None:
+            text = without_initial_values(text)
         library = ctypes.CDLL(str(compiled(text, "system", shim, optimize)))
         for name, result, arguments in (
-            ("create", "p", "qq"),
+            ("create", "p", "qqi"),
             ("destroy", None, "p"),
             ("memory", "p", "p"),
             ("configure", None, "pqiidi"),
@@ -120,7 +131,9 @@ class SimulatedBus:
             function.restype = None if result is None else kinds[result]
             function.argtypes = [kinds[kind] for kind in arguments]
         self._library = library
-        self._handle = library.create(base, size)
+        # Of one thread at a time; a signal handler may come in between two steps of its thread.
+        self._lock = threading.RLock()
+        self._handle = library.create(base, size, power_up or 1)
         address = library.memory(self._handle)
         # A view, valid as long as the model.
         self.memory = np.ctypeslib.as_array(
@@ -169,8 +182,9 @@ class SimulatedBus:
         self._library.inject(self._handle, read, write, response)
 
     def reset(self) -> None:
-        """Reset machine and bus; the memory keeps its contents."""
-        self._library.reset(self._handle, self.system.core.flush_cycles)
+        """Reset machine and bus for a cycle; the memory keeps its contents."""
+        with self._lock:
+            self._library.reset(self._handle, 1)
 
     def read_register(self, offset: int) -> int:
         """Return a register.
@@ -180,10 +194,10 @@ class SimulatedBus:
         OSError
             If there is none at ``offset``.
         """
-        data = ctypes.c_uint32()
-        if not self._library.access_register(self._handle, 0, offset, ctypes.byref(data)):
+        answered, value = self._access(0, offset, 0)
+        if not answered:
             raise OSError(f"no register at {offset:#x}")
-        return data.value
+        return value
 
     def write_register(self, offset: int, value: int) -> None:
         """Write a register.
@@ -193,30 +207,61 @@ class SimulatedBus:
         OSError
             If there is none at ``offset`` that can be written.
         """
-        data = ctypes.c_uint32(value)
-        if not self._library.access_register(self._handle, 1, offset, ctypes.byref(data)):
+        answered, _ = self._access(1, offset, value)
+        if not answered:
             raise OSError(f"no register to be written at {offset:#x}")
 
+    def _access(self, write: int, offset: int, value: int) -> tuple[bool, int]:
+        data = ctypes.c_uint32(value)
+        with self._lock:
+            answered = self._library.access_register(
+                self._handle, write, offset, ctypes.byref(data)
+            )
+        return bool(answered), data.value
+
     def read(self, address: int, size: int) -> bytes:
-        """Return bytes of the memory."""
-        at = address - self.base
-        return self.memory[at : at + size].tobytes()
+        """Return bytes of the memory.
+
+        Raises
+        ------
+        IndexError
+            If they are not all in it.
+        """
+        return self.memory[self._range(address, size)].tobytes()
 
     def write(self, address: int, data: bytes) -> None:
-        """Write bytes of the memory."""
+        """Write bytes of the memory.
+
+        Raises
+        ------
+        IndexError
+            If they are not all in it.
+        """
+        self.memory[self._range(address, len(data))] = np.frombuffer(data, np.uint8)
+
+    def _range(self, address: int, size: int) -> slice:
         at = address - self.base
-        self.memory[at : at + len(data)] = np.frombuffer(data, np.uint8)
+        if at < 0 or at + size > self.size:
+            raise IndexError(
+                f"{size} bytes at {address:#x} leave the memory of {self.size} at {self.base:#x}"
+            )
+        return slice(at, at + size)
 
     def wait(self) -> None:
         """Run until the interrupt line is high."""
-        self._library.run(self._handle, self.timeout, 1)
+        self.run(self.timeout, until_interrupt=True)
         if not self._library.interrupt(self._handle):
             raise TimeoutError(f"no interrupt within {self.timeout} cycles")
         self.interrupted = self.counters.cycles
 
-    def run(self, cycles: int) -> None:
-        """Run for so many cycles."""
-        self._library.run(self._handle, cycles, 0)
+    def run(self, cycles: int, *, until_interrupt: bool = False) -> None:
+        """Run for so many cycles, or until the interrupt line is high."""
+        while cycles > 0:
+            with self._lock:
+                self._library.run(self._handle, min(cycles, SLICE), until_interrupt)
+                if until_interrupt and self._library.interrupt(self._handle):
+                    return
+            cycles -= SLICE
 
     @property
     def counters(self) -> BusCounters:
@@ -262,10 +307,15 @@ class SimulatedBus:
 
 
 def simulated_device(
-    system: SystemConfig, *, size: int = 1 << 22, timeout: int, optimize: int = 2
+    system: SystemConfig,
+    *,
+    size: int = 1 << 22,
+    timeout: int,
+    optimize: int = 2,
+    power_up: int | None = None,
 ) -> Device:
     """Return a driver's device on a simulated bus; the upper quarter of the memory is written."""
-    bus = SimulatedBus(system, size=size, timeout=timeout, optimize=optimize)
+    bus = SimulatedBus(system, size=size, timeout=timeout, optimize=optimize, power_up=power_up)
     inputs, outputs = Arena(bus.base, size // 4 * 3), Arena(bus.base + size // 4 * 3, size // 4)
     bus.set_windows((inputs.base, inputs.last), (outputs.base, outputs.last))
     return Device(bus, inputs, outputs)

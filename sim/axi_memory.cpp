@@ -3,6 +3,7 @@
 // Compiled with the model, so that a cycle costs no Python. It delays, pauses, interleaves and
 // reorders what AXI4 allows it to, injects errors on demand, and counts every rule that is broken.
 // Included after the model's header and macros: MODEL, BUS_BYTES.
+#include "verilated.h"
 #include <cstdint>
 #include <cstring>
 #include <deque>
@@ -290,7 +291,10 @@ struct Bench {
 }  // namespace
 
 extern "C" {
-void* create(uint64_t base, uint64_t size) {
+// `seed`: of what has no initial value.
+void* create(uint64_t base, uint64_t size, uint32_t seed) {
+    Verilated::randReset(2);
+    Verilated::randSeed(int(seed));
     auto* bench = new Bench;
     bench->base = base;
     bench->memory.resize(size);

@@ -39,7 +39,7 @@ __all__ = [
 @functools.cache
 def build_core(config: Config) -> VerilatedModel:
     """Return the core of a configuration, compiled and reset."""
-    return VerilatedModel(AttentionCore(config), "core", reset_cycles=config.flush_cycles)
+    return VerilatedModel(AttentionCore(config), "core")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from dtqatten.config import Config
-from dtqatten.driver.device import Chain, Device
+from dtqatten.driver.chain import Chain
+from dtqatten.driver.device import Device
 from dtqatten.driver.layers import Layer
 from dtqatten.golden.algorithm.arithmetic import Operands, Quantized, Result
 from dtqatten.golden.algorithm.policy import Importance, Policy, PolicyError, Pruned, Ranking
@@ -67,7 +68,8 @@ class LayerRun:
 class MachineBlocks:
     """Attention blocks of one sequence on a machine, layer after layer of one chain.
 
-    To be the ``compute`` of a :class:`~dtqatten.golden.algorithm.runtime.Session`. The tokens of a
+    A context manager, as the chain is. To be the ``compute`` of a
+    :class:`~dtqatten.golden.algorithm.runtime.Session`. The tokens of a
     layer are those that the machine itself kept: its ids stay on it, and are only compared.
 
     Parameters
@@ -93,6 +95,13 @@ class MachineBlocks:
         self._rows = np.arange(0)
         self._four_bit = 0
         self._carried = np.zeros(0)
+
+    def __enter__(self) -> "MachineBlocks":
+        self._chain.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._chain.__exit__(*error)
 
     def __call__(self, layer: int, op: Operands) -> Result:
         """Compute a block.
@@ -243,8 +252,10 @@ def run_encoder(
     floating = embedding(None)
     with attached(model, policy, Mode.INTEGER) as session:
         golden = embedding(session)
-    blocks = MachineBlocks(device, policy, tell)
-    with attached(model, policy, Mode.INTEGER) as session:
+    with (
+        MachineBlocks(device, policy, tell) as blocks,
+        attached(model, policy, Mode.INTEGER) as session,
+    ):
         session.compute = blocks
         machine = embedding(session)
     return EncoderRun(batch["input_ids"].shape[1], machine, golden, floating, blocks.layers)

@@ -1,23 +1,24 @@
-"""Fault injection: after whatever happens, the machine completes a good chain bit-exactly."""
+"""Fault injection through the driver: after whatever happens, a good chain is bit-exact."""
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dtqatten.config import Config
-from dtqatten.descriptor import FIELDS, pack, unpack
+from dtqatten.descriptor import FIELDS
+from dtqatten.driver.chain import Chain
 from dtqatten.driver.device import Device
-from dtqatten.driver.errors import AbortedError, DeviceError
+from dtqatten.driver.errors import AbortedError, DeviceError, NotIdleError, StaleChainError
 from dtqatten.driver.layers import Layer
-from dtqatten.registers import Status
 from dtqatten.sim.axi import SimulatedBus
 from dtqatten.sim.chains import Expected, compare_results, expected, random_chain
+from dtqatten.sim.interposed import InterposedBus
 from dtqatten.system_config import SystemConfig
 
-__all__ = ["SYSTEM", "Fault", "Tally", "inject"]
+__all__ = ["SYSTEM", "Fault", "Tally", "inject", "summary"]
 
 #: What faults are injected into: every kind of stream, several bursts of each, quick to simulate.
 SYSTEM = SystemConfig(
@@ -30,6 +31,12 @@ SYSTEM = SystemConfig(
 
 #: Chains to draw from; their results are computed once.
 CHAINS = 16
+#: Latency of a memory that does not answer any more.
+NEVER = 1 << 30
+
+
+class HostError(Exception):
+    """What a layer function of the host raises here."""
 
 
 class Fault(enum.StrEnum):
@@ -40,6 +47,25 @@ class Fault(enum.StrEnum):
     ABORT = "abort"
     DESCRIPTOR = "bad descriptor"
     RESET = "reset"
+    INTERRUPT = "Ctrl-C"
+    TIMEOUT = "time-out"
+    HOST = "layer function"
+    SILENCE = "memory that does not answer"
+
+
+#: Exceptions that the driver may end a chain with. A descriptor that was overwritten can end it
+#: early, or have the machine wait for good.
+RAISED: dict[Fault, tuple[type[BaseException], ...]] = {
+    Fault.READ_ERROR: (DeviceError,),
+    Fault.WRITE_ERROR: (DeviceError,),
+    Fault.ABORT: (AbortedError,),
+    Fault.DESCRIPTOR: (DeviceError, StaleChainError, TimeoutError),
+    Fault.RESET: (StaleChainError, TimeoutError),
+    Fault.INTERRUPT: (KeyboardInterrupt,),
+    Fault.TIMEOUT: (TimeoutError,),
+    Fault.HOST: (HostError,),
+    Fault.SILENCE: (NotIdleError,),
+}
 
 
 @dataclass
@@ -49,13 +75,16 @@ class Tally:
     Parameters
     ----------
     faults, recovered : int
-        Injected; and how many of them a good chain has followed, bit-exact.
+        Injected; and how many of them a good chain has followed, bit-exact, by the same driver.
     hangs : int
-        Chains that did not end, or aborts that were not obeyed.
+        Machines that stayed busy, or good chains that did not end; but for a memory that does not
+        answer, after which the driver has to say so until the reset.
     false_done : int
         Layers counted as complete that were not, bit by bit.
     unseen : int
-        Faults that came too late, or changed nothing: the chain ended well, bit-exact.
+        Faults that came too late, or changed nothing: the chain ended well.
+    unexpected : int
+        Exceptions other than those of the fault.
     stray_reads, stray_writes, violations : int
         Bursts outside the windows, broken rules of AXI4; of all chains.
     """
@@ -65,6 +94,7 @@ class Tally:
     hangs: int = 0
     false_done: int = 0
     unseen: int = 0
+    unexpected: int = 0
     stray_reads: int = 0
     stray_writes: int = 0
     violations: int = 0
@@ -91,35 +121,43 @@ def inject(device: Device, count: int, seed: int = 0) -> Iterator[tuple[Tally, d
     seed : int
         Of everything random.
     """
-    bus = device.bus
-    assert isinstance(bus, SimulatedBus)
+    inner = device.bus
+    assert isinstance(inner, SimulatedBus)
+    bus = InterposedBus(inner)
+    device = Device(bus, device.inputs, device.outputs, patience=5000)
     rng = np.random.default_rng(seed)
-    cases = [_case(device, bus, rng) for _ in range(CHAINS)]
+    cases = [_case(device, inner, rng) for _ in range(CHAINS)]
+    # Good chains end long before, at any latency.
+    inner.timeout = 40 * max(case.cycles for case in cases)
     tally, kinds = Tally(), dict.fromkeys(Fault, 0)
-    before = bus.counters
+    before = inner.counters
     for _ in range(count):
-        bus.configure(
-            seed=int(rng.integers(1 << 32)),
-            latency=(1, int(rng.choice([1, 20, 200]))),
-            pause=float(rng.choice([0.0, 0.3])),
-            reorder=bool(rng.integers(2)),
-        )
+        behaviour = {
+            "seed": int(rng.integers(1 << 32)),
+            "latency": (1, int(rng.choice([1, 20, 200]))),
+            "pause": float(rng.choice([0.0, 0.3])),
+            "reorder": bool(rng.integers(2)),
+        }
+        inner.configure(**behaviour)
         kind = list(Fault)[int(rng.integers(len(Fault)))]
-        case = cases[int(rng.integers(CHAINS))]
         tally.faults += 1
         kinds[kind] += 1
-        _suffer(device, bus, kind, case, rng, tally)
-        bus.inject()
+        _suffer(device, bus, kind, cases[int(rng.integers(CHAINS))], rng, tally)
+        if kind is Fault.SILENCE:
+            _refused(device, cases[0], tally)
+            inner.configure(**behaviour)
+            inner.reset()
+        inner.inject()
         good = cases[int(rng.integers(CHAINS))]
         try:
             compare_results(good.chain, device.run(good.chain), good.golden)
             tally.recovered += 1
-        except TimeoutError:
+        except (TimeoutError, NotIdleError):
             tally.hangs += 1
-            bus.reset()
-        except (AssertionError, DeviceError, AbortedError):
-            bus.reset()
-        now = bus.counters
+            inner.reset()
+        except (AssertionError, DeviceError, AbortedError, StaleChainError):
+            inner.reset()
+        now = inner.counters
         tally.stray_reads = now.stray_reads - before.stray_reads
         tally.stray_writes = now.stray_writes - before.stray_writes
         tally.violations = now.violations - before.violations
@@ -145,82 +183,99 @@ def _case(device: Device, bus: SimulatedBus, rng: np.random.Generator) -> _Case:
 
 def _suffer(
     device: Device,
-    bus: SimulatedBus,
+    bus: InterposedBus,
     kind: Fault,
     case: _Case,
     rng: np.random.Generator,
     tally: Tally,
 ) -> None:
     """Run a chain with a fault in it."""
-    response = int(rng.choice([2, 3]))
+    inner, response = bus.inner, int(rng.choice([2, 3]))
     if kind is Fault.READ_ERROR:
-        bus.inject(read=int(rng.integers(case.beats)), response=response)
+        inner.inject(read=int(rng.integers(case.beats)), response=response)
     elif kind is Fault.WRITE_ERROR:
-        bus.inject(write=int(rng.integers(case.bursts)), response=response)
-    addresses = device.prepare(len(case.chain))
-    placed: list[tuple[Layer, dict[str, int]]] = []
-    for i, layer in enumerate(case.chain):
-        following = addresses[i + 1] if i + 1 < len(addresses) else 0
-        fields = device.place(layer, addresses[i], following, placed[-1] if placed else None)
-        placed.append((layer, fields))
-    if kind is Fault.DESCRIPTOR:
-        _spoil(bus, int(rng.choice(addresses)), rng)
-    device.start(addresses[0])
-    if kind in (Fault.ABORT, Fault.RESET):
+        inner.inject(write=int(rng.integers(case.bursts)), response=response)
+    elif kind is Fault.DESCRIPTOR:
+        bus.spoil = _spoiler(int(rng.integers(len(case.chain))), rng)
+    elif kind in (Fault.ABORT, Fault.RESET, Fault.INTERRUPT, Fault.TIMEOUT, Fault.SILENCE):
         # The bus delays now: beyond a good run's cycles too.
-        bus.run(int(rng.integers(3 * case.cycles)))
-        if kind is Fault.RESET:
-            bus.reset()
-            return
-        device.abort()
-    # Layers complete one after the other: acknowledge until the chain has ended, or waits.
-    while True:
-        try:
-            bus.wait()
-        except TimeoutError:
-            tally.hangs += 1
-            bus.reset()
-            return
-        device.set_register("interrupt", device.register("interrupt"))
-        status = Status(device.register("status"))
-        if Status.BUSY not in status:
-            break
-        if Status.WAITING in status:
-            device.abort()
-    done = device.register("layers_done")
-    if not status & (Status.ERROR | Status.ABORTED):
+        bus.before_wait = _happening(device, inner, kind, int(rng.integers(3 * case.cycles)))
+    chain = Chain(device, len(case.chain))
+    # A layer function, as device.run has it, in every other chain.
+    stops = bool(rng.integers(2)) or kind is Fault.HOST
+    try:
+        with chain:
+            for layer in case.chain:
+                if stops and chain.run() and kind is Fault.HOST:
+                    raise HostError
+                chain.add(layer)
+            chain.run()
         tally.unseen += 1
-    if kind is not Fault.DESCRIPTOR or done < len(addresses):
-        _check_done(device, case, placed, done, tally, spoiled=kind is Fault.DESCRIPTOR)
+    except RAISED[kind]:
+        pass
+    except NotIdleError:
+        tally.hangs += 1
+    except Exception:
+        tally.unexpected += 1
+    bus.before_wait = bus.spoil = None
+    if kind is not Fault.DESCRIPTOR:
+        done = len(chain.results)
+        for layer, result, golden in zip(
+            case.chain[:done], chain.results, case.golden[:done], strict=True
+        ):
+            try:
+                compare_results([layer], [result], [golden])
+            except AssertionError:
+                tally.false_done += 1
 
 
-def _spoil(bus: SimulatedBus, address: int, rng: np.random.Generator) -> None:
-    """Overwrite a field of a descriptor: by noise, a flipped bit, or an extreme."""
-    fields = unpack(bus.read(address, 128))
+def _happening(device: Device, bus: SimulatedBus, kind: Fault, cycles: int) -> Callable[[], None]:
+    """Return what happens while the driver waits, after so many cycles."""
+
+    def happens() -> None:
+        bus.run(cycles, until_interrupt=kind is Fault.SILENCE)
+        match kind:
+            case Fault.ABORT:
+                device.abort()
+            case Fault.RESET:
+                bus.reset()
+            case Fault.INTERRUPT:
+                raise KeyboardInterrupt
+            case Fault.TIMEOUT:
+                raise TimeoutError
+            case Fault.SILENCE:
+                bus.configure(latency=(NEVER, NEVER))
+
+    return happens
+
+
+def _refused(device: Device, case: _Case, tally: Tally) -> None:
+    """While the memory owes answers, the driver begins nothing."""
+    try:
+        device.run(case.chain)
+    except NotIdleError:
+        return
+    tally.unexpected += 1
+
+
+def _spoiler(
+    number: int, rng: np.random.Generator
+) -> Callable[[int, dict[str, int]], dict[str, int]]:
+    """Return what overwrites a field of a descriptor: by noise, a flipped bit, or an extreme."""
     field = FIELDS[int(rng.integers(len(FIELDS)))]
     top = (1 << field.bits) - 1
     noise = int.from_bytes(rng.bytes(8), "little") & top
-    flipped = fields[field.name] ^ 1 << int(rng.integers(field.bits))
-    fields[field.name] = (noise, flipped, 0, top)[int(rng.integers(4))]
-    bus.write(address, pack(fields))
+    bit, how = 1 << int(rng.integers(field.bits)), int(rng.integers(4))
+    left = number
 
+    def spoil(address: int, fields: dict[str, int]) -> dict[str, int]:
+        nonlocal left
+        left -= 1
+        if left != -1:
+            return fields
+        return fields | {field.name: (noise, fields[field.name] ^ bit, 0, top)[how]}
 
-def _check_done(
-    device: Device,
-    case: _Case,
-    placed: list[tuple[Layer, dict[str, int]]],
-    done: int,
-    tally: Tally,
-    *,
-    spoiled: bool,
-) -> None:
-    """Count layers that are called complete and are not."""
-    for index in range(0 if spoiled else done):
-        layer, fields = placed[index]
-        try:
-            compare_results([layer], [device.collect(layer, fields)], [case.golden[index]])
-        except AssertionError:
-            tally.false_done += 1
+    return spoil
 
 
 def summary(tally: Tally, kinds: dict[Fault, int]) -> dict[str, Any]:

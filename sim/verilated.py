@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -202,6 +203,13 @@ def _compile(text: str, top: str, shim: str, to: Path, optimize: int) -> None:
         partial.rename(to)
 
 
+def without_initial_values(text: str) -> str:
+    """Return Verilog whose registers and RAMs start unknown, as on a chip; ROMs keep contents."""
+    text = re.sub(r"^(  reg [^=;]+?) = [^;]+;", r"\1;", text, flags=re.MULTILINE)
+    zeros = r"^  initial begin\n(?:    \S+\[\d+\] = \d+'[hb]0+;\n)+  end\n"
+    return re.sub(zeros, "", text, flags=re.MULTILINE)
+
+
 def pack_words(ports: Sequence[Port], values: Mapping[str, int]) -> bytes:
     """Return the ports' values, 0 where none is given, as the compiled model takes them."""
     return b"".join(values.get(p.name, 0).to_bytes(4 * p.words, "little") for p in ports)
@@ -218,7 +226,7 @@ class VerilatedModel:
     name : str
         Module name.
     reset_cycles : int
-        Long enough to flush the data registers, which have no reset.
+        More than one where a port shows data registers, which have no reset.
     text : str, optional
         Verilog of a changed module, in place of the component's own.
     controls : sequence of Port

@@ -4,6 +4,8 @@ import pytest
 
 from dtqatten.descriptor import (
     FIELDS,
+    HEAD_BYTES,
+    HEAD_SHIFT_MAX,
     MAGIC,
     SIZE,
     VERSION,
@@ -12,6 +14,7 @@ from dtqatten.descriptor import (
     region_sizes,
     unpack,
 )
+from dtqatten.golden import softmax
 
 
 def test_fields_do_not_overlap_and_fit() -> None:
@@ -22,6 +25,16 @@ def test_fields_do_not_overlap_and_fit() -> None:
         assert max(bytes_) < SIZE
         assert field.offset % (field.bits // 8) == 0
         taken |= bytes_
+
+
+def test_the_head_tells_whether_the_rest_counts() -> None:
+    head = [field.name for field in FIELDS if field.offset < HEAD_BYTES]
+    assert head == ["version", "magic", "ready"]
+    assert pack({"ready": 1})[:HEAD_BYTES] == bytes([2, 0, 0x44, 0x54, 1, 0, 0, 0])
+
+
+def test_shifts_of_the_head_table_are_those_of_the_arithmetic() -> None:
+    assert HEAD_SHIFT_MAX == softmax.SHIFT_MAX
 
 
 def test_round_trip() -> None:

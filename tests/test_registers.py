@@ -6,6 +6,7 @@ from dtqatten.registers import (
     ADDRESS_BITS,
     REGISTERS,
     Control,
+    Interrupt,
     offset_of,
 )
 
@@ -26,3 +27,22 @@ def test_offsets_by_name() -> None:
 
 def test_control_bits_are_single_bits() -> None:
     assert [bit.value for bit in Control] == [1, 2, 4, 8]
+
+
+def test_after_reset_no_window_is_open() -> None:
+    init = {register.name: register.init for register in REGISTERS if register.init}
+    assert init == {
+        "read_base": 0x1000,
+        "read_limit": 0xFFF,
+        "write_base": 0x1000,
+        "write_limit": 0xFFF,
+    }
+
+
+def test_bits_that_may_be_written() -> None:
+    flags = {register.name: register.flags for register in REGISTERS if register.flags}
+    assert flags == {
+        "control": Control,
+        "interrupt_enable": Interrupt,
+        "interrupt": Interrupt,
+    }

@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from dtqatten import PRESETS, Config
+from dtqatten import PRESETS, Config, __version__
 from dtqatten.hw.array import ScoreArray
 from dtqatten.hw.exponential import Exponential
 from dtqatten.hw.export import ExportPlatform, place, verilog
@@ -52,6 +52,20 @@ def test_export_is_repeatable_and_has_no_paths() -> None:
     assert "src" not in first
     # Combinational processes stay unknown in some simulators until an input changes.
     assert "always @*" not in first
+
+
+def test_files_begin_with_what_an_integrator_has_to_know() -> None:
+    for component, name, sizes in (
+        (PE(PRESETS["tiny"], 20), "pe", PRESETS["tiny"]),
+        (Broken(), "broken", None),
+    ):
+        comment = verilog(component, name).split("\n/*")[0]
+        assert all(line.startswith("//") for line in comment.splitlines())
+        assert f"dtqatten {__version__}" in comment
+        assert f"module dtqatten_{name} " in comment
+        assert sizes is None or str(sizes) in comment
+        for what in ("Apache-2.0", "rising edge", "synchronous", "active high", "One cycle resets"):
+            assert what in comment
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,286 @@
+"""A chain of layers: into memory, onto the machine, and back as arrays."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dtqatten.descriptor import HEAD_BYTES, SIZE, pack, region_sizes
+from dtqatten.driver.errors import AbortedError, LayoutError, StaleChainError, error_of
+from dtqatten.driver.layers import Layer, Result
+from dtqatten.registers import Control, Interrupt, Status
+
+if TYPE_CHECKING:
+    from dtqatten.driver.device import Device
+
+__all__ = ["Chain"]
+
+
+class Chain:
+    """A chain whose layers are given as they become known.
+
+    A context manager: the chain begins with ``with``, on an idle machine, and leaves it idle,
+    whichever way it ends. It ends with the ``with``, with the first exception of :meth:`add` or
+    :meth:`run`, or when another chain begins on the machine; from then on it is stale.
+
+    Parameters
+    ----------
+    device : Device
+    length : int
+        Layers that it will have.
+
+    Attributes
+    ----------
+    results : list of Result
+        Of the layers seen complete so far; there also after an exception.
+    aborting : bool
+        An abort is wanted, set by :meth:`Device.abort`.
+
+    Raises
+    ------
+    LayoutError
+        If there are no layers.
+    """
+
+    def __init__(self, device: "Device", length: int) -> None:
+        if length < 1:
+            raise LayoutError("a chain has at least one layer")
+        self.device, self.length = device, length
+        self.results: list[Result] = []
+        self.aborting = False
+        self._open = self._started = False
+        self._addresses: list[int] = []
+        self._placed: list[tuple[Layer, Mapping[str, int]]] = []
+
+    def __enter__(self) -> "Chain":
+        """Begin.
+
+        Raises
+        ------
+        LayoutError
+            If there is no room for the descriptors.
+        NotIdleError
+            If the machine is busy with something else and cannot be stopped.
+        InUseError
+            If another call is using the machine.
+        """
+        device = self.device
+        with device.session.turn(self):
+            device.session.chain = self
+            # Before memory changes that it may still use.
+            device.make_idle()
+            device.inputs.clear()
+            device.outputs.clear()
+            device.chain.clear()
+            self._addresses = [device.inputs.take(SIZE) for _ in range(self.length)]
+            for address in self._addresses:
+                device.bus.write(address, pack({}))
+            self._open = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the machine idle, unless it is another chain's by now.
+
+        Raises
+        ------
+        NotIdleError
+            If it cannot be made idle; its cause is the exception that has ended the chain.
+        """
+        if self._open and self.device.session.chain is self:
+            with self.device.session.turn(self):
+                self._end(error)
+
+    def add(self, layer: Layer) -> None:
+        """Put the next layer into memory.
+
+        Raises
+        ------
+        LayoutError
+            If the arrays are not what the machine, or its memory, can take.
+        StaleChainError
+            If this chain has ended.
+        InUseError
+            If another call is using the machine.
+        """
+        with self._guarded():
+            at = len(self._placed)
+            if at == self.length:
+                raise LayoutError(f"this chain has its {at} layers: make it longer")
+            self._placed.append((layer, self._place(layer, at)))
+
+    def run(self) -> list[Result]:
+        """Run until all layers given so far are complete; return the results of all.
+
+        Raises
+        ------
+        DeviceError
+            If the machine refuses or fails.
+        AbortedError
+            If the chain was aborted.
+        TimeoutError
+            If the machine does not answer within the bus's time.
+        StaleChainError
+            If this chain has ended, or the machine does not run it any longer.
+        NotIdleError
+            If the machine could not be stopped after one of these, which is then its cause.
+        InUseError
+            If another call is using the machine.
+        """
+        with self._guarded():
+            if len(self.results) < len(self._placed):
+                self._go_on()
+                self._wait()
+            return list(self.results)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Let one call at a time in; whatever goes wrong in it ends the chain."""
+        device = self.device
+        with device.session.turn(self):
+            if device.session.chain is not self:
+                raise StaleChainError("another chain has begun on the machine since: begin anew")
+            if not self._open:
+                raise StaleChainError("this chain has not begun, or has ended: use it in a `with`")
+            try:
+                yield
+            except BaseException as error:
+                self._end(error)
+                raise
+
+    def _end(self, error: BaseException | None) -> None:
+        """Leave the machine idle, and raise if it is not; then ``error`` is the cause."""
+        self._open = False
+        try:
+            self.device.make_idle()
+        except Exception as failure:
+            if error is None:
+                raise
+            if isinstance(error, Exception):
+                raise failure from error
+            # Ctrl-C and the like go on as they are.
+            error.add_note(str(failure))
+
+    def _place(self, layer: Layer, at: int) -> dict[str, int]:
+        """Write a layer's contents and then its descriptor; return the descriptor's fields."""
+        device = self.device
+        device.check(layer)
+        tokens = layer.stored
+        if layer.chained:
+            if not at:
+                raise LayoutError("the first layer is chained: there is no layer before it")
+            tokens = self._placed[-1][0].k0
+        fields = layer.fields(tokens)
+        contents = layer.contents()
+        for name, size, written in region_sizes(fields, layer.q.codes.shape[2]):
+            fields[name] = (device.outputs if written else device.inputs).take(size)
+            if not written:
+                device.bus.write(fields[name], contents[name])
+        following = self._addresses[at + 1] if at + 1 < self.length else 0
+        fields |= {"next": following, "ready": 1}
+        raw, address = pack(fields), self._addresses[at]
+        # The machine may be looking: the head, which says that the rest is there, comes last.
+        device.bus.write(address + HEAD_BYTES, raw[HEAD_BYTES:])
+        device.bus.write(address, raw[:HEAD_BYTES])
+        device.chain.append((address, fields))
+        return fields
+
+    def _go_on(self) -> None:
+        """Start the machine, or have it go on from where it waits for the next layer."""
+        device = self.device
+        if self.aborting:
+            raise AbortedError(f"aborted after {len(self.results)} complete layers")
+        if self._started:
+            where = (Status.WAITING in device.status, device.register("current"))
+            if where != (True, self._addresses[len(self.results)]):
+                raise StaleChainError(
+                    f"the machine does not wait for layer {len(self.results)}: {device.status!r} "
+                    f"at {device.register('current'):#x}; it was reset, or another host uses it"
+                )
+            device.set_register("control", Control.RESUME)
+        else:
+            for name, value in (
+                ("read_base", device.inputs.base),
+                ("read_limit", device.inputs.last),
+                ("write_base", device.outputs.base),
+                ("write_limit", device.outputs.last),
+                ("descriptor", self._addresses[0]),
+                ("interrupt_enable", int(~Interrupt(0))),
+                ("control", Control.START),
+            ):
+                device.set_register(name, value)
+            self._started = True
+        # One that came between the look at it and the command had nothing to abort.
+        if self.aborting:
+            device.set_register("control", Control.ABORT)
+
+    def _wait(self) -> None:
+        """Wait until the layers placed are complete, and collect their results."""
+        device, placed, results = self.device, self._placed, self.results
+        fruitless = 0
+        while True:
+            try:
+                device.bus.wait()
+            except TimeoutError as late:
+                late.add_note(
+                    f"status {device.status!r}, {device.register('layers_done')} of "
+                    f"{len(placed)} layers complete"
+                )
+                raise
+            pending = device.register("interrupt")
+            device.set_register("interrupt", pending)
+            status, done = device.status, device.register("layers_done")
+            if not len(results) <= done <= len(placed):
+                raise StaleChainError(
+                    f"{done} layers are complete, after {len(results)} of {len(placed)}: the "
+                    "machine was reset, or another host uses it"
+                )
+            while len(results) < done:
+                results.append(self._collect(*placed[len(results)]))
+            if Status.BUSY not in status:
+                break
+            if Status.WAITING in status and done == len(placed):
+                return
+            fruitless = 0 if pending else fruitless + 1
+            if fruitless == device.patience:
+                raise TimeoutError(
+                    f"the bus has returned from its wait {fruitless} times without an interrupt; "
+                    f"status {status!r}, {done} of {len(placed)} layers complete"
+                )
+        if Status.ERROR in status:
+            raise error_of(device.register("error_code"), device.register("error_address"), done)
+        if Status.ABORTED in status:
+            raise AbortedError(f"aborted after {done} complete layers")
+        if done < self.length:
+            raise StaleChainError(
+                f"the machine is idle after {done} of {self.length} layers: it was reset, or "
+                "another host uses it, or a descriptor was overwritten"
+            )
+
+    def _collect(self, layer: Layer, fields: Mapping[str, int]) -> Result:
+        """Return the result of a complete layer."""
+        heads, tokens, d = layer.heads, fields["tokens"], layer.q.codes.shape[2]
+        sizes = {name: size for name, size, _ in region_sizes(fields, d)}
+
+        def array(name: str, kind: str) -> np.ndarray | None:
+            if name not in sizes:
+                return None
+            return np.frombuffer(self.device.bus.read(fields[name], sizes[name]), kind)
+
+        output = array("output", "i1" if layer.options.output_bits == 8 else "<i2")
+        assert output is not None
+        ids = array("ids", "<u2")
+        bits = np.repeat(np.array([4, 8], np.uint8), [layer.k0 - layer.k1, layer.k1])
+        return Result(
+            output.reshape(heads, tokens, d),
+            layer.output_unit(),
+            None if ids is None else ids.astype(np.int64),
+            bits,
+            array("importance", "<u4"),
+        )

@@ -1,0 +1,69 @@
+"""Who uses a machine: one chain at a time, one call at a time."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from dtqatten.driver.bus import Bus
+from dtqatten.driver.errors import InUseError
+
+if TYPE_CHECKING:
+    from dtqatten.driver.chain import Chain
+
+__all__ = ["Session", "session_of"]
+
+
+class _Turn:
+    """A call that uses the machine, or would."""
+
+    def __init__(self, chain: "Chain") -> None:
+        self.chain, self.thread = chain, threading.get_ident()
+
+
+class Session:
+    """Use of the machine on a bus, by all devices and threads that share the bus.
+
+    Attributes
+    ----------
+    chain : Chain or None
+        The chain that has begun last; earlier ones are stale.
+    """
+
+    def __init__(self) -> None:
+        self.chain: Chain | None = None
+        self._turns: list[_Turn] = []
+
+    @contextmanager
+    def turn(self, chain: "Chain") -> Iterator[None]:
+        """Use the machine for a chain; nests in a thread.
+
+        No lock: one that an exception of a signal handler leaves locked would lock for good.
+
+        Raises
+        ------
+        InUseError
+            If another chain, or another thread, is using it.
+        """
+        mine = _Turn(chain)
+        try:
+            self._turns.append(mine)
+            first = self._turns[0]
+            if (first.chain, first.thread) != (mine.chain, mine.thread):
+                raise InUseError(
+                    "another call is using the machine: a layer function cannot run a chain of "
+                    "its own, and a thread has to wait for the other; abort() ends what runs"
+                )
+            yield
+        finally:
+            if mine in self._turns:
+                self._turns.remove(mine)
+
+
+_SESSIONS: "WeakKeyDictionary[Bus, Session]" = WeakKeyDictionary()
+
+
+def session_of(bus: Bus) -> Session:
+    """Return the session of a bus, the same for every device on it."""
+    return _SESSIONS.setdefault(bus, Session())
