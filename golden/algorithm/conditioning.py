@@ -146,8 +146,24 @@ class Conditioner:
         }
         return replace(self, **tensors)
 
+    def check(self, k: Tensor) -> None:
+        """Refuse K and V of another shape than what was calibrated.
+
+        Raises
+        ------
+        ValueError
+            If heads or channels differ.
+        """
+        for made in (self.factors, self.k_mean, self.v_mean):
+            if made is not None and made.shape != (k.shape[1], k.shape[3]):
+                raise ValueError(
+                    f"the calibration is of {made.shape[0]} heads of K with {made.shape[1]} "
+                    f"channels, this layer has {k.shape[1]} with {k.shape[3]}: calibrate this model"
+                )
+
     def inputs(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Condition Q, K and V before they are quantized."""
+        self.check(k)
         k_mean, v_mean = self.k_mean, self.v_mean
         if not self.qk_folded:
             if k_mean is not None:

@@ -247,11 +247,11 @@ class Probe:
                 places.append(f"between {first} and {last} stands {what}")
         return "; ".join(places)
 
-    def sizes(self) -> tuple[int, int, int]:
-        """Heads of Q, channels of a head of Q and K, channels of a head of V."""
+    @property
+    def seen(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Q, K and V as the attention function got them."""
         assert self._seen is not None
-        q, _, v = self._seen
-        return q.shape[1], q.shape[3], v.shape[3]
+        return self._seen
 
 
 @contextmanager
@@ -268,7 +268,7 @@ def _quiet(model: nn.Module) -> Iterator[None]:
             module.training = False
         for tensor, data in halves:
             tensor.data = data.float()
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(next(model.parameters()).device.type, enabled=False):
             yield
     finally:
         for tensor, data in halves:
@@ -326,7 +326,9 @@ def _changes(
 ) -> list[_Change]:
     """List what a layer's conditioner changes in its projections."""
     q, k, v, o = projections.values()
-    heads, qk_size, v_size = probe.sizes()
+    queries, keys, values = probe.seen
+    conditioner.check(keys)
+    heads, qk_size, v_size = queries.shape[1], queries.shape[3], values.shape[3]
     changes = []
 
     def each(module: nn.Linear, matrix: Tensor) -> None:
@@ -485,6 +487,6 @@ def _compare(
             where = f"the output ({name})" if last else f"layer {index} ({name})"
             raise FoldingError(
                 f"{where} differs by {error:.2g} with the rotation in the weights, more than "
-                f"{TOLERANCE:g}: something else uses its projections, or its attention is not plain "
-                f"softmax attention: {_WAY_OUT}"
+                f"{TOLERANCE:g}: something else uses its projections, or its attention is "
+                f"not plain softmax attention: {_WAY_OUT}"
             )
