@@ -99,26 +99,16 @@ def test_a_norm_of_queries_and_keys_leaves_values_to_fold(family, options):
     assert all(c.v_folded and not c.qk_folded for c in session.conditioners)
 
 
-def test_a_rotary_embedding_is_found_under_any_name(llama):
-    """And a name alone says nothing: queries and keys fold where nothing turns them."""
-
-    class Positions(nn.Module):
-        def __init__(self, inner):
-            super().__init__()
-            self.inner = [inner]  # out of sight
-
-        def forward(self, *args, **kwargs):
-            return self.inner[0](*args, **kwargs)
-
-    policy = Policy.flat(3, rotate=True)
+def test_a_rotary_embedding_is_found_though_no_module_bears_its_name(llama):
     with torch.no_grad():
         expected = llama(ids())[0]
-    owner = llama.model
-    owner.rotary_emb = Positions(owner.rotary_emb)
-    owner._modules["places"] = owner.rotary_emb
-    got, session = run(llama, policy)
+    rotary = llama.model.rotary_emb
+    del llama.model.rotary_emb
+    llama.model.__dict__["rotary_emb"] = rotary
+    assert not any("rotary" in name for name, _ in llama.named_modules())
+    got, session = run(llama, Policy.flat(3, rotate=True))
     assert error(got, expected) < 1e-4
-    assert not any(c.qk_folded for c in session.conditioners)
+    assert all(c.v_folded and not c.qk_folded for c in session.conditioners)
 
 
 def test_a_name_is_no_rotary_embedding(bert):

@@ -89,21 +89,27 @@ def test_a_model_without_its_head_gives_the_same(llama, batch):
     assert torch.equal(second[where], expected[where])
 
 
-def test_arguments_count_by_name_wherever_they_stand(gpt2, llama):
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_arguments_count_by_name_wherever_they_stand(family, request):
     """GPT-2 takes its cache second, Llama its mask: each is found in its place."""
-    mask = torch.ones(2, 9, dtype=torch.long)
+    model = request.getfixturevalue(family)
+    ids, mask = tokens(2, 9), torch.ones(2, 9, dtype=torch.long)
     mask[1, :4] = 0
-    for model in (gpt2, llama):
-        policy = Policy.flat(model.config.num_hidden_layers, (0, 0.5, 0.5))
-        with torch.no_grad(), attached(model, policy) as session:
-            cache = session.cache()
-            if model is gpt2:
-                model(tokens(2, 9), cache, mask)
-            else:
-                model(tokens(2, 9), mask, None, cache)
-            assert cache.get_seq_length() == 9
-            assert session.tally.sequences == 2
-            assert sum(session.tally.tokens) == (9 + 5) * len(policy.layers)
+    outputs = []
+    with torch.no_grad(), attached(model, Policy.flat(model.config.num_hidden_layers)) as session:
+        for by_name in (True, False):
+            cache, parts = session.cache(), []
+            for own, seen in ((slice(0, 6), 6), (slice(6, 9), 9)):
+                if by_name:
+                    given = {"past_key_values": cache, "attention_mask": mask[:, :seen]}
+                    out = model(input_ids=ids[:, own], **given)
+                elif family == "gpt2":
+                    out = model(ids[:, own], cache, mask[:, :seen])
+                else:
+                    out = model(ids[:, own], mask[:, :seen], None, cache)
+                parts.append(out.logits)
+            outputs.append(torch.cat(parts, 1)[mask.bool()])
+    assert torch.equal(outputs[1], outputs[0])
 
 
 def test_a_layer_on_its_own_is_refused(bert):
