@@ -14,6 +14,7 @@ __all__ = ["Calibration", "Conditioner", "Observer", "hadamard", "rotate"]
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is kept serves training as well
 def hadamard(n: int) -> Tensor:
     """Orthonormal symmetric ``[n, n]`` matrix of Hadamard blocks, in float32 on the CPU.
 
@@ -27,7 +28,7 @@ def hadamard(n: int) -> Tensor:
     size = n & -n
     if size < 2:
         raise ValueError(f"{n} channels cannot be rotated: their number must be even")
-    block = torch.ones(1, 1, device="cpu")
+    block = torch.ones(1, 1, dtype=torch.float32, device="cpu")
     while len(block) < size:
         block = torch.cat([torch.cat([block, block], 1), torch.cat([block, -block], 1)])
     return torch.block_diag(*[block * size**-0.5] * (n // size))

@@ -159,8 +159,9 @@ class _Change:
 
 def _noise(shape: Sequence[int], like: Tensor, generator: torch.Generator) -> Tensor:
     """Numbers of both signs and of magnitudes from 2^-10 to 2^10."""
-    made = torch.randn(shape, generator=generator, device="cpu")
-    power = torch.rand(shape, generator=generator, device="cpu") * 20 - 10
+    given: Any = {"generator": generator, "dtype": torch.float32, "device": "cpu"}
+    made = torch.randn(shape, **given)
+    power = torch.rand(shape, **given) * 20 - 10
     return (made * power.exp2()).to(like)
 
 
@@ -279,19 +280,19 @@ def _quiet(model: nn.Module) -> Iterator[None]:
 
 def _batch(model: Any) -> dict[str, Any]:
     """Random tokens, the same for every model of as many."""
-    config = model.config.get_text_config()
     if getattr(model, "main_input_name", "input_ids") != "input_ids":
         raise FoldingError(
             f"{type(model).__name__} takes {model.main_input_name}, and a proof that folding is "
             f"exact needs token ids: {_WAY_OUT}"
         )
     rows, n = _BATCH
-    n = min(n, getattr(config, "max_position_embeddings", None) or n)
+    n = min(n, getattr(model.config, "max_position_embeddings", None) or n)
+    known = model.get_input_embeddings().weight.shape[0]
     generator = torch.Generator("cpu").manual_seed(0)
-    ids = torch.randint(int(config.vocab_size), (rows, n), generator=generator, device="cpu")
+    ids = torch.randint(known, (rows, n), generator=generator, device="cpu")
     given: dict[str, Any] = {"input_ids": ids.to(next(model.parameters()).device)}
-    known = inspect.signature(model.forward).parameters.values()
-    if any(p.name == "use_cache" or p.kind is p.VAR_KEYWORD for p in known):
+    takes = inspect.signature(model.forward).parameters.values()
+    if any(p.name == "use_cache" or p.kind is p.VAR_KEYWORD for p in takes):
         given["use_cache"] = False
     return given
 
@@ -336,9 +337,10 @@ def _changes(
             changes.append(_Change(module, name, matrix))
 
     if conditioner.qk_folded:
-        turn = hadamard(qk_size) if conditioner.rotated else torch.eye(qk_size, device="cpu")
+        plain = torch.eye(qk_size, dtype=torch.float32, device="cpu")
+        turn = hadamard(qk_size) if conditioner.rotated else plain
         factors = conditioner.factors
-        narrow = torch.ones(1, qk_size, device="cpu") if factors is None else factors.cpu().float()
+        narrow = plain.new_ones(1, qk_size) if factors is None else factors.to(plain)
         wide = narrow if factors is None else narrow.repeat_interleave(heads // len(narrow), 0)
         each(q, turn * wide[:, None])
         each(k, turn / narrow[:, None])
@@ -450,10 +452,13 @@ def _proposed(
             result.append(conditioner)
             continue
         where = f"layer {index} ({type(layer).__name__})"
-        if any(uses[p] > 1 for m in projections.values() for p in m.parameters()):
+        parameters = [p for m in projections.values() for p in m.parameters()]
+        if any(uses[p] > 1 for p in parameters):
             raise FoldingError(
                 f"{where} shares its projections' weights with another place: {_WAY_OUT}"
             )
+        if any(p.is_meta for p in parameters):
+            raise FoldingError(f"the weights of {where} are offloaded: {_WAY_OUT}")
         probe = Probe(projections)
         args, kwargs = calls[index]
         with ExitStack() as stack:

@@ -402,7 +402,7 @@ class Session:
         self.perturb: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor | None]] | None = None
         self.compute: Callable[[int, Operands], Result] | None = None
         self.observers: list[Observer] | None = None
-        self._generator = torch.Generator().manual_seed(policy.seed)
+        self._generator = torch.Generator("cpu").manual_seed(policy.seed)
         self._lock = threading.Lock()
         self._thread = 0  # that runs the pass
         self._modules: list[nn.Module] = []  # that are running, the outermost first

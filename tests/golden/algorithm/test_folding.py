@@ -7,6 +7,7 @@ import torch
 import transformers
 from torch import nn
 
+from dtqatten.golden.algorithm.conditioning import hadamard
 from dtqatten.golden.algorithm.folding import FoldingError
 from dtqatten.golden.algorithm.policy import Policy
 from dtqatten.golden.algorithm.runtime import attached, calibrate
@@ -243,3 +244,19 @@ def test_training_flags_survive_the_proof(bert):
     flags = [m.training for m in bert.modules()]
     with attached(bert, Policy.flat(3, rotate=True), "float"):
         assert [m.training for m in bert.modules()] == flags
+
+
+def test_a_rotation_first_made_in_inference_serves_training(bert, batch):
+    hadamard.cache_clear()
+    with torch.inference_mode(), attached(bert, Policy.flat(3, rotate=True), fold=False):
+        bert(**batch)
+    with attached(bert, Policy.flat(3, rotate=True), fold=False):
+        bert(**batch)[0].sum().backward()
+
+
+def test_offloaded_weights_are_refused(bert, monkeypatch):
+    """A hook fetches them for each pass, so that nothing folded would stay."""
+    value = bert.encoder.layer[2].attention.self.value
+    monkeypatch.setattr(type(value.weight), "is_meta", property(lambda p: p is value.weight))
+    with pytest.raises(FoldingError, match=r"layer 2 .*offloaded"):
+        run(bert, Policy.flat(3, rotate=True))
