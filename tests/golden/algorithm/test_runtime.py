@@ -260,6 +260,21 @@ def test_a_prefill_in_parts_of_fewer_bits(quiet_first, shares, sizes):
     assert error(parts, exact) < 1.5 * error(once, exact)
 
 
+@pytest.mark.parametrize("sizes", [[1, 39], [20, 20], [1] * 40], ids=SPLITS)
+def test_a_prefill_in_parts_keeps_as_many_tokens(llama, sizes):
+    """Which ones, importance so far decides: other tokens, as many of them, and as good."""
+    ids = tokens(2, 40, 1)
+    with torch.no_grad():
+        exact = llama(ids).logits
+        with attached(llama, PRUNING) as session:
+            once, whole = in_parts(llama, session, ids, [40])
+            parts, cache = in_parts(llama, session, ids, sizes)
+    for one, other in zip(whole.precisions(), cache.precisions(), strict=True):
+        assert torch.equal((one > 0).sum(1), (other > 0).sum(1))
+        assert torch.equal((one == 8).sum(1), (other == 8).sum(1))
+    assert error(parts, exact) < 1.5 * error(once, exact)
+
+
 @pytest.mark.parametrize("granularity", ["head", "token"])
 def test_cached_codes_follow_a_scale_that_grows(granularity):
     """What the codes stand for stays within half a step of each scale it went through."""
