@@ -255,7 +255,8 @@ class TokenCache(Cache):
                 "this cache holds codes of another session, of another model, policy or scales: "
                 "start one with session.cache() of this session"
             )
-        lengths = {self.layer(i).length for i in range(len(self.layers))}
+        held = [self.layer(i) for i in range(len(self.layers))]
+        lengths = {x.length for x in held} | {x.k.codes.shape[2] for x in held if x.k is not None}
         if len(lengths) > 1 or len(self.layers) not in (0, layers):
             raise CacheError(
                 "a forward pass with this cache broke off, and its layers hold different tokens: "

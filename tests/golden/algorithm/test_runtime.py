@@ -386,16 +386,20 @@ def test_other_caches_are_refused(llama):
             llama(tokens(1, 4), past_key_values=static)
 
 
-def test_a_cache_of_a_broken_pass_is_refused(llama):
+@pytest.mark.parametrize("place", ["before a layer", "in the last block"])
+def test_a_cache_of_a_broken_pass_is_refused(llama, place, monkeypatch):
     def broken(*_):
         raise OSError("power")
 
     with torch.no_grad(), attached(llama, Policy.flat(3)) as session:
         _, cache = in_parts(llama, session, tokens(1, 4), [4])
-        hook = llama.model.layers[1].register_forward_pre_hook(broken)
-        with pytest.raises(OSError, match="power"):
-            llama(tokens(1, 1), past_key_values=cache)
-        hook.remove()
+        with monkeypatch.context() as patch:
+            if place == "before a layer":
+                patch.setattr(llama.model.layers[1], "forward", broken)
+            else:
+                patch.setattr(cache.layer(2), "append", broken)
+            with pytest.raises(OSError, match="power"):
+                llama(tokens(1, 1), past_key_values=cache)
         with pytest.raises(CacheError, match="broke off"):
             llama(tokens(1, 1), past_key_values=cache)
         cache.reset()
