@@ -388,7 +388,7 @@ def test_other_caches_are_refused(llama):
 
 @pytest.mark.parametrize("place", ["before a layer", "in the last block"])
 def test_a_cache_of_a_broken_pass_is_refused(llama, place, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise OSError("power")
 
     with torch.no_grad(), attached(llama, Policy.flat(3)) as session:
