@@ -85,7 +85,7 @@ class Fetcher(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        system, core, layer = self.system, self.system.core, self.layer
+        core, layer = self.system.core, self.layer
 
         table = place(m, platform, "tokens", TokenTable, core, 6)
         connect(m, flipped(self.ids), table.ids)
@@ -95,12 +95,24 @@ class Fetcher(wiring.Component):
             self.ids_complete.eq(table.complete),
         ]
 
-        # Units see the layer one cycle after the table, which answers for it by then.
+        # Units start one cycle after the table, which is then valid.
         start = Signal()
         m.d.sync += start.eq(self.start)
+        edges, tensors_idle = self._tensors(m, platform, table, start)
+        tokens_idle = self._tokens(m, platform, table, start, edges)
         idle = ~start
+        for unit in (*tensors_idle, *tokens_idle, self._heads(m, platform, start)):
+            idle = idle & unit
+        m.d.comb += self.idle.eq(idle)
+        return m
 
-        edges = {}
+    def _tensors(
+        self, m: Module, platform: object, table: TokenTable, start: Value
+    ) -> tuple[dict[str, Signal], list[Value]]:
+        """Fetch Q, K and V; return where their 8-bit tokens begin, and what is idle."""
+        system, core, layer = self.system, self.system.core, self.layer
+        idle: list[Value] = []
+        edges: dict[str, Signal] = {}
         for number, (role, high, base, heads, tile, nibbles) in enumerate(
             (
                 ("q", ReadStream.Q_HIGH, layer.q, layer.heads, core.rows, core.load_nibbles),
@@ -135,9 +147,21 @@ class Fetcher(wiring.Component):
                 m.d.comb += table.index[2 * number + plane].eq(tensor.index[plane])
             connect(m, tensor.high, flipped(self.ports[high]))
             connect(m, tensor.low, flipped(self.ports[high + 1]))
-            idle = idle & tensor.idle
+            idle.append(tensor.idle)
         m.d.comb += self.v.p.follows.eq(flag(layer, Flag.FOLLOWS))
+        return edges, idle
 
+    def _tokens(
+        self,
+        m: Module,
+        platform: object,
+        table: TokenTable,
+        start: Value,
+        edges: dict[str, Signal],
+    ) -> list[Value]:
+        """Fetch gains of queries and keys beside their ids; return what is idle."""
+        system, layer = self.system, self.layer
+        idle: list[Value] = []
         for role, number, gains in (
             ("queries", 0, ((ReadStream.Q_GAINS, Flag.Q_GAINS, layer.q_gains, 1),)),
             (
@@ -182,9 +206,12 @@ class Fetcher(wiring.Component):
                     plan.repeats.eq(repeats),
                 ]
                 connect(m, tokens.ports[i], flipped(self.ports[port]))
-            idle = idle & tokens.idle
+            idle.append(tokens.idle)
+        return idle
 
-        # Heads: a run of table entries.
+    def _heads(self, m: Module, platform: object, start: Value) -> Value:
+        """Fetch the table of heads, an entry each; return whether all are out."""
+        system, layer = self.system, self.layer
         channel = place(m, platform, "head_table", ReadChannel, system, 8, 4)
         connect(m, channel.port, flipped(self.ports[ReadStream.HEAD_TABLE]))
         left = Signal.like(layer.heads)
@@ -206,5 +233,4 @@ class Fetcher(wiring.Component):
             m.d.sync += left.eq(left - 1)
         with m.If(channel.runs.valid & channel.runs.ready):
             m.d.sync += channel.runs.valid.eq(0)
-        m.d.comb += self.idle.eq(idle & (left == 0))
-        return m
+        return left == 0

@@ -176,7 +176,7 @@ class ImportanceFinish(wiring.Component):
             kept_write.data.eq(total_here),
         ]
 
-        # The chosen tokens' totals, one a cycle, become what the next layer's are added to.
+        # The totals of the chosen tokens, one a cycle, are carried to the next layer.
         lane = Signal(range(config.topk_lanes))
         lane_last = Signal()
         gathered = Signal(range(config.n_max))

@@ -170,15 +170,18 @@ class MaximumPass(wiring.Component):
             self.reduced.eq(fold.o),
             self.record.maximum.eq(fold.total),
         ]
+        self._record(m, head, query)
+        return m
 
+    def _record(self, m: Module, head: data.View, query: data.View) -> None:
+        """Give the row's record all but its maximum, of ``head`` and ``query`` of cycle 2."""
         factor = multiplied(m, head.multiplier, query.gain, "factor")
         multiplier = Signal(MULTIPLIER_BITS, reset_less=True)
         m.d.sync += multiplier.eq((factor + GAIN_ONE // 2) >> 8)
-        wait = levels + RowFold.LATENCY
+        wait = reduction_latency(self.config.cols) + RowFold.LATENCY
         m.d.comb += [
             self.record.multiplier.eq(delayed(m, multiplier, wait, "multiplier")),
             self.record.shift.eq(delayed(m, head.shift, self.ROW_LATENCY - 2 + wait, "shift")),
             self.record.output.eq(delayed(m, head.output, self.ROW_LATENCY - 2 + wait, "output")),
             self.record.narrow.eq(delayed(m, query.narrow, self.ROW_LATENCY - 2 + wait, "narrow")),
         ]
-        return m

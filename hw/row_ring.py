@@ -28,8 +28,8 @@ class RowRing(wiring.Component):
     banked : bool
         In a :class:`~dtqatten.hw.ring_memory.RingMemory`, which is smaller where rows are many.
     late : bool
-        ``read`` comes from too far to be counted as room within its cycle; a row more makes up for
-        it.
+        ``read`` arrives too late in its cycle to be counted as room; the ring holds one row more
+        for that.
 
     Members
     -------

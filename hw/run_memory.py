@@ -1,13 +1,13 @@
 """A run's scores on their way through the top-k engine: beats in, then rows, pass after pass."""
 
 from amaranth.hdl import Const, Module, Mux, Signal
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.hw.rank_counter import any_of
 from dtqatten.hw.topk_config import TopKConfig, extent_layout, scores_layout, slot_layout
 
-__all__ = ["RowReader", "RunLoader"]
+__all__ = ["RowReader", "RunLoader", "RunMemory"]
 
 
 class RunLoader(wiring.Component):
@@ -222,4 +222,99 @@ class RowReader(wiring.Component):
         with m.If(self.stop):
             # Rows under way hold no token of a class any more.
             m.d.sync += [row.eq(0), emitting.eq(0)]
+        return m
+
+
+class RunMemory(wiring.Component):
+    """The scores of one run: a row written is read back at once, then in passes and for classes.
+
+    Latency: ``scores`` and what describes them follow a beat, or the ``pass_end`` before a further
+    pass or the classes, by two cycles. Throughput one row a cycle; what reads for a class
+    stands still while ``advance`` is low.
+
+    Parameters
+    ----------
+    config : TopKConfig
+
+    Members
+    -------
+    i : In(stream.Signature(scores_layout(config)))
+        Scores of a run.
+    open : In(1)
+        Beats are accepted.
+    clear : In(1)
+        All ids have been taken: the next beat begins a run.
+    advance, pass_end, finished, some_wide, only_wide : In(1)
+        As of :class:`RowReader`.
+    beat, last, fresh, seen, tokens : Out
+        As of :class:`RunLoader`.
+    pass_last : Out(1)
+        The last row of a pass is read.
+    scores : Out(ArrayLayout(score_width, lanes))
+        The row read.
+    fetched, lanes, slot : Out
+        What it is, as of :class:`RowReader`.
+    """
+
+    def __init__(self, config: TopKConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "i": In(stream.Signature(scores_layout(config))),
+                "open": In(1),
+                "clear": In(1),
+                "advance": In(1),
+                "pass_end": In(1),
+                "finished": In(1),
+                "some_wide": In(1),
+                "only_wide": In(1),
+                "beat": Out(1),
+                "last": Out(1),
+                "fresh": Out(1),
+                "seen": Out(config.score_width),
+                "tokens": Out(range(config.capacity + 1)),
+                "pass_last": Out(1),
+                "scores": Out(scores_layout(config)["scores"].shape),
+                "fetched": Out(1),
+                "lanes": Out(config.lanes),
+                "slot": Out(slot_layout(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.loader = loader = RunLoader(self.config)
+        m.submodules.reader = reader = RowReader(self.config)
+        m.submodules.rows = rows = memory.Memory(
+            shape=self.scores.shape(), depth=self.config.rows, init=[]
+        )
+        write, read = rows.write_port(), rows.read_port()
+        connect(m, flipped(self.i), loader.i)
+        m.d.comb += [
+            loader.open.eq(self.open),
+            loader.clear.eq(self.clear),
+            loader.row.eq(reader.row),
+            reader.write.eq(loader.beat),
+            reader.write_last.eq(loader.last),
+            reader.extent.eq(loader.extent),
+            reader.stop.eq(self.clear),
+            *(
+                getattr(reader, name).eq(getattr(self, name))
+                for name in ("advance", "pass_end", "finished", "some_wide", "only_wide")
+            ),
+            write.en.eq(loader.beat),
+            write.addr.eq(reader.row),
+            write.data.eq(self.i.p.scores),
+            read.en.eq(self.advance),
+            read.addr.eq(reader.read),
+            self.scores.eq(read.data),
+            *(
+                getattr(self, name).eq(getattr(loader, name))
+                for name in ("beat", "last", "fresh", "seen", "tokens")
+            ),
+            *(
+                getattr(self, name).eq(getattr(reader, name))
+                for name in ("pass_last", "fetched", "lanes", "slot")
+            ),
+        ]
         return m

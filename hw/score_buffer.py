@@ -24,7 +24,7 @@ def tile_fits(m: Module, config: Config, start: Value, rows: Value, row_read: Va
     """Return a register that says whether the buffer has room for a tile of ``config.rows``.
 
     A tile's ``rows`` are taken at its ``start`` and come back one by one, ``word_stages`` cycles
-    after they are read. Both may come late in a cycle: there are four sums before they are known.
+    after they are read. Both may arrive late in a cycle, so all four next values are precomputed.
     """
     # Room beyond a tile; negative without room for one.
     most = config.score_rows - config.rows

@@ -80,7 +80,7 @@ class TokenRanking(wiring.Component):
             topk.k1.eq(layer.k1),
         ]
 
-        # Not a memory: what hangs on the command has no time for its address.
+        # Registers, not a memory: a read would be on the critical path.
         with m.If(done | ~known):
             m.d.sync += [
                 layer.eq(Mux(next_known, next_layer, self.layers.p)),
@@ -90,7 +90,7 @@ class TokenRanking(wiring.Component):
         with m.Elif(comes):
             m.d.sync += [next_layer.eq(self.layers.p), next_known.eq(1)]
 
-        # From the end of its importances to that of its ids a layer lets no other in.
+        # ``closed``: this layer's importances are in, its ids not yet out; the next layer waits.
         closed, is_open = Signal(), Signal()
         m.d.comb += is_open.eq(known & ~closed)
         leaving = accumulator.importance
@@ -115,14 +115,14 @@ class TokenRanking(wiring.Component):
             ]
             beats = packer.o
 
-        # Where logic is slow, beats wait in registers: who takes them is far.
+        # Where logic is slow, a register cuts the long path to those who take the beats.
         if config.slow_logic:
             packed, beats = beats, stream.Signature(beats.p.shape()).create(path=("scores",))
             buffered(m, packed, beats, "beats")
         fork(m, beats, [topk.scores, self.report], [1, layer.report], "scores")
         m.d.comb += [topk.scores.p.eq(beats.p), self.report.p.eq(beats.p)]
-        # The layer's command stays until its ids have left, and they wait until its last
-        # importances have been taken: those too are offered as the command says.
+        # The command decides who gets ids and importances, so it stays until both have left: ids
+        # wait for the last importances, and the command leaves with the last ids.
         taken = Signal()
         chosen = kept = stream.Signature(topk.ids.p.shape()).create(path=("chosen",))
         m.d.comb += [

@@ -1,14 +1,14 @@
 """Two-threshold top-k: radix selection by counting, then a filter in token order."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import data, enum, memory, stream, wiring
+from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.hw.export import place
 from dtqatten.hw.id_packer import IdPacker
 from dtqatten.hw.rank_counter import RankCounter
 from dtqatten.hw.row_classifier import RowClassifier, window_members
-from dtqatten.hw.run_memory import RowReader, RunLoader
+from dtqatten.hw.run_memory import RunMemory
 from dtqatten.hw.threshold_search import ThresholdSearch
 from dtqatten.hw.token_filter import TokenFilter
 from dtqatten.hw.topk_config import TopKConfig, ids_layout, scores_layout, thresholds_layout
@@ -80,8 +80,7 @@ class TopK(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        m.submodules.loader = loader = RunLoader(config)
-        m.submodules.reader = reader = RowReader(config)
+        m.submodules.run = run = RunMemory(config)
         m.submodules.classifier = classifier = RowClassifier(config)
         counter = place(m, platform, "counter", RankCounter, config)
         search = place(m, platform, "search", ThresholdSearch, config)
@@ -91,9 +90,9 @@ class TopK(wiring.Component):
 
         phase = Signal(Phase)
         first_pass, pass_end, finish = Signal(), Signal(), Signal()
-        with m.If(loader.beat):
+        with m.If(run.beat):
             m.d.sync += first_pass.eq(1)
-            with m.If(loader.last):
+            with m.If(run.last):
                 m.d.sync += phase.eq(Phase.COUNT)
         with m.If(pass_end):
             m.d.sync += first_pass.eq(0)
@@ -103,54 +102,39 @@ class TopK(wiring.Component):
             m.d.sync += phase.eq(Phase.LOAD)
         # A pass's last row, on its way to the ranks found: its indices take five cycles.
         final = Signal(RankCounter.latency(config) + 5)
-        m.d.sync += final.eq(Cat(reader.pass_last, final[:-1]))
-        kept, eight = self._ranks(m, loader, first_pass & final[0], first_pass & final[1])
+        m.d.sync += final.eq(Cat(run.pass_last, final[:-1]))
+        kept, eight = self._ranks(m, run, first_pass & final[0], first_pass & final[1])
         some_wide, only_wide = Signal(), Signal()
         m.d.sync += [some_wide.eq(eight != 0), only_wide.eq(kept == eight)]
 
-        connect(m, flipped(self.scores), loader.i)
+        connect(m, flipped(self.scores), run.i)
         connect(m, packer.o, flipped(self.ids))
-        m.submodules.memory = scores = memory.Memory(
-            shape=self.scores.p.scores.shape(), depth=config.rows, init=[]
-        )
-        write, read = scores.write_port(), scores.read_port()
         m.d.comb += [
             pass_end.eq(final[-1]),
             finish.eq(self.ids.valid & self.ids.ready & self.ids.p.last),
             self.known.eq(phase == Phase.EMIT),
             self.thresholds.kept.eq(search.low[0]),
             self.thresholds.wide.eq(search.low[1]),
-            # Rows: in, and out again.
-            loader.open.eq(phase == Phase.LOAD),
-            loader.clear.eq(finish),
-            loader.row.eq(reader.row),
-            reader.write.eq(loader.beat),
-            reader.write_last.eq(loader.last),
-            reader.extent.eq(loader.extent),
-            reader.advance.eq(advance),
-            reader.pass_end.eq(pass_end),
-            reader.finished.eq(search.finished),
-            reader.stop.eq(finish),
-            reader.some_wide.eq(some_wide),
-            reader.only_wide.eq(only_wide),
-            write.en.eq(loader.beat),
-            write.addr.eq(reader.row),
-            write.data.eq(self.scores.p.scores),
-            read.en.eq(advance),
-            read.addr.eq(reader.read),
+            run.open.eq(phase == Phase.LOAD),
+            run.clear.eq(finish),
+            run.advance.eq(advance),
+            run.pass_end.eq(pass_end),
+            run.finished.eq(search.finished),
+            run.some_wide.eq(some_wide),
+            run.only_wide.eq(only_wide),
             # The search.
             classifier.advance.eq(advance),
-            classifier.scores.eq(read.data),
-            classifier.fetched.eq(reader.fetched),
-            classifier.lanes.eq(reader.lanes),
-            classifier.slot.eq(reader.slot),
+            classifier.scores.eq(run.scores),
+            classifier.fetched.eq(run.fetched),
+            classifier.lanes.eq(run.lanes),
+            classifier.slot.eq(run.slot),
             *(getattr(classifier, n).eq(getattr(search, n)) for n in window_members(config)),
             counter.valid.eq(classifier.valid),
             counter.index.eq(classifier.index),
             counter.clear.eq(pass_end),
             counter.targets.eq(search.targets),
-            search.calibrate.eq(loader.beat & loader.fresh),
-            search.seen.eq(loader.seen),
+            search.calibrate.eq(run.beat & run.fresh),
+            search.seen.eq(run.seen),
             search.overflow.eq(classifier.overflow),
             search.ranked.eq(first_pass & final[2]),
             search.ranks[0].eq(kept),
@@ -173,7 +157,7 @@ class TopK(wiring.Component):
         return m
 
     def _ranks(
-        self, m: Module, loader: RunLoader, limit_kept: Value, limit_eight: Value
+        self, m: Module, run: RunMemory, limit_kept: Value, limit_eight: Value
     ) -> tuple[Signal, Signal]:
         """Return the tokens to keep and those in 8 bits, as far as the run has them.
 
@@ -183,10 +167,10 @@ class TopK(wiring.Component):
         counts = range(self.config.capacity + 1)
         asked = Signal(data.ArrayLayout(counts, 2))
         kept, eight = Signal(counts), Signal(counts)
-        with m.If(loader.beat):
+        with m.If(run.beat):
             m.d.sync += [asked[0].eq(self.k0), asked[1].eq(self.k1)]
         with m.If(limit_kept):
-            most = Mux(asked[0] > loader.tokens, loader.tokens, asked[0])
+            most = Mux(asked[0] > run.tokens, run.tokens, asked[0])
             m.d.sync += kept.eq(Mux(asked[0] == 0, 1, most))
         with m.If(limit_eight):
             m.d.sync += eight.eq(Mux(asked[1] > kept, kept, asked[1]))

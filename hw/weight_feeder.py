@@ -163,7 +163,7 @@ class WeightFeeder(wiring.Component):
             block_end.eq(beat & row_block.last_row & row_block.last_tile),
             self.loaded.eq(block_end),
         ]
-        # A row's tiles all say the same, so that any tile's rows tell of the block.
+        # All tiles of a row agree on ``narrow``, so the rows of any tile describe the block.
         wide = Signal()
         with m.If(beat):
             m.d.sync += [row.eq(row + 1), wide.eq(wide | ~row_block.narrow)]
@@ -188,14 +188,14 @@ class WeightFeeder(wiring.Component):
 
         feed = Signal.like(self.feed)
         m.d.sync += feed.eq(self.feed)
-        # Lanes are written a cycle late where logic is slow: a beat has many to reach.
+        # Where logic is slow, writes are registered once: a beat fans out to all lanes.
         late = config.slow_logic
         written = Cat(beat & (row == r) for r in range(config.rows))
         written = delayed(m, written, late, "written", reset_less=False)
         write_slot = delayed(m, slot, late, "write_slot")
         write_tile = delayed(m, tile, late, "write_tile")
         weights = delayed(m, row_block.weights, late, "weights")
-        # Which rows are there is told a cycle late, which no feed comes before.
+        # Row-valid tags arrive one cycle late, before any feed.
         here, told, told_slot = Signal(config.rows), Signal(), Signal.like(slot)
         m.d.sync += [here.eq((2 << row) - 1), told.eq(block_end), told_slot.eq(slot)]
         lanes = []
