@@ -104,12 +104,16 @@ class Chain:
         ------
         LayoutError
             If the arrays are not what the machine, or its memory, can take.
+        TypeError
+            If it is no layer.
         StaleChainError
             If this chain has ended.
         InUseError
             If another call is using the machine.
         """
         with self._guarded():
+            if not isinstance(layer, Layer):
+                raise TypeError(f"a layer is a Layer, not {layer!r}: did its function return one?")
             at = len(self._placed)
             if at == self.length:
                 raise LayoutError(f"this chain has its {at} layers: make it longer")

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from dtqatten.driver.bus import Bus
 from dtqatten.driver.errors import InUseError
@@ -23,17 +23,21 @@ class _Turn:
 
 
 class Session:
-    """Use of the machine on a bus, by all devices and threads that share the bus.
-
-    Attributes
-    ----------
-    chain : Chain or None
-        The chain that has begun last; earlier ones are stale.
-    """
+    """Use of the machine on a bus, by all devices and threads that share the bus."""
 
     def __init__(self) -> None:
-        self.chain: Chain | None = None
+        # A chain knows its bus, which would keep the session, and so itself, for good.
+        self._chain: ReferenceType[Chain] | None = None
         self._turns: list[_Turn] = []
+
+    @property
+    def chain(self) -> "Chain | None":
+        """The chain that has begun last; earlier ones are stale."""
+        return None if self._chain is None else self._chain()
+
+    @chain.setter
+    def chain(self, chain: "Chain") -> None:
+        self._chain = ref(chain)
 
     @contextmanager
     def turn(self, chain: "Chain") -> Iterator[None]:

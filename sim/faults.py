@@ -1,6 +1,7 @@
 """Fault injection through the driver: after whatever happens, a good chain is bit-exact."""
 
 import enum
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -132,20 +133,21 @@ def inject(device: Device, count: int, seed: int = 0) -> Iterator[tuple[Tally, d
     tally, kinds = Tally(), dict.fromkeys(Fault, 0)
     before = inner.counters
     for _ in range(count):
-        behaviour = {
-            "seed": int(rng.integers(1 << 32)),
-            "latency": (1, int(rng.choice([1, 20, 200]))),
-            "pause": float(rng.choice([0.0, 0.3])),
-            "reorder": bool(rng.integers(2)),
-        }
-        inner.configure(**behaviour)
+        behave = functools.partial(
+            inner.configure,
+            seed=int(rng.integers(1 << 32)),
+            latency=(1, int(rng.choice([1, 20, 200]))),
+            pause=float(rng.choice([0.0, 0.3])),
+            reorder=bool(rng.integers(2)),
+        )
+        behave()
         kind = list(Fault)[int(rng.integers(len(Fault)))]
         tally.faults += 1
         kinds[kind] += 1
         _suffer(device, bus, kind, cases[int(rng.integers(CHAINS))], rng, tally)
         if kind is Fault.SILENCE:
             _refused(device, cases[0], tally)
-            inner.configure(**behaviour)
+            behave()
             inner.reset()
         inner.inject()
         good = cases[int(rng.integers(CHAINS))]

@@ -1,7 +1,9 @@
 """However a chain ends, the machine is idle and the next chain is exact."""
 
 import functools
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -372,4 +374,16 @@ def test_an_abort_before_the_start_counts(device, bus, monkeypatch) -> None:
 def test_first_layers_are_layers(device) -> None:
     with pytest.raises(LayoutError, match="the first layer is a function"):
         device.run([lambda result: FIRST])
+    with pytest.raises(TypeError, match="not None: did its function return one"):
+        device.run([FIRST, lambda result: None])
     is_well(device)
+
+
+def test_a_session_keeps_no_machine(bus) -> None:
+    gone = InterposedBus(bus.inner)
+    other = simulated()
+    Device(gone, other.inputs, other.outputs).run([FIRST])
+    seen = weakref.ref(gone)
+    del gone
+    gc.collect()
+    assert seen() is None
