@@ -5,7 +5,6 @@ import enum
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from dtqatten.hw.array import ScoreArray
 from dtqatten.hw.core import AttentionCore
 from dtqatten.hw.export import PREFIX, verilog
 from dtqatten.hw.system import System
+from dtqatten.scratch import scratch
 from dtqatten.sim.lint import WAIVERS
 from dtqatten.sim.scenarios import CoreScenario, Scenario
 from dtqatten.sim.verilated import SHARED_MODULES, verilator_environment
@@ -154,11 +154,10 @@ def _run(
 ) -> dict[str, Any]:
     """Run a cocotb testbench on a block; return what it leaves as its result."""
     with (
-        tempfile.TemporaryDirectory(prefix="dtqatten-") as scratch,
+        scratch() as directory,
         # The testbench takes most of a cycle's time: compiling longer does not pay.
         _environment(verilator_environment(optimize=1)),
     ):
-        directory = Path(scratch)
         top = f"{PREFIX}{block}"
         source, task, result = (directory / n for n in (f"{top}.v", "job.json", "result.json"))
         source.write_text(verilog(component, block))
