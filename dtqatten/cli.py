@@ -15,6 +15,7 @@ from dtqatten.commands.faults import faults
 from dtqatten.commands.formal import formal
 from dtqatten.commands.lint import lint
 from dtqatten.commands.mutate import mutate
+from dtqatten.commands.options import Command
 from dtqatten.commands.registers import registers
 from dtqatten.commands.results import results
 from dtqatten.commands.search import search
@@ -75,5 +76,5 @@ COMMANDS = (
     accuracy,
 )
 for command in COMMANDS:
-    app.command()(command)
-app.command("eval")(evaluate)
+    app.command(cls=Command)(command)
+app.command("eval", cls=Command)(evaluate)

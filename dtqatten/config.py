@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from dtqatten.fields import ConfigError, boolean, integer, member, power_of_two
+
 __all__ = [
     "BANKS",
     "CODE_MAX",
@@ -17,6 +19,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Schedule",
+    "configured",
 ]
 
 #: Smallest and largest balanced 8-bit code ``16*h + l``, ``h`` in [-7, 7], ``l`` in [-8, 7].
@@ -31,10 +34,6 @@ LOAD_BITS = 64
 
 #: Rows of 16-bit probabilities whose sum is certain to fit the 32 bits of an importance.
 IMPORTANCE_ROWS = (2**32 - 1) // (2**16 - 1)
-
-
-class ConfigError(ValueError):
-    """A configuration value that cannot work; the message names value, limit and way out."""
 
 
 class Schedule(enum.StrEnum):
@@ -106,23 +105,18 @@ class Config:
             ("rows", 1, 64),
             ("cols", 1, 128),
             ("depth", 1, 128),
-            ("value_depth", 1, 128),
             ("d_head", 8, 128),
             ("n_max", 1, 1024),
             ("product_stages", 1, 2),
             ("planes", 2, 3),
             ("heads", 1, IMPORTANCE_ROWS),
-            ("topk_lanes", 1, 64),
         ):
-            value = getattr(self, name)
-            if name == "value_depth" and value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise ConfigError(f"{name} must be an integer, not {value!r}")
-            if not low <= value <= high:
-                raise ConfigError(
-                    f"{name} is {value}, outside {low}..{high}: choose a value in that range"
-                )
+            integer(self, name, low, high)
+        integer(self, "value_depth", 1, 128, optional=True)
+        power_of_two(self, "topk_lanes", 1, 64)
+        for name in ("v_gains", "cumulative", "count_normalize"):
+            boolean(self, name)
+        member(self, "schedule", Schedule)
         if self.d_head % 8:
             down, up = self.d_head // 8 * 8, self.d_head // 8 * 8 + 8
             raise ConfigError(
@@ -138,32 +132,20 @@ class Config:
             )
         # Beyond these, elaboration takes minutes and a monitored array's ports exceed the 65536
         # bits that Amaranth can express.
+        deeper = "depth" if self.depth >= self.group else "value_depth"
         deepest = max(self.depth, self.group)
         for what, value, limit in (
-            ("rows * cols * depth (multipliers)", self.rows * self.cols * deepest, 32768),
+            (f"rows * cols * {deeper} (multipliers)", self.rows * self.cols * deepest, 32768),
             ("rows * cols (PEs)", self.rows * self.cols, 2048),
-            ("cols * depth (operands of a step)", self.cols * deepest, 8192),
+            (f"cols * {deeper} (operands of a step)", self.cols * deepest, 8192),
         ):
             if value > limit:
                 raise ConfigError(f"{what} is {value}, above {limit}: use several smaller arrays")
-        for name in ("v_gains", "cumulative", "count_normalize"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} is {getattr(self, name)!r}: choose True or False")
-        if self.topk_lanes & (self.topk_lanes - 1):
-            down = 1 << self.topk_lanes.bit_length() - 1
-            raise ConfigError(
-                f"topk_lanes is {self.topk_lanes}, not a power of two: use {down} or {2 * down}"
-            )
         if self.heads * self.n_max > IMPORTANCE_ROWS:
             raise ConfigError(
                 f"heads * n_max is {self.heads * self.n_max}, above {IMPORTANCE_ROWS}, the rows "
                 f"whose importance fits 32 bits: use at most {IMPORTANCE_ROWS // self.n_max} heads"
             )
-        try:
-            object.__setattr__(self, "schedule", Schedule(self.schedule))
-        except ValueError:
-            names = ", ".join(Schedule)
-            raise ConfigError(f"schedule is {self.schedule!r}: choose one of {names}") from None
 
     def replace(self, **changes: Any) -> "Config":
         """Return a copy with some fields changed, validated again."""
@@ -342,3 +324,27 @@ PRESETS: dict[str, Config] = {
     # The paper's machine: 3168 multipliers in two arrays of 4-bit MACs.
     "paper": Config(rows=24, cols=66, depth=1, d_head=64, n_max=512, schedule=Schedule.INTERLEAVED),
 }
+
+
+def configured(preset: str, **changes: Any) -> Config:
+    """Return a preset with some fields changed.
+
+    ``value_depth`` follows a ``depth`` that is changed without it: the preset's was chosen beside
+    the preset's ``depth``.
+
+    Parameters
+    ----------
+    preset : str
+    **changes
+        Fields of :class:`Config`.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such preset, or a value is impossible.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"no preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    if "depth" in changes:
+        changes = {"value_depth": None, **changes}
+    return PRESETS[preset].replace(**changes)

@@ -3,10 +3,14 @@
 import enum
 from dataclasses import dataclass
 
-from dtqatten.config import Config, ConfigError
+from dtqatten.config import PRESETS, Config
 from dtqatten.descriptor import PAGE_BYTES
+from dtqatten.fields import instance, integer, one_of
 
 __all__ = ["ReadStream", "SystemConfig"]
+
+#: Lengths of bursts: powers of two, for bursts end at multiples of them, up to AXI4's limit.
+BURSTS = tuple(2**i for i in range(9))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +43,17 @@ class SystemConfig:
     buffer_bursts: int = 4
 
     def __post_init__(self) -> None:
-        if self.bus_bits not in (64, 128, 256, 512):
-            raise ConfigError(f"bus_bits is {self.bus_bits!r}: choose 64, 128, 256 or 512")
-        if not 16 <= self.address_bits <= 64:
-            raise ConfigError(f"address_bits is {self.address_bits}, outside 16..64")
+        instance(self, "core", Config, f"give a Config, such as PRESETS[{next(iter(PRESETS))!r}]")
+        one_of(self, "bus_bits", (64, 128, 256, 512), "choose 64, 128, 256 or 512")
+        integer(self, "address_bits", 16, 64)
         most = min(256, PAGE_BYTES // self.bus_bytes)
-        if self.burst_beats not in (2**i for i in range(9)) or self.burst_beats > most:
-            raise ConfigError(
-                f"burst_beats is {self.burst_beats}: choose a power of two up to {most}, "
-                f"what a page of {PAGE_BYTES} bytes holds"
-            )
-        if not 2 <= self.buffer_bursts <= 16:
-            raise ConfigError(f"buffer_bursts is {self.buffer_bursts}, outside 2..16")
+        one_of(
+            self,
+            "burst_beats",
+            [beats for beats in BURSTS if beats <= most],
+            f"choose a power of two up to {most}, what a page of {PAGE_BYTES} bytes holds",
+        )
+        integer(self, "buffer_bursts", 2, 16)
 
     @property
     def bus_bytes(self) -> int:

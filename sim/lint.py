@@ -1,9 +1,8 @@
 """Verilator's lint, with every waiver explained."""
 
 import subprocess
-import tempfile
-from pathlib import Path
 
+from dtqatten.scratch import scratch
 from dtqatten.sim.verilated import verilator_environment
 
 __all__ = ["WAIVERS", "lint_verilog"]
@@ -22,8 +21,8 @@ WAIVERS = {
 
 def lint_verilog(text: str, top: str) -> str:
     """Return what ``verilator --lint-only -Wall`` says beyond the waivers; empty if clean."""
-    with tempfile.TemporaryDirectory(prefix="dtqatten-") as scratch:
-        source = Path(scratch) / f"{top}.v"
+    with scratch() as directory:
+        source = directory / f"{top}.v"
         source.write_text(text)
         run = subprocess.run(
             [

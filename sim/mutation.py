@@ -1,7 +1,6 @@
 """Mutation testing: how many wrong netlists of a block its lockstep comparison notices."""
 
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from amaranth.lib import wiring
 
 from dtqatten import hw
 from dtqatten.hw.export import PREFIX, netlist
+from dtqatten.scratch import scratch
 from dtqatten.sim.equivalence import Prover
 from dtqatten.sim.recording import Play, Recording, record
 from dtqatten.sim.verilated import Port, VerilatedModel
@@ -251,8 +251,7 @@ def measure(
     RuntimeError
         If a tool fails.
     """
-    with tempfile.TemporaryDirectory(prefix="dtqatten-") as scratch:
-        directory = Path(scratch)
+    with scratch() as directory:
         progress("compiling", 0, 1)
         made = Mutants(block, name, count, seed, directory)
         difference = made.first_difference(0)

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from dtqatten.hw.array import ScoreArray
 from dtqatten.hw.core import AttentionCore
 from dtqatten.hw.export import PREFIX, verilog
 from dtqatten.hw.system import System
+from dtqatten.scratch import scratch
 from dtqatten.sim.lint import WAIVERS
 from dtqatten.sim.scenarios import CoreScenario, Scenario
 from dtqatten.sim.verilated import SHARED_MODULES, ports_of, verilator_environment
@@ -166,11 +166,10 @@ def _run(
     """
     unknown = simulator is Simulator.ICARUS
     with (
-        tempfile.TemporaryDirectory(prefix="dtqatten-") as scratch,
+        scratch() as directory,
         # The testbench takes most of a cycle's time: compiling longer does not pay.
         _environment(verilator_environment(optimize=1)),
     ):
-        directory = Path(scratch)
         top = f"{PREFIX}{block}"
         source, task, result = (directory / n for n in (f"{top}.v", "job.json", "result.json"))
         text = verilog(component, block)

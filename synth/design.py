@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dtqatten.synth.tools import SynthError
+from dtqatten.synth.tools import InputError
 
 __all__ = ["Design"]
 
@@ -44,15 +45,19 @@ class Design:
 
         Raises
         ------
-        SynthError
-            If one cannot be read.
+        InputError
+            If one cannot be read, or a name is none that scripts of the tools can hold.
         """
+        for option, name in (("top", top), ("clock", clock), *(("ideal", each) for each in ideal)):
+            if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+                raise InputError(f"--{option} is {name!r}: give a name of letters, digits and _")
         sources = {}
         for number, path in enumerate(files):
+            suffix = ".sv" if path.suffix == ".sv" else ".v"
             try:
-                sources[f"{number}_{path.name}"] = path.read_text()
+                sources[f"source_{number}{suffix}"] = path.read_text()
             except (OSError, UnicodeDecodeError) as error:
-                raise SynthError(f"cannot read {path}: {error}") from None
+                raise InputError(f"cannot read {path}: {error}") from None
         return cls(top, top, sources, clock, tuple(ideal))
 
     def write(self, folder: Path) -> str:

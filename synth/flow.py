@@ -13,7 +13,7 @@ from dtqatten.synth import asic, cells, fanout, fpga, output_registers, sram, ti
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
 from dtqatten.synth.store import kept
-from dtqatten.synth.tools import SynthError, has_opensta, versions
+from dtqatten.synth.tools import InputError, has_opensta, versions
 
 __all__ = ["ASIC", "Flow"]
 
@@ -27,7 +27,7 @@ def hash_of(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise SynthError(f"cannot read {path}: {error}") from None
+        raise InputError(f"cannot read {path}: {error}") from None
 
 
 def source_hash(part: ModuleType) -> str:
@@ -54,6 +54,11 @@ class Flow:
         See :func:`~dtqatten.synth.asic.synthesize`.
     seeds : int
         See :func:`~dtqatten.synth.fpga.place_and_route`.
+
+    Raises
+    ------
+    InputError
+        If a Liberty file cannot be read.
     """
 
     output: Path
@@ -62,6 +67,11 @@ class Flow:
     mhz: float | None = None
     flatten: bool = False
     seeds: int = 1
+
+    def __post_init__(self) -> None:
+        # Before anything long begins.
+        for path in self.liberty:
+            hash_of(path)
 
     def run(
         self,
@@ -146,7 +156,7 @@ class Flow:
             "flatten": self.flatten,
             "flow": [source_hash(part) for part in (asic, cells, fanout, sram, timing)],
             "tools": versions("pyosys", timing=has_opensta()),
-            "libraries": {path.name: hash_of(path) for path in (*self.liberty, *macros)},
+            "libraries": [(path.name, hash_of(path)) for path in (*self.liberty, *macros)],
         }
 
     def _fpga_options(self, target: str) -> dict[str, Any]:

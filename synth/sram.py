@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dtqatten.synth.tools import SynthError
+from dtqatten.synth.tools import InputError
 
 __all__ = [
     "SECOND_PORT",
@@ -170,10 +170,10 @@ def read_macros(folder: Path) -> list[Macro]:
         try:
             library = parse_liberty(path.read_text())
         except Exception as error:  # the parser's own, and its parser generator's
-            raise SynthError(f"{path} is no Liberty file: {error}") from None
+            raise InputError(f"{path} is no Liberty file: {error}") from None
         macros += [macro_of(cell) for cell in library.get_groups("cell") if is_memory(cell)]
     if not macros:
-        raise SynthError(f"no memory macro in {folder}/*.lib: give a folder of SRAM Liberty files")
+        raise InputError(f"no memory macro in {folder}/*.lib: give a folder of SRAM Liberty files")
     return macros
 
 

@@ -6,7 +6,9 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["SynthError", "has_opensta", "module", "opensta", "versions", "yosys"]
+from dtqatten.scratch import tool_environment
+
+__all__ = ["InputError", "SynthError", "has_opensta", "module", "opensta", "versions", "yosys"]
 
 # An error in Yosys ends the process that it runs in, so it gets one of its own.
 YOSYS = (
@@ -21,6 +23,10 @@ class SynthError(RuntimeError):
     """A tool that is missing or refuses its input; the message says what to do about it."""
 
 
+class InputError(SynthError, ValueError):
+    """What is given to synthesize cannot be read or used; the message says what to do about it."""
+
+
 def run(command: list[str], folder: Path, log: str) -> str:
     """Run a command in ``folder`` and return what it printed, also kept as ``log`` there.
 
@@ -32,6 +38,7 @@ def run(command: list[str], folder: Path, log: str) -> str:
     done = subprocess.run(
         command,
         cwd=folder,
+        env=tool_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from dtqatten import __version__
 from dtqatten.cli import app
+from dtqatten.commands.options import real, whole
 from dtqatten.commands.verilog import Block
 from dtqatten.golden.trace import example
 from dtqatten.sim.lint import lint_verilog
@@ -78,7 +79,7 @@ def test_verilog_needs_no_simulator_and_no_torch() -> None:
         "print(result.output)\n"
         "assert result.exit_code == 0\n"
         "result = CliRunner().invoke(app, ['stalls'])\n"
-        "assert result.exit_code == 1\n"
+        "assert result.exit_code == 2\n"
         "assert \"pip install 'dtqatten[sim]'\" in result.output\n"
     )
     run = subprocess.run(
@@ -87,26 +88,162 @@ def test_verilog_needs_no_simulator_and_no_torch() -> None:
     assert run.returncode == 0, run.stdout + run.stderr
 
 
+NOWHERE = "/nowhere/at/all"
+PRESET = "no preset 'huge': choose one of tiny, edge, base, paper"
+
+#: What a user can get wrong with each command, and what the command says of it.
+WRONG = {
+    "demo": [
+        (["--preset", "huge"], PRESET),
+        (["--preset", "paper", "--trace", NOWHERE], "/nowhere/at/all is not a readable"),
+    ],
+    "encoder": [
+        (["--preset", "huge"], PRESET),
+        (["--policy", NOWHERE], "cannot read the policy /nowhere/at/all"),
+        (["--model", NOWHERE], "cannot load the model /nowhere/at/all"),
+    ],
+    "verilog": [
+        (["--preset", "huge"], PRESET),
+        (["--preset", "tiny", "--depth", "7"], "does not divide d_head = 32: use 4"),
+        (["--topk-lanes", "3"], "topk_lanes is 3, not a power of two: use 2 or 4"),
+        (["--value-depth", "0"], "value_depth is 0, outside 1..128"),
+        (["--block", "topk", "--monitored"], "--monitored is for arrays, not topk"),
+        (["--bus-bits", "64"], "bus_bits: a core has no bus; choose --block system"),
+        (["--block", "system", "--bus-bits", "65"], "bus_bits is 65: choose 64, 128"),
+        (["--output", __file__], "is a file"),
+    ],
+    "registers": [(["--output", __file__], "is a file")],
+    "sim": [
+        (["--simulator", "huge"], "'huge' is not one of"),
+        (["--waves", __file__], "is a file"),
+    ],
+    "stalls": [
+        (["--tokens", "4,0"], "--tokens is '4,0': give 4 or 8 for each token"),
+        (["--tokens", "4, 8"], "--tokens is '4, 8': give 4 or 8 for each token"),
+        (["--rows", "0"], "rows is 0, outside 1..64"),
+    ],
+    "bench": [(["--part", "huge"], "'huge' is not one of"), (["--output", __file__], "is a file")],
+    "compare": [
+        (["--preset", "huge"], PRESET),
+        (["--d-head", "12"], "d_head is 12, not a multiple of 8"),
+        (["--shares", "50,50"], "give three percentages of sum 100"),
+        (["--shares", "nan,50,50"], "give three percentages of sum 100"),
+        (["--policy", "minilm-bbc-values"], "choose a policy that prunes tokens only"),
+        (["--policy", NOWHERE], NOWHERE),
+    ],
+    "sweep": [
+        (["--preset", "huge"], PRESET),
+        (["--rows", "0x4"], "--rows is '0x4': give whole numbers from 1 on"),
+        (["--tokens", "0"], "give whole numbers from 1 on"),
+        (["--value-depth", "200"], "value_depth is 200, outside 1..128"),
+        (["--bus-bits", "100"], "bus_bits is 100: choose 64"),
+    ],
+    "synth": [
+        (["--target", "ecp5", "--preset", "huge"], PRESET),
+        (["--target", "ecp5", "--preset", "tiny", "--rows", "0"], "rows is 0, outside 1..64"),
+        (["--target", "asic"], "--target asic needs a cell library: give --liberty FILE"),
+        (["--liberty", NOWHERE, "--target", "asic"], "cannot read /nowhere/at/all"),
+        (["--target", "ecp5", "--sram", NOWHERE], "does not exist"),
+        (["--top", "x"], "--verilog and --top belong together"),
+        (["--target", "ecp5", "--verilog", NOWHERE, "--top", "x"], "cannot read /nowhere/at/all"),
+        (["--target", "ecp5", "--verilog", __file__, "--top", "a; b"], "--top is 'a; b': give a"),
+    ],
+    "results": [(["--synth", NOWHERE], "does not exist"), (["--page", "/"], "is a directory")],
+    "lint": [],
+    "mutate": [
+        (["--block", "huge"], "no block 'huge': choose of"),
+        (["--mutants", "0"], "greater than or equal to 1"),
+        (["--least", "nan"], "'nan' is no number"),
+    ],
+    "formal": [],
+    "faults": [(["--count", "0"], "greater than or equal to 1"), (["--output", "/"], "directory")],
+    "trace": [
+        (["--text", "x", "--output", f"{NOWHERE}/x.npz"], f"{NOWHERE} is not a folder"),
+        (["--text", "x", "--model", NOWHERE], NOWHERE),
+        (["--text", "x", "--shares", "1", "1", "nan"], "'nan' is no number"),
+    ],
+    "search": [
+        (["--model", "minilm", "--task", "huge"], "no task 'huge': choose one of"),
+        (["--model", NOWHERE, "--task", "bbc", "--method", "huge"], "no method 'huge'"),
+    ],
+    "eval": [
+        (["--model", "minilm", "--task", "huge"], "no task 'huge': choose one of"),
+        (["--model", "minilm", "--task", "bbc", "--policy", NOWHERE], "cannot read the policy"),
+        (["--model", "minilm", "--task", "bbc", "--mode", "huge"], "'huge' is not a valid Mode"),
+    ],
+    "accuracy": [
+        (["minilm"], "'minilm' is no MODEL:TASK, such as minilm:stsb"),
+        (["minilm:huge"], "no task 'huge': choose one of"),
+    ],
+}
+
+
+def test_every_command_is_in_the_table() -> None:
+    assert set(WRONG) == set(COMMANDS)
+
+
 @pytest.mark.parametrize(
-    ("args", "says"),
+    ("command", "args", "says"),
     [
-        (["verilog", "--preset", "huge"], "no preset 'huge': choose one of tiny, edge"),
-        (["verilog", "--preset", "tiny", "--depth", "7"], "does not divide d_head = 32: use 4"),
-        (["verilog", "--block", "topk", "--monitored"], "--monitored is for arrays, not topk"),
-        (["verilog", "--topk-lanes", "3"], "topk_lanes is 3, not a power of two: use 2 or 4"),
-        (["synth", "--target", "asic"], "--target asic needs a cell library: give --liberty FILE"),
-        (["synth", "--top", "x"], "--verilog and --top belong together"),
-        (["synth", "--liberty", "/no.lib", "--target", "asic"], "cannot read /no.lib"),
-        (["stalls", "--tokens", "4,0"], "--tokens is '4,0': give 4 or 8 for each token"),
-        (["stalls", "--tokens", "x"], "give 4 or 8 for each token"),
-        (["stalls", "--rows", "0"], "rows is 0, outside 1..64"),
-        (["demo", "--trace", "/nowhere.npz"], "/nowhere.npz is not a readable"),
+        pytest.param(command, args, says, id=" ".join([command, *args[:4]]))
+        for command, cases in WRONG.items()
+        for args, says in [*cases, (["--nonsense"], "No such option: --nonsense")]
     ],
 )
-def test_bad_input_is_refused_with_the_way_out(args: list[str], says: str) -> None:
-    code, output = invoke(*args)
-    assert code == 1
-    assert says in output
+def test_bad_input_is_refused_with_the_way_out(
+    command: str, args: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command, whatever is wrong: status 2, a message, and nothing written."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DTQATTEN_LIBERTY", "DTQATTEN_SRAM", "DTQATTEN_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    result = CliRunner().invoke(app, [command, *args])
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert says in " ".join(result.output.split())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("text", ["4.0", "4e0", " 4", "4 ", "0x4", "4_0", "\u0664", "", "four"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["verilog", "--rows"],
+        ["stalls", "--cols"],
+        ["faults", "--count"],
+        ["trace", "--text", "x", "--layer"],
+        ["compare", "--tokens"],
+    ],
+)
+def test_numbers_are_decimal_digits(option: list[str], text: str) -> None:
+    code, output = invoke(*option, text)
+    assert code == 2
+    assert f"Invalid value for '{option[-1]}': {text!r} is no integer" in output
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("4", 4), ("+4", 4), ("004", 4), ("-4", -4)],
+)
+def test_whole_numbers(text: str, value: int) -> None:
+    assert whole(text) == value
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", " 1", "1_0", "0x1p3", "", "1,5"])
+def test_real_numbers_are_finite_decimal_fractions(text: str) -> None:
+    assert [real(good) for good in ("1", "-.5", "2.", "1e-3", "+1E3")] == [1, -0.5, 2, 1e-3, 1e3]
+    with pytest.raises(ValueError, match=r"no number|too large"):
+        real(text)
+
+
+def test_a_depth_changed_alone_says_what_follows(tmp_path: Path) -> None:
+    args = ["verilog", "--block", "pe", "--preset", "base", "-o", tmp_path]
+    code, output = invoke(*args, "--depth", 16)
+    assert code == 0
+    assert "value_depth follows depth = 16, in place of base's 11" in output
+    assert "value_depth=None" in output
+    code, output = invoke(*args, "--depth", 16, "--value-depth", 11)
+    assert (code, "follows" in output, "value_depth=11" in output) == (0, False, True)
 
 
 def test_stalls_prints_the_reference_case_and_draws_it(tmp_path: Path) -> None:
@@ -122,7 +259,7 @@ def test_stalls_prints_the_reference_case_and_draws_it(tmp_path: Path) -> None:
     assert {"tiles", "mean_all", "mean_stalled", "cycles_per_step", "utilization"} <= set(result)
     assert result["cycles_per_step"] == 25
     code, output = invoke("stalls", "--plot", tmp_path / "stalls.nothing")
-    assert code == 1
+    assert code == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["stalls.png"]
 
 
@@ -147,12 +284,6 @@ def test_compare_prints_who_is_measured(tmp_path: Path) -> None:
     code, output = invoke("compare", *small, "--follows-query", "-o", file, "--synth", tmp_path)
     assert code == 0, output
     assert json.loads(file.read_text())["workload"]["follows_query"]
-    code, output = invoke("compare", "--shares", "50,50")
-    assert code == 1
-    assert "give three percentages of sum 100" in output
-    code, output = invoke("compare", "--policy", "minilm-bbc-values")
-    assert code == 1
-    assert "choose a policy that prunes tokens only" in output
 
 
 def test_sweep_writes_table_and_picture(tmp_path: Path) -> None:
@@ -163,6 +294,3 @@ def test_sweep_writes_table_and_picture(tmp_path: Path) -> None:
     assert code == 0, output
     assert len((tmp_path / "sweep.csv").read_text().splitlines()) == 5
     assert (tmp_path / "sweep.png").stat().st_size
-    code, output = invoke("sweep", "--tokens", "0")
-    assert code == 1
-    assert "give whole numbers from 1 on" in output

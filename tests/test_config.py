@@ -3,6 +3,7 @@
 import pytest
 
 from dtqatten import PRESETS, Config, ConfigError, Schedule
+from dtqatten.config import configured
 
 
 def test_presets_are_what_they_are_named_for() -> None:
@@ -53,7 +54,7 @@ def test_schedule_by_name(schedule: Schedule) -> None:
         ({"rows": 0}, "rows is 0, outside 1..64"),
         ({"rows": 65}, "rows is 65, outside 1..64"),
         ({"cols": 129}, "cols is 129, outside 1..128"),
-        ({"cols": True}, "cols must be an integer, not True"),
+        ({"cols": True}, r"cols must be an integer, not True: choose one in 1\.\.128"),
         ({"product_stages": 0}, "product_stages is 0, outside 1..2"),
         ({"product_stages": 3}, "product_stages is 3, outside 1..2"),
         ({"depth": 2.0}, "depth must be an integer, not 2.0"),
@@ -63,7 +64,18 @@ def test_schedule_by_name(schedule: Schedule) -> None:
         ({"n_max": 0}, "n_max is 0, outside 1..1024"),
         ({"n_max": 1025}, "n_max is 1025, outside 1..1024"),
         ({"rows": 32, "cols": 65}, r"rows \* cols \(PEs\) is 2080, above 2048: use several"),
-        ({"rows": 32, "cols": 33, "depth": 32}, r"is 33792, above 32768: use several"),
+        (
+            {"rows": 32, "cols": 33, "depth": 32},
+            r"rows \* cols \* depth \(multipliers\) is 33792, above 32768: use several",
+        ),
+        (
+            {"rows": 32, "cols": 33, "value_depth": 32},
+            r"rows \* cols \* value_depth \(multipliers\) is 33792, above 32768: use several",
+        ),
+        (
+            {"rows": 1, "cols": 128, "value_depth": 100},
+            r"cols \* value_depth \(operands of a step\) is 12800, above 8192",
+        ),
         (
             {"cols": 128, "depth": 128, "d_head": 128, "rows": 1},
             r"cols \* depth \(operands of a step\) is 16384, above 8192",
@@ -94,3 +106,15 @@ def test_the_value_array_may_have_a_depth_of_its_own() -> None:
     assert own.multipliers == 4 * 8 * 7
     with pytest.raises(ConfigError, match=r"value_depth is 0, outside 1\.\.128"):
         plain.replace(value_depth=0)
+
+
+def test_the_value_array_follows_a_depth_that_is_changed_alone() -> None:
+    """A preset's value_depth is chosen beside the preset's depth."""
+    base = PRESETS["base"]
+    assert base.value_depth not in (None, 16)
+    assert configured("base") == base
+    assert configured("base", rows=4).value_depth == base.value_depth
+    assert configured("base", depth=16).group == 16
+    assert configured("base", depth=16, value_depth=11).group == 11
+    with pytest.raises(ConfigError, match="no preset 'huge': choose one of tiny, edge"):
+        configured("huge")

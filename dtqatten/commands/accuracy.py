@@ -14,7 +14,6 @@ from dtqatten.commands.algorithm import (
     opened,
     plain_score,
     progress_bar,
-    rejecting,
 )
 from dtqatten.commands.evaluate import TEXT
 from dtqatten.commands.options import needs
@@ -52,7 +51,7 @@ def accuracy(
     limit: LimitOption = None,
 ) -> None:
     """Measure float, int8, 4 bit, flat, searched, random and SpAtten's policies."""
-    with needs("algorithm"), rejecting():
+    with needs("algorithm"):
         import torch
 
         from dtqatten.golden.algorithm.evaluate import Evaluation

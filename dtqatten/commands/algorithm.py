@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dtqatten.commands.options import fail
 from dtqatten.golden.algorithm.policy import Policy, PolicyError
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ __all__ = [
     "opened",
     "plain_score",
     "progress_bar",
-    "rejecting",
     "template_of",
 ]
 
@@ -39,18 +37,6 @@ DataOption = Annotated[
     ),
 ]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Examples (windows of text) at most.")]
-
-
-@contextmanager
-def rejecting() -> Iterator[None]:
-    """Turn what a user can put right into a message and exit status 1."""
-    from dtqatten.golden.algorithm.models import ModelError
-    from dtqatten.golden.algorithm.tasks import TaskError
-
-    try:
-        yield
-    except (PolicyError, ModelError, TaskError, ValueError, OSError) as error:
-        raise fail(error) from None
 
 
 def opened(model: str, task: str, data: Path | None, limit: int | None) -> "tuple[Task, Loaded]":

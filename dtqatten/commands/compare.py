@@ -12,12 +12,11 @@ from dtqatten.commands.options import (
     FollowsQueryOption,
     SharesOption,
     TokensOption,
-    fail,
     needs,
     workload,
 )
 from dtqatten.commands.verilog import write_atomically
-from dtqatten.config import PRESETS, ConfigError
+from dtqatten.config import PRESETS, configured
 
 __all__ = ["compare"]
 
@@ -44,39 +43,32 @@ def compare(
 ) -> None:
     """Print cycles, throughput and area of the core and of published machines on one workload."""
     of = workload(tokens, d_head, shares, follows=follows, follows_query=follows_query)
-    presets = preset or ["base", "paper"]
-    if unknown := [name for name in presets if name not in PRESETS]:
-        raise fail(f"no preset {unknown[0]!r}: choose of {', '.join(PRESETS)}")
+    machines = {name: configured(name) for name in preset or ["base", "paper"]}
     with needs("sim"):
         from rich.console import Console
         from rich.progress import Progress
         from rich.table import Table
 
-        from dtqatten.golden.algorithm.policy import PolicyError
         from dtqatten.model import compare as model
     areas = {
         name: area
-        for name in presets
+        for name in machines
         if (area := model.core_area(synth / f"asic-{name}-core.json")) is not None
     }
-    try:
-        chosen = policy or model.SEARCHED
-        searched = model.packaged_policy(chosen)
-        with Progress(transient=True) as bar:
-            bar.add_task("cycle model", total=None)
-            rows = model.entries({name: PRESETS[name] for name in presets}, of, areas)
-            found = {
-                **{
-                    f"these shares, {name}": (scaled, model.speedups(scaled, [weights]))
-                    for name, scaled, weights in model.weight_precisions(of)
-                },
-                f"policy {chosen}": (
-                    model.SCALED,
-                    model.searched_speedup(model.SCALED, searched, of),
-                ),
-            }
-    except (ConfigError, PolicyError, ValueError) as error:
-        raise fail(error) from None
+    chosen = policy or model.SEARCHED
+    searched = model.packaged_policy(chosen)
+    with Progress(transient=True) as bar:
+        bar.add_task("cycle model", total=None)
+        # First, for a policy may be refused, and the rest takes long.
+        by_policy = model.searched_speedup(model.SCALED, searched, of)
+        rows = model.entries(machines, of, areas)
+        found = {
+            **{
+                f"these shares, {name}": (scaled, model.speedups(scaled, [weights]))
+                for name, scaled, weights in model.weight_precisions(of)
+            },
+            f"policy {chosen}": (model.SCALED, by_policy),
+        }
     console = Console()
     first = rows[0]
     table = Table(

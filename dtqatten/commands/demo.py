@@ -28,16 +28,13 @@ def demo(
         from rich.table import Table
 
         from dtqatten.golden.order import Order
-        from dtqatten.golden.trace import Trace, TraceError, example
+        from dtqatten.golden.trace import Trace, example
         from dtqatten.sim.demo import block_accuracy, run_trace
         from dtqatten.sim.lockstep import MismatchError
         from dtqatten.sim.plots import activity_figure, save, scores_figure
         from dtqatten.sim.runs import build_array
         from dtqatten.sim.stalls import study
-    try:
-        recorded = example() if trace is None else Trace.load(trace)
-    except TraceError as error:
-        raise fail(error) from None
+    recorded = example() if trace is None else Trace.load(trace)
     config = configure(preset, d_head=recorded.d)
     if len(recorded.kept) > config.n_max:
         config = configure(preset, d_head=recorded.d, n_max=len(recorded.kept))

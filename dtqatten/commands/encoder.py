@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from dtqatten.commands.options import fail, needs
-from dtqatten.config import PRESETS, ConfigError
+from dtqatten.commands.options import fail, needs, refuse
+from dtqatten.config import PRESETS, configured
 
 __all__ = ["encoder"]
 
@@ -33,37 +33,32 @@ def encoder(
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
         from rich.table import Table
 
-        from dtqatten.golden.algorithm.models import ModelError, load
-        from dtqatten.golden.algorithm.policy import Policy, PolicyError
+        from dtqatten.golden.algorithm.models import load
+        from dtqatten.golden.algorithm.policy import Policy
         from dtqatten.golden.algorithm.tasks import encoded, padded
         from dtqatten.sim.axi import simulated_device
         from dtqatten.sim.encoder import config_for, run_encoder
-    from dtqatten.driver.errors import LayoutError
     from dtqatten.system_config import SystemConfig
 
-    if preset not in PRESETS:
-        raise fail(f"no preset {preset!r}: choose one of {', '.join(PRESETS)}")
-    try:
-        chosen = Policy.load(policy or _searched())
-        loaded = load(model, causal=False)
-        config = loaded.model.config
-        core = config_for(PRESETS[preset], chosen).replace(
-            d_head=config.hidden_size // config.num_attention_heads,
-            heads=max(PRESETS[preset].heads, config.num_attention_heads),
-        )
-        system = SystemConfig(core=core)
-        batch = padded(loaded, encoded(loaded, [text], config.max_position_embeddings))
-        tokens = batch["input_ids"].shape[1]
-        if tokens > core.n_max:
-            raise fail(f"{tokens} tokens, more than the {core.n_max} of {preset}: shorten the text")
-        typer.echo(f"compiling {system}")
-        device = simulated_device(system, timeout=4_000_000)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, transient=True) as bar:
-            task = bar.add_task("layers on the machine", total=loaded.layers)
-            run = run_encoder(loaded.model, chosen, device, batch, lambda _: bar.advance(task))
-    except (ConfigError, LayoutError, ModelError, PolicyError) as error:
-        raise fail(error) from None
+    machine = configured(preset)
+    chosen = Policy.load(policy or _searched())
+    loaded = load(model, causal=False)
+    config = loaded.model.config
+    core = config_for(machine, chosen).replace(
+        d_head=config.hidden_size // config.num_attention_heads,
+        heads=max(machine.heads, config.num_attention_heads),
+    )
+    system = SystemConfig(core=core)
+    batch = padded(loaded, encoded(loaded, [text], config.max_position_embeddings))
+    tokens = batch["input_ids"].shape[1]
+    if tokens > core.n_max:
+        raise refuse(f"{tokens} tokens, more than the {core.n_max} of {preset}: shorten the text")
+    typer.echo(f"compiling {system}")
+    device = simulated_device(system, timeout=4_000_000)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task("layers on the machine", total=loaded.layers)
+        run = run_encoder(loaded.model, chosen, device, batch, lambda _: bar.advance(task))
     typer.echo(f'{loaded.name}, {tokens} tokens: "{text}"')
     table = Table("layer", "tokens", "in 4 bits", "cycles", "bytes read", "bytes written")
     for number, layer in enumerate(run.layers):

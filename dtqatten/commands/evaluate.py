@@ -14,7 +14,6 @@ from dtqatten.commands.algorithm import (
     opened,
     plain_score,
     progress_bar,
-    rejecting,
 )
 from dtqatten.commands.options import needs
 from dtqatten.commands.verilog import write_atomically
@@ -51,7 +50,7 @@ def evaluate(
     limit: LimitOption = None,
 ) -> None:
     """Print metric before and after, shares of 0, 4 and 8 bits, bit operations and bytes."""
-    with needs("algorithm"), rejecting():
+    with needs("algorithm"):
         from dtqatten.golden.algorithm.evaluate import evaluate as score
         from dtqatten.golden.algorithm.report import draw
         from dtqatten.golden.algorithm.runtime import Mode

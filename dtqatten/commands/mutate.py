@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dtqatten.commands.options import fail, needs
+from dtqatten.commands.options import fail, needs, refuse
 from dtqatten.commands.verilog import write_atomically
 
 __all__ = ["mutate"]
@@ -40,7 +40,7 @@ def mutate(
     names = block or list(BLOCKS)
     for name in names:
         if name not in BLOCKS:
-            raise fail(f"no block {name!r}: choose of {', '.join(BLOCKS)}")
+            raise refuse(f"no block {name!r}: choose of {', '.join(BLOCKS)}")
     outcomes = {}
     with Progress(transient=True) as bar:
         for name in names:

@@ -1,18 +1,24 @@
-"""Options that several commands share, and how a command fails."""
+"""Options that several commands share, how numbers are written, and how a command fails."""
 
-from collections.abc import Iterator
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
+from typer.core import TyperArgument, TyperCommand, TyperOption
 
-from dtqatten.config import PRESETS, Config, ConfigError, Schedule
+from dtqatten.config import PRESETS, Config, Schedule, configured
+from dtqatten.synth.tools import SynthError
 
 if TYPE_CHECKING:
     from dtqatten.model.workload import Workload
 
 __all__ = [
     "ColsOption",
+    "Command",
     "DHeadOption",
     "DepthOption",
     "FollowsOption",
@@ -23,16 +29,26 @@ __all__ = [
     "ScheduleOption",
     "SharesOption",
     "TokensOption",
+    "ValueDepthOption",
     "configure",
     "fail",
     "needs",
+    "real",
+    "refuse",
+    "whole",
     "workload",
 ]
 
 PresetOption = Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")]
 RowsOption = Annotated[int | None, typer.Option(help="Rows of PEs, in place of the preset's.")]
 ColsOption = Annotated[int | None, typer.Option(help="Columns of PEs.")]
-DepthOption = Annotated[int | None, typer.Option(help="4-bit products per PE and cycle.")]
+DepthOption = Annotated[
+    int | None,
+    typer.Option(help="4-bit products per PE and cycle; of both arrays without --value-depth."),
+]
+ValueDepthOption = Annotated[
+    int | None, typer.Option(help="The same in the value array; else it follows --depth.")
+]
 DHeadOption = Annotated[int | None, typer.Option("--d-head", help="Channels of a head.")]
 NMaxOption = Annotated[int | None, typer.Option("--n-max", help="Most tokens of a head.")]
 ScheduleOption = Annotated[Schedule | None, typer.Option(help="Order of the nibble planes.")]
@@ -49,26 +65,111 @@ FollowsQueryOption = Annotated[
 ]
 
 
+class Command(TyperCommand):
+    """A command: takes numbers only as they are usually written, and turns errors into messages.
+
+    Exit status 0 is good; 1: what was asked for was done and failed; 2: it cannot be done as asked,
+    for an option, a field of a configuration or a file is wrong, or a package is missing.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Check how numbers are written, then parse."""
+        texts, _, _ = self.make_parser(ctx).parse_args(list(args))
+        for param in self.params:
+            given = texts.get(param.name)
+            if given is None or not isinstance(param, TyperArgument | TyperOption):
+                continue
+            kind = param.type_descriptor.annotation
+            parts = given if isinstance(given, list | tuple) else [given]
+            # The kinds of a tuple are those of its parts; all parts of a list are alike.
+            kinds = itertools.cycle(get_args(kind) or (kind,))
+            for text, each in zip(parts, kinds, strict=False):
+                if each in READERS:
+                    try:
+                        READERS[each](text)
+                    except ValueError as error:
+                        raise typer.BadParameter(str(error), ctx=ctx, param=param) from None
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (ValueError, *UNUSABLE) as error:
+            raise refuse(error) from None
+        except SynthError as error:
+            raise fail(error) from None
+
+
+def whole(text: str) -> int:
+    """Return the integer that decimal digits mean.
+
+    Raises
+    ------
+    ValueError
+        If there is anything else in the text, a point or a space included.
+    """
+    if not re.fullmatch("[+-]?[0-9]+", text):
+        raise ValueError(f"{text!r} is no integer: write decimal digits, such as 16")
+    return int(text)
+
+
+def real(text: str) -> float:
+    """Return the number that a decimal fraction means.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or not finite.
+    """
+    if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", text, re.IGNORECASE):
+        raise ValueError(f"{text!r} is no number: write digits, such as 0.5 or 1e-3")
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text!r} is too large")
+    return float(text)
+
+
+READERS: dict[Any, Callable[[str], object]] = {int: whole, float: real}
+
+#: What the system says of a path that cannot be used as asked.
+UNUSABLE = (
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+
+
 def fail(message: object) -> typer.Exit:
-    """Print what is wrong and return the exit to raise."""
+    """Say why what was asked for was done and failed; return the exit to raise, of status 1."""
     typer.echo(f"dtqatten: {message}", err=True)
     return typer.Exit(1)
 
 
+def refuse(message: object) -> typer.Exit:
+    """Say why what was asked for cannot be done; return the exit to raise, of status 2."""
+    typer.echo(f"dtqatten: {message}", err=True)
+    return typer.Exit(2)
+
+
 def configure(preset: str, **changes: object) -> Config:
-    """Return a preset with the changes that are not None.
+    """Return a preset with the changes that are not None; say what follows from them.
 
     Raises
     ------
-    typer.Exit
-        If the preset is unknown or a value is impossible; the reason is printed.
+    ConfigError
+        If the preset is unknown or a value is impossible.
     """
-    if preset not in PRESETS:
-        raise fail(f"no preset {preset!r}: choose one of {', '.join(PRESETS)}")
-    try:
-        return PRESETS[preset].replace(**{k: v for k, v in changes.items() if v is not None})
-    except ConfigError as error:
-        raise fail(error) from None
+    given = {name: value for name, value in changes.items() if value is not None}
+    config = configured(preset, **given)
+    if "value_depth" not in given and config.value_depth != PRESETS[preset].value_depth:
+        typer.echo(
+            f"value_depth follows depth = {config.depth}, in place of {preset}'s "
+            f"{PRESETS[preset].value_depth}: --value-depth sets it",
+            err=True,
+        )
+    return config
 
 
 def workload(
@@ -78,8 +179,8 @@ def workload(
 
     Raises
     ------
-    typer.Exit
-        If the shares are no three percentages of sum 100; the reason is printed.
+    ValueError
+        If the shares are no three percentages of sum 100.
     """
     with needs("sim"):
         from dtqatten.golden.select import PAPER_SHARES, counts
@@ -87,11 +188,11 @@ def workload(
     given = PAPER_SHARES
     try:
         if shares is not None:
-            zero, four, eight = (float(part) / 100 for part in shares.split(","))
+            zero, four, eight = (real(part) / 100 for part in shares.split(","))
             given = (zero, four, eight)
         counts(tokens, given)
     except ValueError:
-        raise fail(
+        raise ValueError(
             f"--shares is {shares!r}: give three percentages of sum 100, such as 28,42,30"
         ) from None
     return Workload(
@@ -109,7 +210,7 @@ def needs(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise fail(
+        raise refuse(
             f"{error.name} is not installed: pip install 'dtqatten[{extra}]' "
             f"(from a checkout: pip install -e '.[{extra}]')"
         ) from None

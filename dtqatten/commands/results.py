@@ -7,16 +7,19 @@ from typing import Annotated
 
 import typer
 
-from dtqatten.commands.options import fail, needs
+from dtqatten.commands.options import needs
 from dtqatten.commands.verilog import write_atomically
 
 __all__ = ["results"]
 
 
 def results(
-    synth: Annotated[Path, typer.Option(help="Folder of the results of `dtqatten synth`.")] = Path(
-        "build/synth"
-    ),
+    synth: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of the results of `dtqatten synth`.", file_okay=False, exists=True
+        ),
+    ] = Path("build/synth"),
     output: Annotated[
         Path, typer.Option("--output", "-o", help="JSON to write.", dir_okay=False)
     ] = Path("build/results.json"),
@@ -34,7 +37,7 @@ def results(
         from dtqatten.golden.trace import example
         from dtqatten.model.results import figures, markdown
         from dtqatten.synth.energy import pe_energy, trace_steps
-        from dtqatten.synth.tools import SynthError, has_opensta
+        from dtqatten.synth.tools import has_opensta
 
     def power(folder: Path) -> float:
         trace = example()
@@ -43,10 +46,7 @@ def results(
 
     with Progress(transient=True) as bar:
         bar.add_task("cycle model", total=None)
-        try:
-            found = figures(synth, power if has_opensta() else None)
-        except SynthError as error:
-            raise fail(error) from None
+        found = figures(synth, power if has_opensta() else None)
     table = Table("figure", "value", "goal")
     for one in found:
         table.add_row(one.name, "-" if one.value is None else f"{one.value:.4g}", one.goal)

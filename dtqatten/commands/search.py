@@ -12,7 +12,6 @@ from dtqatten.commands.algorithm import (
     TaskOption,
     opened,
     plain_score,
-    rejecting,
     template_of,
 )
 from dtqatten.commands.options import fail, needs
@@ -92,7 +91,7 @@ def search(
     limit: LimitOption = 300,
 ) -> None:
     """Search the shares of 0, 4 and 8-bit tokens; run it again to go on where it stopped."""
-    with needs("algorithm"), rejecting():
+    with needs("algorithm"):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         from dtqatten.golden.algorithm.pictures import pareto_figure, save

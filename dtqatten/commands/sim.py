@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dtqatten.commands.options import fail, needs
+from dtqatten.commands.options import fail, needs, refuse
 
 __all__ = ["sim"]
 
@@ -35,7 +35,7 @@ def sim(
         from dtqatten.sim.scenarios import CORE_JOBS, JOBS
     chosen = [s for s in Simulator if simulator in (s.value, SimulatorChoice.ALL.value)]
     for missing in [s for s in chosen if not available(s)]:
-        raise fail(
+        raise refuse(
             f"{missing} is not installed: apt-get install iverilog, or --simulator verilator"
         )
     compared = dict.fromkeys(chosen, 0)

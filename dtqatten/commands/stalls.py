@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dtqatten.commands.options import configure, fail, needs
+from dtqatten.commands.options import configure, needs, refuse, whole
 from dtqatten.config import Schedule
 from dtqatten.golden.order import Order
 
@@ -44,11 +44,11 @@ def stalls(
     Percentages are cut to one decimal; --json has them in full.
     """
     try:
-        bits = [int(token) for token in tokens.split(",")]
+        bits = [whole(token) for token in tokens.split(",")]
     except ValueError:
         bits = []
     if not bits or not set(bits) <= {4, 8}:
-        raise fail(f"--tokens is {tokens!r}: give 4 or 8 for each token, such as 4,8,4")
+        raise refuse(f"--tokens is {tokens!r}: give 4 or 8 for each token, such as 4,8,4")
     config = configure(
         "tiny",
         rows=rows,
@@ -66,7 +66,7 @@ def stalls(
         try:
             save(activity_figure({order.value: result}), plot)
         except (OSError, ValueError) as error:
-            raise fail(f"cannot draw {plot}: {error}") from None
+            raise refuse(f"cannot draw {plot}: {error}") from None
     if as_json:
         typer.echo(json.dumps(result.as_dict(), indent=2))
         return

@@ -5,9 +5,16 @@ from typing import Annotated
 
 import typer
 
-from dtqatten.commands.options import FollowsOption, FollowsQueryOption, fail, needs, workload
+from dtqatten.commands.options import (
+    FollowsOption,
+    FollowsQueryOption,
+    fail,
+    needs,
+    whole,
+    workload,
+)
 from dtqatten.commands.verilog import write_atomically
-from dtqatten.config import PRESETS, ConfigError
+from dtqatten.config import PRESETS
 
 __all__ = ["sweep"]
 
@@ -17,15 +24,17 @@ def numbers(option: str, text: str) -> list[int]:
 
     Raises
     ------
-    typer.Exit
+    ValueError
         If one is none, or less than 1.
     """
     try:
-        values = [int(part) for part in text.split(",")]
+        values = [whole(part) for part in text.split(",")]
         if min(values) < 1:
             raise ValueError
     except ValueError:
-        raise fail(f"{option} is {text!r}: give whole numbers from 1 on, such as 8,16") from None
+        raise ValueError(
+            f"{option} is {text!r}: give whole numbers from 1 on, such as 8,16"
+        ) from None
     return values
 
 
@@ -40,6 +49,9 @@ def sweep(
     rows: Annotated[str | None, typer.Option(help="Rows to try.")] = None,
     cols: Annotated[str | None, typer.Option(help="Columns to try.")] = None,
     depth: Annotated[str | None, typer.Option(help="Depths to try.")] = None,
+    value_depth: Annotated[
+        str | None, typer.Option(help="Depths of the value array to try; else it follows --depth.")
+    ] = None,
     bus_bits: Annotated[
         str, typer.Option(help="Widths of the bus to try, 64 to 512 bits.")
     ] = "128",
@@ -62,14 +74,16 @@ def sweep(
     ] = Path("build/sweep"),
 ) -> None:
     """Predict cycles of every combination by the cycle model; write a table and a picture."""
-    unknown = set(preset or ()) - set(PRESETS)
-    if unknown:
-        raise fail(f"no preset {unknown.pop()!r}: choose of {', '.join(PRESETS)}")
     weights = {"follows": follows, "follows_query": follows_query}
     mixes = [workload(1000, d_head, mix, **weights).shares for mix in (shares or (None,))]
     changes = {
-        name: numbers(f"--{name}", text)
-        for name, text in (("rows", rows), ("cols", cols), ("depth", depth))
+        name: numbers(f"--{name.replace('_', '-')}", text)
+        for name, text in (
+            ("rows", rows),
+            ("cols", cols),
+            ("depth", depth),
+            ("value_depth", value_depth),
+        )
         if text is not None
     }
     with needs("sweep"):
@@ -81,18 +95,15 @@ def sweep(
         from dtqatten.model.plots import sweep_figure
         from dtqatten.model.sweep import executor, points, run, to_csv
         from dtqatten.sim.plots import save
-    try:
-        work = points(
-            preset or ["edge", "base"],
-            changes,
-            numbers("--tokens", tokens),
-            mixes,
-            d_head=d_head,
-            **weights,
-            buses=numbers("--bus-bits", bus_bits),
-        )
-    except ConfigError as error:
-        raise fail(error) from None
+    work = points(
+        preset or ["edge", "base"],
+        changes,
+        numbers("--tokens", tokens),
+        mixes,
+        d_head=d_head,
+        **weights,
+        buses=numbers("--bus-bits", bus_bits),
+    )
     try:
         with Progress(transient=True) as bar, executor(workers, dask) as pool:
             task = bar.add_task("cycle model", total=len(work))

@@ -12,9 +12,10 @@ from dtqatten.commands.options import (
     DepthOption,
     RowsOption,
     ScheduleOption,
+    ValueDepthOption,
     configure,
-    fail,
     needs,
+    refuse,
 )
 from dtqatten.commands.verilog import Block, build
 from dtqatten.config import PRESETS, Config
@@ -108,6 +109,7 @@ def synth(
     rows: RowsOption = None,
     cols: ColsOption = None,
     depth: DepthOption = None,
+    value_depth: ValueDepthOption = None,
     schedule: ScheduleOption = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the results.", file_okay=False)
@@ -116,10 +118,10 @@ def synth(
     """Synthesize blocks for standard cells and FPGAs; write JSON and a picture of the areas."""
     targets = target or list(Target)
     if bool(verilog) != bool(top):
-        raise fail("--verilog and --top belong together: give both")
+        raise refuse("--verilog and --top belong together: give both")
     if Target.ASIC in targets and not liberty:
         if target:
-            raise fail("--target asic needs a cell library: give --liberty FILE")
+            raise refuse("--target asic needs a cell library: give --liberty FILE")
         typer.echo("no --liberty FILE (or DTQATTEN_LIBERTY), so FPGAs only", err=True)
         targets = [each for each in targets if each is not Target.ASIC]
     with needs("synth"):
@@ -135,12 +137,19 @@ def synth(
     from dtqatten.hw.export import PREFIX
     from dtqatten.hw.export import verilog as to_verilog
     from dtqatten.synth.design import Design
-    from dtqatten.synth.tools import SynthError, has_opensta
+    from dtqatten.synth.tools import has_opensta
 
     if Target.ASIC in targets and not has_opensta():
         typer.echo("OpenSTA is not installed (Debian: opensta), so no clock rates of cells")
     flow = Flow(output, tuple(liberty or ()), sram, mhz, flatten, seeds)
-    changes = {"rows": rows, "cols": cols, "depth": depth, "schedule": schedule}
+    changes = {
+        "rows": rows,
+        "cols": cols,
+        "depth": depth,
+        "value_depth": value_depth,
+        "schedule": schedule,
+    }
+    changed = "".join(f"-{name}-{value}" for name, value in changes.items() if value is not None)
     results: list[dict[str, Any]] = []
     with Progress(transient=True) as bar:
         task = bar.add_task("", total=None)
@@ -152,33 +161,30 @@ def synth(
             results.append(flow.run(each, design, step=step, **said))
             bar.advance(task)
 
-        try:
-            if verilog and top:
-                design = Design.of_files(verilog, top, clock, ideal or ["rst", "reset"])
-                bar.update(task, total=len(targets))
-                for each in targets:
-                    run(each, design, shown={"verilog": [str(path) for path in verilog]})
-            else:
-                work = list(chosen(targets, preset or [], block or [], changes))
-                bar.update(task, total=len(work))
-                for each, of_preset, kind, config in work:
-                    bar.update(task, description=f"{each} {of_preset}-{kind}: Verilog")
-                    name = f"{PREFIX}{kind}"
-                    component = build(kind, config)
-                    run(
-                        each,
-                        Design(
-                            f"{of_preset}-{kind}",
-                            name,
-                            {f"{name}.v": to_verilog(component, kind)},
-                            # No block uses what it reads from a word that is being written.
-                            collisions_matter=False,
-                        ),
-                        shown={"preset": of_preset, "block": str(kind), "config": str(config)},
-                        multipliers=multipliers(kind, config),
-                    )
-        except (SynthError, ValueError) as error:
-            raise fail(error) from None
+        if verilog and top:
+            design = Design.of_files(verilog, top, clock, ideal or ["rst", "reset"])
+            bar.update(task, total=len(targets))
+            for each in targets:
+                run(each, design, shown={"verilog": [str(path) for path in verilog]})
+        else:
+            work = list(chosen(targets, preset or [], block or [], changes))
+            bar.update(task, total=len(work))
+            for each, of_preset, kind, config in work:
+                bar.update(task, description=f"{each} {of_preset}{changed}-{kind}: Verilog")
+                name = f"{PREFIX}{kind}"
+                component = build(kind, config)
+                run(
+                    each,
+                    Design(
+                        f"{of_preset}{changed}-{kind}",
+                        name,
+                        {f"{name}.v": to_verilog(component, kind)},
+                        # No block uses what it reads from a word that is being written.
+                        collisions_matter=False,
+                    ),
+                    shown={"preset": of_preset, "block": str(kind), "config": str(config)},
+                    multipliers=multipliers(kind, config),
+                )
     console = Console()
     for each in targets:
         console.print(table(each, [result for result in results if result["target"] == each]))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dtqatten.golden.encoder import EncoderError, make_trace
+from dtqatten.golden.encoder import make_trace
 from dtqatten.golden.select import PAPER_SHARES
 
 __all__ = ["trace"]
@@ -34,13 +34,9 @@ def trace(
 ) -> None:
     """Record Q, K and V of one layer, with token precisions from the layer before."""
     if not output.parent.is_dir():
-        raise typer.BadParameter(f"{output.parent} is not a folder: create it first")
-    try:
-        made = make_trace(text, model, layer, shares, text_license=text_license)
-        made.save(output)
-    except (ValueError, EncoderError, OSError) as e:
-        typer.echo(f"dtqatten trace: {e}", err=True)
-        raise typer.Exit(1) from e
+        raise NotADirectoryError(f"{output.parent} is not a folder: create it first")
+    made = make_trace(text, model, layer, shares, text_license=text_license)
+    made.save(output)
     four, eight = int((made.bits == 4).sum()), int((made.bits == 8).sum())
     typer.echo(
         f"{output}: layer {made.layer} of {made.model}, {made.heads} heads x {made.n} tokens x "

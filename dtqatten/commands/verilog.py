@@ -17,10 +17,11 @@ from dtqatten.commands.options import (
     PresetOption,
     RowsOption,
     ScheduleOption,
+    ValueDepthOption,
     configure,
-    fail,
+    refuse,
 )
-from dtqatten.config import Config, ConfigError
+from dtqatten.config import Config
 from dtqatten.system_config import SystemConfig
 
 __all__ = ["verilog", "write_atomically"]
@@ -119,9 +120,7 @@ def verilog(
     rows: RowsOption = None,
     cols: ColsOption = None,
     depth: DepthOption = None,
-    value_depth: Annotated[
-        int | None, typer.Option(help="The same in the value array; by default the preset's.")
-    ] = None,
+    value_depth: ValueDepthOption = None,
     d_head: DHeadOption = None,
     n_max: NMaxOption = None,
     schedule: ScheduleOption = None,
@@ -166,7 +165,7 @@ def verilog(
         count_normalize=count_normalize,
     )
     if monitored and block not in (Block.ARRAY, Block.VALUE_ARRAY):
-        raise fail(f"--monitored is for arrays, not {block}: leave it out")
+        raise refuse(f"--monitored is for arrays, not {block}: leave it out")
     from dtqatten.hw.export import PREFIX
     from dtqatten.hw.export import verilog as to_verilog
 
@@ -178,11 +177,8 @@ def verilog(
     }
     bus = {name: value for name, value in sizes.items() if value is not None}
     if bus and block is not Block.SYSTEM:
-        raise fail(f"{', '.join(bus)}: a {block} has no bus; choose --block system")
-    try:
-        component = build(block, config, monitored=monitored, bus=bus)
-    except ConfigError as error:
-        raise fail(error) from None
+        raise refuse(f"{', '.join(bus)}: a {block} has no bus; choose --block system")
+    component = build(block, config, monitored=monitored, bus=bus)
     path = output / f"{PREFIX}{block}.v"
     write_atomically(path, to_verilog(component, block))
     typer.echo(f"{path}: module {PREFIX}{block}, {config}")

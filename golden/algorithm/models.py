@@ -15,7 +15,7 @@ NAMES = {
 }
 
 
-class ModelError(RuntimeError):
+class ModelError(ValueError):
     """A model that cannot be loaded; the message says what to do."""
 
 

@@ -7,12 +7,13 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
 from dtqatten.golden.algorithm.policy import LayerPolicy, Policy, PolicyError
@@ -360,7 +361,9 @@ def storage_of(where: str) -> Any:
         return _database(where)
     if where.endswith(".journal"):
         return optuna.storages.JournalStorage(JournalFileBackend(where))
-    made = _database(f"sqlite:///{where}", engine_kwargs={"connect_args": {"timeout": 60}})
+    # A path is data, not a part of a URL's syntax: ``?``, ``%`` and ``#`` mean themselves.
+    url = URL.create("sqlite", database=str(Path(where).absolute())).render_as_string()
+    made = _database(url, engine_kwargs={"connect_args": {"timeout": 60}})
     _serialize(made.engine)
     return made
 

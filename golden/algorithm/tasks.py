@@ -35,7 +35,7 @@ HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 Progress = Callable[[int, int], None]
 
 
-class TaskError(RuntimeError):
+class TaskError(ValueError):
     """A task whose data are missing or unusable; the message says what to do."""
 
 

@@ -251,6 +251,21 @@ def test_databases_that_cannot_be_opened_say_why(monkeypatch, tmp_path):
         storage_of(f"sqlite:///{tmp_path}/no/such/folder/study.db")
 
 
+def test_the_path_of_a_file_is_its_name_and_nothing_else(tmp_path, monkeypatch):
+    """Not a URL's query, escape or fragment: each name is a file and a study of its own."""
+    names = ["s.db", "s.db?1", "s.db?timeout=1", "a%41.db", "aA.db", "a%2541.db", "a#b.db"]
+    names += ["a b.db", "{SCHEMA_VERSION}.db", "%s.db", "a@b:1.db", ":memory:", "s.db\\"]
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(names):
+        place = name if number % 2 else str(tmp_path / name)
+        study = optuna.create_study(storage=storage_of(place), study_name="s")
+        study.set_user_attr("name", name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    for name in names:
+        again = optuna.load_study(study_name="s", storage=storage_of(str(tmp_path / name)))
+        assert again.user_attrs["name"] == name
+
+
 def test_a_database_that_others_are_making_is_tried_again(monkeypatch, tmp_path):
     made = optuna.storages.RDBStorage
     failures = [IntegrityError("CREATE TYPE", None, Exception("exists")) for _ in range(2)]
