@@ -5,11 +5,10 @@ The Yosys that Amaranth brings has only the passes that write Verilog.
 
 import subprocess
 import sys
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from dtqatten.scratch import tool_environment
+from dtqatten.scratch import scratch, tool_environment
 
 __all__ = ["abc", "check_verilog", "run_yosys"]
 
@@ -50,10 +49,10 @@ def run_yosys(script: str, directory: Path) -> None:
 
 def check_verilog(text: str, top: str) -> str:
     """Return what Yosys finds wrong with a design; empty if nothing."""
-    with tempfile.TemporaryDirectory(prefix="dtqatten-") as scratch:
-        (Path(scratch) / "design.v").write_text(text)
+    with scratch() as directory:
+        (directory / "design.v").write_text(text)
         try:
-            run_yosys(CHECK.format(top=top), Path(scratch))
+            run_yosys(CHECK.format(top=top), directory)
         except RuntimeError as error:
             return str(error)
     return ""
