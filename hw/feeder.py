@@ -1,13 +1,13 @@
 """An edge of the array: loads tokens into line buffers, sequences their planes, makes the skew."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, memory, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.config import BANKS, Config
+from dtqatten.hw.edge_loader import EdgeLoader
 from dtqatten.hw.export import place
 from dtqatten.hw.layout import (
-    Precision,
     feed_layout,
     load_layout,
     operand_layout,
@@ -15,7 +15,6 @@ from dtqatten.hw.layout import (
     tile_layout,
 )
 from dtqatten.hw.line_buffer import LineBuffer, read_layout, tag_layout
-from dtqatten.hw.pipeline import counted, delayed
 
 __all__ = ["Feeder"]
 
@@ -80,46 +79,10 @@ class Feeder(wiring.Component):
         m = Module()
         config, lanes, tiles = self.config, self.lanes, self.tiles
 
-        # Loader: where the next beat goes.
-        word = Signal(range(config.words))
-        low = Signal()
-        lane = Signal(range(lanes))
-        slot = Signal(slot_layout(tiles))
-        wide_lanes = Signal(lanes)
-        released = Signal()
-
-        beat = Signal()
-        plane_end, token_end, tile_end, bank_end = (Signal() for _ in range(4))
-        wide = self.i.p.precision == Precision.BIT8
-        wide_now = Signal(lanes)
-        m.d.comb += [
-            beat.eq(self.i.valid & self.i.ready),
-            plane_end.eq(beat & (word == config.words - 1)),
-            token_end.eq(plane_end & (low | ~wide)),
-            tile_end.eq(token_end & ((lane == lanes - 1) | self.i.p.last)),
-            wide_now.eq(wide_lanes | (wide << lane)),
-            bank_end.eq(tile_end & (self.i.p.last if tiles > 1 else 1)),
-            self.loaded.eq(bank_end),
-        ]
-        with m.If(beat):
-            m.d.sync += word.eq(Mux(plane_end, 0, word + 1))
-        with m.If(plane_end):
-            m.d.sync += low.eq(~token_end)
-        with m.If(token_end):
-            m.d.sync += [lane.eq(lane + 1), wide_lanes.eq(wide_now)]
-        with m.If(tile_end):
-            m.d.sync += [
-                lane.eq(0),
-                wide_lanes.eq(0),
-                slot.tile.eq(Mux(bank_end, 0, slot.tile + 1)),
-                slot.bank.eq(slot.bank ^ bank_end),
-            ]
-        free = counted(m, released, bank_end, "free", most=BANKS, init=BANKS)
-        m.d.comb += self.i.ready.eq(free)
-
-        occupied_now = Signal(lanes)
-        tokens = Signal(range(lanes + 1))
-        m.d.comb += [tokens.eq(lane + 1), occupied_now.eq((1 << tokens) - 1)]
+        m.submodules.loader = loader = EdgeLoader(config, lanes, tiles)
+        connect(m, flipped(self.i), loader.i)
+        m.d.comb += self.loaded.eq(loader.loaded)
+        write = loader.write
         # Reader: the address is computed once and travels from lane to lane.
         read = Signal(read_layout(config, tiles))
         m.d.sync += [
@@ -132,27 +95,18 @@ class Feeder(wiring.Component):
             read.part.eq(self.feed.part),
             read.release.eq(self.feed.valid & self.feed.release),
         ]
-        # Lanes are written a cycle late: a beat has many to reach.
-        write_lanes, write_tile = Signal(lanes), Signal()
-        m.d.sync += [write_lanes.eq(beat << lane), write_tile.eq(tile_end)]
-        write_slot = delayed(m, slot, 1, "write_slot")
-        write_address = delayed(m, Cat(low, slot.tile) * config.words + word, 1, "write_address")
-        nibbles = delayed(m, self.i.p.nibbles, 1, "nibbles")
-        write_occupied = delayed(m, occupied_now, 1, "write_occupied")
-        write_wide = delayed(m, wide_now, 1, "write_wide")
-        # So are the descriptions of tiles.
         m.submodules.tiles = store = memory.Memory(
             shape=tile_layout(config, lanes), depth=BANKS * tiles, init=[]
         )
         tile_write, tile_read = store.write_port(), store.read_port(domain="comb")
         described = tile_write.data
         m.d.comb += [
-            tile_write.en.eq(write_tile),
-            tile_write.addr.eq(Cat(write_slot.bank, write_slot.tile)),
-            described.tokens.eq(delayed(m, tokens, 1, "write_tokens")),
-            described.wide.eq(write_wide.any()),
-            described.mixed.eq(write_wide.any() & (write_wide != write_occupied)),
-            described.last.eq(delayed(m, self.i.p.last, 1, "write_last")),
+            tile_write.en.eq(write.tile_end),
+            tile_write.addr.eq(Cat(write.slot.bank, write.slot.tile)),
+            described.tokens.eq(write.tokens),
+            described.wide.eq(write.wide.any()),
+            described.mixed.eq(write.wide.any() & (write.wide != write.occupied)),
+            described.last.eq(write.last),
             tile_read.addr.eq(Cat(self.peek.bank, self.peek.tile)),
         ]
         m.d.sync += self.tile.eq(tile_read.data)
@@ -161,21 +115,21 @@ class Feeder(wiring.Component):
             buffer = place(m, platform, f"lane_{i}", LineBuffer, config, tiles)
             tag = Signal(tag_layout(), name=f"tag_{i}")
             m.d.comb += [
-                buffer.write_valid.eq(write_lanes[i]),
-                buffer.write_bank.eq(write_slot.bank),
-                buffer.write_address.eq(write_address),
-                buffer.write_data.eq(nibbles),
-                tag.occupied.eq(write_occupied[i]),
-                tag.wide.eq(write_wide[i]),
-                buffer.tag_valid.eq(write_tile),
-                buffer.tag_slot.eq(write_slot),
+                buffer.write_valid.eq(write.lanes[i]),
+                buffer.write_bank.eq(write.slot.bank),
+                buffer.write_address.eq(write.address),
+                buffer.write_data.eq(write.nibbles),
+                tag.occupied.eq(write.occupied[i]),
+                tag.wide.eq(write.wide[i]),
+                buffer.tag_valid.eq(write.tile_end),
+                buffer.tag_slot.eq(write.slot),
                 buffer.tag.eq(tag),
                 buffer.read.eq(read),
             ]
             buffers.append(buffer)
             read = buffer.read_next
         m.d.comb += [
-            released.eq(read.release),
+            loader.released.eq(read.release),
             self.operands.eq(Cat(buffer.operand for buffer in buffers)),
             self.occupied.eq(Cat(buffer.occupied for buffer in buffers)),
             self.active.eq(Cat(buffer.active for buffer in buffers)),
