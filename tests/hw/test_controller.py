@@ -325,7 +325,8 @@ def test_a_descriptor_completed_in_any_cycle_is_taken_whole(bus_bits: int, stall
         for phase in range(160 if stall else 90):
             b.memory.data[:] = chain(0x80, LAYERS[0], {"ready": 0})
             await b.begin(ctx, 0x80)
-            await ctx.tick().repeat(phase)
+            for _ in range(phase):
+                await ctx.tick()
             # The host writes it in words of 32 bits, a cycle each, in any order, `ready` last.
             for word in [*b.rng.permutation([i for i in range(32) if i != 1]).tolist(), 1]:
                 b.memory.data[at + 4 * word : at + 4 * word + 4] = complete[4 * word :][:4]
@@ -355,7 +356,8 @@ def test_resume_is_kept_until_a_head_is_not_ready() -> None:
             b.memory.data[:] = chain(0x80, LAYERS[0], LAYERS[1] | {"ready": 0})
             found.clear()
             await b.begin(ctx, 0x80)
-            await ctx.tick().repeat(phase)
+            for _ in range(phase):
+                await ctx.tick()
             b.memory.data[at + 4] = 1
             ctx.set(b.dut.resume, 1)
             await ctx.tick()
