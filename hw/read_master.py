@@ -112,7 +112,7 @@ class ReadMaster(wiring.Component):
             self.came.eq(self.r.valid),
             self.failed.eq(self.r.valid & is_error(self.r.p.resp)),
             self.stream.eq(self.r.p.id),
-            self.address.eq(Mux(self.failed, answered, burst.address)),
+            self.address.eq(Mux(self.outside & ~self.failed, burst.address, answered)),
             self.idle.eq(~self.ar.valid & (due == 0)),
             self.issued.eq(self.ar.valid & self.ar.ready),
             self.stalled.eq(self.ar.valid & ~self.ar.ready),

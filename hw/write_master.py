@@ -132,7 +132,7 @@ class WriteMaster(wiring.Component):
             answered.eq(self.b.valid & self.b.ready),
             due.r_en.eq(answered),
             self.failed.eq(answered & is_error(self.b.p.resp)),
-            self.address.eq(Mux(self.failed, due.r_data, burst.address)),
+            self.address.eq(Mux(self.outside & ~self.failed, burst.address, due.r_data)),
             self.idle.eq(unanswered == 0),
         ]
         m.d.sync += unanswered.eq(unanswered + taken - answered)

@@ -23,6 +23,9 @@ class PortMemory:
     rng : Generator
     stall : float
         Probability that a request, an answer or a word has to wait, in each cycle.
+    ahead : float
+        Probability that a word of a burst is read when the burst is requested, not when the word
+        comes: where others write meanwhile, memory is seen in any order of a burst's words.
 
     Attributes
     ----------
@@ -33,9 +36,14 @@ class PortMemory:
     """
 
     def __init__(
-        self, system: SystemConfig, data: bytes, rng: np.random.Generator, stall: float = 0.0
+        self,
+        system: SystemConfig,
+        data: bytes,
+        rng: np.random.Generator,
+        stall: float = 0.0,
+        ahead: float = 0.0,
     ) -> None:
-        self.system, self.rng, self.stall = system, rng, stall
+        self.system, self.rng, self.stall, self.ahead = system, rng, stall, ahead
         self.data = bytearray(data)
         self.unread = self.unwritten = 0
 
@@ -66,6 +74,12 @@ class PortMemory:
 
         async def testbench(context: Any) -> None:
             due: deque[int] = deque()
+            early: dict[int, bytes] = {}
+
+            def word_at(address: int) -> bytes:
+                at = address // width * width
+                return bytes(self.data[at : at + width])
+
             while True:
                 stopped = stop is not None and context.get(stop)
                 context.set(port.request.ready, int(self._moves() and not stopped))
@@ -74,15 +88,20 @@ class PortMemory:
                 if answer:
                     address = due.popleft()
                     self.unread -= 1
-                    at = address // width * width
-                    context.set(port.data, int.from_bytes(self.data[at : at + width], "little"))
+                    word = early.pop(address, None) or word_at(address)
+                    context.set(port.data, int.from_bytes(word, "little"))
                     if (expected := context.get(port.answered)) != address:
                         raise AssertionError(f"{address:#x} comes, {expected:#x} is expected")
                 _, _, ready, valid, payload = await context.tick().sample(
                     port.request.ready, port.request.valid, port.request.p
                 )
                 if ready and valid:
-                    self.unread += self._begin(payload, bursts, due)
+                    beats = self._begin(payload, bursts, due)
+                    self.unread += beats
+                    if self.ahead:
+                        for address in list(due)[-beats:]:
+                            if self.rng.random() < self.ahead:
+                                early[address] = word_at(address)
 
         return bursts, testbench
 

@@ -14,14 +14,16 @@ from dtqatten.driver.errors import EXCEPTIONS, AbortedError, LayoutError
 from dtqatten.driver.layers import Layer
 from dtqatten.golden.codes import quantize
 from dtqatten.golden.memory import layer_reads
-from dtqatten.registers import Control, ErrorCode, Status
+from dtqatten.registers import Control, ErrorCode, Interrupt, Status
 from dtqatten.sim.axi import SimulatedBus, simulated_device
 from dtqatten.sim.chains import compare_results, expected
 from dtqatten.sim.interposed import InterposedBus
 from dtqatten.system_config import ReadStream, SystemConfig
 
 SYSTEM = SystemConfig(
-    core=Config(rows=4, cols=4, depth=4, d_head=32, n_max=40, heads=12), bus_bits=64, burst_beats=4
+    core=Config(rows=4, cols=4, depth=4, value_depth=5, d_head=32, n_max=40, heads=12),
+    bus_bits=64,
+    burst_beats=4,
 )
 
 
@@ -66,7 +68,7 @@ BASE = 0x1000_0000
         (ErrorCode.VERSION, {"magic": 1}, None),
         (ErrorCode.VERSION, {"version": VERSION - 1}, None),
         (ErrorCode.FLAGS, {"flags": 1 << 20}, None),
-        (ErrorCode.FLAGS, {"output_shift": 8}, None),
+        (ErrorCode.FLAGS, {"output_shift": 1}, None),
         (ErrorCode.NO_HEADS, {"heads": 0}, None),
         (ErrorCode.TOO_MANY_HEADS, {"heads": 13}, None),
         (ErrorCode.KV_HEADS, {"kv_heads": 0}, None),
@@ -95,6 +97,104 @@ def test_bad_descriptors_are_refused_before_any_data_access(device, code, change
     assert [stream.name for stream, reads in device.bus.reads().items() if reads] == ["DESCRIPTOR"]
     good = layer()
     compare_results([good], device.run([good]), expected(SYSTEM.core, [good]))
+
+
+def test_an_error_ahead_lets_the_layer_before_it_end(device) -> None:
+    first, second = layer(), layer(seed=3)
+    addresses = device.prepare(2)
+    placed = device.place(first, addresses[0], addresses[1])
+    fields = device.place(second, addresses[1], 0)
+    device.bus.write(addresses[1], pack(fields | {"k1": 7}))
+    device.start(addresses[0])
+    while device.register("status") & Status.BUSY:
+        device.bus.run(100)
+    assert device.register("error_code") == ErrorCode.K1
+    assert device.register("error_address") == addresses[1]
+    assert device.register("layers_done") == 1
+    golden = expected(SYSTEM.core, [first])
+    compare_results([first], [device.collect(first, placed)], golden)
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "value", "code"),
+    [
+        ("head_table", 6, 41, ErrorCode.HEAD_TABLE),
+        ("head_table", 3, 1, ErrorCode.HEAD_TABLE),
+        ("k_gains", 13, 0, ErrorCode.GAIN),
+    ],
+)
+def test_head_tables_and_gains_are_checked_as_they_come(device, name, at, value, code) -> None:
+    rng = np.random.default_rng(0)
+    q, k, v = (quantize(rng.normal(size=(2, 10, 32)), kind) for kind in ("head", "token", "head"))
+    (address,) = device.prepare(1)
+    fields = device.place(Layer(q=q, k=k, v=v, k0=6, k1=2), address, 0)
+    device.bus.write(fields[name] + at, bytes([value]))
+    device.start(address)
+    device.bus.wait()
+    assert device.register("error_code") == code
+    entry = at // 4 * 4 if code == ErrorCode.HEAD_TABLE else at
+    assert device.register("error_address") == fields[name] + entry
+    assert device.register("layers_done") == 0
+    good = layer(seed=2)
+    compare_results([good], device.run([good]), expected(SYSTEM.core, [good]))
+
+
+def test_after_reset_nothing_is_open(device) -> None:
+    device.bus.record()
+    for descriptor in (0, BASE):
+        device.set_register("descriptor", descriptor)
+        device.set_register("interrupt_enable", Interrupt.DONE)
+        device.set_register("interrupt", Interrupt.DONE)
+        device.set_register("control", Control.START)
+        device.bus.wait()
+        assert device.register("error_code") == ErrorCode.READ_WINDOW
+        assert device.register("error_address") == descriptor
+    assert not any(device.bus.reads().values())
+
+
+@pytest.mark.parametrize("name", ["read_base", "read_limit", "write_base", "write_limit"])
+@pytest.mark.parametrize("far", [1 << 40, 1 << 63])
+def test_a_window_beyond_the_address_space_is_refused(device, name, far) -> None:
+    """Its low bits alone would name pages that exist."""
+    (address,) = device.prepare(1)
+    device.place(layer(), address, 0)
+    device.start(address)
+    device.bus.wait()
+    end = device.register(name)
+    device.set_register(name, end + far)
+    device.bus.record()
+    device.set_register("interrupt", device.register("interrupt"))
+    device.set_register("control", Control.START)
+    device.bus.wait()
+    assert device.register("error_code") == ErrorCode.WINDOW
+    assert device.register("error_address") == end + far
+    assert not any(device.bus.reads().values())
+
+
+@pytest.mark.parametrize("command", [Control.ABORT, Control.START | Control.ABORT])
+def test_an_abort_starts_nothing(device, command) -> None:
+    (address,) = device.prepare(1)
+    device.place(layer(), address, 0)
+    device.start(address)
+    device.bus.wait()
+    device.set_register("interrupt", device.register("interrupt"))
+    device.bus.record()
+    device.set_register("control", command)
+    device.bus.run(200)
+    assert device.register("status") == 0
+    assert device.register("layers_done") == 1
+    assert device.register("interrupt") == 0
+    assert not any(device.bus.reads().values())
+
+
+def test_registers_tell_all_that_results_depend_on(device) -> None:
+    core = SYSTEM.core
+    expected_sizes = {
+        "version": 2, "rows": core.rows, "cols": core.cols, "value_depth": core.group,
+        "planes": core.planes, "depth": core.depth, "d_head": core.d_head, "n_max": core.n_max,
+        "heads": core.heads, "bus_bits": SYSTEM.bus_bits, "address_bits": SYSTEM.address_bits,
+    }  # fmt: skip
+    assert {name: device.register(name) for name in expected_sizes} == expected_sizes
 
 
 def test_a_region_that_ends_outside_is_refused(device) -> None:

@@ -101,7 +101,9 @@ def test_reads_of_chosen_tokens() -> None:
     # A head of Q is two planes after the one before; slots 2 and 3 are a tile of 2 rows.
     low = [b.address for b in reads[ReadStream.Q_LOW]]
     assert low == [a + plane + 2 * plane * head for head in range(2) for a in (0x1050, 0x1060)]
-    assert reads[ReadStream.DESCRIPTOR] == [Burst(0x40 + 32 * i, 4, 8) for i in range(4)]
+    # Its head alone, then all of it.
+    whole = [Burst(0x40 + 32 * i, 4, 8) for i in range(4)]
+    assert reads[ReadStream.DESCRIPTOR] == [Burst(0x40, 1, 8), *whole]
     assert reads[ReadStream.HEAD_TABLE] == [Burst(0x4000, 1, 8)]
     assert not reads[ReadStream.V_GAINS]
 

@@ -10,6 +10,7 @@ from dtqatten.golden.memory import head_table_bytes, layer_reads, tensor_bytes
 from dtqatten.golden.order import alternate, boundaries
 from dtqatten.golden.tiles import load_beats
 from dtqatten.hw.fetcher import Fetcher
+from dtqatten.registers import ErrorCode
 from dtqatten.sim.native import collect, offer, run, watch
 from dtqatten.sim.port_memory import PortMemory
 from dtqatten.sim.row_table import id_beats
@@ -41,9 +42,9 @@ class Layer:
             for name, count in shapes.items()
         }
         self.gains = {
-            name: rng.integers(0, 256, (count, stored), np.uint8) for name, count in shapes.items()
+            name: rng.integers(1, 256, (count, stored), np.uint8) for name, count in shapes.items()
         }
-        self.factors = [(int(rng.integers(1 << 16)), int(rng.integers(64))) for _ in range(heads)]
+        self.factors = [(int(rng.integers(1 << 16)), int(rng.integers(41))) for _ in range(heads)]
         self.shift = int(rng.integers(8))
         # Chained, the descriptor's own class boundary is not looked at.
         self.fields = {"flags": int(self.flags), "heads": heads, "kv_heads": kv_heads,
@@ -197,6 +198,52 @@ def test_a_chain_of_layers(stall: float) -> None:
             assert not found[stream]
         else:
             assert found[stream] == [burst for one in reads for burst in one[stream]], stream
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "value", "code"),
+    [
+        ("q_gains", 0, 0, ErrorCode.GAIN),
+        ("q_gains", CORE.n_max + 3, 0, ErrorCode.GAIN),
+        ("k_gains", CORE.n_max - 1, 0, ErrorCode.GAIN),
+        ("v_gains", 2 * CORE.n_max - 1, 0, ErrorCode.GAIN),
+        ("head_table", 2, 41, ErrorCode.HEAD_TABLE),
+        ("head_table", 6, 64, ErrorCode.HEAD_TABLE),
+        ("head_table", 7, 1, ErrorCode.HEAD_TABLE),
+        ("head_table", 15, 0x80, ErrorCode.HEAD_TABLE),
+        ("head_table", 14, 40, ErrorCode.NONE),
+        ("k_gains", 1, 1, ErrorCode.NONE),
+    ],
+)
+def test_what_may_not_be_is_told_with_its_place(
+    name: str, at: int, value: int, code: ErrorCode
+) -> None:
+    rng = np.random.default_rng(1)
+    data = bytearray()
+    (layer,), _ = chain(rng, [(GAINS, 4, 2, False)], data)
+    data[layer.fields[name] + at] = value
+    memory = PortMemory(SYSTEM, bytes(data) + bytes(64), rng)
+    dut = Fetcher(SYSTEM)
+    ports = [memory.reads(port)[1] for port in dut.ports]
+
+    async def testbench(ctx) -> None:
+        ctx.set(dut.layer.as_value(), int.from_bytes(pack(layer.fields), "little"))
+        ctx.set(dut.narrow, layer.four_bit)
+        ctx.set(dut.group, 2)
+        for stream in STREAMS:
+            ctx.set(getattr(dut, stream).ready, 1)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        while not ctx.get(dut.idle):
+            await ctx.tick()
+        await ctx.tick()
+        assert ctx.get(dut.fault) == code
+        if code:
+            entry = at // 4 * 4 if name == "head_table" else at
+            assert ctx.get(dut.fault_address) == layer.fields[name] + entry
+
+    run(dut, testbench, background=ports)
 
 
 def test_a_stream_that_is_not_taken_holds_up_no_other() -> None:

@@ -264,16 +264,25 @@ def test_an_error_on_any_beat_is_reported_with_its_word(failing: int, response: 
         ctx.set(dut.r.valid, 1)
         for beat in range(4):
             for i, port in enumerate(dut.ports):
-                ctx.set(port.answered, END - 4 + beat if i == 2 else i)
+                ctx.set(port.answered, (END - 4 + beat) * WIDTH + 3 if i == 2 else i)
             answer = response if beat == failing else Response.EXOKAY
             ctx.set(dut.r.p, {"id": 2, "resp": answer, "last": int(beat == 3)})
             assert ctx.get(dut.failed) == (beat == failing)
-            assert ctx.get(dut.address) == (END - 4 + beat) * WIDTH
+            assert ctx.get(dut.address) == (END - 4 + beat) * WIDTH + 3
+            assert ctx.get(dut.stream) == 2
             assert ctx.get(dut.ports[2].answer)
             await ctx.tick()
         ctx.set(dut.r.valid, 0)
         ctx.set(dut.r.p, {"id": 2, "resp": response})
         assert not ctx.get(dut.failed)
         assert ctx.get(dut.idle)
+        # The address is that of the answer, also while a request is outside the window.
+        ctx.set(request.p, {"word": END, "beats": 1})
+        ctx.set(request.valid, 1)
+        assert ctx.get(dut.address) == END * WIDTH
+        ctx.set(dut.r.valid, 1)
+        assert ctx.get(dut.outside)
+        assert ctx.get(dut.failed)
+        assert ctx.get(dut.address) == (END - 1) * WIDTH + 3
 
     run(dut, testbench)

@@ -49,6 +49,8 @@ def test_every_register_is_served() -> None:
                     assert await read(ctx, dut, address) == (value, Response.OKAY)
                     assert await write(ctx, dut, address, 0) is Response.SLVERR
                     continue
+                if register.flags:
+                    value = int(~register.flags(0))
                 assert await write(ctx, dut, address, value) is Response.OKAY
                 shown, answer = await read(ctx, dut, address)
                 assert answer is Response.OKAY
@@ -58,6 +60,46 @@ def test_every_register_is_served() -> None:
             if address not in words:
                 assert await read(ctx, dut, address) == (0, Response.SLVERR)
                 assert await write(ctx, dut, address, 1) is Response.SLVERR
+
+    run(dut, host)
+
+
+def test_after_reset_no_window_is_open() -> None:
+    dut = RegisterFile()
+
+    async def host(ctx) -> None:
+        for kind in ("read", "write"):
+            for end, value in (("base", 0x1000), ("limit", 0xFFF)):
+                for half, word in enumerate((value, 0)):
+                    address = offset_of(f"{kind}_{end}") + 4 * half
+                    assert await read(ctx, dut, address) == (word, Response.OKAY)
+
+    run(dut, host)
+
+
+def test_a_bit_without_a_name_is_refused() -> None:
+    dut = RegisterFile()
+
+    async def host(ctx) -> None:
+        ctx.set(dut.interrupt_set, 0b111)
+        await ctx.tick()
+        ctx.set(dut.interrupt_set, 0)
+        await write(ctx, dut, offset_of("interrupt_enable"), 0b010)
+        for name, names, before in (
+            ("control", 4, 0),
+            ("interrupt_enable", 3, 0b010),
+            ("interrupt", 3, 0b111),
+        ):
+            for bit in range(names, 32):
+                bad = 1 << bit | 0b101
+                assert await write(ctx, dut, offset_of(name), bad) is Response.SLVERR
+                assert ctx.get(getattr(dut, name)) == before
+            # A byte that is not written says nothing.
+            strobes = 0b0001
+            assert (
+                await write(ctx, dut, offset_of(name), 0xFFFF00 | 0b100, strobes) is Response.OKAY
+            )
+            assert ctx.get(getattr(dut, name)) == {"interrupt": 0b011}.get(name, 0b100)
 
     run(dut, host)
 
@@ -80,8 +122,10 @@ def test_locked_registers_wait_for_the_machine() -> None:
         ctx.set(dut.busy, 1)
         for register in REGISTERS:
             if register.access is Access.WRITE:
-                assert await write(ctx, dut, register.offset, 0x55) is Response.OKAY
-                assert ctx.get(getattr(dut, register.name)) == (0 if register.locked else 0x55)
+                assert await write(ctx, dut, register.offset, 5) is Response.OKAY
+                assert ctx.get(getattr(dut, register.name)) == (
+                    register.init if register.locked else 5
+                )
 
     run(dut, host)
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten import Config
-from dtqatten.hw.window import PAGE_BITS, contains, window_layout
+from dtqatten.hw.window import PAGE_BITS, contains, misplaced, pages, window_layout
 from dtqatten.sim.native import run
 from dtqatten.system_config import SystemConfig
 
@@ -25,6 +25,51 @@ class Window(wiring.Component):
         m = Module()
         m.d.comb += self.inside.eq(contains(self.window, self.page))
         return m
+
+
+class Ends(wiring.Component):
+    """The pages of a window given in bytes."""
+
+    def __init__(self, system: SystemConfig) -> None:
+        self.system = system
+        super().__init__(
+            {
+                "base": In(64),
+                "limit": In(64),
+                "bad_base": Out(1),
+                "bad_limit": Out(1),
+                "window": Out(window_layout(system)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        ends = self.system, self.base, self.limit
+        m.d.comb += [
+            self.window.eq(pages(*ends)),
+            Cat(self.bad_base, self.bad_limit).eq(Cat(*misplaced(*ends))),
+        ]
+        return m
+
+
+@pytest.mark.parametrize("bits", [16, 40, 64])
+def test_ends_are_compared_in_full(bits: int) -> None:
+    dut = Ends(SystemConfig(core=CORE, address_bits=bits))
+    space = 1 << bits
+
+    async def testbench(ctx) -> None:
+        for place in {0, 0x1000, 0x2000, space - 0x1000, space, space + 0x1000, 1 << 40, 1 << 63}:
+            for off in (*(1 << bit for bit in range(12)), 0, 0xFFF, 0xFFE, 0x7FF):
+                base, limit = (place + off) % (1 << 64), (place + (off ^ 0xFFF)) % (1 << 64)
+                ctx.set(dut.base, base)
+                ctx.set(dut.limit, limit)
+                assert ctx.get(dut.bad_base) == (off != 0 or base >= space)
+                assert ctx.get(dut.bad_limit) == (off != 0 or limit >= space)
+                if not ctx.get(dut.bad_base):
+                    page = base >> 12
+                    assert (ctx.get(dut.window.base), ctx.get(dut.window.limit)) == (page, page)
+
+    run(dut, testbench)
 
 
 def check(system: SystemConfig, cases: list[tuple[int, int, int]]) -> None:

@@ -231,6 +231,12 @@ def test_so_many_bursts_may_be_unanswered_and_an_error_names_its_own() -> None:
             assert ctx.get(dut.b.ready)
             assert ctx.get(dut.failed) == (i in bad)
             assert ctx.get(dut.address) == (FIRST + 7 * i) * WIDTH
+            # Also while a request is outside the window.
+            ctx.set(request.p, {"word": END, "beats": 1})
+            ctx.set(request.valid, 1)
+            assert ctx.get(dut.outside)
+            assert ctx.get(dut.address) == ((FIRST + 7 * i) if i in bad else END) * WIDTH
+            ctx.set(request.valid, 0)
             assert not ctx.get(dut.idle)
             await ctx.tick()
             ctx.set(dut.b.valid, 0)
