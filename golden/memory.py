@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dtqatten.descriptor import SIZE, Flag
+from dtqatten.descriptor import HEAD_BYTES, SIZE, Flag
 from dtqatten.golden.codes import split
 from dtqatten.golden.order import alternate, boundaries
 from dtqatten.system_config import ReadStream, SystemConfig
@@ -14,6 +14,7 @@ from dtqatten.system_config import ReadStream, SystemConfig
 __all__ = [
     "Burst",
     "bursts",
+    "descriptor_reads",
     "head_table_bytes",
     "ideal_bytes",
     "layer_reads",
@@ -97,6 +98,11 @@ def bursts(system: SystemConfig, address: int, size: int, narrow: bool = True) -
         address = (word + beats) * width
 
 
+def descriptor_reads(system: SystemConfig, address: int) -> list[Burst]:
+    """Return the bursts that read a ready descriptor: its head, then all of it."""
+    return [burst for size in (HEAD_BYTES, SIZE) for burst in bursts(system, address, size)]
+
+
 def layer_reads(
     system: SystemConfig,
     address: int,
@@ -134,7 +140,7 @@ def layer_reads(
     edges = boundaries(narrow, tokens, core.rows, core.cols, core.group)
     size = system.plane_bytes
     found: dict[ReadStream, list[Burst]] = {
-        ReadStream.DESCRIPTOR: list(bursts(system, address, SIZE)),
+        ReadStream.DESCRIPTOR: descriptor_reads(system, address),
         ReadStream.HEAD_TABLE: list(bursts(system, fields["head_table"], 4 * fields["heads"])),
     }
     queries = rows[alternate(edges.q, tokens, core.rows)]

@@ -1,41 +1,47 @@
 """The controller: walks a chain of descriptors, starts layers, ends in order or in an error."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import enum, stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from dtqatten.descriptor import ADDRESS_ALIGNMENT, SIZE, Flag
+from dtqatten.descriptor import ADDRESS_ALIGNMENT, HEAD_BYTES, MAGIC, SIZE, VERSION, Flag
 from dtqatten.hw.descriptor import Checker, chain_layout, descriptor_layout, flag
 from dtqatten.hw.export import place
 from dtqatten.hw.importance_finish import layer_layout
 from dtqatten.hw.read_channel import ReadChannel, read_port
-from dtqatten.hw.window import window_layout
+from dtqatten.hw.window import misplaced, pages, window_layout
 from dtqatten.hw.writer import results_layout
 from dtqatten.registers import ErrorCode
 from dtqatten.system_config import SystemConfig
 
 __all__ = ["Controller"]
 
+#: Address bits that are 0 by alignment.
+ALIGNMENT_BITS = ADDRESS_ALIGNMENT.bit_length() - 1
+
 
 class State(enum.Enum, shape=4):  # type: ignore[call-arg]
     """What the controller does."""
 
     IDLE = 0
-    #: Request the descriptor, take its words, have it checked.
+    #: Request the descriptor's head, or all of it, and take its words.
     ASK = 1
     READ = 2
-    CHECK = 3
-    CHECKING = 4
+    #: The head is here: is the rest ready?
+    HEAD = 3
+    #: Everything is here and has to be checked.
+    CHECK = 4
+    CHECKING = 5
     #: Its inputs are not ready.
-    WAIT = 5
+    WAIT = 6
     #: Wait until the fetcher can begin; it begins.
-    START = 6
-    STARTED = 7
-    #: The last layer has begun.
-    FINISH = 8
+    START = 7
+    STARTED = 8
+    #: The last layer has begun: of the chain, or before a descriptor in which there is an error.
+    FINISH = 9
     #: Something went wrong: the bus empties, the rest is reset.
-    DRAIN = 9
-    FLUSH = 10
+    DRAIN = 10
+    FLUSH = 11
 
 
 class Controller(wiring.Component):
@@ -43,17 +49,24 @@ class Controller(wiring.Component):
 
     A descriptor is read while the layer before is still being computed; its layer starts as soon
     as the fetcher has nothing more to read and has the ids that the layer before keeps. So layers
-    overlap. A layer whose ``ready`` is 0 stops the chain, its other fields unseen, until
-    ``resume``, upon which its descriptor is read again.
+    overlap.
 
-    On an error or ``abort`` the masters stop issuing; when all that is on the bus has been
-    answered, core, fetcher and writer are reset (``flush``) for as long as the core needs, and the
-    chain has ended.
+    Of a descriptor the head comes first, alone: the rest is requested once ``ready`` has come as
+    not 0. A host that writes ``ready`` last may therefore do so at any time. While ``ready`` is 0
+    the chain waits for ``resume``, upon which the head is read again. A ``resume`` that finds no
+    chain waiting is kept, until a head is not ready or another chain begins.
 
-    Latency: 2 cycles from ``begin``, or a layer's ``start``, to the request of the next descriptor;
-    its 32 words take a cycle each; ``group`` + 42 cycles from the last one to ``start``, if nothing
-    else is waited for. ``stop`` in the cycle after what goes wrong; ``flush`` for ``flush_cycles``
-    from the cycle after ``drained`` on, ``ended`` with the last of them.
+    An error in a descriptor, or in reading it, lets the layers before it end and then ends the
+    chain; any other ``fault``, and ``abort``, end it at once. The masters stop issuing; when all
+    that is on the bus has been answered, core, fetcher and writer are reset (``flush``) for as long
+    as the core needs, and the chain has ended.
+
+    Latency: 2 cycles from ``begin``, or a layer's ``start``, to the request of the next head, whose
+    2 words take a cycle each; 3 from the last of them to the request of the whole descriptor, whose
+    32 words take a cycle each; ``group`` + 42 cycles from the last one to ``start``, if nothing
+    else is waited for. So the first layer of a chain waits twice for the memory. ``stop`` in the
+    cycle after what goes wrong; ``flush`` for ``flush_cycles`` from the cycle after ``drained`` on,
+    ``ended`` with the last of them.
 
     Parameters
     ----------
@@ -65,8 +78,10 @@ class Controller(wiring.Component):
         Commands, pulses.
     first : In(64)
         First descriptor.
-    read_window, write_window : In(window_layout(system))
-        Pages that may be read and written; constant while ``busy``.
+    read_base, read_limit, write_base, write_limit : In(64)
+        First and last byte that may be read, and written; constant while ``busy``.
+    read_window, write_window : Out(window_layout(system))
+        Their pages. A chain that begins with an end that is none of a page ends in an error.
     busy, waiting, failed, aborted : Out(1)
         Status.
     completed, ended, stopped : Out(1)
@@ -89,8 +104,10 @@ class Controller(wiring.Component):
         The writer has completed a layer; has none.
     layers : Out(stream.Signature(layer_layout(system.core)))
         Layers for the core.
-    fault : In(ErrorCode's width), fault_address : In(address_bits)
-        What a master reports; 0 is nothing.
+    fault : In(8), fault_address : In(address_bits)
+        ``ErrorCode`` of what a master or the fetcher reports; 0 is nothing.
+    fault_ahead : In(1)
+        It is about a descriptor: a read of ``port`` was answered with an error.
     stop : Out(1)
         Masters issue no burst.
     drained : In(1)
@@ -107,8 +124,12 @@ class Controller(wiring.Component):
                 "resume": In(1),
                 "abort": In(1),
                 "first": In(64),
-                "read_window": In(window_layout(system)),
-                "write_window": In(window_layout(system)),
+                "read_base": In(64),
+                "read_limit": In(64),
+                "write_base": In(64),
+                "write_limit": In(64),
+                "read_window": Out(window_layout(system)),
+                "write_window": Out(window_layout(system)),
                 "busy": Out(1),
                 "waiting": Out(1),
                 "failed": Out(1),
@@ -133,6 +154,7 @@ class Controller(wiring.Component):
                 "layers": Out(stream.Signature(layer_layout(system.core))),
                 "fault": In(8),
                 "fault_address": In(system.address_bits),
+                "fault_ahead": In(1),
                 "stop": Out(1),
                 "drained": In(1),
                 "flush": Out(1),
@@ -149,7 +171,7 @@ class Controller(wiring.Component):
             ReadChannel,
             system,
             8,
-            ADDRESS_ALIGNMENT,
+            HEAD_BYTES,
             reset=self.flush,
         )
         checker = place(m, platform, "checker", Checker, system, reset=self.flush)
@@ -158,13 +180,14 @@ class Controller(wiring.Component):
         # The descriptor read, word by word from the top; and the layer that is being fetched.
         descriptor, layer = Signal(descriptor_layout()), self.layer
         address = Signal(64)
-        words = Signal(range(SIZE // 4))
+        whole = Signal()
+        left = Signal(range(SIZE // 4))
         before = Signal(chain_layout(system.core))
         started = before.valid
         m.d.comb += [
             self.current.eq(address),
             channel.runs.p.address.eq(address),
-            channel.runs.p.size.eq(SIZE),
+            channel.runs.p.size.eq(Mux(whole, SIZE, HEAD_BYTES)),
             channel.o.ready.eq(1),
             checker.descriptor.eq(descriptor),
             checker.address.eq(address),
@@ -174,8 +197,20 @@ class Controller(wiring.Component):
         ]
         with m.If(channel.o.valid):
             m.d.sync += descriptor.eq(Cat(descriptor.as_value()[32:], channel.o.p.as_value()))
+        rest = Const(0, 8 * (SIZE - HEAD_BYTES))
+        head = data.View(descriptor_layout(), Cat(descriptor.as_value()[len(rest) :], rest))
+        windows = []
+        for kind in ("read", "write"):
+            ends = [getattr(self, f"{kind}_{end}") for end in ("base", "limit")]
+            m.d.comb += getattr(self, f"{kind}_window").eq(pages(system, *ends))
+            windows += zip(misplaced(system, *ends), ends, strict=True)
 
+        # What is wrong with the descriptor; and what ends the chain at once.
         error, error_address = Signal(8), Signal(64)
+        fatal, fatal_address = Signal(8), Signal(64)
+        held, held_address = Signal(8), Signal(64)
+        resumed, asked_again = Signal(), Signal()
+        m.d.comb += asked_again.eq(resumed | self.resume)
         state = Signal(State)
         flush_cycles = system.core.flush_cycles
         flushing = Signal(range(flush_cycles))
@@ -212,11 +247,15 @@ class Controller(wiring.Component):
         with m.If(self.completed):
             m.d.sync += self.layers_done.eq(self.layers_done + 1)
 
+        m.d.sync += resumed.eq(asked_again)
         with m.Switch(state):
             with m.Case(State.IDLE), m.If(self.begin):
                 m.d.sync += [
                     address.eq(self.first),
+                    whole.eq(0),
                     before.eq(0),
+                    resumed.eq(0),
+                    held.eq(ErrorCode.NONE),
                     self.failed.eq(0),
                     self.aborted.eq(0),
                     self.error_code.eq(ErrorCode.NONE),
@@ -226,34 +265,44 @@ class Controller(wiring.Component):
                 ]
                 m.d.sync += state.eq(State.ASK)
             with m.Case(State.ASK):
-                low = address[: ADDRESS_ALIGNMENT.bit_length() - 1]
-                high = address[system.address_bits :]
-                m.d.comb += channel.runs.valid.eq(~low.any() & ~high.any())
-                with m.If(low.any()):
-                    m.d.comb += [error.eq(ErrorCode.ALIGNMENT), error_address.eq(address)]
-                with m.Elif(high.any()):
-                    m.d.comb += [error.eq(ErrorCode.READ_WINDOW), error_address.eq(address)]
-                with m.If(channel.runs.ready):
-                    m.d.sync += words.eq(0)
+                checks = [
+                    *((ErrorCode.WINDOW, *window) for window in windows),
+                    (ErrorCode.ALIGNMENT, address[:ALIGNMENT_BITS].any(), address),
+                    (ErrorCode.READ_WINDOW, address[system.address_bits :].any(), address),
+                ]
+                # Later statements override: the first failing check counts.
+                for code, fails, where in reversed(checks):
+                    with m.If(fails):
+                        m.d.comb += [error.eq(code), error_address.eq(where)]
+                m.d.comb += channel.runs.valid.eq(error == 0)
+                with m.If(channel.runs.valid & channel.runs.ready):
+                    m.d.sync += left.eq(Mux(whole, SIZE // 4 - 1, HEAD_BYTES // 4 - 1))
                     m.d.sync += state.eq(State.READ)
             with m.Case(State.READ), m.If(channel.o.valid):
-                m.d.sync += words.eq(words + 1)
-                with m.If(words == SIZE // 4 - 1):
-                    m.d.sync += state.eq(State.CHECK)
-            with m.Case(State.CHECK):
-                # The host may still be writing a descriptor that is not ready.
-                with m.If(descriptor.ready == 0):
+                m.d.sync += left.eq(left - 1)
+                with m.If(left == 0):
+                    m.d.sync += state.eq(Mux(whole, State.CHECK, State.HEAD))
+            with m.Case(State.HEAD):
+                with m.If((head.magic != MAGIC) | (head.version != VERSION)):
+                    m.d.comb += [error.eq(ErrorCode.VERSION), error_address.eq(address)]
+                with m.Elif(head.ready != 0):
+                    m.d.sync += whole.eq(1)
+                    m.d.sync += state.eq(State.ASK)
+                with m.Elif(asked_again):
+                    m.d.sync += resumed.eq(0)
+                    m.d.sync += state.eq(State.ASK)
+                with m.Else():
                     m.d.comb += self.stopped.eq(1)
                     m.d.sync += [self.waiting.eq(1), state.eq(State.WAIT)]
-                with m.Else():
-                    m.d.comb += checker.start.eq(1)
-                    m.d.sync += state.eq(State.CHECKING)
+            with m.Case(State.WAIT), m.If(self.resume):
+                m.d.sync += [self.waiting.eq(0), resumed.eq(0)]
+                m.d.sync += state.eq(State.ASK)
+            with m.Case(State.CHECK):
+                m.d.comb += checker.start.eq(1)
+                m.d.sync += state.eq(State.CHECKING)
             with m.Case(State.CHECKING), m.If(checker.done):
                 m.d.comb += [error.eq(checker.error), error_address.eq(checker.error_address)]
                 m.d.sync += state.eq(State.START)
-            with m.Case(State.WAIT), m.If(self.resume):
-                m.d.sync += self.waiting.eq(0)
-                m.d.sync += state.eq(State.ASK)
             with m.Case(State.START):
                 # The layer before has been read, and what it keeps is known.
                 free = ~given_core & ~given_writer
@@ -279,13 +328,13 @@ class Controller(wiring.Component):
                     m.d.sync += state.eq(State.STARTED)
             with m.Case(State.STARTED):
                 m.d.comb += self.start.eq(1)
-                m.d.sync += address.eq(layer.next)
+                m.d.sync += [address.eq(layer.next), whole.eq(0)]
                 m.d.sync += state.eq(State.ASK)
                 with m.If(layer.next == 0):
                     m.d.sync += address.eq(self.current)
                     m.d.sync += state.eq(State.FINISH)
             with m.Case(State.FINISH), m.If(self.fetched & ~given_writer & self.written):
-                m.d.comb += self.ended.eq(1)
+                m.d.comb += [self.ended.eq(1), fatal.eq(held), fatal_address.eq(held_address)]
                 m.d.sync += [self.busy.eq(0), state.eq(State.IDLE)]
             with m.Case(State.DRAIN):
                 m.d.comb += self.stop.eq(1)
@@ -305,17 +354,26 @@ class Controller(wiring.Component):
                     m.d.sync += self.busy.eq(0)
                     m.d.sync += state.eq(State.IDLE)
 
-        # Whatever the state: the first thing that goes wrong ends the chain.
         with m.If(self.busy & ~self.stop):
-            with m.If(self.fault != 0):
+            # An error in a descriptor is held until the layers before it have ended.
+            with m.If(self.fault_ahead):
                 m.d.comb += [error.eq(self.fault), error_address.eq(self.fault_address)]
-            with m.If((error != 0) | self.abort):
+            with m.If((error != 0) & (held == 0)):
+                m.d.sync += [
+                    held.eq(error),
+                    held_address.eq(error_address),
+                    state.eq(State.FINISH),
+                ]
+            # Anything else that goes wrong ends the chain at once.
+            with m.If((self.fault != 0) & ~self.fault_ahead):
+                m.d.comb += [fatal.eq(self.fault), fatal_address.eq(self.fault_address)]
+            with m.If((fatal != 0) | self.abort):
                 m.d.sync += [
                     state.eq(State.DRAIN),
-                    self.failed.eq(error != 0),
-                    self.aborted.eq(error == 0),
-                    self.error_code.eq(error),
-                    self.error_address.eq(error_address),
+                    self.failed.eq(fatal != 0),
+                    self.aborted.eq(fatal == 0),
+                    self.error_code.eq(fatal),
+                    self.error_address.eq(fatal_address),
                 ]
                 m.d.comb += self.ended.eq(0)
                 m.d.sync += self.busy.eq(1)

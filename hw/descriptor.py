@@ -8,10 +8,8 @@ from dtqatten.config import Config
 from dtqatten.descriptor import (
     ADDRESS_ALIGNMENT,
     FIELDS,
-    MAGIC,
     PAGE_BYTES,
     SIZE,
-    VERSION,
     Flag,
 )
 from dtqatten.hw.window import contains, window_layout
@@ -72,7 +70,7 @@ def required_flags(config: Config) -> Flag:
 
 
 class Checker(wiring.Component):
-    """Check a descriptor, before anything that it names is touched.
+    """Check a descriptor whose head is good, before anything that it names is touched.
 
     Fields first, all in one cycle; then, region by region, that every byte to be read or written
     lies in its window. The first failure counts: fields in the order of the error codes, then
@@ -133,7 +131,10 @@ class Checker(wiring.Component):
         rest = Signal(16)
         counts_match = Mux(
             flag(d, Flag.CHAINED),
-            self.before.valid & (d.stored == self.before.tokens) & (d.tokens == self.before.k0),
+            self.before.valid
+            & (d.stored == self.before.tokens)
+            & (d.tokens == self.before.k0)
+            & (d.four_bit == 0),
             (d.tokens == d.stored) & (d.four_bit <= d.tokens),
         )
         unknown = d.flags & Const(~int(known_flags(core)) & 0xFFFFFFFF, 32)
@@ -146,13 +147,12 @@ class Checker(wiring.Component):
         covered = sum((1 << f.bits) - 1 << 8 * f.offset for f in FIELDS)
         reserved = Const(~covered & (1 << 8 * SIZE) - 1, 8 * SIZE)
         field_checks = (
-            (ErrorCode.VERSION, (d.magic != MAGIC) | (d.version != VERSION)),
             (
                 ErrorCode.FLAGS,
                 (unknown != 0)
                 | (missing != 0)
                 | (d.as_value() & reserved).any()
-                | (d.output_shift > 7)
+                | (d.output_shift > Mux(flag(d, Flag.CODES), 7, 0))
                 | nothing_carried,
             ),
             (ErrorCode.NO_HEADS, d.heads == 0),

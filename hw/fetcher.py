@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from dtqatten.descriptor import Flag
+from dtqatten.descriptor import HEAD_SHIFT_MAX, Flag
 from dtqatten.hw.descriptor import descriptor_layout, flag
 from dtqatten.hw.export import place
 from dtqatten.hw.importance_finish import topk_config
@@ -16,6 +16,7 @@ from dtqatten.hw.tensor_fetcher import TensorFetcher
 from dtqatten.hw.token_stream import TokenStream
 from dtqatten.hw.token_table import TokenTable
 from dtqatten.hw.topk_config import ids_layout
+from dtqatten.registers import ErrorCode
 from dtqatten.system_config import ReadStream, SystemConfig
 
 __all__ = ["Fetcher"]
@@ -30,6 +31,9 @@ class Fetcher(wiring.Component):
     Streams run independently of each other, each as far ahead as its buffers have room: the next
     head is read while this one is computed with. The token table receives the ids that the core
     keeps; the next layer can start when ``idle`` and ``ids_complete``.
+
+    A gain of 0, and an entry of the head table that is not in order, are a fault: what comes of the
+    layer is void.
 
     Latency: units start 1 cycle after ``start``; those of the tensors share the token table of a
     chained layer, a token a cycle. The first head comes 6 cycles and the memory's after ``start``.
@@ -54,6 +58,8 @@ class Fetcher(wiring.Component):
         Ids that the core keeps.
     ids_complete : Out(1)
         Those of the layer that was started last are here.
+    fault : Out(8), fault_address : Out(address_bits)
+        ``ErrorCode`` of what was read, and where; from the cycle after it came until reset.
     q, k, v, queries, keys, heads
         Streams of the core.
     ports : Out(read_port(system)).array(11)
@@ -73,6 +79,8 @@ class Fetcher(wiring.Component):
                 "idle": Out(1),
                 "ids": In(stream.Signature(ids_layout(topk_config(core)))),
                 "ids_complete": Out(1),
+                "fault": Out(8),
+                "fault_address": Out(system.address_bits),
                 "q": Out(stream.Signature(load_layout(core))),
                 "k": Out(stream.Signature(load_layout(core))),
                 "v": Out(stream.Signature(value_layout(core))),
@@ -138,6 +146,8 @@ class Fetcher(wiring.Component):
             idle = idle & tensor.idle
         m.d.comb += self.v.p.follows.eq(flag(layer, Flag.FOLLOWS))
 
+        # What has come that may not be, and where it is.
+        bad: list[tuple[ErrorCode, Value, Value]] = []
         for role, number, gains in (
             ("queries", 0, ((ReadStream.Q_GAINS, Flag.Q_GAINS, layer.q_gains, 1),)),
             (
@@ -183,6 +193,7 @@ class Fetcher(wiring.Component):
                 ]
                 connect(m, tokens.ports[i], flipped(self.ports[port]))
             idle = idle & tokens.idle
+            bad.append((ErrorCode.GAIN, tokens.zero, tokens.zero_address))
 
         # Heads: a run of table entries.
         channel = place(m, platform, "head_table", ReadChannel, system, 8, 4)
@@ -195,7 +206,7 @@ class Fetcher(wiring.Component):
             self.heads.valid.eq(channel.o.valid),
             channel.o.ready.eq(self.heads.ready),
             self.heads.p.multiplier.eq(entry[:16]),
-            self.heads.p.shift.eq(entry[16:]),
+            self.heads.p.shift.eq(entry[16:24]),
             self.heads.p.causal.eq(flag(layer, Flag.CAUSAL)),
             self.heads.p.output.codes.eq(flag(layer, Flag.CODES)),
             self.heads.p.output.shift.eq(layer.output_shift),
@@ -207,4 +218,10 @@ class Fetcher(wiring.Component):
         with m.If(channel.runs.valid & channel.runs.ready):
             m.d.sync += channel.runs.valid.eq(0)
         m.d.comb += self.idle.eq(idle & (left == 0))
+        beyond = (entry[16:24] > HEAD_SHIFT_MAX) | entry[24:].any()
+        where = layer.head_table + ((layer.heads - left) << 2)
+        bad.append((ErrorCode.HEAD_TABLE, self.heads.valid & beyond, where))
+        for code, found, address in bad:
+            with m.If(found & (self.fault == ErrorCode.NONE)):
+                m.d.sync += [self.fault.eq(code), self.fault_address.eq(address)]
         return m

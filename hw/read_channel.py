@@ -2,10 +2,9 @@
 
 from math import gcd
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from amaranth.utils import ceil_log2
 
 from dtqatten.hw.bursts import Burster, burst_layout, run_layout
 from dtqatten.hw.gearbox import Unpacker, word_layout
@@ -30,14 +29,15 @@ def read_port(system: SystemConfig) -> wiring.Signature:
     """Return what a read stream shares with the master.
 
     ``request``: bursts. ``answer``: a word of the oldest burst requested has come, ``data``.
-    ``answered``: index in memory of the word that comes next; valid while one is due.
+    ``answered``: address of the first byte that the word to come next was asked for; valid while
+    one is due.
     """
     return wiring.Signature(
         {
             "request": Out(stream.Signature(request_layout(system))),
             "answer": In(1),
             "data": In(system.bus_bits),
-            "answered": Out(system.address_bits - ceil_log2(system.bus_bytes)),
+            "answered": Out(system.address_bits),
         }
     )
 
@@ -114,7 +114,7 @@ class ReadChannel(wiring.Component):
         word = Signal(words_layout)
         last = index == burst.beats - 1
         m.d.comb += [
-            self.port.answered.eq(burst.word + index),
+            self.port.answered.eq(Cat(burst.offset, (burst.word + index)[: len(burst.word)])),
             word.data.eq(self.port.data),
             word.skip.eq(burst.skip & (index == 0).replicate(len(burst.skip))),
             word.drop.eq(burst.drop & last.replicate(len(burst.drop))),

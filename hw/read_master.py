@@ -3,7 +3,6 @@
 from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from dtqatten.hw.arbiter import next_burst
 from dtqatten.hw.axi import address_layout, is_error, read_data_layout
@@ -45,8 +44,10 @@ class ReadMaster(wiring.Component):
         A request is outside the window.
     failed : Out(1)
         A word was answered with an error.
+    stream : Out(range(streams))
+        Whose word comes.
     address : Out(address_bits)
-        Of the request outside, else of the word that failed.
+        Of the first byte that the word that failed was asked for, else of the request outside.
     issued, stalled, came : Out(1)
         A burst was accepted, or waited, or a word came.
     asked_bytes : Out(range(burst_beats * bus_bytes + 1))
@@ -65,6 +66,7 @@ class ReadMaster(wiring.Component):
                 "idle": Out(1),
                 "outside": Out(1),
                 "failed": Out(1),
+                "stream": Out(range(streams)),
                 "address": Out(system.address_bits),
                 "issued": Out(1),
                 "stalled": Out(1),
@@ -76,8 +78,6 @@ class ReadMaster(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system = self.system
-        byte = ceil_log2(system.bus_bytes)
-
         granted = Signal(range(self.streams))
         requests = [port.request for port in self.ports]
         burst = next_burst(m, system, requests, granted, self.window)
@@ -111,7 +111,8 @@ class ReadMaster(wiring.Component):
             self.r.ready.eq(1),
             self.came.eq(self.r.valid),
             self.failed.eq(self.r.valid & is_error(self.r.p.resp)),
-            self.address.eq(Mux(self.outside, burst.address, answered << byte)),
+            self.stream.eq(self.r.p.id),
+            self.address.eq(Mux(self.failed, answered, burst.address)),
             self.idle.eq(~self.ar.valid & (due == 0)),
             self.issued.eq(self.ar.valid & self.ar.ready),
             self.stalled.eq(self.ar.valid & ~self.ar.ready),

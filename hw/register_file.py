@@ -14,7 +14,8 @@ class RegisterFile(wiring.Component):
     """Serve :data:`dtqatten.registers.REGISTERS`.
 
     A read or a write takes 2 cycles; both can go on at once. What is not a register is answered
-    with SLVERR and 0. Registers of 64 bits are read and written as two words.
+    with SLVERR and 0, and so is a write of one that is only read, or of a 1 to a bit that has no
+    name; it changes nothing. Registers of 64 bits are read and written as two words.
 
     Members
     -------
@@ -33,7 +34,7 @@ class RegisterFile(wiring.Component):
         members = {"lite": Out(wiring.Signature(lite_members())), "busy": In(1)}
         for register in REGISTERS:
             flow = In if register.access is Access.READ else Out
-            members[register.name] = flow(register.bits)
+            members[register.name] = flow(register.bits, init=register.init)
             if register.access is Access.CLEAR:
                 members[f"{register.name}_set"] = In(register.bits)
         super().__init__(members)
@@ -72,6 +73,9 @@ class RegisterFile(wiring.Component):
             value = getattr(self, register.name)
             part = value[32 * i : 32 * i + 32]
             hit = written & (aw.p[2:] == address >> 2)
+            if register.flags is not None:
+                nameless = ~int(~register.flags(0)) & 0xFFFFFFFF
+                hit &= (w.p.data & mask & nameless) == 0
             with m.If(hit):
                 m.d.sync += b.p.eq(Response.OKAY)
                 match register.access:

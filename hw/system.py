@@ -20,7 +20,6 @@ from dtqatten.hw.fetcher import Fetcher
 from dtqatten.hw.fork import fork
 from dtqatten.hw.read_master import ReadMaster
 from dtqatten.hw.register_file import RegisterFile
-from dtqatten.hw.window import PAGE_BITS
 from dtqatten.hw.write_master import WriteMaster
 from dtqatten.hw.writer import STREAMS, Writer
 from dtqatten.registers import IDENTIFIER, Control, ErrorCode
@@ -102,23 +101,20 @@ class System(wiring.Component):
 
         # Control.
         command = registers.control
-        windows = []
-        for kind in ("read", "write"):
-            pages = [
-                getattr(registers, f"{kind}_{end}")[PAGE_BITS : system.address_bits]
-                for end in ("base", "limit")
-            ]
-            windows.append(Cat(*pages))
         m.d.comb += [
             registers.busy.eq(control.busy | control.begin),
-            control.begin.eq(command[Control.START.bit_length() - 1] & ~control.busy),
+            control.begin.eq(
+                command[Control.START.bit_length() - 1] & ~control.abort & ~control.busy
+            ),
             control.resume.eq(command[Control.RESUME.bit_length() - 1]),
             control.abort.eq(command[Control.ABORT.bit_length() - 1]),
             control.first.eq(registers.descriptor),
-            control.read_window.eq(windows[0]),
-            control.write_window.eq(windows[1]),
-            reads.window.eq(windows[0]),
-            writes.window.eq(windows[1]),
+            control.read_base.eq(registers.read_base),
+            control.read_limit.eq(registers.read_limit),
+            control.write_base.eq(registers.write_base),
+            control.write_limit.eq(registers.write_limit),
+            reads.window.eq(control.read_window),
+            writes.window.eq(control.write_window),
             fetcher.start.eq(control.start),
             fetcher.layer.eq(control.layer),
             fetcher.narrow.eq(control.narrow),
@@ -133,7 +129,9 @@ class System(wiring.Component):
             control.drained.eq(reads.idle & writes.idle),
         ]
         connect(m, control.results, writer.layer)
+        # Later statements override: each master's address is that of an answer, if one failed.
         for failing, code, where in (
+            (fetcher.fault != ErrorCode.NONE, fetcher.fault, fetcher.fault_address),
             (reads.outside, ErrorCode.READ_WINDOW, reads.address),
             (writes.outside, ErrorCode.WRITE_WINDOW, writes.address),
             (reads.failed, ErrorCode.READ_RESPONSE, reads.address),
@@ -141,6 +139,9 @@ class System(wiring.Component):
         ):
             with m.If(failing):
                 m.d.comb += [control.fault.eq(code), control.fault_address.eq(where)]
+        m.d.comb += control.fault_ahead.eq(
+            reads.failed & (reads.stream == ReadStream.DESCRIPTOR) & ~writes.failed
+        )
 
         # Registers that show something.
         counters = {
@@ -173,6 +174,8 @@ class System(wiring.Component):
             "heads": config.heads,
             "bus_bits": system.bus_bits,
             "planes": config.planes,
+            "value_depth": config.group,
+            "address_bits": system.address_bits,
             "flags": int(known_flags(config)),
             "flags_required": int(required_flags(config)),
             "status": Cat(control.busy, control.waiting, control.failed, control.aborted),

@@ -66,6 +66,10 @@ class GainTable(wiring.Component):
         Row of a token.
     gain : Out(9)
         Its gain, 256 without gains.
+    zero : Out(1)
+        A gain has come that is 0, which none may be.
+    zero_address : Out(address_bits)
+        Where it is in memory.
     port
         Read port.
     """
@@ -80,6 +84,8 @@ class GainTable(wiring.Component):
                 "loading": Out(1),
                 "id": In(range(system.core.n_max)),
                 "gain": Out(GAIN_BITS),
+                "zero": Out(1),
+                "zero_address": Out(system.address_bits),
                 "port": Out(read_port(system)),
             }
         )
@@ -104,6 +110,8 @@ class GainTable(wiring.Component):
             write.data.eq(channel.o.p),
             read.addr.eq(self.id),
             self.gain.eq(Mux(plan.present, read.data, GAIN_ONE)),
+            self.zero.eq(write.en & (write.data == 0)),
+            self.zero_address.eq(channel.runs.p.address + write.addr),
         ]
         with m.If(begin):
             m.d.sync += [
@@ -153,6 +161,8 @@ class TokenStream(wiring.Component):
         Slot to look up.
     token : In(token_layout(config))
         Its token, one cycle later.
+    zero, zero_address : Out(1), Out(address_bits)
+        A gain has come that is 0; where it is in memory.
     ports
         Read ports of the tables.
     o : Out(stream.Signature(item_layout(config, tables)))
@@ -172,6 +182,8 @@ class TokenStream(wiring.Component):
                 "idle": Out(1, init=1),
                 "slot": Out(range(core.n_max)),
                 "token": In(token_layout(core)),
+                "zero": Out(1),
+                "zero_address": Out(system.address_bits),
                 "ports": Out(read_port(system)).array(tables),
                 "o": Out(stream.Signature(item_layout(core, tables))),
             }
@@ -200,6 +212,8 @@ class TokenStream(wiring.Component):
             ]
             with m.If(table.loading):
                 m.d.comb += loading.eq(1)
+            with m.If(table.zero):
+                m.d.comb += [self.zero.eq(1), self.zero_address.eq(table.zero_address)]
         m.d.comb += [
             self.o.p.position.eq(self.token.position),
             self.o.p.slot.eq(self.slot),

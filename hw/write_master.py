@@ -45,7 +45,7 @@ class WriteMaster(wiring.Component):
     failed : Out(1)
         A burst was answered with an error.
     address : Out(address_bits)
-        Of the request outside, else of the burst that failed.
+        Of the burst that failed, else of the request outside.
     issued, sent, stalled : Out(1)
         A burst was accepted, a word went out, a word waited.
     sent_bytes : Out(range(bus_bytes + 1))
@@ -132,7 +132,7 @@ class WriteMaster(wiring.Component):
             answered.eq(self.b.valid & self.b.ready),
             due.r_en.eq(answered),
             self.failed.eq(answered & is_error(self.b.p.resp)),
-            self.address.eq(Mux(self.outside, burst.address, due.r_data)),
+            self.address.eq(Mux(self.failed, due.r_data, burst.address)),
             self.idle.eq(unanswered == 0),
         ]
         m.d.sync += unanswered.eq(unanswered + taken - answered)

@@ -43,10 +43,11 @@ class PortMemory:
         return bool(self.rng.random() >= self.stall)
 
     def _begin(self, payload: Any, bursts: list[Burst], due: deque[int]) -> int:
-        """Note a burst and its words, and return how many these are."""
-        address = payload.word * self.system.bus_bytes + payload.offset
+        """Note a burst and where its words begin, and return how many these are."""
+        width = self.system.bus_bytes
+        address = payload.word * width + payload.offset
         bursts.append(Burst(address, payload.beats, 1 << payload.width))
-        due.extend(range(payload.word, payload.word + payload.beats))
+        due.extend(range(address, address + payload.beats * width, width))
         return int(payload.beats)
 
     def reads(self, port: Any, stop: Any = None) -> tuple[list[Burst], Testbench]:
@@ -71,12 +72,12 @@ class PortMemory:
                 answer = bool(due) and self._moves()
                 context.set(port.answer, int(answer))
                 if answer:
-                    word = due.popleft()
+                    address = due.popleft()
                     self.unread -= 1
-                    at = word * width
+                    at = address // width * width
                     context.set(port.data, int.from_bytes(self.data[at : at + width], "little"))
-                    if (expected := context.get(port.answered)) != word:
-                        raise AssertionError(f"word {word} comes, {expected} is expected")
+                    if (expected := context.get(port.answered)) != address:
+                        raise AssertionError(f"{address:#x} comes, {expected:#x} is expected")
                 _, _, ready, valid, payload = await context.tick().sample(
                     port.request.ready, port.request.valid, port.request.p
                 )
@@ -110,9 +111,9 @@ class PortMemory:
                     port.words.p,
                 )
                 if due and not there:
-                    raise AssertionError(f"word {due[0]} was requested and is not there")
+                    raise AssertionError(f"{due[0]:#x} was requested and is not there")
                 if taken and there:
-                    at = due.popleft() * width
+                    at = due.popleft()
                     self.unwritten -= 1
                     values = word.data.to_bytes(width, "little")
                     for i, value in enumerate(values):

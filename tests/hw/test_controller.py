@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dtqatten import Config
-from dtqatten.descriptor import SIZE, Flag, pack
-from dtqatten.golden.memory import bursts
+from dtqatten.descriptor import HEAD_BYTES, SIZE, Flag, pack
+from dtqatten.golden.memory import bursts, descriptor_reads
 from dtqatten.hw.controller import Controller
 from dtqatten.registers import ErrorCode
 from dtqatten.sim.native import run
@@ -16,18 +16,23 @@ from dtqatten.system_config import SystemConfig
 
 CORE = Config(rows=2, cols=2, depth=2, d_head=8, n_max=12, heads=4, cumulative=True)
 SYSTEM = SystemConfig(core=CORE, bus_bits=64, burst_beats=4, buffer_bursts=2, address_bits=20)
-READ, WRITE = {"base": 0, "limit": 3}, {"base": 16, "limit": 19}
+#: First and last byte that may be read, and written.
+WINDOWS = {
+    "read_base": 0, "read_limit": 0x3FFF, "write_base": 0x10000, "write_limit": 0x13FFF,
+}  # fmt: skip
 GOOD = {
     "ready": 1, "heads": 4, "kv_heads": 2, "stored": 12, "tokens": 12, "four_bit": 5,
-    "output_shift": 3, "k0": 9, "k1": 4, "q": 0, "k": 0, "v": 0, "head_table": 0,
+    "output_shift": 0, "k0": 9, "k1": 4, "q": 0, "k": 0, "v": 0, "head_table": 0,
     "q_gains": 0, "output": 0x10000, "ids": 0x11000, "importance": 0x12000,
 }  # fmt: skip
 #: Each layer on the tokens that the one before keeps.
 LAYERS = (
     GOOD | {"flags": Flag.IDS | Flag.CUMULATIVE | Flag.FRESH},
     GOOD | {"flags": Flag.CHAINED | Flag.REPORT | Flag.CUMULATIVE | Flag.CODES, "tokens": 9,
-            "ready": 1 << 31, "heads": 3, "kv_heads": 1, "k0": 5, "k1": 5},
-    GOOD | {"flags": Flag.CHAINED, "stored": 9, "tokens": 5, "k0": 2, "k1": 0, "ready": 2},
+            "ready": 1 << 31, "heads": 3, "kv_heads": 1, "k0": 5, "k1": 5, "four_bit": 0,
+            "output_shift": 3},
+    GOOD | {"flags": Flag.CHAINED, "stored": 9, "tokens": 5, "k0": 2, "k1": 0, "ready": 2,
+            "four_bit": 0},
 )  # fmt: skip
 #: Layer by layer the tokens of the 4-bit class: the descriptor's, then what is kept in 4 bits.
 NARROW = (5, 5, 0)
@@ -63,6 +68,8 @@ class Bench:
     writing: int = 0
     #: Writer and core take no layer.
     held: bool = False
+    #: Ends of the windows that are others than :data:`WINDOWS`.
+    windows: dict[str, int] = field(default_factory=dict)
 
     def wait(self) -> int:
         return int(self.rng.integers(0, self.delay + 1))
@@ -147,8 +154,8 @@ class Bench:
         for log in (self.starts, self.results, self.commands):
             log.clear()
         self.pulses.clear()
-        ctx.set(dut.read_window, READ)
-        ctx.set(dut.write_window, WRITE)
+        for name, value in (WINDOWS | self.windows).items():
+            ctx.set(getattr(dut, name), value)
         ctx.set(dut.first, first)
         ctx.set(dut.begin, 1)
         await ctx.tick()
@@ -164,15 +171,17 @@ class Bench:
             await ctx.tick()
         assert len(self.pulses["ended"]) == 1
 
-    def run(self, testbench, port) -> None:
-        background = [port, self.fetcher, self.writer, self.core, self.observe]
-        run(self.dut, testbench, background=background, deadline=20_000)
+    def run(self, testbench, *around, deadline: int = 20_000) -> None:
+        background = [*around, self.fetcher, self.writer, self.core, self.observe]
+        run(self.dut, testbench, background=background, deadline=deadline)
 
 
-def bench(memory: bytes, seed: int = 0, stall: float = 0.0, delay: int = 0):
+def bench(
+    memory: bytes, seed: int = 0, stall: float = 0.0, delay: int = 0, system: SystemConfig = SYSTEM
+):
     """Return a bench, the read bursts that it sees, and the testbench behind the read port."""
-    dut, rng = Controller(SYSTEM), np.random.default_rng(seed)
-    store = PortMemory(SYSTEM, memory, rng, stall)
+    dut, rng = Controller(system), np.random.default_rng(seed)
+    store = PortMemory(system, memory, rng, stall)
     found, port = store.reads(dut.port, dut.stop)
     return Bench(dut, store, rng, delay), found, port
 
@@ -212,7 +221,7 @@ def test_a_chain_in_its_order(count: int, stall: float, delay: int, writing: int
             await b.end(ctx)
             last = first + 192 * (count - 1)
             assert found == [
-                burst for i in range(count) for burst in bursts(SYSTEM, first + 192 * i, SIZE)
+                burst for i in range(count) for burst in descriptor_reads(SYSTEM, first + 192 * i)
             ]
             assert b.starts == [
                 expected_start(layer, at and first + 192 * at, narrow)
@@ -251,18 +260,19 @@ def test_latency_and_the_next_descriptor_is_read_meanwhile() -> None:
     # From the command, in cycle 0, to the first request; from a start to the next one.
     assert requested[0] == 2
     assert requested[per_descriptor] == b.pulses["start"][0] + 2
-    # 32 words of 32 bits follow the memory's and the stream's cycles; then the check.
-    read = 1 + 3 + SIZE // 4
+    # Words of 32 bits follow the memory's and the stream's cycles: the head's, and 3 cycles later
+    # the next request; then those of the whole; then the check.
     for i, group in enumerate((2, 3, 2)):
-        asked = requested[i * per_descriptor]
-        assert b.pulses["start"][i] == asked + read - 1 + group + 42
+        head, asked = requested[i * per_descriptor :][:2]
+        assert asked == head + (1 + 3 + 2) - 1 + 3
+        assert b.pulses["start"][i] == asked + (1 + 3 + 32) - 1 + group + 42
 
 
 def test_a_descriptor_that_is_not_ready_is_waited_for_and_read_again() -> None:
     for unready in range(3):
         # What else it says does not count yet.
         layers = [dict(layer) for layer in LAYERS]
-        layers[unready] |= {"ready": 0, "heads": 0, "magic": 0}
+        layers[unready] |= {"ready": 0, "heads": 0}
         at = 0x80 + 192 * unready
         b, found, port = bench(chain(0x80, *layers), unready, 0.2, 5)
 
@@ -291,9 +301,157 @@ def test_a_descriptor_that_is_not_ready_is_waited_for_and_read_again() -> None:
             await b.end(ctx)
             assert ctx.get(b.dut.layers_done) == 3
             assert b.results == [expected_results(layer) for layer in LAYERS]
-            assert len(found) == (3 + 3) * len(list(bursts(SYSTEM, 0, SIZE)))
+            # Until it is ready its head is read, and nothing else of it.
+            head = next(bursts(SYSTEM, at, HEAD_BYTES))
+            assert len(found) == 3 + 3 * len(descriptor_reads(SYSTEM, 0))
+            assert found.count(head) == 4
 
         b.run(testbench, port)
+
+
+@pytest.mark.parametrize("bus_bits", [64, 128])
+@pytest.mark.parametrize("stall", [0.0, 0.6])
+def test_a_descriptor_completed_in_any_cycle_is_taken_whole(bus_bits: int, stall: float) -> None:
+    system = SystemConfig(
+        core=CORE, bus_bits=bus_bits, burst_beats=4, buffer_bursts=2, address_bits=20
+    )
+    at = 0x80 + 192
+    b, _, port = bench(b"", 7, stall, 3, system)
+    b.writing = 40
+    complete, waited = pack(LAYERS[1]), 0
+
+    async def testbench(ctx) -> None:
+        nonlocal waited
+        for phase in range(160 if stall else 90):
+            b.memory.data[:] = chain(0x80, LAYERS[0], {"ready": 0})
+            await b.begin(ctx, 0x80)
+            await ctx.tick().repeat(phase)
+            # The host writes it in words of 32 bits, a cycle each, in any order, `ready` last.
+            for word in [*b.rng.permutation([i for i in range(32) if i != 1]).tolist(), 1]:
+                b.memory.data[at + 4 * word : at + 4 * word + 4] = complete[4 * word :][:4]
+                await ctx.tick()
+            ctx.set(b.dut.resume, 1)
+            await ctx.tick()
+            ctx.set(b.dut.resume, 0)
+            await b.end(ctx)
+            assert not ctx.get(b.dut.failed), phase
+            assert b.results == [expected_results(layer) for layer in LAYERS[:2]], phase
+            assert b.starts[1] == expected_start(LAYERS[1], 0, NARROW[1]), phase
+            assert ctx.get(b.dut.layers_done) == 2
+            waited += len(b.pulses.get("stopped", ()))
+
+    b.run(testbench, port, deadline=100_000)
+    assert 10 < waited < 160
+
+
+def test_resume_is_kept_until_a_head_is_not_ready() -> None:
+    at = 0x80 + 192
+    b, found, port = bench(b"")
+    head = next(bursts(SYSTEM, at, HEAD_BYTES))
+    again: set[int] = set()
+
+    async def testbench(ctx) -> None:
+        for phase in range(100):
+            b.memory.data[:] = chain(0x80, LAYERS[0], LAYERS[1] | {"ready": 0})
+            found.clear()
+            await b.begin(ctx, 0x80)
+            await ctx.tick().repeat(phase)
+            b.memory.data[at + 4] = 1
+            ctx.set(b.dut.resume, 1)
+            await ctx.tick()
+            ctx.set(b.dut.resume, 0)
+            await b.end(ctx)
+            assert ctx.get(b.dut.layers_done) == 2
+            # It waits for a resume that comes later, and not for one that came before.
+            count = found.count(head)
+            again.add(count)
+            assert count == 1 + len(b.pulses.get("stopped", ())) or count == 2
+        # One is used up by one head, and none is left to the next chain.
+        for resumes, stops in ((1, 1), (0, 1)):
+            b.memory.data[:] = chain(0x80, {"ready": 0})
+            found.clear()
+            await b.begin(ctx, 0x80)
+            ctx.set(b.dut.resume, resumes)
+            await ctx.tick()
+            ctx.set(b.dut.resume, 0)
+            await ctx.tick().repeat(60)
+            assert ctx.get(b.dut.waiting)
+            assert len(b.pulses["stopped"]) == stops
+            assert len(found) == 1 + resumes
+            ctx.set(b.dut.abort, 1)
+            await ctx.tick()
+            ctx.set(b.dut.abort, 0)
+            ctx.set(b.dut.resume, 1)
+            await ctx.tick()
+            ctx.set(b.dut.resume, 0)
+            await b.end(ctx)
+
+    b.run(testbench, port)
+    assert again == {1, 2}
+
+
+def test_memory_that_nobody_has_written_is_no_descriptor() -> None:
+    b, found, port = bench(bytes(0x4000))
+
+    async def testbench(ctx) -> None:
+        await b.begin(ctx, 0x80)
+        await b.end(ctx)
+        check_end(ctx, b, ErrorCode.VERSION, 0x80, 0)
+        assert found == list(bursts(SYSTEM, 0x80, HEAD_BYTES))
+
+    b.run(testbench, port)
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [
+        {"read_base": 1},
+        {"read_base": 0x800},
+        {"read_base": 1 << 20},
+        {"read_base": 1 << 63},
+        {"read_limit": 0x3FFE},
+        {"read_limit": 0x37FF},
+        {"read_limit": 0},
+        {"read_limit": (1 << 20) + 0x3FFF},
+        {"read_limit": (1 << 64) - 1},
+        {"write_base": 0x10001},
+        {"write_base": (1 << 40) + 0x10000},
+        {"write_limit": 0x13FFE},
+        {"write_limit": (1 << 63) + 0x13FFF},
+    ],
+)
+def test_windows_are_pages_of_the_address_space(windows: dict[str, int]) -> None:
+    b, found, port = bench(chain(0x80, LAYERS[0]))
+    b.windows = windows
+
+    async def testbench(ctx) -> None:
+        await b.begin(ctx, 0x80)
+        await b.end(ctx)
+        check_end(ctx, b, ErrorCode.WINDOW, *windows.values(), 0)
+        assert not found
+        b.windows = {}
+        await b.begin(ctx, 0x80)
+        await b.end(ctx)
+        assert ctx.get(b.dut.layers_done) == 1
+
+    b.run(testbench, port)
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_nothing_lies_in_an_empty_window(kind: str) -> None:
+    b, _, port = bench(chain(0x80, LAYERS[0]))
+    b.windows = {f"{kind}_base": 0x1000, f"{kind}_limit": 0xFFF}
+    code, where = {
+        "read": (ErrorCode.READ_WINDOW, GOOD["q"]),
+        "write": (ErrorCode.WRITE_WINDOW, GOOD["output"]),
+    }[kind]
+
+    async def testbench(ctx) -> None:
+        await b.begin(ctx, 0x80)
+        await b.end(ctx)
+        check_end(ctx, b, code, where, 0)
+
+    b.run(testbench, port)
 
 
 def check_end(ctx, b: Bench, code: ErrorCode, address: int, layers_done: int) -> None:
@@ -340,19 +498,70 @@ def test_a_first_address_that_cannot_be_is_never_asked_for(first: int, code: Err
 
 
 @pytest.mark.parametrize("bad", [0, 1, 2])
-def test_a_layer_that_fails_the_check_is_not_started(bad: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "fields"),
+    [(ErrorCode.K1, {"k1": 10}), (ErrorCode.VERSION, {"magic": 0}), (ErrorCode.READ_RESPONSE, {})],
+)
+@pytest.mark.parametrize("writing", [0, 300])
+def test_an_error_in_a_descriptor_lets_the_layers_before_it_end(
+    bad: int, code: ErrorCode, fields: dict[str, int], writing: int
+) -> None:
     layers = [dict(layer) for layer in LAYERS]
-    layers[bad] |= {"k1": 10}
-    b, _, port = bench(chain(0x80, *layers), bad, 0.3, 3)
+    layers[bad] |= fields
+    at = 0x80 + 192 * bad
+    b, found, port = bench(chain(0x80, *layers), bad, 0.3, 3)
+    b.writing = writing
+    fails = next(bursts(SYSTEM, at, HEAD_BYTES)) if writing else descriptor_reads(SYSTEM, at)[-1]
+
+    async def fault(ctx) -> None:
+        while code == ErrorCode.READ_RESPONSE:
+            await ctx.tick()
+            if fails in found:
+                ctx.set(b.dut.fault, code)
+                ctx.set(b.dut.fault_address, at)
+                ctx.set(b.dut.fault_ahead, 1)
+                await ctx.tick()
+                ctx.set(b.dut.fault, 0)
+                ctx.set(b.dut.fault_ahead, 0)
+                return
 
     async def testbench(ctx) -> None:
         await b.begin(ctx, 0x80)
         await b.end(ctx)
-        # What is complete by then is counted; the layer before may have been under way.
-        done = ctx.get(b.dut.layers_done)
         assert len(b.starts) == bad
-        assert bad - 1 <= done <= bad
-        check_end(ctx, b, ErrorCode.K1, 0x80 + 192 * bad, done)
+        assert b.results == [expected_results(layer) for layer in LAYERS[:bad]]
+        assert len(b.pulses.get("completed", ())) == bad
+        check_end(ctx, b, code, at, bad)
+
+    b.run(testbench, port, fault)
+
+
+@pytest.mark.parametrize("code", [ErrorCode.NONE, ErrorCode.WRITE_RESPONSE])
+def test_what_runs_may_fail_while_an_error_ahead_is_held(code: ErrorCode) -> None:
+    b, _, port = bench(chain(0x80, LAYERS[0], {"magic": 0}))
+    b.writing = 300
+
+    async def testbench(ctx) -> None:
+        await b.begin(ctx, 0x80)
+        await ctx.tick().repeat(200)
+        assert ctx.get(b.dut.busy)
+        assert not ctx.get(b.dut.stop)
+        ctx.set(b.dut.fault, code)
+        ctx.set(b.dut.fault_address, 0x10040)
+        ctx.set(b.dut.abort, int(code == ErrorCode.NONE))
+        await ctx.tick()
+        ctx.set(b.dut.fault, 0)
+        ctx.set(b.dut.abort, 0)
+        assert ctx.get(b.dut.stop)
+        await b.end(ctx)
+        check_end(ctx, b, code, 0x10040 if code else 0, 0)
+        # It is not held for the next chain.
+        b.writing = 0
+        b.memory.data[:] = chain(0x80, LAYERS[0])
+        await b.begin(ctx, 0x80)
+        await b.end(ctx)
+        assert not ctx.get(b.dut.failed)
+        assert ctx.get(b.dut.layers_done) == 1
 
     b.run(testbench, port)
 
@@ -506,7 +715,7 @@ def test_commands_out_of_turn_are_ignored() -> None:
         for command in ("begin", "resume"):
             ctx.set(getattr(b.dut, command), 0)
         await b.end(ctx)
-        assert found == list(bursts(SYSTEM, 0x80, SIZE))
+        assert found == descriptor_reads(SYSTEM, 0x80)
         assert ctx.get(b.dut.layers_done) == 1
 
     b.run(testbench, port)
