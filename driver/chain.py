@@ -148,10 +148,10 @@ class Chain:
         """Let one call at a time in; whatever goes wrong in it ends the chain."""
         device = self.device
         with device.session.turn(self):
-            if device.session.chain is not self:
-                raise StaleChainError("another chain has begun on the machine since: begin anew")
             if not self._open:
                 raise StaleChainError("this chain has not begun, or has ended: use it in a `with`")
+            if device.session.chain is not self:
+                raise StaleChainError("another chain has begun on the machine since: begin anew")
             try:
                 yield
             except BaseException as error:

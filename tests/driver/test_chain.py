@@ -22,7 +22,6 @@ from dtqatten.driver.errors import (
 from dtqatten.driver.layers import Layer
 from dtqatten.golden.codes import quantize
 from dtqatten.registers import Control, ErrorCode, Status
-from dtqatten.sim.axi import SimulatedBus, simulated_device
 from dtqatten.sim.chains import compare_results, expected
 from dtqatten.sim.interposed import InterposedBus
 from dtqatten.system_config import SystemConfig
@@ -47,25 +46,14 @@ def golden() -> list:
     return expected(SYSTEM.core, GOOD)
 
 
-@functools.cache
-def simulated() -> Device:
-    return simulated_device(SYSTEM, timeout=20_000, optimize=0)
+@pytest.fixture
+def bus(plain) -> InterposedBus:
+    return InterposedBus(plain)
 
 
 @pytest.fixture
-def bus() -> InterposedBus:
-    inner = simulated().bus
-    assert isinstance(inner, SimulatedBus)
-    inner.reset()
-    inner.configure()
-    inner.inject()
-    return InterposedBus(inner)
-
-
-@pytest.fixture
-def device(bus) -> Device:
-    other = simulated()
-    return Device(bus, other.inputs, other.outputs, patience=2000)
+def device(machine, bus) -> Device:
+    return Device(bus, machine.inputs, machine.outputs, patience=2000)
 
 
 def is_well(device: Device) -> None:
@@ -219,11 +207,13 @@ def test_a_wait_that_returns_without_an_interrupt(device, bus, monkeypatch) -> N
     is_well(device)
 
 
-def test_an_interrupt_from_before(device) -> None:
+def test_an_interrupt_from_before(device, bus) -> None:
     device.set_register("descriptor", 32)
     device.set_register("control", Control.START)
     device.set_register("interrupt_enable", 7)
+    bus.inner.run(100)
     assert device.register("interrupt")
+    compare_results(GOOD, device.run(GOOD), golden())
     is_well(device)
 
 
@@ -265,7 +255,7 @@ def test_chains_that_are_stale(device, bus) -> None:
     with Chain(device, 2) as old:
         old.add(FIRST)
         old.run()
-        is_well(device)
+        compare_results(GOOD, device.run(GOOD), golden())
         with pytest.raises(StaleChainError, match="another chain has begun"):
             old.add(SECOND)
         with pytest.raises(StaleChainError, match="another chain has begun"):
@@ -379,10 +369,9 @@ def test_first_layers_are_layers(device) -> None:
     is_well(device)
 
 
-def test_a_session_keeps_no_machine(bus) -> None:
-    gone = InterposedBus(bus.inner)
-    other = simulated()
-    Device(gone, other.inputs, other.outputs).run([FIRST])
+def test_a_session_keeps_no_machine(machine, plain) -> None:
+    gone = InterposedBus(plain)
+    Device(gone, machine.inputs, machine.outputs).run([FIRST])
     seen = weakref.ref(gone)
     del gone
     gc.collect()

@@ -1,7 +1,6 @@
 """The driver against a machine: errors by code, what it refuses itself, waiting for the host."""
 
 import dataclasses
-import functools
 
 import numpy as np
 import pytest
@@ -27,19 +26,8 @@ SYSTEM = SystemConfig(
 )
 
 
-@functools.cache
-def shared() -> Device:
-    return simulated_device(SYSTEM, timeout=20_000, optimize=0)
-
-
 @pytest.fixture
-def device() -> Device:
-    machine = shared()
-    bus = machine.bus
-    assert isinstance(bus, SimulatedBus)
-    bus.reset()
-    bus.configure()
-    bus.inject()
+def device(machine, plain) -> Device:
     return machine
 
 
@@ -208,7 +196,8 @@ def test_a_bad_first_descriptor_is_refused(device, first) -> None:
     device.run([layer()])  # programs the windows
     device.set_register("descriptor", first)
     device.set_register("control", Control.START)
-    assert Status.ERROR in device.status
+    device.bus.run(100)
+    assert device.status == Status.ERROR
     code = ErrorCode.ALIGNMENT if first % 64 else ErrorCode.READ_WINDOW
     assert device.register("error_code") == code
     assert device.register("error_address") == first
@@ -278,6 +267,7 @@ def test_abort_at_any_time(device) -> None:
     golden = expected(SYSTEM.core, chain)
     between = InterposedBus(device.bus)
     driver = Device(between, device.inputs, device.outputs)
+    aborted = 0
     for cycles in range(1, 2500, 371):
 
         def abort(cycles=cycles):
@@ -285,10 +275,14 @@ def test_abort_at_any_time(device) -> None:
             driver.abort()
 
         between.before_wait = abort
-        with pytest.raises(AbortedError):
-            driver.run(chain)
-        assert driver.status == Status.ABORTED
+        try:
+            compare_results(chain, driver.run(chain), golden)  # the abort came too late
+            assert driver.status == Status(0)
+        except AbortedError:
+            assert driver.status == Status.ABORTED
+            aborted += 1
         compare_results(chain, driver.run(chain), golden)
+    assert aborted >= 3
 
 
 def test_an_abort_is_an_exception(device) -> None:
