@@ -3,6 +3,7 @@
 :func:`integer` calls the golden block, :func:`fake_quant` computes the same steps in floating point
 (exponentials are real ones, not a table's), and :func:`plain` leaves quantization out. Shapes are
 those of transformers: ``[batch, heads, tokens, channels]``; K and V may have fewer heads than Q.
+Everything stays on the operands' device; half precision is for the caller to widen first.
 """
 
 import dataclasses
@@ -24,12 +25,13 @@ __all__ = [
     "Result",
     "fake_quant",
     "integer",
+    "least_scale",
     "plain",
     "quantize",
     "quantize_exactly",
+    "rescaled",
 ]
 
-_LOWEST = -1e30
 #: Scores that are computed at a time: as many as stay in a core's cache from step to step.
 _CHUNK = 1 << 20
 
@@ -236,6 +238,14 @@ class Result:
         )
 
 
+def least_scale(dtype: torch.dtype) -> float:
+    """Smallest scale: small enough to round nothing that matters, and its inverse is finite.
+
+    A token's step is at least a 255th of it.
+    """
+    return torch.finfo(dtype).tiny * (GAIN_MAX + 1)
+
+
 def quantize(
     x: Tensor, keep: Tensor | None, per_token: bool, scale: Tensor | None = None
 ) -> Quantized:
@@ -258,7 +268,8 @@ def quantize(
             largest = largest * keep[:, None, :]
         if scale is None:
             head = largest.amax(-1)
-            scale = torch.where(head > 0, head / CODE_MAX, torch.ones_like(head))
+            least = least_scale(x.dtype)
+            scale = torch.where(head > 0, (head / CODE_MAX).clamp_min(least), 1.0)
         gains = None
         step = scale[..., None]
         if per_token:
@@ -285,9 +296,40 @@ def quantize_exactly(
         scale=None if scale is None else scale.cpu().double().numpy(),
     )
     return Quantized(
-        torch.from_numpy(made.codes.astype(np.float32)),
-        torch.from_numpy(np.array(made.scale)),
-        None if made.gains is None else torch.from_numpy(made.gains.astype(np.float32)),
+        torch.from_numpy(made.codes.astype(np.float32)).to(x.device),
+        torch.from_numpy(np.array(made.scale)).to(x.device),
+        None
+        if made.gains is None
+        else torch.from_numpy(made.gains.astype(np.float32)).to(x.device),
+    )
+
+
+def rescaled(held: Quantized, scale: Tensor) -> Quantized:
+    """Codes at scales that are as large or larger, for a cache that a larger token joins.
+
+    Gains become ``ceil(gain * old / new)``, codes ``round(code * old step / new step)``, ties to
+    even: integers times one ratio a head or token, computed in float64 in either mode.
+
+    Parameters
+    ----------
+    held : Quantized
+        Codes of a cache.
+    scale : tensor ``[batch, heads]``
+        New scales, none below the old.
+    """
+    ratio = held.scale.double() / scale.double()
+    if bool((ratio == 1).all()):
+        return held
+    gains, step = None, ratio[..., None]
+    if held.gains is not None:
+        old = held.gains.double()
+        gains = (old * step).ceil().clamp(1, GAIN_MAX)
+        step = step * old / gains
+    codes = (held.codes.double() * step[..., None]).round()
+    return Quantized(
+        codes.to(held.codes.dtype),
+        scale,
+        None if gains is None or held.gains is None else gains.to(held.gains.dtype),
     )
 
 
@@ -309,18 +351,24 @@ def _spread(x: Tensor, heads: int) -> Tensor:
     return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
 
 
+def _positive(x: Tensor) -> Tensor:
+    """Keep a sum of a row that sees nothing away from a division by zero."""
+    return x.clamp_min(torch.finfo(x.dtype).tiny)
+
+
 def _exponentials(scores: Tensor, visible: Tensor | None) -> Tensor:
     """Exponentials relative to the row maximum, in the place of the scores."""
     if visible is not None:
         scores.masked_fill_(~visible, -torch.inf)
-    top = scores.detach().amax(-1, keepdim=True).clamp_min(_LOWEST)
+    top = scores.detach().amax(-1, keepdim=True)
+    top = top.clamp_min(torch.finfo(scores.dtype).min)
     return scores.sub_(top).exp_()
 
 
 def _drawn(e: Tensor, total: Tensor, queries: Tensor) -> Tensor:
     """Column sums of probabilities over the queries that count, ``[batch, heads, n_k]``."""
     with torch.no_grad():
-        weights = queries[:, None, None, :] / total.transpose(-1, -2).clamp_min(1e-30)
+        weights = queries[:, None, None, :] / _positive(total.transpose(-1, -2))
         return (weights @ e).squeeze(-2)
 
 
@@ -352,7 +400,7 @@ def plain(
     """Attention in floating point, with importance; nothing is quantized."""
     e = _exponentials(_scores(q, k) * scaling, visible)
     total = e.sum(-1, keepdim=True)
-    output = _combine(e, v) / total.clamp_min(1e-30)
+    output = _combine(e, v) / _positive(total)
     return Result(output, _drawn(e, total, queries))
 
 
@@ -399,7 +447,7 @@ def _fake_quant(op: Operands, ranked: bool) -> Result:
     else:
         gained = e * (_spread(op.v.gains, heads) / GAIN_ONE)[:, :, None, :]
         # The machine's lead: the power of two that brings the row's largest weight to 24 bits.
-        lead = -torch.frexp(gained.detach().amax(-1, keepdim=True).clamp_min(1e-30))[1]
+        lead = -torch.frexp(_positive(gained.detach().amax(-1, keepdim=True)))[1]
         lead = torch.ldexp(torch.ones_like(total), lead.clamp_(0, 8))
         p = _round(gained.mul_(lead * top))
     low = torch.zeros((), dtype=torch.bool, device=p.device)
@@ -417,7 +465,7 @@ def _fake_quant(op: Operands, ranked: bool) -> Result:
         fetched = _fetched(drawn, op)
         p = p * fetched[:, :, None, :]
     unit = op.v.scale if op.v.gains is None else op.v.scale * (GAIN_ONE / GAIN_MAX)
-    factor = _spread(unit.to(p.dtype), heads)[..., None, None] / divisor.clamp_min(1e-30)
+    factor = _spread(unit.to(p.dtype), heads)[..., None, None] / _positive(divisor)
     output = _combine(p, op.v.worth(op.v_bits)) * factor
     return Result(output, drawn, again, fetched)
 
@@ -438,8 +486,9 @@ def integer(op: Operands, *, ranked: bool = True) -> Result:
     b, heads, n_q = op.q.codes.shape[:3]
     n_k = op.k.codes.shape[2]
     q, k, v = (_single(x.numpy(heads)) for x in (op.q, op.k, op.v))
-    seen = torch.ones((), dtype=torch.bool) if op.visible is None else op.visible
+    seen = torch.ones((), dtype=torch.bool, device="cpu") if op.visible is None else op.visible
     mask = seen.expand(b, heads, n_q, n_k).cpu().numpy()
+    device = op.q.codes.device
     options = golden.Options(
         p_planes=op.p_planes,
         p_follows_token=op.p_follows_token,
@@ -467,11 +516,11 @@ def integer(op: Operands, *, ranked: bool = True) -> Result:
         again = probability.max(-1) < op.threshold * 2**16
         probability = np.where(again[..., None], fine.probability[:, :, 0], probability)
     queries = op.queries.cpu().numpy()[:, None, :, None] > 0
-    drawn = torch.from_numpy((probability * queries).sum(-2) / 2**16)
+    drawn = torch.from_numpy((probability * queries).sum(-2) / 2**16).to(device)
     fetched = None
     if op.values < 1:
         fetched = _fetched(drawn, op)
-        v_bits = np.where(fetched.numpy(), v_bits, 0)
+        v_bits = np.where(fetched.cpu().numpy(), v_bits, 0)
         if again is None:
             out = run(q_bits, k_bits, v_bits)
         else:
@@ -481,9 +530,9 @@ def integer(op: Operands, *, ranked: bool = True) -> Result:
     if again is not None:
         values = np.where(again[..., None], fine.values[:, :, 0], values)
     return Result(
-        torch.from_numpy(values),
+        torch.from_numpy(values).to(device),
         drawn,
-        None if again is None else torch.from_numpy(again),
+        None if again is None else torch.from_numpy(again).to(device),
         fetched,
     )
 

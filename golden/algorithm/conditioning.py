@@ -4,20 +4,19 @@ A Hadamard rotation spreads outlying channels, per-channel factors move magnitud
 means that all tokens share are taken out of K and V. In real arithmetic the output is the same.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-__all__ = ["Calibration", "Conditioner", "Observer", "folded", "hadamard", "rotate"]
+__all__ = ["Calibration", "Conditioner", "Observer", "hadamard", "rotate"]
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is kept serves training as well
 def hadamard(n: int) -> Tensor:
-    """Orthonormal symmetric ``[n, n]`` matrix of Hadamard blocks.
+    """Orthonormal symmetric ``[n, n]`` matrix of Hadamard blocks, in float32 on the CPU.
 
     The blocks have the largest power of two that divides ``n``: one block where ``n`` is a power.
 
@@ -29,14 +28,14 @@ def hadamard(n: int) -> Tensor:
     size = n & -n
     if size < 2:
         raise ValueError(f"{n} channels cannot be rotated: their number must be even")
-    block = torch.ones(1, 1)
+    block = torch.ones(1, 1, dtype=torch.float32, device="cpu")
     while len(block) < size:
         block = torch.cat([torch.cat([block, block], 1), torch.cat([block, -block], 1)])
     return torch.block_diag(*[block * size**-0.5] * (n // size))
 
 
 def rotate(x: Tensor) -> Tensor:
-    """Rotate the last axis; its own inverse."""
+    """Rotate the last axis, on its device and in its type; its own inverse."""
     return x @ hadamard(x.shape[-1]).to(x)
 
 
@@ -139,8 +138,33 @@ class Conditioner:
                 k_mean, v_mean = measured.k_mean, measured.v_mean
         return cls(factors, k_mean, v_mean, rotated)
 
+    def to(self, like: Tensor) -> "Conditioner":
+        """Return the same on the device and in the type of a tensor."""
+        tensors = {
+            f.name: value.to(like)
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor)
+        }
+        return replace(self, **tensors)
+
+    def check(self, k: Tensor) -> None:
+        """Refuse K and V of another shape than what was calibrated.
+
+        Raises
+        ------
+        ValueError
+            If heads or channels differ.
+        """
+        for made in (self.factors, self.k_mean, self.v_mean):
+            if made is not None and made.shape != (k.shape[1], k.shape[3]):
+                raise ValueError(
+                    f"the calibration is of {made.shape[0]} heads of K with {made.shape[1]} "
+                    f"channels, this layer has {k.shape[1]} with {k.shape[3]}: calibrate this model"
+                )
+
     def inputs(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Condition Q, K and V before they are quantized."""
+        self.check(k)
         k_mean, v_mean = self.k_mean, self.v_mean
         if not self.qk_folded:
             if k_mean is not None:
@@ -168,109 +192,3 @@ class Conditioner:
             mean = rotate(self.v_mean) if self.v_folded and self.rotated else self.v_mean
             o = o + mean.repeat_interleave(o.shape[1] // mean.shape[0], 0)[:, None]
         return o
-
-
-# Where the projections of a layer are, relative to the attention module and to the layer.
-_FAMILIES = (
-    ("query", "key", "value", "output.dense"),
-    ("q_lin", "k_lin", "v_lin", "out_lin"),
-    ("q_proj", "k_proj", "v_proj", "o_proj"),
-    ("q_proj", "k_proj", "v_proj", "out_proj"),
-)
-
-
-def _projections(layer: nn.Module) -> tuple[nn.Linear, ...] | None:
-    """Q, K, V and output projection of a layer of a known family."""
-    named = dict(layer.named_modules())
-    for family in _FAMILIES:
-        found = []
-        for name in family:
-            # The shortest path: BERT's feed-forward ends in output.dense as well.
-            paths = [p for p in named if p == name or p.endswith(f".{name}")]
-            paths = [p for p in paths if name != "output.dense" or "attention" in p]
-            if len(paths) == 1 and isinstance(named[paths[0]], nn.Linear):
-                found.append(named[paths[0]])
-        if len(found) == 4:
-            return tuple(found)
-    return None
-
-
-@contextmanager
-def folded(
-    layers: list[nn.Module], conditioners: list[Conditioner], d_head: int, rope: bool
-) -> Iterator[list[Conditioner]]:
-    """Put rotations and factors into the weights for as long as the context lasts.
-
-    V's rotation goes into the V and output projections. Q's and K's rotation and factors go into
-    their projections unless a rotary embedding stands between. Layers whose projections are not
-    known stay as they are and are conditioned in the attention function, which is as exact.
-
-    Parameters
-    ----------
-    layers : list of modules
-        The model's layers.
-    conditioners : list of Conditioner
-        One a layer.
-    d_head : int
-        Channels of a head.
-    rope : bool
-        Whether Q and K are changed after their projections.
-
-    Yields
-    ------
-    list of Conditioner
-        The conditioners, told what is folded.
-    """
-    saved: list[tuple[nn.Parameter, Tensor]] = []
-    result = []
-    try:
-        for layer, conditioner in zip(layers, conditioners, strict=True):
-            found = _projections(layer)
-            if found is None or not (conditioner.rotated or conditioner.factors is not None):
-                result.append(conditioner)
-                continue
-            q, k, v, o = found
-            for module in found:
-                for parameter in module.parameters():
-                    saved.append((parameter, parameter.detach().clone()))
-            result.append(_fold(conditioner, q, k, v, o, d_head, rope))
-        yield result
-    finally:
-        with torch.no_grad():
-            for parameter, value in saved:
-                parameter.copy_(value)
-
-
-def _fold(
-    c: Conditioner,
-    q: nn.Linear,
-    k: nn.Linear,
-    v: nn.Linear,
-    o: nn.Linear,
-    size: int,
-    rope: bool,
-) -> Conditioner:
-    with torch.no_grad():
-        if not rope:
-            if c.factors is not None:
-                narrow = c.factors[..., None]
-                wide = narrow.repeat_interleave(q.out_features // k.out_features, 0)
-                _each_head(k, size, lambda w: w / narrow)
-                _each_head(q, size, lambda w: w * wide)
-            if c.rotated:
-                for module in (q, k):
-                    _each_head(module, size, lambda w: hadamard(size) @ w)
-        if c.rotated:
-            _each_head(v, size, lambda w: hadamard(size) @ w)
-            heads = o.in_features // size
-            weight = o.weight.view(o.out_features, heads, size)
-            o.weight.copy_((weight @ hadamard(size)).reshape(o.weight.shape))
-    return Conditioner(c.factors, c.k_mean, c.v_mean, c.rotated, not rope, c.rotated)
-
-
-def _each_head(module: nn.Linear, size: int, change: Callable[[Tensor], Tensor]) -> None:
-    """Change a projection's output channels head by head, bias included."""
-    heads = module.out_features // size
-    module.weight.copy_(change(module.weight.view(heads, size, -1)).reshape(module.weight.shape))
-    if module.bias is not None:
-        module.bias.copy_(change(module.bias.view(heads, size, 1)).reshape(module.bias.shape))

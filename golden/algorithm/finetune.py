@@ -29,8 +29,7 @@ def finetuned(
     """Return a copy of a model that was trained for some steps with a policy attached.
 
     AdamW on batches of the task's training data, the rate falling linearly to 0; no dropout.
-    Rotations stay out of the weights meanwhile: what is folded is undone afterwards, and so would
-    be the training.
+    Rotations stay out of the weights meanwhile, so that AdamW scales the model's own channels.
 
     Parameters
     ----------

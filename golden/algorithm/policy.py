@@ -237,7 +237,9 @@ class Policy:
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise PolicyError(f"{name} is {value!r}, not an integer in {low}..{high}")
         if self.smooth is not None and not (
-            isinstance(self.smooth, int | float) and 0 <= self.smooth <= 1
+            isinstance(self.smooth, int | float)
+            and not isinstance(self.smooth, bool)
+            and 0 <= self.smooth <= 1
         ):
             raise PolicyError(f"smooth is {self.smooth!r}, outside 0..1: use 0.5, or null for none")
         if self.layers[0].share_0 > 0:
@@ -245,9 +247,8 @@ class Policy:
                 f"layer 0 prunes {self.layers[0].share_0:.0%}: nothing has ranked the tokens "
                 "there, set its share_0 to 0"
             )
-        for name in ("heads", "values"):
-            if name == "heads" and self.layers[0].heads < 1:
-                raise PolicyError("layer 0 prunes heads: no output has ranked them, set heads to 1")
+        if self.layers[0].heads < 1:
+            raise PolicyError("layer 0 prunes heads: no output has ranked them, set heads to 1")
 
     @property
     def ranks(self) -> bool:

@@ -6,17 +6,19 @@ lasts; the model's own code runs unchanged.
 
 import enum
 import inspect
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import torch
 import transformers
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.masking_utils import sdpa_mask
 
 from dtqatten.golden.algorithm.arithmetic import (
@@ -25,16 +27,14 @@ from dtqatten.golden.algorithm.arithmetic import (
     Result,
     fake_quant,
     integer,
+    least_scale,
     plain,
     quantize,
     quantize_exactly,
+    rescaled,
 )
-from dtqatten.golden.algorithm.conditioning import (
-    Calibration,
-    Conditioner,
-    Observer,
-    folded,
-)
+from dtqatten.golden.algorithm.conditioning import Calibration, Conditioner, Observer
+from dtqatten.golden.algorithm.folding import Probe, folded
 from dtqatten.golden.algorithm.masks import refuse_unknown, visibility
 from dtqatten.golden.algorithm.models import ModelError
 from dtqatten.golden.algorithm.policy import (
@@ -45,13 +45,15 @@ from dtqatten.golden.algorithm.policy import (
     Pruned,
     Ranking,
 )
-from dtqatten.golden.codes import Granularity
+from dtqatten.golden.codes import CODE_LIMIT, Granularity
 
 __all__ = [
     "IMPLEMENTATION",
+    "CacheError",
     "LayerRecord",
     "Mode",
     "Session",
+    "SessionError",
     "Tally",
     "TokenCache",
     "attached",
@@ -62,8 +64,16 @@ __all__ = [
 IMPLEMENTATION = "dtqatten"
 #: Release of transformers whose models and interface this is tested with.
 TRANSFORMERS = "5.23"
-#: Room in the scales of a cache, fixed at the first tokens, for larger ones to come.
+#: Room in the scales of a cache for larger tokens to come, so that it is seldom scaled again.
 HEADROOM = 1.25
+
+
+class SessionError(RuntimeError):
+    """A forward pass that a session cannot follow; the message says what to do."""
+
+
+class CacheError(ValueError):
+    """A KV cache that cannot be used so; the message says what to do."""
 
 
 class Mode(enum.StrEnum):
@@ -184,13 +194,16 @@ class _CacheLayer(DynamicLayer):
         self.length = 0
         self.k = self.v = self.dead = self.bits = None
 
-    def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Refuse: beams would share what was evicted."""
-        raise NotImplementedError("a token cache cannot be reordered: use num_beams=1")
-
-    def crop(self, tokens_to_remove: int) -> None:
-        """Refuse: evicted tokens cannot come back."""
-        raise NotImplementedError("a token cache cannot be cropped: start a new one")
+    def select(self, index: Tensor) -> None:
+        """Keep these sequences of the batch, in this order."""
+        for name in ("dead", "bits"):
+            held = getattr(self, name)
+            setattr(self, name, None if held is None else held[index])
+        for name in ("k", "v"):
+            codes: Quantized | None = getattr(self, name)
+            if codes is not None:
+                gains = None if codes.gains is None else codes.gains[index]
+                setattr(self, name, Quantized(codes.codes[index], codes.scale[index], gains))
 
     def append(self, k: Quantized, v: Quantized) -> tuple[Quantized, Quantized]:
         """Store codes and return all of them; those of evicted tokens are gone."""
@@ -211,23 +224,32 @@ def _joined(held: Quantized | None, new: Quantized) -> Quantized:
     gains = None if new.gains is None else new.gains.to(torch.uint8)
     if held is None:
         return Quantized(codes, new.scale, gains)
+    held = rescaled(held, new.scale)
     if held.gains is not None and gains is not None:
         gains = torch.cat([held.gains, gains], 2)
-    return Quantized(torch.cat([held.codes, codes], 2), held.scale, gains)
+    return Quantized(torch.cat([held.codes, codes], 2), new.scale, gains)
 
 
 class TokenCache(Cache):
     """KV cache of codes, whose tokens are 8-bit, 4-bit or evicted.
 
-    Make one with :meth:`Session.cache` and pass it as ``past_key_values``, also to ``generate``.
-    Scales are fixed by the first tokens with room for larger ones; what exceeds them is clipped.
+    Make one with :meth:`Session.cache` and pass it as ``past_key_values``, also to ``generate``;
+    it belongs to that session. Scales leave room for larger tokens; where one exceeds it, the
+    head's scale grows and its cached codes are rounded to the new one, so that nothing is clipped.
     Tokens change between 4 and 8 bits from step to step, as both planes stay in memory and only
     the planes needed are fetched. An evicted token never returns.
+
+    Parameters
+    ----------
+    session : Session
+        The session it belongs to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, session: "Session") -> None:
         super().__init__(layer_class_to_replicate=_CacheLayer)
         self.tokens: _Tokens | None = None
+        # A weak reference, so that a copy of the cache belongs to the same session.
+        self._session = weakref.ref(session)
 
     def layer(self, index: int) -> _CacheLayer:
         """Return the codes of a layer."""
@@ -240,6 +262,86 @@ class TokenCache(Cache):
         found = [self.layer(i).bits for i in range(len(self.layers))]
         return [bits for bits in found if bits is not None]
 
+    def check(self, session: "Session", layers: int) -> None:
+        """Refuse a pass that cannot go on from here.
+
+        Raises
+        ------
+        CacheError
+            If the cache is another session's, or a pass with it broke off.
+        """
+        if self._session() is not session:
+            raise CacheError(
+                "this cache holds codes of another session, of another model, policy or scales: "
+                "start one with session.cache() of this session"
+            )
+        held = [self.layer(i) for i in range(len(self.layers))]
+        lengths = {x.length for x in held} | {x.k.codes.shape[2] for x in held if x.k is not None}
+        if len(lengths) > 1 or len(self.layers) not in (0, layers):
+            raise CacheError(
+                "a forward pass with this cache broke off, and its layers hold different tokens: "
+                "reset it, or start one with session.cache()"
+            )
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Pass K and V on to the attention function, which stores their codes.
+
+        Raises
+        ------
+        CacheError
+            If the session is not running a pass with this cache.
+        """
+        session = self._session()
+        if session is None or not session.runs(self):
+            raise CacheError(
+                "a cache of codes works only in a forward pass of the session that made it: call "
+                "the model inside its `with attached(model, policy)`"
+            )
+        made: tuple[Tensor, Tensor] = super().update(
+            key_states, value_states, layer_idx, *args, **kwargs
+        )
+        return made
+
+    def reset(self) -> None:
+        """Forget all tokens and what was known of them."""
+        super().reset()
+        self.tokens = None
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Give each beam the tokens, importances and evictions of the beam it goes on from."""
+        self.batch_select_indices(beam_idx)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep these sequences of the batch, in this order."""
+        if self.tokens is None:
+            return
+        index = indices.to(self.tokens.valid.device)
+        for i in range(len(self.layers)):
+            self.layer(i).select(index)
+        self.tokens = self.tokens.map(lambda x: x[index])
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat each sequence of the batch."""
+        if self.tokens is not None:
+            device = self.tokens.valid.device
+            rows = torch.arange(len(self.tokens.valid), device=device)
+            self.batch_select_indices(rows.repeat_interleave(repeats))
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Refuse: evicted tokens cannot come back.
+
+        Raises
+        ------
+        CacheError
+            Always.
+        """
+        raise CacheError(
+            f"a token cache cannot be cropped by {tokens_to_remove}: evicted tokens do not come "
+            "back; start one with session.cache(), and generate without an assistant model"
+        )
+
 
 @dataclass(eq=False)
 class _Tokens:
@@ -250,6 +352,10 @@ class _Tokens:
     importance: Tensor
     blocks: Tensor  # blocks that contributed to the importance
     random: Tensor
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "_Tokens":
+        """Change each tensor."""
+        return _Tokens(*(change(getattr(self, f.name)) for f in fields(self)))
 
     def extended(self, new: "_Tokens") -> "_Tokens":
         """These tokens with those of ``new`` after them; validity is that of ``new``."""
@@ -264,7 +370,10 @@ class _Tokens:
 
 
 # The session of each module of an attached layer.
-_sessions: "weakref.WeakKeyDictionary[nn.Module, Session]" = weakref.WeakKeyDictionary()
+_sessions: "weakref.WeakKeyDictionary[nn.Module, Session | Probe]" = weakref.WeakKeyDictionary()
+# Models that are attached, or about to be.
+_attached: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
+_attaching = threading.Lock()
 
 
 class Session:
@@ -316,7 +425,11 @@ class Session:
         self.perturb: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor | None]] | None = None
         self.compute: Callable[[int, Operands], Result] | None = None
         self.observers: list[Observer] | None = None
-        self._generator = torch.Generator().manual_seed(policy.seed)
+        self._generator = torch.Generator("cpu").manual_seed(policy.seed)
+        self._lock = threading.Lock()
+        self._thread = 0  # that runs the pass
+        self._modules: list[nn.Module] = []  # that are running, the outermost first
+        self._open = False  # a pass is running
         self._given: tuple[Tensor | None, Tensor | None] = (None, None)
         self._layer: int | None = None  # the one that runs
         self._attended = [0] * len(self.conditioners)
@@ -353,19 +466,59 @@ class Session:
 
     def cache(self) -> TokenCache:
         """Return an empty KV cache for prefill and decode."""
-        return TokenCache()
+        return TokenCache(self)
+
+    def runs(self, cache: TokenCache) -> bool:
+        """Whether a forward pass with this cache is running."""
+        return self._open and self._cache is cache
 
     # What the hooks call.
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Take note of a module that holds the layers; the outermost one starts a pass.
+
+        Raises
+        ------
+        SessionError
+            If the pass cannot be followed.
+        """
+        here = threading.get_ident()
+        with self._lock:
+            if self._modules and self._thread != here:
+                raise SessionError(
+                    "another thread runs a forward pass of this model, whose tokens this one "
+                    "would mix up: let one thread run it at a time, or give each its own model"
+                )
+            self._thread = here
+            if module in self._modules:  # a pass that was interrupted
+                del self._modules[self._modules.index(module) :]
+            self._modules.append(module)
+            outermost = len(self._modules) == 1
+        if outermost:
+            given = _bound(module, args, kwargs)
+            _followed(module, given)
+            self.begin((), given)
+
+    def leave(self, module: nn.Module) -> None:
+        """Take note that such a module is done."""
+        with self._lock:
+            if self._thread == threading.get_ident() and module in self._modules:
+                del self._modules[self._modules.index(module) :]
+                self._open = bool(self._modules)
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Take note of a forward pass of the model that is about to start."""
         ids = kwargs.get("input_ids", args[0] if args else None)
         mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
         past = kwargs.get("past_key_values")
-        if past is not None and not isinstance(past, TokenCache) and past.get_seq_length():
-            raise ValueError(
+        if isinstance(past, TokenCache):
+            past.check(self, len(self.policy.layers))
+        elif past is not None and (not isinstance(past, DynamicCache) or past.get_seq_length()):
+            raise CacheError(
                 "decoding needs the cache of codes: pass past_key_values=session.cache()"
             )
+        if not isinstance(ids, Tensor) or ids.is_floating_point():
+            ids = None
         if not isinstance(mask, Tensor) or mask.ndim != 2:
             mask = None
         self._given = ids, mask
@@ -375,10 +528,13 @@ class Session:
         self._pruned = False
         self._layer = self._seen = None
         self._attended = [0] * len(self.conditioners)
+        self._open, self._thread = True, threading.get_ident()
         self.records = []
 
-    def end(self) -> None:
+    def finish(self, module: nn.Module) -> None:
         """Check that a forward pass was one of attention in every layer."""
+        if self._modules[:1] != [module]:
+            return
         self._seen = None
         if missed := [i for i, times in enumerate(self._attended) if not times]:
             raise ModelError(
@@ -388,6 +544,7 @@ class Session:
 
     def begin_layer(self, places: Sequence[int]) -> None:
         """Take note of a layer that is about to run; shared weights have several places."""
+        self._expect(f"layer {places[0]}")
         left = [place for place in places if not self._attended[place]]
         if not left:
             raise ModelError(
@@ -425,6 +582,25 @@ class Session:
     ) -> Tensor:
         """Compute one block; returns the output ``[batch, n_q, heads, d]``."""
         layer = self._enter(module, q, k)
+        # Half precision is for storage: sums over many tokens would overflow or round.
+        kind = q.dtype
+        if kind in (torch.float16, torch.bfloat16):
+            q, k, v = q.float(), k.float(), v.float()
+        with torch.autocast(q.device.type, enabled=False):
+            return self._attend(layer, module, q, k, v, mask, scaling, causal, window).to(kind)
+
+    def _attend(
+        self,
+        layer: int,
+        module: str,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor | None,
+        scaling: float,
+        causal: bool | None,
+        window: int | None,
+    ) -> Tensor:
         policy, rules = self.policy, self.policy.layers[layer]
         batch, n_q = q.shape[0], q.shape[2]
         held = None if self._cache is None else self._cache.layer(layer)
@@ -437,6 +613,8 @@ class Session:
         seen = self._seen[2]
         if layer == 0 or self._tokens is None:
             self._tokens = self._start(batch, n_q, n, seen, q)
+        elif self._tokens.valid.device != q.device:
+            self._move(q.device)
         tokens = self._tokens
         if not bool(tokens.valid.all()):
             real = tokens.valid[:, None, None]
@@ -456,7 +634,7 @@ class Session:
         visible, q_bits, k_bits = self._views(bits, tokens.valid, seen, n_q, bool(causal))
         counted = tokens.valid[:, -n_q:] if not policy.prune_queries else kept[:, -n_q:]
 
-        conditioner = self.conditioners[layer]
+        conditioner = self.conditioners[layer].to(q)
         q, k, v = conditioner.inputs(q, k, v)
         result = self._block(layer, q, k, v, q_bits, k_bits, visible, counted, scaling, held)
         if held is not None:
@@ -484,6 +662,7 @@ class Session:
 
     def _enter(self, module: str, q: Tensor, k: Tensor) -> int:
         """Return the layer that attends, if it is the first time and to its own tokens."""
+        self._expect(f"attention ({module})")
         layer = self._layer
         if layer is None:
             raise ModelError(
@@ -498,16 +677,44 @@ class Session:
         self._attended[layer] += 1
         return layer
 
+    def _expect(self, what: str) -> None:
+        """Refuse a block that is not part of a running pass."""
+        # The same question that PyTorch's own checkpointing asks.
+        if torch._C._current_graph_task_id() != -1:
+            raise SessionError(
+                f"{what} is computed again in the backward pass, when what the forward pass "
+                "knew of its tokens is gone: switch off activation (gradient) checkpointing"
+            )
+        if not self._open or self._thread != threading.get_ident():
+            raise SessionError(
+                f"{what} runs outside a forward pass of the model, so that its tokens are "
+                "not known: call the model, or the part of it that holds all its layers"
+            )
+
+    def _move(self, device: torch.device) -> None:
+        """Follow a model from one device to the next."""
+        assert self._tokens is not None
+        self._tokens = self._tokens.map(lambda x: x.to(device))
+        for name in ("_alive", "_bits", "_heads", "_magnitude"):
+            held = getattr(self, name)
+            setattr(self, name, None if held is None else held.to(device))
+
     def _start(self, batch: int, n_q: int, n: int, seen: Tensor | None, q: Tensor) -> _Tokens:
         """Collect what is known of the tokens at the first layer of a forward pass."""
         ids, given = self._given
         device = q.device
+        past = None if self._cache is None else self._cache.tokens
+        if past is not None and len(past.valid) != batch:
+            raise CacheError(
+                f"the cache holds {len(past.valid)} sequences, this pass has {batch}: go on with "
+                "the same batch, or start one with session.cache()"
+            )
         if given is not None and given.shape == (batch, n):
-            valid = given.bool()
+            valid = given.bool().to(device)
         else:
             valid = torch.ones(batch, n, dtype=torch.bool, device=device)
-            if n > n_q and self._cache is not None and self._cache.tokens is not None:
-                valid[:, :-n_q] = self._cache.tokens.valid
+            if past is not None:
+                valid[:, :-n_q] = past.valid
             elif seen is not None:
                 valid = seen.any(-2)[:, 0]  # what no query sees is padding
         protected = torch.zeros(batch, n, dtype=torch.bool, device=device)
@@ -518,17 +725,21 @@ class Session:
             if ids is None:
                 raise ValueError("protecting special tokens needs input_ids, not embeddings")
             special = torch.tensor(self.special_ids, device=device, dtype=ids.dtype)
-            protected[:, -n_q:] |= torch.isin(ids, special)
-        random = torch.zeros(batch, n)
+            protected[:, -n_q:] |= torch.isin(ids.to(device), special)
+        zeros = torch.zeros(batch, n, dtype=torch.float32, device=device)
+        random = zeros
         if self.policy.ranking is Ranking.RANDOM:
             # Padding draws nothing, so that it changes no draw.
             real = valid.cpu()
-            random[real] = torch.rand(int(real.sum()), generator=self._generator)
-        zeros = torch.zeros(batch, n, device=device)
-        tokens = _Tokens(valid, protected, zeros, zeros.clone(), random.to(device))
+            made = torch.zeros(batch, n, dtype=torch.float32, device="cpu")
+            made[real] = torch.rand(
+                int(real.sum()), dtype=torch.float32, generator=self._generator, device="cpu"
+            )
+            random = made.to(device)
+        tokens = _Tokens(valid, protected, zeros, zeros.clone(), random)
         if self._cache is not None:
-            if self._cache.tokens is not None:
-                tokens = self._cache.tokens.extended(tokens)
+            if past is not None:
+                tokens = past.map(lambda x: x.to(device)).extended(tokens)
             self._cache.tokens = tokens
         # Prefill starts with all tokens; what decoding evicted is kept by the cache's layers.
         self._alive = tokens.valid
@@ -587,7 +798,12 @@ class Session:
         q_bits, k_bits, kept = bits[:, -n_q:], bits, (bits > 0)[:, None, None]
         if not policy.prune_queries:
             q_bits = torch.where(valid[:, -n_q:], q_bits.clamp_min(4), q_bits)
-            if policy.recent and causal and not bool(kept.all()):
+            if policy.recent and not causal:
+                raise PolicyError(
+                    f"recent is {policy.recent} with prune_queries false, and this model's queries "
+                    "see keys on both sides: set recent to 0, or prune_queries to true"
+                )
+            if policy.recent and not bool(kept.all()):
                 place = valid.cumsum(1)
                 near = place[:, -n_q:, None] - place[:, None] < policy.recent
                 kept = kept | (near & valid[:, None])[:, None]
@@ -617,6 +833,11 @@ class Session:
                 raise ValueError("mode float has no cache of codes: use fake-quant or integer")
             return plain(q, k, v, visible, scaling, queries)
         exact = self.mode is Mode.INTEGER
+        if self.compute is not None and not exact:
+            raise ValueError(
+                f"session.compute is set in mode {self.mode}: it takes the golden block's place, "
+                "attach in mode integer"
+            )
         make = quantize_exactly if exact else quantize
         per_token = self.policy.granularity is Granularity.TOKEN
         own = slice(k_bits.shape[1] - k.shape[2], None)
@@ -632,7 +853,7 @@ class Session:
             kk, vv = make(k, keep_k, per_token), make(v, keep_k, per_token)
         else:
             kk, vv = (
-                make(x, keep_k, per_token, _fixed(x, keep_k) if stored is None else stored.scale)
+                make(x, keep_k, per_token, _roomy(x, keep_k, stored))
                 for x, stored in ((k, held.k), (v, held.v))
             )
             kk, vv = (_working(x, q, exact) for x in held.append(kk, vv))
@@ -803,13 +1024,21 @@ class Session:
             tally.tokens[i] += tokens[i]
 
 
-def _fixed(x: Tensor, keep: Tensor | None) -> Tensor:
-    """Scale of a cache, with headroom."""
+def _roomy(x: Tensor, keep: Tensor | None, held: Quantized | None) -> Tensor:
+    """Scales of a cache: those held where the new tokens fit, else the new tokens' with room.
+
+    A head that held only zeros or padding has the least scale, so that it grows with the first
+    token.
+    """
     largest = x.detach().abs().amax(-1)
     if keep is not None:
         largest = largest * keep[:, None, :]
     head = largest.amax(-1)
-    return torch.where(head > 0, head * (HEADROOM / 119), torch.ones_like(head))
+    made = (head * (HEADROOM / CODE_LIMIT)).clamp_min(least_scale(x.dtype))
+    if held is None:
+        return made
+    scale = held.scale.to(x.device)
+    return torch.where(head > scale * CODE_LIMIT, made.to(scale), scale)
 
 
 def _working(x: Quantized, like: Tensor, exact: bool) -> Quantized:
@@ -905,15 +1134,105 @@ def _check_support(model: Any) -> None:
         )
 
 
-def _has_rope(model: nn.Module) -> bool:
-    return any("rotary" in name.lower() for name, _ in model.named_modules())
+def _bound(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a forward pass by name."""
+    signature = inspect.signature(module.forward)
+    try:
+        named = signature.bind_partial(*args).arguments
+    except TypeError:  # the module itself will say what is wrong
+        named = {}
+    return {**named, **kwargs}
 
 
-def _head_channels(model: nn.Module) -> int:
-    config: Any = model.config
-    return int(
-        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    )
+def _followed(module: nn.Module, given: dict[str, Any]) -> None:
+    """Refuse a forward pass whose results would not be what was asked for."""
+    wanted = given.get("output_attentions")
+    if wanted is None:
+        wanted = getattr(getattr(module, "config", None), "output_attentions", False)
+    if wanted:
+        raise SessionError(
+            "output_attentions is True, and a block keeps no probabilities: leave it out, or "
+            "attach with record=True, which keeps what each token drew (LayerRecord.importance)"
+        )
+    if torch.is_grad_enabled() and any(
+        m.training and getattr(m, "gradient_checkpointing", False) for m in module.modules()
+    ):
+        raise SessionError(
+            "gradient checkpointing computes each layer again in the backward pass, when what the "
+            "forward pass knew of its tokens is gone: call model.gradient_checkpointing_disable()"
+        )
+
+
+def _holders(model: nn.Module, layer: nn.Module) -> list[nn.Module]:
+    """Modules on the way from a model to one of its layers, the model first."""
+    path = next(name for name, module in model.named_modules() if module is layer).split(".")
+    return [model.get_submodule(".".join(path[:i])) for i in range(len(path))]
+
+
+@contextmanager
+def _claimed(model: nn.Module) -> Iterator[None]:
+    """Keep a model from being attached twice, also by another thread."""
+    modules = list(model.modules())
+    with _attaching:
+        if any(module in _attached for module in modules):
+            raise ValueError("the model is attached already: leave the other context first")
+        _attached.update(modules)
+    try:
+        yield
+    finally:
+        with _attaching:
+            _attached.difference_update(modules)
+
+
+@contextmanager
+def _dispatched(
+    model: Any, layers: Sequence[nn.Module], target: "Session | Probe"
+) -> Iterator[None]:
+    """Let a model's layers attend through a session, or what takes its place."""
+    before = model.config._attn_implementation
+    with ExitStack() as stack:
+        for layer in layers:
+            for module in layer.modules():
+                _sessions[module] = target
+                stack.callback(_sessions.pop, module, None)
+        model.set_attn_implementation(IMPLEMENTATION)
+        stack.callback(model.set_attn_implementation, before)
+        yield
+
+
+@contextmanager
+def _running(model: Any, layers: Sequence[nn.Module], session: Session) -> Iterator[None]:
+    """Run a model's forward passes under a session."""
+
+    def end(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        return session.end_layer(args[0] if args else kwargs["hidden_states"], output)
+
+    # Functions, not methods: a copy of the model would copy a method's session.
+    def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        session.enter(module, args, kwargs)
+
+    def finish(module: nn.Module, *_: Any) -> None:
+        session.finish(module)
+
+    def leave(module: nn.Module, *_: Any) -> None:
+        session.leave(module)
+
+    def enter_layer(places: Sequence[int], *_: Any) -> None:
+        session.begin_layer(places)
+
+    with ExitStack() as stack:
+        stack.enter_context(_dispatched(model, layers, session))
+        for holder in _holders(model, layers[0]):
+            hook = holder.register_forward_pre_hook(enter, with_kwargs=True)
+            stack.callback(hook.remove)
+            stack.callback(holder.register_forward_hook(finish).remove)
+            stack.callback(holder.register_forward_hook(leave, always_call=True).remove)
+        for layer in set(layers):
+            places = [i for i, other in enumerate(layers) if other is layer]
+            hook = layer.register_forward_pre_hook(partial(enter_layer, places))
+            stack.callback(hook.remove)
+            stack.callback(layer.register_forward_hook(end, with_kwargs=True).remove)
+        yield
 
 
 @contextmanager
@@ -942,8 +1261,8 @@ def attached(
     calibration : sequence of Calibration, optional
         From :func:`calibrate`, for policies that smooth or center.
     fold : bool
-        Put rotations and factors into the weights where that is exact. The weights are put back
-        at the end, so give False to train the model meanwhile.
+        Put rotations and factors into the weights where a proof shows that to be exact
+        (:func:`dtqatten.golden.algorithm.folding.folded`). False conditions at run time.
     record : bool
         Keep what each layer did in :attr:`Session.records`.
 
@@ -958,12 +1277,15 @@ def attached(
         If the model does not attend by transformers' AttentionInterface, or not by self-attention
         once in each layer of one list; in a forward pass, if an argument or mask is not honoured.
     PolicyError
-        If policy and model do not fit.
+        If policy, mode and model do not fit.
+    FoldingError
+        If V's rotation cannot be folded; a :class:`PolicyError`.
     ValueError
-        If a calibration is needed and missing, or the model is attached already.
+        If a calibration is missing or of another model, or the model is attached already.
     """
     _check_support(model)
     layers = _layers(model)
+    mode = Mode(mode)
     if len(policy.layers) != len(layers):
         raise PolicyError(
             f"the policy has {len(policy.layers)} layers, {type(model).__name__} has "
@@ -971,48 +1293,35 @@ def attached(
         )
     if Protect.SPECIAL in policy.protect and not special_ids:
         raise PolicyError("the policy protects special tokens: pass their ids as special_ids")
-    if any(module in _sessions for module in model.modules()):
-        raise ValueError("the model is attached already: leave the other context first")
+    if mode is Mode.FLOAT and any(x.values < 1 for x in policy.layers):
+        raise PolicyError(
+            "the policy prunes V by head (values below 1), which mode float leaves out: use "
+            "fake-quant or integer"
+        )
     measured = [None] * len(layers) if calibration is None else list(calibration)
+    if len(measured) != len(layers):
+        raise ValueError(
+            f"the calibration has {len(measured)} layers, {type(model).__name__} has "
+            f"{len(layers)}: calibrate this model"
+        )
     conditioners = [
         Conditioner.make(policy.rotate, policy.smooth, policy.center, m) for m in measured
     ]
-    before = model.config._attn_implementation
+
+    def floating(conditioned: Sequence[Conditioner]) -> AbstractContextManager[None]:
+        flat = Policy.flat(len(layers))
+        return _running(model, layers, Session(flat, Mode.FLOAT, conditioned))
+
     with ExitStack() as stack:
+        stack.enter_context(_claimed(model))
         shared = len(set(layers)) < len(layers)
         if fold and not shared:  # shared weights cannot hold what differs from layer to layer
             conditioners = stack.enter_context(
-                folded(layers, conditioners, _head_channels(model), _has_rope(model))
+                folded(model, layers, conditioners, partial(_dispatched, model, layers), floating)
             )
         name = type(model).__name__
-        session = Session(policy, Mode(mode), conditioners, special_ids, record, name)
-        signature = inspect.signature(model.forward)
-
-        def start(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            named = signature.bind_partial(*args).arguments
-            session.begin((), {**named, **kwargs})
-
-        def finish(*_: Any) -> None:
-            session.end()
-
-        def end(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-            return session.end_layer(args[0] if args else kwargs["hidden_states"], output)
-
-        stack.callback(model.register_forward_pre_hook(start, with_kwargs=True).remove)
-        stack.callback(model.register_forward_hook(finish).remove)
-        for layer in set(layers):
-            places = [i for i, other in enumerate(layers) if other is layer]
-
-            def enter(_: nn.Module, __: Any, places: list[int] = places) -> None:
-                session.begin_layer(places)
-
-            stack.callback(layer.register_forward_pre_hook(enter).remove)
-            stack.callback(layer.register_forward_hook(end, with_kwargs=True).remove)
-            for module in layer.modules():
-                _sessions[module] = session
-                stack.callback(_sessions.pop, module, None)
-        model.set_attn_implementation(IMPLEMENTATION)
-        stack.callback(model.set_attn_implementation, before)
+        session = Session(policy, mode, conditioners, special_ids, record, name)
+        stack.enter_context(_running(model, layers, session))
         yield session
 
 

@@ -271,17 +271,20 @@ def test_a_layer_that_is_left_out_is_found():
         ran(model, inputs("OPT", "right")[0])
 
 
-def test_parts_of_a_model_cannot_run_alone():
+def test_a_layer_that_runs_again_is_refused():
     model = made("BERT")
-    batch, _ = inputs("BERT", "right")
     first = model.encoder.layer[0]
-    hidden = torch.zeros(1, 3, 32)
-    with torch.no_grad(), attached(model, Policy.flat(2)):
-        model(**batch)
-        with pytest.raises(ModelError, match="layer 0 of BertModel runs again"):
-            first(hidden)
-        with pytest.raises(ModelError, match="outside its layer"):
-            first.attention(hidden)
+    model.encoder.register_forward_hook(lambda m, a, o: first(torch.zeros(1, 3, 32)))
+    with pytest.raises(ModelError, match="layer 0 of BertModel runs again"):
+        ran(model, inputs("BERT", "right")[0])
+
+
+def test_attention_outside_its_layer_is_refused():
+    model = made("BERT")
+    part = model.encoder.layer[0].attention
+    model.encoder.register_forward_hook(lambda m, a, o: part(torch.zeros(1, 3, 32)))
+    with pytest.raises(ModelError, match="BertSelfAttention of BertModel attends outside"):
+        ran(model, inputs("BERT", "right")[0])
 
 
 def test_a_layer_that_attends_twice_is_refused():
