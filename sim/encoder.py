@@ -109,13 +109,18 @@ class MachineBlocks:
         Raises
         ------
         ValueError
-            If it is of more than one sequence.
+            If it is of more than one sequence, or its queries see different keys.
         AssertionError
             If the machine keeps other tokens, or in other precisions, than the policy.
         """
         batch, heads, n, d = op.q.codes.shape
         if batch != 1:
             raise ValueError(f"a batch of {batch}: the machine takes one sequence at a time")
+        if op.visible is not None and op.visible.shape[-2] > 1:
+            raise ValueError(
+                f"layer {layer} has a mask of a row for each query (causal, window or blocks): "
+                "the machine's chains take one set of keys; use mode integer"
+            )
         policy = self.policy
         if layer == 0:
             self._stored = self._rows = np.arange(n)

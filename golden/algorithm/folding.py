@@ -185,10 +185,10 @@ class Probe:
         self._trail: list[str] = []
 
     def attend(
-        self, layer: int, q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any
+        self, module: str, q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
         """Return noise ``[batch, n_q, heads, d]``."""
-        del layer, args, kwargs
+        del module, args, kwargs
         self._trail.append("attention")
         self._seen = q.clone(), k.clone(), v.clone()
         shape = q.shape[0], q.shape[2], q.shape[1], v.shape[3]

@@ -16,7 +16,7 @@ NAMES = {
 
 
 class ModelError(ValueError):
-    """A model that cannot be loaded; the message says what to do."""
+    """A model that cannot be loaded or quantized; the message says what to do."""
 
 
 @dataclass(frozen=True, eq=False)

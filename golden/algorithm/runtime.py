@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
@@ -34,6 +35,8 @@ from dtqatten.golden.algorithm.arithmetic import (
 )
 from dtqatten.golden.algorithm.conditioning import Calibration, Conditioner, Observer
 from dtqatten.golden.algorithm.folding import Probe, folded
+from dtqatten.golden.algorithm.masks import refuse_unknown, visibility
+from dtqatten.golden.algorithm.models import ModelError
 from dtqatten.golden.algorithm.policy import (
     Importance,
     Policy,
@@ -59,6 +62,8 @@ __all__ = [
 
 #: Name of the attention implementation in transformers.
 IMPLEMENTATION = "dtqatten"
+#: Release of transformers whose models and interface this is tested with.
+TRANSFORMERS = "5.23"
 #: Room in the scales of a cache for larger tokens to come, so that it is seldom scaled again.
 HEADROOM = 1.25
 
@@ -92,6 +97,8 @@ class Tally:
         Tokens with 0, 4 and 8 bits, summed over layers.
     bit_operations, bit_operations_all : float
         Sum of bits times bits over the pairs of both products; the same with all in 8 bits.
+    bit_operations_most : float
+        The same with all in 8 bits and P as wide as the policy has it: nothing costs more.
     bytes, bytes_all : float
         Bytes of Q, K and V fetched, gains included; the same with all in 8 bits.
     rows, rows_again : float
@@ -103,6 +110,7 @@ class Tally:
     tokens: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     bit_operations: float = 0.0
     bit_operations_all: float = 0.0
+    bit_operations_most: float = 0.0
     bytes: float = 0.0
     bytes_all: float = 0.0
     rows: float = 0.0
@@ -118,8 +126,20 @@ class Tally:
 
     @property
     def bops_ratio(self) -> float:
-        """Bit operations relative to attention in 8 bits."""
-        return self.bit_operations / (self.bit_operations_all or 1.0)
+        """Bit operations relative to attention in 8 bits: up to 1, or 1.25 with P in 12 bits.
+
+        Raises
+        ------
+        RuntimeError
+            If no block was computed, or more was counted than there is to compute.
+        """
+        if not 0 < self.bit_operations <= self.bit_operations_most * (1 + 1e-9):
+            raise RuntimeError(
+                f"{self.bit_operations:g} bit operations are counted, outside 0 to "
+                f"{self.bit_operations_most:g}: run the attached model on a token at least, and "
+                "report it if you did"
+            )
+        return self.bit_operations / self.bit_operations_all
 
     @property
     def bytes_ratio(self) -> float:
@@ -349,10 +369,8 @@ class _Tokens:
         )
 
 
-# The session of each attention module, and the module's layer.
-_sessions: "weakref.WeakKeyDictionary[nn.Module, tuple[Session | Probe, int]]" = (
-    weakref.WeakKeyDictionary()
-)
+# The session of each module of an attached layer.
+_sessions: "weakref.WeakKeyDictionary[nn.Module, Session | Probe]" = weakref.WeakKeyDictionary()
 # Models that are attached, or about to be.
 _attached: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
 _attaching = threading.Lock()
@@ -371,6 +389,8 @@ class Session:
         Ids of the tokenizer's special tokens.
     record : bool
         Keep a :class:`LayerRecord` a layer of the last forward pass.
+    model : str
+        Name of the model, for messages.
 
     Attributes
     ----------
@@ -392,12 +412,14 @@ class Session:
         conditioners: Sequence[Conditioner],
         special_ids: Sequence[int] = (),
         record: bool = False,
+        model: str = "the model",
     ) -> None:
         self.policy = policy
         self.mode = mode
         self.conditioners = list(conditioners)
         self.special_ids = tuple(special_ids)
         self.record = record
+        self.model = model
         self.tally = Tally()
         self.records: list[LayerRecord] = []
         self.perturb: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor | None]] | None = None
@@ -409,6 +431,10 @@ class Session:
         self._modules: list[nn.Module] = []  # that are running, the outermost first
         self._open = False  # a pass is running
         self._given: tuple[Tensor | None, Tensor | None] = (None, None)
+        self._layer: int | None = None  # the one that runs
+        self._attended = [0] * len(self.conditioners)
+        # A mask, its window and what they let see.
+        self._seen: tuple[Tensor | None, int | None, Tensor | None] | None = None
         self._cache: TokenCache | None = None
         self._tokens: _Tokens | None = None
         self._alive: Tensor | None = None
@@ -500,11 +526,41 @@ class Session:
         self._tokens = self._alive = self._bits = None
         self._heads = self._magnitude = None
         self._pruned = False
+        self._layer = self._seen = None
+        self._attended = [0] * len(self.conditioners)
         self._open, self._thread = True, threading.get_ident()
         self.records = []
 
+    def finish(self, module: nn.Module) -> None:
+        """Check that a forward pass was one of attention in every layer."""
+        if self._modules[:1] != [module]:
+            return
+        self._seen = None
+        if missed := [i for i, times in enumerate(self._attended) if not times]:
+            raise ModelError(
+                f"layers {missed} of {self.model} did not run: use the whole model, without "
+                "layer dropout"
+            )
+
+    def begin_layer(self, places: Sequence[int]) -> None:
+        """Take note of a layer that is about to run; shared weights have several places."""
+        self._expect(f"layer {places[0]}")
+        left = [place for place in places if not self._attended[place]]
+        if not left:
+            raise ModelError(
+                f"layer {places[-1]} of {self.model} runs again in one forward pass: use a model "
+                "that runs each layer once, without gradient checkpointing"
+            )
+        self._layer = left[0]
+
     def end_layer(self, hidden: Tensor, output: Any) -> Any:
         """Give pruned tokens the hidden state that they had before the layer."""
+        layer, self._layer = self._layer, None
+        if layer is None or not self._attended[layer]:
+            raise ModelError(
+                f"layer {layer} of {self.model} has not attended by transformers' "
+                "AttentionInterface, so that nothing is quantized: use a model that does"
+            )
         frozen = self.policy.pruned in (Pruned.FREEZE, Pruned.DROP)
         if not (self._pruned and frozen and self.policy.prune_queries) or self._bits is None:
             return output
@@ -515,46 +571,54 @@ class Session:
 
     def attend(
         self,
-        layer: int,
+        module: str,
         q: Tensor,
         k: Tensor,
         v: Tensor,
         mask: Tensor | None,
         scaling: float,
-        causal: bool,
+        causal: bool | None,
+        window: int | None = None,
     ) -> Tensor:
         """Compute one block; returns the output ``[batch, n_q, heads, d]``."""
-        self._expect(layer)
+        layer = self._enter(module, q, k)
         # Half precision is for storage: sums over many tokens would overflow or round.
         kind = q.dtype
         if kind in (torch.float16, torch.bfloat16):
             q, k, v = q.float(), k.float(), v.float()
         with torch.autocast(q.device.type, enabled=False):
-            return self._attend(layer, q, k, v, mask, scaling, causal).to(kind)
+            return self._attend(layer, module, q, k, v, mask, scaling, causal, window).to(kind)
 
     def _attend(
         self,
         layer: int,
+        module: str,
         q: Tensor,
         k: Tensor,
         v: Tensor,
         mask: Tensor | None,
         scaling: float,
-        causal: bool,
+        causal: bool | None,
+        window: int | None,
     ) -> Tensor:
         policy, rules = self.policy, self.policy.layers[layer]
         batch, n_q = q.shape[0], q.shape[2]
         held = None if self._cache is None else self._cache.layer(layer)
         n = n_q if held is None else held.length
-        if mask is not None and mask.dtype != torch.bool:
-            mask = mask > -1e4
-        if mask is not None:
-            mask = mask[..., :n].expand(batch, -1, -1, -1)
+        # Layers that share a mask share what it lets see.
+        if self._seen is None or mask is not self._seen[0] or window != self._seen[1]:
+            shape = batch, q.shape[1], n_q, n
+            seen = visibility(module, mask, shape, causal, window, q.device)
+            self._seen = mask, window, seen
+        seen = self._seen[2]
         if layer == 0 or self._tokens is None:
-            self._tokens = self._start(batch, n_q, n, mask, q)
+            self._tokens = self._start(batch, n_q, n, seen, q)
         elif self._tokens.valid.device != q.device:
             self._move(q.device)
         tokens = self._tokens
+        if not bool(tokens.valid.all()):
+            real = tokens.valid[:, None, None]
+            seen = real if seen is None else seen & real
 
         left_out = None
         if self.observers is not None:
@@ -566,9 +630,8 @@ class Session:
             bits = bits * ~left_out
         self._bits = bits
         kept = bits > 0
-        everything = bool(kept.all())
         self._pruned = bool((kept != tokens.valid).any())
-        visible, q_bits, k_bits = self._views(bits, everything, mask, n_q, causal)
+        visible, q_bits, k_bits = self._views(bits, tokens.valid, seen, n_q, bool(causal))
         counted = tokens.valid[:, -n_q:] if not policy.prune_queries else kept[:, -n_q:]
 
         conditioner = self.conditioners[layer].to(q)
@@ -579,7 +642,7 @@ class Session:
 
         if rules.heads < 1 or self._head_pruning:
             result = self._prune_heads(rules.heads, result, counted)
-        self._account(bits, q_bits, k_bits, visible, result, q, k, counted, mask)
+        self._account(bits, q_bits, k_bits, visible, result, q, k, counted, seen)
         if result.importance is not None:
             self._accumulate(tokens, result.importance.sum(1).to(torch.float32), visible, counted)
         if self.record:
@@ -597,17 +660,34 @@ class Session:
 
     # Steps of a block.
 
-    def _expect(self, layer: int) -> None:
+    def _enter(self, module: str, q: Tensor, k: Tensor) -> int:
+        """Return the layer that attends, if it is the first time and to its own tokens."""
+        self._expect(f"attention ({module})")
+        layer = self._layer
+        if layer is None:
+            raise ModelError(
+                f"{module} of {self.model} attends outside its layer: call the model, not its parts"
+            )
+        if self._attended[layer] or k.shape[2] != q.shape[2]:
+            raise ModelError(
+                f"layer {layer} of {self.model} attends {self._attended[layer] + 1} times, with "
+                f"{q.shape[2]} queries to {k.shape[2]} new keys: only self-attention, once a "
+                "layer, is quantized; use a model without cross-attention or prefixes"
+            )
+        self._attended[layer] += 1
+        return layer
+
+    def _expect(self, what: str) -> None:
         """Refuse a block that is not part of a running pass."""
         # The same question that PyTorch's own checkpointing asks.
         if torch._C._current_graph_task_id() != -1:
             raise SessionError(
-                f"layer {layer} is computed again in the backward pass, when what the forward pass "
+                f"{what} is computed again in the backward pass, when what the forward pass "
                 "knew of its tokens is gone: switch off activation (gradient) checkpointing"
             )
         if not self._open or self._thread != threading.get_ident():
             raise SessionError(
-                f"layer {layer} runs outside a forward pass of the model, so that its tokens are "
+                f"{what} runs outside a forward pass of the model, so that its tokens are "
                 "not known: call the model, or the part of it that holds all its layers"
             )
 
@@ -619,16 +699,24 @@ class Session:
             held = getattr(self, name)
             setattr(self, name, None if held is None else held.to(device))
 
-    def _start(self, batch: int, n_q: int, n: int, mask: Tensor | None, q: Tensor) -> _Tokens:
+    def _start(self, batch: int, n_q: int, n: int, seen: Tensor | None, q: Tensor) -> _Tokens:
         """Collect what is known of the tokens at the first layer of a forward pass."""
         ids, given = self._given
         device = q.device
+        past = None if self._cache is None else self._cache.tokens
+        if past is not None and len(past.valid) != batch:
+            raise CacheError(
+                f"the cache holds {len(past.valid)} sequences, this pass has {batch}: go on with "
+                "the same batch, or start one with session.cache()"
+            )
         if given is not None and given.shape == (batch, n):
             valid = given.bool().to(device)
-        elif mask is not None:
-            valid = mask.any(-2).any(1)
         else:
             valid = torch.ones(batch, n, dtype=torch.bool, device=device)
+            if past is not None:
+                valid[:, :-n_q] = past.valid
+            elif seen is not None:
+                valid = seen.any(-2)[:, 0]  # what no query sees is padding
         protected = torch.zeros(batch, n, dtype=torch.bool, device=device)
         place = valid.cumsum(1)
         if Protect.FIRST in self.policy.protect:
@@ -641,18 +729,16 @@ class Session:
         zeros = torch.zeros(batch, n, dtype=torch.float32, device=device)
         random = zeros
         if self.policy.ranking is Ranking.RANDOM:
-            made = torch.rand(
-                batch, n, dtype=torch.float32, generator=self._generator, device="cpu"
+            # Padding draws nothing, so that it changes no draw.
+            real = valid.cpu()
+            made = torch.zeros(batch, n, dtype=torch.float32, device="cpu")
+            made[real] = torch.rand(
+                int(real.sum()), dtype=torch.float32, generator=self._generator, device="cpu"
             )
             random = made.to(device)
         tokens = _Tokens(valid, protected, zeros, zeros.clone(), random)
         if self._cache is not None:
-            if (past := self._cache.tokens) is not None:
-                if len(past.valid) != batch:
-                    raise CacheError(
-                        f"the cache holds {len(past.valid)} sequences, this pass has {batch}: go "
-                        "on with the same batch, or start one with session.cache()"
-                    )
+            if past is not None:
                 tokens = past.map(lambda x: x.to(device)).extended(tokens)
             self._cache.tokens = tokens
         # Prefill starts with all tokens; what decoding evicted is kept by the cache's layers.
@@ -702,31 +788,29 @@ class Session:
         return bits
 
     def _views(
-        self, bits: Tensor, everything: bool, mask: Tensor | None, n_q: int, causal: bool
+        self, bits: Tensor, valid: Tensor, seen: Tensor | None, n_q: int, causal: bool
     ) -> tuple[Tensor | None, Tensor, Tensor]:
-        """Which keys each query sees, and the precisions in both roles."""
+        """Which keys each query sees, and the precisions in both roles.
+
+        A pruned token may still ask, or be seen by its neighbours, in 4 bits. Padding does neither.
+        """
         policy = self.policy
-        q_bits, k_bits = bits[:, -n_q:], bits
-        if everything:
-            return mask if causal else None, q_bits, k_bits
-        kept = (bits > 0)[:, None, None, :]
-        if policy.prune_queries:
-            visible = kept if mask is None or not causal else mask & kept
-        else:
-            q_bits = q_bits.clamp_min(4)
-            visible = kept if mask is None else mask & kept
+        q_bits, k_bits, kept = bits[:, -n_q:], bits, (bits > 0)[:, None, None]
+        if not policy.prune_queries:
+            q_bits = torch.where(valid[:, -n_q:], q_bits.clamp_min(4), q_bits)
             if policy.recent and not causal:
                 raise PolicyError(
                     f"recent is {policy.recent} with prune_queries false, and this model's queries "
                     "see keys on both sides: set recent to 0, or prune_queries to true"
                 )
-            if policy.recent:
-                n = bits.shape[1]
-                places = torch.arange(n, device=bits.device)
-                near = places[-n_q:, None] - places[None, :] < policy.recent
-                visible = mask & (kept | near) if mask is not None else kept | near
-                k_bits = k_bits.clamp_min(4)
-        return visible, q_bits, k_bits
+            if policy.recent and not bool(kept.all()):
+                place = valid.cumsum(1)
+                near = place[:, -n_q:, None] - place[:, None] < policy.recent
+                kept = kept | (near & valid[:, None])[:, None]
+                k_bits = torch.where(valid, k_bits.clamp_min(4), k_bits)
+        if bool(kept.all()):
+            return seen, q_bits, k_bits
+        return kept if seen is None else seen & kept, q_bits, k_bits
 
     def _block(
         self,
@@ -845,9 +929,9 @@ class Session:
         q: Tensor,
         k: Tensor,
         counted: Tensor,
-        mask: Tensor | None,
+        seen: Tensor | None,
     ) -> None:
-        """Add a block to the tally."""
+        """Add a block to the tally; ``seen`` is ``visible`` before anything was pruned."""
         tally, policy = self.tally, self.policy
         assert self._tokens is not None
         valid = self._tokens.valid
@@ -875,10 +959,10 @@ class Session:
             four = (q_bits == 4)[:, None] if result.again is None else ~result.again
             narrow = rows[:, None] * four
         real = valid[:, -n_q:].double()
-        if mask is None or mask.shape[-2] == 1:
-            pairs = real.sum(1) * valid.sum(1)
+        if seen is None or seen.shape[-2] == 1:
+            pairs = real.sum(1) * (valid if seen is None else seen[:, 0, 0]).sum(1)
         else:
-            pairs = (mask[:, 0] * real[:, :, None]).sum((1, 2)).double()
+            pairs = (seen[:, 0] * real[:, :, None]).sum((1, 2))
         narrow_rows = narrow[:, 0]
         if narrow.shape[1] > 1:
             narrow_rows = (narrow * living[..., None]).sum(1) / living.sum(1, keepdim=True)
@@ -929,6 +1013,7 @@ class Session:
             v_bytes = float((stored * fetched.unflatten(1, (kv_heads, -1)).any(2)).sum()) * d / 8
         tally.bit_operations += float((scores + combine).sum()) * heads * share
         tally.bit_operations_all += float(pairs.sum()) * 128 * heads
+        tally.bit_operations_most += float(pairs.sum()) * (64 + 32 * policy.p_planes) * heads
         gains = 0.0
         if policy.granularity is Granularity.TOKEN:
             gains = 2 * float(((bits > 0)[:, None] & shared[..., None]).sum())
@@ -970,25 +1055,39 @@ def _attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    is_causal: bool | None = None,
+    sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention function that transformers calls in place of its own."""
-    del dropout, kwargs
-    found = _sessions.get(module)
-    if found is None:
+    name = type(module).__name__
+    session = _sessions.get(module)
+    if session is None:
         raise RuntimeError(
-            f"{type(module).__name__} uses the attention {IMPLEMENTATION!r} without a session: "
-            "run it inside `with attached(model, policy)`"
+            f"{name} uses the attention {IMPLEMENTATION!r} without a session: run it inside `with "
+            "attached(model, policy)`, in one of the model's layers"
         )
-    session, layer = found
+    if dropout:
+        raise ModelError(
+            f"{name} attends with dropout={dropout}, which is not honoured: train with the "
+            "model's attention dropout 0, or call model.eval()"
+        )
+    causal = getattr(module, "is_causal", None)
+    if is_causal is not None and causal is not None and is_causal != causal:
+        raise ModelError(
+            f"{name} attends with is_causal={is_causal}, but is made with {causal}: pass a 4D "
+            "attention_mask in place of is_causal"
+        )
+    refuse_unknown(name, kwargs)
     factor = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
-    causal = bool(getattr(module, "is_causal", False))
-    return session.attend(layer, query, key, value, attention_mask, factor, causal), None
+    asked = causal if is_causal is None else is_causal
+    output = session.attend(name, query, key, value, attention_mask, factor, asked, sliding_window)
+    return output, None
 
 
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
-    """Boolean masks, made even where they are plainly causal."""
-    kwargs["allow_is_causal_skip"] = False
+    """Boolean masks, made even where they are plainly causal or let all be seen."""
+    kwargs["allow_is_causal_skip"] = kwargs["allow_is_bidirectional_skip"] = False
     made: Tensor | None = sdpa_mask(*args, **kwargs)
     return made
 
@@ -997,13 +1096,42 @@ AttentionInterface.register(IMPLEMENTATION, _attention)
 AttentionMaskInterface.register(IMPLEMENTATION, _mask)
 
 
-def _layers(model: nn.Module) -> list[nn.Module]:
-    """Layers of a model, found by their number."""
-    number = getattr(model.config, "num_hidden_layers", None)
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == number:
-            return list(module)
-    raise PolicyError(f"{type(model).__name__} has no list of {number} layers: use another model")
+def _layers(model: Any) -> list[nn.Module]:
+    """Layers of a model in the order they run; shared ones (ALBERT's) several times."""
+    name, config = type(model).__name__, model.config
+    if getattr(config, "is_encoder_decoder", False) or getattr(
+        config, "add_cross_attention", False
+    ):
+        raise ModelError(
+            f"{name} has cross-attention, which is not quantized: use an encoder or a decoder alone"
+        )
+    number = getattr(config, "num_hidden_layers", None)
+    groups = getattr(config, "num_hidden_groups", number)
+    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == groups]
+    inner = {part for held in lists for layer in held for part in layer.modules()}
+    found = [held for held in lists if held not in inner]
+    if len(found) != 1:
+        raise ModelError(
+            f"{name} has {len(found)} lists of {groups} layers (config.num_hidden_layers): use a "
+            "model with one"
+        )
+    (layers,) = found
+    return [layers[i * len(layers) // number] for i in range(number)]
+
+
+def _check_support(model: Any) -> None:
+    """Refuse a model that would not call the attention function, or might call another way."""
+    if not transformers.__version__.startswith(TRANSFORMERS + "."):
+        raise ModelError(
+            f"transformers {transformers.__version__} is installed, but attention is tested with "
+            f"{TRANSFORMERS} only: pip install 'transformers=={TRANSFORMERS}.*'"
+        )
+    attends = getattr(model.config, "num_attention_heads", None)
+    if not (attends and model._can_set_attn_implementation()):
+        raise ModelError(
+            f"{type(model).__name__} does not attend by transformers' AttentionInterface, so that "
+            "nothing would be quantized: use a model that does, such as BERT or Llama"
+        )
 
 
 def _bound(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -1063,9 +1191,9 @@ def _dispatched(
     """Let each of a model's layers attend through a session, or what takes its place."""
     before = model.config._attn_implementation
     with ExitStack() as stack:
-        for index, (layer, target) in enumerate(zip(layers, targets, strict=True)):
+        for layer, target in zip(layers, targets, strict=True):
             for module in layer.modules():
-                _sessions[module] = target, index
+                _sessions[module] = target
                 stack.callback(_sessions.pop, module, None)
         model.set_attn_implementation(IMPLEMENTATION)
         stack.callback(model.set_attn_implementation, before)
@@ -1083,16 +1211,26 @@ def _running(model: Any, layers: Sequence[nn.Module], session: Session) -> Itera
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         session.enter(module, args, kwargs)
 
+    def finish(module: nn.Module, *_: Any) -> None:
+        session.finish(module)
+
     def leave(module: nn.Module, *_: Any) -> None:
         session.leave(module)
+
+    def enter_layer(places: Sequence[int], *_: Any) -> None:
+        session.begin_layer(places)
 
     with ExitStack() as stack:
         stack.enter_context(_dispatched(model, layers, [session] * len(layers)))
         for holder in _holders(model, layers[0]):
             hook = holder.register_forward_pre_hook(enter, with_kwargs=True)
             stack.callback(hook.remove)
+            stack.callback(holder.register_forward_hook(finish).remove)
             stack.callback(holder.register_forward_hook(leave, always_call=True).remove)
-        for layer in layers:
+        for layer in set(layers):
+            places = [i for i, other in enumerate(layers) if other is layer]
+            hook = layer.register_forward_pre_hook(partial(enter_layer, places))
+            stack.callback(hook.remove)
             stack.callback(layer.register_forward_hook(end, with_kwargs=True).remove)
         yield
 
@@ -1135,6 +1273,9 @@ def attached(
 
     Raises
     ------
+    ModelError
+        If the model does not attend by transformers' AttentionInterface, or not by self-attention
+        once in each layer of one list; in a forward pass, if an argument or mask is not honoured.
     PolicyError
         If policy, mode and model do not fit.
     FoldingError
@@ -1142,6 +1283,7 @@ def attached(
     ValueError
         If a calibration is missing or of another model, or the model is attached already.
     """
+    _check_support(model)
     layers = _layers(model)
     mode = Mode(mode)
     if len(policy.layers) != len(layers):
@@ -1172,11 +1314,13 @@ def attached(
 
     with ExitStack() as stack:
         stack.enter_context(_claimed(model))
-        if fold:
+        shared = len(set(layers)) < len(layers)
+        if fold and not shared:  # shared weights cannot hold what differs from layer to layer
             conditioners = stack.enter_context(
                 folded(model, layers, conditioners, partial(_dispatched, model, layers), floating)
             )
-        session = Session(policy, mode, conditioners, special_ids, record)
+        name = type(model).__name__
+        session = Session(policy, mode, conditioners, special_ids, record, name)
         stack.enter_context(_running(model, layers, session))
         yield session
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dtqatten import Config
-from dtqatten.descriptor import VERSION, unpack
+from dtqatten.descriptor import VERSION, pack, unpack
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.device import Arena, Device
 from dtqatten.driver.errors import EXCEPTIONS, AbortedError, LayoutError
@@ -14,7 +14,6 @@ from dtqatten.driver.layers import Layer
 from dtqatten.golden.codes import quantize
 from dtqatten.golden.memory import layer_reads
 from dtqatten.registers import Control, ErrorCode, Interrupt, Status
-from dtqatten.sim.axi import SimulatedBus, simulated_device
 from dtqatten.sim.chains import compare_results, expected
 from dtqatten.sim.interposed import InterposedBus
 from dtqatten.system_config import ReadStream, SystemConfig

@@ -1,5 +1,7 @@
 """A small encoder with random weights, every attention on the simulated machine."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from dtqatten import Config, Schedule
@@ -17,7 +19,7 @@ from dtqatten.golden.algorithm.policy import (  # noqa: E402
 )
 from dtqatten.golden.codes import Granularity  # noqa: E402
 from dtqatten.sim.axi import simulated_device  # noqa: E402
-from dtqatten.sim.encoder import config_for, run_encoder  # noqa: E402
+from dtqatten.sim.encoder import MachineBlocks, config_for, run_encoder  # noqa: E402
 from dtqatten.system_config import SystemConfig  # noqa: E402
 
 FOUR = LayerPolicy(share_0=0, share_4=1, share_8=0)
@@ -92,3 +94,12 @@ def test_policies_beyond_the_machine_are_refused(changes, message) -> None:
 def test_a_machine_has_the_options_of_the_policy() -> None:
     made = config_for(CORE, Policy(layers=(FOUR, FOUR)))
     assert made == CORE.replace(planes=2, v_gains=False, cumulative=True)
+
+
+def test_queries_that_see_different_keys_are_refused() -> None:
+    """A causal mask, a window or blocks: a chain has one set of keys for all its queries."""
+    blocks = MachineBlocks(SimpleNamespace(prepare=lambda _: []), RANKED)
+    q = SimpleNamespace(codes=torch.zeros(1, 2, 4, 8))
+    op = SimpleNamespace(q=q, visible=torch.ones(1, 1, 4, 4, dtype=torch.bool).tril())
+    with pytest.raises(ValueError, match=r"row for each query.*use mode integer"):
+        blocks(0, op)
