@@ -130,8 +130,8 @@ def _wait_for(function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
     return cocotb.task.resume(call)()
 
 
-#: Channel and signal of a port of the bus.
-CHANNEL = re.compile(rf"((?:{MASTER_PREFIX}|{LITE_PREFIX})(?:ar|aw|r|w|b))(\w+)")
+#: Port that belongs to a channel of the bus, and is not its handshake.
+CHANNEL = re.compile(rf"((?:{MASTER_PREFIX}|{LITE_PREFIX})(?:ar|aw|r|w|b))(?!valid|ready)\w+")
 
 
 async def _outputs_are_known(dut: Any, outputs: Iterable[str]) -> None:
@@ -142,10 +142,8 @@ async def _outputs_are_known(dut: Any, outputs: Iterable[str]) -> None:
     watched = []
     for name in outputs:
         channel = CHANNEL.fullmatch(name)
-        handshake = channel is None or channel[2] in ("valid", "ready")
-        watched.append(
-            (getattr(dut, name), None if handshake else getattr(dut, f"{channel[1]}valid"))
-        )
+        valid = getattr(dut, f"{channel[1]}valid") if channel else None
+        watched.append((getattr(dut, name), valid))
     while True:
         await FallingEdge(dut.clk)
         for port, valid in watched:
