@@ -20,6 +20,9 @@ __all__ = ["ASIC", "Flow"]
 #: Target that is no FPGA.
 ASIC = "asic"
 
+#: What ABC takes for the end of the name of a file, even of one that Yosys has quoted.
+UNFIT = frozenset("\"';\t\r\n")
+
 
 @cache
 def hash_of(path: Path) -> str:
@@ -150,6 +153,11 @@ class Flow:
         return kept(self.output / f"{name}.json", design.key(**options), make)
 
     def _asic_options(self) -> dict[str, Any]:
+        if odd := UNFIT & set(str(self.output.resolve())):
+            raise InputError(
+                f"the results go to {str(self.output)!r}, and ABC can read no cells where a path "
+                f"has {' or '.join(map(repr, sorted(odd)))}: choose another folder with --output"
+            )
         macros = sorted(self.macros.glob("*.lib")) if self.macros else []
         return {
             "clock_mhz": self.mhz or 1000.0,
