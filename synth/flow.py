@@ -21,7 +21,7 @@ __all__ = ["ASIC", "Flow"]
 ASIC = "asic"
 
 #: What ABC takes for the end of the name of a file, even of one that Yosys has quoted.
-UNFIT = frozenset("\"';\t\r\n")
+UNFIT = frozenset("\"'#;\t\r\n")
 
 
 @cache

@@ -65,7 +65,7 @@ def test_files_and_folders_may_be_called_anything(
     given = Design.of_files([source], "leaf", "clk", ["rst"])
     with pytest.raises(ValueError, match="choose another folder with --output"):
         Flow(odd_folder, tuple(libraries)).run(ASIC, given)
-    output = tmp_path / "$x [folder] of #results"
+    output = tmp_path / "$x [folder] of results"
     result = Flow(output, tuple(libraries)).run(ASIC, given)
     assert result["area_um2"] == LEAF_AREA
     assert result.get("fmax_mhz", 1) > 0
