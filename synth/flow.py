@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from dtqatten.scratch import is_plain
 from dtqatten.synth import asic, cells, fanout, fpga, output_registers, sram, timing
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
@@ -19,9 +20,6 @@ __all__ = ["ASIC", "Flow"]
 
 #: Target that is no FPGA.
 ASIC = "asic"
-
-#: What ABC takes for the end of the name of a file, even of one that Yosys has quoted.
-UNFIT = frozenset("\"'#;\t\r\n")
 
 
 @cache
@@ -153,10 +151,10 @@ class Flow:
         return kept(self.output / f"{name}.json", design.key(**options), make)
 
     def _asic_options(self) -> dict[str, Any]:
-        if odd := UNFIT & set(str(self.output.resolve())):
+        if not is_plain(self.output.resolve()):
             raise InputError(
-                f"the results go to {str(self.output)!r}, and ABC can read no cells where a path "
-                f"has {' or '.join(map(repr, sorted(odd)))}: choose another folder with --output"
+                f"the results go to {str(self.output.resolve())!r}, a path that ABC cannot take: "
+                "choose with --output a folder of letters, digits and . / + @ - _"
             )
         macros = sorted(self.macros.glob("*.lib")) if self.macros else []
         return {
