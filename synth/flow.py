@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from dtqatten.scratch import is_plain
 from dtqatten.synth import asic, cells, fanout, fpga, output_registers, sram, timing
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
@@ -150,6 +151,11 @@ class Flow:
         return kept(self.output / f"{name}.json", design.key(**options), make)
 
     def _asic_options(self) -> dict[str, Any]:
+        if not is_plain(self.output.resolve()):
+            raise InputError(
+                f"the results go to {str(self.output.resolve())!r}, a path that ABC cannot take: "
+                "choose with --output a folder of letters, digits and . / + @ - _"
+            )
         macros = sorted(self.macros.glob("*.lib")) if self.macros else []
         return {
             "clock_mhz": self.mhz or 1000.0,

@@ -1,6 +1,8 @@
 """Shared by all tests: the count of compared cycles, shown at the end."""
 
+import tempfile
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def compared(request: pytest.FixtureRequest) -> Counter[str]:
     """Cycles compared with the cycle model, by simulator; add to it."""
     return request.config.stash[COMPARED]
+
+
+@pytest.fixture
+def odd_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of spaces and quotes, which is also where temporary files go."""
+    folder = tmp_path / """it's a "folder" """
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # what the standard library remembers
+    assert tempfile.gettempdir() == str(folder)
+    return folder
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -1,6 +1,7 @@
 """cocotb on Icarus and Verilator: every configuration, every clock edge."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,14 @@ def test_equals_cycle_model(simulator: Simulator, job, compared: Counter[str]) -
     cycles = simulate(simulator, config, scenarios)
     assert cycles > 0
     compared[simulator] += cycles
+
+
+def test_temporary_files_may_go_anywhere(odd_folder: Path) -> None:
+    """Icarus, which is called by a shell; what make makes of it, test_verilated says."""
+    config, scenarios = JOBS[0]
+    waves = odd_folder / "the waves"
+    assert simulate(Simulator.ICARUS, config, scenarios[:1], waves=waves) > 0
+    assert [path.stem for path in waves.iterdir()] == ["icarus"]
 
 
 @pytest.mark.parametrize("simulator", list(Simulator))

