@@ -26,7 +26,7 @@ def pages(system: SystemConfig, base: Value, limit: Value) -> Value:
 def misplaced(system: SystemConfig, base: Value, limit: Value) -> tuple[Value, Value]:
     """Return whether ``base`` is not the first byte of a page that exists; ``limit`` not the last.
 
-    Only when both are 0 do the bits that :func:`pages` leaves out say nothing.
+    If either is so, :func:`pages` drops bits that are not what it takes them for.
     """
     return (
         base[:PAGE_BITS].any() | base[system.address_bits :].any(),
