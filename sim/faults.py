@@ -34,6 +34,8 @@ SYSTEM = SystemConfig(
 CHAINS = 16
 #: Latency of a memory that does not answer any more.
 NEVER = 1 << 30
+#: Cycles that a wait takes to give up where no interrupt can come.
+IN_VAIN = 1000
 
 
 class HostError(Exception):
@@ -111,7 +113,7 @@ class _Case:
 
 
 def inject(device: Device, count: int, seed: int = 0) -> Iterator[tuple[Tally, dict[Fault, int]]]:
-    """Inject faults, one after the other; yield what has been seen so far, and how many of each.
+    """Inject faults of every kind in turn; yield what has been seen so far, and how many of each.
 
     Parameters
     ----------
@@ -125,14 +127,14 @@ def inject(device: Device, count: int, seed: int = 0) -> Iterator[tuple[Tally, d
     inner = device.bus
     assert isinstance(inner, SimulatedBus)
     bus = InterposedBus(inner)
-    device = Device(bus, device.inputs, device.outputs, patience=5000)
+    device = Device(bus, device.inputs, device.outputs, patience=2000)
     rng = np.random.default_rng(seed)
     cases = [_case(device, inner, rng) for _ in range(CHAINS)]
     # Good chains end long before, at any latency.
-    inner.timeout = 40 * max(case.cycles for case in cases)
+    inner.timeout = 30 * max(case.cycles for case in cases)
     tally, kinds = Tally(), dict.fromkeys(Fault, 0)
     before = inner.counters
-    for _ in range(count):
+    for number in range(count):
         behave = functools.partial(
             inner.configure,
             seed=int(rng.integers(1 << 32)),
@@ -141,7 +143,7 @@ def inject(device: Device, count: int, seed: int = 0) -> Iterator[tuple[Tally, d
             reorder=bool(rng.integers(2)),
         )
         behave()
-        kind = list(Fault)[int(rng.integers(len(Fault)))]
+        kind = list(Fault)[number % len(Fault)]
         tally.faults += 1
         kinds[kind] += 1
         _suffer(device, bus, kind, cases[int(rng.integers(CHAINS))], rng, tally)
@@ -193,6 +195,7 @@ def _suffer(
 ) -> None:
     """Run a chain with a fault in it."""
     inner, response = bus.inner, int(rng.choice([2, 3]))
+    timeout = inner.timeout
     if kind is Fault.READ_ERROR:
         inner.inject(read=int(rng.integers(case.beats)), response=response)
     elif kind is Fault.WRITE_ERROR:
@@ -220,6 +223,7 @@ def _suffer(
     except Exception:
         tally.unexpected += 1
     bus.before_wait = bus.spoil = None
+    inner.timeout = timeout
     if kind is not Fault.DESCRIPTOR:
         done = len(chain.results)
         for layer, result, golden in zip(
@@ -241,12 +245,14 @@ def _happening(device: Device, bus: SimulatedBus, kind: Fault, cycles: int) -> C
                 device.abort()
             case Fault.RESET:
                 bus.reset()
+                bus.timeout = IN_VAIN
             case Fault.INTERRUPT:
                 raise KeyboardInterrupt
             case Fault.TIMEOUT:
                 raise TimeoutError
             case Fault.SILENCE:
                 bus.configure(latency=(NEVER, NEVER))
+                bus.timeout = IN_VAIN
 
     return happens
 
