@@ -6,6 +6,7 @@ means that all tokens share are taken out of K and V. In real arithmetic the out
 
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -140,7 +141,7 @@ class Conditioner:
 
     def to(self, like: Tensor) -> "Conditioner":
         """Return the same on the device and in the type of a tensor."""
-        tensors = {
+        tensors: dict[str, Any] = {
             f.name: value.to(like)
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor)

@@ -41,8 +41,8 @@ _FAMILIES = (
 )
 
 
-def _projections(layer: nn.Module) -> dict[str, nn.Linear] | None:
-    """Q, K, V and output projection of a layer of a known family, by their names."""
+def _projections(layer: nn.Module) -> dict[str, nn.Linear]:
+    """Q, K, V and output projection of a layer of a known family, by their names; else none."""
     named = dict(layer.named_modules())
     for family in _FAMILIES:
         found: dict[str, nn.Linear] = {}
@@ -56,7 +56,7 @@ def _projections(layer: nn.Module) -> dict[str, nn.Linear] | None:
                 found[name] = module
         if len(found) == 4:
             return found
-    return None
+    return {}
 
 
 @dataclass(eq=False)
@@ -171,7 +171,7 @@ class Probe:
     Parameters
     ----------
     projections : dict
-        Projections of one layer: Q, K, V and output.
+        Projections of one layer, Q, K, V and output, or none where they are not known.
     """
 
     def __init__(self, projections: dict[str, nn.Linear]) -> None:
@@ -210,7 +210,7 @@ class Probe:
 
         for name, module in layer.named_modules():
             if not list(module.children()):
-                hook = partial(note, name.split(".")[-1] if "." in name else name)
+                hook = partial(note, name.rpartition(".")[2])
                 stack.callback(module.register_forward_pre_hook(hook).remove)
         for index, module in enumerate(self.modules[:3]):
             stack.callback(module.register_forward_hook(partial(make, index)).remove)
@@ -322,11 +322,9 @@ def _traced(
     return [found[0] for found in calls.values()], [outputs[i] for i in sorted(outputs)]
 
 
-def _changes(
-    conditioner: Conditioner, projections: dict[str, nn.Linear], probe: Probe
-) -> list[_Change]:
+def _changes(conditioner: Conditioner, probe: Probe) -> list[_Change]:
     """List what a layer's conditioner changes in its projections."""
-    q, k, v, o = projections.values()
+    q, k, v, o = probe.modules
     queries, keys, values = probe.seen
     conditioner.check(keys)
     heads, qk_size, v_size = queries.shape[1], queries.shape[3], values.shape[3]
@@ -355,7 +353,7 @@ def folded(
     model: Any,
     layers: Sequence[nn.Module],
     conditioners: Sequence[Conditioner],
-    probing: Callable[[Probe], AbstractContextManager[None]],
+    probing: Callable[[Sequence[Probe]], AbstractContextManager[None]],
     floating: Callable[[Sequence[Conditioner]], AbstractContextManager[None]],
 ) -> Iterator[list[Conditioner]]:
     """Put rotations and factors into the weights for as long as the context lasts.
@@ -378,7 +376,7 @@ def folded(
     conditioners : sequence of Conditioner
         One a layer.
     probing : callable
-        Gives a context in which all layers' attention goes to a probe.
+        Gives a context in which each layer's attention goes to its probe.
     floating : callable
         Gives a context in which the model runs under conditioners, with nothing quantized.
 
@@ -439,36 +437,39 @@ def _proposed(
     layers: Sequence[nn.Module],
     conditioners: Sequence[Conditioner],
     calls: Sequence[tuple[Any, Any]],
-    probing: Callable[[Probe], AbstractContextManager[None]],
+    probing: Callable[[Sequence[Probe]], AbstractContextManager[None]],
 ) -> tuple[list[Conditioner], list[_Change]]:
     """Probe each layer; return what may be folded and what that changes."""
     uses: dict[nn.Parameter, int] = {}
     for _, parameter in model.named_parameters(remove_duplicate=False):
         uses[parameter] = uses.get(parameter, 0) + 1
+    probes = [Probe(_projections(layer)) for layer in layers]
     result, changes = [], []
-    for index, (layer, conditioner) in enumerate(zip(layers, conditioners, strict=True)):
-        projections = _projections(layer)
-        if projections is None or not (conditioner.rotated or conditioner.factors is not None):
-            result.append(conditioner)
+    for index, (layer, probe) in enumerate(zip(layers, probes, strict=True)):
+        if not probe.modules:
             continue
         where = f"layer {index} ({type(layer).__name__})"
-        parameters = [p for m in projections.values() for p in m.parameters()]
+        parameters = [p for module in probe.modules for p in module.parameters()]
         if any(uses[p] > 1 for p in parameters):
             raise FoldingError(
                 f"{where} shares its projections' weights with another place: {_WAY_OUT}"
             )
         if any(p.is_meta for p in parameters):
             raise FoldingError(f"the weights of {where} are offloaded: {_WAY_OUT}")
-        probe = Probe(projections)
-        args, kwargs = calls[index]
-        with ExitStack() as stack:
-            stack.enter_context(probing(probe))
-            probe.watch(layer, stack)
-            layer(*args, **kwargs)
+    with probing(probes):
+        for layer, probe, (args, kwargs) in zip(layers, probes, calls, strict=True):
+            if probe.modules:
+                with ExitStack() as stack:
+                    probe.watch(layer, stack)
+                    layer(*args, **kwargs)
+    for index, (conditioner, probe) in enumerate(zip(conditioners, probes, strict=True)):
+        if not probe.modules:
+            result.append(conditioner)
+            continue
         if conditioner.rotated and not (probe.arrives(2) and probe.leaves()):
             raise FoldingError(
-                f"{where} cannot have its rotation of V folded into its weights: "
-                f"{probe.between()}: {_WAY_OUT}"
+                f"layer {index} ({type(layers[index]).__name__}) cannot have its rotation of V "
+                f"folded into its weights: {probe.between()}: {_WAY_OUT}"
             )
         told = replace(
             conditioner,
@@ -476,7 +477,7 @@ def _proposed(
             v_folded=conditioner.rotated,
         )
         result.append(told)
-        changes += _changes(told, projections, probe)
+        changes += _changes(told, probe)
     return result, changes
 
 

@@ -1186,12 +1186,12 @@ def _claimed(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _dispatched(
-    model: Any, layers: Sequence[nn.Module], target: "Session | Probe"
+    model: Any, layers: Sequence[nn.Module], targets: "Sequence[Session | Probe]"
 ) -> Iterator[None]:
-    """Let a model's layers attend through a session, or what takes its place."""
+    """Let each of a model's layers attend through a session, or what takes its place."""
     before = model.config._attn_implementation
     with ExitStack() as stack:
-        for layer in layers:
+        for layer, target in zip(layers, targets, strict=True):
             for module in layer.modules():
                 _sessions[module] = target
                 stack.callback(_sessions.pop, module, None)
@@ -1221,7 +1221,7 @@ def _running(model: Any, layers: Sequence[nn.Module], session: Session) -> Itera
         session.begin_layer(places)
 
     with ExitStack() as stack:
-        stack.enter_context(_dispatched(model, layers, session))
+        stack.enter_context(_dispatched(model, layers, [session] * len(layers)))
         for holder in _holders(model, layers[0]):
             hook = holder.register_forward_pre_hook(enter, with_kwargs=True)
             stack.callback(hook.remove)
