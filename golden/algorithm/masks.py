@@ -19,7 +19,7 @@ HARMLESS = {
     "cache_position": "the cache has used it",
     "use_cache": "it is about what the model returns",
     "return_dict": "it is about what the model returns",
-    "output_attentions": "it is about what the model returns",
+    "output_attentions": "a session has refused it where it is true",
     "output_hidden_states": "it is about what the model returns",
     "output_router_logits": "it is about what the model returns",
     "num_items_in_batch": "it is about the loss",

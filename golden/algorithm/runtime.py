@@ -1105,7 +1105,7 @@ def _layers(model: Any) -> list[nn.Module]:
         raise ModelError(
             f"{name} has cross-attention, which is not quantized: use an encoder or a decoder alone"
         )
-    number = getattr(config, "num_hidden_layers", None)
+    number: int = getattr(config, "num_hidden_layers", 0)
     groups = getattr(config, "num_hidden_groups", number)
     lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == groups]
     inner = {part for held in lists for layer in held for part in layer.modules()}
