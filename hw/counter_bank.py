@@ -122,7 +122,7 @@ class RowAdder(wiring.Component):
     words : In(ArrayLayout(counters_layout(config), 2))
         What each bank has read for the row, as late as :class:`CounterBank` gives it.
     in_flight : Out(1)
-        Rows other than the one whose sums are written have not been added.
+        Sums of a row accepted in an earlier cycle are written in a later one.
     write_tile : Out(range(tiles(config)))
         The tile of ``sums``.
     sums : Out(counters_layout(config))

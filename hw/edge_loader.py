@@ -14,8 +14,8 @@ __all__ = ["EdgeLoader", "edge_write_layout"]
 def edge_write_layout(config: Config, lanes: int, tiles: int) -> data.StructLayout:
     """Write of one beat: ``nibbles`` at the ``address`` of a bank of one of the ``lanes``, or none.
 
-    With ``tile_end`` the tile in ``slot`` is complete: it has ``tokens``, in the ``occupied``
-    lanes, of which those in ``wide`` ones are 8-bit, and is or is not the ``last``.
+    ``tile_end`` completes the tile in ``slot``: it has ``tokens``, in its ``occupied`` lanes, those
+    in its ``wide`` lanes 8-bit; ``last``: it is its head's last.
     """
     return data.StructLayout(
         {
