@@ -40,7 +40,9 @@ __all__ = [
     "agreement",
     "compare",
     "rank_agreement",
+    "sink",
     "step_errors",
+    "weight_error",
 ]
 
 
@@ -263,6 +265,54 @@ def rank_agreement(a: ArrayLike, b: ArrayLike, share: float) -> float:
     return len(np.intersect1d(top(a, k), top(b, k))) / max(k, 1)
 
 
+def sink(
+    nats: float, spread: float = 0.0, n: int = 1024, d: int = 64
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return Q, K and V of a query that one key draws most, and the others together more.
+
+    Parameters
+    ----------
+    nats : float
+        How far the other keys' logits are below the sink's.
+    spread : float
+        Standard deviation of the others' logits, in nats.
+    n, d : int
+        Keys and channels.
+
+    Returns
+    -------
+    q, k, v : float array ``[1, 1, d]``, ``[1, n, d]``
+        V is -1 at the sink and 1 elsewhere, so that an output says whose weight was lost.
+    """
+    q, k, v = np.zeros((1, 1, d)), np.zeros((1, n, d)), np.ones((1, n, d))
+    q[..., :2] = np.sqrt(d)
+    k[:, 0, 0] = nats
+    k[:, 1:, 1] = spread * np.random.default_rng(0).normal(size=n - 1)
+    v[:, 0] = -1
+    return q, k, v
+
+
+def weight_error(
+    qkv: tuple[FloatArray, FloatArray, FloatArray], options: Options, v_bits: int
+) -> tuple[float, float]:
+    """Return the largest output and its error that is the block's own, not quantization's.
+
+    Parameters
+    ----------
+    qkv : tuple of float array
+        Operands.
+    options : Options
+        Choices of the block.
+    v_bits : int
+        Precision of all tokens of V, 4 or 8.
+    """
+    q, k, v = (quantize(x) for x in qkv)
+    bits = np.full(v.codes.shape[-2], v_bits)
+    exact = reference(dequantize(q), dequantize(k), dequantize(v, bits)).output
+    got = attention(Inputs(q, k, v, v_bits=bits), options).values
+    return float(np.abs(exact).max()), float(np.abs(got - exact).max())
+
+
 def _table(head: str, rows: Iterator[tuple[str, ...]]) -> None:
     columns = head.split("|")
     print("|" + "|".join(columns) + "|\n" + "|---" * len(columns) + "|")
@@ -326,6 +376,31 @@ def _main() -> None:
     _table(
         "case|scales|rms, to dequantized|rms, to float|least cosine|largest error|importance",
         case_rows(),
+    )
+
+    weights = {
+        "4 bit": (Options(p_follows_token=True), 4),
+        "8 bit": (Options(), 8),
+        "12 bit": (Options(p_planes=3), 8),
+    }
+    _table(
+        "others below the sink, nats|largest output|"
+        + "|".join(f"error, {name} weights" for name in weights),
+        (
+            (
+                f"{nats:.1f}" + f" +- {spread:.1f}" * (spread > 0),
+                f"{weight_error(sink(nats, spread), *weights['8 bit'])[0]:.3f}",
+                *(f"{weight_error(sink(nats, spread), *how)[1]:.3f}" for how in weights.values()),
+            )
+            for nats, spread in (
+                (2.0, 0.0),
+                (4.0, 0.0),
+                (5.4, 0.0),
+                (5.5, 0.0),
+                (5.0, 1.0),
+                (8.3, 0.0),
+            )
+        ),
     )
 
     best = {kind: agreement(*qkv, kind) for kind in kinds}

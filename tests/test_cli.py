@@ -137,6 +137,7 @@ WRONG = {
         (["--tokens", "0"], "give whole numbers from 1 on"),
         (["--value-depth", "200"], "value_depth is 200, outside 1..128"),
         (["--bus-bits", "100"], "bus_bits is 100: choose 64"),
+        (["--dask", "tcp://x:1", "--workers", "1"], "--workers: --dask has workers of its own"),
     ],
     "synth": [
         (["--target", "ecp5", "--preset", "huge"], PRESET),
@@ -145,6 +146,10 @@ WRONG = {
         (["--liberty", NOWHERE, "--target", "asic"], "cannot read /nowhere/at/all"),
         (["--target", "ecp5", "--sram", NOWHERE], "does not exist"),
         (["--top", "x"], "--verilog and --top belong together"),
+        (["--verilog", __file__, "--top", "x", "--value-depth", "4"], "--value-depth: not for"),
+        (["--target", "ecp5", "--clock", "clk"], "--clock: for another --verilog only; leave it"),
+        (["--target", "ecp5", "--flatten"], "--flatten: for --target asic only"),
+        (["--target", "asic", "--seeds", "2"], "--seeds: for FPGAs only"),
         (["--target", "ecp5", "--verilog", NOWHERE, "--top", "x"], "cannot read /nowhere/at/all"),
         (["--target", "ecp5", "--verilog", __file__, "--top", "a; b"], "--top is 'a; b': give a"),
     ],
@@ -165,11 +170,16 @@ WRONG = {
     "search": [
         (["--model", "minilm", "--task", "huge"], "no task 'huge': choose one of"),
         (["--model", NOWHERE, "--task", "bbc", "--method", "huge"], "no method 'huge'"),
+        (
+            ["--model", NOWHERE, "--task", "bbc", "--method", "spatten", "--max-zero", "0"],
+            "--max-zero: for --method dtq only",
+        ),
     ],
     "eval": [
         (["--model", "minilm", "--task", "huge"], "no task 'huge': choose one of"),
         (["--model", "minilm", "--task", "bbc", "--policy", NOWHERE], "cannot read the policy"),
         (["--model", "minilm", "--task", "bbc", "--mode", "huge"], "'huge' is not a valid Mode"),
+        (["--model", "minilm", "--task", "bbc", "--noise"], "--noise: for --pictures only"),
     ],
     "accuracy": [
         (["minilm"], "'minilm' is no MODEL:TASK, such as minilm:stsb"),

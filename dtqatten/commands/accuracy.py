@@ -55,7 +55,7 @@ def accuracy(
         import torch
 
         from dtqatten.golden.algorithm.evaluate import Evaluation
-        from dtqatten.golden.algorithm.report import Results, draw, methods, render
+        from dtqatten.golden.algorithm.report import NOISE, Results, draw, methods, render
         from dtqatten.golden.algorithm.tasks import Score
 
         kept = Results(results)
@@ -95,10 +95,14 @@ def accuracy(
                     result,
                     folder,
                     TEXT,
-                    noise=task == "stsb" and not (folder / f"{model}-{task}-noise.json").is_file(),
+                    # The page says of how many pairs it is.
+                    noise=task == "stsb"
+                    and (limit or NOISE) >= NOISE
+                    and not (folder / f"{model}-{task}-noise.json").is_file(),
                     series={k: [(v["bops_ratio"], v["metric"])] for k, v in rows.items()},
                 )
-            kept.keep(model, task, list(rows))
+            data_of = next(iter(rows.values()))["data"]
+            kept.keep(model, task, list(rows), data_of)
             pictures = sorted(f"{folder.name}/{p.name}" for p in folder.glob("*.svg"))
             noise = [
                 point

@@ -15,7 +15,7 @@ from dtqatten.commands.algorithm import (
     plain_score,
     progress_bar,
 )
-from dtqatten.commands.options import needs
+from dtqatten.commands.options import needs, reject_unused
 from dtqatten.commands.verilog import write_atomically
 from dtqatten.golden.algorithm.policy import Policy
 
@@ -42,7 +42,9 @@ def evaluate(
     pictures: Annotated[
         Path | None, typer.Option(help="Folder to draw the pictures into.", file_okay=False)
     ] = None,
-    text: Annotated[str, typer.Option(help="Sentence of the picture of tokens.")] = TEXT,
+    text: Annotated[
+        str | None, typer.Option(help="With --pictures: sentence of the picture of tokens.")
+    ] = None,
     noise: Annotated[
         bool, typer.Option("--noise", help="With --pictures: run the noise study as well.")
     ] = False,
@@ -50,6 +52,8 @@ def evaluate(
     limit: LimitOption = None,
 ) -> None:
     """Print metric before and after, shares of 0, 4 and 8 bits, bit operations and bytes."""
+    if pictures is None:
+        reject_unused({"--noise": noise, "--text": text}, "for --pictures only")
     with needs("algorithm"):
         from dtqatten.golden.algorithm.evaluate import evaluate as score
         from dtqatten.golden.algorithm.report import draw
@@ -78,5 +82,5 @@ def evaluate(
             write_atomically(output, json.dumps(found.row(), indent=2) + "\n")
             typer.echo(f"{output}")
         if pictures is not None:
-            for path in draw(loaded, chosen, applied, found, pictures, text, noise=noise):
+            for path in draw(loaded, chosen, applied, found, pictures, text or TEXT, noise=noise):
                 typer.echo(f"{path}")

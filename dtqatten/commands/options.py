@@ -3,7 +3,7 @@
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -35,6 +35,7 @@ __all__ = [
     "needs",
     "real",
     "refuse",
+    "reject_unused",
     "whole",
     "workload",
 ]
@@ -151,6 +152,26 @@ def refuse(message: object) -> typer.Exit:
     """Say why what was asked for cannot be done; return the exit to raise, of status 2."""
     typer.echo(f"dtqatten: {message}", err=True)
     return typer.Exit(2)
+
+
+def reject_unused(options: Mapping[str, object], why: str) -> None:
+    """Refuse options that would have no effect.
+
+    Parameters
+    ----------
+    options : mapping
+        Values by option; None and False are those not given.
+    why : str
+        What they are for, or what leaves them without effect.
+
+    Raises
+    ------
+    ValueError
+        If one is given, by name.
+    """
+    given = [name for name, value in options.items() if value is not None and value is not False]
+    if given:
+        raise ValueError(f"{', '.join(given)}: {why}; leave it out")
 
 
 def configure(preset: str, **changes: object) -> Config:

@@ -14,7 +14,7 @@ from dtqatten.commands.algorithm import (
     plain_score,
     template_of,
 )
-from dtqatten.commands.options import fail, needs
+from dtqatten.commands.options import fail, needs, reject_unused
 from dtqatten.golden.algorithm.policy import Policy
 
 __all__ = ["search"]
@@ -39,11 +39,13 @@ def search(
         typer.Option(min=1, help="Groups of layers that share ratios; default one a layer, <= 6."),
     ] = None,
     max_eight: Annotated[
-        float, typer.Option(min=0, max=1, help="Largest share of 8-bit tokens in a layer.")
-    ] = 1.0,
+        float | None,
+        typer.Option(min=0, max=1, help="Largest share of 8-bit tokens in a layer; 1."),
+    ] = None,
     max_zero: Annotated[
-        float, typer.Option(min=0, max=0.95, help="Largest share of pruned tokens in a layer.")
-    ] = 0.95,
+        float | None,
+        typer.Option(min=0, max=0.95, help="Largest share of pruned tokens in a layer; 0.95."),
+    ] = None,
     weight: Annotated[
         float | None,
         typer.Option("--lambda", min=0, help="Weight of BOPs: 0.37 (encoder), 0.24 (decoder)."),
@@ -109,6 +111,11 @@ def search(
 
         if method not in ("dtq", "spatten"):
             raise ValueError(f"no method {method!r}: choose dtq or spatten")
+        if method == "spatten":
+            limits = {"--groups": groups, "--max-eight": max_eight, "--max-zero": max_zero}
+            reject_unused(limits, "for --method dtq only")
+        max_eight = 1.0 if max_eight is None else max_eight
+        max_zero = 0.95 if max_zero is None else max_zero
         chosen, loaded = opened(model, task, data, limit)
         base = template_of(template, loaded).replace(model=model, task=task)
         varied = tuple(vary or ())

@@ -10,6 +10,7 @@ from dtqatten.commands.options import (
     FollowsQueryOption,
     fail,
     needs,
+    reject_unused,
     whole,
     workload,
 )
@@ -74,6 +75,8 @@ def sweep(
     ] = Path("build/sweep"),
 ) -> None:
     """Predict cycles of every combination by the cycle model; write a table and a picture."""
+    if dask is not None:
+        reject_unused({"--workers": workers}, "--dask has workers of its own")
     weights = {"follows": follows, "follows_query": follows_query}
     mixes = [workload(1000, d_head, mix, **weights).shares for mix in (shares or (None,))]
     changes = {

@@ -16,6 +16,7 @@ from dtqatten.commands.options import (
     configure,
     needs,
     refuse,
+    reject_unused,
 )
 from dtqatten.commands.verilog import Block, build
 from dtqatten.config import PRESETS, Config
@@ -93,15 +94,15 @@ def synth(
         bool, typer.Option("--flatten", help="ASIC: optimize across modules; no area by module.")
     ] = False,
     seeds: Annotated[
-        int,
-        typer.Option(min=1, help="FPGAs: placements at most until the clock rate is reached."),
-    ] = 1,
+        int | None,
+        typer.Option(min=1, help="FPGAs: placements at most until the clock rate is reached; 1."),
+    ] = None,
     verilog: Annotated[
         list[Path] | None,
         typer.Option(help="Verilog file of another design, in place of blocks; repeatable."),
     ] = None,
     top: Annotated[str | None, typer.Option(help="Its top module.")] = None,
-    clock: Annotated[str, typer.Option(help="Its clock port.")] = "clk",
+    clock: Annotated[str | None, typer.Option(help="Its clock port; clk.")] = None,
     ideal: Annotated[
         list[str] | None,
         typer.Option(help="Its inputs whose timing does not count; rst and reset."),
@@ -119,6 +120,22 @@ def synth(
     targets = target or list(Target)
     if bool(verilog) != bool(top):
         raise refuse("--verilog and --top belong together: give both")
+    changes = {
+        "rows": rows,
+        "cols": cols,
+        "depth": depth,
+        "value_depth": value_depth,
+        "schedule": schedule,
+    }
+    if verilog:
+        sizes = {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
+        reject_unused({"--preset": preset, "--block": block, **sizes}, "not for another --verilog")
+    else:
+        reject_unused({"--clock": clock, "--ideal": ideal}, "for another --verilog only")
+    if target and Target.ASIC not in target:
+        reject_unused({"--flatten": flatten}, "for --target asic only")
+    if target and set(target) == {Target.ASIC}:
+        reject_unused({"--seeds": seeds}, "for FPGAs only")
     if Target.ASIC in targets and not liberty:
         if target:
             raise refuse("--target asic needs a cell library: give --liberty FILE")
@@ -141,14 +158,7 @@ def synth(
 
     if Target.ASIC in targets and not has_opensta():
         typer.echo("OpenSTA is not installed (Debian: opensta), so no clock rates of cells")
-    flow = Flow(output, tuple(liberty or ()), sram, mhz, flatten, seeds)
-    changes = {
-        "rows": rows,
-        "cols": cols,
-        "depth": depth,
-        "value_depth": value_depth,
-        "schedule": schedule,
-    }
+    flow = Flow(output, tuple(liberty or ()), sram, mhz, flatten, seeds or 1)
     changed = "".join(f"-{name}-{value}" for name, value in changes.items() if value is not None)
     results: list[dict[str, Any]] = []
     with Progress(transient=True) as bar:
@@ -162,7 +172,7 @@ def synth(
             bar.advance(task)
 
         if verilog and top:
-            design = Design.of_files(verilog, top, clock, ideal or ["rst", "reset"])
+            design = Design.of_files(verilog, top, clock or "clk", ideal or ["rst", "reset"])
             bar.update(task, total=len(targets))
             for each in targets:
                 run(each, design, shown={"verilog": [str(path) for path in verilog]})

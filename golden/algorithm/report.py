@@ -16,7 +16,17 @@ from dtqatten.golden.algorithm.study import noise_study
 from dtqatten.golden.algorithm.tasks import Score, Task, open_task
 from dtqatten.golden.select import PAPER_SHARES
 
-__all__ = ["PAPER_BOPS", "POLICIES", "Method", "Results", "draw", "methods", "render", "template"]
+__all__ = [
+    "NOISE",
+    "PAPER_BOPS",
+    "POLICIES",
+    "Method",
+    "Results",
+    "draw",
+    "methods",
+    "render",
+    "template",
+]
 
 #: Where the policies that searches found are kept.
 POLICIES = Path(__file__).with_name("policies")
@@ -35,7 +45,7 @@ _SEARCHED = {
 #: Searched policies from few to many bit operations.
 _CURVE = ("", "-450", "-600", "-accurate")
 #: Examples of the noise study, which evaluates 15 times.
-_NOISE = 300
+NOISE = 300
 #: Average shares of 0, 4 and 8-bit tokens on GPT-2 (DTQAtten, DATE 2022).
 PAPER_SHARES_DECODER = (0.218, 0.52, 0.262)
 #: Bit operations that the paper's average shares imply, P at 8 bits: encoder and decoder.
@@ -86,7 +96,13 @@ class Results:
     Parameters
     ----------
     path : Path
-        ``accuracy.json``: a list of rows. Rows whose policy has not changed are not measured again.
+        ``accuracy.json``: a list of rows. A row is not measured again while its policy and the
+        texts, their number and length included, are the same.
+
+    Raises
+    ------
+    ValueError
+        If a row does not say which texts it was measured on.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,24 +110,39 @@ class Results:
         self.rows: list[dict[str, Any]] = []
         if path.is_file():
             self.rows = json.loads(path.read_text(encoding="utf-8"))
+        if any("data" not in row for row in self.rows):
+            raise ValueError(
+                f"{path} has rows that do not say how many texts, and which, they were measured "
+                "on: move it away to measure anew, or give another file with --results"
+            )
 
     def find(self, key: str) -> dict[str, Any] | None:
         """Return the row with a key, None if it is not there."""
         return next((row for row in self.rows if row.get("key") == key), None)
 
     def add(self, row: dict[str, Any]) -> None:
-        """Add a row in place of what the same method gave on the same task before."""
-        same = ("model", "task", "method")
-        old = [i for i, r in enumerate(self.rows) if all(r[k] == row[k] for k in same)]
+        """Add a row in place of what the same method gave on the same texts before."""
+        old = [
+            i
+            for i, r in enumerate(self.rows)
+            if _set_of(r) == _set_of(row) and r["method"] == row["method"]
+        ]
         if old:
             self.rows[old[0]] = row
         else:
             self.rows.append(row)
         write_text(self.path, json.dumps(self.rows, indent=1) + "\n")
 
-    def keep(self, model: str, task: str, order: Sequence[str]) -> None:
-        """Put a model's and task's rows into an order, and drop methods that are not in it."""
-        own = [r for r in self.rows if (r["model"], r["task"]) == (model, task)]
+    def keep(self, model: str, task: str, order: Sequence[str], data: str | None = None) -> None:
+        """Put a model's and task's rows into an order, and drop methods that are not in it.
+
+        ``data`` is that of the rows; None if they are all of the same.
+        """
+        own = [
+            r
+            for r in self.rows
+            if (r["model"], r["task"]) == (model, task) and data in (None, r.get("data"))
+        ]
         named = {row["method"]: row for row in own}
         # Tasks stay in the order in which they were first measured.
         place = min((i for i, r in enumerate(self.rows) if r in own), default=0)
@@ -130,7 +161,8 @@ class Results:
         """Measure a method unless its row is there, and return the row."""
         name, policy, mode, steps = method
         what = policy.replace(record={}).to_json()
-        text = json.dumps([what, mode, loaded.name, task.name, task.limit, steps])
+        data = task.data_of(loaded, "dev")
+        text = json.dumps([what, mode, loaded.name, task.name, data, steps])
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
         found = self.find(key)
         if found is not None and found["method"] == name:
@@ -141,7 +173,7 @@ class Results:
                 loaded, task, policy, steps, mode=mode, seed=policy.seed, progress=progress
             )
         result = evaluate(loaded, task, policy, mode, reference=score, progress=progress)
-        row = {"method": name, **result.row(), "seed": policy.seed, "key": key}
+        row = {"method": name, **result.row(), "seed": policy.seed, **data, "key": key}
         self.add(row)
         return row
 
@@ -252,7 +284,7 @@ def draw(
     save(pareto_figure(points, found.metric_name, found.float_metric), written[1])
     if noise:
         path = folder / f"{stem}-noise.svg"
-        few = open_task(task.name, task.data, min(task.limit or _NOISE, _NOISE))
+        few = open_task(task.name, task.data, min(task.limit or NOISE, NOISE))
         study = noise_study(loaded, few)
         save(noise_figure(study, found.metric_name, found.float_metric), path)
         values = [
@@ -284,10 +316,9 @@ def render(
         Points of the noise study.
     """
     lines = [_HEAD.format(versions=", ".join(f"{k} {v}" for k, v in versions.items()))]
-    pairs = dict.fromkeys((row["model"], row["task"]) for row in results.rows)
-    for model, task in pairs:
-        rows = [r for r in results.rows if (r["model"], r["task"]) == (model, task)]
-        lines += _section(model, task, rows)
+    for one in dict.fromkeys(map(_set_of, results.rows)):
+        model, task, _ = one
+        lines += _section(model, task, [row for row in results.rows if _set_of(row) == one])
     if noise:
         lines += _noise_section(noise)
     for path in pictures:
@@ -337,6 +368,11 @@ that say so, all weights, through the straight-through estimator under the searc
   may be searched by it (`--fidelity`): counts of right answers are too noisy a goal.
 - *time*: processor time in the model relative to the plain one.
 """
+
+
+def _set_of(row: dict[str, Any]) -> tuple[str, str, str | None]:
+    """What rows have in common that can be compared: model, task and texts."""
+    return row["model"], row["task"], row.get("data")
 
 
 def _section(model: str, task: str, rows: list[dict[str, Any]]) -> list[str]:

