@@ -22,7 +22,8 @@ from dtqatten.golden.trace import Trace
 from dtqatten.hw.core import AttentionCore, activity_layout, core_layouts
 from dtqatten.sim.ports import pack_payload
 from dtqatten.sim.streams import StreamLockstep
-from dtqatten.sim.token_ranking import flat_ids, shown_ids, shown_importance
+from dtqatten.sim.token_ranking import flat_ids, shown_importance
+from dtqatten.sim.topk import shown_ids
 from dtqatten.sim.verilated import VerilatedModel
 from dtqatten.units import Unit
 
@@ -230,9 +231,9 @@ class CoreLockstep(StreamLockstep):
     def pack(self, name: str, beat: Any) -> int:
         """Pack a beat of a stream as its payload."""
         if name == "ids":
-            beat = shown_ids(beat)
+            beat = shown_ids(beat, self.config.topk_lanes)
         elif name == "report":
-            beat = shown_importance(beat)
+            beat = shown_importance(beat, self.config.topk_lanes)
         elif name in ("q", "k", "v"):
             beat = {**vars(beat), "precision": beat.wide}
         return super().pack(name, beat)
@@ -246,7 +247,9 @@ class CoreLockstep(StreamLockstep):
         inputs = CoreInputs(**self.offered)
         busy, stalled = self.model.working(inputs), self.model.stalled(inputs, dict(self.ready))
         fields = {"busy": busy, "stalled": stalled, "searching": busy["search"]}
-        return super().expected() | {"activity": pack_payload(activity_layout(), fields)}
+        return super().expected() | {
+            "activity": pack_payload(activity_layout(), fields, "activity")
+        }
 
     def check(self, ports: Mapping[str, int]) -> None:
         """Compare the output ports of the device in this cycle.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from amaranth.hdl import Shape
+from amaranth.hdl import Shape, signed
 from numpy.typing import NDArray
 
 from dtqatten.config import Config
@@ -230,14 +230,15 @@ class Lockstep:
             "mixed_tiles": model.mixed_tiles,
         }
         if model.scores is not None:
-            ports["scores__payload"] = pack_row(score_row_layout(self.config), model.scores)
+            layout = score_row_layout(self.config)
+            ports["scores__payload"] = pack_row(layout, model.scores, "scores")
         if self.monitored:
             ports |= {
-                "acc": pack(model.acc, self.config.score_width),
+                "acc": pack(model.acc, signed(self.config.score_width), "acc"),
                 "busy": pack(model.busy, 1),
                 "stalled": pack(model.stalled, 1),
-                "busy_cycles": pack(model.busy_cycles, 32),
-                "stall_cycles": pack(model.stall_cycles, 32),
+                "busy_cycles": pack(model.busy_cycles, 32, "busy_cycles"),
+                "stall_cycles": pack(model.stall_cycles, 32, "stall_cycles"),
             }
         return ports
 

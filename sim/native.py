@@ -11,6 +11,7 @@ from amaranth.sim import Simulator
 
 from dtqatten.hw.export import port_name
 from dtqatten.sim.lockstep import Bench
+from dtqatten.sim.ports import fitting
 
 __all__ = ["collect", "offer", "run", "run_lockstep", "watch"]
 
@@ -157,7 +158,7 @@ def run_lockstep(component: wiring.Component, lockstep: Bench) -> None:
     async def testbench(context: Any) -> None:
         while not lockstep.done:
             for name, value in lockstep.inputs().items():
-                context.set(ports[name], value)
+                context.set(ports[name], fitting(name, value, len(ports[name])))
             # Signed ports read as negative numbers; compare bits.
             lockstep.check(
                 {

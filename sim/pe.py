@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 
 import numpy as np
+from amaranth.hdl import signed
 
 from dtqatten.config import Config, Schedule
 from dtqatten.golden.array import GridModel
@@ -85,8 +86,8 @@ class PELockstep:
         """Return the values of the input ports in this cycle."""
         step, stages = self._grid.history[self._input], self.config.product_stages
         return {
-            "q_i": pack(step.q, 4),
-            "k_i": pack(step.k, 4),
+            "q_i": pack(step.q, signed(4)),
+            "k_i": pack(step.k, signed(4)),
             "control_i": pack_control(self.config, self._grid.history[self._input + stages]),
         }
 
@@ -98,11 +99,10 @@ class PELockstep:
         )
         # In reset every step is a first one.
         control = pack_control(self.config, before) | int(self.compared == 0)
-        width = self.config.score_width
-        acc = pack(self._grid.acc, width)
+        acc = pack(self._grid.acc, signed(self.config.score_width), "acc")
         return {
-            "q_o": pack(step.q, 4),
-            "k_o": pack(step.k, 4),
+            "q_o": pack(step.q, signed(4)),
+            "k_o": pack(step.k, signed(4)),
             "control_o": control,
             "acc": acc,
             "drain": acc if summed.last else 0,

@@ -30,7 +30,7 @@ from dtqatten.hw.bursts import run_layout
 from dtqatten.hw.read_channel import ReadChannel
 from dtqatten.hw.read_master import ReadMaster
 from dtqatten.hw.register_file import RegisterFile
-from dtqatten.hw.window import PAGE_BITS, contains, window_layout
+from dtqatten.hw.window import window_layout
 from dtqatten.hw.write_channel import WriteChannel
 from dtqatten.hw.write_master import WriteMaster
 from dtqatten.system_config import SystemConfig
@@ -47,6 +47,9 @@ SYSTEM = SystemConfig(
 )
 
 STREAMS = 2
+
+#: Bytes that no burst of AXI4 may cross a multiple of, and in which windows are counted.
+PAGE = 4096
 
 
 @dataclass(frozen=True)
@@ -119,12 +122,15 @@ def _last_byte(channel: wiring.PureInterface) -> Value:
 
 
 def _one_page(channel: wiring.PureInterface) -> Value:
-    return ~channel.valid | ((channel.p.addr >> PAGE_BITS) == (_last_byte(channel) >> PAGE_BITS))
+    """Return that a burst's last byte comes before the end of its first one's page."""
+    end = (channel.p.addr // PAGE + 1) * PAGE
+    return ~channel.valid | (_last_byte(channel) < end)
 
 
 def _in_window(window: data.View, channel: wiring.PureInterface) -> Value:
-    first, last = channel.p.addr >> PAGE_BITS, _last_byte(channel) >> PAGE_BITS
-    return ~channel.valid | (contains(window, first) & contains(window, last))
+    """Return that no byte of a burst is outside the window, by addresses, as a bus sees them."""
+    begin, end = window.base * PAGE, (window.limit + 1) * PAGE
+    return ~channel.valid | ((channel.p.addr >= begin) & (_last_byte(channel) < end))
 
 
 def _assume_runs(m: Module, runs: wiring.PureInterface) -> None:

@@ -91,7 +91,8 @@ class StreamLockstep(abc.ABC):
     def pack(self, name: str, beat: Any) -> int:
         """Pack a beat of a stream as its payload."""
         layout = self.layouts[name]
-        return pack_row(layout, beat) if isinstance(beat, Row) else pack_payload(layout, beat)
+        to_bits = pack_row if isinstance(beat, Row) else pack_payload
+        return to_bits(layout, beat, name)
 
     def _draw(self) -> None:
         self.ready = {

@@ -15,14 +15,15 @@ from dtqatten.golden.topk import IdBeat
 from dtqatten.hw.ranking_layout import beat_layout, layer_layout, topk_config
 from dtqatten.hw.softmax_layout import probability_row_layout
 from dtqatten.hw.topk_config import ids_layout
+from dtqatten.sim.ports import padded
 from dtqatten.sim.streams import StreamLockstep
+from dtqatten.sim.topk import shown_ids
 
 __all__ = [
     "RankedLayer",
     "RankingLockstep",
     "flat_ids",
     "random_layers",
-    "shown_ids",
     "shown_importance",
 ]
 
@@ -36,14 +37,9 @@ class RankedLayer:
     command: LayerCommand
 
 
-def shown_ids(beat: IdBeat) -> dict[str, Any]:
-    """Fields of a beat of ids as the gateware names them."""
-    return {**vars(beat), "count": len(beat.ids), "precision": beat.wide}
-
-
-def shown_importance(beat: ImportanceBeat) -> dict[str, Any]:
-    """Fields of a beat of importances as the gateware names them."""
-    return {**vars(beat), "scores": beat.values}
+def shown_importance(beat: ImportanceBeat, lanes: int) -> dict[str, Any]:
+    """Fields of a beat of importances as the gateware names them; lanes past them are zero."""
+    return {**vars(beat), "scores": padded(beat.values, lanes)}
 
 
 def flat_ids(beats: Sequence[IdBeat]) -> list[list[tuple[int, bool]]]:
@@ -104,6 +100,7 @@ class RankingLockstep(StreamLockstep):
             )
         ]
         keys = sum(layer.seen.shape[1] for layer in layers)
+        self.config = config
         super().__init__(
             TokenRankingModel(config),
             {"layers": layer_layout(config), "probabilities": probability_row_layout(config)},
@@ -127,9 +124,9 @@ class RankingLockstep(StreamLockstep):
     def pack(self, name: str, beat: Any) -> int:
         """Pack a beat of a stream as its payload."""
         if name == "ids":
-            beat = shown_ids(beat)
+            beat = shown_ids(beat, self.config.topk_lanes)
         if name == "report":
-            beat = shown_importance(beat)
+            beat = shown_importance(beat, self.config.topk_lanes)
         return super().pack(name, beat)
 
     def source_ready(self, offered: Mapping[str, Any]) -> dict[str, bool]:

@@ -2,17 +2,26 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dtqatten.golden.select import select
 from dtqatten.golden.topk import IdBeat, TopKModel, score_beats
-from dtqatten.hw.topk_config import TopKConfig
+from dtqatten.hw.topk_config import TopKConfig, ids_layout, scores_layout, thresholds_layout
 from dtqatten.sim.lockstep import MismatchError, compare
-from dtqatten.sim.ports import pack
+from dtqatten.sim.ports import pack_payload, padded
 
-__all__ = ["Run", "TopKLockstep", "adversaries", "pack_ids", "pack_scores", "random_runs"]
+__all__ = [
+    "Run",
+    "TopKLockstep",
+    "adversaries",
+    "pack_ids",
+    "pack_scores",
+    "random_runs",
+    "shown_ids",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,18 +35,23 @@ class Run:
 
 def pack_scores(config: TopKConfig, scores: Sequence[int], tokens: int, last: bool) -> int:
     """Pack a beat as :func:`dtqatten.hw.topk_config.scores_layout` lays it out."""
-    packed = 0
-    for lane, score in enumerate(scores):
-        packed |= score << lane * config.score_width
-    tail = tokens | int(last) << config.lanes.bit_length()
-    return packed | tail << config.lanes * config.score_width
+    fields = {"scores": padded(scores, config.lanes), "tokens": tokens, "last": last}
+    return pack_payload(scores_layout(config), fields, "scores")
+
+
+def shown_ids(beat: IdBeat, lanes: int) -> dict[str, Any]:
+    """Fields of a beat of ids as the gateware names them; lanes past its ids are zero."""
+    return {
+        "ids": padded(beat.ids, lanes),
+        "count": len(beat.ids),
+        "precision": beat.wide,
+        "last": beat.last,
+    }
 
 
 def pack_ids(config: TopKConfig, beat: IdBeat) -> int:
     """Pack a beat as :func:`dtqatten.hw.topk_config.ids_layout` lays it out."""
-    ids = pack(beat.ids, config.id_bits)
-    tail = len(beat.ids) | (int(beat.wide) | int(beat.last) << 1) << config.lanes.bit_length()
-    return ids | tail << config.id_bits * config.lanes
+    return pack_payload(ids_layout(config), shown_ids(beat, config.lanes), "ids")
 
 
 def _pick(rng: np.random.Generator, low: int, high: int) -> int:
@@ -185,7 +199,7 @@ class TopKLockstep:
 
     def expected(self) -> dict[str, int]:
         """Return the values of the output ports in this cycle; payloads only while valid."""
-        model, width = self.model, self.config.score_width
+        model = self.model
         ports = {
             "scores__ready": int(model.scores_ready),
             "ids__valid": int(model.ids is not None),
@@ -194,7 +208,8 @@ class TopKLockstep:
         if model.ids is not None:
             ports["ids__payload"] = pack_ids(self.config, model.ids)
         if model.thresholds is not None:
-            ports["thresholds"] = model.thresholds[0] | model.thresholds[1] << width
+            fields = dict(zip(("kept", "wide"), model.thresholds, strict=True))
+            ports["thresholds"] = pack_payload(thresholds_layout(self.config), fields, "thresholds")
         return ports
 
     def check(self, ports: Mapping[str, int]) -> None:

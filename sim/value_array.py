@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from amaranth.hdl import signed
 from numpy.typing import NDArray
 
 from dtqatten.config import Config
@@ -111,7 +112,7 @@ class ValueLockstep(StreamLockstep):
         """Return the values of the output ports in this cycle, the payload while valid."""
         return super().expected() | {
             "working": int(self.model.stepping),
-            "acc": pack(self.model.acc, self.config.sum_width),
+            "acc": pack(self.model.acc, signed(self.config.sum_width), "acc"),
         }
 
     def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dtqatten.hw.export import PREFIX, flat_ports, verilog
 from dtqatten.scratch import is_plain, scratch, tool_environment
 from dtqatten.sim.lockstep import Bench
+from dtqatten.sim.ports import fitting
 
 __all__ = [
     "SHARED_MODULES",
@@ -221,8 +222,19 @@ def without_initial_values(text: str) -> str:
 
 
 def pack_words(ports: Sequence[Port], values: Mapping[str, int]) -> bytes:
-    """Return the ports' values, 0 where none is given, as the compiled model takes them."""
-    return b"".join(values.get(p.name, 0).to_bytes(4 * p.words, "little") for p in ports)
+    """Return the ports' values, 0 where none is given, as the compiled model takes them.
+
+    Raises
+    ------
+    ValueError
+        If a value is of no port, or its port is narrower.
+    """
+    if unknown := values.keys() - {port.name for port in ports}:
+        raise ValueError(f"no port {', '.join(sorted(unknown))}")
+    return b"".join(
+        fitting(p.name, values.get(p.name, 0), p.width).to_bytes(4 * p.words, "little")
+        for p in ports
+    )
 
 
 class VerilatedModel:

@@ -1,14 +1,17 @@
 """One exponential lane against the golden function."""
 
 import numpy as np
+from amaranth.hdl import signed
 
 from dtqatten import Config
 from dtqatten.golden import softmax
 from dtqatten.hw.exponential import LUT32, Exponential
 from dtqatten.hw.softmax_layout import unseen
+from dtqatten.sim.ports import pack
 from dtqatten.sim.verilated import VerilatedModel
 
 CONFIG = Config(rows=1, cols=1, depth=8, d_head=128)
+SCORE = signed(CONFIG.score_width)
 
 
 def test_table_is_the_golden_one() -> None:
@@ -42,15 +45,14 @@ def test_equals_golden_a_score_a_cycle() -> None:
     assert {511, 512, 513} <= set(t.tolist())
     expected = softmax.exponential(t, np.ones(len(t), dtype=bool)).tolist()
     rtl = VerilatedModel(Exponential(CONFIG), "exponential")
-    mask = (1 << CONFIG.score_width) - 1
     got = []
     for cycle in range(len(todo) + Exponential.LATENCY):
         # The shift comes three cycles behind the score.
         ports = {}
         if cycle < len(todo):
             ports = {
-                "score": todo[cycle][0] & mask,
-                "maximum": todo[cycle][1] & mask,
+                "score": pack([todo[cycle][0]], SCORE),
+                "maximum": pack([todo[cycle][1]], SCORE),
                 "multiplier": todo[cycle][2],
             }
         if 3 <= cycle <= len(todo) + 2:
@@ -61,7 +63,7 @@ def test_equals_golden_a_score_a_cycle() -> None:
 
 def test_a_masked_score_is_zero_even_at_the_maximum() -> None:
     rtl = VerilatedModel(Exponential(CONFIG), "exponential")
-    masked = unseen(CONFIG) & ((1 << CONFIG.score_width) - 1)
+    masked = pack([unseen(CONFIG)], SCORE)
     for maximum in (masked, 0):
         for shift in (0, 40):
             ports = {"score": masked, "maximum": maximum, "multiplier": 1, "shift": shift}

@@ -3,10 +3,12 @@
 from itertools import product
 
 import numpy as np
+from amaranth.hdl import signed
 
 from dtqatten import Config
 from dtqatten.hw.masked_score import MaskedScore
 from dtqatten.hw.softmax_layout import GAIN_ONE, unseen
+from dtqatten.sim.ports import pack
 from dtqatten.sim.verilated import VerilatedModel
 
 CONFIG = Config(rows=1, cols=1, depth=8, d_head=64, n_max=64)
@@ -22,10 +24,14 @@ def test_gains_and_masks_a_score_a_cycle() -> None:
             scores, (0, 1, 255, GAIN_ONE), (0, 1), (0, 1), ((3, 2), (3, 3), (3, 4))
         )
     ]
-    mask = (1 << CONFIG.score_width) - 1
+    score_bits = signed(CONFIG.score_width)
     expected = [
-        ((score * gain + 128) >> 8 if exists and (not causal or key <= query) else unseen(CONFIG))
-        & mask
+        pack(
+            [(score * gain + 128) >> 8]
+            if exists and (not causal or key <= query)
+            else [unseen(CONFIG)],
+            score_bits,
+        )
         for score, gain, exists, causal, key, query in todo
     ]
     rtl = VerilatedModel(MaskedScore(CONFIG), "masked_score")
@@ -35,11 +41,11 @@ def test_gains_and_masks_a_score_a_cycle() -> None:
         if cycle < len(todo):
             score, gain, exists, causal, key, query = todo[cycle]
             ports = {
-                "score": score & mask,
+                "score": pack([score], score_bits),
                 "exists": exists,
                 "causal": causal,
                 "key": key | gain << (CONFIG.n_max - 1).bit_length(),
                 "query": query,
             }
-        got.append(rtl.step(ports, "masked")["masked"] & mask)
+        got.append(rtl.step(ports, "masked")["masked"])
     assert got[MaskedScore.LATENCY :] == expected

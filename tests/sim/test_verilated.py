@@ -88,3 +88,18 @@ def test_compiler_errors_are_reported(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(RuntimeError, match="Verilator failed on dtqatten_pe"):
         VerilatedModel(component, "pe")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"q_i": 1 << 16}, r"q_i is 65536, outside 0\.\.65535"),
+        ({"q_i": -1}, r"q_i is -1, outside"),
+        ({"q": 1}, "no port q"),
+        ({"acc": 1}, "no port acc"),
+    ],
+)
+def test_inputs_are_those_of_a_port_and_fit_it(inputs: dict[str, int], message: str) -> None:
+    model = VerilatedModel(PE(PRESETS["tiny"], 20), "pe")
+    with pytest.raises(ValueError, match=message):
+        model.step(inputs)
