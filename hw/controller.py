@@ -1,6 +1,6 @@
 """The controller: walks a chain of descriptors, starts layers, ends in order or in an error."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -199,7 +199,7 @@ class Controller(wiring.Component):
             m.d.sync += descriptor.eq(Cat(descriptor.as_value()[32:], channel.o.p.as_value()))
         rest = Const(0, 8 * (SIZE - HEAD_BYTES))
         head = data.View(descriptor_layout(), Cat(descriptor.as_value()[len(rest) :], rest))
-        windows = []
+        windows: list[tuple[Value, Value]] = []
         for kind in ("read", "write"):
             ends = [getattr(self, f"{kind}_{end}") for end in ("base", "limit")]
             m.d.comb += getattr(self, f"{kind}_window").eq(pages(system, *ends))
