@@ -14,6 +14,7 @@ from dtqatten.commands.options import real, whole
 from dtqatten.commands.verilog import Block
 from dtqatten.golden.trace import example
 from dtqatten.sim.lint import lint_verilog
+from dtqatten.synth.design import Design
 
 COMMANDS = [
     *("demo", "verilog", "sim", "stalls", "bench", "compare", "sweep", "results", "synth", "lint"),
@@ -254,6 +255,21 @@ def test_a_depth_changed_alone_says_what_follows(tmp_path: Path) -> None:
     assert "value_depth=None" in output
     code, output = invoke(*args, "--depth", 16, "--value-depth", 11)
     assert (code, "follows" in output, "value_depth=11" in output) == (0, False, True)
+
+
+def test_a_changed_preset_has_a_result_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``compare`` and ``results`` take what is named after a preset for the preset's."""
+    from dtqatten.synth.flow import Flow
+
+    def run(self: Flow, target: str, design: Design, **said: object) -> dict[str, object]:
+        raise ValueError(f"{target} of {design.name}")
+
+    monkeypatch.setattr(Flow, "run", run)
+    args = ["synth", "--target", "ice40", "--preset", "tiny", "--block", "pe", "-o", tmp_path]
+    assert "ice40 of tiny-pe\n" in invoke(*args)[1]
+    assert "ice40 of tiny-rows-2-depth-8-pe\n" in invoke(*args, "--rows", 2, "--depth", 8)[1]
 
 
 def test_stalls_prints_the_reference_case_and_draws_it(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dtqatten.commands.options import refuse
 from dtqatten.golden.encoder import make_trace
 from dtqatten.golden.select import PAPER_SHARES
 
@@ -34,7 +35,7 @@ def trace(
 ) -> None:
     """Record Q, K and V of one layer, with token precisions from the layer before."""
     if not output.parent.is_dir():
-        raise NotADirectoryError(f"{output.parent} is not a folder: create it first")
+        raise refuse(f"{output.parent} is not a folder: create it first")
     made = make_trace(text, model, layer, shares, text_license=text_license)
     made.save(output)
     four, eight = int((made.bits == 4).sum()), int((made.bits == 8).sum())
