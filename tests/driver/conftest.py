@@ -10,7 +10,7 @@ from dtqatten.system_config import SystemConfig
 
 @pytest.fixture(scope="session")
 def machine() -> Device:
-    core = Config(rows=4, cols=4, depth=4, d_head=32, n_max=40, heads=12)
+    core = Config(rows=4, cols=4, depth=4, value_depth=5, d_head=32, n_max=40, heads=12)
     system = SystemConfig(core=core, bus_bits=64, burst_beats=4)
     return simulated_device(system, timeout=20_000, optimize=0)
 

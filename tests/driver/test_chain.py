@@ -27,7 +27,9 @@ from dtqatten.sim.interposed import InterposedBus
 from dtqatten.system_config import SystemConfig
 
 SYSTEM = SystemConfig(
-    core=Config(rows=4, cols=4, depth=4, d_head=32, n_max=40, heads=12), bus_bits=64, burst_beats=4
+    core=Config(rows=4, cols=4, depth=4, value_depth=5, d_head=32, n_max=40, heads=12),
+    bus_bits=64,
+    burst_beats=4,
 )
 
 

@@ -88,18 +88,16 @@ def test_bad_descriptors_are_refused_before_any_data_access(device, code, change
 
 def test_an_error_ahead_lets_the_layer_before_it_end(device) -> None:
     first, second = layer(), layer(seed=3)
-    addresses = device.prepare(2)
-    placed = device.place(first, addresses[0], addresses[1])
-    fields = device.place(second, addresses[1], 0)
-    device.bus.write(addresses[1], pack(fields | {"k1": 7}))
-    device.start(addresses[0])
-    while device.register("status") & Status.BUSY:
-        device.bus.run(100)
-    assert device.register("error_code") == ErrorCode.K1
-    assert device.register("error_address") == addresses[1]
-    assert device.register("layers_done") == 1
-    golden = expected(SYSTEM.core, [first])
-    compare_results([first], [device.collect(first, placed)], golden)
+    with Chain(device, 2) as chain:
+        chain.add(first)
+        chain.add(second)
+        address, fields = device.chain[1]
+        device.bus.write(address, pack(fields | {"k1": 7}))
+        with pytest.raises(EXCEPTIONS[ErrorCode.K1]) as caught:
+            chain.run()
+    assert caught.value.address == address
+    assert caught.value.layers_done == 1
+    compare_results([first], chain.results, expected(SYSTEM.core, [first]))
 
 
 @pytest.mark.parametrize(
@@ -113,15 +111,15 @@ def test_an_error_ahead_lets_the_layer_before_it_end(device) -> None:
 def test_head_tables_and_gains_are_checked_as_they_come(device, name, at, value, code) -> None:
     rng = np.random.default_rng(0)
     q, k, v = (quantize(rng.normal(size=(2, 10, 32)), kind) for kind in ("head", "token", "head"))
-    (address,) = device.prepare(1)
-    fields = device.place(Layer(q=q, k=k, v=v, k0=6, k1=2), address, 0)
-    device.bus.write(fields[name] + at, bytes([value]))
-    device.start(address)
-    device.bus.wait()
-    assert device.register("error_code") == code
+    with Chain(device, 1) as chain:
+        chain.add(Layer(q=q, k=k, v=v, k0=6, k1=2))
+        start = device.chain[0][1][name]
+        device.bus.write(start + at, bytes([value]))
+        with pytest.raises(EXCEPTIONS[code]) as caught:
+            chain.run()
     entry = at // 4 * 4 if code == ErrorCode.HEAD_TABLE else at
-    assert device.register("error_address") == fields[name] + entry
-    assert device.register("layers_done") == 0
+    assert caught.value.address == start + entry
+    assert caught.value.layers_done == 0
     good = layer(seed=2)
     compare_results([good], device.run([good]), expected(SYSTEM.core, [good]))
 
@@ -143,14 +141,11 @@ def test_after_reset_nothing_is_open(device) -> None:
 @pytest.mark.parametrize("far", [1 << 40, 1 << 63])
 def test_a_window_beyond_the_address_space_is_refused(device, name, far) -> None:
     """Its low bits alone would name pages that exist."""
-    (address,) = device.prepare(1)
-    device.place(layer(), address, 0)
-    device.start(address)
-    device.bus.wait()
+    device.run([layer()])  # programs the windows
     end = device.register(name)
     device.set_register(name, end + far)
     device.bus.record()
-    device.set_register("interrupt", device.register("interrupt"))
+    device.set_register("interrupt_enable", Interrupt.DONE)
     device.set_register("control", Control.START)
     device.bus.wait()
     assert device.register("error_code") == ErrorCode.WINDOW
@@ -160,12 +155,7 @@ def test_a_window_beyond_the_address_space_is_refused(device, name, far) -> None
 
 @pytest.mark.parametrize("command", [Control.ABORT, Control.START | Control.ABORT])
 def test_an_abort_starts_nothing(device, command) -> None:
-    (address,) = device.prepare(1)
-    device.place(layer(), address, 0)
-    device.start(address)
-    while device.register("status") & Status.BUSY:
-        device.bus.run(100)
-    device.set_register("interrupt", device.register("interrupt"))
+    device.run([layer()])
     device.bus.record()
     device.set_register("control", command)
     device.bus.run(200)
