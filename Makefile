@@ -80,7 +80,7 @@ mutate: $(VENV)/.dev ## mutants of every block that the comparison kills: build/
 synth: $(VENV)/.synth ## area and Fmax: build/synth/*.json (cells: DTQATTEN_LIBERTY, DTQATTEN_SRAM; FPGAs: SEEDS)
 	$(BIN)/dtqatten synth --seeds $(SEEDS) --output $(BUILD)/synth
 
-formal: $(VENV)/.dev ## prove the rules of the bus and the address windows, a line each
+formal: $(VENV)/.dev ## prove the rules of the bus, the address windows and the trees of adders, a line each
 	$(BIN)/dtqatten formal
 
 encoder: $(VENV)/.dev ## a sentence through six layers of a real encoder, every attention on the RTL

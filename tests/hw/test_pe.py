@@ -10,6 +10,7 @@ from dtqatten.golden.tiles import edges, tile_steps
 from dtqatten.hw.pe import PE
 from dtqatten.sim.native import run, run_lockstep
 from dtqatten.sim.pe import PELockstep, control_shift, random_steps
+from dtqatten.sim.verilated import VerilatedModel
 
 
 @pytest.mark.parametrize("schedule", list(Schedule))
@@ -80,3 +81,23 @@ def test_equals_cycle_model(schedule: Schedule, stages: int, depth: int, d_head:
     )
     steps = random_steps(config, np.random.default_rng(depth), 30)
     run_lockstep(PE(config, config.score_width), PELockstep(config, steps))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "stages", "depth", "d_head"),
+    [
+        (Schedule.INTERLEAVED, 1, 1, 8),
+        (Schedule.INTERLEAVED, 2, 3, 24),
+        (Schedule.PLANE_MAJOR, 2, 8, 64),
+        (Schedule.PLANE_MAJOR, 1, 11, 88),
+    ],
+)
+def test_verilog_equals_cycle_model(schedule, stages, depth, d_head, compared) -> None:
+    """The exported circuit, whose dot products are not those of Amaranth's simulator."""
+    config = Config(
+        rows=1, cols=1, depth=depth, d_head=d_head, schedule=schedule, product_stages=stages
+    )
+    rtl = VerilatedModel(PE(config, config.score_width), "pe", reset_cycles=stages + 2)
+    bench = PELockstep(config, random_steps(config, np.random.default_rng(depth), 300))
+    rtl.run(bench)
+    compared["verilator, in process"] += bench.compared

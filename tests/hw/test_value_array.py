@@ -11,7 +11,8 @@ from dtqatten.golden.value_array import value_steps
 from dtqatten.hw.value_array import ValueArray
 from dtqatten.sim.lockstep import MismatchError
 from dtqatten.sim.native import run_lockstep
-from dtqatten.sim.value_array import ValueLockstep, random_value_head
+from dtqatten.sim.value_array import ValueHead, ValueLockstep, random_value_head
+from dtqatten.sim.verilated import VerilatedModel
 
 SHAPES = [
     {"rows": 1, "cols": 1, "depth": 1, "d_head": 8, "n_max": 3},
@@ -24,28 +25,62 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("schedule", list(Schedule))
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s.values())))
-@pytest.mark.parametrize(("planes", "stall", "lazy"), [(2, 0.0, False), (3, 0.4, True)])
-def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
-    config = Config(schedule=schedule, planes=planes, **shape)
-    rng = np.random.default_rng(shape["rows"])
-    heads = [
+def heads_of(config: Config) -> list[ValueHead]:
+    """Heads of every mix of precisions."""
+    rng = np.random.default_rng(config.rows)
+    return [
         random_value_head(config, rng, wide_share=share, follows=follows, narrow_share=narrow)
         for share, follows, narrow in itertools.product(
             [0.0, 0.4, 1.0], [False, True], [0.0, 0.5, 1.0]
         )
     ]
-    bench = ValueLockstep(config, heads, stall=stall, lazy=lazy)
-    run_lockstep(ValueArray(config, observed=True), bench)
+
+
+def golden(config: Config, heads: list[ValueHead]) -> list[list[int]]:
+    """Rows of sums, in the order in which they come."""
     expected = []
     for head in heads:
         sums = head.weights @ at_precision(head.values, np.where(head.wide, 8, 4)[:, None])
         for block in range(0, len(sums), config.rows):
             for at in range(0, config.d_head, config.cols):
                 expected += sums[block : block + config.rows, at : at + config.cols].tolist()
-    taken = [row.values[: row.keys].tolist() for _, row in bench.taken["sums"]]
-    assert taken == expected
+    return expected
+
+
+def taken(bench: ValueLockstep) -> list[list[int]]:
+    return [row.values[: row.keys].tolist() for _, row in bench.taken["sums"]]
+
+
+@pytest.mark.parametrize("schedule", list(Schedule))
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s.values())))
+@pytest.mark.parametrize(("planes", "stall", "lazy"), [(2, 0.0, False), (3, 0.4, True)])
+def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
+    config = Config(schedule=schedule, planes=planes, **shape)
+    heads = heads_of(config)
+    bench = ValueLockstep(config, heads, stall=stall, lazy=lazy)
+    run_lockstep(ValueArray(config, observed=True), bench)
+    assert taken(bench) == golden(config, heads)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(**SHAPES[1]),
+        Config(**SHAPES[4], planes=3, schedule=Schedule.INTERLEAVED),
+        Config(**SHAPES[6]),
+    ],
+    ids=["3x5", "3x7, 12 bits, interleaved", "8x2, slow logic"],
+)
+def test_verilog_equals_cycle_model(config: Config, compared) -> None:
+    """The exported circuit, whose dot products are not those of Amaranth's simulator."""
+    component = ValueArray(config, observed=True)
+    rtl = VerilatedModel(component, "value_array", reset_cycles=config.flush_cycles)
+    heads = heads_of(config)
+    for stall, lazy in ((0.0, False), (0.4, True)):
+        bench = ValueLockstep(config, heads, stall=stall, lazy=lazy)
+        rtl.run(bench)
+        assert taken(bench) == golden(config, heads)
+        compared["verilator, in process"] += bench.compared
 
 
 def test_a_wrong_port_is_reported_with_its_cycle() -> None:
