@@ -22,7 +22,8 @@ from dtqatten.system_config import SystemConfig
 CORE = Config(
     rows=3,
     cols=5,
-    depth=5,
+    depth=4,
+    value_depth=5,
     d_head=16,
     n_max=17,
     schedule=Schedule.INTERLEAVED,
