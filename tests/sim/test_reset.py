@@ -40,8 +40,13 @@ SYSTEM = SystemConfig(
 
 
 @functools.cache
+def core() -> AttentionCore:
+    return AttentionCore(CORE)
+
+
+@functools.cache
 def unknown() -> str:
-    return without_initial_values(verilog(AttentionCore(CORE), "core"))
+    return without_initial_values(verilog(core(), "core"))
 
 
 def test_registers_and_memories_lose_their_initial_values() -> None:
@@ -56,7 +61,7 @@ def test_registers_and_memories_lose_their_initial_values() -> None:
 
 def test_the_core_is_right_in_every_cycle_after_one_of_reset(compared) -> None:
     """From unknown registers, then from the middle of layers, cut off anywhere."""
-    model = VerilatedModel(AttentionCore(CORE), "core", reset_cycles=1, text=unknown())
+    model = VerilatedModel(core(), "core", reset_cycles=1, text=unknown())
     rng = np.random.default_rng(0)
 
     def bench(seed: int) -> CoreLockstep:
