@@ -25,7 +25,7 @@ OUTPUT_BITS = 16
 
 
 def output_beat_layout(config: Config) -> data.StructLayout:
-    """``channels`` consecutive channels of one query; what follows them is not to be used.
+    """``channels`` consecutive channels of one query, the rest zero.
 
     ``last_part``: the last ones of these ``cols`` channels of the query; with it ``last_row``: the
     row block's last query, ``last_tile``: its last channels, ``last_block``: of the head's last

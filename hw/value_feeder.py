@@ -25,7 +25,8 @@ class ValueFeeder(wiring.Component):
 
     Channel ``c`` belongs to column ``c % cols`` in channel pass ``c // cols``. Tokens make groups
     of ``depth``, counted anew in every tile of ``cols`` keys, as the weights are; a group is wide
-    if one of its tokens is 8-bit; the low plane of its 4-bit tokens is zero.
+    if one of its tokens is 8-bit; the low plane of its 4-bit tokens is zero, and so is a column
+    without a channel in the last pass.
 
     Loading: one beat a cycle while a head is free. ``loaded`` pulses three cycles after the beat
     that completes a head, of which ``head`` and ``head_after`` tell as
@@ -102,8 +103,17 @@ class ValueFeeder(wiring.Component):
         ]
         groups = config.key_tiles * config.parts
         write, read = loader.write, reader.read
+        last_pass = config.channel_passes - 1
         operands = []
         for c in range(config.cols):
+            if c == config.d_head - last_pass * config.cols:
+                # From here on no column has a channel in the last pass: its words are never
+                # written, and a RAM starts unknown.
+                present = Signal.like(read, name="read_present")
+                m.d.comb += present.eq(read)
+                with m.If(read.address >= last_pass * 2 * groups if last_pass else 1):
+                    m.d.comb += present.keep.eq(0)
+                read = present
             lane = place(m, platform, f"lane_{c}", ValueLane, config)
             channel_pass = Signal(range(config.channel_passes), name=f"channel_pass_{c}")
             m.d.comb += [
