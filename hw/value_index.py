@@ -94,9 +94,9 @@ class GroupIndex(wiring.Component):
 class HeadDescriber(wiring.Component):
     """Describe each head whose last group ends: its groups, and how long its tiles wait.
 
-    Latency: ``loaded`` pulses two cycles after ``ended`` with ``head``; of the head, ``head`` and
-    ``head_after`` tell as :class:`~dtqatten.hw.descriptions.Descriptions` written in that cycle
-    do: there are cycles for its counts, and for how long its tiles take.
+    Latency: ``loaded`` pulses two cycles after ``ended`` with ``head``: one cycle counts the head's
+    groups, one works out how long its tiles take. ``head`` and ``head_after`` are those of
+    :class:`~dtqatten.hw.descriptions.Descriptions` written in that cycle.
 
     Parameters
     ----------

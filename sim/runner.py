@@ -4,7 +4,6 @@ import dataclasses
 import enum
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,14 +22,15 @@ from dtqatten.hw.system import System
 from dtqatten.scratch import scratch
 from dtqatten.sim.lint import WAIVERS
 from dtqatten.sim.scenarios import CoreScenario, Scenario
-from dtqatten.sim.verilated import SHARED_MODULES, ports_of, verilator_environment
+from dtqatten.sim.verilated import (
+    SHARED_MODULES,
+    ports_of,
+    verilator_environment,
+    without_initial_values,
+)
 from dtqatten.system_config import SystemConfig
 
 __all__ = ["SimulationError", "Simulator", "available", "simulate", "simulate_chains"]
-
-
-#: Register with its initial value; ROMs have theirs in a block.
-INITIAL_VALUE = re.compile(r"^(  reg .*?) = [^ ]+;$", re.MULTILINE)
 
 
 class Simulator(enum.StrEnum):
@@ -173,7 +173,7 @@ def _run(
         top = f"{PREFIX}{block}"
         source, task, result = (directory / n for n in (f"{top}.v", "job.json", "result.json"))
         text = verilog(component, block)
-        source.write_text(INITIAL_VALUE.sub(r"\1;", text) if unknown else text)
+        source.write_text(without_initial_values(text) if unknown else text)
         task.write_text(json.dumps({**job, "unknown": unknown, "result": str(result)}))
         log = directory / "log"
         options = []

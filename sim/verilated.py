@@ -215,10 +215,11 @@ def _compile(text: str, top: str, shim: str, to: Path, optimize: int) -> None:
 
 
 def without_initial_values(text: str) -> str:
-    """Return Verilog whose registers and RAMs start unknown, as on a chip; ROMs keep contents."""
-    text = re.sub(r"^(  reg [^=;]+?) = [^;]+;", r"\1;", text, flags=re.MULTILINE)
-    zeros = r"^  initial begin\n(?:    \S+\[\d+\] = \d+'[hb]0+;\n)+  end\n"
-    return re.sub(zeros, "", text, flags=re.MULTILINE)
+    """Return Verilog whose registers start unknown, as on a chip.
+
+    So do its RAMs, which are exported without contents; ROMs keep theirs.
+    """
+    return re.sub(r"^(  reg [^=;]+?) = [^;]+;", r"\1;", text, flags=re.MULTILINE)
 
 
 def pack_words(ports: Sequence[Port], values: Mapping[str, int]) -> bytes:

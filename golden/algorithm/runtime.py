@@ -433,8 +433,10 @@ class Session:
         self._given: tuple[Tensor | None, Tensor | None] = (None, None)
         self._layer: int | None = None  # the one that runs
         self._attended = [0] * len(self.conditioners)
-        # A mask, its window and what they let see.
-        self._seen: tuple[Tensor | None, int | None, Tensor | None] | None = None
+        # A mask, window and causality, and what they let see.
+        self._seen: tuple[Tensor | None, tuple[int | None, bool | None], Tensor | None] | None = (
+            None
+        )
         self._cache: TokenCache | None = None
         self._tokens: _Tokens | None = None
         self._alive: Tensor | None = None
@@ -606,10 +608,10 @@ class Session:
         held = None if self._cache is None else self._cache.layer(layer)
         n = n_q if held is None else held.length
         # Layers that share a mask share what it lets see.
-        if self._seen is None or mask is not self._seen[0] or window != self._seen[1]:
+        if self._seen is None or mask is not self._seen[0] or (window, causal) != self._seen[1]:
             shape = batch, q.shape[1], n_q, n
             seen = visibility(module, mask, shape, causal, window, q.device)
-            self._seen = mask, window, seen
+            self._seen = mask, (window, causal), seen
         seen = self._seen[2]
         if layer == 0 or self._tokens is None:
             self._tokens = self._start(batch, n_q, n, seen, q)
