@@ -2,10 +2,15 @@
 
 import numpy as np
 
-from dtqatten.config import Config, ConfigError, Schedule
+from dtqatten.config import PRESETS, Config, ConfigError, Schedule
 from dtqatten.system_config import SystemConfig
 
-__all__ = ["BUS", "small_machines"]
+__all__ = ["BUS", "DRIVEN", "small_machines"]
+
+#: The machine that tests of the driver and examples of the documents run, so that one is compiled.
+DRIVEN = SystemConfig(
+    core=PRESETS["tiny"].replace(value_depth=5, n_max=40, heads=12), bus_bits=64, burst_beats=4
+)
 
 #: Values of the parameters that a small machine may have, the extreme ones at both ends.
 VALUES: dict[str, tuple] = {

@@ -10,14 +10,12 @@ import pytest
 import typer.main
 
 from dtqatten.cli import app
-from dtqatten.config import PRESETS
 from dtqatten.sim import axi
+from dtqatten.sim.samples import DRIVEN
 from dtqatten.system_config import SystemConfig
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
-#: The machine of the driver's tests: what is compiled is kept, so that no example compiles another.
-SYSTEM = SystemConfig(core=PRESETS["tiny"].replace(n_max=40, heads=12), bus_bits=64, burst_beats=4)
 
 
 def examples() -> Iterator[Any]:
@@ -49,8 +47,8 @@ def test_examples_run(
     made = axi.simulated_device
 
     def machine(system: SystemConfig, *, timeout: int) -> Any:
-        assert system.core.replace(n_max=40, heads=12) == SYSTEM.core
-        return made(SYSTEM, timeout=timeout, optimize=0)
+        assert system.core.replace(value_depth=5, n_max=40, heads=12) == DRIVEN.core
+        return made(DRIVEN, timeout=timeout, optimize=0)
 
     monkeypatch.setattr(axi, "simulated_device", machine)
     exec(compile(code, document, "exec"), {"__name__": "__main__"})

@@ -8,7 +8,6 @@ import weakref
 import numpy as np
 import pytest
 
-from dtqatten import Config
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.device import Device
 from dtqatten.driver.errors import (
@@ -24,13 +23,7 @@ from dtqatten.golden.codes import quantize
 from dtqatten.registers import Control, ErrorCode, Status
 from dtqatten.sim.chains import compare_results, expected
 from dtqatten.sim.interposed import InterposedBus
-from dtqatten.system_config import SystemConfig
-
-SYSTEM = SystemConfig(
-    core=Config(rows=4, cols=4, depth=4, value_depth=5, d_head=32, n_max=40, heads=12),
-    bus_bits=64,
-    burst_beats=4,
-)
+from dtqatten.sim.samples import DRIVEN
 
 
 def layer(tokens: int = 10, seed: int = 0, **options) -> Layer:
@@ -45,7 +38,7 @@ GOOD = [layer(seed=3), layer(seed=4, chained=True, k0=3, k1=1)]
 
 @functools.cache
 def golden() -> list:
-    return expected(SYSTEM.core, GOOD)
+    return expected(DRIVEN.core, GOOD)
 
 
 @pytest.fixture
@@ -131,7 +124,7 @@ def test_results_are_those_of_complete_layers(device, bus) -> None:
         with pytest.raises(EXCEPTIONS[ErrorCode.WRITE_RESPONSE]) as caught:
             chain.run()
     assert caught.value.layers_done == len(chain.results) == 1
-    compare_results([FIRST], chain.results, expected(SYSTEM.core, [FIRST]))
+    compare_results([FIRST], chain.results, expected(DRIVEN.core, [FIRST]))
     is_well(device)
 
 

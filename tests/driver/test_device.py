@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dtqatten import Config
 from dtqatten.descriptor import VERSION, pack, unpack
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.device import Arena, Device
@@ -16,13 +15,8 @@ from dtqatten.golden.memory import layer_reads
 from dtqatten.registers import Control, ErrorCode, Interrupt, Status
 from dtqatten.sim.chains import compare_results, expected
 from dtqatten.sim.interposed import InterposedBus
-from dtqatten.system_config import ReadStream, SystemConfig
-
-SYSTEM = SystemConfig(
-    core=Config(rows=4, cols=4, depth=4, value_depth=5, d_head=32, n_max=40, heads=12),
-    bus_bits=64,
-    burst_beats=4,
-)
+from dtqatten.sim.samples import DRIVEN
+from dtqatten.system_config import ReadStream
 
 
 @pytest.fixture
@@ -83,7 +77,7 @@ def test_bad_descriptors_are_refused_before_any_data_access(device, code, change
     assert not device.bus.writes()
     assert [stream.name for stream, reads in device.bus.reads().items() if reads] == ["DESCRIPTOR"]
     good = layer()
-    compare_results([good], device.run([good]), expected(SYSTEM.core, [good]))
+    compare_results([good], device.run([good]), expected(DRIVEN.core, [good]))
 
 
 def test_an_error_ahead_lets_the_layer_before_it_end(device) -> None:
@@ -97,7 +91,7 @@ def test_an_error_ahead_lets_the_layer_before_it_end(device) -> None:
             chain.run()
     assert caught.value.address == address
     assert caught.value.layers_done == 1
-    compare_results([first], chain.results, expected(SYSTEM.core, [first]))
+    compare_results([first], chain.results, expected(DRIVEN.core, [first]))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +115,7 @@ def test_head_tables_and_gains_are_checked_as_they_come(device, name, at, value,
     assert caught.value.address == start + entry
     assert caught.value.layers_done == 0
     good = layer(seed=2)
-    compare_results([good], device.run([good]), expected(SYSTEM.core, [good]))
+    compare_results([good], device.run([good]), expected(DRIVEN.core, [good]))
 
 
 def test_after_reset_nothing_is_open(device) -> None:
@@ -166,11 +160,11 @@ def test_an_abort_starts_nothing(device, command) -> None:
 
 
 def test_registers_tell_all_that_results_depend_on(device) -> None:
-    core = SYSTEM.core
+    core = DRIVEN.core
     expected_sizes = {
         "version": 2, "rows": core.rows, "cols": core.cols, "value_depth": core.group,
         "planes": core.planes, "depth": core.depth, "d_head": core.d_head, "n_max": core.n_max,
-        "heads": core.heads, "bus_bits": SYSTEM.bus_bits, "address_bits": SYSTEM.address_bits,
+        "heads": core.heads, "bus_bits": DRIVEN.bus_bits, "address_bits": DRIVEN.address_bits,
     }  # fmt: skip
     assert {name: device.register(name) for name in expected_sizes} == expected_sizes
 
@@ -205,7 +199,7 @@ def test_errors_of_the_bus_become_exceptions(device, response) -> None:
         device.run([layer()])
     assert device.outputs.base <= caught.value.address <= device.outputs.last
     good = layer(seed=2)
-    compare_results([good], device.run([good]), expected(SYSTEM.core, [good]))
+    compare_results([good], device.run([good]), expected(DRIVEN.core, [good]))
 
 
 def test_the_last_acknowledgement_of_a_layer_counts(device) -> None:
@@ -230,7 +224,7 @@ def test_layers_that_depend_on_results(device) -> None:
 
     results = device.run([first, second])
     chain = [first, second(results[0])]
-    compare_results(chain, results, expected(SYSTEM.core, chain))
+    compare_results(chain, results, expected(DRIVEN.core, chain))
     assert seen[0] is results[0]
 
 
@@ -245,7 +239,7 @@ def test_what_comes_next_is_fetched_meanwhile(device) -> None:
     written = list(zip(device.bus.writes(), device.bus.write_cycles(), strict=True))
     outputs = [cycle for burst, cycle in written if first["output"] <= burst.address < end]
     half = len(outputs) // 2  # of each head
-    counts = {s: len(b) for s, b in layer_reads(SYSTEM, 0, first).items()}
+    counts = {s: len(b) for s, b in layer_reads(DRIVEN, 0, first).items()}
     for stream in (ReadStream.Q_HIGH, ReadStream.K_HIGH, ReadStream.V_HIGH):
         assert reads[stream][counts[stream] // 2] < outputs[half - 1]
         assert reads[stream][counts[stream]] < outputs[-1]
@@ -254,7 +248,7 @@ def test_what_comes_next_is_fetched_meanwhile(device) -> None:
 
 def test_abort_at_any_time(device) -> None:
     chain = [layer(), layer(chained=True, tokens=10, k0=3, k1=1, seed=4)]
-    golden = expected(SYSTEM.core, chain)
+    golden = expected(DRIVEN.core, chain)
     between = InterposedBus(device.bus)
     driver = Device(between, device.inputs, device.outputs)
     aborted = 0
@@ -335,9 +329,9 @@ def test_arenas_that_overlap_are_refused(device, shift) -> None:
 
 
 def test_arenas_beyond_the_address_bits_are_refused(device) -> None:
-    low, high = Arena(0, 4096), Arena((1 << SYSTEM.address_bits) - 4096, 4096)
+    low, high = Arena(0, 4096), Arena((1 << DRIVEN.address_bits) - 4096, 4096)
     Device(device.bus, low, high)
-    beyond = Arena(1 << SYSTEM.address_bits, 4096)
+    beyond = Arena(1 << DRIVEN.address_bits, 4096)
     for arenas in ((low, beyond), (beyond, low)):
         with pytest.raises(LayoutError, match="the machine has 40 address bits"):
             Device(device.bus, *arenas)
