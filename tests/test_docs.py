@@ -65,7 +65,7 @@ def test_there_are_examples() -> None:
 @pytest.mark.parametrize("command", list(commands()))
 def test_commands_have_the_options_that_documents_give_them(command: str) -> None:
     _, name, *words = shlex.split(command)
-    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    known = typer.main.get_command(app).commands
     if name == "--help":
         return
     assert name in known

@@ -53,8 +53,8 @@ def test_a_wrong_tree_is_not_proved(stages: int, found: str, instead: str | None
     component = DotProduct(of)
     text = verilog(component, "dot_product")
     if instead is None:
-        register = re.search(found, text)[2]  # type: ignore[index]
-        before = re.search(rf"half_way_3_{register} <= (\w+);", text)[1]  # type: ignore[index]
+        register = re.search(found, text)[2]
+        before = re.search(rf"half_way_3_{register} <= (\w+);", text)[1]
         instead = rf"\1{before}"
     wrong, changes = re.subn(found, instead, text, count=1)
     assert changes
