@@ -18,7 +18,7 @@ from dtqatten.sim.axi import SimulatedBus, simulated_device
 from dtqatten.sim.chains import Expected, compare_results, expected
 from dtqatten.system_config import ReadStream, SystemConfig
 
-__all__ = ["BUS_BITS", "LATENCIES", "measure_system", "reference_chain"]
+__all__ = ["BUS_BITS", "LATENCIES", "last_layer", "measure_system", "reference_chain"]
 
 BUS_BITS = (64, 128, 256, 512)
 LATENCIES = (10, 60, 120, 200)
@@ -105,7 +105,7 @@ def measure_system(
             bus.record()
             device.set_register("control", Control.CLEAR_COUNTERS)
             compare_results(chain, device.run(chain), golden)
-            took, read = _measured(system, device, golden)
+            took, read = last_layer(system, device, golden)
             result["cycles"][str(bits)][str(latency)] = took
             result["dma_overhead"][str(bits)][str(latency)] = took / alone - 1
             result["bytes_ratio"][str(bits)][str(latency)] = read
@@ -117,8 +117,12 @@ def measure_system(
     return result
 
 
-def _measured(system: SystemConfig, device: Device, golden: list[Expected]) -> tuple[int, float]:
-    """Return cycles and bytes over the ideal of a chain's last layer, which has just run."""
+def last_layer(system: SystemConfig, device: Device, golden: list[Expected]) -> tuple[int, float]:
+    """Return cycles and bytes over the ideal of a chain's last layer, which has just run.
+
+    Cycles are those from the layer's first read of Q, K or V to the interrupt. The bus has recorded
+    the run, and the chain has two layers, the second chained.
+    """
     bus = device.bus
     assert isinstance(bus, SimulatedBus)
     (before, one), (address, fields) = device.chain[-2:]

@@ -17,9 +17,13 @@ from dtqatten.golden.topk import TopKModel, score_beats
 from dtqatten.hw.importance_finish import topk_config
 from dtqatten.model.core import run_core
 from dtqatten.model.workload import Workload, core_layer
+from dtqatten.sim.axi import simulated_device
+from dtqatten.sim.chains import compare_results, expected
 from dtqatten.sim.core import CoreLockstep, build_core
 from dtqatten.sim.lockstep import Head
 from dtqatten.sim.runs import run_heads
+from dtqatten.sim.samples import DRIVEN
+from dtqatten.sim.system_bench import last_layer, reference_chain
 from dtqatten.sim.topk import Run
 from dtqatten.sim.topk_bench import run_cycles
 
@@ -72,6 +76,11 @@ TOPK = {
     "base": (85, 156),  # 31 + 12 + 42; 2 * 33 + 5
     "paper": (85, 156),
 }
+
+#: A layer of 28 of 40 tokens, 12 of them in 8 bits, and twelve heads on a memory that answers
+#: reads and writes after so many cycles: cycles from the first read of a tensor to the interrupt,
+#: and bytes read over those of Q, K and V. The core alone takes 2040 + 11 * 1664 = 20344.
+SYSTEM = {1: (20393, 1.04), 60: (20556, 1.04)}
 
 #: Preset tiny with room for fewer tokens: other tests compile it too.
 TINY_CORE = Config(rows=4, cols=4, depth=4, d_head=32, n_max=24)
@@ -194,3 +203,16 @@ def test_a_stage_more_shows(preset: str, name: str, monkeypatch: pytest.MonkeyPa
     patched(monkeypatch, name, lambda _, right: right + 1)
     config = PRESETS[preset]
     assert array_cycles(config, config.rows, config.cols) == TILE[preset] + 1
+
+
+@pytest.mark.parametrize("latency", list(SYSTEM))
+def test_a_layer_of_the_whole_machine(latency: int) -> None:
+    device = simulated_device(DRIVEN, timeout=400_000, optimize=0)
+    bus = device.bus
+    bus.configure(latency=(latency, latency))
+    bus.record()
+    chain = reference_chain(DRIVEN.core, Workload(tokens=40, d_head=32), 12)
+    golden = expected(DRIVEN.core, chain)
+    compare_results(chain, device.run(chain), golden)
+    cycles, read = last_layer(DRIVEN, device, golden)
+    assert (cycles, round(read, 3)) == SYSTEM[latency]
