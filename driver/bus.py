@@ -8,7 +8,7 @@ __all__ = ["Bus"]
 class Bus(Protocol):
     """Access to a machine and to the memory that it shares with the host.
 
-    Implementations: :class:`dtqatten.sim.axi.SimulatedBus`; on a board, registers mapped from
+    Implementations: :class:`dtqatten.sim.machine.axi.SimulatedBus`; on a board, registers mapped from
     ``/dev/mem`` or a PCIe BAR, and a buffer for DMA.
 
     Barriers and cache maintenance are the bus's: :meth:`write` and :meth:`read` work on memory as

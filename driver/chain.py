@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dtqatten.descriptor import HEAD_BYTES, SIZE, pack, region_sizes
 from dtqatten.driver.errors import AbortedError, LayoutError, StaleChainError, error_of
 from dtqatten.driver.layers import Layer, Result
-from dtqatten.registers import Control, Interrupt, Status
+from dtqatten.interface.descriptor import HEAD_BYTES, SIZE, pack, region_sizes
+from dtqatten.interface.registers import Control, Interrupt, Status
 
 if TYPE_CHECKING:
     from dtqatten.driver.device import Device

@@ -2,13 +2,20 @@
 
 from collections.abc import Callable, Sequence
 
-from dtqatten.descriptor import ADDRESS_ALIGNMENT, PAGE_BYTES, VERSION, Flag
 from dtqatten.driver.bus import Bus
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.errors import LayoutError, NotIdleError
 from dtqatten.driver.layers import Layer, Result
 from dtqatten.driver.session import session_of
-from dtqatten.registers import IDENTIFIER, REGISTERS, Control, Interrupt, Status, offset_of
+from dtqatten.interface.descriptor import ADDRESS_ALIGNMENT, PAGE_BYTES, VERSION, Flag
+from dtqatten.interface.registers import (
+    IDENTIFIER,
+    REGISTERS,
+    Control,
+    Interrupt,
+    Status,
+    offset_of,
+)
 
 __all__ = ["Arena", "Device"]
 

@@ -1,6 +1,6 @@
 """What can go wrong, as exceptions: one class for each error code."""
 
-from dtqatten.registers import ErrorCode
+from dtqatten.interface.registers import ErrorCode
 
 __all__ = [
     "EXCEPTIONS",

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from dtqatten.descriptor import Flag
 from dtqatten.driver.errors import LayoutError
-from dtqatten.golden import softmax
-from dtqatten.golden.attention import OUTPUT_FRACTION, Options
-from dtqatten.golden.codes import Codes, FloatArray
 from dtqatten.golden.memory import head_table_bytes, tensor_bytes
+from dtqatten.golden.numerics import softmax
+from dtqatten.golden.numerics.attention import OUTPUT_FRACTION, Options
+from dtqatten.golden.numerics.codes import Codes, FloatArray
+from dtqatten.interface.descriptor import Flag
 
 __all__ = ["Layer", "Result"]
 

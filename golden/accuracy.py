@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dtqatten.golden import softmax
-from dtqatten.golden.attention import (
+from dtqatten.golden.numerics import softmax
+from dtqatten.golden.numerics.attention import (
     OUTPUT_FRACTION,
     Inputs,
     Options,
@@ -19,7 +19,7 @@ from dtqatten.golden.attention import (
     attention,
     requantize,
 )
-from dtqatten.golden.codes import (
+from dtqatten.golden.numerics.codes import (
     GAIN_ONE,
     Codes,
     FloatArray,
@@ -30,9 +30,9 @@ from dtqatten.golden.codes import (
     dequantize,
     quantize,
 )
-from dtqatten.golden.reference import Reference, reference
-from dtqatten.golden.select import top
-from dtqatten.golden.trace import example
+from dtqatten.golden.numerics.reference import Reference, reference
+from dtqatten.golden.numerics.select import top
+from dtqatten.golden.traces.trace import example
 
 __all__ = [
     "Agreement",

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dtqatten.descriptor import HEAD_BYTES, SIZE, Flag
-from dtqatten.golden.codes import split
-from dtqatten.golden.order import alternate, boundaries
-from dtqatten.system_config import ReadStream, SystemConfig
+from dtqatten.configuration.system import ReadStream, SystemConfig
+from dtqatten.golden.numerics.codes import split
+from dtqatten.golden.numerics.order import alternate, boundaries
+from dtqatten.interface.descriptor import HEAD_BYTES, SIZE, Flag
 
 __all__ = [
     "Burst",
@@ -114,8 +114,8 @@ def layer_reads(
 
     K and V of a group of query heads are read once. The low plane is read of the 8-bit tokens
     and of those 4-bit ones that share a tile with them
-    (:func:`dtqatten.golden.order.boundaries`). Row blocks of queries are read in turns
-    (:func:`dtqatten.golden.order.alternate`).
+    (:func:`dtqatten.golden.numerics.order.boundaries`). Row blocks of queries are read in turns
+    (:func:`dtqatten.golden.numerics.order.alternate`).
 
     Parameters
     ----------

@@ -4,24 +4,24 @@ from amaranth.hdl import Cat, Module, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from dtqatten.config import Config
-from dtqatten.hw.array import ScoreArray
-from dtqatten.hw.export import place
-from dtqatten.hw.layout import load_layout, value_layout
-from dtqatten.hw.normalizer import Normalizer, output_beat_layout
-from dtqatten.hw.ranking_layout import beat_layout, layer_layout, topk_config
-from dtqatten.hw.softmax import Softmax
-from dtqatten.hw.softmax_layout import head_layout, key_layout, query_layout
-from dtqatten.hw.token_ranking import TokenRanking
-from dtqatten.hw.topk_config import ids_layout
-from dtqatten.hw.value_array import ValueArray
-from dtqatten.units import Unit
+from dtqatten.configuration.core import Config
+from dtqatten.hw.arrays.score_array import ScoreArray
+from dtqatten.hw.arrays.value_array import ValueArray
+from dtqatten.hw.base.export import place
+from dtqatten.hw.payloads.arrays import load_layout, value_layout
+from dtqatten.hw.payloads.ranking import beat_layout, layer_layout, topk_config
+from dtqatten.hw.payloads.softmax import head_layout, key_layout, query_layout
+from dtqatten.hw.payloads.topk import ids_layout
+from dtqatten.hw.ranking.token_ranking import TokenRanking
+from dtqatten.hw.softmax.normalizer import Normalizer, output_beat_layout
+from dtqatten.hw.softmax.softmax import Softmax
+from dtqatten.interface.units import Unit
 
 __all__ = ["AttentionCore", "activity_layout", "core_layouts"]
 
 
 def activity_layout() -> data.StructLayout:
-    """What each :class:`~dtqatten.units.Unit` does in a cycle: work, or wait with a result.
+    """What each :class:`~dtqatten.interface.units.Unit` does in a cycle: work, or wait with a result.
 
     ``searching`` is set while importances or ids of a layer are on their way.
     """
@@ -53,11 +53,11 @@ class AttentionCore(wiring.Component):
     beside it; it takes a row of probabilities a cycle, so it never delays module A, unless the ids
     or the report of two layers are left standing.
 
-    Bit-exact with :func:`dtqatten.golden.attention.attention`; cycle-exact with
-    :class:`dtqatten.golden.core.CoreModel`.
+    Bit-exact with :func:`dtqatten.golden.numerics.attention.attention`; cycle-exact with
+    :class:`dtqatten.golden.cycles.core.CoreModel`.
 
-    Throughput: the busier of the two arrays, see :class:`~dtqatten.hw.array.ScoreArray` and
-    :class:`~dtqatten.hw.value_array.ValueArray`. A stall of any stream delays and loses nothing.
+    Throughput: the busier of the two arrays, see :class:`~dtqatten.hw.arrays.score_array.ScoreArray` and
+    :class:`~dtqatten.hw.arrays.value_array.ValueArray`. A stall of any stream delays and loses nothing.
 
     Parameters
     ----------

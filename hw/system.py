@@ -4,27 +4,27 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect
 
-from dtqatten.descriptor import VERSION
-from dtqatten.hw.axi import (
+from dtqatten.configuration.system import ReadStream, SystemConfig
+from dtqatten.hw.base.export import place
+from dtqatten.hw.base.fork import fork
+from dtqatten.hw.bus.axi import (
     connect_lite,
     connect_master,
     lite_ports,
     master_members,
     master_ports,
 )
-from dtqatten.hw.controller import Controller
+from dtqatten.hw.bus.read_master import ReadMaster
+from dtqatten.hw.bus.register_file import RegisterFile
+from dtqatten.hw.bus.write_master import WriteMaster
 from dtqatten.hw.core import AttentionCore
-from dtqatten.hw.descriptor import known_flags, required_flags
-from dtqatten.hw.export import place
-from dtqatten.hw.fetcher import Fetcher
-from dtqatten.hw.fork import fork
-from dtqatten.hw.read_master import ReadMaster
-from dtqatten.hw.register_file import RegisterFile
-from dtqatten.hw.write_master import WriteMaster
-from dtqatten.hw.writer import STREAMS, Writer
-from dtqatten.registers import IDENTIFIER, Control, ErrorCode
-from dtqatten.system_config import ReadStream, SystemConfig
-from dtqatten.units import Unit
+from dtqatten.hw.memory.checker import known_flags, required_flags
+from dtqatten.hw.memory.controller import Controller
+from dtqatten.hw.memory.fetcher import Fetcher
+from dtqatten.hw.memory.writer import STREAMS, Writer
+from dtqatten.interface.descriptor import VERSION
+from dtqatten.interface.registers import IDENTIFIER, Control, ErrorCode
+from dtqatten.interface.units import Unit
 
 __all__ = ["System"]
 
@@ -32,8 +32,8 @@ __all__ = ["System"]
 class System(wiring.Component):
     """DTQAtten as a block on a bus: it walks chains of layer descriptors in memory.
 
-    Registers are those of :mod:`dtqatten.registers`, descriptors those of
-    :mod:`dtqatten.descriptor`; ``docs/system.md`` says how they are used.
+    Registers are those of :mod:`dtqatten.interface.registers`, descriptors those of
+    :mod:`dtqatten.interface.descriptor`; ``docs/system.md`` says how they are used.
 
     Parameters
     ----------
@@ -42,9 +42,9 @@ class System(wiring.Component):
     Members
     -------
     m_axi_*
-        AXI4 master, see :func:`dtqatten.hw.axi.master_ports`.
+        AXI4 master, see :func:`dtqatten.hw.bus.axi.master_ports`.
     s_axil_*
-        AXI4-Lite subordinate, see :func:`dtqatten.hw.axi.lite_ports`.
+        AXI4-Lite subordinate, see :func:`dtqatten.hw.bus.axi.lite_ports`.
     irq : Out(1)
         An enabled interrupt is pending; level.
     """

@@ -6,8 +6,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from dtqatten.config import PRESETS, Config
-from dtqatten.golden.algorithm.policy import Policy
+from dtqatten.algorithm.policy import Policy
+from dtqatten.configuration.core import PRESETS, Config
 from dtqatten.model.core import run_core
 from dtqatten.model.peers import EYERISS, PEERS
 from dtqatten.model.workload import Workload, policy_workloads
@@ -128,7 +128,7 @@ def packaged_policy(name: str = SEARCHED) -> Policy:
     PolicyError
         If there is none of that name.
     """
-    folder = resources.files("dtqatten.golden.algorithm") / "policies"
+    folder = resources.files("dtqatten.algorithm") / "policies"
     with resources.as_file(folder / f"{name}.json") as path:
         return Policy.load(path)
 

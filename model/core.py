@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dtqatten.config import Config
+from dtqatten.configuration.core import Config
 from dtqatten.model.workload import Workload, core_layer
-from dtqatten.sim.core import CoreLockstep
+from dtqatten.sim.lockstep.core import CoreLockstep
 
 __all__ = ["CoreRun", "fit", "run_core"]
 
@@ -22,7 +22,7 @@ class CoreRun:
         From the first operand offered to the last output of the first head.
     busy : dict of float
         Share of ``head_cycles`` in which each unit worked, see
-        :class:`~dtqatten.golden.core.CoreModel`.
+        :class:`~dtqatten.golden.cycles.core.CoreModel`.
     limit_share : float
         4-bit products that the tokens kept cannot do without, over multipliers times
         ``head_cycles``: 1 is the physical limit. Tokens promoted to 8 bits count as 4-bit ones.

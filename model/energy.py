@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dtqatten.config import Config, Schedule
+from dtqatten.configuration.core import Config, Schedule
 from dtqatten.model.core import CoreRun
 from dtqatten.model.workload import Workload
 

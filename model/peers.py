@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dtqatten.config import Config, Schedule
-from dtqatten.golden.order import Order, arrange
-from dtqatten.golden.tiles import tile_costs
+from dtqatten.configuration.core import Config, Schedule
+from dtqatten.golden.cycles.tiles import tile_costs
+from dtqatten.golden.numerics.order import Order, arrange
 from dtqatten.model.workload import Workload
 
 __all__ = ["EYERISS", "PEERS", "Peer", "systolic_cycles"]

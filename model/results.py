@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dtqatten.config import PRESETS
+from dtqatten.configuration.core import PRESETS
 from dtqatten.model.compare import (
     SCALED,
     SEARCHED,

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from io import StringIO
 
-from dtqatten.config import Config, ConfigError, configured
+from dtqatten.configuration.core import Config, ConfigError, configured
+from dtqatten.configuration.system import SystemConfig
 from dtqatten.model.core import fit, run_core
 from dtqatten.model.workload import Workload
-from dtqatten.system_config import SystemConfig
 
 __all__ = [
     "UM2_PER_MULTIPLIER",

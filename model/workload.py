@@ -4,13 +4,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dtqatten.config import Config
-from dtqatten.golden.algorithm.policy import Policy
-from dtqatten.golden.attention import Options
-from dtqatten.golden.codes import Codes, IntArray
-from dtqatten.golden.order import Boundaries, alternate, boundaries, promote, round_up_kept
-from dtqatten.golden.select import PAPER_SHARES, counts
-from dtqatten.sim.core import CoreLayer
+from dtqatten.algorithm.policy import Policy
+from dtqatten.configuration.core import Config
+from dtqatten.golden.numerics.attention import Options
+from dtqatten.golden.numerics.codes import Codes, IntArray
+from dtqatten.golden.numerics.order import Boundaries, alternate, boundaries, promote, round_up_kept
+from dtqatten.golden.numerics.select import PAPER_SHARES, counts
+from dtqatten.sim.lockstep.core import CoreLayer
 
 __all__ = ["Workload", "core_layer", "policy_workloads"]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dtqatten.config import Config
-from dtqatten.golden.codes import Granularity, quantize
-from dtqatten.golden.order import boundaries, promote
-from dtqatten.golden.tiles import Step, edges, tile_steps
-from dtqatten.golden.trace import Trace
-from dtqatten.hw.layout import control_layout
-from dtqatten.sim.pe import pack_control
+from dtqatten.configuration.core import Config
+from dtqatten.golden.cycles.tiles import Step, edges, tile_steps
+from dtqatten.golden.numerics.codes import Granularity, quantize
+from dtqatten.golden.numerics.order import boundaries, promote
+from dtqatten.golden.traces.trace import Trace
+from dtqatten.hw.payloads.arrays import control_layout
+from dtqatten.sim.lockstep.pe import pack_control
 from dtqatten.synth.asic import SRAM_LIBERTY
 from dtqatten.synth.fanout import read_loads
 from dtqatten.synth.gates import Gates

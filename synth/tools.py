@@ -6,7 +6,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from dtqatten.scratch import tool_environment
+from dtqatten.files.scratch import tool_environment
 
 __all__ = ["InputError", "SynthError", "has_opensta", "module", "opensta", "versions", "yosys"]
 

@@ -12,8 +12,8 @@ from dtqatten import __version__
 from dtqatten.cli import app
 from dtqatten.commands.options import real, whole
 from dtqatten.commands.verilog import Block
-from dtqatten.golden.trace import example
-from dtqatten.sim.lint import lint_verilog
+from dtqatten.golden.traces.trace import example
+from dtqatten.sim.engines.lint import lint_verilog
 from dtqatten.synth.design import Design
 
 COMMANDS = [

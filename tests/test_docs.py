@@ -10,9 +10,9 @@ import pytest
 import typer.main
 
 from dtqatten.cli import app
-from dtqatten.sim import axi
-from dtqatten.sim.samples import DRIVEN
-from dtqatten.system_config import SystemConfig
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.sim.machine import axi
+from dtqatten.sim.machine.samples import DRIVEN
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]

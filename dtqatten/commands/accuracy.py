@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dtqatten.algorithm.policy import Policy
 from dtqatten.commands.algorithm import (
     DataOption,
     LimitOption,
@@ -18,7 +19,6 @@ from dtqatten.commands.algorithm import (
 from dtqatten.commands.evaluate import TEXT
 from dtqatten.commands.options import needs
 from dtqatten.commands.verilog import write_atomically
-from dtqatten.golden.algorithm.policy import Policy
 
 __all__ = ["PAIRS", "accuracy"]
 
@@ -54,9 +54,9 @@ def accuracy(
     with needs("algorithm"):
         import torch
 
-        from dtqatten.golden.algorithm.evaluate import Evaluation
-        from dtqatten.golden.algorithm.report import NOISE, Results, draw, methods, render
-        from dtqatten.golden.algorithm.tasks import Score
+        from dtqatten.algorithm.evaluate import Evaluation
+        from dtqatten.algorithm.report import NOISE, Results, draw, methods, render
+        from dtqatten.algorithm.tasks import Score
 
         kept = Results(results)
         folder = output.parent / "accuracy"

@@ -38,8 +38,8 @@ def bench(
         from rich.console import Console
         from rich.progress import Progress
 
-        from dtqatten.sim.bench import measure, versions
-        from dtqatten.sim.plots import save, timeline_figure
+        from dtqatten.sim.studies.array_bench import measure, versions
+        from dtqatten.sim.studies.plots import save, timeline_figure
     console = Console()
     for one in part or list(Part):
         with Progress(transient=True) as bar:
@@ -76,8 +76,8 @@ def _reference(*, in_turns: bool) -> Any:
 
 def _layer(workload: Any, tell: Tell) -> Any:
     """Run a layer of the core, RTL beside model."""
-    from dtqatten.config import PRESETS
-    from dtqatten.sim.core_bench import HEADS, simulate_layer
+    from dtqatten.configuration.core import PRESETS
+    from dtqatten.sim.studies.core_bench import HEADS, simulate_layer
 
     tell("compiling the core")
     return simulate_layer(
@@ -90,8 +90,8 @@ def _layer(workload: Any, tell: Tell) -> Any:
 
 def _core(tell: Tell) -> tuple[dict[str, Any], dict[str, Any]]:
     """Measure the core and its top-k engine; return also which units work when."""
-    from dtqatten.sim.core_bench import measure_core
-    from dtqatten.sim.topk_bench import measure_topk
+    from dtqatten.sim.studies.core_bench import measure_core
+    from dtqatten.sim.studies.topk_bench import measure_topk
 
     workload = _reference(in_turns=True)
     ran = _layer(workload, tell)
@@ -104,9 +104,9 @@ def _core(tell: Tell) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _system(tell: Tell) -> dict[str, Any]:
     """Measure the machine on a bus against the core fed for free."""
-    from dtqatten.config import PRESETS
-    from dtqatten.sim.core_bench import HEADS, measure_core
-    from dtqatten.sim.system_bench import measure_system
+    from dtqatten.configuration.core import PRESETS
+    from dtqatten.sim.studies.core_bench import HEADS, measure_core
+    from dtqatten.sim.studies.system_bench import measure_system
 
     workload = _reference(in_turns=True)
     alone = measure_core(_layer(workload, tell))["cycles"]

@@ -16,7 +16,7 @@ from dtqatten.commands.options import (
     workload,
 )
 from dtqatten.commands.verilog import write_atomically
-from dtqatten.config import PRESETS, configured
+from dtqatten.configuration.core import PRESETS, configured
 
 __all__ = ["compare"]
 

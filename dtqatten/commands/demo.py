@@ -27,13 +27,13 @@ def demo(
         from rich.progress import Progress
         from rich.table import Table
 
-        from dtqatten.golden.order import Order
-        from dtqatten.golden.trace import Trace, example
-        from dtqatten.sim.demo import block_accuracy, run_trace
-        from dtqatten.sim.lockstep import MismatchError
-        from dtqatten.sim.plots import activity_figure, save, scores_figure
-        from dtqatten.sim.runs import build_array
-        from dtqatten.sim.stalls import study
+        from dtqatten.golden.numerics.order import Order
+        from dtqatten.golden.traces.trace import Trace, example
+        from dtqatten.sim.lockstep.runs import build_array
+        from dtqatten.sim.lockstep.score_array import MismatchError
+        from dtqatten.sim.studies.demo import block_accuracy, run_trace
+        from dtqatten.sim.studies.plots import activity_figure, save, scores_figure
+        from dtqatten.sim.studies.stalls import study
     recorded = example() if trace is None else Trace.load(trace)
     config = configure(preset, d_head=recorded.d)
     if len(recorded.kept) > config.n_max:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dtqatten.commands.options import fail, needs, refuse
-from dtqatten.config import PRESETS, configured
+from dtqatten.configuration.core import PRESETS, configured
 
 __all__ = ["encoder"]
 
@@ -33,12 +33,12 @@ def encoder(
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
         from rich.table import Table
 
-        from dtqatten.golden.algorithm.models import load
-        from dtqatten.golden.algorithm.policy import Policy
-        from dtqatten.golden.algorithm.tasks import encoded, padded
-        from dtqatten.sim.axi import simulated_device
-        from dtqatten.sim.encoder import config_for, run_encoder
-    from dtqatten.system_config import SystemConfig
+        from dtqatten.algorithm.models import load
+        from dtqatten.algorithm.policy import Policy
+        from dtqatten.algorithm.tasks import encoded, padded
+        from dtqatten.sim.machine.axi import simulated_device
+        from dtqatten.sim.machine.encoder import config_for, run_encoder
+    from dtqatten.configuration.system import SystemConfig
 
     machine = configured(preset)
     chosen = Policy.load(policy or _searched())
@@ -74,4 +74,4 @@ def encoder(
 def _searched() -> Path:
     from importlib import resources
 
-    return Path(str(resources.files("dtqatten.golden.algorithm"))) / "policies/minilm-stsb.json"
+    return Path(str(resources.files("dtqatten.algorithm"))) / "policies/minilm-stsb.json"

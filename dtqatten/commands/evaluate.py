@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dtqatten.algorithm.policy import Policy
 from dtqatten.commands.algorithm import (
     DataOption,
     LimitOption,
@@ -17,7 +18,6 @@ from dtqatten.commands.algorithm import (
 )
 from dtqatten.commands.options import needs, reject_unused
 from dtqatten.commands.verilog import write_atomically
-from dtqatten.golden.algorithm.policy import Policy
 
 __all__ = ["evaluate"]
 
@@ -55,9 +55,9 @@ def evaluate(
     if pictures is None:
         reject_unused({"--noise": noise, "--text": text}, "for --pictures only")
     with needs("algorithm"):
-        from dtqatten.golden.algorithm.evaluate import evaluate as score
-        from dtqatten.golden.algorithm.report import draw
-        from dtqatten.golden.algorithm.runtime import Mode
+        from dtqatten.algorithm.evaluate import evaluate as score
+        from dtqatten.algorithm.report import draw
+        from dtqatten.algorithm.runtime import Mode
 
         chosen_mode = Mode(mode)
         given = None if policy is None else Policy.load(policy)

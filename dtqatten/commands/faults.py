@@ -24,8 +24,8 @@ def faults(
     with needs("sim"):
         from rich.progress import track
 
-        from dtqatten.sim.axi import simulated_device
-        from dtqatten.sim.faults import SYSTEM, inject, summary
+        from dtqatten.sim.machine.axi import simulated_device
+        from dtqatten.sim.machine.faults import SYSTEM, inject, summary
     typer.echo(f"compiling {SYSTEM}")
     device = simulated_device(SYSTEM, timeout=200_000)
     injected = inject(device, count, seed)

@@ -16,9 +16,9 @@ def formal() -> None:
     with needs("formal"):
         from rich.progress import track
 
-        from dtqatten.sim.dot_product import DOT_PRODUCTS, is_dot_product
-        from dtqatten.sim.formal import prove
-        from dtqatten.sim.properties import PROPERTIES
+        from dtqatten.sim.proofs.dot_product import DOT_PRODUCTS, is_dot_product
+        from dtqatten.sim.proofs.formal import prove
+        from dtqatten.sim.proofs.properties import PROPERTIES
     claims: list[tuple[str, str, str, Callable[[Any], bool], Any]] = [
         (
             wanted.name,

@@ -3,8 +3,8 @@
 import typer
 
 from dtqatten.commands.options import fail, needs
-from dtqatten.config import PRESETS
-from dtqatten.system_config import SystemConfig
+from dtqatten.configuration.core import PRESETS
+from dtqatten.configuration.system import SystemConfig
 
 __all__ = ["lint"]
 
@@ -12,9 +12,9 @@ __all__ = ["lint"]
 def lint() -> None:
     """Lint the Verilog of every preset; print what is waived, and why."""
     with needs("mutation"):
-        from dtqatten.sim.lint import WAIVERS, lint_verilog
-        from dtqatten.sim.yosys import check_verilog
-    from dtqatten.hw.export import PREFIX, verilog
+        from dtqatten.sim.engines.lint import WAIVERS, lint_verilog
+        from dtqatten.sim.proofs.yosys import check_verilog
+    from dtqatten.hw.base.export import PREFIX, verilog
     from dtqatten.hw.system import System
 
     for rule, reason in WAIVERS.items():

@@ -35,8 +35,8 @@ def mutate(
         from rich.progress import Progress
         from rich.table import Table
 
-        from dtqatten.sim.mutation import measure
-        from dtqatten.sim.mutation_blocks import BLOCKS
+        from dtqatten.sim.proofs.mutation import measure
+        from dtqatten.sim.proofs.mutation_blocks import BLOCKS
     names = block or list(BLOCKS)
     for name in names:
         if name not in BLOCKS:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperOption
 
-from dtqatten.config import PRESETS, Config, Schedule, configured
+from dtqatten.configuration.core import PRESETS, Config, Schedule, configured
 from dtqatten.synth.tools import SynthError
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def workload(
         If the shares are no three percentages of sum 100.
     """
     with needs("sim"):
-        from dtqatten.golden.select import PAPER_SHARES, counts
+        from dtqatten.golden.numerics.select import PAPER_SHARES, counts
         from dtqatten.model.workload import Workload
     given = PAPER_SHARES
     try:

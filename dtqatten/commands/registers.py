@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dtqatten.commands.verilog import write_atomically
-from dtqatten.register_docs import c_header, markdown
+from dtqatten.interface.reference import c_header, markdown
 
 __all__ = ["registers"]
 

@@ -33,8 +33,8 @@ def results(
         from rich.progress import Progress
         from rich.table import Table
 
-        from dtqatten.config import PRESETS
-        from dtqatten.golden.trace import example
+        from dtqatten.configuration.core import PRESETS
+        from dtqatten.golden.traces.trace import example
         from dtqatten.model.results import figures, markdown
         from dtqatten.synth.energy import pe_energy, trace_steps
         from dtqatten.synth.tools import has_opensta

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dtqatten.algorithm.policy import Policy
 from dtqatten.commands.algorithm import (
     DataOption,
     LimitOption,
@@ -15,7 +16,6 @@ from dtqatten.commands.algorithm import (
     template_of,
 )
 from dtqatten.commands.options import fail, needs, reject_unused
-from dtqatten.golden.algorithm.policy import Policy
 
 __all__ = ["search"]
 
@@ -96,8 +96,8 @@ def search(
     with needs("algorithm"):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        from dtqatten.golden.algorithm.pictures import pareto_figure, save
-        from dtqatten.golden.algorithm.search import (
+        from dtqatten.algorithm.pictures import pareto_figure, save
+        from dtqatten.algorithm.search import (
             LAMBDA_DECODER,
             LAMBDA_ENCODER,
             Objective,

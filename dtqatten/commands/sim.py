@@ -31,8 +31,8 @@ def sim(
     with needs("sim"):
         from rich.progress import track
 
-        from dtqatten.sim.runner import SimulationError, Simulator, available, simulate
-        from dtqatten.sim.scenarios import CORE_JOBS, JOBS
+        from dtqatten.sim.regression.runner import SimulationError, Simulator, available, simulate
+        from dtqatten.sim.regression.scenarios import CORE_JOBS, JOBS
     chosen = [s for s in Simulator if simulator in (s.value, SimulatorChoice.ALL.value)]
     for missing in [s for s in chosen if not available(s)]:
         raise refuse(

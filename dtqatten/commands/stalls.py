@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from dtqatten.commands.options import configure, needs, refuse, whole
-from dtqatten.config import Schedule
-from dtqatten.golden.order import Order
+from dtqatten.configuration.core import Schedule
+from dtqatten.golden.numerics.order import Order
 
 __all__ = ["stalls"]
 
@@ -59,8 +59,8 @@ def stalls(
         schedule=schedule,
     )
     with needs("sim"):
-        from dtqatten.sim.plots import activity_figure, save
-        from dtqatten.sim.stalls import study
+        from dtqatten.sim.studies.plots import activity_figure, save
+        from dtqatten.sim.studies.stalls import study
     result = study(config, bits, order)
     if plot is not None:
         try:

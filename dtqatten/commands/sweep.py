@@ -15,7 +15,7 @@ from dtqatten.commands.options import (
     workload,
 )
 from dtqatten.commands.verilog import write_atomically
-from dtqatten.config import PRESETS
+from dtqatten.configuration.core import PRESETS
 
 __all__ = ["sweep"]
 
@@ -97,7 +97,7 @@ def sweep(
 
         from dtqatten.model.plots import sweep_figure
         from dtqatten.model.sweep import executor, points, run, to_csv
-        from dtqatten.sim.plots import save
+        from dtqatten.sim.studies.plots import save
     work = points(
         preset or ["edge", "base"],
         changes,

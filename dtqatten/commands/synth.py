@@ -19,7 +19,7 @@ from dtqatten.commands.options import (
     reject_unused,
 )
 from dtqatten.commands.verilog import Block, build
-from dtqatten.config import PRESETS, Config
+from dtqatten.configuration.core import PRESETS, Config
 
 __all__ = ["synth"]
 
@@ -148,11 +148,11 @@ def synth(
         from rich.console import Console
         from rich.progress import Progress
 
-        from dtqatten.sim.plots import save
+        from dtqatten.sim.studies.plots import save
         from dtqatten.synth.flow import Flow
         from dtqatten.synth.report import area_figure, table
-    from dtqatten.hw.export import PREFIX
-    from dtqatten.hw.export import verilog as to_verilog
+    from dtqatten.hw.base.export import PREFIX
+    from dtqatten.hw.base.export import verilog as to_verilog
     from dtqatten.synth.design import Design
     from dtqatten.synth.tools import has_opensta
 

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from dtqatten.algorithm.encoder import make_trace
 from dtqatten.commands.options import refuse
-from dtqatten.golden.encoder import make_trace
-from dtqatten.golden.select import PAPER_SHARES
+from dtqatten.golden.numerics.select import PAPER_SHARES
 
 __all__ = ["trace"]
 

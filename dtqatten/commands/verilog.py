@@ -21,8 +21,8 @@ from dtqatten.commands.options import (
     configure,
     refuse,
 )
-from dtqatten.config import Config
-from dtqatten.system_config import SystemConfig
+from dtqatten.configuration.core import Config
+from dtqatten.configuration.system import SystemConfig
 
 __all__ = ["verilog", "write_atomically"]
 
@@ -56,36 +56,36 @@ def build(
 
             return AttentionCore(config)
         case Block.ARRAY:
-            from dtqatten.hw.array import ScoreArray
+            from dtqatten.hw.arrays.score_array import ScoreArray
 
             return ScoreArray(config, monitored=monitored)
         case Block.SOFTMAX:
-            from dtqatten.hw.softmax import Softmax
+            from dtqatten.hw.softmax.softmax import Softmax
 
             return Softmax(config)
         case Block.VALUE_ARRAY:
-            from dtqatten.hw.value_array import ValueArray
+            from dtqatten.hw.arrays.value_array import ValueArray
 
             return ValueArray(config, observed=monitored)
         case Block.NORMALIZER:
-            from dtqatten.hw.normalizer import Normalizer
+            from dtqatten.hw.softmax.normalizer import Normalizer
 
             return Normalizer(config)
         case Block.TOKEN_RANKING:
-            from dtqatten.hw.token_ranking import TokenRanking
+            from dtqatten.hw.ranking.token_ranking import TokenRanking
 
             return TokenRanking(config)
         case Block.SCORE_ACCUMULATOR:
-            from dtqatten.hw.score_accumulator import ScoreAccumulator
+            from dtqatten.hw.ranking.score_accumulator import ScoreAccumulator
 
             return ScoreAccumulator(config)
         case Block.TOPK:
-            from dtqatten.hw.ranking_layout import topk_config
-            from dtqatten.hw.topk import TopK
+            from dtqatten.hw.payloads.ranking import topk_config
+            from dtqatten.hw.ranking.topk import TopK
 
             return TopK(topk_config(config))
         case Block.PE:
-            from dtqatten.hw.pe import PE
+            from dtqatten.hw.arrays.pe import PE
 
             return PE(config, config.score_width)
 
@@ -166,8 +166,8 @@ def verilog(
     )
     if monitored and block not in (Block.ARRAY, Block.VALUE_ARRAY):
         raise refuse(f"--monitored is for arrays, not {block}: leave it out")
-    from dtqatten.hw.export import PREFIX
-    from dtqatten.hw.export import verilog as to_verilog
+    from dtqatten.hw.base.export import PREFIX
+    from dtqatten.hw.base.export import verilog as to_verilog
 
     sizes = {
         "bus_bits": bus_bits,

@@ -3,8 +3,8 @@
 import pytest
 
 from dtqatten.driver.device import Device
-from dtqatten.sim.axi import SimulatedBus, simulated_device
-from dtqatten.sim.samples import DRIVEN
+from dtqatten.sim.machine.axi import SimulatedBus, simulated_device
+from dtqatten.sim.machine.samples import DRIVEN
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,11 @@ from dtqatten.driver.errors import (
     StaleChainError,
 )
 from dtqatten.driver.layers import Layer
-from dtqatten.golden.codes import quantize
-from dtqatten.registers import Control, ErrorCode, Status
-from dtqatten.sim.chains import compare_results, expected
-from dtqatten.sim.interposed import InterposedBus
-from dtqatten.sim.samples import DRIVEN
+from dtqatten.golden.numerics.codes import quantize
+from dtqatten.interface.registers import Control, ErrorCode, Status
+from dtqatten.sim.machine.chains import compare_results, expected
+from dtqatten.sim.machine.interposed import InterposedBus
+from dtqatten.sim.machine.samples import DRIVEN
 
 
 def layer(tokens: int = 10, seed: int = 0, **options) -> Layer:

@@ -5,18 +5,18 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dtqatten.descriptor import VERSION, pack, unpack
+from dtqatten.configuration.system import ReadStream
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.device import Arena, Device
 from dtqatten.driver.errors import EXCEPTIONS, AbortedError, LayoutError
 from dtqatten.driver.layers import Layer
-from dtqatten.golden.codes import quantize
 from dtqatten.golden.memory import layer_reads
-from dtqatten.registers import Control, ErrorCode, Interrupt, Status
-from dtqatten.sim.chains import compare_results, expected
-from dtqatten.sim.interposed import InterposedBus
-from dtqatten.sim.samples import DRIVEN
-from dtqatten.system_config import ReadStream
+from dtqatten.golden.numerics.codes import quantize
+from dtqatten.interface.descriptor import VERSION, pack, unpack
+from dtqatten.interface.registers import Control, ErrorCode, Interrupt, Status
+from dtqatten.sim.machine.chains import compare_results, expected
+from dtqatten.sim.machine.interposed import InterposedBus
+from dtqatten.sim.machine.samples import DRIVEN
 
 
 @pytest.fixture

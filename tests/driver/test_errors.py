@@ -3,7 +3,7 @@
 import pytest
 
 from dtqatten.driver.errors import EXCEPTIONS, DeviceError, error_of
-from dtqatten.registers import ErrorCode
+from dtqatten.interface.registers import ErrorCode
 
 
 def test_every_code_has_a_class_with_a_reason() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dtqatten.golden.trace import Trace, example
+from dtqatten.golden.traces.trace import Trace, example
 
 
 @pytest.fixture(scope="session")

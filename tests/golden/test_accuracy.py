@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dtqatten.golden import accuracy, softmax
+from dtqatten.golden import accuracy
 from dtqatten.golden.accuracy import agreement, rank_agreement, sink, step_errors, weight_error
-from dtqatten.golden.attention import Inputs, Options, attention
-from dtqatten.golden.codes import apply_gain, dequantize, quantize
-from dtqatten.golden.reference import reference
+from dtqatten.golden.numerics import softmax
+from dtqatten.golden.numerics.attention import Inputs, Options, attention
+from dtqatten.golden.numerics.codes import apply_gain, dequantize, quantize
+from dtqatten.golden.numerics.reference import reference
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "numerics.md"
 DATA = ("trace", "random", "peaked")

@@ -7,9 +7,9 @@ PROBE = """
 import importlib, pkgutil, sys
 import dtqatten.golden
 names = [m.name for m in pkgutil.walk_packages(dtqatten.golden.__path__, "dtqatten.golden.")]
-assert "dtqatten.golden.attention" in names, names
+assert "dtqatten.golden.numerics.attention" in names, names
 # What runs inside models needs their library; the policy files are for everyone.
-inside = "dtqatten.golden.algorithm."
+inside = "dtqatten.algorithm."
 assert inside + "policy" in names, names
 light = (inside + "policy", inside + "files", inside + "spatten")
 names = [n for n in names if not n.startswith(inside) or n in light]

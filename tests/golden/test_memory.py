@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from dtqatten.config import Config
-from dtqatten.descriptor import Flag, pack, unpack
-from dtqatten.golden.codes import join
+from dtqatten.configuration.core import Config
+from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.golden.memory import (
     Burst,
     bursts,
@@ -15,7 +14,8 @@ from dtqatten.golden.memory import (
     runs,
     tensor_bytes,
 )
-from dtqatten.system_config import ReadStream, SystemConfig
+from dtqatten.golden.numerics.codes import join
+from dtqatten.interface.descriptor import Flag, pack, unpack
 
 SYSTEM = SystemConfig(
     core=Config(rows=2, cols=4, depth=2, d_head=32, n_max=16), bus_bits=64, burst_beats=4

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from dtqatten import PRESETS
-from dtqatten.hw.export import verilog
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.base.export import verilog
 from dtqatten.hw.system import System
-from dtqatten.system_config import SystemConfig
 
 DOCS = Path(__file__).parents[2] / "docs" / "system.md"
 

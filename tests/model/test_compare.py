@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dtqatten.config import Config
-from dtqatten.golden.algorithm.policy import Policy, PolicyError
+from dtqatten.algorithm.policy import Policy, PolicyError
+from dtqatten.configuration.core import Config
 from dtqatten.model.compare import (
     SCALED,
     SCALED_PAIRS,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from dtqatten.config import Config, ConfigError
+from dtqatten.configuration.core import Config, ConfigError
 from dtqatten.model.core import fit, run_core
 from dtqatten.model.workload import Workload, core_layer
-from dtqatten.sim.core import CoreLockstep, build_core
+from dtqatten.sim.lockstep.core import CoreLockstep, build_core
 
 SMALL = Config(rows=4, cols=4, depth=4, d_head=32, n_max=24)
 

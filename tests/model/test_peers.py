@@ -2,7 +2,7 @@
 
 import pytest
 
-from dtqatten.golden.order import Order
+from dtqatten.golden.numerics.order import Order
 from dtqatten.model.peers import EYERISS, PEERS, Peer, systolic_cycles
 from dtqatten.model.workload import Workload
 

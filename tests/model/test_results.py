@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dtqatten.config import PRESETS
+from dtqatten.configuration.core import PRESETS
 from dtqatten.model import results
 from dtqatten.model.compare import Speedup
 from dtqatten.model.core import CoreRun

@@ -6,8 +6,8 @@ from io import StringIO
 
 import pytest
 
-from dtqatten.config import PRESETS, ConfigError
-from dtqatten.golden.select import PAPER_SHARES
+from dtqatten.configuration.core import PRESETS, ConfigError
+from dtqatten.golden.numerics.select import PAPER_SHARES
 from dtqatten.model.core import run_core
 from dtqatten.model.plots import sweep_figure
 from dtqatten.model.sweep import Result, bus_beats, evaluate, executor, points, run, to_csv

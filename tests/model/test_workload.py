@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from dtqatten.config import PRESETS
-from dtqatten.golden.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.configuration.core import PRESETS
 from dtqatten.model.workload import Workload, core_layer, policy_workloads
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from dtqatten.config import Config
-from dtqatten.golden.trace import example
-from dtqatten.hw.export import verilog
-from dtqatten.hw.pe import PE
+from dtqatten.configuration.core import Config
+from dtqatten.golden.traces.trace import example
+from dtqatten.hw.arrays.pe import PE
+from dtqatten.hw.base.export import verilog
 from dtqatten.synth.design import Design
 from dtqatten.synth.energy import pe_energy, trace_steps
 from dtqatten.synth.flow import ASIC, Flow

@@ -1,0 +1,170 @@
+"""Attention masks and arguments of transformers: what each query sees, or a refusal by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dtqatten.algorithm.models import ModelError
+
+__all__ = ["refuse_unknown", "visibility"]
+
+#: An additive mask hides a key with this or less: its exponential is 0 in any precision.
+HIDDEN = -1e4
+
+#: Arguments that do not change attention here, and why.
+HARMLESS = {
+    "position_ids": "the embedding has used them",
+    "cache_position": "the cache has used it",
+    "use_cache": "it is about what the model returns",
+    "return_dict": "it is about what the model returns",
+    "output_attentions": "a session has refused it where it is true",
+    "output_hidden_states": "it is about what the model returns",
+    "output_router_logits": "it is about what the model returns",
+    "num_items_in_batch": "it is about the loss",
+    "deterministic": "it is about the gradients of a fused kernel",
+}
+
+#: Arguments that change attention in a way that has no counterpart here, and the way out.
+REFUSED = {
+    "softcap": "configure the model without soft-capping of scores (attn_logit_softcapping=None)",
+    "s_aux": "use a model without attention sinks",
+    "sinks": "use a model without attention sinks",
+    "position_bias": "use a model without biases of the scores, such as one with rotary embeddings",
+    "head_mask": "prune heads by the policy's `heads`",
+    "cu_seq_lens_q": "pass packed sequences with a 4D mask, or as a padded batch",
+    "cu_seq_lens_k": "pass packed sequences with a 4D mask, or as a padded batch",
+    "max_length_q": "pass packed sequences with a 4D mask, or as a padded batch",
+    "max_length_k": "pass packed sequences with a 4D mask, or as a padded batch",
+    "seq_idx": "pass packed sequences with a 4D mask, or as a padded batch",
+    "cache": "pass past_key_values=session.cache() in place of a paged cache",
+}
+
+
+def refuse_unknown(model: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments of an attention function that would change its result.
+
+    Parameters
+    ----------
+    model : str
+        Name of the module, for the message.
+    arguments : mapping
+        Arguments that are not honoured; those that are None count as absent.
+
+    Raises
+    ------
+    ModelError
+        If one of them is not known to be harmless.
+    """
+    for name, value in arguments.items():
+        if value is None or name in HARMLESS:
+            continue
+        shown = f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        way_out = REFUSED.get(name, "leave it out, or use a model that does not need it")
+        raise ModelError(f"{model} attends with {name}={shown}, which is not honoured: {way_out}")
+
+
+def visibility(
+    model: str,
+    mask: Tensor | None,
+    shape: tuple[int, int, int, int],
+    causal: bool | None,
+    window: int | None,
+    device: torch.device,
+) -> Tensor | None:
+    """Which keys each query sees.
+
+    Parameters
+    ----------
+    model : str
+        Name of the module, for messages.
+    mask : tensor, optional
+        Boolean, True where a query sees a key, or additive: 0 there, and -10000 or less elsewhere.
+        Of any shape that broadcasts to ``shape``.
+    shape : tuple
+        ``batch, heads, n_q, n_k``.
+    causal : bool, optional
+        Whether a query sees no later key where there is no mask; None is unknown.
+    window : int, optional
+        A query sees no key this far away or farther: the mask must hold that already.
+    device : torch.device
+        Of the result.
+
+    Returns
+    -------
+    bool tensor ``[batch, 1, n_q or 1, n_k]``, or None
+        One row where all queries see the same keys, None where they see all.
+
+    Raises
+    ------
+    ModelError
+        If the mask is neither boolean nor of these two kinds of values, does not fit, differs
+        from head to head or shows more than the window; or if without a mask it is unknown what a
+        query sees.
+    """
+    seen = _boolean(model, mask, shape, causal, device)
+    if window is not None:
+        n_q, n_k = shape[2:]
+        places = torch.arange(n_k, device=device)
+        far = (places[n_k - n_q :, None] - places).abs() >= window
+        if bool((far if seen is None else seen & far).any()):
+            raise ModelError(
+                f"{model} attends with sliding_window={window}, but its mask shows keys farther "
+                "away: pass an attention_mask that holds the window too"
+            )
+    if seen is None or bool(seen.all()):
+        return None
+    if seen.shape[2] > 1 and bool((seen == seen[:, :, :1]).all()):
+        seen = seen[:, :, :1]
+    return seen
+
+
+def _boolean(
+    model: str,
+    mask: Tensor | None,
+    shape: tuple[int, int, int, int],
+    causal: bool | None,
+    device: torch.device,
+) -> Tensor | None:
+    """Return a mask in one form, ``[batch, 1, n_q or 1, n_k]``; None where all is seen."""
+    batch, _, n_q, n_k = shape
+    if mask is None:
+        if n_q == 1 or causal is False:
+            return None
+        if causal is None or n_q != n_k:
+            raise ModelError(
+                f"{model} attends without a mask, {n_q} queries to {n_k} keys, causal {causal}: "
+                "pass a 4D attention_mask"
+            )
+        return torch.ones(n_q, n_k, dtype=torch.bool, device=device).tril().expand(batch, 1, -1, -1)
+    if mask.is_floating_point():
+        hidden = mask <= HIDDEN
+        odd = ~hidden & (mask != 0)
+        if bool(odd.any()):
+            raise ModelError(
+                f"{model} attends with a mask that adds {float(mask[odd][0]):g} to scores: only 0 "
+                f"(seen) and {HIDDEN:g} or less (hidden) are honoured; use a model without biases"
+            )
+        mask = ~hidden
+    elif mask.dtype != torch.bool:
+        raise ModelError(
+            f"{model} attends with a mask of {mask.dtype}: pass a boolean one, True where a query "
+            "sees a key, or one to be added to the scores"
+        )
+    try:
+        torch.broadcast_to(mask, shape)
+    except RuntimeError:
+        raise ModelError(
+            f"{model} attends with a mask {list(mask.shape)}, but Q and K need {list(shape)} "
+            "(batch, heads, queries, keys): pass one that broadcasts to it"
+        ) from None
+    mask = mask[(None,) * (4 - mask.ndim)]
+    if mask.shape[1] > 1:
+        if bool((mask != mask[:, :1]).any()):
+            raise ModelError(
+                f"{model} attends with a mask {list(mask.shape)} that differs from head to head: "
+                "pass one for all heads"
+            )
+        mask = mask[:, :1]
+    return mask.expand(batch, -1, -1, n_k)

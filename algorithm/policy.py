@@ -1,0 +1,432 @@
+"""Policy files: how many tokens of each layer have 0, 4 and 8 bits, and how they are treated.
+
+A policy is data: this module needs neither PyTorch nor transformers, so that a hardware driver can
+read what a search found. ``docs/algorithm.md`` describes the file.
+"""
+
+import dataclasses
+import enum
+import itertools
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dtqatten.files.whole import write_text
+from dtqatten.golden.numerics.codes import Granularity, IntArray
+from dtqatten.golden.numerics.select import counts
+
+__all__ = [
+    "FORMAT",
+    "VERSION",
+    "Importance",
+    "LayerPolicy",
+    "Policy",
+    "PolicyError",
+    "Protect",
+    "Pruned",
+    "Ranking",
+]
+
+#: What the file says it is.
+FORMAT = "dtqatten-policy"
+#: Version of the file format.
+VERSION = 1
+
+
+class PolicyError(ValueError):
+    """A policy that cannot be used; the message names value, limit and way out."""
+
+
+class Ranking(enum.StrEnum):
+    """What orders the tokens of a sequence."""
+
+    #: Attention probability received.
+    IMPORTANCE = "importance"
+    #: A random number a token: the control that shows what importance is worth.
+    RANDOM = "random"
+
+
+class Importance(enum.StrEnum):
+    """Which blocks' probabilities make up the importance."""
+
+    #: All earlier ones.
+    CUMULATIVE = "cumulative"
+    #: The one before.
+    BLOCK = "block"
+
+
+class Pruned(enum.StrEnum):
+    """What becomes of a pruned token's hidden state."""
+
+    #: Left out of everything that follows, pooling included.
+    DROP = "drop"
+    #: Kept as it was before the layer that pruned it.
+    FREEZE = "freeze"
+    #: Goes on through residual and feed-forward, with an attention output of 0.
+    FFN = "ffn"
+
+
+class Protect(enum.StrEnum):
+    """Tokens that are never pruned and rank before all others."""
+
+    FIRST = "first"
+    LAST = "last"
+    #: The tokenizer's special tokens.
+    SPECIAL = "special"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerPolicy:
+    """Treatment of one layer.
+
+    Parameters
+    ----------
+    share_0, share_4, share_8 : float
+        Shares of the tokens with 0, 4 and 8 bits, sum 1. A pruned token stays pruned in all later
+        layers, so that at least as many are pruned as in any layer before.
+    heads : float
+        Share of the heads that are computed; the others are those of least output so far.
+    values : float
+        Share of the kept tokens whose V each head fetches, by the probability they draw there.
+    threshold : float, optional
+        Progressive quantization: queries and keys meet in 4 bits first; a row whose largest
+        probability is below the threshold is computed again with 8. Needs ``share_8 = 0`` for V
+        in 4 bits or ``share_4 = 0`` for V in 8 bits.
+
+    Raises
+    ------
+    PolicyError
+        If a value is out of range.
+    """
+
+    share_0: float
+    share_4: float
+    share_8: float
+    heads: float = 1.0
+    values: float = 1.0
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("share_0", "share_4", "share_8", "heads", "values", "threshold"):
+            value = getattr(self, name)
+            if name == "threshold" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise PolicyError(f"{name} is {value!r}: give a number in 0..1")
+            if not 0 <= value <= 1:
+                raise PolicyError(f"{name} is {value}, outside 0..1: choose a value in that range")
+        if abs(sum(self.shares) - 1) > 1e-6:
+            raise PolicyError(f"shares are {self.shares}, sum {sum(self.shares):g}: make it 1")
+        if self.heads == 0 or self.values == 0 or self.share_0 == 1:
+            raise PolicyError("a layer keeps at least one token, head and value: leave a share")
+        if self.threshold is not None and self.share_4 and self.share_8:
+            raise PolicyError(
+                f"threshold {self.threshold} in a layer of mixed tokens {self.shares}: "
+                "progressive layers have share_4 = 0 or share_8 = 0"
+            )
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """Shares of 0, 4 and 8 bits."""
+        return self.share_0, self.share_4, self.share_8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """Treatment of a model.
+
+    Parameters
+    ----------
+    layers : tuple of LayerPolicy
+        One a layer. The first prunes nothing: no block before it has ranked the tokens. Where it
+        mixes precisions, the first tokens get 8 bits.
+    granularity : Granularity
+        One scale a head, or one a token.
+    ranking : Ranking
+        Importance, or the random control.
+    importance : Importance
+        Of all earlier blocks or of the last one.
+    count_normalize : bool
+        Divide by the number of queries that could see the token; for causal models.
+    pruned : Pruned
+        What becomes of a pruned token's hidden state.
+    prune_queries : bool
+        Whether a pruned token's own query is left out. False keeps all queries, at 4 bits where
+        the token is pruned, so that every position of a causal model still predicts.
+    protect : tuple of Protect
+        Tokens that are never pruned.
+    recent : int
+        Last tokens of a sequence that are never pruned; with ``prune_queries`` False every query
+        also sees the ``recent`` keys up to its own, pruned or not.
+    rotate : bool
+        Hadamard rotation of Q, K and V.
+    smooth : float, optional
+        Exponent, 0 to 1, of the keys' magnitude in the per-channel factors moved from K to Q.
+    center : bool
+        Subtract calibrated means from K (which leaves probabilities as they are) and from V (added
+        back to the output).
+    p_planes : int
+        Nibbles of a weight of P x V, 2 or 3.
+    p_follows_token : bool
+        A weight keeps only its highest plane where its token has 4 bits.
+    p_follows_query : bool
+        A weight keeps only its highest plane where its query has 4 bits.
+    seed : int
+        Of the random ranking.
+    model, task : str
+        What the policy was made for.
+    record : dict
+        What its maker measured; free-form, numbers and texts only.
+
+    Raises
+    ------
+    PolicyError
+        If a value is impossible.
+    """
+
+    layers: tuple[LayerPolicy, ...]
+    granularity: Granularity = Granularity.HEAD
+    ranking: Ranking = Ranking.IMPORTANCE
+    importance: Importance = Importance.CUMULATIVE
+    count_normalize: bool = False
+    pruned: Pruned = Pruned.FREEZE
+    prune_queries: bool = True
+    protect: tuple[Protect, ...] = ()
+    recent: int = 0
+    rotate: bool = False
+    smooth: float | None = None
+    center: bool = False
+    p_planes: int = 2
+    p_follows_token: bool = False
+    p_follows_query: bool = False
+    seed: int = 0
+    model: str = ""
+    task: str = ""
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.layers or not all(isinstance(x, LayerPolicy) for x in self.layers):
+            raise PolicyError("layers must hold at least one LayerPolicy")
+        object.__setattr__(self, "layers", tuple(self.layers))
+        for name, kind in (
+            ("granularity", Granularity),
+            ("ranking", Ranking),
+            ("importance", Importance),
+            ("pruned", Pruned),
+        ):
+            object.__setattr__(self, name, _choice(name, getattr(self, name), kind))
+        object.__setattr__(
+            self, "protect", tuple(_choice("protect", x, Protect) for x in self.protect)
+        )
+        for name in (
+            "count_normalize",
+            "prune_queries",
+            "rotate",
+            "center",
+            "p_follows_token",
+            "p_follows_query",
+        ):
+            if not isinstance(getattr(self, name), bool):
+                raise PolicyError(f"{name} is {getattr(self, name)!r}: give true or false")
+        for name, low, high in (("recent", 0, 1024), ("p_planes", 2, 3), ("seed", 0, 2**32 - 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+                raise PolicyError(f"{name} is {value!r}, not an integer in {low}..{high}")
+        if self.smooth is not None and not (
+            isinstance(self.smooth, int | float)
+            and not isinstance(self.smooth, bool)
+            and 0 <= self.smooth <= 1
+        ):
+            raise PolicyError(f"smooth is {self.smooth!r}, outside 0..1: use 0.5, or null for none")
+        if self.layers[0].share_0 > 0:
+            raise PolicyError(
+                f"layer 0 prunes {self.layers[0].share_0:.0%}: nothing has ranked the tokens "
+                "there, set its share_0 to 0"
+            )
+        if self.layers[0].heads < 1:
+            raise PolicyError("layer 0 prunes heads: no output has ranked them, set heads to 1")
+
+    @property
+    def ranks(self) -> bool:
+        """Whether any layer needs the tokens ranked."""
+        return any(max(layer.shares) < 1 for layer in self.layers)
+
+    def share_0(self, layer: int) -> float:
+        """Share of tokens pruned in a layer, those of the layers before included."""
+        return max(x.share_0 for x in self.layers[: layer + 1])
+
+    def replace(self, **changes: Any) -> "Policy":
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    @classmethod
+    def flat(
+        cls, layers: int, shares: tuple[float, float, float] = (0.0, 0.0, 1.0), **options: Any
+    ) -> "Policy":
+        """Return the same shares in every layer from the second on.
+
+        The first layer, which prunes nothing, has the same ratio of 4 to 8 bits.
+
+        Parameters
+        ----------
+        layers : int
+            Layers of the model.
+        shares : tuple of float
+            Shares of 0, 4 and 8 bits; all 8 bits by default.
+        **options
+            Further fields.
+        """
+        if layers < 1:
+            raise PolicyError(f"layers is {layers}: a model has at least 1")
+        s0, s4, s8 = shares
+        layer = LayerPolicy(share_0=s0, share_4=s4, share_8=s8)
+        first = LayerPolicy(share_0=0.0, share_4=s4 / (s4 + s8), share_8=s8 / (s4 + s8))
+        return cls(layers=(first, *[layer] * (layers - 1)), **options)
+
+    def precision(
+        self,
+        layer: int,
+        importance: ArrayLike,
+        *,
+        alive: ArrayLike | None = None,
+        protected: ArrayLike | None = None,
+    ) -> IntArray:
+        """Precision of each token of one sequence in a layer: what a driver programs.
+
+        Protected tokens come first, then the others by importance, ties to the lowest id; tokens
+        pruned before stay pruned.
+
+        Parameters
+        ----------
+        layer : int
+            Layer.
+        importance : array ``[n]``
+            Importance from the blocks before.
+        alive, protected : bool array ``[n]``, optional
+            Tokens not pruned so far, all if None; tokens that may not be pruned, none if None.
+
+        Returns
+        -------
+        uint8 array ``[n]``
+            0, 4 or 8.
+
+        Raises
+        ------
+        PolicyError
+            If there is no such layer.
+        """
+        if not 0 <= layer < len(self.layers):
+            raise PolicyError(f"layer is {layer}, outside 0..{len(self.layers) - 1}")
+        values = np.asarray(importance)
+        n = len(values)
+        lives = np.ones(n, bool) if alive is None else np.asarray(alive, bool)
+        shielded = lives & (np.zeros(n, bool) if protected is None else np.asarray(protected, bool))
+        k0, k1 = counts(n, self.layers[layer].shares)
+        k0 = min(max(k0, int(shielded.sum())), int(lives.sum()))
+        # lexsort: the last key is the first criterion; ids break ties because it is stable.
+        order = np.lexsort((_descending(values), ~shielded, ~lives))
+        result = np.zeros(n, np.uint8)
+        result[order[:k0]] = 4
+        result[order[: min(k0, k1)]] = 8
+        return result
+
+    def to_json(self) -> str:
+        """Return the text of the policy file."""
+        content = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self)}
+        content["protect"] = list(self.protect)
+        if not self.p_follows_query:
+            # Texts of policies from before there was this option stay as they are.
+            del content["p_follows_query"]
+        content["layers"] = [
+            {k: v for k, v in layer.items() if k.startswith("share") or v != default}
+            for layer, default in zip(content["layers"], itertools.repeat(1.0))
+        ]
+        for layer in content["layers"]:
+            if layer.get("threshold", 0) is None:
+                del layer["threshold"]
+        return json.dumps(content, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Policy":
+        """Read the text of a policy file.
+
+        Raises
+        ------
+        PolicyError
+            If the text is not JSON, of another format or version, or holds impossible values.
+        """
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as e:
+            raise PolicyError(f"a policy must be JSON: {e}") from None
+        if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+            raise PolicyError(f'no policy: the field "format" must be "{FORMAT}"')
+        version = content.pop("version", None)
+        if version != VERSION:
+            raise PolicyError(
+                f"the policy has version {version!r}, this program reads {VERSION}: "
+                "make it again with `dtqatten search`"
+            )
+        known = {f.name for f in dataclasses.fields(cls)}
+        _known("policy", content, known)
+        layers = content.get("layers")
+        if not isinstance(layers, list) or not all(isinstance(x, dict) for x in layers):
+            raise PolicyError('"layers" must be a list of objects, one a layer')
+        parsed = []
+        for index, layer in enumerate(layers):
+            _known(f"layer {index}", layer, {f.name for f in dataclasses.fields(LayerPolicy)})
+            try:
+                parsed.append(LayerPolicy(**layer))
+            except TypeError:
+                raise PolicyError(f"layer {index} needs share_0, share_4 and share_8") from None
+            except PolicyError as e:
+                raise PolicyError(f"layer {index}: {e}") from None
+        for name in ("protect", "record", "model", "task"):
+            kind = {"protect": list, "record": dict}.get(name, str)
+            if name in content and not isinstance(content[name], kind):
+                raise PolicyError(f"{name} is {content[name]!r}: give a {kind.__name__}")
+        return cls(**{**content, "layers": tuple(parsed)})
+
+    def save(self, path: str | Path) -> None:
+        """Write the policy file, as a whole or not at all."""
+        write_text(Path(path), self.to_json())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Policy":
+        """Read a policy file.
+
+        Raises
+        ------
+        PolicyError
+            If it cannot be read or used.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as e:
+            raise PolicyError(f"cannot read the policy {path}: {e}") from e
+        try:
+            return cls.from_json(text)
+        except PolicyError as e:
+            raise PolicyError(f"{path}: {e}") from None
+
+
+def _choice(name: str, value: Any, kind: type[enum.StrEnum]) -> Any:
+    try:
+        return kind(value)
+    except ValueError:
+        raise PolicyError(f"{name} is {value!r}: choose one of {', '.join(kind)}") from None
+
+
+def _known(where: str, content: dict[str, Any], names: set[str]) -> None:
+    if odd := sorted(set(content) - names):
+        raise PolicyError(f"{where} has unknown fields {', '.join(odd)}: remove them")
+
+
+def _descending(values: Any) -> IntArray:
+    """Rank of each value from the largest down; equals share a rank, so that ids can decide."""
+    _, inverse = np.unique(values, return_inverse=True)
+    return -inverse

@@ -1,0 +1,1 @@
+"""Sizes and options that everything is built from."""

@@ -1,0 +1,350 @@
+"""The one configuration that golden model, gateware and simulation are built from."""
+
+import copy
+import dataclasses
+import enum
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from dtqatten.configuration.fields import ConfigError, boolean, integer, member, power_of_two
+
+__all__ = [
+    "BANKS",
+    "CODE_MAX",
+    "CODE_MIN",
+    "IMPORTANCE_ROWS",
+    "LOAD_BITS",
+    "PRESETS",
+    "Config",
+    "ConfigError",
+    "Schedule",
+    "configured",
+]
+
+#: Smallest and largest balanced 8-bit code ``16*h + l``, ``h`` in [-7, 7], ``l`` in [-8, 7].
+CODE_MIN, CODE_MAX = -120, 119
+
+#: Banks of a line buffer: one is read while the other is written.
+BANKS = 2
+
+#: Widest beat of a load stream in bits, unless ``depth`` alone asks for more.
+LOAD_BITS = 64
+
+
+#: Rows of 16-bit probabilities whose sum is certain to fit the 32 bits of an importance.
+IMPORTANCE_ROWS = (2**32 - 1) // (2**16 - 1)
+
+
+class Schedule(enum.StrEnum):
+    """Order in which the edge feeds nibble planes to the PEs."""
+
+    #: The nibble pairs of one k step back to back (DTQAtten, DATE 2022, Fig. 1b).
+    INTERLEAVED = "interleaved"
+    #: All high-high products of the dot product, then the mixed ones, then low-low.
+    PLANE_MAJOR = "plane_major"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of a machine.
+
+    Parameters
+    ----------
+    rows, cols : int
+        PEs of an array: query tokens by key tokens of one tile; 1 to 64 by 1 to 128.
+    depth : int
+        4-bit products per PE and cycle; divides ``d_head``.
+    d_head : int
+        Channels of a head; a multiple of 8 up to 128.
+    n_max : int
+        Most tokens of a head, 1 to 1024.
+    value_depth : int or None
+        The same in the value array, where ``d_head`` need not be a multiple; None: ``depth``.
+    schedule : Schedule
+        Order of the nibble planes.
+    product_stages : int
+        Cycles that a PE takes for its products before it accumulates them: 1, or 2 where logic is
+        slow.
+    planes : int
+        Nibbles of a weight of P x V: 2 (8 bits) or 3 (12 bits).
+    v_gains : bool
+        Values have a gain per token; weights are then relative to a row's largest gained one.
+    heads : int
+        Most heads of a layer; ``heads * n_max`` rows of probabilities must fit an importance.
+    topk_lanes : int
+        Scores a cycle of the top-k engine: a power of two up to 64.
+    cumulative : bool
+        Importance can be added to that of the layers before.
+    count_normalize : bool
+        Importance can be divided by the number of queries that saw the token.
+
+    Raises
+    ------
+    ConfigError
+        If a value is impossible.
+    """
+
+    rows: int
+    cols: int
+    depth: int
+    d_head: int = 64
+    n_max: int = 512
+    value_depth: int | None = None
+    schedule: Schedule = Schedule.PLANE_MAJOR
+    product_stages: int = 1
+    planes: int = 2
+    v_gains: bool = False
+    heads: int = 16
+    topk_lanes: int = 16
+    cumulative: bool = False
+    count_normalize: bool = False
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("rows", 1, 64),
+            ("cols", 1, 128),
+            ("depth", 1, 128),
+            ("d_head", 8, 128),
+            ("n_max", 1, 1024),
+            ("product_stages", 1, 2),
+            ("planes", 2, 3),
+            ("heads", 1, IMPORTANCE_ROWS),
+        ):
+            integer(self, name, low, high)
+        integer(self, "value_depth", 1, 128, optional=True)
+        power_of_two(self, "topk_lanes", 1, 64)
+        for name in ("v_gains", "cumulative", "count_normalize"):
+            boolean(self, name)
+        member(self, "schedule", Schedule)
+        if self.d_head % 8:
+            down, up = self.d_head // 8 * 8, self.d_head // 8 * 8 + 8
+            raise ConfigError(
+                f"d_head is {self.d_head}, not a multiple of 8: pad the heads with zero channels "
+                f"to {up}" + (f", or use {down}" if down else "")
+            )
+        if self.d_head % self.depth:
+            divisors = [d for d in range(1, self.d_head + 1) if self.d_head % d == 0]
+            near = max(d for d in divisors if d <= self.depth)
+            raise ConfigError(
+                f"depth is {self.depth}, which does not divide d_head = {self.d_head}: "
+                f"use {near} (every divisor works: {', '.join(map(str, divisors))})"
+            )
+        # Beyond these, elaboration takes minutes and a monitored array's ports exceed the 65536
+        # bits that Amaranth can express.
+        deeper = "depth" if self.depth >= self.group else "value_depth"
+        deepest = max(self.depth, self.group)
+        for what, value, limit in (
+            (f"rows * cols * {deeper} (multipliers)", self.rows * self.cols * deepest, 32768),
+            ("rows * cols (PEs)", self.rows * self.cols, 2048),
+            (f"cols * {deeper} (operands of a step)", self.cols * deepest, 8192),
+        ):
+            if value > limit:
+                raise ConfigError(f"{what} is {value}, above {limit}: use several smaller arrays")
+        if self.heads * self.n_max > IMPORTANCE_ROWS:
+            raise ConfigError(
+                f"heads * n_max is {self.heads * self.n_max}, above {IMPORTANCE_ROWS}, the rows "
+                f"whose importance fits 32 bits: use at most {IMPORTANCE_ROWS // self.n_max} heads"
+            )
+
+    def replace(self, **changes: Any) -> "Config":
+        """Return a copy with some fields changed, validated again."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def steps(self) -> int:
+        """Cycles a pass over one nibble plane pair takes: ``d_head / depth``."""
+        return self.d_head // self.depth
+
+    @property
+    def multipliers(self) -> int:
+        """4-bit multipliers of both arrays."""
+        return self.rows * self.cols * (self.depth + self.group)
+
+    @property
+    def group(self) -> int:
+        """Tokens that P x V reduces in a cycle."""
+        return self.value_depth or self.depth
+
+    @property
+    def of_values(self) -> "Config":
+        """The configuration as the value array has it: its own depth."""
+        config = copy.copy(self)
+        object.__setattr__(config, "depth", self.group)
+        return config
+
+    @property
+    def load_nibbles(self) -> int:
+        """Nibbles per beat of a load stream.
+
+        The largest multiple of ``depth`` that divides ``d_head`` and fits ``LOAD_BITS``;
+        ``depth`` itself where that is wider.
+        """
+        return max(
+            n
+            for n in range(self.depth, self.d_head + 1, self.depth)
+            if self.d_head % n == 0 and (4 * n <= LOAD_BITS or n == self.depth)
+        )
+
+    @property
+    def words(self) -> int:
+        """Load beats, and line buffer words, of one plane of one token."""
+        return self.d_head // self.load_nibbles
+
+    @property
+    def q_slots(self) -> int:
+        """Row blocks the query line buffers hold: one computed with, one being loaded."""
+        return BANKS
+
+    @property
+    def bank_tiles(self) -> dict[str, int]:
+        """Tiles in each of the :data:`BANKS` banks of a score array's edge: a row block or a head.
+
+        One bank is computed with, the other one is loaded: neither needs a second port.
+        """
+        return {"q": 1, "k": self.key_tiles}
+
+    @property
+    def key_tiles(self) -> int:
+        """Tiles that the keys of a head of ``n_max`` tokens take."""
+        return math.ceil(self.n_max / self.cols)
+
+    @property
+    def parts(self) -> int:
+        """Groups that the keys of a tile make as the values' reduction."""
+        return math.ceil(self.cols / self.group)
+
+    @property
+    def channel_passes(self) -> int:
+        """Times the columns go over a head's channels: ``ceil(d_head / cols)``."""
+        return math.ceil(self.d_head / self.cols)
+
+    @property
+    def value_nibbles(self) -> int:
+        """Nibbles per beat of the value stream: every one belongs to another column."""
+        limit = min(self.cols, LOAD_BITS // 4)
+        return max(n for n in range(1, limit + 1) if self.d_head % n == 0)
+
+    @property
+    def output_lanes(self) -> int:
+        """Channels per beat of the output.
+
+        Sums leave the value array a row of ``cols`` now and then, so that a quarter of their
+        dividers keeps up from 128 keys on.
+        """
+        return math.ceil(self.cols / 4)
+
+    @property
+    def importance_lanes(self) -> int:
+        """Importances the accumulator emits a cycle: one where each is worked on, else many."""
+        if self.cumulative or self.count_normalize:
+            return 1
+        return math.gcd(self.cols, self.topk_lanes)
+
+    @property
+    def value_slots(self) -> int:
+        """Heads the value line buffers hold: one computed with, one being loaded."""
+        return BANKS
+
+    @property
+    def sum_width(self) -> int:
+        """Bits of a signed weighted sum ``sum(p*v)``.
+
+        Enough for the partial sums too, whose planes do not yet cancel each other.
+        """
+        largest = {2: 7 * 16 + 8, 3: 7 * 256 + 8 * 16 + 8}[self.planes]
+        return (self.n_max * largest * -CODE_MIN).bit_length() + 1
+
+    @property
+    def score_width(self) -> int:
+        """Bits of a signed score ``sum(q*k)``, exact for ``d_head * 120 * 120``."""
+        return (self.d_head * CODE_MIN * CODE_MIN).bit_length() + 1
+
+    @property
+    def slow_logic(self) -> bool:
+        """Whether products take two cycles, as on FPGAs.
+
+        Other things have registers of their own then too: what leaves a block RAM, which leaves no
+        time for anything else, not even for the way; and ``ready`` that comes from far.
+        """
+        return self.product_stages > 1
+
+    @property
+    def word_stages(self) -> int:
+        """Cycles that a line buffer's word waits before operands are cut from it."""
+        return 2 * self.slow_logic
+
+    @property
+    def grid_stages(self) -> int:
+        """Cycles of words and products."""
+        return self.word_stages + self.product_stages
+
+    @property
+    def flush_cycles(self) -> int:
+        """Cycles of reset that flush the grids, whose data registers have none."""
+        return self.rows + self.cols + self.grid_stages + 3
+
+    @property
+    def drain_interval(self) -> int:
+        """Fewest cycles between the ends of two tiles.
+
+        A column drains one score a cycle, and the next tile's description takes two.
+        """
+        return max(self.rows, 2)
+
+    @property
+    def tile_interval(self) -> int:
+        """Cycles between the ends of two tiles of scores in 4 bits."""
+        return max(self.drain_interval, self.steps)
+
+    @property
+    def score_rows(self) -> int:
+        """Score rows the output buffer holds: enough that an eager consumer never stalls tiles.
+
+        A tile reserves its rows when it starts and gives them back as they are read, at most
+        ``rows + cols + grid_stages + word_stages + 7`` cycles after its last step; one tile more is
+        starting, one draining.
+        """
+        latency = self.rows + self.cols + self.grid_stages + self.word_stages + 7
+        in_flight = math.ceil(latency / self.tile_interval)
+        return self.rows * (in_flight + 2)
+
+
+#: Named configurations.
+PRESETS: dict[str, Config] = {
+    # Small enough for every simulator and every test; d_head of the MiniLM encoders.
+    "tiny": Config(rows=4, cols=4, depth=4, d_head=32, n_max=64),
+    # Sized for an 85k-LUT ECP5: the PEs of two arrays take 26,000 LUTs, 398 each, and leave
+    # the rest for softmax, top-k and the memory system.
+    # Top-k lanes keep up with the importances, which leave four a cycle; a layer hides the rest.
+    "edge": Config(rows=8, cols=4, depth=8, d_head=64, n_max=256, topk_lanes=4, product_stages=2),
+    # 2048 multipliers in the score array, whose 4-bit tiles compute for as long as their scores
+    # drain; 2816 in the value array, which then takes about as long.
+    "base": Config(rows=8, cols=32, depth=8, value_depth=11, d_head=64, n_max=512),
+    # The paper's machine: 3168 multipliers in two arrays of 4-bit MACs.
+    "paper": Config(rows=24, cols=66, depth=1, d_head=64, n_max=512, schedule=Schedule.INTERLEAVED),
+}
+
+
+def configured(preset: str, **changes: Any) -> Config:
+    """Return a preset with some fields changed.
+
+    ``value_depth`` follows a ``depth`` that is changed without it: the preset's was chosen beside
+    the preset's ``depth``.
+
+    Parameters
+    ----------
+    preset : str
+    **changes
+        Fields of :class:`Config`.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such preset, or a value is impossible.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"no preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    if "depth" in changes:
+        changes = {"value_depth": None, **changes}
+    return PRESETS[preset].replace(**changes)

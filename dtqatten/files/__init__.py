@@ -1,0 +1,1 @@
+"""Temporary folders, files that are whole or not there, files that packages carry."""

@@ -1,0 +1,1 @@
+"""Registers and descriptors: what host and machine agree on."""

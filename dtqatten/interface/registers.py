@@ -1,0 +1,204 @@
+"""Control registers: the one table that gateware, driver, C header and documents share."""
+
+import enum
+from dataclasses import dataclass
+
+from dtqatten.interface.described import DescribedFlag, DescribedInt
+from dtqatten.interface.descriptor import HEAD_SHIFT_MAX, PAGE_BYTES
+from dtqatten.interface.units import Unit
+
+__all__ = [
+    "ADDRESS_BITS",
+    "IDENTIFIER",
+    "REGISTERS",
+    "Access",
+    "Control",
+    "ErrorCode",
+    "Interrupt",
+    "Register",
+    "Status",
+    "offset_of",
+]
+
+#: Bits of a register's byte address.
+ADDRESS_BITS = 9
+#: Value of the register ``id``: ``"DTQA"``.
+IDENTIFIER = 0x41515444
+
+
+class Access(enum.StrEnum):
+    """How software uses a register."""
+
+    READ = "r"
+    #: Keeps what is written; locked while the machine is busy if it says so.
+    WRITE = "rw"
+    #: A bit written as 1 acts once; reads as 0.
+    PULSE = "w1p"
+    #: Reads as what the machine shows; a bit written as 1 clears it.
+    CLEAR = "w1c"
+
+
+class Control(DescribedFlag):
+    """Bits of ``control``."""
+
+    START = 1, "begin the chain at `descriptor`; ignored while busy, and with ABORT"
+    RESUME = 2, "read again the descriptor that is not ready, or the next one that is not"
+    ABORT = 4, "end the chain: what is on the bus completes, everything else is dropped"
+    CLEAR_COUNTERS = 8, "zero the counters"
+
+
+class Status(DescribedFlag):
+    """Bits of ``status``."""
+
+    BUSY = 1, "a chain is running, or one is being aborted"
+    WAITING = 2, "the next layer's `ready` is 0"
+    ERROR = 4, "the last chain ended in `error_code`; cleared by START"
+    ABORTED = 8, "the last chain ended by ABORT; cleared by START"
+
+
+class Interrupt(DescribedFlag):
+    """Bits of ``interrupt`` and ``interrupt_enable``."""
+
+    LAYER = 1, "a layer is complete: all it writes has been acknowledged"
+    DONE = 2, "the chain has ended, well or not"
+    WAITING = 4, "the machine waits for `ready`"
+
+
+class ErrorCode(DescribedInt):
+    """Values of ``error_code``; descriptors are refused before any data access."""
+
+    NONE = 0, "no error"
+    VERSION = 1, "the descriptor's magic or version is wrong: driver and machine differ"
+    FLAGS = (
+        2,
+        "`flags` asks for what this build cannot do, or lacks what it needs; what must be 0 is not",
+    )
+    NO_HEADS = 3, "`heads` is 0"
+    TOO_MANY_HEADS = 4, "`heads` is more than this build's"
+    KV_HEADS = 5, "`kv_heads` does not divide `heads`"
+    NO_TOKENS = 6, "`stored` or `tokens` is 0"
+    TOO_MANY_TOKENS = 7, "`stored` is more than this build's tokens"
+    TOKENS = (
+        8,
+        "`tokens` or `stored` is not what the layer before leaves; or `four_bit` is above `tokens`,"
+        " or not 0 in a chained layer",
+    )
+    K0 = 9, "`k0` is 0 or more than `tokens`"
+    K1 = 10, "`k1 > k0`"
+    ALIGNMENT = 11, "the address is not a multiple of 64"
+    READ_WINDOW = 12, "what is to be read there leaves the read window"
+    WRITE_WINDOW = 13, "what is to be written there leaves the write window"
+    CHAIN = 14, "`next` is not above the descriptor, so the chain could loop"
+    READ_RESPONSE = 15, "the read there was answered with SLVERR or DECERR"
+    WRITE_RESPONSE = 16, "the write there was answered with SLVERR or DECERR"
+    WINDOW = (
+        17,
+        "a window's base is not the first byte of a page, or its limit not the last, or it is not"
+        " below 2^`address_bits`; the address is that base or limit",
+    )
+    HEAD_TABLE = (
+        18,
+        f"the entry of the head table there has a shift above {HEAD_SHIFT_MAX}, or its last byte is"
+        " not 0",
+    )
+    GAIN = 19, "the gain there is 0"
+
+
+@dataclass(frozen=True)
+class Register:
+    """A register of ``bits`` (32, or 64 as two words, low first) at byte ``offset``."""
+
+    name: str
+    offset: int
+    access: Access
+    meaning: str
+    bits: int = 32
+    #: Writes are ignored while the machine is busy.
+    locked: bool = False
+    #: Value after reset.
+    init: int = 0
+    #: Bits that may be written as 1: a write of another one is refused as a whole. None: all.
+    flags: type[DescribedFlag] | None = None
+
+
+_R, _W, _P, _C = Access.READ, Access.WRITE, Access.PULSE, Access.CLEAR
+
+REGISTERS: tuple[Register, ...] = (
+    Register("id", 0x000, _R, f"{IDENTIFIER:#010x}, `DTQA`"),
+    Register("version", 0x004, _R, "of registers and descriptors"),
+    Register("rows", 0x008, _R, "PEs: query tokens of a tile"),
+    Register("cols", 0x00C, _R, "PEs: key tokens of a tile"),
+    Register("depth", 0x010, _R, "4-bit products per PE and cycle"),
+    Register("d_head", 0x014, _R, "channels of a head"),
+    Register("n_max", 0x018, _R, "most tokens"),
+    Register("heads", 0x01C, _R, "most query heads"),
+    Register("bus_bits", 0x020, _R, "width of the AXI data bus"),
+    Register("flags", 0x024, _R, "descriptor flags that this build knows"),
+    Register("flags_required", 0x028, _R, "of those, flags that every layer must have"),
+    Register("planes", 0x02C, _R, "nibbles of a weight of P x V"),
+    Register("value_depth", 0x030, _R, "tokens that P x V reduces in a cycle: a tile of V"),
+    Register("address_bits", 0x034, _R, "width of the AXI addresses"),
+    Register("control", 0x040, _P, "`Control` bits", flags=Control),
+    Register("status", 0x044, _R, "`Status` bits"),
+    Register(
+        "interrupt_enable",
+        0x048,
+        _W,
+        "`Interrupt` bits that drive the interrupt line",
+        flags=Interrupt,
+    ),
+    Register("interrupt", 0x04C, _C, "`Interrupt` bits that have occurred", flags=Interrupt),
+    Register("error_code", 0x050, _R, "`ErrorCode` of the last chain"),
+    Register("layers_done", 0x054, _R, "complete layers since START"),
+    Register("error_address", 0x058, _R, "address that the error is about", 64),
+    Register("descriptor", 0x060, _W, "first descriptor of the chain", 64, locked=True),
+    Register("current", 0x068, _R, "descriptor that was read last", 64),
+    *(
+        Register(
+            f"{kind}_{end}",
+            offset + at,
+            _W,
+            f"{what} byte of the {kind} window, a page's; none is open after reset",
+            64,
+            locked=True,
+            init=init,
+        )
+        for kind, offset in (("read", 0x070), ("write", 0x080))
+        for end, at, what, init in (
+            ("base", 0, "first", PAGE_BYTES),
+            ("limit", 8, "last", PAGE_BYTES - 1),
+        )
+    ),
+    Register("cycles", 0x100, _R, "cycles with BUSY"),
+    Register("read_bursts", 0x104, _R, "read bursts issued"),
+    Register("read_beats", 0x108, _R, "words of the bus read"),
+    Register("read_stalls", 0x10C, _R, "cycles in which a read address waited for the bus"),
+    Register("write_bursts", 0x110, _R, "write bursts issued"),
+    Register("write_beats", 0x114, _R, "words of the bus written"),
+    Register("write_bytes", 0x118, _R, "bytes written"),
+    Register("write_stalls", 0x11C, _R, "cycles in which written data waited for the bus"),
+    Register("read_bytes", 0x120, _R, "bytes of the words read"),
+    *(
+        Register(
+            f"{unit}_{what}",
+            0x140 + 8 * i + at,
+            _R,
+            f"cycles in which `{unit}` {meaning}",
+        )
+        for i, unit in enumerate(Unit)
+        for what, at, meaning in (("busy", 0, "worked"), ("stalls", 4, "waited with a result"))
+    ),
+)
+
+_OFFSETS = {register.name: register.offset for register in REGISTERS}
+
+
+def offset_of(name: str) -> int:
+    """Return a register's byte offset.
+
+    Raises
+    ------
+    KeyError
+        If there is no such register.
+    """
+    return _OFFSETS[name]

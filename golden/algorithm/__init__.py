@@ -1,5 +1,0 @@
-"""Dynamic token quantization on real models.
-
-The hardware driver and the golden model read :mod:`~dtqatten.golden.algorithm.policy`, which needs
-numpy only. Everything else runs inside PyTorch models and needs the extra ``algorithm``.
-"""

@@ -1,0 +1,1 @@
+"""When things happen: a cycle model for each block."""

@@ -1,0 +1,167 @@
+"""Cycle model of the attention core: every handshake and payload, every cycle."""
+
+from dataclasses import dataclass
+
+from dtqatten.configuration.core import Config
+from dtqatten.golden.cycles.normalizer import NormalizerModel, OutputBeat
+from dtqatten.golden.cycles.score_array import ArrayModel
+from dtqatten.golden.cycles.softmax import HeadFactor, ImportanceBeat, Key, Query, SoftmaxModel
+from dtqatten.golden.cycles.tiles import Beat
+from dtqatten.golden.cycles.token_ranking import LayerCommand, TokenRankingModel
+from dtqatten.golden.cycles.topk import IdBeat
+from dtqatten.golden.cycles.value_array import ValueArrayModel
+from dtqatten.interface.units import Unit
+
+__all__ = ["CoreInputs", "CoreModel"]
+
+
+@dataclass(frozen=True)
+class CoreInputs:
+    """What is valid at the inputs of the core in a cycle."""
+
+    layers: LayerCommand | None = None
+    heads: HeadFactor | None = None
+    q: Beat | None = None
+    k: Beat | None = None
+    v: Beat | None = None
+    queries: Query | None = None
+    keys: Key | None = None
+
+
+class CoreModel:
+    """Predict :class:`dtqatten.hw.core.AttentionCore` on every clock edge.
+
+    Between two calls of :meth:`clock` the attributes hold what the ports show in that cycle.
+    Bit-exact and cycle-exact for every pattern of ``valid`` and ``ready``.
+
+    Parameters
+    ----------
+    config : Config
+
+    Attributes
+    ----------
+    cycle : int
+        Cycles since reset.
+    busy : dict of int
+        Cycles so far in which each unit worked, and in which ``search`` had importances or ids of a
+        layer on their way.
+    """
+
+    UNITS = (*Unit, "search")
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.cycle = 0
+        self._array = ArrayModel(config, observed=False)
+        self._softmax = SoftmaxModel(config)
+        self._values = ValueArrayModel(config, observed=False)
+        self._normalizer = NormalizerModel(config)
+        self._ranking = TokenRankingModel(config)
+        self.busy = dict.fromkeys(self.UNITS, 0)
+
+    @property
+    def outputs(self) -> OutputBeat | None:
+        """Outputs on offer."""
+        return self._normalizer.outputs
+
+    @property
+    def ids(self) -> IdBeat | None:
+        """Ids on offer."""
+        return self._ranking.ids
+
+    @property
+    def report(self) -> ImportanceBeat | None:
+        """Importances on offer."""
+        return self._ranking.report
+
+    def ready(self, inputs: CoreInputs) -> dict[str, bool]:
+        """Return whether each input stream is taken, ``inputs`` being offered."""
+        scores, softmax = self._array.scores, self._softmax
+        return {
+            "layers": self._ranking.layers_ready,
+            "heads": softmax.heads_ready(scores, inputs.heads),
+            "q": self._array.q_ready,
+            "k": self._array.k_ready,
+            "v": self._values.values_ready,
+            "queries": softmax.queries_ready,
+            "keys": softmax.keys_ready,
+        }
+
+    def working(self, inputs: CoreInputs) -> dict[str, bool]:
+        """Return whether each unit works in this cycle, as counted in ``busy``."""
+        softmax, ranking, sums = self._softmax, self._ranking, self._values.sums
+        return {
+            "score_array": self._array.stepping,
+            "softmax": self._array.scores is not None and softmax.scores_ready(inputs.heads),
+            "value_array": self._values.stepping,
+            "normalizer": self._normalizer.goes(sums),
+            "module_b": softmax.probabilities is not None and ranking.probabilities_ready,
+            "search": ranking.searching,
+        }
+
+    def stalled(self, inputs: CoreInputs, ready: dict[str, bool]) -> dict[Unit, bool]:
+        """Return whether each unit waits with a result in this cycle.
+
+        Parameters
+        ----------
+        inputs : CoreInputs
+            What is valid at the inputs.
+        ready : dict of bool
+            Whether ``outputs``, ``ids`` and ``report`` are taken.
+        """
+        array, softmax, values = self._array, self._softmax, self._values
+        normalizer, ranking = self._normalizer, self._ranking
+
+        def waits(result: object, taken: bool) -> bool:
+            return result is not None and not taken
+
+        return {
+            Unit.SCORE_ARRAY: waits(array.scores, softmax.scores_ready(inputs.heads)),
+            Unit.SOFTMAX: waits(softmax.weights, values.weights_ready)
+            or waits(softmax.records, normalizer.records_ready)
+            or waits(softmax.probabilities, ranking.probabilities_ready),
+            Unit.VALUE_ARRAY: waits(values.sums, normalizer.sums_ready(values.sums)),
+            Unit.NORMALIZER: waits(self.outputs, ready["outputs"]),
+            Unit.MODULE_B: waits(self.ids, ready["ids"]) or waits(self.report, ready["report"]),
+        }
+
+    def clock(self, inputs: CoreInputs, ready: dict[str, bool]) -> None:
+        """Pass a clock edge.
+
+        Parameters
+        ----------
+        inputs : CoreInputs
+            What is valid at the inputs; taken if ready.
+        ready : dict of bool
+            Whether ``outputs``, ``ids`` and ``report`` are taken.
+        """
+        for unit, works in self.working(inputs).items():
+            self.busy[unit] += works
+        array, softmax, values = self._array, self._softmax, self._values
+        normalizer, ranking = self._normalizer, self._ranking
+        # What each unit shows now decides; then all pass the edge.
+        scores, sums = array.scores, values.sums
+        weights, records, probabilities = softmax.weights, softmax.records, softmax.probabilities
+        takes = {
+            "scores": softmax.scores_ready(inputs.heads),
+            "weights": values.weights_ready,
+            "records": normalizer.records_ready,
+            "probabilities": ranking.probabilities_ready,
+            "sums": normalizer.sums_ready(sums),
+        }
+        array.clock(inputs.q, inputs.k, takes["scores"])
+        softmax.clock(
+            scores,
+            inputs.heads,
+            inputs.queries,
+            inputs.keys,
+            weights_ready=takes["weights"],
+            records_ready=takes["records"],
+            probabilities_ready=takes["probabilities"],
+        )
+        values.clock(weights, inputs.v, takes["sums"])
+        normalizer.clock(sums, records, ready["outputs"])
+        ranking.clock(
+            inputs.layers, probabilities, ids_ready=ready["ids"], report_ready=ready["report"]
+        )
+        self.cycle += 1

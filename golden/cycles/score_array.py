@@ -1,0 +1,362 @@
+"""Cycle model of the score array: every accumulator, stall, handshake and counter, every cycle."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtqatten.configuration.core import BANKS, Config, Schedule
+from dtqatten.golden.cycles.tiles import (
+    START_INTERVAL,
+    Beat,
+    Edge,
+    Row,
+    Step,
+    idle_step,
+    tile_steps,
+)
+
+__all__ = ["ArrayModel", "GridModel", "RowBuffer"]
+
+
+class _Loader:
+    """Collect a load stream into banks of edges, two of which are held."""
+
+    def __init__(self, config: Config, lanes: int, tiles: int) -> None:
+        self.config, self.lanes, self.tiles = config, lanes, tiles
+        self.used = 0
+        self.freed: deque[int] = deque()  # cycles from which on a bank more is free
+        self._bank: list[Edge] = []
+        self._planes = np.zeros((2, lanes, config.d_head), dtype=np.int8)
+        self._wide: list[bool] = []
+        self._low = self._word = 0
+
+    @property
+    def ready(self) -> bool:
+        return self.used < BANKS
+
+    def release(self, step_cycle: int) -> None:
+        """Free the bank that the step in ``step_cycle`` reads last, in every lane in turn."""
+        self.freed.append(step_cycle + self.lanes + 2)
+
+    def clock(self, cycle: int, beat: Beat | None) -> list[Edge] | None:
+        """Take a beat in ``cycle`` and return the bank's edges if it completes them."""
+        while self.freed and self.freed[0] == cycle + 1:
+            self.freed.popleft()
+            self.used -= 1
+        if beat is None:
+            return None
+        at = self._word * self.config.load_nibbles
+        self._planes[self._low, len(self._wide), at : at + self.config.load_nibbles] = beat.nibbles
+        self._word += 1
+        if self._word < self.config.words:
+            return None
+        self._word = 0
+        if beat.wide and not self._low:
+            self._low = 1
+            return None
+        self._low = 0
+        self._wide.append(beat.wide)
+        if len(self._wide) < self.lanes and not beat.last:
+            return None
+        count = len(self._wide)
+        wide = np.zeros(self.lanes, dtype=bool)
+        wide[:count] = self._wide
+        self._bank.append(Edge(self._planes, np.arange(self.lanes) < count, wide, beat.last))
+        self._planes, self._wide = np.zeros_like(self._planes), []
+        if len(self._bank) < self.tiles and not beat.last:
+            return None
+        bank, self._bank = self._bank, []
+        self.used += 1
+        return bank
+
+
+class GridModel:
+    """The PEs: what each does with the steps issued so far.
+
+    Parameters
+    ----------
+    config : Config
+    observed : bool
+        Follow the accumulators; if not they stay 0, and a cycle takes a tenth of the time.
+
+    Attributes
+    ----------
+    acc : array of int64, [rows, cols]
+        Accumulators.
+    operand : int
+        Cycles from a step to its operands in PE (0, 0).
+    """
+
+    def __init__(self, config: Config, *, observed: bool = True) -> None:
+        self.config, self.observed = config, observed
+        self.idle = idle_step(config)
+        self.acc = np.zeros((config.rows, config.cols), dtype=np.int64)
+        # The step of PE (r, c) is the one issued r + c cycles before that of PE (0, 0).
+        self.operand = 3 + config.word_stages
+        self._sum = self.operand + 1 + config.product_stages  # to the sum in the accumulator
+        self._lag = np.add.outer(np.arange(config.rows), np.arange(config.cols))
+        # Steps by age; index 0 is the step shown in this cycle.
+        depth = config.rows + config.cols + self._sum
+        self.history: deque[Step] = deque([self.idle] * depth, maxlen=depth)
+
+    @property
+    def stepping(self) -> bool:
+        """Whether a step is shown in this cycle."""
+        return self.history[0] is not self.idle
+
+    def _gather(self, age: int, attribute: str) -> NDArray:
+        """Return ``attribute`` of the steps at every lag: entry ``l`` is of age ``age + l``."""
+        lags = range(age, age + self.config.rows + self.config.cols - 1)
+        return np.array([getattr(self.history[i], attribute) for i in lags])
+
+    def both(self, flag: str) -> NDArray[np.bool_]:
+        """Return for each PE whether both its operands have a flag."""
+        q, k = (self._gather(self.operand, f"{side}_{flag}") for side in ("q", "k"))
+        rows, cols = np.indices(self._lag.shape)
+        return q[self._lag, rows] & k[self._lag, cols]
+
+    def clock(self, step: Step | None) -> None:
+        """Pass a clock edge; ``step`` is shown after it."""
+        if self.observed:
+            self._multiply()
+        self.history.appendleft(self.idle if step is None else step)
+
+    def _multiply(self) -> None:
+        age = self._sum - 1  # the history has not moved yet
+        rows, cols = np.indices(self._lag.shape)
+        q = self._gather(age, "q")[self._lag, rows]
+        k = self._gather(age, "k")[self._lag, cols]
+        first = self._gather(age, "first")[self._lag]
+        scale = self._gather(age, "scale")[self._lag]
+        dot = (q * k).sum(axis=-1)
+        kept = np.where(first, 0, self.acc)
+        if self.config.schedule is Schedule.INTERLEAVED:
+            self.acc = kept + dot * scale
+        else:
+            self.acc = kept * scale + dot
+
+
+class RowBuffer:
+    """The score buffer: rows on their way out, and the room that they take.
+
+    Attributes
+    ----------
+    room : int
+        Rows that a tile may still reserve.
+    """
+
+    # Cycles from a tile's last step to its row being readable, less those of words, products, row
+    # and columns.
+    BUFFERED = 5
+    #: Rows that have been read and not been taken, at most.
+    READ = 2
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.room = config.score_rows
+        self._read: deque[Row] = deque()
+        self._waiting: deque[tuple[int, Row]] = deque()
+        # Rows read whose room is not free yet, by cycle.
+        self._freed = deque([False] * config.word_stages)
+
+    @property
+    def offered(self) -> Row | None:
+        """The row on offer."""
+        return self._read[0] if self._read else None
+
+    def drain(self, cycle: int, rows: Iterable[Row]) -> None:
+        """Take a tile's rows, whose last step is shown in ``cycle``."""
+        readable = cycle + self.BUFFERED + self.config.grid_stages + self.config.cols
+        for r, row in enumerate(rows):
+            self._waiting.append((readable + r, row))
+
+    def clock(self, cycle: int, ready: bool) -> None:
+        """Pass the clock edge that ends ``cycle``."""
+        read = len(self._read) < self.READ and bool(self._waiting) and self._waiting[0][0] <= cycle
+        if self._read and ready:
+            self._read.popleft()
+        if read:
+            self._read.append(self._waiting.popleft()[1])
+        self._freed.append(read)
+        self.room += self._freed.popleft()
+
+
+class ArrayModel:
+    """Predict :class:`dtqatten.hw.arrays.score_array.ScoreArray`, monitored, on every clock edge.
+
+    Between two calls of :meth:`clock` the attributes hold what the ports show in that cycle.
+    Bit-exact and cycle-exact for every pattern of ``valid`` and ``ready``.
+
+    Parameters
+    ----------
+    config : Config
+    observed : bool
+        Follow what the monitored array shows of its PEs.
+
+    Attributes
+    ----------
+    cycle : int
+        Cycles since reset.
+    q_ready, k_ready : bool
+    scores : Row or None
+        The row on offer.
+    acc : array of int64, [rows, cols]
+        Accumulators.
+    busy, stalled : array of bool, [rows, cols]
+    busy_cycles, stall_cycles : array of int64, [rows, cols]
+    steps, tiles, mixed_tiles : int
+        Counters.
+    """
+
+    # Cycles from a bank's last beat to the first in which a tile of it may start.
+    BANK_DESCRIBED = 3
+
+    def __init__(self, config: Config, *, observed: bool = True) -> None:
+        self.config, self.observed = config, observed
+        rows, cols = config.rows, config.cols
+        self.cycle = 0
+        self._grid = GridModel(config, observed=observed)
+        self._buffer = RowBuffer(config)
+        self.busy_cycles = np.zeros((rows, cols), dtype=np.int64)
+        self.stall_cycles = np.zeros((rows, cols), dtype=np.int64)
+        self.steps = self.tiles = self.mixed_tiles = 0
+
+        self._loaders = {
+            side: _Loader(config, {"q": rows, "k": cols}[side], tiles)
+            for side, tiles in config.bank_tiles.items()
+        }
+        # Row blocks' queries and heads' keys that are complete.
+        self._banks: dict[str, deque[list[Edge]]] = {"q": deque(), "k": deque()}
+        # What is loaded, by the cycle from which on the sequencer knows it.
+        self._loaded: dict[str, deque[tuple[int, list[Edge]]]] = {"q": deque(), "k": deque()}
+        self._key_index = 0
+        self._tile: Iterator[Step] | None = None
+        self._tile_ends: tuple[bool, bool, Edge, Edge] | None = None
+        self._steps_left = 0
+        self._earliest_start = self._earliest_end = 0
+        self._event = (False, False)  # tile started, and a mixed one, with the step shown
+
+    @property
+    def q_ready(self) -> bool:
+        """Whether a query beat is taken."""
+        return self._loaders["q"].ready
+
+    @property
+    def k_ready(self) -> bool:
+        """Whether a key beat is taken."""
+        return self._loaders["k"].ready
+
+    @property
+    def stepping(self) -> bool:
+        """Whether a step is issued in this cycle."""
+        return self._grid.stepping
+
+    @property
+    def scores(self) -> Row | None:
+        """The row on offer."""
+        return self._buffer.offered
+
+    @property
+    def acc(self) -> NDArray[np.int64]:
+        """Accumulators, ``[rows, cols]``."""
+        return self._grid.acc
+
+    @property
+    def busy(self) -> NDArray[np.bool_]:
+        """PEs that multiply something."""
+        return self._grid.both("active")
+
+    @property
+    def stalled(self) -> NDArray[np.bool_]:
+        """PEs that wait for slower ones of their tile."""
+        return self._grid.both("occupied") & ~self.busy
+
+    def _start_tile(self) -> bool:
+        """Start the next tile if its edges are here, its rows have room and its end may drain."""
+        if not all(self._banks.values()):
+            return False
+        q, k = self._banks["q"][0][0], self._banks["k"][0][self._key_index]
+        duration = self.config.steps << (int(q.wide.any()) + int(k.wide.any()))
+        if self._buffer.room < self.config.rows or self.cycle + duration <= self._earliest_end:
+            return False
+        if self.cycle < self._earliest_start:
+            return False
+        self._buffer.room -= q.tokens
+        self._earliest_start = self.cycle + START_INTERVAL
+        self._earliest_end = self.cycle + duration - 1 + self.config.drain_interval
+        self._tile, self._steps_left = tile_steps(self.config, q, k), duration
+        self._tile_ends = (k.last, k.last and q.last, q, k)
+        self._key_index = 0 if k.last else self._key_index + 1
+        for side, done in zip(("q", "k"), self._tile_ends, strict=False):
+            if done:
+                self._banks[side].popleft()
+        return True
+
+    def _end_tile(self) -> None:
+        """Schedule what follows from the final step, shown in the next cycle."""
+        assert self._tile_ends is not None
+        release_q, release_k, q, k = self._tile_ends
+        shown = self.cycle + 1
+        if release_q:
+            self._loaders["q"].release(shown)
+        if release_k:
+            self._loaders["k"].release(shown)
+        scores = q.codes @ k.codes.T
+        self._buffer.drain(
+            shown,
+            (Row(scores[r], k.tokens, r == q.tokens - 1, k.last, q.last) for r in range(q.tokens)),
+        )
+
+    def clock(
+        self, q: Beat | None, k: Beat | None, scores_ready: bool, *, clear: bool = False
+    ) -> None:
+        """Pass a clock edge.
+
+        Parameters
+        ----------
+        q, k : Beat or None
+            Beat valid at the load streams; taken if ready.
+        scores_ready : bool
+            The consumer takes a row.
+        clear : bool
+            Zero the counters.
+        """
+        # Counters and accumulators follow from the steps issued before this edge.
+        started, mixed = self._event
+        counted = (self.stepping, started, mixed)
+        self.steps, self.tiles, self.mixed_tiles = (
+            0 if clear else value + event
+            for value, event in zip(
+                (self.steps, self.tiles, self.mixed_tiles), counted, strict=True
+            )
+        )
+        if self.observed:
+            self.busy_cycles = (self.busy_cycles + self.busy) * (not clear)
+            self.stall_cycles = (self.stall_cycles + self.stalled) * (not clear)
+
+        # Sequencer, on what was loaded and described before this edge.
+        for side, loaded in self._loaded.items():
+            while loaded and loaded[0][0] <= self.cycle:
+                self._banks[side].append(loaded.popleft()[1])
+        self._event = (False, False)
+        step = None
+        if not self._steps_left and self._start_tile():
+            assert self._tile_ends is not None
+            self._event = (True, self._tile_ends[2].mixed or self._tile_ends[3].mixed)
+        if self._steps_left:
+            assert self._tile is not None
+            step = next(self._tile)
+            self._steps_left -= 1
+            if not self._steps_left:
+                self._end_tile()
+        self._grid.clock(step)
+        self._buffer.clock(self.cycle, scores_ready)
+
+        for side, beat in (("q", q), ("k", k)):
+            loader = self._loaders[side]
+            bank = loader.clock(self.cycle, beat if loader.ready else None)
+            if bank is not None:
+                self._loaded[side].append((self.cycle + self.BANK_DESCRIBED, bank))
+        self.cycle += 1

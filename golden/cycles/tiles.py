@@ -1,0 +1,324 @@
+"""Tiles of a head: who is in them, how long they take, which PEs stall. No time axis, no state."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtqatten.configuration.core import Config, Schedule
+from dtqatten.golden.numerics.codes import split
+
+__all__ = [
+    "START_INTERVAL",
+    "Beat",
+    "Edge",
+    "Row",
+    "Step",
+    "TileCosts",
+    "edges",
+    "head_cycles",
+    "idle_step",
+    "load_beats",
+    "row_places",
+    "tile_costs",
+    "tile_rows",
+    "tile_steps",
+]
+
+
+@dataclass(frozen=True)
+class Beat:
+    """Beat of a load stream: ``load_nibbles`` channels of one plane of one token.
+
+    ``follows``: of values, weights of 4-bit tokens have their highest plane only.
+    """
+
+    nibbles: NDArray[np.int8]
+    wide: bool
+    last: bool
+    follows: bool = False
+
+
+def _planes(codes: NDArray[np.integer], wide: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """Return planes ``[2, n, d]``, high first; the low plane of a 4-bit token is zero."""
+    high, low = split(codes)
+    return np.stack([high, np.where(wide[:, None], low, 0)]).astype(np.int8)
+
+
+def load_beats(
+    config: Config,
+    codes: NDArray[np.integer],
+    wide: NDArray[np.bool_],
+    nibbles: int | None = None,
+    *,
+    follows: bool = False,
+) -> list[Beat]:
+    """Return one head's load stream for one edge of the array.
+
+    Parameters
+    ----------
+    config : Config
+    codes : array of int, [n, d_head]
+        Balanced 8-bit codes; of a 4-bit token only the high plane is sent.
+    wide : array of bool, [n]
+        Tokens at 8 bit.
+    nibbles : int, optional
+        Channels a beat: ``load_nibbles`` unless given.
+    follows : bool
+        Of every beat.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, ``n`` is not in ``1..n_max``, or a code is not balanced.
+    """
+    codes, wide = np.asarray(codes), np.asarray(wide, dtype=bool)
+    if codes.ndim != 2 or codes.shape[1] != config.d_head or wide.shape != codes.shape[:1]:
+        raise ValueError(
+            f"codes {codes.shape} and precisions {wide.shape} do not fit [n, {config.d_head}] "
+            "and [n]"
+        )
+    if not 1 <= len(codes) <= config.n_max:
+        raise ValueError(f"a head has {len(codes)} tokens, outside 1..{config.n_max} (n_max)")
+    nibbles = nibbles or config.load_nibbles
+    planes = _planes(codes, wide).reshape(2, len(codes), -1, nibbles)
+    words = [
+        (token, plane, word)
+        for token in range(len(codes))
+        for plane in range(1 + int(wide[token]))
+        for word in range(config.d_head // nibbles)
+    ]
+    return [
+        Beat(planes[plane, token, word], bool(wide[token]), i == len(words) - 1, follows)
+        for i, (token, plane, word) in enumerate(words)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Edge:
+    """One edge of a tile: up to ``lanes`` tokens, of which ``occupied`` lanes hold one.
+
+    Attributes
+    ----------
+    planes : array of int8, [2, lanes, d_head]
+        High and low nibbles; zero where a token, or its low plane, is absent.
+    occupied, wide : array of bool, [lanes]
+    last : bool
+        The head's last tile along this edge.
+    """
+
+    planes: NDArray[np.int8]
+    occupied: NDArray[np.bool_]
+    wide: NDArray[np.bool_]
+    last: bool
+
+    @property
+    def tokens(self) -> int:
+        """Lanes that hold a token."""
+        return int(self.occupied.sum())
+
+    @property
+    def codes(self) -> NDArray[np.int64]:
+        """Codes as the array sees them, ``[lanes, d_head]``."""
+        return 16 * self.planes[0].astype(np.int64) + self.planes[1]
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the lanes' tokens differ in precision."""
+        return bool(self.wide.any()) and bool((self.wide != self.occupied).any())
+
+
+def edges(lanes: int, codes: NDArray[np.integer], wide: NDArray[np.bool_]) -> list[Edge]:
+    """Cut a head's tokens, in order, into edges of ``lanes`` tokens, the last part-filled."""
+    codes, wide = np.asarray(codes), np.asarray(wide, dtype=bool)
+    planes = _planes(codes, wide)
+    result = []
+    for start in range(0, len(wide), lanes):
+        count = min(lanes, len(wide) - start)
+        edge_planes = np.zeros((2, lanes, codes.shape[1]), dtype=np.int8)
+        edge_planes[:, :count] = planes[:, start : start + count]
+        edge_wide = np.zeros(lanes, dtype=bool)
+        edge_wide[:count] = wide[start : start + count]
+        last = start + lanes >= len(wide)
+        result.append(Edge(edge_planes, np.arange(lanes) < count, edge_wide, last))
+    return result
+
+
+def row_places(config: Config, queries: int, keys: int) -> Iterator[tuple[int, int]]:
+    """Yield query and first key of every score row of a head, in the order they come out."""
+    for block in range(0, queries, config.rows):
+        for tile in range(0, keys, config.cols):
+            for row in range(block, min(block + config.rows, queries)):
+                yield row, tile
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A row of a tile: one query's scores, weights, probabilities or sums, zero past ``keys``.
+
+    ``last_row`` of the tile, ``last_tile`` of the row block, ``last_block`` of the head. ``seen``,
+    of probabilities, where queries are counted: the query sees the key. ``narrow``, of weights:
+    they have their highest plane only, because their query has 4 bits.
+    """
+
+    values: NDArray[np.int64]
+    keys: int
+    last_row: bool
+    last_tile: bool
+    last_block: bool
+    seen: NDArray | None = None
+    narrow: bool = False
+
+
+def tile_rows(
+    config: Config, values: NDArray, narrow: NDArray[np.bool_] | None = None
+) -> Iterator[Row]:
+    """Cut a head's ``[queries, keys]`` into rows of tiles, in the order in which scores come.
+
+    ``narrow``, ``[queries]``, of weights: rows that have their highest plane only.
+    """
+    queries, keys = values.shape
+    for row, tile in row_places(config, queries, keys):
+        taken = values[row, tile : tile + config.cols]
+        block_end = min(row - row % config.rows + config.rows, queries)
+        yield Row(
+            np.pad(taken, (0, config.cols - len(taken))).astype(np.int64),
+            len(taken),
+            row == block_end - 1,
+            tile + config.cols >= keys,
+            block_end == queries,
+            narrow=narrow is not None and bool(narrow[row]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One cycle of a tile: operands of every lane and what the PEs do with them.
+
+    Attributes
+    ----------
+    q, k : array of int64, [rows, depth] and [cols, depth]
+        Nibbles; zero in a lane without a token or without the plane.
+    q_active, k_active : array of bool, [rows] and [cols]
+        Lanes whose token has the plane.
+    q_occupied, k_occupied : array of bool
+        Lanes that have a token.
+    first, last : bool
+        The tile's first or last step.
+    scale : int
+        Factor on the accumulator (plane-major) or on the product (interleaved).
+    """
+
+    q: NDArray[np.int64]
+    k: NDArray[np.int64]
+    q_active: NDArray[np.bool_]
+    k_active: NDArray[np.bool_]
+    q_occupied: NDArray[np.bool_]
+    k_occupied: NDArray[np.bool_]
+    first: bool
+    scale: int
+    last: bool
+
+
+def idle_step(config: Config) -> Step:
+    """Return what the array does between tiles: it multiplies zeros."""
+    no_query, no_key = np.zeros(config.rows, dtype=bool), np.zeros(config.cols, dtype=bool)
+    return Step(
+        np.zeros((config.rows, config.depth), dtype=np.int64),
+        np.zeros((config.cols, config.depth), dtype=np.int64),
+        no_query,
+        no_key,
+        no_query,
+        no_key,
+        first=False,
+        scale=1,
+        last=False,
+    )
+
+
+def tile_steps(config: Config, q: Edge, k: Edge) -> Iterator[Step]:
+    """Yield the steps of a tile in the schedule's order, only the passes that the tile needs."""
+    passes = [
+        (q_low, k_low)
+        for q_low in range(1 + int(q.wide.any()))
+        for k_low in range(1 + int(k.wide.any()))
+    ]
+    chunks = [slice(i, i + config.depth) for i in range(0, config.d_head, config.depth)]
+    interleaved = config.schedule is Schedule.INTERLEAVED
+    if interleaved:
+        order = [(p, chunk) for chunk in chunks for p in passes]
+    else:
+        order = [(p, chunk) for p in passes for chunk in chunks]
+    lows = 0  # low planes in the products so far
+    for i, ((q_low, k_low), chunk) in enumerate(order):
+        scale = 1
+        if interleaved:
+            scale = 16 ** (2 - q_low - k_low)
+        elif q_low + k_low > lows:
+            lows, scale = q_low + k_low, 16
+        yield Step(
+            q.planes[q_low][:, chunk].astype(np.int64),
+            k.planes[k_low][:, chunk].astype(np.int64),
+            q.wide if q_low else q.occupied,
+            k.wide if k_low else k.occupied,
+            q.occupied,
+            k.occupied,
+            first=i == 0,
+            scale=scale,
+            last=i == len(order) - 1,
+        )
+
+
+@dataclass(frozen=True)
+class TileCosts:
+    """PE cycles of the tiles of a head, ``[row blocks, key tiles]``.
+
+    ``cycles``: a tile's duration; ``busy``, ``stalled``: summed over its PEs. A PE whose two
+    tokens need 1, 2 or 4 passes stalls for the rest of those that the tile's slowest PE needs.
+    """
+
+    cycles: NDArray[np.int64]
+    busy: NDArray[np.int64]
+    stalled: NDArray[np.int64]
+
+
+#: Cycles from a tile's start to the first in which the next one, described by then, may start.
+START_INTERVAL = 2
+
+
+def tile_costs(config: Config, q_wide: NDArray[np.bool_], k_wide: NDArray[np.bool_]) -> TileCosts:
+    """Return what the tiles of ``len(q_wide)`` queries by ``len(k_wide)`` keys cost."""
+
+    def per_edge(wide: NDArray[np.bool_], lanes: int) -> tuple[NDArray[np.int64], ...]:
+        parts = [np.asarray(wide[i : i + lanes]) for i in range(0, len(wide), lanes)]
+        return (
+            np.array([1 + part.any() for part in parts], dtype=np.int64),
+            np.array([len(part) + part.sum() for part in parts], dtype=np.int64),
+            np.array([len(part) for part in parts], dtype=np.int64),
+        )
+
+    q_passes, q_planes, q_tokens = per_edge(q_wide, config.rows)
+    k_passes, k_planes, k_tokens = per_edge(k_wide, config.cols)
+    cycles = config.steps * np.outer(q_passes, k_passes)
+    busy = config.steps * np.outer(q_planes, k_planes)
+    return TileCosts(cycles, busy, cycles * np.outer(q_tokens, k_tokens) - busy)
+
+
+def head_cycles(config: Config, q_wide: NDArray[np.bool_], k_wide: NDArray[np.bool_]) -> int:
+    """Return cycles from a head's first operands entering the array to its last score row.
+
+    From the cycle in which the first PE holds its first operands to that in which the last row
+    is valid, both counted, with all tokens loaded and no stall: tiles back to back, except that
+    two tiles start at least ``START_INTERVAL`` and end at least ``drain_interval`` cycles apart,
+    then the last tile's way out.
+    """
+    durations = tile_costs(config, q_wide, k_wide).cycles.ravel()
+    end, start = 0, -START_INTERVAL
+    for i, duration in enumerate(durations.tolist()):
+        first = max(end, start + START_INTERVAL)
+        end = max(first + duration, end + config.drain_interval if i else 0)
+        start = end - duration
+    last_rows = (len(q_wide) - 1) % config.rows + 1
+    # ScoreArray's latency from a step to its row, less those from step to PE.
+    return end + (last_rows - 1) + config.cols + config.product_stages + 6 - 3

@@ -1,0 +1,285 @@
+"""Cycle model of the value array: weighted sums, every accumulator and handshake, every cycle."""
+
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtqatten.configuration.core import Config, Schedule
+from dtqatten.golden.cycles.score_array import GridModel, RowBuffer
+from dtqatten.golden.cycles.tiles import Beat, Row, Step
+from dtqatten.golden.numerics.codes import split
+
+__all__ = ["ValueArrayModel", "grouped", "value_steps"]
+
+
+def grouped(config: Config, tokens: NDArray) -> NDArray:
+    """Cut ``[n, ...]`` into groups ``[g, depth, ...]``, filled up with zeros in every tile."""
+    groups = []
+    for tile in range(0, len(tokens), config.cols):
+        in_tile = tokens[tile : tile + config.cols]
+        for start in range(0, len(in_tile), config.depth):
+            group = in_tile[start : start + config.depth]
+            filler = [(0, config.depth - len(group))] + [(0, 0)] * (tokens.ndim - 1)
+            groups.append(np.pad(group, filler))
+    return np.stack(groups)
+
+
+def value_steps(
+    config: Config,
+    weights: NDArray[np.int64],
+    values: NDArray[np.int64],
+    wide: NDArray[np.bool_],
+    *,
+    follows: bool = False,
+    narrow: bool = False,
+) -> Iterator[Step]:
+    """Yield the steps of one tile of weighted sums.
+
+    Parameters
+    ----------
+    config : Config
+    weights : array of int, [g, depth, rows]
+        Weights by group of tokens.
+    values : array of int, [g, depth, cols]
+        Values of one channel pass, 4-bit ones with a low plane of zeros.
+    wide : array of bool, [g]
+        Groups with an 8-bit token.
+    follows : bool
+        Weights of the other groups have their highest plane only.
+    narrow : bool
+        All weights have.
+    """
+    planes = config.planes
+    p, v = np.stack(split(weights, planes)), np.stack(split(values))
+    # A pair of planes (i, low) has a weight of 16**(planes - i - low).
+    pairs = [(i, low) for low in (0, 1) for i in range(planes)]
+
+    def needed(pair: tuple[int, int], g: int) -> bool:
+        i, low = pair
+        return (not low or bool(wide[g])) and not (i and (narrow or (follows and not wide[g])))
+
+    groups = range(len(wide))
+    if config.schedule is Schedule.PLANE_MAJOR:
+        # By weight; of one weight the high plane of the values first.
+        pairs.sort(key=lambda pair: (sum(pair), pair[1]))
+        order = [(pair, g) for pair in pairs for g in groups if needed(pair, g)]
+    else:
+        order = [(pair, g) for g in groups for pair in pairs if needed(pair, g)]
+    nothing = np.zeros(0, dtype=bool)
+    level = 0
+    for index, ((i, low), g) in enumerate(order):
+        scale = 1
+        if config.schedule is Schedule.INTERLEAVED:
+            scale = 16 ** (planes - i - low)
+        elif i + low > level:
+            level, scale = i + low, 16
+        yield Step(
+            p[i, g].T.astype(np.int64),
+            v[low, g].T.astype(np.int64),
+            *(nothing,) * 4,
+            index == 0,
+            scale,
+            index == len(order) - 1,
+        )
+
+
+#: Weights ``[rows, keys]``, whether they are the head's last, and have their highest plane only.
+_Block = tuple[NDArray[np.int64], bool, bool]
+
+
+class _BlockLoader:
+    """Collect weight rows into row blocks."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.used = 0
+        self.freed: deque[int] = deque()
+        self._rows: list[Row] = []
+
+    def clock(self, cycle: int, row: Row | None) -> _Block | None:
+        while self.freed and self.freed[0] == cycle + 1:
+            self.freed.popleft()
+            self.used -= 1
+        if row is None:
+            return None
+        self._rows.append(row)
+        if not (row.last_row and row.last_tile):
+            return None
+        count = next(i for i, r in enumerate(self._rows) if r.last_row) + 1
+        tiles = [self._rows[i : i + count] for i in range(0, len(self._rows), count)]
+        block = np.concatenate([[r.values[: r.keys] for r in tile] for tile in tiles], axis=1)
+        self._rows = []
+        self.used += 1
+        return block, row.last_block, all(r.narrow for r in tiles[0])
+
+
+#: Values ``[keys, channels]``, those at 8 bit, and whether weights follow their precision.
+_Head = tuple[NDArray[np.int64], NDArray[np.bool_], bool]
+
+
+class _HeadLoader:
+    """Collect value beats into heads."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.used = 0
+        self.freed: deque[int] = deque()
+        self._beats: list[Beat] = []
+
+    def clock(self, cycle: int, beat: Beat | None) -> _Head | None:
+        while self.freed and self.freed[0] == cycle + 1:
+            self.freed.popleft()
+            self.used -= 1
+        if beat is None:
+            return None
+        self._beats.append(beat)
+        per_plane = self.config.d_head // self.config.value_nibbles
+        if not beat.last or len(self._beats) % per_plane:
+            return None
+        planes = iter(
+            np.concatenate([b.nibbles for b in self._beats[i : i + per_plane]]).astype(np.int64)
+            for i in range(0, len(self._beats), per_plane)
+        )
+        flags = iter([b.wide for b in self._beats[::per_plane]])
+        tokens, wide = [], []
+        for high in planes:
+            wide.append(next(flags))
+            if wide[-1]:
+                next(flags)
+            tokens.append(16 * high + (next(planes) if wide[-1] else 0))
+        self._beats = []
+        self.used += 1
+        return np.stack(tokens), np.array(wide), beat.follows
+
+
+class ValueArrayModel:
+    """Predict :class:`dtqatten.hw.arrays.value_array.ValueArray`, observed, on every clock edge.
+
+    Parameters
+    ----------
+    config : Config
+    observed : bool
+        Follow the accumulators.
+
+    Attributes
+    ----------
+    cycle : int
+        Cycles since reset.
+    """
+
+    # Cycles from a row block's or a head's last beat to the first in which a tile may start.
+    BLOCK_DESCRIBED, HEAD_DESCRIBED = 4, 7
+
+    def __init__(self, config: Config, *, observed: bool = True) -> None:
+        self.config = config = config.of_values
+        self.cycle = 0
+        self._grid, self._buffer = GridModel(config, observed=observed), RowBuffer(config)
+        self._block_loader, self._head_loader = _BlockLoader(config), _HeadLoader(config)
+        self._blocks: deque[_Block] = deque()
+        self._heads: deque[_Head] = deque()
+        # What is loaded, by the cycle from which on the sequencer knows it.
+        self._loaded_blocks: deque[tuple[int, _Block]] = deque()
+        self._loaded_heads: deque[tuple[int, _Head]] = deque()
+        self._pass = 0
+        self._tile: list[Step] = []
+        self._earliest_end = 0
+
+    @property
+    def weights_ready(self) -> bool:
+        """Whether a weight row is taken."""
+        return self._block_loader.used < self.config.q_slots
+
+    @property
+    def values_ready(self) -> bool:
+        """Whether a value beat is taken."""
+        return self._head_loader.used < self.config.value_slots
+
+    @property
+    def stepping(self) -> bool:
+        """Whether a step is issued in this cycle."""
+        return self._grid.stepping
+
+    @property
+    def sums(self) -> Row | None:
+        """The row on offer."""
+        return self._buffer.offered
+
+    @property
+    def acc(self) -> NDArray[np.int64]:
+        """Accumulators, ``[rows, cols]``."""
+        return self._grid.acc
+
+    def _start_tile(self) -> None:
+        if not self._blocks or not self._heads or self._buffer.room < self.config.rows:
+            return
+        (weights, _, narrow), (values, wide, follows) = self._blocks[0], self._heads[0]
+        at = self._pass * self.config.cols
+        channels = values[:, at : at + self.config.cols]
+        channels = np.pad(channels, ((0, 0), (0, self.config.cols - channels.shape[1])))
+        rows = np.pad(weights, ((0, self.config.rows - len(weights)), (0, 0)))
+        steps = list(
+            value_steps(
+                self.config,
+                grouped(self.config, rows.T),
+                grouped(self.config, channels),
+                np.array([any(group) for group in grouped(self.config, wide)]),
+                follows=follows,
+                narrow=narrow,
+            )
+        )
+        if self.cycle + len(steps) <= self._earliest_end:
+            return
+        self._buffer.room -= len(weights)
+        self._earliest_end = self.cycle + len(steps) - 1 + self.config.drain_interval
+        self._tile = steps[::-1]
+
+    def _end_tile(self) -> None:
+        config, shown = self.config, self.cycle + 1
+        (weights, last_block, _), (values, *_) = self._blocks[0], self._heads[0]
+        at = self._pass * config.cols
+        sums = weights @ values[:, at : at + config.cols]
+        channels = sums.shape[1]
+        last_pass = at + config.cols >= config.d_head
+        self._buffer.drain(
+            shown,
+            (
+                Row(
+                    np.pad(row, (0, config.cols - channels)),
+                    channels,
+                    r == len(sums) - 1,
+                    last_pass,
+                    last_block,
+                )
+                for r, row in enumerate(sums)
+            ),
+        )
+        self._pass = 0 if last_pass else self._pass + 1
+        if last_pass:
+            self._blocks.popleft()
+            self._block_loader.freed.append(shown + config.rows + 2)
+            if last_block:
+                self._heads.popleft()
+                self._head_loader.freed.append(shown + config.cols + 2)
+
+    def clock(self, weights: Row | None, values: Beat | None, sums_ready: bool) -> None:
+        """Pass a clock edge; a row or beat offered is taken if the stream is ready."""
+        while self._loaded_blocks and self._loaded_blocks[0][0] <= self.cycle:
+            self._blocks.append(self._loaded_blocks.popleft()[1])
+        while self._loaded_heads and self._loaded_heads[0][0] <= self.cycle:
+            self._heads.append(self._loaded_heads.popleft()[1])
+        if not self._tile:
+            self._start_tile()
+        step = self._tile.pop() if self._tile else None
+        if step is not None and not self._tile:
+            self._end_tile()
+        self._grid.clock(step)
+        self._buffer.clock(self.cycle, sums_ready)
+        block = self._block_loader.clock(self.cycle, weights if self.weights_ready else None)
+        head = self._head_loader.clock(self.cycle, values if self.values_ready else None)
+        if block is not None:
+            self._loaded_blocks.append((self.cycle + self.BLOCK_DESCRIBED, block))
+        if head is not None:
+            self._loaded_heads.append((self.cycle + self.HEAD_DESCRIBED, head))
+        self.cycle += 1

@@ -1,0 +1,324 @@
+"""Base-2 integer softmax: scores to exponentials, narrowed weights and 16-bit probabilities.
+
+Every step is a fixed-width integer operation; the widths hold for ``d_head`` up to 128 and rows of
+up to ``KEYS_MAX`` keys. Shapes are ``[..., heads, n_q, n_k]`` unless stated.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dtqatten.golden.numerics.codes import (
+    GAIN_ONE,
+    BoolArray,
+    IntArray,
+    apply_gain,
+    at_precision,
+    code_range,
+)
+
+__all__ = [
+    "DIVISOR_FRACTION",
+    "E16_MAX",
+    "FRACTION_BITS",
+    "KEYS_MAX",
+    "LUT32",
+    "MULTIPLIER_BITS",
+    "RECIPROCAL_BITS",
+    "SHIFT_MAX",
+    "WEIGHT_BITS",
+    "Multiplier",
+    "Narrowed",
+    "causal_mask",
+    "exponent",
+    "exponential",
+    "multiplier",
+    "narrow",
+    "normalized",
+    "padding_mask",
+    "reciprocal",
+    "row_multiplier",
+]
+
+#: Fraction bits of the base-2 exponent ``t``.
+FRACTION_BITS = 5
+#: Bits of the multiplier ``M``: its top bit is set unless the shift is at its limit.
+MULTIPLIER_BITS = 16
+#: Largest right shift after the multiplication (6 bits): beyond it every ``t`` is 0.
+SHIFT_MAX = 40
+#: Exponential of the row maximum.
+E16_MAX = 65535
+#: Bits of a reciprocal.
+RECIPROCAL_BITS = 17
+#: Fraction bits of the output divisor, in units of one narrowed weight.
+DIVISOR_FRACTION = 4
+#: Bits of an exponential times a gain.
+WEIGHT_BITS = 24
+#: Most keys of a row.
+KEYS_MAX = 1024
+
+
+def _lut32() -> IntArray:
+    """Exponentials of one octave, at the middle of each step.
+
+    ``t`` is rounded down, so an entry stands for exponents in [i, i+1)/32 and holds the value of
+    their middle. Entry 0 stands for the row maximum itself, which is never rounded, and is exact.
+    This halves the error of a probability and costs no gate.
+    """
+    steps = np.arange(1 << FRACTION_BITS)
+    table = np.rint(E16_MAX * np.exp2(-(steps + 0.5) / len(steps))).astype(np.int64)
+    table[0] = E16_MAX
+    table.flags.writeable = False
+    return table
+
+
+#: ``LUT32[i] = round(65535 * 2**(-(i + 0.5)/32))``, but ``LUT32[0] = 65535``; 16 bits each.
+LUT32 = _lut32()
+
+
+@dataclass(frozen=True, eq=False)
+class Multiplier:
+    """Factor from scores to exponents, ``m * 2**-shift``, one per head.
+
+    Parameters
+    ----------
+    m : int array ``[..., heads]``
+        16-bit mantissa; in [2**15, 2**16) unless ``shift`` is 0 or ``SHIFT_MAX``.
+    shift : int array ``[..., heads]``
+        Right shift, 0 to ``SHIFT_MAX``.
+    """
+
+    m: IntArray
+    shift: IntArray
+
+
+def multiplier(score_unit: ArrayLike, d: int, softmax_scale: float | None = None) -> Multiplier:
+    """Derive the multiplier of a head from its scales; the host's work, once per head.
+
+    ``m * 2**-shift ~ 32 * log2(e) * score_unit * softmax_scale``, ``m`` rounded to nearest. Below
+    ``2**-25`` the shift stays at 40 and ``m`` loses bits, down to 0: no score of 128 channels
+    reaches ``t = 1`` there. Above ``2**16`` ``m`` saturates: a score one below the maximum is worth
+    nothing either way.
+
+    Parameters
+    ----------
+    score_unit : float array ``[..., heads]``
+        Worth of one unit of score: product of the units of Q and K.
+    d : int
+        Channels of a head.
+    softmax_scale : float, optional
+        Factor of the scores before softmax; ``1/sqrt(d)`` if None.
+
+    Raises
+    ------
+    ValueError
+        If the factor is negative or not finite, or ``d`` is less than 1.
+    """
+    if d < 1:
+        raise ValueError(f"d is {d}: a head has at least 1 channel")
+    scale = 1 / np.sqrt(d) if softmax_scale is None else softmax_scale
+    factor = np.asarray(score_unit, dtype=np.float64) * scale * np.log2(np.e) * 2**FRACTION_BITS
+    if not (np.isfinite(factor) & (factor >= 0)).all():
+        raise ValueError(f"score factor must be finite and not negative, not {factor!r}")
+    # frexp: factor = mantissa * 2**power, mantissa in [0.5, 1), so m has exactly 16 bits.
+    power = np.frexp(factor)[1]
+    shift = np.clip(MULTIPLIER_BITS - power, 0, SHIFT_MAX)
+    m = np.rint(np.ldexp(factor, shift))
+    # Rounded up to 2**16: halve both.
+    carry = (m == 2**MULTIPLIER_BITS) & (shift > 0)
+    m = np.where(carry, m / 2, m)
+    m = np.minimum(m, 2**MULTIPLIER_BITS - 1)
+    return Multiplier(m.astype(np.int64), (shift - carry).astype(np.int64))
+
+
+def row_multiplier(factor: Multiplier, gains: IntArray | None, rows: int) -> IntArray:
+    """Join each query's gain to the multiplier: ``(m * g + 128) >> 8``, 16 bits.
+
+    Parameters
+    ----------
+    factor : Multiplier
+        Multiplier of each head.
+    gains : int array ``[..., heads, n_q]``, optional
+        Gains of the queries; None leaves ``m`` as it is.
+    rows : int
+        Queries.
+
+    Returns
+    -------
+    int array ``[..., heads, n_q]``
+    """
+    joined = apply_gain(factor.m[..., None], GAIN_ONE if gains is None else gains)
+    return np.broadcast_to(joined, (*factor.m.shape, rows))
+
+
+def causal_mask(query_ids: ArrayLike, key_ids: ArrayLike) -> BoolArray:
+    """Visibility ``[..., n_q, n_k]``: a query sees the keys at its own and earlier positions.
+
+    Positions are compared, not slots, because clustering moves tokens.
+    """
+    return np.asarray(key_ids)[..., None, :] <= np.asarray(query_ids)[..., :, None]
+
+
+def padding_mask(query_valid: ArrayLike, key_valid: ArrayLike) -> BoolArray:
+    """Visibility ``[..., n_q, n_k]``: real queries see real keys, padding sees nothing."""
+    queries, keys = np.asarray(query_valid, dtype=bool), np.asarray(key_valid, dtype=bool)
+    return queries[..., :, None] & keys[..., None, :]
+
+
+def exponent(
+    scores: IntArray, factor: IntArray, shift: IntArray, visible: BoolArray
+) -> tuple[IntArray, IntArray]:
+    """Distance of each score from its row's maximum, in 1/32 octaves.
+
+    ``t = ((max - s) * M) >> shift``, rounded down; the difference has 22 bits, the product 38.
+
+    Parameters
+    ----------
+    scores : int array
+        Scores, already multiplied by the keys' gains.
+    factor : int array ``[..., heads, n_q]``
+        Multiplier of each row, 16 bits.
+    shift : int array ``[..., heads]``
+        Right shift of each head.
+    visible : bool array, broadcastable to ``scores``
+        Which keys a query sees.
+
+    Returns
+    -------
+    t : int64 array
+        Exponents; without meaning where not visible.
+    maximum : int64 array ``[..., heads, n_q]``
+        Maximum over the visible keys; 0 where there is none.
+    """
+    lowest = np.iinfo(np.int64).min
+    maximum = np.max(scores, axis=-1, where=visible, initial=lowest)
+    maximum = np.where(maximum == lowest, 0, maximum)
+    difference = np.where(visible, maximum[..., None] - scores, 0)
+    return (difference * factor[..., None]) >> shift[..., None, None], maximum
+
+
+def exponential(t: IntArray, visible: BoolArray) -> IntArray:
+    """Compute ``e16 = LUT32[t & 31] >> (t >> 5)``: 16 bits, 0 from ``t = 512`` on or if invisible.
+
+    Raises
+    ------
+    ValueError
+        If an exponent is negative.
+    """
+    if t.size and t.min() < 0:
+        raise ValueError(f"exponent {t.min()} is negative: it is a distance from the maximum")
+    octave = np.minimum(t >> FRACTION_BITS, 16)
+    return np.where(visible, LUT32[t & ((1 << FRACTION_BITS) - 1)] >> octave, 0)
+
+
+def reciprocal(divisor: IntArray) -> tuple[IntArray, IntArray]:
+    """Reciprocal of a positive integer as 17 bits and an exponent.
+
+    ``z = bit_length(D)`` and ``R = floor((2**(z + 16) - 1) / D)``, in [2**16, 2**17): a restoring
+    divider yields one of the 17 quotient bits a step. ``1/D ~ R * 2**-(z + 16)``, never above and
+    less than ``2**-16`` of itself below. ``D = 0`` (a row without keys) gives ``R = z = 0``.
+
+    Raises
+    ------
+    ValueError
+        If a divisor is negative.
+    """
+    if divisor.size and divisor.min() < 0:
+        raise ValueError(f"divisor {divisor.min()} is negative: sums of weights are not")
+    length = np.frexp(divisor.astype(np.float64))[1].astype(np.int64)
+    top = (np.int64(1) << (length + RECIPROCAL_BITS - 1)) - 1
+    return np.where(divisor > 0, top // np.maximum(divisor, 1), 0), length
+
+
+def normalized(e16: IntArray) -> IntArray:
+    """Probabilities in 16 bits, the addends of the importance.
+
+    ``q = min((e16 * R + (1 << z >> 1)) >> z, 65535)`` with ``R, z`` the reciprocal of the row's sum
+    of ``e16`` (26 bits): round half up, in units of ``2**-16``. Half a unit of error from rounding,
+    less than ``2**-16`` of ``q`` from the reciprocal. A row without keys is all 0.
+    """
+    r, z = reciprocal(e16.sum(-1, keepdims=True))
+    return np.minimum((e16 * r + ((np.int64(1) << z) >> 1)) >> z, E16_MAX)
+
+
+@dataclass(frozen=True, eq=False)
+class Narrowed:
+    """Weights of a row for P x V and what to divide by.
+
+    Parameters
+    ----------
+    p : int64 array
+        Balanced codes in [0, 119], or [0, 1911] with three planes.
+    lead : int64 array ``[..., heads, n_q]``
+        Left shift, 0 to 8, that brought the row's largest weight to 24 bits; 0 without V gains.
+    divisor : int64 array ``[..., heads, n_q]``
+        Sum of weights at ``lead`` 0, in units of 1/16 of a code; at most 25 bits.
+    """
+
+    p: IntArray
+    lead: IntArray
+    divisor: IntArray
+
+
+def narrow(
+    e16: IntArray,
+    gains: IntArray | None = None,
+    *,
+    planes: int = 2,
+    bits: IntArray | None = None,
+    query_bits: IntArray | None = None,
+) -> Narrowed:
+    """Narrow exponentials to balanced codes, relative to the row maximum.
+
+    With V's gains ``w = e16 * g`` (24 bits) and ``lead`` is the number of leading zeros of the
+    row's largest ``w`` in 24 bits; without, ``g = 256`` and ``lead = 0``. Then
+    ``p = ((w << lead) * top + 2**23) >> 24`` with ``top`` 119 or 1911: round half up, once.
+
+    The divisor leaves the gains out. Without gains it is ``16 * sum(p)``, so that the weights sum
+    to one exactly; with gains ``(top * sum(e16) + 2**11) >> 12``, the sum before narrowing, which
+    has the smallest measured error of the ways to leave the gain out (docs/numerics.md).
+
+    Parameters
+    ----------
+    e16 : int array
+        Exponentials, 0 where not visible.
+    gains : int array ``[..., heads, n_k]``, optional
+        Gains of V's tokens, 1 to 256.
+    planes : int
+        Nibbles of a weight, 2 or 3.
+    bits : int array ``[..., n_k]``, optional
+        If given, a weight keeps only its highest plane where its token has 4 bits.
+    query_bits : int array ``[..., n_q]``, optional
+        If given, also where its query has 4 bits.
+
+    Raises
+    ------
+    ValueError
+        If ``planes`` is neither 2 nor 3.
+    """
+    if planes not in (2, 3):
+        raise ValueError(f"planes is {planes}: a weight has 2 nibbles, or 3 for 12 bits")
+    top = code_range(planes)[1]
+    weights = e16 * GAIN_ONE
+    lead: IntArray = np.zeros(e16.shape[:-1], dtype=np.int64)
+    if gains is not None:
+        weights = e16 * gains.astype(np.int64)[..., None, :]
+        largest = weights.max(-1)
+        lead = np.where(largest > 0, WEIGHT_BITS - np.frexp(largest.astype(np.float64))[1], 0)
+    half = 1 << (WEIGHT_BITS - 1)
+    p: IntArray = ((weights << lead[..., None]) * top + half) >> WEIGHT_BITS
+    # A weight of a token without V bits meets zeros only: its planes are of no consequence.
+    low = np.zeros(1, dtype=bool)
+    if bits is not None:
+        low = low | (bits == 4)[..., None, None, :]
+    if query_bits is not None:
+        low = low | (query_bits == 4)[..., None, :, None]
+    if low.any():
+        p = at_precision(p, np.where(low, 4, 8), planes)
+    if gains is None:
+        divisor = p.sum(-1) << DIVISOR_FRACTION
+    else:
+        drop = 16 - DIVISOR_FRACTION
+        divisor = (e16.sum(-1) * top + (1 << (drop - 1))) >> drop
+    return Narrowed(p, lead, divisor)

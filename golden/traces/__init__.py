@@ -1,0 +1,1 @@
+"""Recorded Q, K and V of a real layer."""

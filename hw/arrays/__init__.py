@@ -1,0 +1,1 @@
+"""Both systolic arrays: PEs, the edges that feed them, the sequencers that drive them."""

@@ -1,0 +1,140 @@
+"""A dot product of nibbles in carry-save form: one tree of full adders for all products."""
+
+import heapq
+import math
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.core import Config
+from dtqatten.hw.base.export import ExportPlatform
+from dtqatten.hw.payloads.arrays import operand_layout
+
+__all__ = ["DotProduct"]
+
+
+def levels(height: int) -> int:
+    """Return how many adders a tree needs one behind the other for ``height`` bits of a weight."""
+    count, reducible = 0, 2
+    while reducible < height:
+        count, reducible = count + 1, reducible * 3 // 2
+    return count
+
+
+class DotProduct(wiring.Component):
+    """Multiply ``depth`` pairs of signed nibbles and add the products up, but for one addition.
+
+    ::
+
+        sum + carry - offset = sum_i q[i] * k[i]
+
+    The bits of all products go into one tree of full adders that leaves two numbers (carry-save
+    form), so that no carry runs before the accumulator's. Bits of negative weight enter inverted,
+    ``-b = (1 - b) - 1`` (Baugh and Wooley, IEEE Trans. Comput. 1973); what that adds to every
+    product, 112, is ``offset``. So all is unsigned, and nothing needs sign extension. Every adder
+    takes the three bits of its column that are there first (Oklobdzija et al., IEEE Trans. Comput.
+    1996, with equal delays for sum and carry).
+
+    Latency ``product_stages - 1`` cycles: with one stage combinational, with two the bits have a
+    register where half of the tree's adders lie behind them. It starts as that of operands that
+    are zero. Throughput one dot product a cycle.
+
+    The tree is the structure of the netlist: in Amaranth's simulator, whose time goes by
+    operations, ``sum`` is the whole and ``carry`` zero. :mod:`dtqatten.sim.proofs.dot_product` proves the
+    exported tree.
+
+    Parameters
+    ----------
+    config : Config
+        Uses ``depth`` and ``product_stages``.
+
+    Members
+    -------
+    q, k : In(operand_layout(config))
+    sum, carry : Out(width)
+        Unsigned; together at most ``176 * depth``.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.offset = 112 * config.depth
+        self.width = (self.offset + 64 * config.depth).bit_length()
+        super().__init__(
+            {
+                "q": In(operand_layout(config)),
+                "k": In(operand_layout(config)),
+                "sum": Out(self.width),
+                "carry": Out(self.width),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        if not isinstance(platform, ExportPlatform):
+            products = (self.q[i] * self.k[i] for i in range(self.config.depth))
+            whole: Value = sum(products, self.offset)
+            if self.config.product_stages == 2:
+                register = Signal(self.width, name="half_way", init=self.offset, reset_less=True)
+                m.d.sync += register.eq(whole)
+                whole = register
+            m.d.comb += self.sum.eq(whole)
+            return m
+
+        # Bits by weight, each with the adders that it has passed, for ties its number, and what it
+        # is for operands that are zero.
+        columns: list[list[tuple[int, int, Signal, int]]] = [[] for _ in range(self.width + 1)]
+        count = 0
+
+        def add(weight: int, adders: int, bit: Signal, init: int) -> None:
+            nonlocal count
+            heapq.heappush(columns[weight], (adders, count, bit, init))
+            count += 1
+
+        def reduce(limit: float) -> None:
+            """Add until two bits of a weight are left, or those that passed fewer adders."""
+            # A carry out of the last column would be one of a larger sum than there is.
+            for weight in range(self.width):
+                column = columns[weight]
+                while len(column) > 2 and heapq.nsmallest(3, column)[-1][0] < limit:
+                    (*_, a, x), (*_, b, y), (adders, number, c, z) = (
+                        heapq.heappop(column) for _ in range(3)
+                    )
+                    half, s, carry = (
+                        Signal(name=f"{name}_{weight}_{number}")
+                        for name in ("half", "sum", "carry")
+                    )
+                    m.d.comb += [
+                        half.eq(a ^ b),
+                        s.eq(half ^ c),
+                        carry.eq((a & b) | (half & c)),
+                    ]
+                    add(weight, adders + 1, s, x ^ y ^ z)
+                    add(weight + 1, adders + 1, carry, int(x + y + z > 1))
+
+        for lane in range(self.config.depth):
+            q, k = self.q[lane].as_unsigned(), self.k[lane].as_unsigned()
+            for i in range(4):
+                for j in range(4):
+                    bit = Signal(name=f"product_{lane}_{i}_{j}")
+                    both = q[i] & k[j]
+                    negative = (i == 3) != (j == 3)
+                    m.d.comb += bit.eq(~both if negative else both)
+                    add(i + j, 0, bit, int(negative))
+        if self.config.product_stages == 2:
+            # The products themselves take time before the tree.
+            reduce((levels(4 * self.config.depth) - 1) // 2)
+            for weight, column in enumerate(columns[: self.width]):
+                columns[weight] = []
+                for _, number, bit, init in column:
+                    name = f"half_way_{weight}_{number}"
+                    register = Signal(name=name, init=init, reset_less=True)
+                    m.d.sync += register.eq(bit)
+                    add(weight, 0, register, init)
+        reduce(math.inf)
+        left = [[bit for *_, bit, _ in column] + [0, 0] for column in columns[: self.width]]
+        m.d.comb += [
+            self.sum.eq(Cat(bits[0] for bits in left)),
+            self.carry.eq(Cat(bits[1] for bits in left)),
+        ]
+        return m

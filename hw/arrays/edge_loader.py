@@ -1,0 +1,127 @@
+"""Tokens of one edge of the score array on their way into the lanes."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.core import BANKS, Config
+from dtqatten.hw.base.pipeline import counted, delayed
+from dtqatten.hw.payloads.arrays import Precision, load_layout, slot_layout
+
+__all__ = ["EdgeLoader", "edge_write_layout"]
+
+
+def edge_write_layout(config: Config, lanes: int, tiles: int) -> data.StructLayout:
+    """Write of one beat: ``nibbles`` at the ``address`` of a bank of one of the ``lanes``, or none.
+
+    ``tile_end`` completes the tile in ``slot``: it has ``tokens``, in its ``occupied`` lanes, those
+    in its ``wide`` lanes 8-bit; ``last``: it is its head's last.
+    """
+    return data.StructLayout(
+        {
+            "lanes": lanes,
+            "slot": slot_layout(tiles),
+            "address": range(2 * tiles * config.words),
+            "nibbles": load_layout(config)["nibbles"].shape,
+            "tile_end": unsigned(1),
+            "tokens": range(lanes + 1),
+            "occupied": lanes,
+            "wide": lanes,
+            "last": unsigned(1),
+        }
+    )
+
+
+class EdgeLoader(wiring.Component):
+    """Follow the tokens of head after head: bank, tile, lane, and word of a plane.
+
+    A token's high plane comes first, its low plane, if it has one, behind it. A tile ends with its
+    last lane and with its head; a bank, of several tiles, with its head.
+
+    Latency: ``write`` follows a beat by one cycle, since it reaches all lanes. Throughput one beat
+    a cycle while a bank is free.
+
+    Parameters
+    ----------
+    config : Config
+    lanes : int
+        Tokens of a tile.
+    tiles : int
+        Tiles of a bank.
+
+    Members
+    -------
+    i : In(stream.Signature(load_layout(config)))
+        Tokens of head after head.
+    released : In(1)
+        A bank is free again.
+    loaded : Out(1)
+        A bank is complete with this cycle's beat.
+    write : Out(edge_write_layout(config, lanes, tiles))
+        What a beat brings.
+    """
+
+    def __init__(self, config: Config, lanes: int, tiles: int) -> None:
+        self.config, self.lanes, self.tiles = config, lanes, tiles
+        super().__init__(
+            {
+                "i": In(stream.Signature(load_layout(config))),
+                "released": In(1),
+                "loaded": Out(1),
+                "write": Out(edge_write_layout(config, lanes, tiles)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, lanes, tiles = self.config, self.lanes, self.tiles
+        word = Signal(range(config.words))
+        low = Signal()
+        lane = Signal(range(lanes))
+        slot = Signal(slot_layout(tiles))
+        wide_lanes = Signal(lanes)
+
+        beat = Signal()
+        plane_end, token_end, tile_end, bank_end = (Signal() for _ in range(4))
+        wide = self.i.p.precision == Precision.BIT8
+        wide_now = Signal(lanes)
+        m.d.comb += [
+            beat.eq(self.i.valid & self.i.ready),
+            plane_end.eq(beat & (word == config.words - 1)),
+            token_end.eq(plane_end & (low | ~wide)),
+            tile_end.eq(token_end & ((lane == lanes - 1) | self.i.p.last)),
+            wide_now.eq(wide_lanes | (wide << lane)),
+            bank_end.eq(tile_end & (self.i.p.last if tiles > 1 else 1)),
+            self.loaded.eq(bank_end),
+        ]
+        with m.If(beat):
+            m.d.sync += word.eq(Mux(plane_end, 0, word + 1))
+        with m.If(plane_end):
+            m.d.sync += low.eq(~token_end)
+        with m.If(token_end):
+            m.d.sync += [lane.eq(lane + 1), wide_lanes.eq(wide_now)]
+        with m.If(tile_end):
+            m.d.sync += [
+                lane.eq(0),
+                wide_lanes.eq(0),
+                slot.tile.eq(Mux(bank_end, 0, slot.tile + 1)),
+                slot.bank.eq(slot.bank ^ bank_end),
+            ]
+        free = counted(m, self.released, bank_end, "free", most=BANKS, init=BANKS)
+        m.d.comb += self.i.ready.eq(free)
+
+        occupied_now = Signal(lanes)
+        tokens = Signal(range(lanes + 1))
+        m.d.comb += [tokens.eq(lane + 1), occupied_now.eq((1 << tokens) - 1)]
+        write = self.write
+        m.d.sync += [write.lanes.eq(beat << lane), write.tile_end.eq(tile_end)]
+        m.d.comb += [
+            write.slot.eq(delayed(m, slot, 1, "slot")),
+            write.address.eq(delayed(m, Cat(low, slot.tile) * config.words + word, 1, "address")),
+            write.nibbles.eq(delayed(m, self.i.p.nibbles, 1, "nibbles")),
+            write.tokens.eq(delayed(m, tokens, 1, "tokens")),
+            write.occupied.eq(delayed(m, occupied_now, 1, "occupied")),
+            write.wide.eq(delayed(m, wide_now, 1, "wide")),
+            write.last.eq(delayed(m, self.i.p.last, 1, "last")),
+        ]
+        return m

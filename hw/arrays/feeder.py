@@ -1,0 +1,137 @@
+"""An edge of the array: loads tokens into line buffers, sequences their planes, makes the skew."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from dtqatten.configuration.core import BANKS, Config
+from dtqatten.hw.arrays.edge_loader import EdgeLoader
+from dtqatten.hw.arrays.line_buffer import LineBuffer, read_layout, tag_layout
+from dtqatten.hw.base.export import place
+from dtqatten.hw.payloads.arrays import (
+    feed_layout,
+    load_layout,
+    operand_layout,
+    slot_layout,
+    tile_layout,
+)
+
+__all__ = ["Feeder"]
+
+
+class Feeder(wiring.Component):
+    """Edge feeder: ``lanes`` line buffers, filled token by token, read lane after lane.
+
+    Token ``i`` of a head goes to lane ``i % lanes`` of the head's tile ``i // lanes``. Two banks
+    take turns, with a tile each for queries and a head of at most ``n_max`` tokens for keys. The
+    last tile of a head may be part-filled: its other lanes feed zeros.
+
+    Loading: one beat a cycle while a bank is free; ``loaded`` pulses in the cycle that completes a
+    bank. ``tile`` describes what was in the slot ``peek`` in the cycle before, and so a bank's
+    first tile from three cycles after ``loaded`` on.
+    Reading, of complete banks only: ``operands[l]`` follows ``feed`` by ``l + 2 + word_stages``
+    cycles. A feed with ``release`` frees its bank when the last lane has read it, ``lanes + 2``
+    cycles later. Reads never stall.
+
+    Parameters
+    ----------
+    config : Config
+    side : str
+        ``"q"`` for the rows, ``"k"`` for the columns: selects ``lanes`` and the bank's ``tiles``.
+
+    Members
+    -------
+    i : In(stream.Signature(load_layout(config)))
+        Tokens of head after head.
+    loaded : Out(1)
+        A bank is complete with this cycle's beat.
+    peek : In(slot_layout(tiles))
+        Slot to describe in the next cycle.
+    tile : Out(tile_layout(config, lanes))
+        Description of the tile in that slot.
+    feed : In(feed_layout(config, tiles))
+        Operand wanted of every lane.
+    operands : Out(ArrayLayout(operand_layout(config), lanes))
+        Lane ``l`` skewed by ``l`` cycles.
+    occupied, active : Out(lanes)
+        Of the operands: the lane has a token; its plane exists, so there is work to do.
+    """
+
+    def __init__(self, config: Config, side: str) -> None:
+        self.config = config
+        self.side = side
+        self.lanes = {"q": config.rows, "k": config.cols}[side]
+        self.tiles = config.bank_tiles[side]
+        super().__init__(
+            {
+                "i": In(stream.Signature(load_layout(config))),
+                "loaded": Out(1),
+                "peek": In(slot_layout(self.tiles)),
+                "tile": Out(tile_layout(config, self.lanes)),
+                "feed": In(feed_layout(config, self.tiles)),
+                "operands": Out(data.ArrayLayout(operand_layout(config), self.lanes)),
+                "occupied": Out(self.lanes),
+                "active": Out(self.lanes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, lanes, tiles = self.config, self.lanes, self.tiles
+
+        m.submodules.loader = loader = EdgeLoader(config, lanes, tiles)
+        connect(m, flipped(self.i), loader.i)
+        m.d.comb += self.loaded.eq(loader.loaded)
+        write = loader.write
+        # Reader: the address is computed once and travels from lane to lane.
+        read = Signal(read_layout(config, tiles))
+        m.d.sync += [
+            read.valid.eq(self.feed.valid),
+            read.slot.eq(self.feed.slot),
+            read.plane.eq(self.feed.plane),
+            read.address.eq(
+                Cat(self.feed.plane, self.feed.slot.tile) * config.words + self.feed.word
+            ),
+            read.part.eq(self.feed.part),
+            read.release.eq(self.feed.valid & self.feed.release),
+        ]
+        m.submodules.tiles = store = memory.Memory(
+            shape=tile_layout(config, lanes), depth=BANKS * tiles, init=[]
+        )
+        tile_write, tile_read = store.write_port(), store.read_port(domain="comb")
+        described = tile_write.data
+        m.d.comb += [
+            tile_write.en.eq(write.tile_end),
+            tile_write.addr.eq(Cat(write.slot.bank, write.slot.tile)),
+            described.tokens.eq(write.tokens),
+            described.wide.eq(write.wide.any()),
+            described.mixed.eq(write.wide.any() & (write.wide != write.occupied)),
+            described.last.eq(write.last),
+            tile_read.addr.eq(Cat(self.peek.bank, self.peek.tile)),
+        ]
+        m.d.sync += self.tile.eq(tile_read.data)
+        buffers = []
+        for i in range(lanes):
+            buffer = place(m, platform, f"lane_{i}", LineBuffer, config, tiles)
+            tag = Signal(tag_layout(), name=f"tag_{i}")
+            m.d.comb += [
+                buffer.write_valid.eq(write.lanes[i]),
+                buffer.write_bank.eq(write.slot.bank),
+                buffer.write_address.eq(write.address),
+                buffer.write_data.eq(write.nibbles),
+                tag.occupied.eq(write.occupied[i]),
+                tag.wide.eq(write.wide[i]),
+                buffer.tag_valid.eq(write.tile_end),
+                buffer.tag_slot.eq(write.slot),
+                buffer.tag.eq(tag),
+                buffer.read.eq(read),
+            ]
+            buffers.append(buffer)
+            read = buffer.read_next
+        m.d.comb += [
+            loader.released.eq(read.release),
+            self.operands.eq(Cat(buffer.operand for buffer in buffers)),
+            self.occupied.eq(Cat(buffer.occupied for buffer in buffers)),
+            self.active.eq(Cat(buffer.active for buffer in buffers)),
+        ]
+        return m

@@ -1,0 +1,94 @@
+"""The grid of PEs."""
+
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.core import Config
+from dtqatten.hw.arrays.pe import PE
+from dtqatten.hw.base.export import place
+from dtqatten.hw.payloads.arrays import control_layout, operand_layout
+
+__all__ = ["Grid"]
+
+
+class Grid(wiring.Component):
+    """``rows x cols`` output-stationary PEs with one-hop skew.
+
+    Query operands and control move one PE to the right a cycle, key operands one PE down; the
+    caller delays row ``r`` by ``r`` cycles and column ``c`` by ``c``, the grid delays the control
+    likewise along its left edge; it enters ``product_stages`` cycles after its operands. So PE
+    ``(r, c)`` works ``r + c`` cycles behind PE ``(0, 0)``, and a tile of another speed follows
+    without a bubble.
+
+    The PEs of a column finish one a cycle, from the top down, as long as two tiles end at least
+    ``rows`` cycles apart: an OR over a column's drains is the score that finished in it.
+
+    Latency: an operand pair entering at cycle ``t`` is in the accumulator of PE ``(r, c)`` at
+    ``t + r + c + product_stages + 2``; the sum it ends is in ``columns[c]`` a cycle later.
+
+    Parameters
+    ----------
+    config : Config
+    width : int
+        Bits of the accumulators.
+    observed : bool
+        Add the port ``acc``.
+
+    Members
+    -------
+    q : In(ArrayLayout(operand_layout(config), rows))
+        Operands at the left edge, row ``r`` skewed by ``r`` cycles.
+    k : In(ArrayLayout(operand_layout(config), cols))
+        Operands at the top edge, column ``c`` skewed by ``c`` cycles.
+    control : In(control_layout(config))
+        Control of row 0, of the operands of ``product_stages`` cycles before.
+    columns : Out(ArrayLayout(signed(width), cols))
+        Finished scores, column ``c`` skewed by ``c`` cycles.
+    acc : Out(ArrayLayout(signed(width), rows * cols))
+        If observed: every accumulator, row by row.
+    """
+
+    def __init__(self, config: Config, width: int, *, observed: bool = False) -> None:
+        self.config = config
+        self.width = width
+        self.observed = observed
+        score = signed(width)
+        ports = {
+            "q": In(data.ArrayLayout(operand_layout(config), config.rows)),
+            "k": In(data.ArrayLayout(operand_layout(config), config.cols)),
+            "control": In(control_layout(config)),
+            "columns": Out(data.ArrayLayout(score, config.cols)),
+        }
+        if observed:
+            ports["acc"] = Out(data.ArrayLayout(score, config.rows * config.cols))
+        super().__init__(ports)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        rows, cols = self.config.rows, self.config.cols
+        pes = [
+            [place(m, platform, f"pe_{r}_{c}", PE, self.config, self.width) for c in range(cols)]
+            for r in range(rows)
+        ]
+        control = self.control
+        for r in range(rows):
+            if r:
+                previous = control
+                control = Signal(control_layout(self.config), name=f"control_{r}")
+                m.d.sync += control.eq(previous)
+            for c, pe in enumerate(pes[r]):
+                m.d.comb += [
+                    pe.q_i.eq(pes[r][c - 1].q_o if c else self.q[r]),
+                    pe.control_i.eq(pes[r][c - 1].control_o if c else control),
+                    pe.k_i.eq(pes[r - 1][c].k_o if r else self.k[c]),
+                ]
+        # One wide assignment each: Amaranth's time for many to one signal grows with their square.
+        drained = [reduce(or_, (pes[r][c].drain for r in range(rows))) for c in range(cols)]
+        m.d.sync += self.columns.eq(Cat(drained))
+        if self.observed:
+            m.d.comb += self.acc.eq(Cat(pe.acc for row in pes for pe in row))
+        return m

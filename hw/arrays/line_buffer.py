@@ -1,0 +1,130 @@
+"""One lane of an edge: its tokens' nibble planes."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.core import BANKS, Config, Schedule
+from dtqatten.hw.base.banks import BankedMemory
+from dtqatten.hw.base.pipeline import delayed
+from dtqatten.hw.payloads.arrays import Plane, operand_layout, slot_layout
+
+__all__ = ["LineBuffer", "read_layout", "tag_layout"]
+
+
+def read_layout(config: Config, tiles: int) -> data.StructLayout:
+    """Read of one operand: a word's ``address``, its ``part``, and what they belong to."""
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),
+            "slot": slot_layout(tiles),
+            "plane": Plane,
+            "address": range(tiles * 2 * config.words),
+            "part": range(config.load_nibbles // config.depth),
+            "release": unsigned(1),
+        }
+    )
+
+
+def tag_layout() -> data.StructLayout:
+    """What a lane holds in one slot: a token at all, and its low plane."""
+    return data.StructLayout({"occupied": unsigned(1), "wide": unsigned(1)})
+
+
+class LineBuffer(wiring.Component):
+    """Hold the planes of one token per slot and read them ``depth`` nibbles a cycle.
+
+    Slots are in two banks, one of which is read while the other is written.
+
+    In the plane-major schedule the parts of a word are read one after another, from its first part
+    on, which alone reads the memory.
+
+    A read whose token is absent, or has no such plane, gives zeros: an absent lane and the low
+    plane of a 4-bit token multiply as nothing and toggle nothing.
+
+    Latency: ``operand`` follows ``read`` by ``1 + word_stages`` cycles, ``read_next`` by one, which
+    takes the read to the next lane and so makes the skew. Throughput one read and one write a
+    cycle; never stalls. Writing and reading one bank in the same cycle is undefined.
+
+    Parameters
+    ----------
+    config : Config
+    tiles : int
+        Tokens of a bank.
+
+    Members
+    -------
+    write_valid, write_bank, write_address, write_data : In
+        One word of ``load_nibbles`` nibbles; address ``(2*tile + plane) * words + word``.
+    tag_valid, tag_slot, tag : In
+        Says of a slot what it holds.
+    read : In(read_layout(config, tiles))
+        The operand wanted.
+    read_next : Out(read_layout(config, tiles))
+        The same, one cycle later.
+    operand : Out(operand_layout(config))
+        ``depth`` nibbles, or zeros.
+    occupied, active : Out(1)
+        Of ``operand``: its slot holds a token; it holds that plane too, so there is work to do.
+    """
+
+    def __init__(self, config: Config, tiles: int) -> None:
+        self.config = config
+        self.tiles = tiles
+        self.depth = tiles * 2 * config.words
+        super().__init__(
+            {
+                "write_valid": In(1),
+                "write_bank": In(range(BANKS)),
+                "write_address": In(range(self.depth)),
+                "write_data": In(4 * config.load_nibbles),
+                "tag_valid": In(1),
+                "tag_slot": In(slot_layout(tiles)),
+                "tag": In(tag_layout()),
+                "read": In(read_layout(config, tiles)),
+                "read_next": Out(read_layout(config, tiles)),
+                "operand": Out(operand_layout(config)),
+                "occupied": Out(1),
+                "active": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.banks = words = BankedMemory(
+            4 * config.load_nibbles, self.depth, stages=config.word_stages
+        )
+        m.submodules.tags = tags = memory.Memory(
+            shape=tag_layout(), depth=BANKS * self.tiles, init=[]
+        )
+        tag_write, tag_read = tags.write_port(), tags.read_port()
+        in_order = self.config.schedule is Schedule.PLANE_MAJOR
+        first_part = self.read.part == 0 if in_order else Const(1)
+        m.d.comb += [
+            words.write.eq(self.write_valid),
+            words.write_bank.eq(self.write_bank),
+            words.write_address.eq(self.write_address),
+            words.write_data.eq(self.write_data),
+            words.read.eq(self.read.valid & first_part),
+            words.read_bank.eq(self.read.slot.bank),
+            words.read_address.eq(self.read.address),
+            tag_write.en.eq(self.tag_valid),
+            tag_write.addr.eq(Cat(self.tag_slot.bank, self.tag_slot.tile)),
+            tag_write.data.eq(self.tag),
+            tag_read.en.eq(self.read.valid),
+            tag_read.addr.eq(Cat(self.read.slot.bank, self.read.slot.tile)),
+        ]
+        m.d.sync += self.read_next.eq(self.read)
+
+        # The tag is read in the cycle of the word, and waits with it.
+        now = delayed(m, self.read_next, config.word_stages, "now", reset_less=False)
+        told = delayed(m, tag_read.data, config.word_stages, "tag")
+        part = Signal(4 * config.depth)
+        m.d.comb += [
+            part.eq(words.data.word_select(now.part, 4 * config.depth)),
+            self.occupied.eq(now.valid & told.occupied),
+            self.active.eq(self.occupied & ((now.plane == Plane.HIGH) | told.wide)),
+            self.operand.eq(Mux(self.active, part, 0)),
+        ]
+        return m

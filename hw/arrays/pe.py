@@ -1,0 +1,107 @@
+"""The processing element: a fusable 4-bit dot product."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.core import Config, Schedule
+from dtqatten.hw.arrays.dot_product import DotProduct
+from dtqatten.hw.payloads.arrays import control_layout, operand_layout
+
+__all__ = ["PE"]
+
+
+class PE(wiring.Component):
+    """Accumulate ``depth`` 4x4-bit products a cycle; pass operands and control on.
+
+    4x4 bit takes one pass over the dot product, 4x8 two and 8x8 four: the edges sequence the
+    nibble planes, the PE only multiplies nibbles (DTQAtten, DATE 2022: 4-bit MACs united into an
+    8-bit one in four cycles). With ``dot = sum_i q[i]*k[i]``, in the plane-major schedule ::
+
+        acc' = (0 if first else 16*acc if shift else acc) + dot
+
+    and in the interleaved one ``acc' = (0 if first else acc) + dot * 16**shift``.
+
+    Latency: operands leave, and are multiplied, one cycle after they enter; ``acc`` holds the sum
+    ``product_stages + 2`` cycles after the operand entered. Control enters ``product_stages``
+    cycles later than its operands: it belongs to the accumulation, and so needs no second
+    register. Throughput one operand pair a cycle, never stalls. A finished sum stays for one cycle
+    and leaves through ``drain`` in it: skew makes the PEs of a column finish in turn, so that a
+    column needs no shadow registers.
+
+    Parameters
+    ----------
+    config : Config
+        Uses ``depth``, ``schedule`` and ``product_stages``.
+    width : int
+        Bits of the accumulator, enough for every partial sum.
+
+    Members
+    -------
+    q_i, k_i : In(operand_layout(config))
+        Nibbles of the query and key token, zero where there is nothing to multiply.
+    control_i : In(control_layout(config))
+        Control that belongs to the operands of ``product_stages`` cycles before.
+    q_o, k_o, control_o : Out
+        The same, each one cycle later.
+    acc : Out(signed(width))
+        The accumulator.
+    drain : Out(signed(width))
+        ``acc`` in the one cycle it holds a finished sum, else zero.
+    """
+
+    def __init__(self, config: Config, width: int) -> None:
+        self.config = config
+        self.width = width
+        super().__init__(
+            {
+                "q_i": In(operand_layout(config)),
+                "k_i": In(operand_layout(config)),
+                "control_i": In(control_layout(config)),
+                "q_o": Out(operand_layout(config)),
+                "k_o": Out(operand_layout(config)),
+                "control_o": Out(control_layout(config)),
+                "acc": Out(signed(width)),
+                "drain": Out(signed(width)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # Data registers need no reset: control alone decides what counts. In reset every step is
+        # a first one, so that the accumulator is zero once the operands are.
+        q = Signal.like(self.q_o, reset_less=True)
+        k = Signal.like(self.k_o, reset_less=True)
+        control = Signal(control_layout(self.config), init={"first": 1})
+        acc = Signal(signed(self.width), reset_less=True)
+        done = Signal()
+        m.submodules.product = product = DotProduct(self.config)
+        # Initial values are those of operands that are zero.
+        parts = [
+            Signal(product.width, name=f"dot_{name}", init=init, reset_less=True)
+            for name, init in (("sum", product.offset), ("carry", 0))
+        ]
+        m.d.comb += [product.q.eq(q), product.k.eq(k)]
+        m.d.sync += [
+            q.eq(self.q_i),
+            k.eq(self.k_i),
+            control.eq(self.control_i),
+            parts[0].eq(product.sum),
+            parts[1].eq(product.carry),
+        ]
+        # One sum of all, with no width in between: synthesis merges it into a single adder.
+        dot = parts[0] + parts[1] - product.offset
+        if self.config.schedule is Schedule.INTERLEAVED:
+            m.d.sync += acc.eq(Mux(control.first, 0, acc) + (dot << (control.shift << 2)))
+        else:
+            kept = Mux(control.shift, acc << 4, acc)
+            m.d.sync += acc.eq(Mux(control.first, 0, kept) + dot)
+        m.d.sync += done.eq(control.last)
+        m.d.comb += [
+            self.q_o.eq(q),
+            self.k_o.eq(k),
+            self.control_o.eq(control),
+            self.acc.eq(acc),
+            self.drain.eq(Mux(done, acc, 0)),
+        ]
+        return m

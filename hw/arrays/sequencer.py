@@ -1,0 +1,177 @@
+"""The tile sequencer: which tile, which pass, which operands, every cycle."""
+
+from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.core import BANKS, Config
+from dtqatten.hw.arrays.score_buffer import tile_fits
+from dtqatten.hw.arrays.tile_order import TileOrder
+from dtqatten.hw.base.pipeline import counted, delayed
+from dtqatten.hw.payloads.arrays import slot_layout, step_layout, tile_layout
+
+__all__ = ["Sequencer"]
+
+
+class Sequencer(wiring.Component):
+    """Issue one step of a tile a cycle, for every row block all tiles of its head's keys.
+
+    A tile takes ``steps`` cycles for 4x4 bit, twice that when one edge has an 8-bit token and four
+    times when both have: passes that no row or column needs are skipped. It starts in the cycle
+    after the previous one ended, if its queries and all keys of its head are loaded, the score
+    buffer has room for ``rows`` more rows, and its end leaves the previous tile time to drain
+    (``rows`` cycles; only tiles shorter than that ever wait for it). Tiles start at least two
+    cycles apart, as long as a tile's description takes to get here. Once started a tile never
+    stalls.
+
+    Query tiles are released after their head's last key tile, keys after their head's last tile.
+
+    Latency: ``step`` is registered; a tile whose last missing bank's ``loaded`` pulses in cycle
+    ``t`` has its first step at ``t + 4``.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    q_loaded, k_loaded : In(1)
+        A bank of that edge is complete: a row block's queries, a head's keys.
+    q_peek, k_peek : Out
+        Slots of the next tile; registered.
+    q_tile, k_tile : In(tile_layout)
+        What the peeks of the cycle before hold.
+    score_row_read : In(1)
+        A row left the score buffer.
+    step : Out(step_layout(config))
+        This cycle's step.
+    tile_started, mixed_started : Out(1)
+        The step is a tile's first; and precisions are mixed along one of its edges.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "q_loaded": In(1),
+                "k_loaded": In(1),
+                **{
+                    f"{side}_peek": Out(slot_layout(tiles))
+                    for side, tiles in config.bank_tiles.items()
+                },
+                "q_tile": In(tile_layout(config, config.rows)),
+                "k_tile": In(tile_layout(config, config.cols)),
+                "score_row_read": In(1),
+                "step": Out(step_layout(config)),
+                "tile_started": Out(1),
+                "mixed_started": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.order = order = TileOrder(config)
+        start, running, issue = Signal(), Signal(), Signal()
+        q_used, k_used = Signal(), Signal()
+        # Start conditions are registered one cycle early: a bank of each edge, and room. A bank
+        # counts once its first tile is described.
+        q_ready, k_ready = (
+            counted(
+                m,
+                delayed(m, loaded, 2, f"{name}_described", reset_less=False),
+                used,
+                name,
+                most=BANKS,
+            )
+            for loaded, used, name in (
+                (self.q_loaded, q_used, "row_blocks"),
+                (self.k_loaded, k_used, "heads"),
+            )
+        )
+        fits = tile_fits(m, config, start, self.q_tile.tokens, self.score_row_read)
+        may_drain = self._may_drain(m, order.final)
+        m.d.comb += [
+            start.eq(~running & q_ready & k_ready & fits & may_drain),
+            issue.eq(start | running),
+            # Key tiles are used once per row block; a bank is used up with its last use.
+            q_used.eq(start & self.k_tile.last),
+            k_used.eq(q_used & self.q_tile.last),
+        ]
+        m.d.sync += running.eq(issue & ~order.final)
+        with m.If(start):
+            m.d.sync += [
+                self.q_peek.bank.eq(self.q_peek.bank ^ q_used),
+                self.k_peek.bank.eq(self.k_peek.bank ^ k_used),
+                self.k_peek.tile.eq(Mux(self.k_tile.last, 0, self.k_peek.tile + 1)),
+            ]
+
+        # The tile being issued, either just started or held from its start.
+        q_tile, k_tile, q_slot, k_slot = (
+            held(m, running, value, name)
+            for value, name in (
+                (self.q_tile, "q_tile"),
+                (self.k_tile, "k_tile"),
+                (self.q_peek, "q_slot"),
+                (self.k_peek, "k_slot"),
+            )
+        )
+        m.d.comb += [
+            order.issue.eq(issue),
+            order.q_wide.eq(q_tile.wide),
+            order.k_wide.eq(k_tile.wide),
+        ]
+        control, drain = self.step.control, self.step.drain
+        m.d.sync += [
+            self.step.q.valid.eq(issue),
+            self.step.q.slot.eq(q_slot),
+            self.step.q.plane.eq(order.q_low),
+            self.step.q.word.eq(order.word),
+            self.step.q.part.eq(order.part),
+            self.step.q.release.eq(order.final & k_tile.last),
+            self.step.k.valid.eq(issue),
+            self.step.k.slot.eq(k_slot),
+            self.step.k.plane.eq(order.k_low),
+            self.step.k.word.eq(order.word),
+            self.step.k.part.eq(order.part),
+            self.step.k.release.eq(order.final & q_tile.last & k_tile.last),
+            control.first.eq(issue & order.first),
+            control.shift.eq(Mux(issue, order.shift, 0)),
+            control.last.eq(order.final),
+            drain.valid.eq(order.final),
+            drain.rows.eq(q_tile.tokens),
+            drain.keys.eq(k_tile.tokens),
+            drain.lift.eq(order.lift),
+            drain.last_tile.eq(k_tile.last),
+            drain.last_block.eq(q_tile.last),
+            self.tile_started.eq(start),
+            self.mixed_started.eq(start & (self.q_tile.mixed | self.k_tile.mixed)),
+        ]
+        return m
+
+    def _may_drain(self, m: Module, final: Value) -> Value:
+        """Return whether the next tile, started now, leaves the last one time to drain."""
+        interval, steps = self.config.drain_interval, self.config.steps
+        if interval <= steps:
+            return Const(1)
+        # Cycles since the last tile's final step, and those that the next tile would take.
+        since = Signal(range(interval + 1), init=interval)
+        length = Signal(range(4 * steps + 1))
+        with m.If(final):
+            m.d.sync += since.eq(1)
+        with m.Elif(since != interval):
+            m.d.sync += since.eq(since + 1)
+        m.d.comb += length.eq(steps << (self.q_tile.wide + self.k_tile.wide))
+        return since + length > interval
+
+
+def held(m: Module, running: Value, value: data.View, name: str) -> data.View:
+    """Return ``value``, while ``running`` as it was in the last cycle that was not."""
+    before = Signal(value.shape(), name=f"held_{name}")
+    now = Signal(value.shape(), name=name)
+    with m.If(running):
+        m.d.comb += now.eq(before)
+    with m.Else():
+        m.d.comb += now.eq(value)
+    m.d.sync += before.eq(now)
+    return now

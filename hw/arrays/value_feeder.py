@@ -1,0 +1,136 @@
+"""The top edge of the value array: values by channel, ``depth`` tokens an operand."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from dtqatten.configuration.core import Config
+from dtqatten.hw.arrays.value_index import GroupIndex, HeadDescriber, OperandReader
+from dtqatten.hw.arrays.value_lane import ValueLane
+from dtqatten.hw.arrays.value_loader import ValueLoader
+from dtqatten.hw.base.export import place
+from dtqatten.hw.payloads.arrays import (
+    group_layout,
+    operand_layout,
+    value_feed_layout,
+    value_head_layout,
+    value_layout,
+)
+
+__all__ = ["ValueFeeder"]
+
+
+class ValueFeeder(wiring.Component):
+    """Feed a head's values, skewed by one cycle a column.
+
+    Channel ``c`` belongs to column ``c % cols`` in channel pass ``c // cols``. Tokens make groups
+    of ``depth``, counted anew in every tile of ``cols`` keys, as the weights are; a group is wide
+    if one of its tokens is 8-bit; the low plane of its 4-bit tokens is zero, and so is a column
+    without a channel in the last pass.
+
+    Loading: one beat a cycle while a head is free. ``loaded`` pulses three cycles after the beat
+    that completes a head, of which ``head`` and ``head_after`` tell as
+    :class:`~dtqatten.hw.base.descriptions.Descriptions` written in that cycle do. ``wide_group`` says
+    which the current head's ``wide_peek``-th wide group is (plane-major), or ``is_wide`` whether
+    group ``wide_peek`` is (interleaved). ``operands[c]`` follows ``feed`` by
+    ``c + 2 + word_stages`` cycles. A feed with ``release`` frees its slot ``cols + 2`` cycles
+    later.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    i : In(stream.Signature(value_layout(config)))
+        Value tokens of head after head.
+    loaded : Out(1)
+    used : In(1)
+        The current head is done with.
+    slot : Out(range(value_slots))
+        Where it is.
+    head, head_after : Out(value_head_layout(config))
+        It, and the one after it.
+    wide_peek : In(range(key_tiles * parts))
+    wide_group : Out(group_layout(config))
+    is_wide : Out(1)
+    feed : In(value_feed_layout(config))
+    operands : Out(ArrayLayout(operand_layout(config), cols))
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "i": In(stream.Signature(value_layout(config))),
+                "loaded": Out(1),
+                "used": In(1),
+                "slot": Out(range(config.value_slots)),
+                "head": Out(value_head_layout(config)),
+                "head_after": Out(value_head_layout(config)),
+                "wide_peek": In(range(config.key_tiles * config.parts)),
+                "wide_group": Out(group_layout(config)),
+                "is_wide": Out(1),
+                "feed": In(value_feed_layout(config)),
+                "operands": Out(data.ArrayLayout(operand_layout(config), config.cols)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.loader = loader = ValueLoader(config)
+        m.submodules.index = index = GroupIndex(config)
+        m.submodules.heads = heads = HeadDescriber(config)
+        m.submodules.reader = reader = OperandReader(config)
+        connect(m, flipped(self.i), loader.i)
+        m.d.comb += [
+            index.ended.eq(loader.ended),
+            index.slot.eq(heads.slot),
+            index.peek.eq(self.wide_peek),
+            self.wide_group.eq(index.wide_group),
+            self.is_wide.eq(index.is_wide),
+            heads.ended.eq(loader.ended),
+            heads.wide_groups.eq(index.wide_groups),
+            heads.follows.eq(self.i.p.follows),
+            heads.used.eq(self.used),
+            self.loaded.eq(heads.loaded),
+            self.slot.eq(heads.slot),
+            self.head.eq(heads.head),
+            self.head_after.eq(heads.head_after),
+            reader.ended.eq(loader.ended),
+            reader.feed.eq(self.feed),
+        ]
+        groups = config.key_tiles * config.parts
+        write, read = loader.write, reader.read
+        last_pass = config.channel_passes - 1
+        operands = []
+        for c in range(config.cols):
+            if c == config.d_head - last_pass * config.cols:
+                # From here on no column has a channel in the last pass: its words are never
+                # written, and a RAM starts unknown.
+                present = Signal.like(read, name="read_present")
+                m.d.comb += present.eq(read)
+                with m.If(read.address >= last_pass * 2 * groups if last_pass else 1):
+                    m.d.comb += present.keep.eq(0)
+                read = present
+            lane = place(m, platform, f"lane_{c}", ValueLane, config)
+            channel_pass = Signal(range(config.channel_passes), name=f"channel_pass_{c}")
+            m.d.comb += [
+                lane.write_bank.eq(write.bank),
+                lane.write_address.eq(Cat(write.plane, channel_pass) * groups + write.group),
+                lane.read.eq(read),
+            ]
+            # Each of the column's channels comes with one beat, at one place in it.
+            with m.Switch(write.word):
+                for at_pass, channel in enumerate(range(c, config.d_head, config.cols)):
+                    with m.Case(channel // config.value_nibbles):
+                        m.d.comb += [
+                            lane.write.eq(write.places),
+                            channel_pass.eq(at_pass),
+                            lane.write_nibble.eq(write.nibbles[channel % config.value_nibbles]),
+                        ]
+            read = lane.read_next
+            operands.append(lane.operand)
+        m.d.comb += [loader.released.eq(read.release), self.operands.eq(Cat(operands))]
+        return m

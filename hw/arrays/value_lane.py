@@ -1,0 +1,103 @@
+"""The values of one column: two heads, nibble by nibble in, ``depth`` tokens at once out."""
+
+from amaranth.hdl import Cat, Module, Value, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.core import BANKS, Config
+from dtqatten.hw.base.banks import BankedMemory
+from dtqatten.hw.base.pipeline import delayed
+from dtqatten.hw.payloads.arrays import operand_layout
+
+__all__ = ["ValueLane", "bank_words", "group_number", "value_read_layout"]
+
+
+def value_read_layout(config: Config) -> data.StructLayout:
+    """Read of one operand: the ``address`` of a word in a ``bank``, the nibbles to ``keep``.
+
+    ``release``: the head in the bank is done with.
+    """
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),
+            "bank": range(BANKS),
+            "address": range(bank_words(config)),
+            "keep": config.depth,
+            "release": unsigned(1),
+        }
+    )
+
+
+def bank_words(config: Config) -> int:
+    """Return the words that a head's values take in a lane: both planes of all its channels."""
+    return 2 * config.channel_passes * config.key_tiles * config.parts
+
+
+def group_number(config: Config, group: data.View) -> Value:
+    """Return the number of a group, or of what has its ``tile`` and ``part``, in its head."""
+    return group.tile * config.parts + group.part
+
+
+class ValueLane(wiring.Component):
+    """Values of the channels of one column, of all tokens of two heads, a bank each.
+
+    A word holds one channel's plane of the ``depth`` tokens of a group; tokens are written one
+    nibble at a time. Nibbles that are not to keep are read as zeros, all of them while
+    ``read.valid`` is low.
+
+    Latency: ``operand`` follows ``read`` by ``1 + word_stages`` cycles, ``read_next`` by one. Never
+    stalls. Writing and reading one bank in the same cycle is undefined.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    write : In(depth)
+        Places in the group to write.
+    write_bank, write_address : In
+        Word, ``(channel_pass * 2 + plane) * groups + group`` of the bank.
+    write_nibble : In(4)
+    read : In(value_read_layout(config))
+        The operand wanted.
+    read_next : Out(value_read_layout(config))
+        The same, one cycle later.
+    operand : Out(operand_layout(config))
+        ``depth`` nibbles.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "write": In(config.depth),
+                "write_bank": In(range(BANKS)),
+                "write_address": In(range(bank_words(config))),
+                "write_nibble": In(4),
+                "read": In(value_read_layout(config)),
+                "read_next": Out(value_read_layout(config)),
+                "operand": Out(operand_layout(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.banks = words = BankedMemory(
+            4 * config.depth, bank_words(config), granularity=4, stages=config.word_stages
+        )
+        m.d.comb += [
+            words.write.eq(self.write),
+            words.write_bank.eq(self.write_bank),
+            words.write_address.eq(self.write_address),
+            words.write_data.eq(self.write_nibble.replicate(config.depth)),
+            words.read.eq(self.read.valid),
+            words.read_bank.eq(self.read.bank),
+            words.read_address.eq(self.read.address),
+        ]
+        m.d.sync += self.read_next.eq(self.read)
+        keep = delayed(m, self.read_next.keep, config.word_stages, "keep", reset_less=False)
+        kept = Cat(place.replicate(4) for place in keep)
+        m.d.comb += self.operand.eq(words.data & kept)
+        return m

@@ -1,0 +1,148 @@
+"""Heads of values on their way into the lanes: where each nibble goes, where each group ends."""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.core import Config
+from dtqatten.hw.arrays.value_lane import group_number
+from dtqatten.hw.base.pipeline import counted, delayed
+from dtqatten.hw.payloads.arrays import Plane, Precision, group_layout, value_layout
+
+__all__ = ["ValueLoader", "group_end_layout", "value_write_layout"]
+
+
+def value_write_layout(config: Config) -> data.StructLayout:
+    """Write of one beat: ``nibbles`` of the channels of ``word``, for a token of a ``group``.
+
+    ``places`` has the bit of the token's place in the group, or none. ``word`` counts the beats of
+    a plane.
+    """
+    return data.StructLayout(
+        {
+            "bank": range(config.value_slots),
+            "group": range(config.key_tiles * config.parts),
+            "places": config.depth,
+            "plane": Plane,
+            "word": range(config.d_head // config.value_nibbles),
+            "nibbles": value_layout(config)["nibbles"].shape,
+        }
+    )
+
+
+def group_end_layout(config: Config) -> data.StructLayout:
+    """A ``group`` of the head in a ``slot`` that is complete, and its 8-bit tokens, ``wide``.
+
+    ``head``: it is the head's last one.
+    """
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),
+            "head": unsigned(1),
+            "group": group_layout(config),
+            "slot": range(config.value_slots),
+            "wide": config.depth,
+        }
+    )
+
+
+class ValueLoader(wiring.Component):
+    """Follow the tokens of head after head: slot, group, place in it, and beat of a plane.
+
+    A token's high plane comes first, its low plane, if it has one, behind it. A group ends with
+    ``depth`` tokens, with its tile of ``cols`` tokens, and with its head.
+
+    Latency: ``write`` and ``ended`` follow a beat by one cycle. Throughput one beat a cycle while
+    a slot is free.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    i : In(stream.Signature(value_layout(config)))
+        Value tokens of head after head.
+    released : In(1)
+        A slot is free again.
+    write : Out(value_write_layout(config))
+        What a beat brings.
+    ended : Out(group_end_layout(config))
+        A group that it completes.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "i": In(stream.Signature(value_layout(config))),
+                "released": In(1),
+                "write": Out(value_write_layout(config)),
+                "ended": Out(group_end_layout(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        slots, beats = config.value_slots, config.d_head // config.value_nibbles
+        slot = Signal(range(slots))
+        group = Signal(group_layout(config))
+        column = Signal(range(config.cols))
+        place = Signal(range(config.depth))
+        word, low = Signal(range(beats)), Signal()
+        wide_places = Signal(config.depth)
+
+        # End flags do not wait for the handshake, which comes late in the cycle.
+        beat = self.i.valid & self.i.ready
+        plane_last, token_last, group_last, tile_last, head_last = (Signal() for _ in range(5))
+        head_end = Signal()
+        wide = self.i.p.precision == Precision.BIT8
+        wide_now = Signal(config.depth)
+        m.d.comb += [
+            plane_last.eq(word == beats - 1),
+            token_last.eq(plane_last & (low | ~wide)),
+            head_last.eq(token_last & self.i.p.last),
+            tile_last.eq(token_last & (column == config.cols - 1)),
+            group_last.eq((token_last & (place == config.depth - 1)) | tile_last | head_last),
+            wide_now.eq(wide_places | (wide << place)),
+            head_end.eq(beat & head_last),
+        ]
+        with m.If(beat):
+            m.d.sync += word.eq(Mux(plane_last, 0, word + 1))
+            with m.If(plane_last):
+                m.d.sync += low.eq(~token_last)
+            with m.If(token_last):
+                m.d.sync += [
+                    column.eq(column + 1),
+                    place.eq(place + 1),
+                    wide_places.eq(wide_now),
+                ]
+            with m.If(group_last):
+                m.d.sync += [place.eq(0), group.part.eq(group.part + 1), wide_places.eq(0)]
+            with m.If(tile_last):
+                m.d.sync += [column.eq(0), group.part.eq(0), group.tile.eq(group.tile + 1)]
+            with m.If(head_last):
+                m.d.sync += [
+                    column.eq(0),
+                    group.eq(0),
+                    slot.eq(Mux(slot == slots - 1, 0, slot + 1)),
+                ]
+        # Both outputs are registered: they reach all lanes and memories.
+        m.d.comb += [
+            self.i.ready.eq(counted(m, self.released, head_end, "free", most=slots, init=slots)),
+            self.ended.valid.eq(delayed(m, beat & group_last, 1, "valid", reset_less=False)),
+            self.ended.head.eq(delayed(m, head_end, 1, "head", reset_less=False)),
+            self.ended.group.eq(delayed(m, group, 1, "group")),
+            self.ended.slot.eq(delayed(m, slot, 1, "slot")),
+            self.ended.wide.eq(delayed(m, wide_now, 1, "wide")),
+        ]
+        m.d.sync += [
+            self.write.bank.eq(slot),
+            self.write.group.eq(group_number(config, group)),
+            self.write.places.eq(beat << place),
+            self.write.plane.eq(low),
+            self.write.word.eq(word),
+            self.write.nibbles.eq(self.i.p.nibbles),
+        ]
+        return m

@@ -1,0 +1,187 @@
+"""The sequencer of the value array: row blocks of weights by the channels of the values."""
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.core import Config
+from dtqatten.hw.arrays.score_buffer import tile_fits
+from dtqatten.hw.arrays.value_order import NextTile, order
+from dtqatten.hw.base.pipeline import counted, delayed
+from dtqatten.hw.payloads.arrays import (
+    group_layout,
+    value_head_layout,
+    value_step_layout,
+    weight_block_layout,
+)
+
+__all__ = ["ValueSequencer"]
+
+
+class ValueSequencer(wiring.Component):
+    """Issue one step of weighted sums a cycle: every row block against all channels of its head.
+
+    A tile is a row block by ``cols`` channels. Its reduction runs over groups of ``depth`` tokens:
+    for each, all ``planes`` of the weights by the high plane of the values, and by their low plane
+    where the group is wide; ``planes * (groups + wide groups)`` steps. Where weights follow their
+    tokens' precision, a group that is not wide takes the highest plane only: ``groups +
+    (2 * planes - 1) * wide groups`` steps. In a narrow row block all weights have it only:
+    ``groups + wide groups`` steps. Plane-major, pairs of planes of one total weight come
+    together, heaviest first; interleaved, all pairs of a group.
+
+    A tile starts in the cycle after the previous one ended, if its row block and all values of the
+    head are loaded, the result buffer has room for ``rows`` more rows and its end leaves the
+    previous tile ``drain_interval`` cycles. Once started it never stalls.
+
+    Latency: ``step`` is registered; a tile whose row block's or head's ``loaded`` pulses last, in
+    cycle ``t``, has its first step at ``t + 5``. By then registers hold the descriptions, and
+    whether the wait that they ask for is over.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    block_loaded, head_loaded : In(1)
+        A row block of weights, or a head's values, is complete.
+    block_used, head_used : Out(1)
+        The row block, the head has had its last step.
+    block_slot, head_slot : In
+        Where the current ones are.
+    block, block_after : In(weight_block_layout(config))
+        The current row block and the one after it, as of
+        :class:`~dtqatten.hw.base.descriptions.Descriptions`.
+    head, head_after : In(value_head_layout(config))
+    wide_peek : Out
+        Index into the head's wide groups, or the group asked about.
+    wide_group : In(group_layout(config))
+    is_wide : In(1)
+    row_read : In(1)
+        A row left the result buffer.
+    step : Out(value_step_layout(config))
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "block_loaded": In(1),
+                "head_loaded": In(1),
+                "block_used": Out(1),
+                "head_used": Out(1),
+                "block_slot": In(range(config.q_slots)),
+                "head_slot": In(range(config.value_slots)),
+                "block": In(weight_block_layout(config)),
+                "block_after": In(weight_block_layout(config)),
+                "head": In(value_head_layout(config)),
+                "head_after": In(value_head_layout(config)),
+                "wide_peek": Out(range(config.key_tiles * config.parts)),
+                "wide_group": In(group_layout(config)),
+                "is_wide": In(1),
+                "row_read": In(1),
+                "step": Out(value_step_layout(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, passes = self.config, self.config.channel_passes
+        block, head = self.block, self.head
+        channel_pass = Signal(range(passes))
+        last_pass = channel_pass == passes - 1
+        running, start, issue = Signal(), Signal(), Signal()
+        m.submodules.order = steps = order(config)
+        final = steps.final
+
+        # A block or head counts until its last tile starts, which leaves time to count.
+        begun = start & last_pass
+        blocks, heads = (
+            counted(
+                m,
+                delayed(m, loaded, 3, f"{name}_described", reset_less=False),
+                begins,
+                name,
+                most=slots,
+            )
+            for loaded, begins, name, slots in (
+                (self.block_loaded, begun, "blocks", config.q_slots),
+                (self.head_loaded, begun & block.last, "heads", config.value_slots),
+            )
+        )
+        fits = tile_fits(m, config, start, block.rows, self.row_read)
+        m.d.comb += [
+            start.eq(~running & blocks & heads & fits & self._drained(m, final, last_pass)),
+            issue.eq(start | running),
+            self.block_used.eq(final & last_pass),
+            self.head_used.eq(self.block_used & block.last),
+            steps.issue.eq(issue),
+            steps.last_pass.eq(last_pass),
+            steps.block.eq(block),
+            steps.block_after.eq(self.block_after),
+            steps.head.eq(head),
+            steps.head_after.eq(self.head_after),
+            steps.wide_group.eq(self.wide_group),
+            steps.is_wide.eq(self.is_wide),
+            self.wide_peek.eq(steps.index),
+        ]
+        with m.If(final):
+            m.d.sync += channel_pass.eq(Mux(last_pass, 0, channel_pass + 1))
+        m.d.sync += running.eq(issue & ~final)
+
+        weight, value = self.step.weight, self.step.value
+        control, drain = self.step.control, self.step.drain
+        # The last channel pass may leave columns without a channel.
+        channels = Mux(last_pass, config.d_head - (passes - 1) * config.cols, config.cols)
+        m.d.sync += [
+            weight.valid.eq(issue),
+            weight.slot.eq(self.block_slot),
+            weight.tile.eq(steps.group.tile),
+            weight.part.eq(steps.group.part),
+            weight.plane.eq(steps.plane),
+            weight.release.eq(self.block_used),
+            value.valid.eq(issue),
+            value.slot.eq(self.head_slot),
+            value.channel_pass.eq(channel_pass),
+            value.tile.eq(steps.group.tile),
+            value.part.eq(steps.group.part),
+            value.plane.eq(steps.low),
+            value.release.eq(self.head_used),
+            control.first.eq(start),
+            control.shift.eq(Mux(issue, steps.shift, 0)),
+            control.last.eq(final),
+            drain.valid.eq(final),
+            drain.rows.eq(block.rows),
+            drain.keys.eq(channels),
+            drain.lift.eq(steps.lift),
+            drain.last_tile.eq(last_pass),
+            drain.last_block.eq(block.last),
+        ]
+        return m
+
+    def _drained(self, m: Module, final: Value, last_pass: Value) -> Signal:
+        """Return a register that says whether the next tile leaves the last one time to drain.
+
+        Cycles are counted from the last tile's ``final`` step. Whether they are enough is known a
+        cycle ahead, when the tile that ends chooses who is next.
+        """
+        interval = self.config.drain_interval
+        since = Signal(range(interval + 1), init=interval)
+        waited = Signal()
+        tile = NextTile(self.block, self.block_after, self.head, self.head_after, last_pass)
+
+        def wait(block: data.View, head: data.View) -> Value:
+            return Mux(block.narrow, head.narrow_wait, head.wait)
+
+        m.d.sync += waited.eq(
+            Mux(
+                final,
+                tile.said(lambda block, head: wait(block, head) == 0),
+                since >= wait(self.block, self.head),
+            )
+        )
+        with m.If(final):
+            m.d.sync += since.eq(1)
+        with m.Elif(since != interval):
+            m.d.sync += since.eq(since + 1)
+        return waited

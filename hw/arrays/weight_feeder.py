@@ -1,0 +1,220 @@
+"""The left edge of the value array: weights of a row block, read plane by plane."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.core import Config
+from dtqatten.hw.base.descriptions import Descriptions
+from dtqatten.hw.base.export import place
+from dtqatten.hw.base.pipeline import counted, delayed
+from dtqatten.hw.payloads.arrays import (
+    operand_layout,
+    weight_block_layout,
+    weight_feed_layout,
+)
+from dtqatten.hw.payloads.softmax import weight_row_layout
+
+__all__ = ["WeightFeeder", "WeightLane"]
+
+
+class WeightLane(wiring.Component):
+    """Weights of one row of two row blocks.
+
+    Codes are cut into balanced nibbles when they are written: all planes but the highest in
+    [-8, 7]. A read whose row is absent gives zeros.
+
+    Latency: ``operand`` follows ``feed`` by ``1 + word_stages`` cycles, ``feed_next`` by one. Never
+    stalls.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    write_valid, write_slot, write_tile, write_data : In
+        One tile's weights, ``cols`` signed codes of ``4 * planes`` bits.
+    tag_valid, tag_slot, tag : In
+        Says whether a slot's row is there.
+    feed : In(weight_feed_layout(config))
+        The operand wanted.
+    feed_next : Out
+        The same, one cycle later.
+    operand : Out(operand_layout(config))
+        ``depth`` nibbles.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "write_valid": In(1),
+                "write_slot": In(range(config.q_slots)),
+                "write_tile": In(range(config.key_tiles)),
+                "write_data": In(data.ArrayLayout(signed(4 * config.planes), config.cols)),
+                "tag_valid": In(1),
+                "tag_slot": In(range(config.q_slots)),
+                "tag": In(1),
+                "feed": In(weight_feed_layout(config)),
+                "feed_next": Out(weight_feed_layout(config)),
+                "operand": Out(operand_layout(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, planes = self.config, self.config.planes
+        # A word is a tile's weights, plane by plane, highest first, each plane filled up with
+        # zeros to whole operands.
+        plane_bits = 4 * config.depth * config.parts
+        m.submodules.words = words = memory.Memory(
+            shape=unsigned(plane_bits * planes), depth=config.q_slots * config.key_tiles, init=[]
+        )
+        write, read = words.write_port(), words.read_port()
+        tags = Signal(config.q_slots)
+        with m.If(self.tag_valid):
+            m.d.sync += tags.bit_select(self.tag_slot, 1).eq(self.tag)
+
+        nibbles: list[list[Signal]] = [[] for _ in range(planes)]
+        for c in range(config.cols):
+            rest = self.write_data[c]
+            for plane in reversed(range(planes)):
+                nibble = Signal(4, name=f"nibble_{c}_{plane}")
+                m.d.comb += nibble.eq(rest)
+                nibbles[plane].append(nibble)
+                # What the next plane stands for, once this one's sign is taken into account.
+                rest = (rest + 8) >> 4
+        filler = unsigned(plane_bits - 4 * config.cols)
+        m.d.comb += [
+            write.en.eq(self.write_valid),
+            write.addr.eq(self.write_slot * config.key_tiles + self.write_tile),
+            write.data.eq(Cat(Cat(*plane, Signal(filler)) for plane in nibbles)),
+            read.en.eq(self.feed.valid),
+            read.addr.eq(self.feed.slot * config.key_tiles + self.feed.tile),
+        ]
+        m.d.sync += self.feed_next.eq(self.feed)
+
+        now = delayed(m, self.feed_next, config.word_stages, "now", reset_less=False)
+        word = delayed(m, read.data, config.word_stages, "word")
+        part = Signal(4 * config.depth)
+        m.d.comb += [
+            part.eq(word.word_select(now.plane * config.parts + now.part, 4 * config.depth)),
+            self.operand.eq(Mux(now.valid & tags.bit_select(now.slot, 1), part, 0)),
+        ]
+        return m
+
+
+class WeightFeeder(wiring.Component):
+    """Feed a row block's weights, skewed by one cycle a row.
+
+    Loading: one row of a tile per cycle while a row block is free. ``loaded`` pulses in the cycle
+    that completes a row block, of which ``block`` and ``block_after`` tell as
+    :class:`~dtqatten.hw.base.descriptions.Descriptions` written in that cycle do. ``operands[r]``
+    follows ``feed`` by ``r + 2 + word_stages`` cycles. A feed with ``release`` frees its slot
+    ``rows + 2`` cycles later.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    i : In(stream.Signature(weight_row_layout(config)))
+        Row blocks of head after head.
+    loaded : Out(1)
+    used : In(1)
+        The current row block is done with.
+    slot : Out(range(q_slots))
+        Where it is.
+    block, block_after : Out(weight_block_layout(config))
+        It, and the one after it.
+    feed : In(weight_feed_layout(config))
+    operands : Out(ArrayLayout(operand_layout(config), rows))
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "i": In(stream.Signature(weight_row_layout(config))),
+                "loaded": Out(1),
+                "used": In(1),
+                "slot": Out(range(config.q_slots)),
+                "block": Out(weight_block_layout(config)),
+                "block_after": Out(weight_block_layout(config)),
+                "feed": In(weight_feed_layout(config)),
+                "operands": Out(data.ArrayLayout(operand_layout(config), config.rows)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        slots = config.q_slots
+        slot = Signal(range(slots))
+        tile = Signal(range(config.key_tiles))
+        row = Signal(range(config.rows))
+        released = Signal()
+        beat, block_end = Signal(), Signal()
+        row_block = self.i.p
+        m.d.comb += [
+            beat.eq(self.i.valid & self.i.ready),
+            block_end.eq(beat & row_block.last_row & row_block.last_tile),
+            self.loaded.eq(block_end),
+        ]
+        # All tiles of a row agree on ``narrow``, so the rows of any tile describe the block.
+        wide = Signal()
+        with m.If(beat):
+            m.d.sync += [row.eq(row + 1), wide.eq(wide | ~row_block.narrow)]
+            with m.If(row_block.last_row):
+                m.d.sync += [row.eq(0), tile.eq(tile + 1), wide.eq(0)]
+        with m.If(block_end):
+            m.d.sync += [tile.eq(0), slot.eq(Mux(slot == slots - 1, 0, slot + 1))]
+        free = counted(m, released, block_end, "free", most=slots, init=slots)
+        m.d.comb += self.i.ready.eq(free)
+
+        m.submodules.blocks = blocks = Descriptions(weight_block_layout(config), slots)
+        m.d.comb += [
+            blocks.write.eq(block_end),
+            blocks.written.rows.eq(row + 1),
+            blocks.written.last.eq(row_block.last_block),
+            blocks.written.narrow.eq(row_block.narrow & ~wide),
+            blocks.step.eq(self.used),
+            self.slot.eq(blocks.slot),
+            self.block.eq(blocks.item),
+            self.block_after.eq(blocks.after),
+        ]
+
+        feed = Signal.like(self.feed)
+        m.d.sync += feed.eq(self.feed)
+        # Where logic is slow, writes are registered once: a beat fans out to all lanes.
+        late = config.slow_logic
+        written = Cat(beat & (row == r) for r in range(config.rows))
+        written = delayed(m, written, late, "written", reset_less=False)
+        write_slot = delayed(m, slot, late, "write_slot")
+        write_tile = delayed(m, tile, late, "write_tile")
+        weights = delayed(m, row_block.weights, late, "weights")
+        # Row-valid tags arrive one cycle late, before any feed.
+        here, told, told_slot = Signal(config.rows), Signal(), Signal.like(slot)
+        m.d.sync += [here.eq((2 << row) - 1), told.eq(block_end), told_slot.eq(slot)]
+        lanes = []
+        for r in range(config.rows):
+            lane = place(m, platform, f"lane_{r}", WeightLane, config)
+            m.d.comb += [
+                lane.write_valid.eq(written[r]),
+                lane.write_slot.eq(write_slot),
+                lane.write_tile.eq(write_tile),
+                lane.write_data.eq(weights),
+                lane.tag_valid.eq(told),
+                lane.tag_slot.eq(told_slot),
+                lane.tag.eq(here[r]),
+                lane.feed.eq(feed),
+            ]
+            feed = lane.feed_next
+            lanes.append(lane)
+        m.d.comb += [
+            released.eq(feed.valid & feed.release),
+            self.operands.eq(Cat(lane.operand for lane in lanes)),
+        ]
+        return m

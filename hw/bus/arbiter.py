@@ -1,0 +1,77 @@
+"""Whose turn it is: in a ring, and of a bus master's bursts, with whether it may be issued."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Module, Signal, Value
+
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.bus.read_channel import request_layout
+from dtqatten.hw.bus.window import PAGE_BITS, contains
+
+__all__ = ["NextBurst", "next_burst", "rotated_choice"]
+
+
+@dataclass(frozen=True)
+class NextBurst:
+    """The burst that is next, combinational.
+
+    Attributes
+    ----------
+    choice : Signal
+        Its stream.
+    request : Signal(request_layout(system))
+    address : Signal(address_bits)
+        Of its first byte.
+    allowed, outside : Value
+        There is one, and it lies in the window, or does not.
+    """
+
+    choice: Signal
+    request: Any
+    address: Signal
+    allowed: Value
+    outside: Value
+
+
+def rotated_choice(m: Module, wanting: Value, granted: Signal, name: str) -> Signal:
+    """Return the index of the next bit of ``wanting`` after that of ``granted``, in a ring."""
+    count = len(wanting)
+    choice = Signal(range(count), name=name)
+    m.d.comb += choice.eq(granted)
+    # Later statements override: the lowest bit above the granted one, else the lowest.
+    for i in reversed(range(count)):
+        with m.If(wanting[i]):
+            m.d.comb += choice.eq(i)
+    for i in reversed(range(1, count)):
+        with m.If(wanting[i] & (granted < i)):
+            m.d.comb += choice.eq(i)
+    return choice
+
+
+def next_burst(
+    m: Module, system: SystemConfig, requests: list[Any], granted: Signal, window: Value
+) -> NextBurst:
+    """Choose the next stream with a request after ``granted``, in a ring.
+
+    Parameters
+    ----------
+    m : Module
+    system : SystemConfig
+    requests : list of stream interfaces of request_layout(system)
+    granted : Signal(range(len(requests)))
+        Stream of the burst before.
+    window : Value
+        Pages that may be touched, as of :func:`~dtqatten.hw.bus.window.window_layout`.
+    """
+    wanting = Cat(request.valid for request in requests)
+    choice = rotated_choice(m, wanting, granted, "choice")
+    request = Signal(request_layout(system), name="request")
+    address = Signal(system.address_bits, name="address")
+    inside = Signal(name="inside")
+    m.d.comb += [
+        request.eq(Array(Value.cast(request.p) for request in requests)[choice]),
+        address.eq(Cat(request.offset, request.word)),
+        inside.eq(contains(window, address[PAGE_BITS:])),
+    ]
+    return NextBurst(choice, request, address, wanting.any() & inside, wanting.any() & ~inside)

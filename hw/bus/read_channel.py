@@ -1,0 +1,137 @@
+"""A read stream: runs of bytes in, beats out, never a read whose data has no room."""
+
+from math import gcd
+
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.bus.bursts import Burster, burst_layout, run_layout
+from dtqatten.hw.bus.gearbox import Unpacker, word_layout
+
+__all__ = ["ReadChannel", "read_port", "request", "request_layout"]
+
+
+def request_layout(system: SystemConfig) -> data.StructLayout:
+    """Burst of ``beats`` words from ``word`` on: what of :func:`burst_layout` the bus needs."""
+    fields = dict(burst_layout(system))
+    names = ("word", "beats", "offset", "width")
+    return data.StructLayout({name: fields[name].shape for name in names})
+
+
+def request(m: Module, to: wiring.PureInterface, burst: data.View) -> None:
+    """Ask for a burst of :func:`burst_layout`."""
+    m.d.comb += [to.p[name].eq(burst[name]) for name, _ in to.p.shape()]
+
+
+def read_port(system: SystemConfig) -> wiring.Signature:
+    """Return what a read stream shares with the master.
+
+    ``request``: bursts. ``answer``: a word of the oldest burst requested has come, ``data``.
+    ``answered``: address of the first byte that the word to come next was asked for; valid while
+    one is due.
+    """
+    return wiring.Signature(
+        {
+            "request": Out(stream.Signature(request_layout(system))),
+            "answer": In(1),
+            "data": In(system.bus_bits),
+            "answered": Out(system.address_bits),
+        }
+    )
+
+
+class ReadChannel(wiring.Component):
+    """Fetch runs and deliver their bytes, in order, as beats of ``nibbles`` nibbles.
+
+    A burst is requested once its words have room; the answers come in the order of the requests
+    and are always taken.
+
+    Latency: 1 cycle from a run to its first request, 3 from a word to its first beat. Throughput
+    one burst, and one word or beat, whichever is narrower, a cycle.
+
+    Parameters
+    ----------
+    system : SystemConfig
+    nibbles : int
+        Nibbles of a beat.
+    unit : int
+        Bytes; addresses and sizes of runs are multiples of it.
+
+    Members
+    -------
+    runs : In(stream.Signature(run_layout(system)))
+        What to fetch.
+    port : Out(read_port(system))
+        Bursts and answers.
+    o : Out(stream.Signature(ArrayLayout(unsigned(4), nibbles)))
+        Beats.
+    """
+
+    def __init__(self, system: SystemConfig, nibbles: int, unit: int) -> None:
+        self.system, self.nibbles, self.unit = system, nibbles, unit
+        super().__init__(
+            {
+                "runs": In(stream.Signature(run_layout(system))),
+                "port": Out(read_port(system)),
+                "o": Out(stream.Signature(data.ArrayLayout(unsigned(4), nibbles))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        system, depth = self.system, self.system.buffer_beats
+        m.submodules.burster = burster = Burster(system, narrow=True)
+        m.submodules.unpacker = unpacker = Unpacker(
+            system, self.nibbles, gcd(self.unit, system.bus_bytes)
+        )
+        # Every burst has a word at least, so there are never more of them than words.
+        due_layout, words_layout = burst_layout(system), word_layout(system)
+        m.submodules.due = due = fifo.SyncFIFO(width=due_layout.size, depth=depth)
+        # Behind its output register a buffered FIFO of 2 has one place, free every other cycle.
+        m.submodules.words = words = fifo.SyncFIFOBuffered(
+            width=words_layout.size, depth=max(depth, 3)
+        )
+
+        room = Signal(range(depth + 1), init=depth)
+        requested, read = Signal(), Signal()
+        enough = room >= burster.o.p.beats
+        connect(m, flipped(self.runs), burster.i)
+        request(m, self.port.request, burster.o.p)
+        m.d.comb += [
+            self.port.request.valid.eq(burster.o.valid & enough),
+            requested.eq(self.port.request.valid & self.port.request.ready),
+            burster.o.ready.eq(self.port.request.ready & enough),
+            due.w_en.eq(requested),
+            due.w_data.eq(burster.o.p),
+        ]
+        m.d.sync += room.eq(room + read - Mux(requested, burster.o.p.beats, 0))
+
+        # Words of the oldest burst: which of its ends they are.
+        burst = data.View(due_layout, due.r_data)
+        index = Signal(range(system.burst_beats))
+        word = Signal(words_layout)
+        last = index == burst.beats - 1
+        m.d.comb += [
+            self.port.answered.eq(Cat(burst.offset, (burst.word + index)[: len(burst.word)])),
+            word.data.eq(self.port.data),
+            word.skip.eq(burst.skip & (index == 0).replicate(len(burst.skip))),
+            word.drop.eq(burst.drop & last.replicate(len(burst.drop))),
+            words.w_en.eq(self.port.answer),
+            words.w_data.eq(word),
+            due.r_en.eq(self.port.answer & last),
+        ]
+        with m.If(self.port.answer):
+            m.d.sync += index.eq(index + 1)
+            with m.If(last):
+                m.d.sync += index.eq(0)
+
+        m.d.comb += [
+            unpacker.i.valid.eq(words.r_rdy),
+            unpacker.i.p.eq(words.r_data),
+            read.eq(unpacker.i.valid & unpacker.i.ready),
+            words.r_en.eq(read),
+        ]
+        connect(m, unpacker.o, flipped(self.o))
+        return m

@@ -1,0 +1,122 @@
+"""AXI4 read master: streams share one address channel, answers go back by ID."""
+
+from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.bus.arbiter import next_burst
+from dtqatten.hw.bus.axi import address_layout, is_error, read_data_layout
+from dtqatten.hw.bus.read_channel import read_port
+from dtqatten.hw.bus.window import window_layout
+
+__all__ = ["ReadMaster"]
+
+
+class ReadMaster(wiring.Component):
+    """Issue the bursts of ``streams`` streams, in turn, and route what comes back.
+
+    The ID of a burst is its stream's number; answers may come interleaved and in any order of the
+    IDs. They are always taken, as streams request what they have room for. A burst outside the
+    window is never issued: it stays, and is reported.
+
+    Latency: 1 cycle from a request to AR, none from R to the stream. Throughput one burst and one
+    word a cycle.
+
+    Parameters
+    ----------
+    system : SystemConfig
+    streams : int
+
+    Members
+    -------
+    ports : In(read_port(system)).array(streams)
+        Bursts and answers of the streams.
+    ar, r
+        AXI4 channels.
+    window : In(window_layout(system))
+        Pages that may be read; constant while not ``idle``.
+    stop : In(1)
+        Issue no burst; one on offer at ``ar`` stays.
+    idle : Out(1)
+        Nothing is on offer or due.
+    outside : Out(1)
+        A request is outside the window.
+    failed : Out(1)
+        A word was answered with an error.
+    stream : Out(range(streams))
+        Whose word comes.
+    address : Out(address_bits)
+        Of the first byte that the word that failed was asked for, else of the request outside.
+    issued, stalled, came : Out(1)
+        A burst was accepted, or waited, or a word came.
+    asked_bytes : Out(range(burst_beats * bus_bytes + 1))
+        Bytes of the burst accepted.
+    """
+
+    def __init__(self, system: SystemConfig, streams: int) -> None:
+        self.system, self.streams = system, streams
+        super().__init__(
+            {
+                "ports": In(read_port(system)).array(streams),
+                "ar": Out(stream.Signature(address_layout(system))),
+                "r": In(stream.Signature(read_data_layout(system))),
+                "window": In(window_layout(system)),
+                "stop": In(1),
+                "idle": Out(1),
+                "outside": Out(1),
+                "failed": Out(1),
+                "stream": Out(range(streams)),
+                "address": Out(system.address_bits),
+                "issued": Out(1),
+                "stalled": Out(1),
+                "came": Out(1),
+                "asked_bytes": Out(range(system.burst_beats * system.bus_bytes + 1)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        system = self.system
+        granted = Signal(range(self.streams))
+        requests = [port.request for port in self.ports]
+        burst = next_burst(m, system, requests, granted, self.window)
+        free, taken = Signal(), Signal()
+        m.d.comb += [
+            free.eq(~self.ar.valid | self.ar.ready),
+            taken.eq(burst.allowed & free & ~self.stop),
+            self.outside.eq(burst.outside),
+        ]
+        for i, port in enumerate(self.ports):
+            m.d.comb += [
+                port.request.ready.eq(taken & (burst.choice == i)),
+                port.answer.eq(self.r.valid & (self.r.p.id == i)),
+                port.data.eq(self.r.p.data),
+            ]
+        with m.If(free):
+            m.d.sync += self.ar.valid.eq(taken)
+        with m.If(taken):
+            m.d.sync += [
+                granted.eq(burst.choice),
+                self.ar.p.id.eq(burst.choice),
+                self.ar.p.addr.eq(burst.address),
+                self.ar.p.len.eq(burst.request.beats - 1),
+                self.ar.p.size.eq(burst.request.width),
+            ]
+
+        # Words that are still to come, those of the burst on offer included.
+        due = Signal(range(self.streams * system.buffer_beats + 1))
+        answered = Array(port.answered for port in self.ports)[self.r.p.id]
+        m.d.comb += [
+            self.r.ready.eq(1),
+            self.came.eq(self.r.valid),
+            self.failed.eq(self.r.valid & is_error(self.r.p.resp)),
+            self.stream.eq(self.r.p.id),
+            self.address.eq(Mux(self.outside & ~self.failed, burst.address, answered)),
+            self.idle.eq(~self.ar.valid & (due == 0)),
+            self.issued.eq(self.ar.valid & self.ar.ready),
+            self.stalled.eq(self.ar.valid & ~self.ar.ready),
+            self.asked_bytes.eq((self.ar.p.len + 1) << self.ar.p.size),
+        ]
+        m.d.sync += due.eq(due + Mux(taken, burst.request.beats, 0) - self.r.valid)
+        return m

@@ -1,0 +1,1 @@
+"""What turns descriptors and token ids into bursts, and results into memory."""

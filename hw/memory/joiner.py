@@ -1,0 +1,179 @@
+"""Planes of a tensor, token by token, as the core wants them; heads that are needed again."""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.core import Config
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.base.export import place
+from dtqatten.hw.memory.slots import Slots
+from dtqatten.hw.memory.walker import plan_layout
+from dtqatten.hw.payloads.arrays import Precision
+
+__all__ = ["Joiner", "Replayer", "joined_layout"]
+
+
+def joined_layout(nibbles: int) -> data.StructLayout:
+    """Beat of ``nibbles`` channels of a plane of a token, as ``load_layout`` has them."""
+    return data.StructLayout(
+        {
+            "nibbles": data.ArrayLayout(unsigned(4), nibbles),
+            "precision": Precision,
+            "last": unsigned(1),
+        }
+    )
+
+
+class Joiner(wiring.Component):
+    """Interleave the planes of a tensor: a token's high plane, then its low one if it has one.
+
+    Slots from ``plan.narrow`` on are 8-bit tokens. Latency 0, throughput one beat a cycle.
+
+    Parameters
+    ----------
+    system : SystemConfig
+    nibbles : int
+        Nibbles of a beat; they divide ``d_head``.
+    in_turns : bool
+        Of queries: their row blocks of both classes take turns.
+
+    Members
+    -------
+    start : In(1)
+        Begin with ``plan``, which stays until ``idle``.
+    plan : In(plan_layout(system))
+        Heads and tokens.
+    idle : Out(1)
+        All heads have passed.
+    high, low : In(stream.Signature(ArrayLayout(unsigned(4), nibbles)))
+        Planes, head by head, token by token.
+    o : Out(stream.Signature(joined_layout(nibbles)))
+        Beats; ``last`` marks a head's last.
+    """
+
+    def __init__(self, system: SystemConfig, nibbles: int, in_turns: bool = False) -> None:
+        self.system, self.nibbles, self.in_turns = system, nibbles, in_turns
+        plane = stream.Signature(data.ArrayLayout(unsigned(4), nibbles))
+        super().__init__(
+            {
+                "start": In(1),
+                "plan": In(plan_layout(system)),
+                "idle": Out(1, init=1),
+                "high": In(plane),
+                "low": In(plane),
+                "o": Out(stream.Signature(joined_layout(nibbles))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        words = self.system.core.d_head // self.nibbles
+        head = Signal.like(self.plan.heads)
+        slots = place(m, platform, "slots", Slots, self.system.core, self.in_turns)
+        word = Signal(range(words))
+        low = Signal()
+        wide, plane_end, token_end, head_end, beat = (Signal() for _ in range(5))
+        m.d.comb += [
+            slots.restart.eq(self.start),
+            slots.tokens.eq(self.plan.tokens),
+            slots.narrow.eq(self.plan.narrow),
+            slots.next.eq(beat & token_end),
+            wide.eq(slots.slot >= self.plan.narrow),
+            self.o.valid.eq(~self.idle & Mux(low, self.low.valid, self.high.valid)),
+            self.o.p.nibbles.eq(Mux(low, self.low.p.as_value(), self.high.p.as_value())),
+            self.o.p.precision.eq(Mux(wide, Precision.BIT8, Precision.BIT4)),
+            self.high.ready.eq(~self.idle & ~low & self.o.ready),
+            self.low.ready.eq(~self.idle & low & self.o.ready),
+            beat.eq(self.o.valid & self.o.ready),
+            plane_end.eq(word == words - 1),
+            token_end.eq(plane_end & (low | ~wide)),
+            head_end.eq(token_end & slots.last),
+            self.o.p.last.eq(head_end),
+        ]
+        with m.If(beat):
+            m.d.sync += word.eq(Mux(plane_end, 0, word + 1))
+            with m.If(plane_end):
+                m.d.sync += low.eq(~token_end)
+            with m.If(head_end):
+                m.d.sync += [head.eq(head + 1), self.idle.eq(head == self.plan.heads - 1)]
+        with m.If(self.start):
+            m.d.sync += [head.eq(0), self.idle.eq(0)]
+        return m
+
+
+class Replayer(wiring.Component):
+    """Give each head as often as a group of query heads needs it, though it comes once.
+
+    A head passes while it is recorded; then it is read back. Meanwhile the next one waits.
+
+    Latency 0 as a head passes, 2 cycles before its repetition; throughput one beat a cycle.
+
+    Parameters
+    ----------
+    config : Config
+    nibbles : int
+        Nibbles of a beat.
+
+    Members
+    -------
+    repeats : In(16)
+        How often each head is needed, at least once; constant while a head is here.
+    i, o
+        Beats, streams of :func:`joined_layout`.
+    idle : Out(1)
+        Nothing is being repeated.
+    """
+
+    def __init__(self, config: Config, nibbles: int) -> None:
+        self.config, self.nibbles = config, nibbles
+        super().__init__(
+            {
+                "repeats": In(16),
+                "i": In(stream.Signature(joined_layout(nibbles))),
+                "o": Out(stream.Signature(joined_layout(nibbles))),
+                "idle": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        depth = 2 * self.config.n_max * self.config.d_head // self.nibbles
+        m.submodules.beats = beats = memory.Memory(
+            shape=joined_layout(self.nibbles), depth=depth, init=[]
+        )
+        write, read = beats.write_port(), beats.read_port()
+        address = Signal(range(depth))
+        left = Signal(16)
+        again, fetched = Signal(), Signal()
+        beat, end = Signal(), Signal()
+        # Times that the head is still owed, this one included.
+        owed = Signal(16)
+        m.d.comb += [
+            owed.eq(Mux(again, left, self.repeats)),
+            write.addr.eq(address),
+            write.data.eq(self.i.p),
+            write.en.eq(~again & beat),
+            read.addr.eq(Mux(beat, Mux(end, 0, address + 1), address)),
+            beat.eq(self.o.valid & self.o.ready),
+            end.eq(self.o.p.last),
+            self.idle.eq(~again),
+        ]
+        with m.If(again):
+            m.d.comb += [self.o.valid.eq(fetched), self.o.p.eq(read.data)]
+        with m.Else():
+            m.d.comb += [
+                self.o.valid.eq(self.i.valid),
+                self.o.p.eq(self.i.p),
+                self.i.ready.eq(self.o.ready),
+            ]
+        m.d.sync += fetched.eq(again)
+        with m.If(beat):
+            m.d.sync += address.eq(Mux(end, 0, address + 1))
+            with m.If(end):
+                m.d.sync += [
+                    left.eq(owed - 1),
+                    again.eq(owed > 1),
+                    fetched.eq(0),
+                ]
+        return m

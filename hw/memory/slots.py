@@ -1,0 +1,166 @@
+"""The order in which slots of a layer's tokens are fetched, head after head."""
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.core import Config
+from dtqatten.hw.base.export import place
+
+__all__ = ["RowBlocks", "Slots", "aligned"]
+
+
+def aligned(narrow: Value, tokens: Value, tile: int) -> Value:
+    """Return :func:`dtqatten.golden.numerics.order.aligned` of the 4-bit tokens of a layer."""
+    return Mux(narrow == tokens, narrow, narrow - narrow % tile)
+
+
+def _layer_members(config: Config) -> dict[str, wiring.Member]:
+    """Members that say which layer, and when to go on: see :class:`RowBlocks`."""
+    count = range(config.n_max + 1)
+    return {"restart": In(1), "tokens": In(count), "narrow": In(count), "next": In(1)}
+
+
+class RowBlocks(wiring.Component):
+    """Row blocks of queries, both classes in turns: :func:`dtqatten.golden.numerics.order.alternate`.
+
+    Throughput one block a cycle.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    restart : In(1)
+        Begin a layer of ``tokens`` slots, the first ``narrow`` of the 4-bit class; both stay for
+        it, and ``narrow`` is a multiple of ``rows`` or ``tokens``.
+    tokens, narrow : In(range(n_max + 1))
+    next : In(1)
+        Pass on to the next block; after the last to the first one of the next head.
+    first : Out(range(n_max))
+        First slot of the block.
+    size : Out(range(rows + 1))
+        Slots in it.
+    last : Out(1)
+        It is the head's last.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__(
+            {
+                **_layer_members(config),
+                "first": Out(range(config.n_max)),
+                "size": Out(range(config.rows + 1)),
+                "last": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        rows, most = self.config.rows, self.config.n_max
+        wide = Signal(range(most + 1))
+        m.d.comb += wide.eq(self.tokens - self.narrow)
+        # By class: first slot of its next block, its end, and how far its way has come, the same
+        # multiple of the share for both.
+        start, end, way = (
+            [Signal(range(limit), name=f"{name}_{bits}") for bits in (4, 8)]
+            for name, limit in (
+                ("start", most + 1),
+                ("end", most + 1),
+                ("way", most * most + most + 1),
+            )
+        )
+        size, full, done = (
+            [Signal(range(limit), name=f"{name}_{bits}") for bits in (4, 8)]
+            for name, limit in (("size", rows + 1), ("full", 2), ("done", 2))
+        )
+        other = (wide, self.narrow)
+        m.d.comb += [end[0].eq(self.narrow), end[1].eq(self.tokens)]
+        for i in range(2):
+            left = end[i] - start[i]
+            m.d.comb += [
+                full[i].eq(left >= rows),
+                size[i].eq(Mux(full[i], rows, left)),
+                done[i].eq(left == size[i]),
+            ]
+        eight = Signal()
+        with m.If(full[0] & full[1]):
+            m.d.comb += eight.eq(way[1] < way[0])
+        with m.Else():
+            # A last block that is not full is the head's last one.
+            m.d.comb += eight.eq(~full[0] & (full[1] | (size[0] == 0)))
+        m.d.comb += [
+            self.first.eq(Mux(eight, start[1], start[0])),
+            self.size.eq(Mux(eight, size[1], size[0])),
+            self.last.eq(Mux(eight, done[1] & (size[0] == 0), done[0] & (size[1] == 0))),
+        ]
+        for i, chosen in enumerate((~eight, eight)):
+            with m.If(self.next & chosen):
+                m.d.sync += [
+                    start[i].eq(start[i] + size[i]),
+                    way[i].eq(way[i] + (other[i] << 1)),
+                ]
+        with m.If(self.restart | (self.next & self.last)):
+            m.d.sync += [start[0].eq(0), start[1].eq(self.narrow)]
+            m.d.sync += [way[i].eq(other[i]) for i in range(2)]
+        return m
+
+
+class Slots(wiring.Component):
+    """Slots one after the other: in order, or those of queries by :class:`RowBlocks`.
+
+    Throughput one slot a cycle.
+
+    Parameters
+    ----------
+    config : Config
+    in_turns : bool
+        Of queries.
+
+    Members
+    -------
+    restart, tokens, narrow, next
+        As of :class:`RowBlocks`, ``next`` by a slot; ``narrow`` only matters ``in_turns``.
+    slot : Out(range(n_max))
+    last : Out(1)
+        It is the head's last.
+    """
+
+    def __init__(self, config: Config, in_turns: bool) -> None:
+        self.config, self.in_turns = config, in_turns
+        super().__init__(
+            {
+                **_layer_members(config),
+                "slot": Out(range(config.n_max)),
+                "last": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        offset = Signal(range(self.config.rows if self.in_turns else self.config.n_max))
+        end = Signal()
+        if self.in_turns:
+            blocks = place(m, platform, "blocks", RowBlocks, self.config)
+            m.d.comb += [
+                blocks.restart.eq(self.restart),
+                blocks.tokens.eq(self.tokens),
+                blocks.narrow.eq(self.narrow),
+                blocks.next.eq(self.next & end),
+                end.eq(offset == blocks.size - 1),
+                self.slot.eq(blocks.first + offset),
+                self.last.eq(end & blocks.last),
+            ]
+        else:
+            m.d.comb += [
+                end.eq(offset == self.tokens - 1),
+                self.slot.eq(offset),
+                self.last.eq(end),
+            ]
+        with m.If(self.next):
+            m.d.sync += offset.eq(Mux(end, 0, offset + 1))
+        with m.If(self.restart):
+            m.d.sync += offset.eq(0)
+        return m

@@ -1,0 +1,102 @@
+"""One tensor of a layer: both its planes fetched, joined, and repeated for groups of heads."""
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.base.export import place
+from dtqatten.hw.bus.read_channel import ReadChannel, read_port
+from dtqatten.hw.memory.joiner import Joiner, Replayer, joined_layout
+from dtqatten.hw.memory.walker import PlaneWalker, plan_layout
+
+__all__ = ["TensorFetcher"]
+
+
+class TensorFetcher(wiring.Component):
+    """Fetch the tokens of a tensor, head by head, in the planes that they need.
+
+    It runs ahead of the core as far as read buffers and the core's line buffers have room.
+
+    Latency: from the first run (:class:`~dtqatten.hw.memory.walker.PlaneWalker`) 4 cycles and the memory's
+    to the first beat. Throughput one beat a cycle, as far as runs and the bus keep up.
+
+    Parameters
+    ----------
+    system : SystemConfig
+    nibbles : int
+        Nibbles of a beat.
+    grouped : int
+        1: heads can be repeated without being fetched again (K and V); 0: ``repeats`` is ignored,
+        and row blocks of both classes take turns (Q).
+
+    Members
+    -------
+    start : In(1)
+        Begin with ``plan``, which stays until ``idle``. Only while ``idle``.
+    plan : In(plan_layout(system))
+        What to fetch.
+    idle : Out(1)
+        All heads are at ``o`` or beyond.
+    asked, granted : Out(2), In(2)
+        Reading of tokens for the high and the low plane.
+    index, entry
+        See :class:`~dtqatten.hw.memory.token_table.TokenTable`.
+    high, low
+        Read ports.
+    o : Out(stream.Signature(joined_layout(nibbles)))
+        Beats.
+    """
+
+    def __init__(self, system: SystemConfig, nibbles: int, grouped: int) -> None:
+        self.system, self.nibbles, self.grouped = system, nibbles, grouped
+        core = system.core
+        super().__init__(
+            {
+                "start": In(1),
+                "plan": In(plan_layout(system)),
+                "idle": Out(1),
+                "asked": Out(2),
+                "granted": In(2),
+                "index": Out(range(core.n_max)).array(2),
+                "entry": In(range(core.n_max)),
+                "high": Out(read_port(system)),
+                "low": Out(read_port(system)),
+                "o": Out(stream.Signature(joined_layout(nibbles))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        system, nibbles = self.system, self.nibbles
+        in_turns = not self.grouped
+        joiner = place(m, platform, "joiner", Joiner, system, nibbles, in_turns)
+        idle = joiner.idle
+        for i, (plane, port) in enumerate((("high", self.high), ("low", self.low))):
+            turns = in_turns and plane == "high"
+            walker = place(m, platform, f"{plane}_walker", PlaneWalker, system, plane, turns)
+            channel = place(
+                m, platform, f"{plane}_channel", ReadChannel, system, nibbles, system.plane_bytes
+            )
+            m.d.comb += [
+                walker.start.eq(self.start),
+                walker.plan.eq(self.plan),
+                self.asked[i].eq(walker.asked),
+                self.index[i].eq(walker.index),
+                walker.granted.eq(self.granted[i]),
+                walker.entry.eq(self.entry),
+            ]
+            connect(m, walker.o, channel.runs)
+            connect(m, channel.o, getattr(joiner, plane))
+            connect(m, channel.port, flipped(port))
+        m.d.comb += [joiner.start.eq(self.start), joiner.plan.eq(self.plan)]
+        if self.grouped:
+            replayer = place(m, platform, "replayer", Replayer, system.core, nibbles)
+            connect(m, joiner.o, replayer.i)
+            connect(m, replayer.o, flipped(self.o))
+            m.d.comb += replayer.repeats.eq(self.plan.repeats)
+            idle = idle & replayer.idle
+        else:
+            connect(m, joiner.o, flipped(self.o))
+        m.d.comb += self.idle.eq(idle)
+        return m

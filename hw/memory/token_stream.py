@@ -1,0 +1,247 @@
+"""Side information of tokens for the core: their positions and gains."""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from dtqatten.configuration.core import Config
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.base.export import place
+from dtqatten.hw.bus.read_channel import ReadChannel, read_port
+from dtqatten.hw.memory.slots import Slots
+from dtqatten.hw.memory.token_table import token_layout
+from dtqatten.hw.payloads.softmax import GAIN_BITS, GAIN_ONE
+
+__all__ = ["GainTable", "TokenStream", "gains_layout", "item_layout"]
+
+
+def gains_layout(system: SystemConfig) -> data.StructLayout:
+    """Gains of a tensor: none unless ``present``; else ``stored`` bytes a head from ``base`` on.
+
+    ``repeats`` query heads use the same ones.
+    """
+    return data.StructLayout(
+        {
+            "present": unsigned(1),
+            "base": unsigned(system.address_bits),
+            "stored": range(system.core.n_max + 1),
+            "repeats": unsigned(16),
+        }
+    )
+
+
+def item_layout(config: Config, tables: int) -> data.StructLayout:
+    """A token's position, and its gain from each table; ``last`` of the head."""
+    return data.StructLayout(
+        {
+            "position": token_layout(config)["position"].shape,
+            "gains": data.ArrayLayout(unsigned(GAIN_BITS), tables),
+            "slot": range(config.n_max),
+            "last": unsigned(1),
+        }
+    )
+
+
+class GainTable(wiring.Component):
+    """Hold a head's gains of all stored tokens.
+
+    Latency: ``loading`` lasts for ``stored`` + 4 cycles and the memory's latency; ``gain`` follows
+    ``id`` by one cycle.
+
+    Parameters
+    ----------
+    system : SystemConfig
+
+    Members
+    -------
+    start : In(1)
+        A layer begins with ``plan``, which stays for it.
+    plan : In(gains_layout(system))
+        Where the gains are.
+    load : In(1)
+        Load the next query head's; not while ``loading``.
+    loading : Out(1)
+        They are not all here yet.
+    id : In(range(n_max))
+        Row of a token.
+    gain : Out(9)
+        Its gain, 256 without gains.
+    zero : Out(1)
+        A gain has come that is 0, which none may be.
+    zero_address : Out(address_bits)
+        Where it is in memory.
+    port
+        Read port.
+    """
+
+    def __init__(self, system: SystemConfig) -> None:
+        self.system = system
+        super().__init__(
+            {
+                "start": In(1),
+                "plan": In(gains_layout(system)),
+                "load": In(1),
+                "loading": Out(1),
+                "id": In(range(system.core.n_max)),
+                "gain": Out(GAIN_BITS),
+                "zero": Out(1),
+                "zero_address": Out(system.address_bits),
+                "port": Out(read_port(system)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        system, plan = self.system, self.plan
+        channel = place(m, platform, "channel", ReadChannel, system, 2, 1)
+        m.submodules.gains = gains = memory.Memory(
+            shape=unsigned(8), depth=system.core.n_max, init=[]
+        )
+        write, read = gains.write_port(), gains.read_port()
+        base = Signal(system.address_bits)
+        used = Signal(16)
+        begin, last = Signal(), Signal()
+        connect(m, channel.port, flipped(self.port))
+        m.d.comb += [
+            begin.eq(self.load & plan.present),
+            last.eq(write.addr == plan.stored - 1),
+            channel.o.ready.eq(1),
+            write.en.eq(channel.o.valid),
+            write.data.eq(channel.o.p),
+            read.addr.eq(self.id),
+            self.gain.eq(Mux(plan.present, read.data, GAIN_ONE)),
+            self.zero.eq(write.en & (write.data == 0)),
+            self.zero_address.eq(channel.runs.p.address + write.addr),
+        ]
+        with m.If(begin):
+            m.d.sync += [
+                self.loading.eq(1),
+                channel.runs.valid.eq(1),
+                channel.runs.p.address.eq(base),
+                channel.runs.p.size.eq(plan.stored),
+                used.eq(used + 1),
+            ]
+            with m.If(used + 1 == plan.repeats):
+                m.d.sync += [used.eq(0), base.eq(base + plan.stored)]
+        with m.If(channel.runs.valid & channel.runs.ready):
+            m.d.sync += channel.runs.valid.eq(0)
+        with m.If(write.en):
+            m.d.sync += write.addr.eq(Mux(last, 0, write.addr + 1))
+            with m.If(last):
+                m.d.sync += self.loading.eq(0)
+        with m.If(self.start):
+            m.d.sync += [base.eq(plan.base), used.eq(0)]
+        return m
+
+
+class TokenStream(wiring.Component):
+    """Stream a layer's tokens once a head, with position and gains.
+
+    Latency: 5 cycles from ``start`` to the first token, and the loading of gains. Throughput one
+    token every third cycle, with 2 cycles and the loading before each head.
+
+    Parameters
+    ----------
+    system : SystemConfig
+    tables : int
+        Tables of gains: 1 for queries, whose row blocks of both classes take turns, 2 for keys and
+        their values.
+
+    Members
+    -------
+    start : In(1)
+        Begin with ``heads``, ``tokens``, ``narrow`` and ``plans``, which stay until ``idle``.
+    heads, tokens, narrow : In(16), In(range(n_max + 1)), In(range(n_max + 1))
+        Query heads, tokens of each, and slots of the 4-bit class.
+    plans : In(gains_layout(system)).array(tables)
+        Where gains are.
+    idle : Out(1)
+        All tokens are out.
+    slot : Out(range(n_max))
+        Slot to look up.
+    token : In(token_layout(config))
+        Its token, one cycle later.
+    zero, zero_address : Out(1), Out(address_bits)
+        A gain has come that is 0; where it is in memory.
+    ports
+        Read ports of the tables.
+    o : Out(stream.Signature(item_layout(config, tables)))
+        Tokens.
+    """
+
+    def __init__(self, system: SystemConfig, tables: int) -> None:
+        self.system, self.tables = system, tables
+        core = system.core
+        super().__init__(
+            {
+                "start": In(1),
+                "heads": In(16),
+                "tokens": In(range(core.n_max + 1)),
+                "narrow": In(range(core.n_max + 1)),
+                "plans": In(gains_layout(system)).array(tables),
+                "idle": Out(1, init=1),
+                "slot": Out(range(core.n_max)),
+                "token": In(token_layout(core)),
+                "zero": Out(1),
+                "zero_address": Out(system.address_bits),
+                "ports": Out(read_port(system)).array(tables),
+                "o": Out(stream.Signature(item_layout(core, tables))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        head = Signal(16)
+        load, loading = Signal(), Signal()
+        slots = place(m, platform, "slots", Slots, self.system.core, self.tables == 1)
+        m.d.comb += [
+            slots.restart.eq(self.start),
+            slots.tokens.eq(self.tokens),
+            slots.narrow.eq(self.narrow),
+            self.slot.eq(slots.slot),
+        ]
+        for i in range(self.tables):
+            table = place(m, platform, f"gains_{i}", GainTable, self.system)
+            connect(m, table.port, flipped(self.ports[i]))
+            m.d.comb += [
+                table.start.eq(self.start),
+                table.plan.eq(self.plans[i]),
+                table.load.eq(load),
+                table.id.eq(self.token.id),
+                self.o.p.gains[i].eq(table.gain),
+            ]
+            with m.If(table.loading):
+                m.d.comb += loading.eq(1)
+            with m.If(table.zero):
+                m.d.comb += [self.zero.eq(1), self.zero_address.eq(table.zero_address)]
+        m.d.comb += [
+            self.o.p.position.eq(self.token.position),
+            self.o.p.slot.eq(self.slot),
+            self.o.p.last.eq(slots.last),
+        ]
+        with m.FSM():
+            with m.State("IDLE"), m.If(self.start):
+                m.d.sync += [head.eq(0), self.idle.eq(0)]
+                m.next = "LOAD"
+            with m.State("LOAD"):
+                m.d.comb += load.eq(1)
+                m.next = "WAIT"
+            with m.State("WAIT"), m.If(~loading):
+                m.next = "LOOK"
+            with m.State("LOOK"):
+                # The table has the slot's token in the next cycle, its gain one later.
+                m.next = "GAIN"
+            with m.State("GAIN"):
+                m.next = "GIVE"
+            with m.State("GIVE"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.d.comb += slots.next.eq(1)
+                    m.next = "LOOK"
+                    with m.If(slots.last):
+                        m.d.sync += head.eq(head + 1)
+                        m.next = "LOAD"
+                        with m.If(head + 1 == self.heads):
+                            m.d.sync += self.idle.eq(1)
+                            m.next = "IDLE"
+        return m

@@ -1,0 +1,168 @@
+"""Addresses of one plane of a tensor, head by head, run by run."""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.base.export import place
+from dtqatten.hw.bus.bursts import run_layout
+from dtqatten.hw.memory.slots import Slots
+from dtqatten.hw.payloads.arrays import Plane
+
+__all__ = ["PlaneWalker", "plan_layout"]
+
+
+def plan_layout(system: SystemConfig) -> data.StructLayout:
+    """What a layer fetches of a tensor: ``heads`` of ``stored`` tokens from ``base`` on.
+
+    Of ``tokens`` slots the first ``narrow`` have no low plane. A slot's token is that of the token
+    table if ``chained``, else of the slot's number. What follows is sent ``repeats`` times a head.
+    """
+    count = range(system.core.n_max + 1)
+    return data.StructLayout(
+        {
+            "base": unsigned(system.address_bits),
+            "heads": unsigned(16),
+            "repeats": unsigned(16),
+            "stored": count,
+            "tokens": count,
+            "narrow": count,
+            "chained": unsigned(1),
+        }
+    )
+
+
+class PlaneWalker(wiring.Component):
+    """Turn a layer's tokens into runs of bytes of a plane.
+
+    ``address = base + ((2*head + plane)*stored + token) * d_head/2``. The low plane is that of the
+    slots from ``narrow`` on. Tokens whose bytes follow each other make one run, which ends at the
+    latest where a longest burst has to: what follows would be another burst anyway.
+
+    Latency: a run of n tokens takes 2n + 1 cycles if they are granted at once, n + 1 where none is
+    asked for; a head's first one the time of a token more, for that which does not join it, and its
+    last one as much less.
+
+    Parameters
+    ----------
+    system : SystemConfig
+    plane : str
+        ``"high"`` or ``"low"``.
+    in_turns : bool
+        The high plane of queries: their row blocks of both classes take turns.
+
+    Members
+    -------
+    start : In(1)
+        Begin with ``plan``, which stays until ``idle``.
+    plan : In(plan_layout(system))
+        What to fetch.
+    idle : Out(1)
+        All runs are out.
+    asked, index, granted, entry
+        Reading of tokens, see :class:`~dtqatten.hw.memory.token_table.TokenTable`.
+    o : Out(stream.Signature(run_layout(system)))
+        Runs of bytes.
+    """
+
+    def __init__(self, system: SystemConfig, plane: str, in_turns: bool = False) -> None:
+        self.system = system
+        self.plane = {"high": Plane.HIGH, "low": Plane.LOW}[plane]
+        self.in_turns = in_turns
+        core = system.core
+        super().__init__(
+            {
+                "start": In(1),
+                "plan": In(plan_layout(system)),
+                "idle": Out(1, init=1),
+                "asked": Out(1),
+                "index": Out(range(core.n_max)),
+                "granted": In(1),
+                "entry": In(range(core.n_max)),
+                "o": Out(stream.Signature(run_layout(system))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        system, plan = self.system, self.plan
+        count = range(system.core.n_max + 1)
+        size, longest = system.plane_bytes, system.burst_beats * system.bus_bytes
+        low = self.plane is Plane.LOW
+        head = Signal(16)
+        base = Signal(system.address_bits)
+        plane_size = Signal(range(system.core.n_max * size + 1))
+        slots = place(m, platform, "slots", Slots, system.core, self.in_turns)
+        slot, wanted = Signal(range(system.core.n_max)), Signal(count)
+        m.d.comb += [
+            plane_size.eq(plan.stored * size),
+            wanted.eq(plan.tokens - (plan.narrow if low else 0)),
+            slots.restart.eq(self.start),
+            slots.tokens.eq(wanted),
+            slots.narrow.eq(plan.narrow),
+            slot.eq(slots.slot + (plan.narrow if low else 0)),
+            self.index.eq(slot),
+        ]
+
+        # The run so far, and the token that does not join it but begins the next one.
+        first, tokens = Signal(range(system.core.n_max)), Signal(count)
+        token, begun, ends = Signal.like(first), Signal.like(first), Signal()
+        end, joins = Signal.like(self.o.p.address), Signal()
+        m.d.comb += [
+            token.eq(Mux(plan.chained, self.entry, slot)),
+            self.o.p.address.eq(base + first * size),
+            self.o.p.size.eq(tokens * size),
+            end.eq(base + (first + tokens) * size),
+            joins.eq((token == first + tokens) & (end % longest != 0)),
+        ]
+
+        def next_token() -> None:
+            m.next = "ASK"
+            with m.If(~plan.chained):
+                m.next = "TAKE"
+
+        with m.FSM():
+            with m.State("IDLE"), m.If(self.start):
+                m.d.sync += [
+                    head.eq(0),
+                    tokens.eq(0),
+                    base.eq(plan.base + (plane_size if low else 0)),
+                ]
+                # Where no token has a low plane there is nothing to fetch of it.
+                with m.If(wanted != 0):
+                    m.d.sync += self.idle.eq(0)
+                    next_token()
+            with m.State("ASK"):
+                m.d.comb += self.asked.eq(1)
+                with m.If(self.granted):
+                    m.next = "TAKE"
+            with m.State("TAKE"):
+                m.d.comb += slots.next.eq(1)
+                m.d.sync += ends.eq(slots.last)
+                next_token()
+                with m.If(slots.last):
+                    m.next = "END"
+                with m.If(tokens == 0):
+                    m.d.sync += [first.eq(token), tokens.eq(1)]
+                with m.Elif(joins):
+                    m.d.sync += tokens.eq(tokens + 1)
+                with m.Else():
+                    m.d.sync += begun.eq(token)
+                    m.next = "GIVE"
+            with m.State("GIVE"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.d.sync += [first.eq(begun), tokens.eq(1)]
+                    next_token()
+                    with m.If(ends):
+                        m.next = "END"
+            with m.State("END"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.d.sync += [tokens.eq(0), head.eq(head + 1), base.eq(base + 2 * plane_size)]
+                    next_token()
+                    with m.If(head + 1 == plan.heads):
+                        m.d.sync += self.idle.eq(1)
+                        m.next = "IDLE"
+        return m

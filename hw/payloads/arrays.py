@@ -1,0 +1,244 @@
+"""Payloads and control words that blocks share, so that equal widths mean equal things."""
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data, enum
+
+from dtqatten.configuration.core import BANKS, Config, Schedule
+
+__all__ = [
+    "Plane",
+    "Precision",
+    "control_layout",
+    "drain_layout",
+    "feed_layout",
+    "group_layout",
+    "load_layout",
+    "operand_layout",
+    "score_row_layout",
+    "slot_layout",
+    "step_layout",
+    "tile_layout",
+    "value_feed_layout",
+    "value_head_layout",
+    "value_layout",
+    "value_step_layout",
+    "weight_block_layout",
+    "weight_feed_layout",
+]
+
+
+class Precision(enum.Enum, shape=1):  # type: ignore[call-arg]
+    """Precision of a token; pruned tokens are never loaded."""
+
+    BIT4 = 0
+    BIT8 = 1
+
+
+class Plane(enum.Enum, shape=1):  # type: ignore[call-arg]
+    """Nibble plane of a code ``16*h + l``."""
+
+    HIGH = 0
+    LOW = 1
+
+
+def operand_layout(config: Config) -> data.ArrayLayout:
+    """Operand of a PE: ``depth`` nibbles of one token and plane, lowest channel first."""
+    return data.ArrayLayout(signed(4), config.depth)
+
+
+def load_layout(config: Config) -> data.StructLayout:
+    """Beat of a load stream: ``load_nibbles`` consecutive channels of one token and plane.
+
+    Tokens come in order; of each token the high plane, ``words`` beats, then for
+    ``Precision.BIT8`` the low plane, ``words`` beats. ``precision`` is the token's, constant over
+    its beats; ``last`` marks the last beat of the head's last token and is ignored elsewhere.
+    """
+    return data.StructLayout(
+        {
+            "nibbles": data.ArrayLayout(signed(4), config.load_nibbles),
+            "precision": Precision,
+            "last": unsigned(1),
+        }
+    )
+
+
+def tile_layout(config: Config, lanes: int) -> data.StructLayout:
+    """What the sequencer knows of one edge of a tile: ``tokens`` of ``lanes`` lanes are filled.
+
+    ``wide``: some token is 8-bit; ``mixed``: some are and some are not; ``last``: the head's last.
+    """
+    return data.StructLayout(
+        {"tokens": range(lanes + 1), "wide": unsigned(1), "mixed": unsigned(1), "last": unsigned(1)}
+    )
+
+
+def slot_layout(tiles: int) -> data.StructLayout:
+    """Where an edge keeps a tile: in a ``bank`` of ``tiles``."""
+    return data.StructLayout({"bank": range(BANKS), "tile": range(tiles)})
+
+
+def feed_layout(config: Config, tiles: int) -> data.StructLayout:
+    """Read of one operand per lane of an edge; ``release`` frees the bank behind the read."""
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),
+            "slot": slot_layout(tiles),
+            "plane": Plane,
+            "word": range(config.words),
+            "part": range(config.load_nibbles // config.depth),
+            "release": unsigned(1),
+        }
+    )
+
+
+def value_layout(config: Config) -> data.StructLayout:
+    """Beat of the value stream: ``value_nibbles`` consecutive channels of one token and plane.
+
+    Tokens, planes, ``precision`` and ``last`` as in :func:`load_layout`. ``follows``, which
+    counts with the head's last beat: weights of 4-bit tokens have their highest plane only, so
+    that the others are skipped wherever no token is 8-bit.
+    """
+    return data.StructLayout(
+        {
+            "nibbles": data.ArrayLayout(signed(4), config.value_nibbles),
+            "precision": Precision,
+            "follows": unsigned(1),
+            "last": unsigned(1),
+        }
+    )
+
+
+def weight_feed_layout(config: Config) -> data.StructLayout:
+    """Read of one operand per row: ``depth`` tokens of a plane of the weights."""
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),
+            "slot": range(config.q_slots),
+            "tile": range(config.key_tiles),
+            "part": range(config.parts),
+            "plane": range(config.planes),
+            "release": unsigned(1),
+        }
+    )
+
+
+def value_feed_layout(config: Config) -> data.StructLayout:
+    """Read of one operand per column: one channel's plane, of ``depth`` tokens."""
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),
+            "slot": range(config.value_slots),
+            "channel_pass": range(config.channel_passes),
+            "tile": range(config.key_tiles),
+            "part": range(config.parts),
+            "plane": Plane,
+            "release": unsigned(1),
+        }
+    )
+
+
+def value_step_layout(config: Config) -> data.StructLayout:
+    """One cycle of a tile of weighted sums; ``drain.valid`` on the tile's last step."""
+    return data.StructLayout(
+        {
+            "weight": weight_feed_layout(config),
+            "value": value_feed_layout(config),
+            "control": control_layout(config),
+            "drain": drain_layout(config),
+        }
+    )
+
+
+def weight_block_layout(config: Config) -> data.StructLayout:
+    """A row block of weights: its ``rows``, and whether it is the head's ``last``.
+
+    ``narrow``: the weights of all its rows have their highest nibble only.
+    """
+    return data.StructLayout(
+        {"rows": range(config.rows + 1), "last": unsigned(1), "narrow": unsigned(1)}
+    )
+
+
+def value_head_layout(config: Config) -> data.StructLayout:
+    """A head's values: how many groups, and how many of them, wide ones, have an 8-bit token.
+
+    ``single``: there is one group; else ``before_last`` is the number of the last but one.
+    ``some_wide``, ``single_wide``, ``before_last_wide``: the same of the wide ones.
+    ``follows`` as in :func:`value_layout`. ``wait``: cycles that a tile, shorter than the
+    ``drain_interval``, has to wait after the one before; ``narrow_wait``: one of a narrow block.
+    """
+    groups = config.key_tiles * config.parts
+    return data.StructLayout(
+        {
+            "single": unsigned(1),
+            "before_last": range(groups),
+            "some_wide": unsigned(1),
+            "single_wide": unsigned(1),
+            "before_last_wide": range(groups),
+            "follows": unsigned(1),
+            "wait": range(config.drain_interval),
+            "narrow_wait": range(config.drain_interval),
+        }
+    )
+
+
+def group_layout(config: Config) -> data.StructLayout:
+    """A group: the ``depth`` tokens, all of one tile, that a PE multiplies in a cycle."""
+    return data.StructLayout({"tile": range(config.key_tiles), "part": range(config.parts)})
+
+
+def control_layout(config: Config) -> data.StructLayout:
+    """Control of a PE, travelling with the query operand.
+
+    ``first`` starts a dot product; ``last`` ends it. ``shift`` is, in the plane-major schedule, a
+    multiplication of the accumulator by 16 before the product is added; in the interleaved
+    schedule the count of high planes in the product, each worth a factor of 16.
+    """
+    shift_bits = 2 if config.schedule is Schedule.INTERLEAVED else 1
+    return data.StructLayout(
+        {"first": unsigned(1), "shift": unsigned(shift_bits), "last": unsigned(1)}
+    )
+
+
+def drain_layout(config: Config) -> data.StructLayout:
+    """A tile's results: ``rows`` by ``keys`` scores, to be multiplied by ``16**lift``."""
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),
+            "rows": range(config.rows + 1),
+            "keys": range(config.cols + 1),
+            "lift": range(config.planes + 1),
+            "last_tile": unsigned(1),
+            "last_block": unsigned(1),
+        }
+    )
+
+
+def step_layout(config: Config) -> data.StructLayout:
+    """One cycle of a tile, as the sequencer issues it; ``drain.valid`` on the tile's last step."""
+    return data.StructLayout(
+        {
+            **{side: feed_layout(config, tiles) for side, tiles in config.bank_tiles.items()},
+            "control": control_layout(config),
+            "drain": drain_layout(config),
+        }
+    )
+
+
+def score_row_layout(config: Config, width: int | None = None) -> data.StructLayout:
+    """One query's scores, of ``width`` bits, against one tile of keys; past ``keys`` they are zero.
+
+    ``width`` is ``score_width`` unless given.
+
+    ``last_row``: last row of the tile; ``last_tile``: last tile of the row block; ``last_block``:
+    last row block of the head. A head ends where all three are set.
+    """
+    return data.StructLayout(
+        {
+            "scores": data.ArrayLayout(signed(width or config.score_width), config.cols),
+            "keys": range(config.cols + 1),
+            "last_row": unsigned(1),
+            "last_tile": unsigned(1),
+            "last_block": unsigned(1),
+        }
+    )

@@ -1,0 +1,70 @@
+"""Sizes and payloads of module B."""
+
+from amaranth.hdl import unsigned
+from amaranth.lib import data
+
+from dtqatten.configuration.core import Config
+from dtqatten.hw.payloads.topk import TopKConfig
+
+__all__ = [
+    "IMPORTANCE_BITS",
+    "beat_layout",
+    "importance_layout",
+    "layer_layout",
+    "run_layout",
+    "topk_config",
+]
+
+#: Bits of an importance.
+IMPORTANCE_BITS = 32
+
+
+def topk_config(config: Config) -> TopKConfig:
+    """Sizes of the configuration's top-k engine."""
+    return TopKConfig(config.topk_lanes, config.n_max, slow_logic=config.slow_logic)
+
+
+def layer_layout(config: Config) -> data.StructLayout:
+    """A layer: its ``heads``, tokens to keep ``k0`` and of those in 8 bits ``k1``.
+
+    ``report``: its importance is wanted. With ``config.cumulative``, ``cumulative``: importance is
+    added to that of the tokens that the layer before chose, in the order of its ids, or, if
+    ``fresh``, to nothing, and is carried on. With ``config.count_normalize``, ``count``: it is
+    divided by the number of queries that saw the token, before it is added.
+    """
+    tokens = range(topk_config(config).capacity + 1)
+    fields = {"heads": range(config.heads + 1), "k0": tokens, "k1": tokens, "report": unsigned(1)}
+    if config.cumulative:
+        fields |= {"cumulative": unsigned(1), "fresh": unsigned(1)}
+    if config.count_normalize:
+        fields["count"] = unsigned(1)
+    return data.StructLayout(fields)
+
+
+def beat_layout(lanes: int) -> data.StructLayout:
+    """Beat of importances as the top-k engine takes them: ``tokens`` of ``lanes``, the rest 0."""
+    return data.StructLayout(
+        {
+            "scores": data.ArrayLayout(unsigned(IMPORTANCE_BITS), lanes),
+            "tokens": range(lanes + 1),
+            "last": unsigned(1),
+        }
+    )
+
+
+def run_layout(config: Config) -> data.StructLayout:
+    """A run: its number of ``heads``."""
+    return data.StructLayout({"heads": range(config.heads + 1)})
+
+
+def importance_layout(config: Config) -> data.StructLayout:
+    """Beat of ``importance_lanes`` importances, in the order of the keys.
+
+    ``last`` ends the run; that beat holds ``tokens`` keys, in the lowest lanes. Other beats are
+    full. ``seen``, where queries are counted: how many of them saw the key.
+    """
+    lanes = config.importance_lanes
+    fields = {"scores": data.ArrayLayout(unsigned(IMPORTANCE_BITS), lanes)}
+    if config.count_normalize:
+        fields["seen"] = data.ArrayLayout(range(config.n_max + 1), lanes)
+    return data.StructLayout(fields | {"tokens": range(lanes + 1), "last": unsigned(1)})

@@ -1,0 +1,239 @@
+"""Payloads and sizes of the softmax unit."""
+
+from amaranth.hdl import Shape, signed, unsigned
+from amaranth.lib import data
+from amaranth.utils import ceil_log2
+
+from dtqatten.configuration.core import Config
+
+__all__ = [
+    "EXPONENTIAL_BITS",
+    "GAINED_BITS",
+    "GAIN_BITS",
+    "GAIN_ONE",
+    "LEAD_BITS",
+    "MULTIPLIER_BITS",
+    "RECIPROCAL_BITS",
+    "SHIFT_BITS",
+    "divisor_bits",
+    "exponential_row_layout",
+    "flags_layout",
+    "head_layout",
+    "key_layout",
+    "masked_row_layout",
+    "maximum_layout",
+    "normalizer_layout",
+    "output_layout",
+    "probability_row_layout",
+    "query_layout",
+    "reciprocal_layout",
+    "reduced_layout",
+    "row_record_layout",
+    "sum_bits",
+    "tiles",
+    "top_code",
+    "unseen",
+    "weight_row_layout",
+]
+
+#: Bits of an exponential ``e16`` and of a probability.
+EXPONENTIAL_BITS = 16
+#: Bits of a gain in units of 1/256; ``GAIN_ONE`` changes nothing.
+GAIN_BITS = 9
+GAIN_ONE = 256
+#: Bits of a head's multiplier and of its right shift.
+MULTIPLIER_BITS = 16
+SHIFT_BITS = 6
+#: Bits of a reciprocal.
+RECIPROCAL_BITS = 17
+#: Bits of an exponential times a gain, and of the left shift of a row's weights.
+GAINED_BITS = 24
+LEAD_BITS = 4
+
+
+def tiles(config: Config) -> int:
+    """Key tiles of the longest row."""
+    return -(-config.n_max // config.cols)
+
+
+def top_code(config: Config) -> int:
+    """Weight of the row maximum: the largest balanced code of its nibbles."""
+    return {2: 119, 3: 1911}[config.planes]
+
+
+def unseen(config: Config) -> int:
+    """Score that stands for a masked key: the most negative one, which no dot product reaches."""
+    return -(1 << config.score_width - 1)
+
+
+def sum_bits(config: Config, bits: int) -> int:
+    """Bits of the sum of a row of unsigned values of ``bits`` bits."""
+    return (config.n_max * ((1 << bits) - 1)).bit_length()
+
+
+def divisor_bits(config: Config) -> int:
+    """Bits of a row's divisor, ``16 * sum(p)`` or ``top * sum(e16) >> 12``, whichever is larger."""
+    return (config.n_max * 16 * top_code(config) + 1).bit_length()
+
+
+def _token_fields(config: Config) -> dict[str, Shape]:
+    return {"id": unsigned(max(1, ceil_log2(config.n_max))), "gain": unsigned(GAIN_BITS)}
+
+
+def query_layout(config: Config) -> data.StructLayout:
+    """A query: its token ``id``, by which causal masks compare, and its ``gain`` in 1/256.
+
+    ``narrow``: its weights keep only their highest nibble.
+    """
+    return data.StructLayout(_token_fields(config) | {"narrow": unsigned(1)})
+
+
+def key_layout(config: Config) -> data.StructLayout:
+    """A key: as a query, and the gain of its value; ``last`` marks the head's last key.
+
+    ``value_gain`` is ignored by a unit built without V gains.
+    """
+    return data.StructLayout(
+        _token_fields(config)
+        | {"value_gain": unsigned(GAIN_BITS), "narrow": unsigned(1), "last": unsigned(1)}
+    )
+
+
+def output_layout() -> data.StructLayout:
+    """Output of a head: 16 bits, or balanced 8-bit ``codes`` of ``2**shift`` times the value."""
+    return data.StructLayout({"codes": unsigned(1), "shift": range(8)})
+
+
+def head_layout() -> data.StructLayout:
+    """A head: its factor from scores to exponents, ``multiplier * 2**-shift``, mask and output.
+
+    ``output`` only passes through the softmax, into the records.
+    """
+    return data.StructLayout(
+        {
+            "multiplier": unsigned(MULTIPLIER_BITS),
+            "shift": unsigned(SHIFT_BITS),
+            "causal": unsigned(1),
+            "output": output_layout(),
+        }
+    )
+
+
+def flags_layout(config: Config) -> data.StructLayout:
+    """Place of a row of a tile, as in a score row: ``keys`` of its lanes are filled."""
+    return data.StructLayout(
+        {
+            "keys": range(config.cols + 1),
+            "last_row": unsigned(1),
+            "last_tile": unsigned(1),
+            "last_block": unsigned(1),
+        }
+    )
+
+
+def _row_layout(
+    config: Config, name: str, shape: Shape, *, counted: bool = False
+) -> data.StructLayout:
+    fields = {name: data.ArrayLayout(shape, config.cols)}
+    fields |= {field: member.shape for field, member in flags_layout(config)}
+    if counted and config.count_normalize:
+        fields["seen"] = data.ArrayLayout(unsigned(1), config.cols)
+    return data.StructLayout(fields)
+
+
+def masked_row_layout(config: Config) -> data.StructLayout:
+    """Gained scores of a row of a tile; masked keys are :func:`unseen`."""
+    return _row_layout(config, "scores", signed(config.score_width))
+
+
+def exponential_row_layout(config: Config) -> data.StructLayout:
+    """Exponentials ``e16`` of a row of a tile, 0 where masked.
+
+    Where queries are counted also ``seen``: the query sees the key.
+    """
+    return _row_layout(config, "exponentials", unsigned(EXPONENTIAL_BITS), counted=True)
+
+
+def weight_row_layout(config: Config) -> data.StructLayout:
+    """Weights for P x V of a row of a tile: balanced codes in [0, 119], or [0, 1911].
+
+    Lanes past ``keys`` are 0. Rows come as scores do: of each row block, tile by tile, its rows.
+    ``narrow`` of all rows of a query: their weights have their highest nibble only.
+    """
+    row = _row_layout(config, "weights", signed(4 * config.planes))
+    return data.StructLayout({name: field.shape for name, field in row} | {"narrow": unsigned(1)})
+
+
+def probability_row_layout(config: Config) -> data.StructLayout:
+    """Normalized 16-bit probabilities of a row of a tile, in the order of the scores.
+
+    ``seen`` as with the exponentials.
+    """
+    return _row_layout(config, "probabilities", unsigned(EXPONENTIAL_BITS), counted=True)
+
+
+def reciprocal_layout(width: int) -> data.StructLayout:
+    """Reciprocal of a number of ``width`` bits: ``mantissa * 2**-(exponent + 16)``."""
+    return data.StructLayout({"mantissa": unsigned(RECIPROCAL_BITS), "exponent": range(width + 1)})
+
+
+def row_record_layout(config: Config) -> data.StructLayout:
+    """What a row of P x V is divided by: one record a row, in row order.
+
+    ``divisor`` in 1/16 of a code, its reciprocal, and ``lead``, the left shift that the row's
+    weights have had (0 without V gains); ``output`` is the head's. ``last_row``: the block's last;
+    ``last_block``: the row is of the head's last block.
+    """
+    width = divisor_bits(config)
+    return data.StructLayout(
+        {
+            "divisor": unsigned(width),
+            "reciprocal": reciprocal_layout(width),
+            "lead": unsigned(LEAD_BITS),
+            "output": output_layout(),
+            "last_row": unsigned(1),
+            "last_block": unsigned(1),
+        }
+    )
+
+
+def maximum_layout(config: Config) -> data.StructLayout:
+    """What the exponentials of a row need: its largest score, and the factor of the differences.
+
+    ``narrow``, of the query, and ``output`` pass through.
+    """
+    return data.StructLayout(
+        {
+            "maximum": signed(config.score_width),
+            "multiplier": unsigned(MULTIPLIER_BITS),
+            "shift": unsigned(SHIFT_BITS),
+            "narrow": unsigned(1),
+            "output": output_layout(),
+        }
+    )
+
+
+def normalizer_layout(config: Config) -> data.StructLayout:
+    """What the probabilities of a row need: the reciprocal of ``sum(e16)``, and ``lead``.
+
+    ``narrow``, of the query, passes through, for weights with V gains.
+    """
+    return data.StructLayout(
+        {
+            "reciprocal": reciprocal_layout(sum_bits(config, EXPONENTIAL_BITS)),
+            "lead": unsigned(LEAD_BITS),
+            "narrow": unsigned(1),
+        }
+    )
+
+
+def reduced_layout() -> data.StructLayout:
+    """A row of a tile has passed a reduction; after its ``last_tile`` the row is complete."""
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),
+            "last_row": unsigned(1),
+            "last_tile": unsigned(1),
+            "last_block": unsigned(1),
+        }
+    )

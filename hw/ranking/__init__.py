@@ -1,0 +1,1 @@
+"""Importance of tokens, the top-k engine, and the ids of those that are kept."""

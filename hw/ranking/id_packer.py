@@ -1,0 +1,141 @@
+"""Zero eliminator and packer: from marked lanes of row after row to full beats of ids."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.hw.payloads.arrays import Precision
+from dtqatten.hw.payloads.topk import TopKConfig, ids_layout, slot_layout
+from dtqatten.hw.ranking.token_filter import counts_below
+
+__all__ = ["IdPacker"]
+
+
+class IdPacker(wiring.Component):
+    """Turn marked lanes into ids, closely packed, in order.
+
+    A class of tokens is a sequence of slots, one a row, and one more without tokens in which a
+    remainder leaves. The zero eliminator moves the marked lanes of a row down, by a prefix count
+    and a shifter of ``log2(lanes)`` stages that keeps their order; a rotation puts them behind
+    those that wait. A beat leaves as soon as it is full, or the class complete; slots that follow
+    the last token of a class change nothing.
+
+    Latency: what a slot accepted in cycle ``t`` completes is at ``o`` in ``t + 2``. Throughput one
+    slot a cycle. While a beat waits at ``o`` everything stands still: ``advance`` is low.
+
+    Parameters
+    ----------
+    config : TopKConfig
+
+    Members
+    -------
+    advance : Out(1)
+        The pipeline moves: a slot presented now is accepted.
+    slot : In(slot_layout(config))
+        A row's part in a class.
+    take : In(lanes)
+        Marked lanes.
+    counts : In(ArrayLayout(range(capacity + 1), 2))
+        Ids of the 4-bit and of the 8-bit class; constant during a run.
+    o : Out(stream.Signature(ids_layout(config)))
+        Packed ids.
+    """
+
+    def __init__(self, config: TopKConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "advance": Out(1),
+                "slot": In(slot_layout(config)),
+                "take": In(config.lanes),
+                "counts": In(data.ArrayLayout(range(config.capacity + 1), 2)),
+                "o": Out(stream.Signature(ids_layout(config))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        lanes, lane_bits = config.lanes, config.lane_bits
+        m.d.comb += self.advance.eq(~self.o.valid | self.o.ready)
+
+        # Zero eliminator. A lane knows how far it has to move; moving the lowest bit of that
+        # first, two lanes never meet. It still knows when it arrives, which gives its number.
+        item_layout = data.StructLayout({"valid": 1, "distance": lane_bits})
+        below = counts_below(self.take)
+        items = []
+        for lane in range(lanes):
+            item = Signal(item_layout, name=f"lane_{lane}")
+            m.d.comb += [
+                item.valid.eq(self.take[lane]),
+                item.distance.eq(lane - below[lane]),
+            ]
+            items.append(item)
+        for stage in range(lane_bits):
+            moved = []
+            for lane, stays in enumerate(items):
+                item = Signal(item_layout, name=f"moved_{stage}_{lane}")
+                m.d.comb += [item.eq(stays), item.valid.eq(stays.valid & ~stays.distance[stage])]
+                if lane + (1 << stage) < lanes:
+                    comes = items[lane + (1 << stage)]
+                    with m.If(comes.valid & comes.distance[stage]):
+                        m.d.comb += item.eq(comes)
+                moved.append(item)
+            items = moved
+
+        # Ids, zero past the last.
+        id_shape = unsigned(config.id_bits)
+        slot = Signal(slot_layout(config))
+        count = Signal(range(lanes + 1))
+        ids = [Signal(id_shape, name=f"id_{lane}") for lane in range(lanes)]
+        with m.If(self.advance):
+            m.d.sync += [slot.eq(self.slot), count.eq(below[lanes])]
+            for lane, (item, packed) in enumerate(zip(items, ids, strict=True)):
+                number = (lane + item.distance)[:lane_bits]
+                with m.If(item.valid):
+                    m.d.sync += packed.eq(Cat(number, self.slot.row))
+                with m.Else():
+                    m.d.sync += packed.eq(0)
+
+        # Packer: those that wait, then the new ones; what does not fit waits in turn.
+        fill = Signal(range(lanes))
+        waiting = [Signal(id_shape, name=f"waiting_{lane}") for lane in range(lanes)]
+        left = Signal(range(config.capacity + 1))
+        together = Signal(range(2 * lanes))
+        rotated: list[Value] = [*ids]
+        for stage in range(lane_bits):
+            by = 1 << stage
+            rotated = [
+                Mux(fill[stage], rotated[(lane - by) % lanes], rotated[lane])
+                for lane in range(lanes)
+            ]
+        full, complete = Signal(), Signal()
+        m.d.comb += [
+            together.eq(fill + count),
+            full.eq(together >= lanes),
+            complete.eq((together == left) & (left != 0)),
+        ]
+        with m.If(self.advance):
+            m.d.sync += self.o.valid.eq(slot.valid & (full | complete))
+        with m.If(self.advance & slot.valid):
+            m.d.sync += [
+                self.o.p.count.eq(Mux(full, lanes, together)),
+                self.o.p.precision.eq(Mux(slot.wide, Precision.BIT8, Precision.BIT4)),
+                self.o.p.last.eq(complete & (together <= lanes) & slot.final),
+                fill.eq(Mux(full, together - lanes, Mux(complete, 0, together))),
+                # What completes a class without filling a beat need not be taken off: no ids
+                # follow, and none are not as many as are left.
+                left.eq(Mux(full, left - lanes, left)),
+            ]
+            for lane in range(lanes):
+                merged = Signal(id_shape, name=f"merged_{lane}")
+                # Fewer than a beat's worth of ids wait: never one in the last lane.
+                kept = lane < fill if lane < lanes - 1 else 0
+                m.d.comb += merged.eq(Mux(kept, waiting[lane], rotated[lane]))
+                m.d.sync += [
+                    self.o.p.ids[lane].eq(merged),
+                    waiting[lane].eq(Mux(full, rotated[lane], merged)),
+                ]
+        with m.If(self.advance & self.slot.first):
+            m.d.sync += left.eq(Array(self.counts)[self.slot.wide])
+        return m

@@ -1,0 +1,199 @@
+"""Importances on their way to the top-k engine: divided by counts, added to carried ones."""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from dtqatten.configuration.core import Config
+from dtqatten.hw.base.divider import Divider
+from dtqatten.hw.base.pipeline import delayed
+from dtqatten.hw.base.row_ring import RowFifo
+from dtqatten.hw.payloads.ranking import (
+    IMPORTANCE_BITS,
+    beat_layout,
+    importance_layout,
+    layer_layout,
+    topk_config,
+)
+from dtqatten.hw.payloads.topk import ids_layout
+
+__all__ = ["BeatPacker", "ImportanceFinish"]
+
+
+class BeatPacker(wiring.Component):
+    """Gather beats of few importances into beats of many.
+
+    Latency one cycle from the beat that completes; throughput one beat in a cycle.
+
+    Parameters
+    ----------
+    lanes : int
+        Importances of a beat that comes.
+    packed : int
+        Importances of a beat that leaves, a multiple of ``lanes``.
+
+    Members
+    -------
+    i : In(stream.Signature(beat_layout(lanes)))
+        All but a run's last beat are full.
+    o : Out(stream.Signature(beat_layout(packed)))
+        The same.
+    """
+
+    def __init__(self, lanes: int, packed: int) -> None:
+        self.lanes, self.packed = lanes, packed
+        super().__init__(
+            {
+                "i": In(stream.Signature(beat_layout(lanes))),
+                "o": Out(stream.Signature(beat_layout(packed))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        groups = self.packed // self.lanes
+        group = Signal(range(groups))
+        beat, complete = Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(~self.o.valid | self.o.ready),
+            beat.eq(self.i.valid & self.i.ready),
+            complete.eq(beat & (self.i.p.last | (group == groups - 1))),
+        ]
+        with m.If(self.i.ready):
+            m.d.sync += self.o.valid.eq(complete)
+        with m.If(beat):
+            taken = self.o.p.scores.as_value().word_select(group, self.lanes * IMPORTANCE_BITS)
+            with m.If(group == 0):
+                m.d.sync += self.o.p.scores.eq(0)
+            m.d.sync += [
+                taken.eq(self.i.p.scores),
+                group.eq(Mux(complete, 0, group + 1)),
+                self.o.p.tokens.eq(group * self.lanes + self.i.p.tokens),
+                self.o.p.last.eq(self.i.p.last),
+            ]
+        return m
+
+
+class ImportanceFinish(wiring.Component):
+    """Divide importances by counts of queries and add what earlier layers gave.
+
+    ``total = sum // max(seen, 1) + carried``, saturated to 32 bits. Totals are kept; the ids that
+    are chosen by them gather what the next layer adds, in the order of those ids. A layer's
+    importances must not come before all ids of a cumulative layer before it have been taken.
+
+    Latency: a total is offered 3 cycles after its sum is taken, 19 with counts of queries.
+    Throughput one a cycle; ids one a cycle, a beat is taken with its last one. The pipeline never
+    stalls: a sum sets out when its total has room.
+
+    Parameters
+    ----------
+    config : Config
+        With ``cumulative`` or ``count_normalize``, so that importances come one a cycle.
+
+    Members
+    -------
+    layer : In(layer_layout(config))
+        The layer whose importances, and then ids, come.
+    i : In(stream.Signature(importance_layout(config)))
+        Sums and counts.
+    o : Out(stream.Signature(beat_layout(1)))
+        Totals.
+    ids : In(stream.Signature(ids_layout(topk_config(config))))
+        Chosen tokens; of cumulative layers only.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "layer": In(layer_layout(config)),
+                "i": In(stream.Signature(importance_layout(config))),
+                "o": Out(stream.Signature(beat_layout(1))),
+                "ids": In(stream.Signature(ids_layout(topk_config(config)))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        total_here = Signal(IMPORTANCE_BITS)
+        wait, quotient = 0, self.i.p.scores[0]
+        if config.count_normalize:
+            seen = self.i.p.seen[0]
+            m.submodules.divider = divider = Divider(IMPORTANCE_BITS, len(seen))
+            m.d.comb += [
+                divider.dividend.eq(quotient),
+                divider.divisor.eq(Mux(self.layer.count & (seen != 0), seen, 1)),
+            ]
+            wait, quotient = divider.latency, divider.quotient
+        m.submodules.totals = totals = RowFifo(beat_layout(1), wait + 4)
+        connect(m, totals.o, flipped(self.o))
+
+        go = Signal()
+        m.d.comb += [
+            self.i.ready.eq(totals.room),
+            go.eq(self.i.valid & self.i.ready),
+            totals.reserve.eq(go),
+        ]
+        arrived = delayed(m, go, wait + 1, "arrived", reset_less=False)
+        last = delayed(m, self.i.p.last, wait + 1, "last")
+        value = delayed(m, quotient, 1, "quotient")
+        m.d.comb += [
+            totals.write.eq(arrived),
+            totals.row.scores[0].eq(total_here),
+            totals.row.tokens.eq(1),
+            totals.row.last.eq(last),
+        ]
+        if not config.cumulative:
+            m.d.comb += [total_here.eq(value), self.ids.ready.eq(1)]
+            return m
+
+        def words(name: str) -> tuple[memory.WritePort, memory.ReadPort]:
+            m.submodules[name] = held = memory.Memory(
+                shape=unsigned(IMPORTANCE_BITS), depth=config.n_max, init=[]
+            )
+            # A single chosen token is read in the cycle in which it is gathered.
+            write = held.write_port()
+            return write, held.read_port(transparent_for=(write,))
+
+        kept_write, kept_read = words("kept")
+        carried_write, carried_read = words("carried")
+
+        # A total: its place, what is carried to it, their sum.
+        slot = Signal(range(config.n_max))
+        here = delayed(m, go, wait, "here", reset_less=False)
+        final = delayed(m, self.i.p.last, wait, "final")
+        with m.If(here):
+            m.d.sync += slot.eq(Mux(final, 0, slot + 1))
+        total = Signal(IMPORTANCE_BITS + 1)
+        adds = self.layer.cumulative & ~self.layer.fresh
+        m.d.comb += [
+            carried_read.addr.eq(slot),
+            total.eq(value + Mux(adds, carried_read.data, 0)),
+            total_here.eq(Mux(total[-1], (1 << IMPORTANCE_BITS) - 1, total)),
+            kept_write.en.eq(arrived),
+            kept_write.addr.eq(delayed(m, slot, 1, "kept_slot")),
+            kept_write.data.eq(total_here),
+        ]
+
+        # The totals of the chosen tokens, one a cycle, are carried to the next layer.
+        lane = Signal(range(config.topk_lanes))
+        lane_last = Signal()
+        gathered = Signal(range(config.n_max))
+        reading = Signal()
+        ids = self.ids.p
+        m.d.comb += [
+            lane_last.eq(lane + 1 == ids.count),
+            self.ids.ready.eq(lane_last),
+            kept_read.addr.eq(ids.ids.as_value().word_select(lane, len(ids.ids[0]))),
+            carried_write.en.eq(reading),
+            carried_write.addr.eq(gathered),
+            carried_write.data.eq(kept_read.data),
+        ]
+        run_ends = delayed(m, lane_last & ids.last, 1, "run_ends")
+        m.d.sync += reading.eq(self.ids.valid)
+        with m.If(self.ids.valid):
+            m.d.sync += lane.eq(Mux(lane_last, 0, lane + 1))
+        with m.If(reading):
+            m.d.sync += gathered.eq(Mux(run_ends, 0, gathered + 1))
+        return m

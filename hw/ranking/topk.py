@@ -1,0 +1,177 @@
+"""Two-threshold top-k: radix selection by counting, then a filter in token order."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from dtqatten.hw.base.export import place
+from dtqatten.hw.payloads.topk import TopKConfig, ids_layout, scores_layout, thresholds_layout
+from dtqatten.hw.ranking.id_packer import IdPacker
+from dtqatten.hw.ranking.rank_counter import RankCounter
+from dtqatten.hw.ranking.row_classifier import RowClassifier, window_members
+from dtqatten.hw.ranking.run_memory import RunMemory
+from dtqatten.hw.ranking.threshold_search import ThresholdSearch
+from dtqatten.hw.ranking.token_filter import TokenFilter
+
+__all__ = ["TopK"]
+
+
+class Phase(enum.Enum, shape=2):  # type: ignore[call-arg]
+    """What the engine does with its memory: fill it, count in it, read ids out of it."""
+
+    LOAD = 0
+    COUNT = 1
+    EMIT = 2
+
+
+class TopK(wiring.Component):
+    """Find the ``k0`` largest scores, and among them the ``k1`` largest, of run after run.
+
+    Bit-exact with :func:`dtqatten.golden.numerics.select.select`, cycle-exact with
+    :class:`dtqatten.golden.cycles.topk.TopKModel`: of equal scores the lowest id wins, ids ascend inside
+    a class, the 4-bit class (kept, not among the ``k1``) comes first.
+
+    A pass over the tokens counts how many reach each of ``2**index_bits`` indices, which resolves
+    that many bits of both thresholds at once, or one bit less of each after they have parted. The
+    first pass is the loading itself, its window put where the first beat's scores are; only if
+    the 8-bit threshold proves to be above that window is it repeated. A threshold is known as soon
+    as it separates the right number of tokens.
+
+    Latency: with ``R`` beats of scores, the last accepted in cycle ``t``, both thresholds are
+    known in cycle ``t + 12 + p * (R + 10)`` after ``p`` more passes, typically one, at most
+    ``1 + ceil((score_width - index_bits) / (index_bits - 1))`` whatever the scores; with slow logic
+    loading and each pass take a cycle more. From then on the ids of each class take ``R + 1``
+    cycles, the first 7 cycles later; the next run is accepted in the cycle after the last beat of
+    ids is taken. Stalls of the source delay only the loading, those of the sink only the ids.
+
+    Parameters
+    ----------
+    config : TopKConfig
+
+    Members
+    -------
+    scores : In(stream.Signature(scores_layout(config)))
+        Scores of a run.
+    k0, k1 : In(range(capacity + 1))
+        Tokens to keep, and of those in 8 bits; sampled with the run's last beat. ``k0`` is
+        limited to 1 and the tokens of the run, ``k1`` to ``k0``.
+    ids : Out(stream.Signature(ids_layout(config)))
+        Kept tokens. A class without tokens has no beat.
+    known : Out(1)
+        ``thresholds`` are valid: from the end of the search to the last beat of ids.
+    thresholds : Out(thresholds_layout(config))
+        A score above its threshold is in, one below is out, and of those equal to it the first
+        ones are in. With ``k1 = 0`` the 8-bit threshold equals the other.
+    """
+
+    def __init__(self, config: TopKConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "scores": In(stream.Signature(scores_layout(config))),
+                "k0": In(range(config.capacity + 1)),
+                "k1": In(range(config.capacity + 1)),
+                "ids": Out(stream.Signature(ids_layout(config))),
+                "known": Out(1),
+                "thresholds": Out(thresholds_layout(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.run = run = RunMemory(config)
+        m.submodules.classifier = classifier = RowClassifier(config)
+        counter = place(m, platform, "counter", RankCounter, config)
+        search = place(m, platform, "search", ThresholdSearch, config)
+        tokens_filter = place(m, platform, "filter", TokenFilter, config)
+        packer = place(m, platform, "packer", IdPacker, config)
+        advance = packer.advance
+
+        phase = Signal(Phase)
+        first_pass, pass_end, finish = Signal(), Signal(), Signal()
+        with m.If(run.beat):
+            m.d.sync += first_pass.eq(1)
+            with m.If(run.last):
+                m.d.sync += phase.eq(Phase.COUNT)
+        with m.If(pass_end):
+            m.d.sync += first_pass.eq(0)
+            with m.If(search.finished):
+                m.d.sync += phase.eq(Phase.EMIT)
+        with m.If(finish):
+            m.d.sync += phase.eq(Phase.LOAD)
+        # A pass's last row, on its way to the ranks found: its indices take five cycles.
+        final = Signal(RankCounter.latency(config) + 5)
+        m.d.sync += final.eq(Cat(run.pass_last, final[:-1]))
+        kept, eight = self._ranks(m, run, first_pass & final[0], first_pass & final[1])
+        some_wide, only_wide = Signal(), Signal()
+        m.d.sync += [some_wide.eq(eight != 0), only_wide.eq(kept == eight)]
+
+        connect(m, flipped(self.scores), run.i)
+        connect(m, packer.o, flipped(self.ids))
+        m.d.comb += [
+            pass_end.eq(final[-1]),
+            finish.eq(self.ids.valid & self.ids.ready & self.ids.p.last),
+            self.known.eq(phase == Phase.EMIT),
+            self.thresholds.kept.eq(search.low[0]),
+            self.thresholds.wide.eq(search.low[1]),
+            run.open.eq(phase == Phase.LOAD),
+            run.clear.eq(finish),
+            run.advance.eq(advance),
+            run.pass_end.eq(pass_end),
+            run.finished.eq(search.finished),
+            run.some_wide.eq(some_wide),
+            run.only_wide.eq(only_wide),
+            # The search.
+            classifier.advance.eq(advance),
+            classifier.scores.eq(run.scores),
+            classifier.fetched.eq(run.fetched),
+            classifier.lanes.eq(run.lanes),
+            classifier.slot.eq(run.slot),
+            *(getattr(classifier, n).eq(getattr(search, n)) for n in window_members(config)),
+            counter.valid.eq(classifier.valid),
+            counter.index.eq(classifier.index),
+            counter.clear.eq(pass_end),
+            counter.targets.eq(search.targets),
+            search.calibrate.eq(run.beat & run.fresh),
+            search.seen.eq(run.seen),
+            search.overflow.eq(classifier.overflow),
+            search.ranked.eq(first_pass & final[2]),
+            search.ranks[0].eq(kept),
+            search.ranks[1].eq(Mux(eight == 0, kept, eight)),
+            search.aim.eq(final[3]),
+            search.update.eq(pass_end),
+            search.found.eq(counter.found),
+            # The ids.
+            tokens_filter.advance.eq(advance),
+            tokens_filter.slot.eq(classifier.slot_next),
+            tokens_filter.inside.eq(classifier.inside),
+            tokens_filter.beyond.eq(classifier.beyond),
+            tokens_filter.need.eq(search.need),
+            tokens_filter.any_wide.eq(some_wide),
+            packer.slot.eq(tokens_filter.slot_next),
+            packer.take.eq(tokens_filter.take),
+            packer.counts[0].eq(kept - eight),
+            packer.counts[1].eq(eight),
+        ]
+        return m
+
+    def _ranks(
+        self, m: Module, run: RunMemory, limit_kept: Value, limit_eight: Value
+    ) -> tuple[Signal, Signal]:
+        """Return the tokens to keep and those in 8 bits, as far as the run has them.
+
+        ``kept`` is limited in the cycle of ``limit_kept``, ``eight``, by it, in that of
+        ``limit_eight``.
+        """
+        counts = range(self.config.capacity + 1)
+        asked = Signal(data.ArrayLayout(counts, 2))
+        kept, eight = Signal(counts), Signal(counts)
+        with m.If(run.beat):
+            m.d.sync += [asked[0].eq(self.k0), asked[1].eq(self.k1)]
+        with m.If(limit_kept):
+            most = Mux(asked[0] > run.tokens, run.tokens, asked[0])
+            m.d.sync += kept.eq(Mux(asked[0] == 0, 1, most))
+        with m.If(limit_eight):
+            m.d.sync += eight.eq(Mux(asked[1] > kept, kept, asked[1]))
+        return kept, eight

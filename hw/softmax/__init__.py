@@ -1,0 +1,1 @@
+"""The integer softmax in three passes, and the normalizer behind the value array."""

@@ -1,0 +1,187 @@
+"""First pass of the softmax: gains, masks and the maximum of each row."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.core import Config
+from dtqatten.hw.base.export import place
+from dtqatten.hw.base.pipeline import delayed, multiplied, reduced, reduction_latency
+from dtqatten.hw.base.replay_store import ReplayStore
+from dtqatten.hw.payloads.arrays import score_row_layout
+from dtqatten.hw.payloads.softmax import (
+    GAIN_ONE,
+    MULTIPLIER_BITS,
+    head_layout,
+    key_layout,
+    masked_row_layout,
+    maximum_layout,
+    query_layout,
+    reduced_layout,
+    tiles,
+)
+from dtqatten.hw.softmax.masked_score import MaskedScore
+from dtqatten.hw.softmax.row_fold import RowFold
+
+__all__ = ["MaximumPass"]
+
+
+class MaximumPass(wiring.Component):
+    """Apply the keys' gains and the mask to score rows and track the maximum of each row.
+
+    ``s' = (s * gain + 128) >> 8``; a key is seen if it exists and, in a causal head, its id is not
+    above the query's. The query's gain joins the head's multiplier,
+    ``(multiplier * gain + 128) >> 8``.
+
+    Keys and queries are held from their arrival to the head's or the row block's last row; a row is
+    taken when its tile's keys, its query and its head's factor are here and ``room`` is.
+
+    Latency: ``row`` follows the score row by 6 cycles, ``reduced`` by :meth:`latency`. Throughput
+    one row a cycle; once accepted a row never stalls.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    scores : In(stream.Signature(score_row_layout(config)))
+        Score rows.
+    keys : In(stream.Signature(key_layout(config)))
+        The keys of each head, once, in their order; what concerns values is not used here.
+    queries : In(stream.Signature(query_layout(config)))
+        The queries of each head in their order.
+    heads : In(stream.Signature(head_layout()))
+        Factors; taken with the head's last score row.
+    room : In(1)
+        A row can be stored.
+    reserve : Out(1)
+        A row has been accepted.
+    row_valid, row : Out
+        The row as :func:`~dtqatten.hw.payloads.softmax.masked_row_layout`.
+    reduced : Out(reduced_layout())
+        The row has joined its maximum.
+    record : Out(maximum_layout(config))
+        Maximum of this and earlier tiles of the row, its factor, and what passes through.
+    """
+
+    ROW_LATENCY = 2 + MaskedScore.LATENCY
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "scores": In(stream.Signature(score_row_layout(config))),
+                "keys": In(stream.Signature(key_layout(config))),
+                "queries": In(stream.Signature(query_layout(config))),
+                "heads": In(stream.Signature(head_layout())),
+                "room": In(1),
+                "reserve": Out(1),
+                "row_valid": Out(1),
+                "row": Out(masked_row_layout(config)),
+                "reduced": Out(reduced_layout()),
+                "record": Out(maximum_layout(config)),
+            }
+        )
+
+    @classmethod
+    def latency(cls, config: Config) -> int:
+        """Cycles from a score row accepted to ``reduced``."""
+        return cls.ROW_LATENCY + reduction_latency(config.cols) + RowFold.LATENCY
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        token = query_layout(config)
+        seen_token = data.StructLayout({name: token[name].shape for name in ("id", "gain")})
+        m.submodules.keys = keys = ReplayStore(seen_token, config.cols, 2 * tiles(config))
+        m.submodules.queries = queries = ReplayStore(token, 1, 2 * config.rows)
+        for store, tokens, layout in (
+            (keys, self.keys, seen_token),
+            (queries, self.queries, token),
+        ):
+            m.d.comb += [
+                store.i.valid.eq(tokens.valid),
+                tokens.ready.eq(store.i.ready),
+                *(store.i.p.item[field].eq(tokens.p[field]) for field, _ in layout),
+            ]
+        m.d.comb += keys.i.p.last.eq(self.keys.p.last)
+
+        accept, row_end, block_end, head_end = Signal(), Signal(), Signal(), Signal()
+        taking = self.scores.p
+        m.d.comb += [
+            self.scores.ready.eq(self.room & keys.ready & queries.ready & self.heads.valid),
+            accept.eq(self.scores.valid & self.scores.ready),
+            self.reserve.eq(accept),
+            row_end.eq(taking.last_row),
+            block_end.eq(row_end & taking.last_tile),
+            head_end.eq(block_end & taking.last_block),
+            self.heads.ready.eq(accept & head_end),
+            # Each tile of keys meets all rows of the block, all tiles of the head each block.
+            keys.read.eq(accept),
+            keys.step.eq(row_end),
+            keys.rewind.eq(block_end),
+            keys.release.eq(head_end),
+            queries.read.eq(accept),
+            queries.step.eq(1),
+            queries.rewind.eq(row_end),
+            queries.release.eq(block_end),
+        ]
+
+        # Cycle 1: the tokens' words are read. Cycle 2: they have left the memories, which are slow.
+        # Cycles 3 to 5: products. Cycle 6: the row.
+        taken = delayed(m, taking, 2, "taken")
+        head = delayed(m, self.heads.p, 2, "head")
+        query = delayed(m, queries.data[0], 1, "query")
+        key = delayed(m, keys.data, 1, "key")
+        width = config.score_width
+        lanes = []
+        for c in range(config.cols):
+            lane = place(m, platform, f"score_{c}", MaskedScore, config)
+            m.d.comb += [
+                lane.score.eq(taken.scores[c]),
+                lane.exists.eq(c < taken.keys),
+                lane.causal.eq(head.causal),
+                lane.key.eq(key[c]),
+                lane.query.eq(query.id),
+                self.row.scores[c].eq(lane.masked),
+            ]
+            lanes.append(lane.masked)
+        valid = delayed(m, accept, self.ROW_LATENCY, "accepted", reset_less=False)
+        placed = delayed(m, taken, self.ROW_LATENCY - 2, "placed")
+        m.d.comb += [
+            self.row_valid.eq(valid),
+            self.row.keys.eq(placed.keys),
+            self.row.last_row.eq(placed.last_row),
+            self.row.last_tile.eq(placed.last_tile),
+            self.row.last_block.eq(placed.last_block),
+        ]
+
+        levels = reduction_latency(config.cols)
+        m.submodules.fold = fold = RowFold(config.rows, signed(width), "max")
+        arrived = Signal(reduced_layout())
+        m.d.comb += [
+            arrived.valid.eq(self.row_valid),
+            arrived.last_row.eq(self.row.last_row),
+            arrived.last_tile.eq(self.row.last_tile),
+            arrived.last_block.eq(self.row.last_block),
+            fold.i.eq(delayed(m, arrived, levels, "arrived", reset_less=False)),
+            fold.value.eq(reduced(m, lanes, lambda a, b: Mux(a > b, a, b), "maximum")),
+            self.reduced.eq(fold.o),
+            self.record.maximum.eq(fold.total),
+        ]
+        self._record(m, head, query)
+        return m
+
+    def _record(self, m: Module, head: data.View, query: data.View) -> None:
+        """Give the row's record all but its maximum, of ``head`` and ``query`` of cycle 2."""
+        factor = multiplied(m, head.multiplier, query.gain, "factor")
+        multiplier = Signal(MULTIPLIER_BITS, reset_less=True)
+        m.d.sync += multiplier.eq((factor + GAIN_ONE // 2) >> 8)
+        wait = reduction_latency(self.config.cols) + RowFold.LATENCY
+        m.d.comb += [
+            self.record.multiplier.eq(delayed(m, multiplier, wait, "multiplier")),
+            self.record.shift.eq(delayed(m, head.shift, self.ROW_LATENCY - 2 + wait, "shift")),
+            self.record.output.eq(delayed(m, head.output, self.ROW_LATENCY - 2 + wait, "output")),
+            self.record.narrow.eq(delayed(m, query.narrow, self.ROW_LATENCY - 2 + wait, "narrow")),
+        ]

@@ -1,0 +1,1 @@
+"""What runs gateware: Amaranth's simulator, Verilator in process; Verilator's lint."""

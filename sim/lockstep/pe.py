@@ -1,0 +1,124 @@
+"""Run a PE beside the cycle model of the grid and compare them on every clock edge."""
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+import numpy as np
+from amaranth.hdl import signed
+
+from dtqatten.configuration.core import Config, Schedule
+from dtqatten.golden.cycles.score_array import GridModel
+from dtqatten.golden.cycles.tiles import Step, edges, idle_step, tile_steps
+from dtqatten.hw.payloads.arrays import control_layout
+from dtqatten.sim.lockstep.ports import pack, pack_payload
+from dtqatten.sim.lockstep.score_array import compare
+
+__all__ = ["PELockstep", "control_shift", "random_steps"]
+
+
+def control_shift(config: Config, step: Step) -> int:
+    """Return the control word's shift for a step's factor."""
+    power = (step.scale.bit_length() - 1) // 4
+    return power if config.schedule is Schedule.INTERLEAVED else int(power == 1)
+
+
+def pack_control(config: Config, step: Step) -> int:
+    """Pack a step's control as :func:`dtqatten.hw.payloads.arrays.control_layout` lays it out."""
+    fields = {"first": step.first, "shift": control_shift(config, step), "last": step.last}
+    return pack_payload(control_layout(config), fields)
+
+
+def random_steps(config: Config, rng: np.random.Generator, tiles: int) -> list[Step]:
+    """Return the steps of dot products of every precision, back to back or with a pause between.
+
+    Codes are random ones and those at both ends of the range.
+    """
+    steps: list[Step] = []
+    for _ in range(tiles):
+        corner = rng.choice([-120, 119], (2, 1, 1))
+        codes = np.where(rng.random() < 0.3, corner, rng.integers(-120, 120, (2, 1, config.d_head)))
+        (q,), (k,) = (edges(1, side, rng.random(1) < 0.5) for side in codes)
+        steps += tile_steps(config, q, k)
+        steps += [idle_step(config)] * int(rng.choice([0, 0, 3]))
+    return steps
+
+
+class PELockstep:
+    """Steps streamed through a grid of one PE, and what a device must show meanwhile.
+
+    A :class:`dtqatten.sim.lockstep.score_array.Bench`. A PE on its own is the grid's, from two cycles
+    after a step is shown on: the step is then at its inputs.
+
+    Parameters
+    ----------
+    config : Config
+    steps : sequence of Step
+        Of one row and column.
+
+    Attributes
+    ----------
+    compared : int
+        Cycles compared.
+    """
+
+    def __init__(self, config: Config, steps: Sequence[Step]) -> None:
+        self.config = config.replace(rows=1, cols=1)
+        self._grid = GridModel(self.config)
+        self._steps = [*steps, *[self._grid.idle] * (self.config.product_stages + 3)]
+        self._shown = 0
+        self.deadline = len(self._steps)
+        self.compared = 0
+        # Cycles after which a step is at the PE's inputs, and at its outputs.
+        self._input, self._output = self._grid.operand - 1, self._grid.operand
+        for _ in range(self._input + 1):
+            self._clock_grid()
+
+    def _clock_grid(self) -> None:
+        self._grid.clock(self._steps[self._shown] if self._shown < len(self._steps) else None)
+        self._shown += 1
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps went in and the last sum was shown."""
+        return self.compared >= len(self._steps)
+
+    def inputs(self) -> dict[str, int]:
+        """Return the values of the input ports in this cycle."""
+        step, stages = self._grid.history[self._input], self.config.product_stages
+        return {
+            "q_i": pack(step.q, signed(4)),
+            "k_i": pack(step.k, signed(4)),
+            "control_i": pack_control(self.config, self._grid.history[self._input + stages]),
+        }
+
+    def expected(self) -> dict[str, int]:
+        """Return the values of the output ports in this cycle."""
+        # Control is as far behind its operands as products take, the accumulator a cycle more.
+        step, *_, before, summed = islice(
+            self._grid.history, self._output, self._output + self.config.product_stages + 2
+        )
+        # In reset every step is a first one.
+        control = pack_control(self.config, before) | int(self.compared == 0)
+        acc = pack(self._grid.acc, signed(self.config.score_width), "acc")
+        return {
+            "q_o": pack(step.q, signed(4)),
+            "k_o": pack(step.k, signed(4)),
+            "control_o": control,
+            "acc": acc,
+            "drain": acc if summed.last else 0,
+        }
+
+    def check(self, ports: Mapping[str, int]) -> None:
+        """Compare the output ports of the device in this cycle.
+
+        Raises
+        ------
+        MismatchError
+            If a port differs.
+        """
+        compare(self.compared, ports, self.expected())
+
+    def clock(self) -> None:
+        """Pass a clock edge."""
+        self._clock_grid()
+        self.compared += 1

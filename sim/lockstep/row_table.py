@@ -1,0 +1,70 @@
+"""Both sides of a token table: ids that come, and rows of tokens that are asked for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dtqatten.sim.engines.native import Testbench
+
+__all__ = ["grant_rows", "id_beats"]
+
+
+def id_beats(ids: Sequence[int], four_bit: int, lanes: int) -> list[dict[str, Any]]:
+    """Return the beats of a top-k engine: full but for the last of each class.
+
+    The first ``four_bit`` of ``ids`` are the 4-bit class.
+    """
+    beats: list[dict[str, Any]] = []
+    for part in (ids[:four_bit], ids[four_bit:]):
+        for at in range(0, len(part), lanes):
+            chunk = part[at : at + lanes]
+            beats.append({"ids": list(chunk), "count": len(chunk)})
+    beats[-1]["last"] = 1
+    return beats
+
+
+def grant_rows(
+    reader: Any, rows: Sequence[int], rng: np.random.Generator, stall: float = 0.0
+) -> Testbench:
+    """Return a background testbench that grants rows as ``TokenTable`` does, one a cycle.
+
+    Without stalls the first reader goes first, else chance decides.
+
+    Parameters
+    ----------
+    reader : wiring interface
+        Has ``asked``, ``granted``, ``index`` and ``entry``; the first two a bit a reader, and
+        ``index`` an array if there are several.
+    rows : sequence of int
+        By slot.
+    rng : Generator
+    stall : float
+        Probability that no one is granted, in each cycle.
+
+    Raises
+    ------
+    AssertionError
+        From the testbench, if a reader asks for a slot that there is not.
+    """
+    indices = [reader.index] if len(reader.asked) == 1 else list(reader.index)
+
+    async def testbench(context: Any) -> None:
+        while True:
+            asked = context.get(reader.asked)
+            wanting = [i for i in range(len(indices)) if asked >> i & 1]
+            if stall:
+                rng.shuffle(wanting)
+            chosen = int(wanting[0]) if wanting and rng.random() >= stall else None
+            context.set(reader.granted, 0 if chosen is None else 1 << chosen)
+            slot = 0 if chosen is None else context.get(indices[chosen])
+            await context.tick()
+            if chosen is None:
+                # Nobody looks; what an entry without a grant holds is noise.
+                context.set(reader.entry, int(rng.integers(1 << len(reader.entry))))
+                continue
+            if slot >= len(rows):
+                raise AssertionError(f"slot {slot} of {len(rows)} is asked for")
+            context.set(reader.entry, int(rows[slot]))
+
+    return testbench

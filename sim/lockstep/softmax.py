@@ -1,0 +1,161 @@
+"""Run the softmax unit beside its cycle model and compare them on every clock edge."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtqatten.configuration.core import Config
+from dtqatten.golden.cycles.softmax import (
+    HeadFactor,
+    Key,
+    OutputForm,
+    Query,
+    SoftmaxModel,
+)
+from dtqatten.golden.cycles.tiles import tile_rows
+from dtqatten.hw.payloads.arrays import score_row_layout
+from dtqatten.hw.payloads.softmax import (
+    head_layout,
+    key_layout,
+    probability_row_layout,
+    query_layout,
+    row_record_layout,
+    weight_row_layout,
+)
+from dtqatten.sim.lockstep.streams import StreamLockstep
+
+__all__ = ["SoftmaxHead", "SoftmaxLockstep", "random_softmax_head"]
+
+
+@dataclass(frozen=True, eq=False)
+class SoftmaxHead:
+    """One head's scores ``[n_q, n_k]`` and what else the softmax needs of it."""
+
+    scores: NDArray[np.int64]
+    factor: HeadFactor
+    queries: list[Query]
+    keys: list[Key]
+
+
+def random_softmax_head(
+    config: Config,
+    rng: np.random.Generator,
+    *,
+    queries: int | None = None,
+    keys: int | None = None,
+    spread: float | None = None,
+    causal: bool | None = None,
+) -> SoftmaxHead:
+    """Return a head of random scores; what is not given is drawn too.
+
+    ``spread`` is the largest distance of scores in octaves; among the draws are scores at both
+    ends of their range, equal and neighbouring ones, and queries that see no key.
+    """
+    limit = config.d_head * 120 * 120
+
+    def count(lanes: int) -> int:
+        return int(rng.integers(1, min(config.n_max, 3 * lanes) + 1))
+
+    n_q = count(config.rows) if queries is None else queries
+    n_k = count(config.cols) if keys is None else keys
+    spread = float(rng.choice([0.0, 4.0, 12.0, 1e4])) if spread is None else spread
+    causal = bool(rng.integers(2)) if causal is None else causal
+    scores = rng.integers(-limit, limit + 1, size=(n_q, n_k))
+    ends = rng.random(scores.shape)
+    scores = np.where(ends < 0.05, -limit, np.where(ends > 0.95, limit, scores))
+    # Octaves of the whole range: 2 * limit * m >> (shift + 5).
+    shift = int(rng.integers(0, 41))
+    m = min(65535, int(spread * 2 ** (shift + 5) / (2 * limit)))
+    shift = shift if 0 < m < 65535 else int(np.clip(36 - np.log2(limit / max(spread, 1e-3)), 0, 40))
+
+    if rng.random() < 0.3:
+        # Neighbouring scores, a step or more of the exponent apart: every rounding shows.
+        scores = rng.integers(0, limit) - rng.integers(0, 200, size=scores.shape)
+        m, shift = int(rng.integers(2**15, 2**16)), int(rng.integers(13, 16))
+
+    def gain() -> int:
+        return int(rng.choice([1, 255, 256, int(rng.integers(1, 257))]))
+
+    def ids(n: int) -> list[int]:
+        return sorted(rng.choice(config.n_max, n, replace=False).tolist(), key=lambda i: i % 3)
+
+    gains_of_values = int(rng.integers(1, 9))
+    narrow, narrow_queries = rng.choice([0.0, 0.5]), rng.choice([0.0, 0.5, 1.0])
+    tokens = [
+        Key(
+            i, gain(), max(1, gain() >> gains_of_values), bool(rng.random() < narrow), at == n_k - 1
+        )
+        for at, i in enumerate(ids(n_k))
+    ]
+    return SoftmaxHead(
+        scores,
+        HeadFactor(
+            max(m, 0), shift, causal, OutputForm(bool(rng.integers(2)), int(rng.integers(8)))
+        ),
+        [Query(i, gain(), bool(rng.random() < narrow_queries)) for i in ids(n_q)],
+        tokens,
+    )
+
+
+class SoftmaxLockstep(StreamLockstep):
+    """Heads streamed through a softmax unit.
+
+    Parameters
+    ----------
+    config : Config
+    heads : sequence of SoftmaxHead
+    stall, lazy, seed, held
+        As of :class:`~dtqatten.sim.lockstep.streams.StreamLockstep`.
+    """
+
+    SINKS = ("weights", "records", "probabilities")
+
+    def __init__(self, config: Config, heads: Sequence[SoftmaxHead], **stalls: Any) -> None:
+        beats: dict[str, list] = {
+            "scores": [row for head in heads for row in tile_rows(config, head.scores)],
+            "heads": [head.factor for head in heads],
+            "queries": [query for head in heads for query in head.queries],
+            "keys": [key for head in heads for key in head.keys],
+        }
+        rows, queries = len(beats["scores"]), len(beats["queries"])
+        super().__init__(
+            SoftmaxModel(config),
+            {
+                "scores": score_row_layout(config),
+                "heads": head_layout(),
+                "queries": query_layout(config),
+                "keys": key_layout(config),
+            },
+            {
+                "weights": weight_row_layout(config),
+                "records": row_record_layout(config),
+                "probabilities": probability_row_layout(config),
+            },
+            beats,
+            {"weights": rows, "records": queries, "probabilities": rows},
+            work=2 * sum(map(len, beats.values())) + 100 * len(heads),
+            **stalls,
+        )
+
+    def source_ready(self, offered: Mapping[str, Any]) -> dict[str, bool]:
+        """Return whether the model takes what each source offers."""
+        model = self.model
+        return {
+            "scores": model.scores_ready(offered["heads"]),
+            "heads": model.heads_ready(offered["scores"], offered["heads"]),
+            "queries": model.queries_ready,
+            "keys": model.keys_ready,
+        }
+
+    def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
+        """Pass a clock edge of the model."""
+        self.model.clock(
+            offered["scores"],
+            offered["heads"],
+            offered["queries"],
+            offered["keys"],
+            **{f"{name}_ready": ready[name] for name in self.SINKS},
+        )

@@ -1,0 +1,120 @@
+"""Run the value array beside its cycle model and compare them on every clock edge."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from amaranth.hdl import signed
+from numpy.typing import NDArray
+
+from dtqatten.configuration.core import Config
+from dtqatten.golden.cycles.tiles import load_beats, tile_rows
+from dtqatten.golden.cycles.value_array import ValueArrayModel
+from dtqatten.golden.numerics.codes import at_precision, code_range
+from dtqatten.hw.payloads.arrays import score_row_layout, value_layout
+from dtqatten.hw.payloads.softmax import weight_row_layout
+from dtqatten.sim.lockstep.ports import pack
+from dtqatten.sim.lockstep.streams import StreamLockstep
+
+__all__ = ["ValueHead", "ValueLockstep", "random_value_head"]
+
+
+@dataclass(frozen=True, eq=False)
+class ValueHead:
+    """Weights ``[n_q, n_k]``, value codes ``[n_k, d_head]``, and tokens at 8 bit, ``[n_k]``.
+
+    ``follows``: the weights have their token's precision. ``narrow``: queries whose weights have
+    their highest plane only, ``[n_q]``.
+    """
+
+    weights: NDArray[np.integer]
+    values: NDArray[np.integer]
+    wide: NDArray[np.bool_]
+    follows: bool
+    narrow: NDArray[np.bool_]
+
+
+def random_value_head(
+    config: Config,
+    rng: np.random.Generator,
+    *,
+    wide_share: float | None = None,
+    follows: bool | None = None,
+    narrow_share: float | None = None,
+) -> ValueHead:
+    """Return a head of up to 6 queries and 17 keys; what is not given is drawn too.
+
+    Narrow queries come first or last, so that there are whole row blocks of them, mixed ones and
+    others.
+    Among the weights are many zeros and many of the largest.
+    """
+    top = code_range(config.planes)[1]
+    share = rng.choice([0.0, 0.4, 1.0]) if wide_share is None else wide_share
+    follows = bool(rng.integers(2)) if follows is None else follows
+    queries, keys = rng.integers(1, np.minimum(config.n_max, [6, 17]) + 1)
+    weights = rng.integers(0, top + 1, (queries, keys)) * (rng.random((queries, keys)) < 0.8)
+    weights[rng.random((queries, keys)) < 0.1] = top
+    values = rng.integers(-120, 120, (keys, config.d_head))
+    wide = rng.random(keys) < share
+    narrow_share = rng.choice([0.0, 0.5, 1.0]) if narrow_share is None else narrow_share
+    narrow = (np.arange(queries) < round(narrow_share * queries))[:: int(rng.choice([1, -1]))]
+    low = (~wide & follows) | narrow[:, None]
+    kept = at_precision(weights, np.where(low, 4, 8), config.planes)
+    return ValueHead(kept, values, wide, follows, narrow)
+
+
+class ValueLockstep(StreamLockstep):
+    """Heads streamed through an observed value array.
+
+    Parameters
+    ----------
+    config : Config
+    heads : sequence of ValueHead
+    stall, lazy, seed, held
+        As of :class:`~dtqatten.sim.lockstep.streams.StreamLockstep`.
+    """
+
+    def __init__(self, config: Config, heads: Sequence[ValueHead], **stalls: Any) -> None:
+        self.config = config
+        weights = [row for head in heads for row in tile_rows(config, head.weights, head.narrow)]
+        values = [
+            beat
+            for head in heads
+            for beat in load_beats(
+                config, head.values, head.wide, config.value_nibbles, follows=head.follows
+            )
+        ]
+        rows = sum(len(head.weights) for head in heads) * config.channel_passes
+        groups = config.key_tiles * config.parts
+        tile = 2 * config.planes * groups + config.rows + config.cols
+        super().__init__(
+            ValueArrayModel(config),
+            {"weights": weight_row_layout(config), "values": value_layout(config)},
+            {"sums": score_row_layout(config, config.sum_width)},
+            {"weights": weights, "values": values},
+            {"sums": rows},
+            work=len(weights) + len(values) + tile * rows,
+            **stalls,
+        )
+
+    def pack(self, name: str, beat: Any) -> int:
+        """Pack a beat of a stream as its payload."""
+        return super().pack(
+            name, {**vars(beat), "precision": beat.wide} if name == "values" else beat
+        )
+
+    def source_ready(self, offered: Mapping[str, Any]) -> dict[str, bool]:
+        """Return whether the model takes what each source offers."""
+        return {"weights": self.model.weights_ready, "values": self.model.values_ready}
+
+    def expected(self) -> dict[str, int]:
+        """Return the values of the output ports in this cycle, the payload while valid."""
+        return super().expected() | {
+            "working": int(self.model.stepping),
+            "acc": pack(self.model.acc, signed(self.config.sum_width), "acc"),
+        }
+
+    def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
+        """Pass a clock edge of the model."""
+        self.model.clock(offered["weights"], offered["values"], ready["sums"])

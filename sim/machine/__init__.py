@@ -1,0 +1,1 @@
+"""The whole machine on a simulated bus: chains, faults, an encoder."""

@@ -1,0 +1,266 @@
+"""A whole encoder with every attention on the simulated machine; the host does the rest."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dtqatten.algorithm.arithmetic import Operands, Quantized, Result
+from dtqatten.algorithm.policy import Importance, Policy, PolicyError, Pruned, Ranking
+from dtqatten.algorithm.runtime import Mode, Session, attached
+from dtqatten.algorithm.tasks import pool
+from dtqatten.configuration.core import Config
+from dtqatten.driver.chain import Chain
+from dtqatten.driver.device import Device
+from dtqatten.driver.layers import Layer
+from dtqatten.golden.numerics.attention import Options
+from dtqatten.golden.numerics.codes import Codes, Granularity
+from dtqatten.golden.numerics.select import counts
+from dtqatten.interface.registers import Control
+
+__all__ = ["EncoderRun", "LayerRun", "MachineBlocks", "config_for", "run_encoder"]
+
+
+def config_for(config: Config, policy: Policy) -> Config:
+    """Return a configuration with the options that a policy needs.
+
+    Raises
+    ------
+    PolicyError
+        If the machine cannot do what the policy asks for.
+    """
+    for what, wanted in (
+        ("ranks at random", policy.ranking is Ranking.RANDOM),
+        ("keeps pruned queries", not policy.prune_queries),
+        ("protects tokens", bool(policy.protect or policy.recent)),
+        (
+            "has layers without some heads or values",
+            any(layer.heads < 1 or layer.values < 1 for layer in policy.layers),
+        ),
+        ("has progressive layers", any(layer.threshold is not None for layer in policy.layers)),
+        ("divides importance by counts", policy.count_normalize),
+        ("drops tokens", policy.pruned is Pruned.DROP),
+        ("begins with mixed precisions", 0 < policy.layers[0].share_8 < 1),
+    ):
+        if wanted:
+            raise PolicyError(f"the policy {what}, which the machine does not: choose another")
+    return config.replace(
+        planes=policy.p_planes,
+        v_gains=policy.granularity is Granularity.TOKEN,
+        cumulative=policy.importance is Importance.CUMULATIVE,
+    )
+
+
+@dataclass(frozen=True)
+class LayerRun:
+    """What a layer took on the machine, by its own counters."""
+
+    tokens: int
+    four_bit: int
+    cycles: int
+    bytes_read: int
+    bytes_written: int
+
+
+class MachineBlocks:
+    """Attention blocks of one sequence on a machine, layer after layer of one chain.
+
+    A context manager, as the chain is. To be the ``compute`` of a
+    :class:`~dtqatten.algorithm.runtime.Session`. The tokens of a
+    layer are those that the machine itself kept: its ids stay on it, and are only compared.
+
+    Parameters
+    ----------
+    device : Device
+        On a machine of :func:`config_for`.
+    policy : Policy
+    tell : callable
+        Called with each layer's :class:`LayerRun`.
+
+    Attributes
+    ----------
+    layers : list of LayerRun
+    """
+
+    def __init__(
+        self, device: Device, policy: Policy, tell: Callable[[LayerRun], object] = lambda _: None
+    ) -> None:
+        self.device, self.policy, self.tell = device, policy, tell
+        self.layers: list[LayerRun] = []
+        self._chain = Chain(device, len(policy.layers))
+        self._stored = np.arange(0)
+        self._rows = np.arange(0)
+        self._four_bit = 0
+        self._carried = np.zeros(0)
+
+    def __enter__(self) -> "MachineBlocks":
+        self._chain.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._chain.__exit__(*error)
+
+    def __call__(self, layer: int, op: Operands) -> Result:
+        """Compute a block.
+
+        Raises
+        ------
+        ValueError
+            If it is of more than one sequence, or its queries see different keys.
+        AssertionError
+            If the machine keeps other tokens, or in other precisions, than the policy.
+        """
+        batch, heads, n, d = op.q.codes.shape
+        if batch != 1:
+            raise ValueError(f"a batch of {batch}: the machine takes one sequence at a time")
+        if op.visible is not None and op.visible.shape[-2] > 1:
+            raise ValueError(
+                f"layer {layer} has a mask of a row for each query (causal, window or blocks): "
+                "the machine's chains take one set of keys; use mode integer"
+            )
+        policy = self.policy
+        if layer == 0:
+            self._stored = self._rows = np.arange(n)
+            self._four_bit = int((op.k_bits == 4).sum())
+            self._carried = np.zeros(n)
+        tokens = len(self._rows)
+        self._compare(op)
+        # What the next layer keeps; after the last one nobody asks.
+        k0, k1 = tokens, 0
+        if layer + 1 < len(policy.layers):
+            k0, k1 = counts(n, policy.layers[layer + 1].shares)
+            k0 = min(k0, tokens)
+        cumulative = policy.importance is Importance.CUMULATIVE
+        self._chain.add(
+            Layer(
+                q=_codes(op.q, self._stored),
+                k=_codes(op.k, self._stored),
+                v=_codes(op.v, self._stored),
+                k0=k0,
+                k1=min(k0, k1),
+                chained=layer > 0,
+                four_bit=self._four_bit if layer == 0 else 0,
+                report=True,
+                cumulative=cumulative,
+                fresh=cumulative and layer == 0,
+                options=Options(
+                    p_planes=op.p_planes,
+                    p_follows_token=op.p_follows_token,
+                    p_follows_query=op.p_follows_query,
+                    softmax_scale=op.scaling,
+                ),
+            )
+        )
+        self.device.set_register("control", Control.CLEAR_COUNTERS)
+        result = self._chain.run()[-1]
+        assert result.ids is not None
+        assert result.importance is not None
+
+        output = torch.zeros(1, heads, n, d, dtype=torch.float64)
+        output[0, :, self._rows] = torch.from_numpy(result.values)
+        drawn = torch.zeros(1, 1, n, dtype=torch.float64)
+        total = result.importance.astype(np.float64)
+        earlier = self._carried[self._rows] if cumulative else 0.0
+        drawn[0, 0, self._rows] = torch.from_numpy((total - earlier) / 2**16)
+        self._carried[self._rows] = total
+        counters = [self.device.register(r) for r in ("cycles", "read_bytes", "write_bytes")]
+        run = LayerRun(tokens, self._four_bit, *counters)
+        self.layers.append(run)
+        self.tell(run)
+        self._stored, self._rows = self._rows, self._rows[result.ids]
+        self._four_bit = k0 - min(k0, k1)
+        return Result(output, drawn)
+
+    def _compare(self, op: Operands) -> None:
+        """Compare the machine's tokens with those that the policy keeps in this layer."""
+        n = op.k_bits.shape[1]
+        kept = np.ones(n, bool) if op.visible is None else op.visible[0, 0, 0].numpy()
+        bits = op.k_bits[0].numpy()
+        four, eight = (np.flatnonzero(kept & (bits == b)) for b in (4, 8))
+        assert np.array_equal(np.sort(self._rows[: self._four_bit]), four), "4-bit tokens differ"
+        assert np.array_equal(np.sort(self._rows[self._four_bit :]), eight), "8-bit tokens differ"
+
+
+def _codes(quantized: Quantized, rows: np.ndarray) -> Codes:
+    """Return the codes of one sequence's tokens for the driver."""
+    made = quantized.numpy(quantized.codes.shape[1])
+    gains = None if made.gains is None else made.gains[0][:, rows]
+    return Codes(made.codes[0][:, rows], made.scale[0], gains)
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderRun:
+    """A sentence's embedding, computed in three ways.
+
+    Parameters
+    ----------
+    tokens : int
+    machine, golden, floating : tensor ``[hidden]``
+        Attention on the machine, on the golden block, and without any quantization or pruning.
+    layers : list of LayerRun
+    """
+
+    tokens: int
+    machine: Tensor
+    golden: Tensor
+    floating: Tensor
+    layers: list[LayerRun]
+
+    @property
+    def equal(self) -> bool:
+        """Whether the machine's embedding is the golden algorithm's, in every bit."""
+        return bool(torch.equal(self.machine, self.golden))
+
+    @property
+    def cosine(self) -> float:
+        """Cosine of the machine's embedding to that in floating point."""
+        return float(torch.dot(self.machine.double(), self.floating.double()))
+
+
+def run_encoder(
+    model: Any,
+    policy: Policy,
+    device: Device,
+    batch: dict[str, Tensor],
+    tell: Callable[[LayerRun], object] = lambda _: None,
+) -> EncoderRun:
+    """Embed a sentence: projections, feed-forward and norms in PyTorch, attention on the machine.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Encoder.
+    policy : Policy
+    device : Device
+        On a machine of :func:`config_for`.
+    batch : dict
+        ``input_ids`` and ``attention_mask`` of one sentence.
+    tell : callable
+        Called with what each layer took.
+
+    Raises
+    ------
+    LayoutError
+        If the sentence or the model is too large for the machine.
+    AssertionError
+        If the machine keeps other tokens than the policy.
+    """
+
+    def embedding(session: Session | None) -> Tensor:
+        with torch.no_grad():
+            hidden = model(**batch).last_hidden_state
+            return pool(hidden, batch["attention_mask"], session)[0]
+
+    floating = embedding(None)
+    with attached(model, policy, Mode.INTEGER) as session:
+        golden = embedding(session)
+    with (
+        MachineBlocks(device, policy, tell) as blocks,
+        attached(model, policy, Mode.INTEGER) as session,
+    ):
+        session.compute = blocks
+        machine = embedding(session)
+    return EncoderRun(batch["input_ids"].shape[1], machine, golden, floating, blocks.layers)

@@ -1,0 +1,1 @@
+"""Formal proofs and mutation testing."""

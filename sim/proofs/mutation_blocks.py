@@ -1,0 +1,176 @@
+"""What mutation testing runs: blocks, at sizes small enough to prove things about, and stimuli."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from dtqatten.configuration.core import Config
+from dtqatten.golden.cycles.token_ranking import LayerCommand
+from dtqatten.hw.arrays.pe import PE
+from dtqatten.hw.arrays.score_array import ScoreArray
+from dtqatten.hw.arrays.value_array import ValueArray
+from dtqatten.hw.payloads.topk import TopKConfig
+from dtqatten.hw.ranking.score_accumulator import ScoreAccumulator
+from dtqatten.hw.ranking.token_ranking import TokenRanking
+from dtqatten.hw.ranking.topk import TopK
+from dtqatten.hw.softmax.normalizer import Normalizer
+from dtqatten.hw.softmax.softmax import Softmax
+from dtqatten.sim.lockstep.normalizer import NormalizerLockstep, random_heads
+from dtqatten.sim.lockstep.pe import PELockstep, random_steps
+from dtqatten.sim.lockstep.score_accumulator import AccumulatorLockstep, AccumulatorRun, random_runs
+from dtqatten.sim.lockstep.score_array import Bench, Lockstep, random_head
+from dtqatten.sim.lockstep.softmax import SoftmaxLockstep, random_softmax_head
+from dtqatten.sim.lockstep.token_ranking import RankedLayer, RankingLockstep, random_layers
+from dtqatten.sim.lockstep.topk import Run, TopKLockstep, adversaries
+from dtqatten.sim.lockstep.topk import random_runs as random_topk_runs
+from dtqatten.sim.lockstep.value_array import ValueLockstep, random_value_head
+from dtqatten.sim.proofs.mutation import Block
+from dtqatten.sim.proofs.recording import Play
+
+__all__ = ["BLOCKS"]
+
+#: Part-filled tiles both ways, several words and parts a token, two channel passes and more.
+ARRAY = Config(rows=3, cols=2, depth=2, d_head=24, n_max=7)
+#: The most heads there can be, so that every bit of a counter is used.
+ACCUMULATOR = Config(rows=3, cols=4, depth=8, d_head=8, n_max=18, heads=3640, topk_lanes=2)
+#: Importance that stays from layer to layer and is divided by its count of queries; as many heads.
+RANKING = replace(ACCUMULATOR, topk_lanes=4, cumulative=True, count_normalize=True)
+TOPK = TopKConfig(4, 22, score_width=12, index_bits=4)
+
+#: Stalls of sources and sinks, and whether sinks wait for ``valid``.
+STALLS = [(0.0, False), (0.5, False), (0.5, True), (0.0, True), (0.9, True)]
+#: Cycles after which a run is cut off by a reset.
+CUTS = (10, 31, 57, 90, 150, 211)
+
+
+def plays(make: Callable[[np.random.Generator, float, bool, int], Bench]) -> Iterator[Play]:
+    """Yield runs that a reset cuts off, then whole ones for every pattern of stalls.
+
+    ``make`` returns a bench for a random generator, a stall, laziness and a seed.
+    """
+    for seed, cycles in enumerate(CUTS, start=100):
+        yield Play(make(np.random.default_rng(seed), 0.3, False, seed), cycles=cycles)
+    for seed, (stall, lazy) in enumerate(STALLS):
+        yield Play(make(np.random.default_rng(seed), stall, lazy, seed))
+
+
+def array_plays() -> Iterator[Play]:
+    """Yield runs of the score array."""
+
+    def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
+        heads = [random_head(ARRAY, rng) for _ in range(25)]
+        # Seldom, so that counts get high between.
+        clear = 0.002 if lazy else 0.0
+        return Lockstep(ARRAY, heads, stall=stall, lazy=lazy, seed=seed, clear=clear)
+
+    return plays(make)
+
+
+def value_array_plays() -> Iterator[Play]:
+    """Yield runs of the value array."""
+
+    def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
+        heads = [random_value_head(ARRAY, rng) for _ in range(25)]
+        return ValueLockstep(ARRAY, heads, stall=stall, lazy=lazy, seed=seed)
+
+    return plays(make)
+
+
+def pe_plays() -> Iterator[Play]:
+    """Yield runs of a PE, which never stalls."""
+    for seed in range(3):
+        steps = random_steps(ARRAY, np.random.default_rng(seed), 100)
+        yield Play(PELockstep(ARRAY, steps), reset_cycles=3)
+
+
+def softmax_plays() -> Iterator[Play]:
+    """Yield runs of the softmax unit; in the last ones a sink is held back."""
+
+    def make(
+        rng: np.random.Generator, stall: float, lazy: bool, seed: int, held: str | None = None
+    ) -> Bench:
+        heads = [random_softmax_head(ARRAY, rng) for _ in range(60)]
+        return SoftmaxLockstep(ARRAY, heads, stall=stall, lazy=lazy, seed=seed, held=held)
+
+    yield from plays(make)
+    for seed, held in enumerate(SoftmaxLockstep.SINKS, start=200):
+        yield Play(make(np.random.default_rng(seed), 0.0, False, seed, held))
+
+
+def accumulator_plays() -> Iterator[Play]:
+    """Yield runs of the score accumulator; the last sums as many rows as there can be."""
+
+    def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
+        runs = random_runs(ACCUMULATOR, rng, 30, heads=5)
+        return AccumulatorLockstep(ACCUMULATOR, runs, stall=stall, lazy=lazy, seed=seed)
+
+    yield from plays(make)
+    tokens = ACCUMULATOR.n_max, ACCUMULATOR.cols
+    most = np.full((ACCUMULATOR.heads, *tokens), 65535)
+    yield Play(AccumulatorLockstep(ACCUMULATOR, [AccumulatorRun(most, np.ones(tokens, int))]))
+
+
+def topk_plays() -> Iterator[Play]:
+    """Yield runs of the top-k engine, adversarial inputs among them."""
+    hard = [
+        Run(scores, k0, k1)
+        for n in (1, 4, 11, 22)
+        for scores in adversaries(TOPK, n).values()
+        for k0, k1 in ((n, n // 2), (-(-3 * n // 4), n // 3))
+    ]
+
+    def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
+        runs = [*random_topk_runs(TOPK, rng, 60), *hard]
+        return TopKLockstep(TOPK, runs, stall=stall, lazy=lazy, seed=seed)
+
+    return plays(make)
+
+
+def normalizer_plays() -> Iterator[Play]:
+    """Yield runs of the normalizer."""
+
+    def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
+        heads = random_heads(ARRAY, rng, 40)
+        return NormalizerLockstep(ARRAY, heads, stall=stall, lazy=lazy, seed=seed)
+
+    return plays(make)
+
+
+def token_ranking_plays() -> Iterator[Play]:
+    """Yield runs of module B; the last adds up the largest importances of some layers."""
+
+    def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
+        layers = random_layers(replace(RANKING, heads=5), rng, 40)
+        return RankingLockstep(RANKING, layers, stall=stall, lazy=lazy, seed=seed)
+
+    yield from plays(make)
+    rng, n = np.random.default_rng(300), RANKING.n_max
+    layers = []
+    most = RANKING.heads
+    for number, (heads, n_k, k0) in enumerate([(most, n, n), (40, n, 7), (400, 7, 3)]):
+        values = rng.integers(0, 65536, n_k)
+        values[:2] = 65535
+        command = LayerCommand(
+            heads, k0, k0 // 2, report=True, cumulative=True, fresh=number == 0, count=False
+        )
+        probabilities = np.broadcast_to(values, (heads, n, n_k))
+        layers.append(RankedLayer(probabilities, np.ones((n, n_k), bool), command))
+    yield Play(RankingLockstep(RANKING, layers))
+
+
+#: By module name.
+BLOCKS = {
+    "array": Block(lambda: ScoreArray(ARRAY, monitored=True), array_plays),
+    "value_array": Block(lambda: ValueArray(ARRAY, observed=True), value_array_plays),
+    "softmax": Block(lambda: Softmax(ARRAY), softmax_plays),
+    "normalizer": Block(lambda: Normalizer(ARRAY), normalizer_plays),
+    "token_ranking": Block(lambda: TokenRanking(RANKING), token_ranking_plays),
+    "topk": Block(
+        lambda: TopK(TOPK),
+        topk_plays,
+        {"thresholds": "known"},
+    ),
+    "pe": Block(lambda: PE(ARRAY, ARRAY.score_width), pe_plays),
+    "score_accumulator": Block(lambda: ScoreAccumulator(ACCUMULATOR), accumulator_plays),
+}

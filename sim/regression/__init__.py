@@ -1,0 +1,1 @@
+"""The cocotb testbenches on Icarus and Verilator, and the scenarios that they run."""

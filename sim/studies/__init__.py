@@ -1,0 +1,1 @@
+"""The demo, benchmarks and studies."""

@@ -1,0 +1,51 @@
+"""Benchmark of the core: a layer of the reference workload, on RTL and cycle model at once."""
+
+from collections.abc import Callable
+from typing import Any
+
+from dtqatten.configuration.core import Config
+from dtqatten.model.workload import Workload, core_layer
+from dtqatten.sim.lockstep.core import CoreLockstep, build_core
+
+__all__ = ["HEADS", "measure_core", "simulate_layer"]
+
+HEADS = 12
+
+
+def simulate_layer(
+    config: Config, workload: Workload, heads: int, tell: Callable[[int], object] = lambda _: None
+) -> CoreLockstep:
+    """Run a layer with nothing stalled and compare every cycle; ``tell`` hears every thousandth.
+
+    Raises
+    ------
+    MismatchError
+        If RTL and cycle model differ.
+    AssertionError
+        If an output, an id or an importance is not the golden block's.
+    """
+    bench = CoreLockstep(config, [core_layer(config, workload, heads)])
+
+    def each() -> None:
+        if bench.compared % 1000 == 0:
+            tell(bench.compared)
+
+    build_core(config).run(bench, each)
+    bench.verify()
+    return bench
+
+
+def measure_core(bench: CoreLockstep) -> dict[str, Any]:
+    """Return what a layer took, by the RTL's own account of its units."""
+    (layer,) = bench.core_layers
+    ends = {name: beats[-1][0] for name, beats in bench.taken.items() if beats}
+    cycles = ends["outputs"] + 1
+    return {
+        "config": str(bench.config),
+        "kept": len(layer.k_ids),
+        "heads": len(layer.q.codes),
+        "cycles": cycles,
+        "cycles_to_ids": ends["ids"] + 1,
+        "busy_fraction": {u: float(a[:cycles].mean()) for u, a in bench.activity.items()},
+        "module_b_overhead": max(0, ends["ids"] + 1 - cycles) / cycles,
+    }

@@ -1,0 +1,144 @@
+"""Pictures of what the array does."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from dtqatten.sim.studies.stalls import StallStudy
+
+__all__ = ["activity_figure", "save", "scores_figure", "timeline_figure"]
+
+# Idle, busy, stalled: told apart without colour vision too.
+ACTIVITY_COLOURS = ("#eeeeee", "#2f6f9f", "#f2a541")
+PRECISION_COLOURS = {0: "#bbbbbb", 4: "#f2a541", 8: "#2f6f9f"}
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a whole or not at all; the suffix chooses the format."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        # A file without what varies between runs: equal results are equal files.
+        metadata = {"Software": None} if path.suffix == ".png" else None
+        figure.savefig(partial, dpi=150, metadata=metadata)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def draw_activity(axes: Any, study: StallStudy, title: str, cycles: int | None = None) -> None:
+    """Draw PEs over time, busy and stalled, ``cycles`` wide."""
+    picture = np.zeros((study.activity.shape[1], cycles or study.cycles), dtype=np.uint8)
+    picture[:, : len(study.activity)] = study.activity.T[:, : picture.shape[1]]
+    axes.imshow(
+        picture,
+        aspect="auto",
+        interpolation="nearest",
+        cmap=ListedColormap(list(ACTIVITY_COLOURS)),
+        vmin=0,
+        vmax=2,
+    )
+    axes.set_title(
+        f"{title}: {study.cycles} cycles, PEs busy {100 * study.utilization:.1f} % of their tiles",
+        fontsize=9,
+        loc="left",
+    )
+    axes.set_ylabel("PE (row by row)", fontsize=8)
+    axes.tick_params(labelsize=7)
+
+
+def activity_figure(studies: dict[str, StallStudy]) -> Figure:
+    """Return PEs over time for each order, on one time axis."""
+    figure = Figure(figsize=(10, 0.6 + 2.0 * len(studies)), layout="constrained")
+    axes = figure.subplots(len(studies), 1, squeeze=False)[:, 0]
+    longest = max(study.cycles for study in studies.values())
+    for one, (title, study) in zip(axes, studies.items(), strict=True):
+        draw_activity(one, study, title, longest)
+    axes[-1].set_xlabel("cycle", fontsize=8)
+    legend = [
+        Patch(color=colour, label=label)
+        for colour, label in zip(ACTIVITY_COLOURS, ("idle", "busy", "stalled"), strict=True)
+    ]
+    figure.legend(handles=legend, loc="outside lower center", ncols=3, fontsize=8)
+    return figure
+
+
+def scores_figure(
+    scores: NDArray[np.floating], tokens: Sequence[str], bits: Sequence[int], title: str
+) -> Figure:
+    """Return a head's scores, query by key, with the tokens coloured by precision."""
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(scores, cmap=matplotlib.colormaps["viridis"])
+    figure.colorbar(image, ax=axes, label="score, softmax units")
+    axes.set_title(title, fontsize=10)
+    for axis, labels in (
+        (axes.xaxis, axes.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=7)),
+        (axes.yaxis, axes.set_yticks(range(len(tokens)), tokens, fontsize=7)),
+    ):
+        del labels
+        for label, precision in zip(axis.get_ticklabels(), bits, strict=True):
+            label.set_color(PRECISION_COLOURS[int(precision)])
+            label.set_fontweight("bold" if precision == 8 else "normal")
+    axes.set_xlabel("key (blue, bold: 8 bit; orange: 4 bit)")
+    axes.set_ylabel("query")
+    return figure
+
+
+def timeline_figure(
+    activity: dict[str, NDArray[np.bool_]], title: str, *, window: int = 1200
+) -> Figure:
+    """Return which units of the core work when.
+
+    Parameters
+    ----------
+    activity : dict of bool arrays, [cycles]
+        By unit.
+    title : str
+    window : int
+        Cycles of the lower panels, which show single cycles: the first ones, those in the middle
+        and the last ones. The upper one shows all, averaged over a pixel's width.
+    """
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    grid = figure.add_gridspec(2, 3)
+    rows = np.array(list(activity.values()), dtype=float)
+    cycles = rows.shape[1]
+    pixels = min(cycles, 600)
+    edges = np.linspace(0, cycles, pixels + 1).astype(int)
+    means = np.add.reduceat(rows, edges[:-1], axis=1) / np.diff(edges)
+    shares = rows.mean(axis=1)
+    panels = [(grid[0, :], 0, cycles, means, f"{title}: {cycles} cycles")]
+    starts = {0: "begin", max(0, (cycles - window) // 2): "middle", max(0, cycles - window): "end"}
+    for at, (start, name) in enumerate(starts.items()):
+        end = min(start + window, cycles)
+        panels.append((grid[1, at], start, end, rows[:, start:end], name))
+    for at, (place, start, end, picture, name) in enumerate(panels):
+        axes = figure.add_subplot(place)
+        image = axes.imshow(
+            picture,
+            aspect="auto",
+            interpolation="nearest",
+            cmap="Blues",
+            vmin=0,
+            vmax=1,
+            extent=(start, end, len(rows) - 0.5, -0.5),
+        )
+        for boundary in range(1, len(rows)):
+            axes.axhline(boundary - 0.5, color="white", linewidth=3)
+        labels = [f"{unit}  {share:.1%}" for unit, share in zip(activity, shares, strict=True)]
+        axes.set_yticks(range(len(rows)), labels if at == 0 else [""] * len(rows), fontsize=8)
+        if at == 1:
+            axes.set_yticks(range(len(rows)), list(activity), fontsize=8)
+        axes.set_title(name, fontsize=9, loc="left")
+        axes.tick_params(axis="x", labelsize=7)
+        axes.set_xlabel("cycle", fontsize=8)
+        if at == 0:
+            figure.colorbar(image, ax=axes, label="share of cycles working")
+    return figure

@@ -1,0 +1,206 @@
+"""Masks and arguments that transformers hands to attention: honoured, or refused by name."""
+
+import pytest
+import torch
+
+from dtqatten.algorithm.masks import HARMLESS, refuse_unknown, visibility
+from dtqatten.algorithm.models import ModelError
+from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.runtime import Tally, attached
+
+CPU = torch.device("cpu")
+LOWEST = torch.finfo(torch.float32).min
+
+
+def seen(mask, shape=(2, 4, 5, 5), causal=False, window=None):
+    return visibility("Model", mask, shape, causal, window, CPU)
+
+
+def blocks(*sizes):
+    """Sequences packed into one row see themselves only, ``[1, 1, n, n]``."""
+    which = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    return (which[:, None] == which)[None, None]
+
+
+def run(model, batch, mode="float", policy=None, **options):
+    policy = policy or Policy.flat(model.config.num_hidden_layers)
+    with torch.no_grad(), attached(model, policy, mode, **options) as session:
+        return model(**batch)[0], session
+
+
+def test_a_mask_takes_its_shortest_form():
+    everything = torch.ones(2, 1, 5, 5, dtype=torch.bool)
+    assert seen(everything) is None
+    assert seen(None) is None
+    causal = everything.tril()
+    assert torch.equal(seen(causal), causal)
+    assert torch.equal(seen(None, causal=True), causal)
+    padded = everything.clone()
+    padded[1, :, :, 3:] = False
+    assert torch.equal(seen(padded), padded[:, :, :1])
+    # One query of a decoder sees all that came before.
+    assert seen(None, (2, 4, 1, 5), causal=True) is None
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (1, 5, 5), (1, 1, 5, 5), (2, 1, 5, 5), (2, 4, 5, 5)])
+@pytest.mark.parametrize("hidden", [None, -1e4, LOWEST, -torch.inf])
+def test_a_mask_of_any_shape_and_kind_means_the_same(shape, hidden):
+    mask = blocks(2, 3)[0, 0].expand(shape)
+    if hidden is not None:
+        mask = torch.zeros(shape).masked_fill(~mask, hidden)
+    assert torch.equal(seen(mask), blocks(2, 3).expand(2, 1, 5, 5))
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (torch.full((5, 5), -2.5), "adds -2.5 to scores"),
+        (torch.full((5, 5), torch.nan), "adds nan to scores"),
+        (torch.ones(5, 5, dtype=torch.long), "mask of torch.int64"),
+        (torch.ones(5, 4, dtype=torch.bool), r"mask \[5, 4\], but Q and K need \[2, 4, 5, 5\]"),
+        (torch.ones(3, 1, 5, 5, dtype=torch.bool), r"mask \[3, 1, 5, 5\], but"),
+        (torch.rand(2, 4, 5, 5) > 0.5, "differs from head to head"),
+    ],
+)
+def test_a_mask_that_cannot_be_honoured_is_refused(mask, message):
+    with pytest.raises(ModelError, match=rf"^Model attends .*{message}"):
+        seen(mask)
+
+
+def test_what_is_unknown_without_a_mask_is_refused():
+    with pytest.raises(ModelError, match="without a mask, 5 queries to 5 keys, causal None"):
+        seen(None, causal=None)
+    with pytest.raises(ModelError, match="without a mask, 5 queries to 9 keys, causal True"):
+        seen(None, (2, 4, 5, 9), causal=True)
+
+
+def test_a_window_must_be_in_the_mask():
+    places = torch.arange(5)
+    inside = (places[:, None] - places).abs() < 3
+    assert torch.equal(seen(inside, window=3), inside.expand(2, 1, 5, 5))
+    for mask, window in ((inside, 2), (None, 4)):
+        with pytest.raises(ModelError, match=f"sliding_window={window}, but its mask"):
+            seen(mask, window=window)
+    # The last query of a decoder is at the end of its keys.
+    assert seen(inside[4:], (2, 4, 1, 5), window=3) is not None
+    assert seen(None, window=5) is None
+
+
+@pytest.mark.parametrize("additive", [False, True])
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_packed_sequences_give_what_each_gives_alone(family, additive, request):
+    """A block-diagonal 4D mask in floating point: the model with the same mask, and without."""
+    model = request.getfixturevalue(family)
+    torch.manual_seed(3)
+    ids = torch.randint(3, 50, (1, 11))
+    mask = blocks(4, 7)
+    if family == "llama":
+        mask = mask.tril()
+    if additive:
+        mask = torch.zeros(mask.shape).masked_fill(~mask, LOWEST)
+    places = torch.cat([torch.arange(4), torch.arange(7)])[None]
+    batch = {"input_ids": ids, "attention_mask": mask, "position_ids": places}
+    got, session = run(model, batch)
+    with torch.no_grad():
+        torch.testing.assert_close(got, model(**batch)[0], atol=1e-5, rtol=1e-4)
+        for part in (slice(0, 4), slice(4, 11)):
+            alone = model(input_ids=ids[:, part])[0]
+            torch.testing.assert_close(got[:, part], alone, atol=1e-5, rtol=1e-4)
+    pairs = 4 * 4 + 7 * 7 if family == "bert" else 4 * 5 / 2 + 7 * 8 / 2
+    assert session.tally.bit_operations == session.tally.bit_operations_all == 3 * 4 * pairs * 128
+
+
+def test_packed_sequences_by_their_positions(llama):
+    """Transformers makes the mask of it."""
+    torch.manual_seed(3)
+    ids = torch.randint(3, 50, (1, 11))
+    places = torch.cat([torch.arange(4), torch.arange(7)])[None]
+    batch = {"input_ids": ids, "position_ids": places, "use_cache": False}
+    got, session = run(llama, batch)
+    with torch.no_grad():
+        torch.testing.assert_close(got, llama(**batch)[0], atol=1e-5, rtol=1e-4)
+    assert session.tally.bit_operations == 3 * 4 * (4 * 5 / 2 + 7 * 8 / 2) * 128
+
+
+def test_blocks_are_honoured_in_every_mode(bert):
+    """Nothing crosses from one block to the other, and modes agree where tokens are pruned."""
+    torch.manual_seed(3)
+    ids = torch.randint(3, 50, (1, 11))
+    other = ids.clone()
+    other[0, 5] = (other[0, 5] + 1) % 50
+    rest = LayerPolicy(share_0=0.25, share_4=0, share_8=0.75)
+    policy = Policy(layers=(LayerPolicy(share_0=0, share_4=0, share_8=1), rest, rest))
+    found = {}
+    for mode in ("integer", "fake-quant"):
+        batch = {"input_ids": ids, "attention_mask": blocks(4, 7)}
+        found[mode], _ = run(bert, batch, mode, policy)
+        flat, _ = run(bert, batch, mode)
+        with torch.no_grad():
+            plain = bert(**batch)[0]
+        assert (flat - plain).square().mean().sqrt() < 0.05 * plain.square().mean().sqrt()
+        # With a scale for each token but the head's, codes of one block do not move the other's.
+        token = Policy.flat(3, granularity="token")
+        one, _ = run(bert, batch, mode, token)
+        two, _ = run(bert, {**batch, "input_ids": other}, mode, token)
+        assert not torch.equal(one[:, 4:], two[:, 4:])
+        assert (one[:, :4] - two[:, :4]).abs().max() < 0.1 * (one - two).abs().max()
+    exact, fast = found["integer"], found["fake-quant"]
+    assert (fast - exact).square().mean().sqrt() < 0.1 * exact.square().mean().sqrt()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("softcap", 30.0),
+        ("s_aux", torch.zeros(4)),
+        ("position_bias", torch.zeros(1, 4, 12, 12)),
+        ("head_mask", torch.ones(4)),
+        ("cu_seq_lens_q", torch.tensor([0, 12])),
+        ("max_length_q", 12),
+        ("seq_idx", torch.zeros(1, 12)),
+        ("sliding_window", 3),
+        ("is_causal", False),
+        ("what_comes_next", 1),
+    ],
+)
+def test_an_argument_that_is_not_honoured_is_refused(llama, batch, name, value):
+    with pytest.raises(ModelError, match=rf"^LlamaAttention attends with {name}=.*: \w+"):
+        run(llama, {**batch, name: value})
+
+
+def test_harmless_arguments_are_let_through():
+    refuse_unknown("Model", dict.fromkeys(HARMLESS, 1) | {"softcap": None, "unheard_of": None})
+
+
+def test_a_factor_of_the_scores_is_honoured(make_llama, batch):
+    llama = make_llama()
+    for part in llama.model.layers:
+        part.self_attn.scaling *= 1.5
+    with torch.no_grad():
+        expected = llama(**batch).logits
+    got, _ = run(llama, batch)
+    where = batch["attention_mask"].bool()
+    torch.testing.assert_close(got[where], expected[where], atol=1e-5, rtol=1e-4)
+    exact, _ = run(llama, batch, "integer")
+    assert (exact - expected)[where].square().mean() < 0.05 * expected[where].square().mean()
+
+
+def test_dropout_of_attention_is_refused(bert, batch):
+    assert bert.config.attention_probs_dropout_prob > 0
+    with pytest.raises(ModelError, match=r"dropout=0\.1.*model\.eval"):
+        run(bert.train(), batch)
+
+
+def test_a_ratio_that_cannot_be_is_not_reported():
+    with pytest.raises(RuntimeError, match="0 bit operations"):
+        _ = Tally().bops_ratio
+    with pytest.raises(RuntimeError, match="129 bit operations are counted, outside 0 to 128"):
+        _ = Tally(
+            bit_operations=129.0, bit_operations_all=128.0, bit_operations_most=128.0
+        ).bops_ratio
+
+
+@pytest.mark.parametrize("planes", [2, 3])
+def test_the_most_that_attention_costs(bert, batch, planes):
+    _, session = run(bert, batch, "fake-quant", Policy.flat(3, p_planes=planes))
+    assert session.tally.bops_ratio == (64 + 32 * planes) / 128

@@ -1,0 +1,120 @@
+"""The configuration: what it accepts, derives and refuses."""
+
+import pytest
+
+from dtqatten import PRESETS, Config, ConfigError, Schedule
+from dtqatten.configuration.core import configured
+
+
+def test_presets_are_what_they_are_named_for() -> None:
+    assert list(PRESETS) == ["tiny", "edge", "base", "paper"]
+    paper = PRESETS["paper"]
+    assert paper.schedule is Schedule.INTERLEAVED
+    assert paper.depth == 1
+    assert 2 * paper.rows * paper.cols == 3168
+    base = PRESETS["base"]
+    assert base.rows * base.cols * base.depth == 2048
+    assert base.multipliers == 2048 + 2816
+    # The drain keeps up with 4-bit tiles in every preset.
+    assert all(c.rows <= c.steps for c in PRESETS.values())
+
+
+@pytest.mark.parametrize(
+    ("d_head", "depth", "load_nibbles"),
+    [(64, 8, 16), (64, 1, 16), (80, 5, 10), (72, 8, 8), (88, 8, 8), (96, 32, 32), (8, 1, 8)],
+)
+def test_load_beats_divide_a_plane(d_head: int, depth: int, load_nibbles: int) -> None:
+    config = Config(rows=2, cols=2, depth=depth, d_head=d_head)
+    assert config.load_nibbles == load_nibbles
+    assert config.words * config.load_nibbles == d_head
+    assert config.steps * depth == d_head
+
+
+def test_score_width_holds_the_extremes_and_no_more() -> None:
+    for d_head in range(8, 129, 8):
+        config = Config(rows=1, cols=1, depth=1, d_head=d_head)
+        extreme = d_head * 120 * 120
+        assert extreme < 1 << (config.score_width - 1) <= 2 * extreme
+
+
+def test_sum_width_holds_every_partial_sum() -> None:
+    for planes, top in ((2, 119), (3, 1911)):
+        config = PRESETS["base"].replace(planes=planes)
+        assert config.n_max * top * 120 < 1 << config.sum_width - 1
+
+
+@pytest.mark.parametrize("schedule", list(Schedule))
+def test_schedule_by_name(schedule: Schedule) -> None:
+    assert Config(rows=1, cols=1, depth=1, schedule=schedule.value).schedule is schedule  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"rows": 0}, "rows is 0, outside 1..64"),
+        ({"rows": 65}, "rows is 65, outside 1..64"),
+        ({"cols": 129}, "cols is 129, outside 1..128"),
+        ({"cols": True}, r"cols must be an integer, not True: choose one in 1\.\.128"),
+        ({"product_stages": 0}, "product_stages is 0, outside 1..2"),
+        ({"product_stages": 3}, "product_stages is 3, outside 1..2"),
+        ({"depth": 2.0}, "depth must be an integer, not 2.0"),
+        ({"depth": 7}, "depth is 7, which does not divide d_head = 32: use 4"),
+        ({"d_head": 12}, "d_head is 12, not a multiple of 8: pad the heads .* to 16, or use 8"),
+        ({"d_head": 136}, "d_head is 136, outside 8..128"),
+        ({"n_max": 0}, "n_max is 0, outside 1..1024"),
+        ({"n_max": 1025}, "n_max is 1025, outside 1..1024"),
+        ({"rows": 32, "cols": 65}, r"rows \* cols \(PEs\) is 2080, above 2048: use several"),
+        (
+            {"rows": 32, "cols": 33, "depth": 32},
+            r"rows \* cols \* depth \(multipliers\) is 33792, above 32768: use several",
+        ),
+        (
+            {"rows": 32, "cols": 33, "value_depth": 32},
+            r"rows \* cols \* value_depth \(multipliers\) is 33792, above 32768: use several",
+        ),
+        (
+            {"rows": 1, "cols": 128, "value_depth": 100},
+            r"cols \* value_depth \(operands of a step\) is 12800, above 8192",
+        ),
+        (
+            {"cols": 128, "depth": 128, "d_head": 128, "rows": 1},
+            r"cols \* depth \(operands of a step\) is 16384, above 8192",
+        ),
+        ({"planes": 4}, "planes is 4, outside 2..3"),
+        ({"v_gains": 1}, "v_gains is 1: choose True or False"),
+        ({"topk_lanes": 12}, "topk_lanes is 12, not a power of two: use 8 or 16"),
+        ({"topk_lanes": 128}, "topk_lanes is 128, outside 1..64"),
+        ({"heads": 0}, "heads is 0, outside 1..65537"),
+        (
+            {"heads": 1025},
+            r"heads \* n_max is 65600, above 65537, the rows .*: use at most 1024 heads",
+        ),
+        ({"schedule": "random"}, "schedule is 'random': choose one of interleaved, plane_major"),
+    ],
+)
+def test_impossible_values_are_refused(changes: dict, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        PRESETS["tiny"].replace(**changes)
+
+
+def test_the_value_array_may_have_a_depth_of_its_own() -> None:
+    plain = Config(rows=4, cols=8, depth=4, d_head=32)
+    assert plain.of_values == plain
+    assert (plain.group, plain.parts, plain.multipliers) == (4, 2, 256)
+    own = plain.replace(value_depth=3)
+    assert (own.depth, own.of_values.depth, own.parts) == (4, 3, 3)
+    assert own.multipliers == 4 * 8 * 7
+    with pytest.raises(ConfigError, match=r"value_depth is 0, outside 1\.\.128"):
+        plain.replace(value_depth=0)
+
+
+def test_the_value_array_follows_a_depth_that_is_changed_alone() -> None:
+    """A preset's value_depth is chosen beside the preset's depth."""
+    base = PRESETS["base"]
+    assert base.value_depth not in (None, 16)
+    assert configured("base") == base
+    assert configured("base", rows=4).value_depth == base.value_depth
+    assert configured("base", depth=16).group == 16
+    assert configured("base", depth=16, value_depth=11).group == 11
+    with pytest.raises(ConfigError, match="no preset 'huge': choose one of tiny, edge"):
+        configured("huge")

@@ -1,0 +1,116 @@
+"""The value array, equal to its cycle model in every cycle."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from dtqatten import Config, Schedule
+from dtqatten.golden.cycles.value_array import value_steps
+from dtqatten.golden.numerics.codes import at_precision
+from dtqatten.hw.arrays.value_array import ValueArray
+from dtqatten.sim.engines.native import run_lockstep
+from dtqatten.sim.engines.verilated import VerilatedModel
+from dtqatten.sim.lockstep.score_array import MismatchError
+from dtqatten.sim.lockstep.value_array import ValueHead, ValueLockstep, random_value_head
+
+SHAPES = [
+    {"rows": 1, "cols": 1, "depth": 1, "d_head": 8, "n_max": 3},
+    {"rows": 3, "cols": 5, "depth": 2, "d_head": 24, "n_max": 16},
+    {"rows": 8, "cols": 2, "depth": 8, "d_head": 8, "n_max": 20},
+    {"rows": 2, "cols": 12, "depth": 4, "d_head": 32, "n_max": 30},
+    {"rows": 3, "cols": 7, "depth": 4, "value_depth": 3, "d_head": 16, "n_max": 20},
+    {"rows": 2, "cols": 20, "depth": 8, "d_head": 16, "n_max": 50},
+    {"rows": 8, "cols": 2, "depth": 8, "d_head": 8, "n_max": 20, "product_stages": 2},
+]
+
+
+def heads_of(config: Config) -> list[ValueHead]:
+    """Heads of every mix of precisions."""
+    rng = np.random.default_rng(config.rows)
+    return [
+        random_value_head(config, rng, wide_share=share, follows=follows, narrow_share=narrow)
+        for share, follows, narrow in itertools.product(
+            [0.0, 0.4, 1.0], [False, True], [0.0, 0.5, 1.0]
+        )
+    ]
+
+
+def golden(config: Config, heads: list[ValueHead]) -> list[list[int]]:
+    """Rows of sums, in the order in which they come."""
+    expected = []
+    for head in heads:
+        sums = head.weights @ at_precision(head.values, np.where(head.wide, 8, 4)[:, None])
+        for block in range(0, len(sums), config.rows):
+            for at in range(0, config.d_head, config.cols):
+                expected += sums[block : block + config.rows, at : at + config.cols].tolist()
+    return expected
+
+
+def taken(bench: ValueLockstep) -> list[list[int]]:
+    return [row.values[: row.keys].tolist() for _, row in bench.taken["sums"]]
+
+
+@pytest.mark.parametrize("schedule", list(Schedule))
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s.values())))
+@pytest.mark.parametrize(("planes", "stall", "lazy"), [(2, 0.0, False), (3, 0.4, True)])
+def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
+    config = Config(schedule=schedule, planes=planes, **shape)
+    heads = heads_of(config)
+    bench = ValueLockstep(config, heads, stall=stall, lazy=lazy)
+    run_lockstep(ValueArray(config, observed=True), bench)
+    assert taken(bench) == golden(config, heads)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(**SHAPES[1]),
+        Config(**SHAPES[4], planes=3, schedule=Schedule.INTERLEAVED),
+        Config(**SHAPES[6]),
+    ],
+    ids=["3x5", "3x7, 12 bits, interleaved", "8x2, slow logic"],
+)
+def test_verilog_equals_cycle_model(config: Config, compared) -> None:
+    """The exported circuit, whose dot products are not those of Amaranth's simulator."""
+    component = ValueArray(config, observed=True)
+    rtl = VerilatedModel(component, "value_array")
+    heads = heads_of(config)
+    for stall, lazy in ((0.0, False), (0.4, True)):
+        bench = ValueLockstep(config, heads, stall=stall, lazy=lazy)
+        rtl.run(bench)
+        assert taken(bench) == golden(config, heads)
+        compared["verilator, in process"] += bench.compared
+
+
+def test_a_wrong_port_is_reported_with_its_cycle() -> None:
+    """The comparison itself can fail: an array of another schedule is caught."""
+    config = Config(**SHAPES[1])
+    other = ValueArray(config.replace(schedule=Schedule.INTERLEAVED), observed=True)
+    heads = [random_value_head(config, np.random.default_rng(0), wide_share=1.0)]
+    with pytest.raises(MismatchError, match=r"cycle \d+: acc is 0x"):
+        run_lockstep(other, ValueLockstep(config, heads))
+
+
+@pytest.mark.parametrize("schedule", list(Schedule))
+@pytest.mark.parametrize("planes", [2, 3])
+def test_weights_that_follow_their_tokens_skip_planes(planes: int, schedule: Schedule) -> None:
+    """A tile takes ``groups + (2 * planes - 1) * wide groups`` steps, else ``planes * (both)``.
+
+    One of a narrow row block takes ``groups + wide groups``.
+    """
+    config = Config(rows=2, cols=4, depth=2, d_head=8, n_max=12, planes=planes, schedule=schedule)
+    zeros = np.zeros((6, 2, 4), dtype=np.int64)
+    wide = np.array([False, False, False, True, False, True])
+    steps = {
+        (follows, narrow): len(
+            list(value_steps(config, zeros[:, :, :2], zeros, wide, follows=follows, narrow=narrow))
+        )
+        for follows, narrow in itertools.product([False, True], repeat=2)
+    }
+    assert steps == {
+        (False, False): planes * (6 + 2),
+        (True, False): 6 + (2 * planes - 1) * 2,
+        (False, True): 6 + 2,
+        (True, True): 6 + 2,
+    }

@@ -1,0 +1,335 @@
+"""The checker: each code for its own bad field, and good neighbours at every limit."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from dtqatten import Config
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.memory.checker import Checker, descriptor_layout
+from dtqatten.interface.descriptor import FIELDS, SIZE, Flag, pack, region_sizes
+from dtqatten.interface.registers import ErrorCode
+from dtqatten.sim.engines.native import run
+
+# Large enough that no region fits a step of its alignment.
+PLAIN = Config(rows=2, cols=2, depth=2, d_head=8, n_max=100, heads=36)
+FULL = PLAIN.replace(cumulative=True, count_normalize=True)
+GAINED = FULL.replace(v_gains=True)
+
+ADDRESS_BITS = 20
+#: First byte and the one after the last, of what may be read and written.
+READ, WRITE = (0x2000, 0x14000), (0x20000, 0x30000)
+ADDRESS = 0x3000
+NO_LAYER = {"valid": 0, "tokens": 5, "k0": 3, "k1": 1, "cumulative": 1}
+BEFORE = {"valid": 1, "tokens": 12, "k0": 9, "k1": 4, "cumulative": 0}
+GOOD = {
+    "ready": 1,
+    "flags": Flag.Q_GAINS | Flag.K_GAINS | Flag.REPORT | Flag.IDS,
+    "next": 0x4000, "heads": 36, "kv_heads": 18, "stored": 100, "tokens": 100, "four_bit": 7,
+    "output_shift": 0, "k0": 90, "k1": 90,
+    "q": 0x2000, "k": 0x9100, "v": 0x9140, "head_table": 0x11000, "q_gains": 0x11100,
+    "k_gains": 0x12000, "v_gains": 0x13000, "output": 0x20000, "ids": 0x2F000,
+    "importance": 0x2F400,
+}  # fmt: skip
+CHAINED = GOOD | {
+    "flags": GOOD["flags"] | Flag.CHAINED,
+    "stored": 12,
+    "tokens": 9,
+    "four_bit": 0,
+    "k0": 9,
+    "k1": 9,
+}
+
+
+@dataclass
+class Case:
+    """A descriptor, what was before it, and what the checker has to say."""
+
+    fields: Mapping[str, int]
+    before: Mapping[str, int] = field(default_factory=lambda: NO_LAYER)
+    address: int = ADDRESS
+    #: Bits set besides, which no field covers.
+    reserved: int = 0
+
+
+def served(config: Config) -> tuple[Flag, Flag]:
+    """Return the flags that a build knows, and those that it needs."""
+    known = ~Flag(0)
+    if not config.v_gains:
+        known &= ~Flag.V_GAINS
+    if not config.cumulative:
+        known &= ~(Flag.CUMULATIVE | Flag.FRESH)
+    if not config.count_normalize:
+        known &= ~Flag.COUNT
+    return known, Flag.V_GAINS if config.v_gains else Flag(0)
+
+
+def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
+    f, before = case.fields, case.before
+    known, needed = served(config)
+    flags = f["flags"]
+    chained = flags & Flag.CHAINED
+    carried = chained and before["valid"] and before["cumulative"]
+    lost = flags & Flag.CUMULATIVE and not flags & Flag.FRESH and not carried
+    shifted = f["output_shift"] > (7 if flags & Flag.CODES else 0)
+    if flags & ~int(known) or needed & ~flags or case.reserved or shifted or lost:
+        yield ErrorCode.FLAGS
+    if f["heads"] == 0:
+        yield ErrorCode.NO_HEADS
+    if f["heads"] > config.heads:
+        yield ErrorCode.TOO_MANY_HEADS
+    if f["kv_heads"] == 0 or f["heads"] % f["kv_heads"]:
+        yield ErrorCode.KV_HEADS
+    if not f["stored"] or not f["tokens"]:
+        yield ErrorCode.NO_TOKENS
+    if f["stored"] > config.n_max:
+        yield ErrorCode.TOO_MANY_TOKENS
+    if chained:
+        counts = (f["stored"], f["tokens"], f["four_bit"])
+        fits = before["valid"] and counts == (before["tokens"], before["k0"], 0)
+    else:
+        fits = f["tokens"] == f["stored"] and f["four_bit"] <= f["tokens"]
+    if not fits:
+        yield ErrorCode.TOKENS
+    if not 1 <= f["k0"] <= f["tokens"]:
+        yield ErrorCode.K0
+    if f["k1"] > f["k0"]:
+        yield ErrorCode.K1
+    if f["next"] and f["next"] <= case.address:
+        yield ErrorCode.CHAIN
+
+
+def regions(config: Config, fields: Mapping[str, int]) -> list[tuple[str, int, bool]]:
+    """Return what is accessed, in the order in which it is checked."""
+    found = list(region_sizes(fields, config.d_head))
+    written = next(i for i, (_, _, write) in enumerate(found) if write)
+    if fields["next"]:
+        found.insert(written, ("next", SIZE, False))
+    return found
+
+
+def verdict(config: Config, case: Case) -> tuple[ErrorCode, int]:
+    """Return the error and the address that it is about."""
+    for code in field_failures(config, case):
+        return code, case.address
+    for name, size, write in regions(config, case.fields):
+        first, end = WRITE if write else READ
+        at = case.fields[name]
+        if at % 64:
+            return ErrorCode.ALIGNMENT, at
+        if not first <= at <= at + size <= end:
+            return ErrorCode.WRITE_WINDOW if write else ErrorCode.READ_WINDOW, at
+    return ErrorCode.NONE, case.address
+
+
+#: Regions in the order of the checker's cycles: position of the one that an address names.
+PLACES = ("q", "k", "v", "head_table", "q_gains", "k_gains", "v_gains", "next")
+
+
+def latency(config: Config, case: Case) -> int:
+    code, at = verdict(config, case)
+    f = case.fields
+    divides = f["kv_heads"] and f["heads"] <= config.heads
+    cycles = 3 + (f["heads"] // f["kv_heads"] if divides else 0)
+    if any(True for _ in field_failures(config, case)):
+        return cycles
+    if code == ErrorCode.NONE:
+        return cycles + 3 * 12
+    failing = next(name for name, *_ in regions(config, f) if f[name] == at)
+    written = {"output": 9 if f["flags"] & Flag.CODES else 8, "ids": 10, "importance": 11}
+    place = PLACES.index(failing) if failing in PLACES else written[failing]
+    return cycles + 3 * (place + 1)
+
+
+def check(config: Config, cases: list[Case]) -> list[ErrorCode]:
+    """Compare the checker with :func:`verdict`, case by case, and return what it says."""
+    system = SystemConfig(core=config, address_bits=ADDRESS_BITS)
+    dut = Checker(system)
+    codes = []
+
+    async def testbench(ctx) -> None:
+        for window, (first, end) in ((dut.read_window, READ), (dut.write_window, WRITE)):
+            ctx.set(window, {"base": first >> 12, "limit": (end - 1) >> 12})
+        for case in cases:
+            raw = int.from_bytes(pack(case.fields), "little") | case.reserved
+            ctx.set(dut.descriptor.as_value(), raw)
+            ctx.set(dut.address, case.address)
+            ctx.set(dut.before, case.before)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            for _ in range(latency(config, case) - 1):
+                assert not ctx.get(dut.done), case
+                await ctx.tick()
+            assert ctx.get(dut.done), case
+            code, address = verdict(config, case)
+            assert (ctx.get(dut.error), ctx.get(dut.error_address)) == (code, address), case
+            if code in (ErrorCode.NONE, ErrorCode.READ_WINDOW, ErrorCode.WRITE_WINDOW):
+                group = case.fields["heads"] // case.fields["kv_heads"]
+                assert ctx.get(dut.group) == group, case
+            await ctx.tick()
+            assert not ctx.get(dut.done), case
+            codes.append(code)
+
+    run(dut, testbench, deadline=60 * len(cases))
+    return codes
+
+
+def test_layout_has_every_field_at_its_place() -> None:
+    layout = descriptor_layout()
+    for i, f in enumerate(FIELDS):
+        value = layout.from_bits(int.from_bytes(pack({f.name: i + 1}), "little"))
+        assert getattr(value, f.name) == i + 1
+
+
+def test_good_descriptors_pass() -> None:
+    cases = [Case(GOOD), Case(CHAINED, BEFORE), Case(GOOD, BEFORE)]
+    cases.append(Case(GOOD | {"heads": 1, "kv_heads": 1, "stored": 1, "tokens": 1, "four_bit": 0,
+                              "k0": 1, "k1": 0, "next": 0}))  # fmt: skip
+    # What its flag does not ask for may be anywhere.
+    unused = dict.fromkeys(("q_gains", "k_gains", "ids", "importance"), (1 << 64) - 1)
+    cases.append(Case(GOOD | unused | {"flags": Flag.CODES, "v_gains": 1}))
+    assert set(check(FULL, cases)) == {ErrorCode.NONE}
+
+
+@pytest.mark.parametrize(
+    ("code", "bad", "good"),
+    [
+        (ErrorCode.FLAGS, {"output_shift": (1, 7, 8, 0xFFFF)}, {"output_shift": (0,)}),
+        (ErrorCode.NO_HEADS, {"heads": (0,)}, {"heads": (18, 36)}),
+        (ErrorCode.TOO_MANY_HEADS, {"heads": (37, 54, 0xFFFF)}, {}),
+        (ErrorCode.KV_HEADS, {"kv_heads": (0, 5, 24, 35, 37, 72)}, {"kv_heads": (1, 2, 4, 36)}),
+        (ErrorCode.NO_TOKENS, {"stored": (0,), "tokens": (0,)}, {}),
+        (ErrorCode.TOO_MANY_TOKENS, {"stored": (101, 128, 0xFFFF)}, {}),
+        (ErrorCode.TOKENS, {"stored": (99,), "tokens": (99, 101, 0xFFFF)}, {}),
+        (ErrorCode.TOKENS, {"four_bit": (101, 0xFFFF)}, {"four_bit": (0, 100)}),
+        (ErrorCode.K0, {"k0": (0, 101, 0xFFFF)}, {"k0": (90, 100)}),
+        (ErrorCode.K1, {"k1": (91, 100, 0xFFFF)}, {"k1": (0, 90)}),
+        (ErrorCode.CHAIN, {"next": (ADDRESS, ADDRESS - 64, 64)}, {"next": (0, ADDRESS + 64)}),
+    ],
+)
+def test_each_code_has_its_field(code: ErrorCode, bad: dict, good: dict) -> None:
+    for changes, expected in ((bad, code), (good, ErrorCode.NONE)):
+        cases = [Case(GOOD | {name: v}) for name, values in changes.items() for v in values]
+        assert {*check(FULL, cases)} <= {expected}
+
+
+def test_codes_may_be_shifted() -> None:
+    codes = GOOD | {"flags": GOOD["flags"] | Flag.CODES}
+    cases = [Case(codes | {"output_shift": shift}) for shift in (0, 1, 7, 8, 9, 0xFFFF)]
+    assert check(FULL, cases) == [ErrorCode.NONE] * 3 + [ErrorCode.FLAGS] * 3
+
+
+def test_a_chained_layer_takes_what_the_layer_before_leaves() -> None:
+    bad = [Case(CHAINED | change, BEFORE) for change in ({"stored": 11}, {"stored": 13})]
+    bad += [Case(CHAINED | {"tokens": n, "k0": 8, "k1": 0}, BEFORE) for n in (8, 10, 12)]
+    bad.append(Case(CHAINED, BEFORE | {"valid": 0}))
+    # Its classes are those of the ids.
+    bad += [Case(CHAINED | {"four_bit": n}, BEFORE) for n in (1, 9, 0xFFFF)]
+    assert set(check(FULL, bad)) == {ErrorCode.TOKENS}
+
+
+@pytest.mark.parametrize("config", [PLAIN, FULL, GAINED])
+def test_flags_that_a_build_serves(config: Config) -> None:
+    known, needed = served(config)
+    cases = []
+    for bit in range(32):
+        flags = 1 << bit | needed | (Flag.FRESH if 1 << bit == Flag.CUMULATIVE else 0)
+        fields = CHAINED if 1 << bit == Flag.CHAINED else GOOD
+        cases.append(Case(fields | {"flags": flags}, BEFORE))
+    codes = check(config, cases)
+    possible = known & ~Flag(0)
+    assert [code == ErrorCode.NONE for code in codes] == [
+        bool(1 << bit & int(possible)) for bit in range(32)
+    ]
+    assert set(codes) <= {ErrorCode.NONE, ErrorCode.FLAGS}
+    (code,) = check(config, [Case(GOOD | {"flags": 0})])
+    assert (code == ErrorCode.FLAGS) == bool(needed)
+
+
+def test_importance_is_carried_on_from_a_layer_that_has_it() -> None:
+    cumulative = Flag.CUMULATIVE | Flag.CHAINED
+    carried = BEFORE | {"cumulative": 1}
+    cases = [
+        Case(CHAINED | {"flags": cumulative}, carried),
+        Case(CHAINED | {"flags": cumulative | Flag.FRESH}, BEFORE),
+        Case(GOOD | {"flags": Flag.CUMULATIVE | Flag.FRESH}),
+        Case(CHAINED | {"flags": cumulative}, BEFORE),
+        Case(CHAINED | {"flags": cumulative}, carried | {"valid": 0}),
+        Case(GOOD | {"flags": Flag.CUMULATIVE}, carried),
+    ]
+    assert check(FULL, cases) == [ErrorCode.NONE] * 3 + [ErrorCode.FLAGS] * 3
+
+
+def test_bytes_between_the_fields_must_be_zero() -> None:
+    covered = sum(((1 << f.bits) - 1) << 8 * f.offset for f in FIELDS)
+    bits = [bit for bit in range(8 * SIZE) if not covered >> bit & 1]
+    assert len(bits) == 96
+    assert set(check(PLAIN, [Case(GOOD, reserved=1 << bit) for bit in bits])) == {ErrorCode.FLAGS}
+
+
+@pytest.mark.parametrize("codes", [0, Flag.CODES])
+def test_every_region_lies_in_its_window(codes: int) -> None:
+    every = GOOD | {"flags": codes | Flag.Q_GAINS | Flag.K_GAINS | Flag.V_GAINS | Flag.REPORT
+                    | Flag.IDS}  # fmt: skip
+    expected, cases = [], []
+    for name, size, write in regions(GAINED, every):
+        first, end = WRITE if write else READ
+        outside = ErrorCode.WRITE_WINDOW if write else ErrorCode.READ_WINDOW
+        last = (end - size) // 64 * 64
+        space = 1 << ADDRESS_BITS
+        # A chain's addresses rise: that of its next descriptor is never below the window's start.
+        low = [] if name == "next" else [(first, ErrorCode.NONE), (first - 64, outside)]
+        for at, code in (
+            *low,
+            (last, ErrorCode.NONE),
+            (last + 64, outside),
+            (end, outside),
+            (space - 64, outside),
+            (space, outside),
+            (space + last, outside),
+            (1 << 63, outside),
+            ((1 << 64) - 64, outside),
+            (last + 1, ErrorCode.ALIGNMENT),
+            (last + 32, ErrorCode.ALIGNMENT),
+            ((1 << 64) - 1, ErrorCode.ALIGNMENT),
+        ):
+            cases.append(Case(every | {name: at}))
+            expected.append(code)
+    assert check(GAINED, cases) == expected
+
+
+@pytest.mark.parametrize("config", [PLAIN, GAINED])
+def test_random_descriptors(config: Config) -> None:
+    rng = np.random.default_rng(3)
+    choices = {
+        "heads": (0, 18, 24, 36, 37),
+        "kv_heads": (0, 6, 9, 18, 36), "stored": (0, 1, 12, 100, 101),
+        "tokens": (0, 1, 9, 12, 100), "four_bit": (0, 9, 100, 101), "k0": (0, 1, 9, 100),
+        "k1": (0, 1, 9, 10), "output_shift": (0, 7, 8),
+        "next": (0, ADDRESS, 0x4000, 0x13F80, 0x13FC0, 0x4020),
+    }  # fmt: skip
+    known, needed = served(config)
+    cases = []
+    for _ in range(600):
+        chained = bool(rng.integers(2))
+        fields = dict(CHAINED if chained else GOOD)
+        flags = fields["flags"] | needed
+        for name in rng.permutation(list(choices))[: rng.integers(0, 3)].tolist():
+            fields[name] = int(rng.choice(choices[name]))
+        for bit in Flag:
+            if bit & known and bit != Flag.CHAINED and rng.random() < 0.3:
+                flags ^= bit
+        fields["flags"] = int(flags)
+        for name in ("q", "v", "k_gains", "output", "ids", "importance"):
+            if rng.random() < 0.1:
+                first, end = WRITE if name in ("output", "ids", "importance") else READ
+                fields[name] = int(rng.choice([first - 64, end - 64, end - 8192, end + 32]))
+        before = BEFORE | {"cumulative": int(rng.integers(2)), "valid": int(rng.random() < 0.9)}
+        cases.append(Case(fields, before))
+    # All but those of the head, of responses, and of what the fetcher reads.
+    others = {ErrorCode.VERSION, ErrorCode.READ_RESPONSE, ErrorCode.WRITE_RESPONSE,
+              ErrorCode.WINDOW, ErrorCode.HEAD_TABLE, ErrorCode.GAIN}  # fmt: skip
+    assert set(check(config, cases)) == set(ErrorCode) - others

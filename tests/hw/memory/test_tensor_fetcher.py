@@ -1,0 +1,129 @@
+"""A tensor's tokens with the planes that they need, head by head, repeated for their group."""
+
+import numpy as np
+import pytest
+
+from dtqatten import Config
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.golden.cycles.tiles import load_beats
+from dtqatten.golden.memory import bursts, runs, tensor_bytes
+from dtqatten.golden.numerics.codes import quantize
+from dtqatten.golden.numerics.order import alternate
+from dtqatten.hw.memory.tensor_fetcher import TensorFetcher
+from dtqatten.sim.engines.native import collect, run, watch
+from dtqatten.sim.lockstep.port_memory import PortMemory
+from dtqatten.sim.lockstep.row_table import grant_rows
+
+CORE = Config(rows=2, cols=2, depth=2, d_head=16, n_max=12)
+BASE = 4096 - 64  # the first head crosses a page
+
+
+def beats_of(
+    codes: np.ndarray, ids: list[int], slots: np.ndarray, narrow: int, repeats: int, nibbles: int
+) -> list:
+    """Return the beats: of each token the high plane, then the low one of those past ``narrow``."""
+    rows = np.array(ids)[slots]
+    return [
+        ([int(v) & 15 for v in beat.nibbles], int(beat.wide), int(beat.last))
+        for head in codes
+        for _ in range(repeats)
+        for beat in load_beats(CORE, head[rows], slots >= narrow, nibbles)
+    ]
+
+
+def read(beat) -> tuple:
+    return list(beat.nibbles), beat.precision.value, beat.last
+
+
+LAYERS = [
+    # tokens, whether those of the table, narrow
+    (list(range(12)), 0, 12),
+    (list(range(12)), 1, 0),
+    (list(range(7)), 0, 4),
+    ([7], 1, 0),
+    ([3], 1, 1),
+    ([0, 1, 4, 11, 2, 3, 5, 6, 9], 1, 4),
+    ([0, 1, 4, 11, 2, 3, 5, 6, 9], 1, 2),
+]
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+@pytest.mark.parametrize(("bits", "nibbles", "grouped"), [(64, 4, 1), (64, 16, 0), (256, 8, 1)])
+def test_layer_after_layer(bits: int, nibbles: int, grouped: int, stall: float) -> None:
+    system = SystemConfig(core=CORE, bus_bits=bits, burst_beats=4, buffer_bursts=2, address_bits=20)
+    rng = np.random.default_rng(bits + nibbles)
+    heads, stored = 3, 12
+    codes = quantize(rng.normal(size=(heads, stored, CORE.d_head))).codes
+    memory = PortMemory(system, rng.bytes(BASE) + tensor_bytes(codes) + bytes(64), rng, stall)
+    dut = TensorFetcher(system, nibbles, grouped)
+    found, ports = zip(*map(memory.reads, (dut.high, dut.low)), strict=True)
+    expected, plans = [], []
+    reads: list[list] = [[], []]
+    for number, (ids, chained, narrow) in enumerate(LAYERS):
+        repeats = 1 + number % 3 if grouped else 1
+        used = 1 + number % heads
+        plan = {"base": BASE, "heads": used, "repeats": repeats, "stored": stored}
+        plan |= {"tokens": len(ids), "narrow": narrow, "chained": chained}
+        plans.append((plan, ids))
+        slots = np.arange(len(ids))
+        if not grouped:
+            slots = alternate(narrow, len(ids), CORE.rows)
+        expected += beats_of(codes[:used], ids, slots, narrow, repeats, nibbles)
+        size = system.plane_bytes
+        for plane, rows in ((0, np.array(ids)[slots]), (1, ids[narrow:])):
+            for head in range(used):
+                at = BASE + (2 * head + plane) * stored * size
+                for first, count in runs(rows):
+                    reads[plane] += bursts(system, at + first * size, count * size)
+    taken, sink = collect(dut.o, len(expected), rng, stall, read)
+    table: list[int] = []
+
+    async def start(ctx) -> None:
+        for plan, ids in plans:
+            table[:] = ids
+            assert ctx.get(dut.idle)
+            ctx.set(dut.plan, plan)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            assert not ctx.get(dut.idle)
+            while not ctx.get(dut.idle):
+                await ctx.tick()
+
+    run(dut, start, sink, background=[*ports, grant_rows(dut, table, rng, stall)])
+    assert taken == expected
+    assert list(found) == reads
+
+
+def test_it_runs_ahead_and_waits_for_nothing_but_the_core() -> None:
+    """What the core does not take yet waits in the buffers; then a beat comes each cycle."""
+    system = SystemConfig(core=CORE, bus_bits=64, burst_beats=4, buffer_bursts=4, address_bits=20)
+    rng = np.random.default_rng(0)
+    codes = quantize(rng.normal(size=(2, 12, CORE.d_head))).codes
+    memory = PortMemory(system, tensor_bytes(codes), rng)
+    dut = TensorFetcher(system, 16, 0)
+    found, ports = zip(*map(memory.reads, (dut.high, dut.low)), strict=True)
+    plan = {"base": 0, "heads": 2, "repeats": 1, "stored": 12, "tokens": 12, "narrow": 0}
+    passed, monitor = watch(dut.o, read)
+
+    async def testbench(ctx) -> None:
+        ctx.set(dut.plan, plan)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        for cycle in range(60):
+            if cycle < 13:
+                # Start to a run of a burst's tokens and the next one, to the request 1, the memory
+                # 1, to the beat 3.
+                assert ctx.get(dut.o.valid) == (cycle >= 5 + 1 + 1 + 3)
+            await ctx.tick()
+        # Both planes as far as their buffers go, and not farther.
+        assert [sum(burst.beats for burst in each) for each in found] == [16, 16]
+        ctx.set(dut.o.ready, 1)
+        while not ctx.get(dut.idle):
+            await ctx.tick()
+
+    run(dut, testbench, background=[*ports, monitor])
+    assert [beat for _, beat in passed] == beats_of(codes, list(range(12)), np.arange(12), 0, 1, 16)
+    cycles = [cycle for cycle, _ in passed]
+    assert cycles == list(range(cycles[0], cycles[0] + 48))

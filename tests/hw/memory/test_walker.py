@@ -1,0 +1,145 @@
+"""Tokens become runs of bytes of a plane, head by head."""
+
+import numpy as np
+import pytest
+
+from dtqatten import Config
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.golden.memory import runs
+from dtqatten.golden.numerics.order import aligned, alternate
+from dtqatten.hw.memory.walker import PlaneWalker
+from dtqatten.sim.engines.native import collect, run, watch
+from dtqatten.sim.lockstep.row_table import grant_rows
+
+CORE = Config(rows=2, cols=2, depth=2, d_head=16, n_max=24)
+SYSTEM = SystemConfig(core=CORE, address_bits=20, bus_bits=64, burst_beats=4)
+SIZE = SYSTEM.plane_bytes
+
+#: Plane, and whether its slots take turns.
+WALKERS = [("high", False), ("high", True), ("low", False)]
+
+#: Rows of a layer's tokens, 4-bit class first.
+ALONE, ALL, SCATTERED = [5], list(range(24)), [0, 2, 3, 9, 1, 4, 5, 23]
+
+
+def wanted(plane: str, in_turns: bool, plan: dict, ids: list[int]) -> list[tuple[int, int]]:
+    """Return the runs of bytes: of slots from ``narrow`` on where the plane is the low one.
+
+    They end where the longest bursts do.
+    """
+    slots = np.arange(plan["tokens"])
+    if in_turns:
+        slots = alternate(plan["narrow"], plan["tokens"], CORE.rows)
+    if plane == "low":
+        slots = slots[plan["narrow"] :]
+    burst = SYSTEM.burst_beats * SYSTEM.bus_bytes
+    result: list[tuple[int, int]] = []
+    for head in range(plan["heads"]):
+        base = plan["base"] + (2 * head + (plane == "low")) * plan["stored"] * SIZE
+        for first, tokens in runs(np.array(ids)[slots] if plan["chained"] else slots):
+            address, end = base + first * SIZE, base + (first + tokens) * SIZE
+            while address < end:
+                size = min(end, (address // burst + 1) * burst) - address
+                result.append((address, size))
+                address += size
+    return result
+
+
+def walk(dut, plan: dict, ids: list[int], expected, rng, stall) -> list[int]:
+    """Return the cycle of each run, counted from ``start``."""
+    taken, sink = collect(dut.o, len(expected), rng, stall, lambda p: (p.address, p.size))
+    passed, monitor = watch(dut.o)
+
+    async def start(ctx) -> None:
+        assert ctx.get(dut.idle)
+        ctx.set(dut.plan, plan)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        assert ctx.get(dut.idle) == (not expected)
+        left = len(expected)
+        while left:
+            _, _, ready, valid, asked = await ctx.tick().sample(dut.o.ready, dut.o.valid, dut.asked)
+            assert plan["chained"] or not asked
+            left -= ready & valid
+            assert ctx.get(dut.idle) == (left == 0)
+        for _ in range(8):  # and nothing follows
+            await ctx.tick()
+            assert ctx.get(dut.idle)
+            assert not ctx.get(dut.o.valid)
+            assert not ctx.get(dut.asked)
+
+    grants = grant_rows(dut, ids, rng, stall)
+    run(dut, start, sink, background=[monitor, grants])
+    assert taken == expected
+    return [cycle for cycle, _ in passed]
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize(("plane", "in_turns"), WALKERS)
+@pytest.mark.parametrize("chained", [0, 1])
+@pytest.mark.parametrize("ids", [ALONE, ALL, SCATTERED])
+@pytest.mark.parametrize("heads", [1, 3])
+def test_corners(
+    ids: list[int], heads: int, chained: int, plane: str, in_turns: bool, stall: float
+) -> None:
+    for four_bit in sorted({0, 1, 4, len(ids) - 1, len(ids)}):
+        if four_bit > len(ids):
+            continue
+        narrow = aligned(four_bit, len(ids), CORE.rows) if in_turns else four_bit
+        rng = np.random.default_rng(narrow)
+        plan = {"base": 0x1FC0, "heads": heads, "repeats": 1, "stored": 24, "chained": chained}
+        plan |= {"tokens": len(ids), "narrow": narrow}
+        expected = wanted(plane, in_turns, plan, ids)
+        assert (not expected) == (plane == "low" and narrow == len(ids))
+        walk(PlaneWalker(SYSTEM, plane, in_turns), plan, ids, expected, rng, stall)
+
+
+@pytest.mark.parametrize("chained", [0, 1])
+@pytest.mark.parametrize("plane", ["high", "low"])
+def test_one_or_two_cycles_a_token_and_one_a_run(plane: str, chained: int) -> None:
+    """A head's first run waits for the token behind it, its last one for none."""
+    plan = {"base": 8, "heads": 2, "repeats": 1, "stored": 24, "tokens": 8, "narrow": 4}
+    plan["chained"] = chained
+    expected = wanted(plane, False, plan, SCATTERED)
+    rng = np.random.default_rng(0)
+    cycles = walk(PlaneWalker(SYSTEM, plane), plan, SCATTERED, expected, rng, 0.0)
+    token = 1 + chained
+    gaps = [token * size // SIZE + 1 for _, size in expected]
+    for head in range(2):
+        gaps[head * len(gaps) // 2] += token
+        gaps[(head + 1) * len(gaps) // 2 - 1] -= token
+    assert np.diff([0, *cycles]).tolist() == gaps
+
+
+@pytest.mark.parametrize(("plane", "in_turns"), WALKERS)
+def test_layer_after_layer(plane: str, in_turns: bool) -> None:
+    rng = np.random.default_rng(7)
+    dut = PlaneWalker(SYSTEM, plane, in_turns)
+    layers, expected = [], []
+    for _ in range(25):
+        stored = int(rng.integers(1, 25))
+        ids = rng.permutation(stored)[: rng.integers(1, stored + 1)].tolist()
+        four_bit = int(rng.integers(0, len(ids) + 1))
+        ids = sorted(ids[:four_bit]) + sorted(ids[four_bit:])
+        plan = {"base": int(rng.integers(1 << 10)) * 64, "heads": int(rng.integers(1, 4))}
+        plan |= {"repeats": 1, "stored": stored, "tokens": len(ids)}
+        plan |= {"narrow": aligned(four_bit, len(ids), CORE.rows)}
+        plan |= {"chained": int(rng.integers(0, 2))}
+        layers.append((plan, ids))
+        expected += wanted(plane, in_turns, plan, ids)
+    taken, sink = collect(dut.o, len(expected), rng, 0.4, lambda p: (p.address, p.size))
+    table: list[int] = []
+
+    async def start(ctx) -> None:
+        for plan, ids in layers:
+            table[:] = ids
+            ctx.set(dut.plan, plan)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            while not ctx.get(dut.idle):
+                await ctx.tick()
+
+    run(dut, start, sink, background=[grant_rows(dut, table, rng, 0.4)])
+    assert taken == expected

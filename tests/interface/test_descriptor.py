@@ -1,0 +1,79 @@
+"""The table of descriptor fields: no overlap, round trips, sizes of regions."""
+
+import pytest
+
+from dtqatten.golden.numerics import softmax
+from dtqatten.interface.descriptor import (
+    FIELDS,
+    HEAD_BYTES,
+    HEAD_SHIFT_MAX,
+    MAGIC,
+    SIZE,
+    VERSION,
+    Flag,
+    pack,
+    region_sizes,
+    unpack,
+)
+
+
+def test_fields_do_not_overlap_and_fit() -> None:
+    taken: set[int] = set()
+    for field in FIELDS:
+        bytes_ = set(range(field.offset, field.offset + field.bits // 8))
+        assert not taken & bytes_
+        assert max(bytes_) < SIZE
+        assert field.offset % (field.bits // 8) == 0
+        taken |= bytes_
+
+
+def test_the_head_tells_whether_the_rest_counts() -> None:
+    head = [field.name for field in FIELDS if field.offset < HEAD_BYTES]
+    assert head == ["version", "magic", "ready"]
+    assert pack({"ready": 1})[:HEAD_BYTES] == bytes([2, 0, 0x44, 0x54, 1, 0, 0, 0])
+
+
+def test_shifts_of_the_head_table_are_those_of_the_arithmetic() -> None:
+    assert HEAD_SHIFT_MAX == softmax.SHIFT_MAX
+
+
+def test_round_trip() -> None:
+    values = {field.name: (1 << field.bits) - 1 - i for i, field in enumerate(FIELDS)}
+    assert unpack(pack(values)) == values
+    assert unpack(pack({}))["magic"] == MAGIC
+    assert unpack(pack({}))["version"] == VERSION
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"head": 1}, "no field 'head'"),
+        ({"heads": 65536}, r"heads is 65536, outside 0\.\.65535"),
+        ({"k0": -1}, "k0 is -1"),
+    ],
+)
+def test_what_does_not_fit_is_refused(values, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        pack(values)
+
+
+def test_a_descriptor_has_its_size() -> None:
+    with pytest.raises(ValueError, match="128 bytes, not 3"):
+        unpack(b"abc")
+
+
+def test_regions_follow_flags() -> None:
+    fields = unpack(pack({"heads": 4, "kv_heads": 2, "stored": 10, "tokens": 6, "k0": 5}))
+    assert {n: s for n, s, _ in region_sizes(fields, 32)} == {
+        "q": 1280,
+        "k": 640,
+        "v": 640,
+        "head_table": 16,
+        "output": 4 * 6 * 64,
+    }
+    every = fields | {"flags": int(~Flag(0))}
+    sizes = {name: (size, written) for name, size, written in region_sizes(every, 32)}
+    assert sizes["output"] == (4 * 6 * 32, True)
+    assert sizes["ids"] == (10, True)
+    assert sizes["importance"] == (24, True)
+    assert sizes["k_gains"] == (20, False)

@@ -1,0 +1,60 @@
+"""The lint finds what is wrong, and only that."""
+
+import pytest
+
+from dtqatten.commands.verilog import Block, build
+from dtqatten.hw.base.export import PREFIX, verilog
+from dtqatten.sim.engines.lint import WAIVERS, lint_verilog
+from dtqatten.sim.machine.samples import BUS, small_machines
+from dtqatten.sim.proofs.yosys import check_verilog
+
+#: A hundred configurations; those that take longest are fewest. A system has a core in it.
+COUNTS = {
+    Block.SYSTEM: 2,
+    Block.CORE: 4,
+    Block.ARRAY: 14,
+    Block.SOFTMAX: 6,
+    Block.VALUE_ARRAY: 12,
+    Block.NORMALIZER: 18,
+    Block.TOKEN_RANKING: 4,
+    Block.SCORE_ACCUMULATOR: 16,
+    Block.TOPK: 6,
+    Block.PE: 18,
+}
+SAMPLE = [
+    pytest.param(block, machine, number % 2 == 1, id=f"{block}-{number}")
+    for seed, (block, count) in enumerate(COUNTS.items())
+    for number, machine in enumerate(small_machines(count, seed))
+]
+
+
+@pytest.mark.parametrize(("block", "machine", "monitored"), SAMPLE)
+def test_verilog_of_any_configuration_is_clean(block, machine, monitored) -> None:
+    bus = {name: getattr(machine, name) for name in BUS} if block is Block.SYSTEM else None
+    text = verilog(build(block, machine.core, monitored=monitored, bus=bus), block)
+    assert "[-1:0]" not in text
+    assert lint_verilog(text, f"{PREFIX}{block}") == ""
+    assert check_verilog(text, f"{PREFIX}{block}") == ""
+
+
+def test_the_sample_has_all_edges() -> None:
+    assert len(SAMPLE) == 100
+    for block in Block:
+        cores = [machine.core for of, machine, _ in (p.values for p in SAMPLE) if of is block]
+        assert any(core.n_max <= core.cols for core in cores)
+        assert any(core.n_max > core.cols for core in cores)
+        for name in ("v_gains", "schedule", "planes", "product_stages", "rows"):
+            assert len({getattr(core, name) for core in cores}) == 2, (block, name)
+
+
+def test_a_fault_is_found() -> None:
+    assert "UNDRIVEN" in lint_verilog(
+        "module m(output o);\n  wire w; assign o = w;\nendmodule", "m"
+    )
+    assert "syntax error" in lint_verilog("module m(;", "m")
+    assert all(WAIVERS.values())
+
+
+def test_yosys_finds_faults() -> None:
+    assert "no driver" in check_verilog("module m(output o); wire w; assign o = w; endmodule", "m")
+    assert "two" in check_verilog("module m; two t(); endmodule", "m")

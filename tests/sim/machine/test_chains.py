@@ -1,0 +1,121 @@
+"""The whole machine on a simulated bus: every result bit-exact, every read as foreseen."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from dtqatten import Config, Schedule
+from dtqatten.algorithm.encoder import EncoderError, capture
+from dtqatten.configuration.system import ReadStream, SystemConfig
+from dtqatten.driver.device import Device
+from dtqatten.driver.layers import Layer
+from dtqatten.golden.memory import layer_reads
+from dtqatten.golden.numerics.codes import quantize
+from dtqatten.golden.numerics.select import PAPER_SHARES, counts
+from dtqatten.golden.traces.trace import example
+from dtqatten.sim.machine.axi import SimulatedBus, simulated_device
+from dtqatten.sim.machine.chains import compare_results, expected, random_chain
+
+SYSTEMS = {
+    "4x4, 64 bits": SystemConfig(
+        core=Config(rows=4, cols=4, depth=4, d_head=32, n_max=40, heads=12),
+        bus_bits=64,
+        burst_beats=4,
+    ),
+    "gains, 40-byte planes": SystemConfig(
+        core=Config(
+            rows=3,
+            cols=5,
+            depth=5,
+            d_head=80,
+            n_max=17,
+            schedule=Schedule.INTERLEAVED,
+            planes=3,
+            v_gains=True,
+            heads=9,
+        ),
+        bus_bits=128,
+    ),
+    "counted, 512 bits": SystemConfig(
+        core=Config(
+            rows=2,
+            cols=6,
+            depth=8,
+            d_head=32,
+            n_max=20,
+            cumulative=True,
+            count_normalize=True,
+            topk_lanes=8,
+            heads=9,
+        ),
+        bus_bits=512,
+        address_bits=32,
+        buffer_bursts=2,
+    ),
+    "one pass": SystemConfig(
+        core=Config(rows=2, cols=8, depth=2, d_head=8, n_max=12, heads=9), bus_bits=256
+    ),
+}
+
+
+@functools.cache
+def device(name: str) -> Device:
+    return simulated_device(SYSTEMS[name], timeout=400_000, optimize=0)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize(
+    ("latency", "pause", "reorder"), [((1, 1), 0.0, False), ((1, 200), 0.4, True)]
+)
+def test_chains_are_bit_exact(name, latency, pause, reorder) -> None:
+    """Random layers, options and behaviour of the bus; reads burst by burst."""
+    machine, system = device(name), SYSTEMS[name]
+    bus = machine.bus
+    assert isinstance(bus, SimulatedBus)
+    rng = np.random.default_rng(int(10 * pause))
+    for seed in range(12):
+        chain = random_chain(system.core, rng, layers=int(rng.integers(1, 5)))
+        golden = expected(system.core, chain)
+        bus.configure(seed=seed, latency=latency, pause=pause, reorder=reorder)
+        bus.record()
+        before = bus.counters
+        compare_results(chain, machine.run(chain), golden)
+        after = bus.counters
+        assert after.violations == before.violations
+        assert (after.stray_reads, after.stray_writes) == (0, 0)
+        wanted: dict[ReadStream, list] = {stream: [] for stream in ReadStream}
+        for layer, one, (address, fields) in zip(chain, golden, machine.chain, strict=True):
+            ids = (one.rows, one.four_bit) if layer.chained else ()
+            for stream, bursts in layer_reads(system, address, fields, *ids).items():
+                wanted[stream] += bursts
+        assert bus.reads() == wanted
+
+
+def recorded(source: str) -> list[tuple]:
+    """Return Q, K and V of two layers of a real encoder: consecutive ones, or one layer twice."""
+    if source == "committed trace":
+        trace = example()
+        return [(trace.q, trace.k, trace.v)] * 2
+    try:
+        _, layers = capture("She sells sea shells by the sea shore, and he repairs old clocks.")
+    except EncoderError as absent:
+        pytest.skip(str(absent))
+    return [(layer.q, layer.k, layer.v) for layer in layers[2:4]]
+
+
+@pytest.mark.parametrize("source", ["committed trace", "layers 2 and 3"])
+def test_two_layers_of_a_real_encoder(source) -> None:
+    """All heads, both layers in memory from the start: the second runs on the core's own ids."""
+    machine, core = device("4x4, 64 bits"), SYSTEMS["4x4, 64 bits"].core
+    assert isinstance(machine.bus, SimulatedBus)
+    machine.bus.configure(latency=(1, 60))
+    first, second = ([quantize(x) for x in tensors] for tensors in recorded(source))
+    n = first[0].codes.shape[1]
+    k0, k1 = counts(n, PAPER_SHARES)
+    keep, wide = counts(k0, PAPER_SHARES)
+    q, k, v = first
+    chain = [Layer(q=q, k=k, v=v, k0=k0, k1=k1, report=True)]
+    q, k, v = second
+    chain.append(Layer(q=q, k=k, v=v, k0=keep, k1=wide, chained=True, report=True))
+    compare_results(chain, machine.run(chain), expected(core, chain))
