@@ -8,8 +8,8 @@ __all__ = ["Bus"]
 class Bus(Protocol):
     """Access to a machine and to the memory that it shares with the host.
 
-    Implementations: :class:`dtqatten.sim.machine.axi.SimulatedBus`; on a board, registers mapped from
-    ``/dev/mem`` or a PCIe BAR, and a buffer for DMA.
+    Implementations: :class:`dtqatten.sim.machine.axi.SimulatedBus`; on a board, registers mapped
+    from ``/dev/mem`` or a PCIe BAR, and a buffer for DMA.
 
     Barriers and cache maintenance are the bus's: :meth:`write` and :meth:`read` work on memory as
     the machine sees it. The driver compares buses by identity: one object a machine.

@@ -21,7 +21,7 @@ __all__ = ["AttentionCore", "activity_layout", "core_layouts"]
 
 
 def activity_layout() -> data.StructLayout:
-    """What each :class:`~dtqatten.interface.units.Unit` does in a cycle: work, or wait with a result.
+    """What each :class:`~dtqatten.interface.units.Unit` does in a cycle: work, or hold a result.
 
     ``searching`` is set while importances or ids of a layer are on their way.
     """
@@ -56,8 +56,10 @@ class AttentionCore(wiring.Component):
     Bit-exact with :func:`dtqatten.golden.numerics.attention.attention`; cycle-exact with
     :class:`dtqatten.golden.cycles.core.CoreModel`.
 
-    Throughput: the busier of the two arrays, see :class:`~dtqatten.hw.arrays.score_array.ScoreArray` and
-    :class:`~dtqatten.hw.arrays.value_array.ValueArray`. A stall of any stream delays and loses nothing.
+    Throughput: the busier of the two arrays, see
+    :class:`~dtqatten.hw.arrays.score_array.ScoreArray` and
+    :class:`~dtqatten.hw.arrays.value_array.ValueArray`. A stall of any stream delays and loses
+    nothing.
 
     Parameters
     ----------

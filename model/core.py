@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dtqatten.configuration.core import Config
+from dtqatten.golden.cycles.layers import CoreRun as Run
 from dtqatten.model.workload import Workload, core_layer
-from dtqatten.sim.lockstep.core import CoreLockstep
 
 __all__ = ["CoreRun", "fit", "run_core"]
 
@@ -58,7 +58,7 @@ def run_core(
         If the configuration cannot be made to fit, see :func:`fit`.
     """
     config = fit(config, workload)
-    bench = CoreLockstep(config, [core_layer(config, workload, heads=2)])
+    bench = Run(config, [core_layer(config, workload, heads=2)])
     outputs, half = bench.taken["outputs"], bench.wanted["outputs"] // 2
     first, before = 0, dict(bench.model.busy)
     while not bench.done:

@@ -6,11 +6,11 @@ import numpy as np
 
 from dtqatten.algorithm.policy import Policy
 from dtqatten.configuration.core import Config
+from dtqatten.golden.cycles.layers import CoreLayer
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes, IntArray
 from dtqatten.golden.numerics.order import Boundaries, alternate, boundaries, promote, round_up_kept
 from dtqatten.golden.numerics.select import PAPER_SHARES, counts
-from dtqatten.sim.lockstep.core import CoreLayer
 
 __all__ = ["Workload", "core_layer", "policy_workloads"]
 

@@ -29,8 +29,8 @@ def demo(
 
         from dtqatten.golden.numerics.order import Order
         from dtqatten.golden.traces.trace import Trace, example
+        from dtqatten.sim.engines.bench import MismatchError
         from dtqatten.sim.lockstep.runs import build_array
-        from dtqatten.sim.lockstep.score_array import MismatchError
         from dtqatten.sim.studies.demo import block_accuracy, run_trace
         from dtqatten.sim.studies.plots import activity_figure, save, scores_figure
         from dtqatten.sim.studies.stalls import study

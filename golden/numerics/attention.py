@@ -197,8 +197,8 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     """Run one attention block on integers.
 
     Scores, base-2 softmax, narrowed P, P x V, one division a row and importance, as the functions
-    of this module and of :mod:`dtqatten.golden.numerics.softmax` say. A row that sees no key has output 0
-    and adds no importance.
+    of this module and of :mod:`dtqatten.golden.numerics.softmax` say. A row that sees no key has
+    output 0 and adds no importance.
 
     Parameters
     ----------

@@ -41,8 +41,8 @@ class DotProduct(wiring.Component):
     are zero. Throughput one dot product a cycle.
 
     The tree is the structure of the netlist: in Amaranth's simulator, whose time goes by
-    operations, ``sum`` is the whole and ``carry`` zero. :mod:`dtqatten.sim.proofs.dot_product` proves the
-    exported tree.
+    operations, ``sum`` is the whole and ``carry`` zero. :mod:`dtqatten.sim.proofs.dot_product`
+    proves the exported tree.
 
     Parameters
     ----------

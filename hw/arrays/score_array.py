@@ -43,9 +43,9 @@ class ScoreArray(wiring.Component):
     keys and queries of later heads are being loaded.
 
     Latency: row ``r`` of a tile is valid at ``scores`` ``r + cols + grid_stages + 6`` cycles
-    after the tile's last step (:class:`~dtqatten.hw.arrays.sequencer.Sequencer`). Throughput: tiles follow
-    without a bubble as long as they are loaded and ``scores`` is read; a stall of ``scores`` delays
-    the start of a tile and loses nothing.
+    after the tile's last step (:class:`~dtqatten.hw.arrays.sequencer.Sequencer`). Throughput: tiles
+    follow without a bubble as long as they are loaded and ``scores`` is read; a stall of ``scores``
+    delays the start of a tile and loses nothing.
 
     Parameters
     ----------

@@ -30,11 +30,10 @@ class ValueFeeder(wiring.Component):
 
     Loading: one beat a cycle while a head is free. ``loaded`` pulses three cycles after the beat
     that completes a head, of which ``head`` and ``head_after`` tell as
-    :class:`~dtqatten.hw.base.descriptions.Descriptions` written in that cycle do. ``wide_group`` says
-    which the current head's ``wide_peek``-th wide group is (plane-major), or ``is_wide`` whether
-    group ``wide_peek`` is (interleaved). ``operands[c]`` follows ``feed`` by
-    ``c + 2 + word_stages`` cycles. A feed with ``release`` frees its slot ``cols + 2`` cycles
-    later.
+    :class:`~dtqatten.hw.base.descriptions.Descriptions` written in that cycle do. ``wide_group``
+    says which the current head's ``wide_peek``-th wide group is (plane-major), or ``is_wide``
+    whether group ``wide_peek`` is (interleaved). ``operands[c]`` follows ``feed`` by ``c + 2 +
+    word_stages`` cycles. A feed with ``release`` frees its slot ``cols + 2`` cycles later.
 
     Parameters
     ----------

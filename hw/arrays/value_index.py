@@ -109,8 +109,8 @@ class HeadDescriber(wiring.Component):
     wide_groups : In(range(key_tiles * parts + 1))
         Wide groups of its head before it.
     follows : In(1)
-        Of the beat that comes, as in :func:`~dtqatten.hw.payloads.arrays.value_layout`; a cycle before
-        ``ended`` shows what it completes.
+        Of the beat that comes, as in :func:`~dtqatten.hw.payloads.arrays.value_layout`; a cycle
+        before ``ended`` shows what it completes.
     loaded : Out(1)
         A head is described.
     used : In(1)

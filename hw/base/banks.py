@@ -11,7 +11,7 @@ __all__ = ["BankedMemory"]
 
 
 class BankedMemory(wiring.Component):
-    """:data:`~dtqatten.configuration.core.BANKS` memories of ``depth`` words, each with a single port.
+    """Banks (:data:`~dtqatten.configuration.core.BANKS`) of ``depth`` words with one port each.
 
     A memory with one port takes two thirds of the area of one with two. Whoever fills one bank
     while the other is read needs no more: a read of the bank that is written is dropped, and

@@ -26,7 +26,8 @@ class RowRing(wiring.Component):
     spare : int
         Rows that ``room`` keeps back.
     banked : bool
-        In a :class:`~dtqatten.hw.base.ring_memory.RingMemory`, which is smaller where rows are many.
+        In a :class:`~dtqatten.hw.base.ring_memory.RingMemory`, which is smaller where rows are
+        many.
     late : bool
         ``read`` arrives too late in its cycle to be counted as room; the ring holds one row more
         for that.

@@ -63,8 +63,8 @@ class Fetcher(wiring.Component):
     q, k, v, queries, keys, heads
         Streams of the core.
     ports : Out(read_port(system)).array(11)
-        Read ports, by :class:`~dtqatten.configuration.system.ReadStream`; that of the descriptor is not
-        used.
+        Read ports, by :class:`~dtqatten.configuration.system.ReadStream`; that of the descriptor is
+        not used.
     """
 
     def __init__(self, system: SystemConfig) -> None:

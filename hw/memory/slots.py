@@ -22,7 +22,7 @@ def _layer_members(config: Config) -> dict[str, wiring.Member]:
 
 
 class RowBlocks(wiring.Component):
-    """Row blocks of queries, both classes in turns: :func:`dtqatten.golden.numerics.order.alternate`.
+    """Row blocks of queries in turns: :func:`dtqatten.golden.numerics.order.alternate`.
 
     Throughput one block a cycle.
 

@@ -18,8 +18,8 @@ class TensorFetcher(wiring.Component):
 
     It runs ahead of the core as far as read buffers and the core's line buffers have room.
 
-    Latency: from the first run (:class:`~dtqatten.hw.memory.walker.PlaneWalker`) 4 cycles and the memory's
-    to the first beat. Throughput one beat a cycle, as far as runs and the bus keep up.
+    Latency: from the first run (:class:`~dtqatten.hw.memory.walker.PlaneWalker`) 4 cycles and the
+    memory's to the first beat. Throughput one beat a cycle, as far as runs and the bus keep up.
 
     Parameters
     ----------

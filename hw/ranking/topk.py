@@ -28,8 +28,8 @@ class TopK(wiring.Component):
     """Find the ``k0`` largest scores, and among them the ``k1`` largest, of run after run.
 
     Bit-exact with :func:`dtqatten.golden.numerics.select.select`, cycle-exact with
-    :class:`dtqatten.golden.cycles.topk.TopKModel`: of equal scores the lowest id wins, ids ascend inside
-    a class, the 4-bit class (kept, not among the ``k1``) comes first.
+    :class:`dtqatten.golden.cycles.topk.TopKModel`: of equal scores the lowest id wins, ids ascend
+    inside a class, the 4-bit class (kept, not among the ``k1``) comes first.
 
     A pass over the tokens counts how many reach each of ``2**index_bits`` indices, which resolves
     that many bits of both thresholds at once, or one bit less of each after they have parted. The

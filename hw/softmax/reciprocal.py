@@ -14,9 +14,9 @@ class Reciprocal(wiring.Component):
     """Reciprocal of an unsigned integer as a 17-bit mantissa and an exponent.
 
     ``z = bit_length(D)``, ``R = floor((2**(z + 16) - 1) / D)``; 0 gives ``R = z = 0``. Bit-exact
-    with :func:`dtqatten.golden.numerics.softmax.reciprocal`. The dividend is all ones, so a step of the
-    remainder is ``x = 2*x + 1``, less ``D`` if that leaves no negative number: neither the divisor
-    nor the remainder is ever aligned by a shifter, and one subtraction compares as well.
+    with :func:`dtqatten.golden.numerics.softmax.reciprocal`. The dividend is all ones, so a step of
+    the remainder is ``x = 2*x + 1``, less ``D`` if that leaves no negative number: neither the
+    divisor nor the remainder is ever aligned by a shifter, and one subtraction compares as well.
 
     Latency ``2 + 16 / bits`` cycles, throughput one divisor a cycle; never stalls.
 

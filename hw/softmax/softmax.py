@@ -34,8 +34,8 @@ __all__ = ["Softmax"]
 class Softmax(wiring.Component):
     """Base-2 softmax of score rows, ``cols`` scores a cycle.
 
-    Bit-exact with :mod:`dtqatten.golden.numerics.softmax`. Three passes run at once, over different row
-    blocks: the first gains, masks and finds the row maxima; the second exponentiates, sums and
+    Bit-exact with :mod:`dtqatten.golden.numerics.softmax`. Three passes run at once, over different
+    row blocks: the first gains, masks and finds the row maxima; the second exponentiates, sums and
     narrows; the third normalizes. Between passes a block's rows wait in a ring that holds the
     largest block and what is under way, so that no pass ever waits for another one. Pipelines never
     stall: a row sets out when there is room for all that it becomes.

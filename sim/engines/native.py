@@ -10,8 +10,8 @@ from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
 from dtqatten.hw.base.export import port_name
-from dtqatten.sim.lockstep.ports import fitting
-from dtqatten.sim.lockstep.score_array import Bench
+from dtqatten.sim.engines.bench import Bench
+from dtqatten.sim.engines.ports import fitting
 
 __all__ = ["collect", "offer", "run", "run_lockstep", "watch"]
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from dtqatten.files.scratch import is_plain, scratch, tool_environment
 from dtqatten.hw.base.export import PREFIX, flat_ports, verilog
-from dtqatten.sim.lockstep.ports import fitting
-from dtqatten.sim.lockstep.score_array import Bench
+from dtqatten.sim.engines.bench import Bench
+from dtqatten.sim.engines.ports import fitting
 
 __all__ = [
     "SHARED_MODULES",

@@ -10,8 +10,8 @@ from dtqatten.configuration.core import Config, Schedule
 from dtqatten.golden.cycles.score_array import GridModel
 from dtqatten.golden.cycles.tiles import Step, edges, idle_step, tile_steps
 from dtqatten.hw.payloads.arrays import control_layout
-from dtqatten.sim.lockstep.ports import pack, pack_payload
-from dtqatten.sim.lockstep.score_array import compare
+from dtqatten.sim.engines.bench import compare
+from dtqatten.sim.engines.ports import pack, pack_payload
 
 __all__ = ["PELockstep", "control_shift", "random_steps"]
 
@@ -46,7 +46,7 @@ def random_steps(config: Config, rng: np.random.Generator, tiles: int) -> list[S
 class PELockstep:
     """Steps streamed through a grid of one PE, and what a device must show meanwhile.
 
-    A :class:`dtqatten.sim.lockstep.score_array.Bench`. A PE on its own is the grid's, from two cycles
+    A :class:`dtqatten.sim.engines.bench.Bench`. A PE on its own is the grid's, from two cycles
     after a step is shown on: the step is then at its inputs.
 
     Parameters

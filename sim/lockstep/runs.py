@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.tiles import load_beats, row_places, tile_costs
 from dtqatten.hw.arrays.score_array import ScoreArray
+from dtqatten.sim.engines.ports import pack_beat, unpack
 from dtqatten.sim.engines.verilated import VerilatedModel
-from dtqatten.sim.lockstep.ports import pack_beat, unpack
 from dtqatten.sim.lockstep.score_array import Head
 
 __all__ = ["ScoreRun", "build_array", "run_heads"]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 from amaranth.hdl import Shape, signed
@@ -10,52 +9,13 @@ from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.score_array import ArrayModel
+from dtqatten.golden.cycles.streams import Source
 from dtqatten.golden.cycles.tiles import load_beats
 from dtqatten.hw.payloads.arrays import load_layout, score_row_layout
-from dtqatten.sim.lockstep.ports import pack, pack_beat, pack_row
+from dtqatten.sim.engines.bench import MismatchError, compare, noise
+from dtqatten.sim.engines.ports import pack, pack_beat, pack_row
 
-__all__ = [
-    "Bench",
-    "Head",
-    "Lockstep",
-    "MismatchError",
-    "Source",
-    "compare",
-    "noise",
-    "random_head",
-]
-
-
-class MismatchError(AssertionError):
-    """A port of the device differs from the cycle model."""
-
-
-class Bench(Protocol):
-    """What streams jobs through a cycle model, and what a device must show meanwhile.
-
-    Each cycle the caller drives :meth:`inputs` into the device, lets it settle, passes what it
-    reads to :meth:`check`, and then clocks the device and calls :meth:`clock`. Inputs follow from
-    the model alone, never from the device.
-    """
-
-    #: Cycles after which a run has failed.
-    deadline: int
-
-    @property
-    def done(self) -> bool:
-        """Whether all jobs went in and all results came out."""
-
-    def inputs(self) -> dict[str, int]:
-        """Return the values of the input ports in this cycle; those left out are zero."""
-
-    def expected(self) -> dict[str, int]:
-        """Return the values of the output ports in this cycle; those left out do not matter."""
-
-    def check(self, ports: Mapping[str, int]) -> None:
-        """Compare the output ports of the device in this cycle."""
-
-    def clock(self) -> None:
-        """Pass a clock edge."""
+__all__ = ["Head", "Lockstep", "random_head"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,48 +49,6 @@ def random_head(
     q, q_wide = edge(queries, config.rows)
     k, k_wide = edge(keys, config.cols)
     return Head(q, k, q_wide, k_wide)
-
-
-def compare(cycle: int, ports: Mapping[str, int], expected: Mapping[str, int]) -> None:
-    """Compare a device's ports with those that the model expects in a cycle.
-
-    Raises
-    ------
-    MismatchError
-        If a port differs.
-    """
-    for name, value in expected.items():
-        if ports[name] != value:
-            raise MismatchError(f"cycle {cycle}: {name} is {ports[name]:#x}, model has {value:#x}")
-
-
-def noise(rng: np.random.Generator, width: int) -> int:
-    """Return random bits: what a port carries while nobody may look at it."""
-    return int.from_bytes(rng.bytes((width + 7) // 8), "little") & ((1 << width) - 1)
-
-
-class Source:
-    """Producer of a stream that pauses at random and keeps an offered beat until it is taken."""
-
-    def __init__(self, beats: Sequence[Any], pause: float, rng: np.random.Generator) -> None:
-        self.beats, self.pause, self.rng = list(beats)[::-1], pause, rng
-        self.offered: Any = None
-        self._offer()
-
-    def _offer(self) -> None:
-        if self.offered is None and self.beats and self.rng.random() >= self.pause:
-            self.offered = self.beats.pop()
-
-    def clock(self, ready: bool) -> None:
-        """Pass a clock edge at which the beat offered, if any, is taken if ``ready``."""
-        if ready:
-            self.offered = None
-        self._offer()
-
-    @property
-    def done(self) -> bool:
-        """Whether every beat has been taken."""
-        return self.offered is None and not self.beats
 
 
 class Lockstep:

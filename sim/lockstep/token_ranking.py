@@ -15,7 +15,7 @@ from dtqatten.golden.cycles.topk import IdBeat
 from dtqatten.hw.payloads.ranking import beat_layout, layer_layout, topk_config
 from dtqatten.hw.payloads.softmax import probability_row_layout
 from dtqatten.hw.payloads.topk import ids_layout
-from dtqatten.sim.lockstep.ports import padded
+from dtqatten.sim.engines.ports import padded
 from dtqatten.sim.lockstep.streams import StreamLockstep
 from dtqatten.sim.lockstep.topk import shown_ids
 

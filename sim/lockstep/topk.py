@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from dtqatten.golden.cycles.topk import IdBeat, TopKModel, score_beats
 from dtqatten.golden.numerics.select import select
 from dtqatten.hw.payloads.topk import TopKConfig, ids_layout, scores_layout, thresholds_layout
-from dtqatten.sim.lockstep.ports import pack_payload, padded
-from dtqatten.sim.lockstep.score_array import MismatchError, compare
+from dtqatten.sim.engines.bench import MismatchError, compare
+from dtqatten.sim.engines.ports import pack_payload, padded
 
 __all__ = [
     "Run",
@@ -113,7 +113,7 @@ def adversaries(config: TopKConfig, n: int) -> dict[str, NDArray[np.uint64]]:
 class TopKLockstep:
     """Runs streamed through the cycle model, and what a device must show meanwhile.
 
-    A :class:`dtqatten.sim.lockstep.score_array.Bench`. What the contract leaves open (unused lanes,
+    A :class:`dtqatten.sim.engines.bench.Bench`. What the contract leaves open (unused lanes,
     payload without valid, counts with any but the last beat) is driven with noise.
 
     Parameters
@@ -233,7 +233,8 @@ class TopKLockstep:
         Raises
         ------
         MismatchError
-            If the ids of a finished run are not those of :func:`dtqatten.golden.numerics.select.select`.
+            If the ids of a finished run are not those of
+            :func:`dtqatten.golden.numerics.select.select`.
         """
         model = self.model
         taken = model.scores_ready and self._offered

@@ -14,7 +14,7 @@ from dtqatten.golden.cycles.value_array import ValueArrayModel
 from dtqatten.golden.numerics.codes import at_precision, code_range
 from dtqatten.hw.payloads.arrays import score_row_layout, value_layout
 from dtqatten.hw.payloads.softmax import weight_row_layout
-from dtqatten.sim.lockstep.ports import pack
+from dtqatten.sim.engines.ports import pack
 from dtqatten.sim.lockstep.streams import StreamLockstep
 
 __all__ = ["ValueHead", "ValueLockstep", "random_value_head"]

@@ -16,10 +16,11 @@ from dtqatten.hw.ranking.token_ranking import TokenRanking
 from dtqatten.hw.ranking.topk import TopK
 from dtqatten.hw.softmax.normalizer import Normalizer
 from dtqatten.hw.softmax.softmax import Softmax
+from dtqatten.sim.engines.bench import Bench
 from dtqatten.sim.lockstep.normalizer import NormalizerLockstep, random_heads
 from dtqatten.sim.lockstep.pe import PELockstep, random_steps
 from dtqatten.sim.lockstep.score_accumulator import AccumulatorLockstep, AccumulatorRun, random_runs
-from dtqatten.sim.lockstep.score_array import Bench, Lockstep, random_head
+from dtqatten.sim.lockstep.score_array import Lockstep, random_head
 from dtqatten.sim.lockstep.softmax import SoftmaxLockstep, random_softmax_head
 from dtqatten.sim.lockstep.token_ranking import RankedLayer, RankingLockstep, random_layers
 from dtqatten.sim.lockstep.topk import Run, TopKLockstep, adversaries

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dtqatten.sim.engines.bench import Bench
 from dtqatten.sim.engines.verilated import Port, pack_words
-from dtqatten.sim.lockstep.score_array import Bench
 
 __all__ = ["Play", "Recording", "record"]
 

@@ -13,9 +13,11 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from cocotb.types import LogicArray
 
 from dtqatten.configuration.core import Config
+from dtqatten.golden.cycles.layers import random_chain, trace_layers
 from dtqatten.golden.traces.trace import example
-from dtqatten.sim.lockstep.core import CoreLockstep, random_chain, trace_layers
-from dtqatten.sim.lockstep.score_array import Head, Lockstep, MismatchError, random_head
+from dtqatten.sim.engines.bench import MismatchError
+from dtqatten.sim.lockstep.core import CoreLockstep
+from dtqatten.sim.lockstep.score_array import Head, Lockstep, random_head
 from dtqatten.sim.lockstep.streams import StreamLockstep
 from dtqatten.sim.regression.scenarios import CoreScenario, Scenario, trace_heads
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.numerics.order import Order, arrange
-from dtqatten.sim.lockstep.ports import unpack
+from dtqatten.sim.engines.ports import unpack
 from dtqatten.sim.lockstep.runs import run_heads
 from dtqatten.sim.lockstep.score_array import Head
 

@@ -1,4 +1,7 @@
-"""Cycles of the top-k engine, measured on its RTL: ``python -m dtqatten.sim.studies.topk_bench``."""
+"""Cycles of the top-k engine, measured on its RTL.
+
+``python -m dtqatten.sim.studies.topk_bench`` prints them.
+"""
 
 import functools
 from collections.abc import Sequence

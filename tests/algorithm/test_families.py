@@ -14,7 +14,7 @@ from dtqatten.algorithm.models import ModelError
 from dtqatten.algorithm.policy import LayerPolicy, Policy, Ranking
 from dtqatten.algorithm.runtime import TRANSFORMERS, attached
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "algorithm.md"
 
 SIZES = {

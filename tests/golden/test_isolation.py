@@ -5,14 +5,11 @@ import sys
 
 PROBE = """
 import importlib, pkgutil, sys
-import dtqatten.golden
+import dtqatten.algorithm, dtqatten.golden
 names = [m.name for m in pkgutil.walk_packages(dtqatten.golden.__path__, "dtqatten.golden.")]
 assert "dtqatten.golden.numerics.attention" in names, names
 # What runs inside models needs their library; the policy files are for everyone.
-inside = "dtqatten.algorithm."
-assert inside + "policy" in names, names
-light = (inside + "policy", inside + "files", inside + "spatten")
-names = [n for n in names if not n.startswith(inside) or n in light]
+names += ["dtqatten.algorithm.policy", "dtqatten.algorithm.spatten"]
 for name in names:
     importlib.import_module(name)
 print([m for m in sys.modules if m.split(".")[0] in ("amaranth", "torch", "transformers", "cocotb")

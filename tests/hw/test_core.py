@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dtqatten import Config, Schedule
-from dtqatten.sim.lockstep.core import CoreLockstep, build_core, random_chain, random_layer
+from dtqatten.golden.cycles.layers import random_chain, random_layer
+from dtqatten.sim.lockstep.core import CoreLockstep, build_core
 
 CONFIGS = {
     "one PE": Config(rows=1, cols=1, depth=1, d_head=8, n_max=3, topk_lanes=1),

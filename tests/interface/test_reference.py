@@ -15,7 +15,7 @@ from dtqatten.interface.registers import REGISTERS, Control, ErrorCode, Interrup
 
 
 def test_the_committed_table_is_the_generated_one() -> None:
-    committed = Path(__file__).parents[1] / "docs" / "registers.md"
+    committed = Path(__file__).parents[2] / "docs" / "registers.md"
     assert committed.read_text() == markdown(), "run: dtqatten registers, copy registers.md to docs"
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from dtqatten import Config
 from dtqatten.hw.arrays.monitor import Monitor
 from dtqatten.sim.engines.native import run
-from dtqatten.sim.lockstep.ports import pack, unpack
+from dtqatten.sim.engines.ports import pack, unpack
 
 
 def test_counts_follow_the_flags() -> None:

@@ -5,8 +5,9 @@ import pytest
 
 from dtqatten import PRESETS, Config, Schedule
 from dtqatten.hw.arrays.score_array import ScoreArray
+from dtqatten.sim.engines.bench import MismatchError
 from dtqatten.sim.engines.native import run_lockstep
-from dtqatten.sim.lockstep.score_array import Lockstep, MismatchError, random_head
+from dtqatten.sim.lockstep.score_array import Lockstep, random_head
 
 SHAPES = [
     {"rows": 1, "cols": 1, "depth": 1, "d_head": 8, "n_max": 3},

@@ -9,9 +9,9 @@ from dtqatten import Config, Schedule
 from dtqatten.golden.cycles.value_array import value_steps
 from dtqatten.golden.numerics.codes import at_precision
 from dtqatten.hw.arrays.value_array import ValueArray
+from dtqatten.sim.engines.bench import MismatchError
 from dtqatten.sim.engines.native import run_lockstep
 from dtqatten.sim.engines.verilated import VerilatedModel
-from dtqatten.sim.lockstep.score_array import MismatchError
 from dtqatten.sim.lockstep.value_array import ValueHead, ValueLockstep, random_value_head
 
 SHAPES = [

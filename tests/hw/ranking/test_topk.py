@@ -8,8 +8,8 @@ import pytest
 from dtqatten.hw.base.export import verilog
 from dtqatten.hw.payloads.topk import TopKConfig
 from dtqatten.hw.ranking.topk import TopK
+from dtqatten.sim.engines.bench import MismatchError
 from dtqatten.sim.engines.native import run_lockstep
-from dtqatten.sim.lockstep.score_array import MismatchError
 from dtqatten.sim.lockstep.topk import Run, TopKLockstep, adversaries, random_runs
 
 SHAPES = [

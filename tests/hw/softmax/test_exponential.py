@@ -7,8 +7,8 @@ from dtqatten import Config
 from dtqatten.golden.numerics import softmax
 from dtqatten.hw.payloads.softmax import unseen
 from dtqatten.hw.softmax.exponential import LUT32, Exponential
+from dtqatten.sim.engines.ports import pack
 from dtqatten.sim.engines.verilated import VerilatedModel
-from dtqatten.sim.lockstep.ports import pack
 
 CONFIG = Config(rows=1, cols=1, depth=8, d_head=128)
 SCORE = signed(CONFIG.score_width)

@@ -8,8 +8,8 @@ from amaranth.hdl import signed
 from dtqatten import Config
 from dtqatten.hw.payloads.softmax import GAIN_ONE, unseen
 from dtqatten.hw.softmax.masked_score import MaskedScore
+from dtqatten.sim.engines.ports import pack
 from dtqatten.sim.engines.verilated import VerilatedModel
-from dtqatten.sim.lockstep.ports import pack
 
 CONFIG = Config(rows=1, cols=1, depth=8, d_head=64, n_max=64)
 

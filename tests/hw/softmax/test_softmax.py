@@ -11,9 +11,9 @@ from dtqatten import PRESETS, Config
 from dtqatten.golden.cycles.softmax import HeadFactor, Key, Query
 from dtqatten.hw.base.export import verilog
 from dtqatten.hw.softmax.softmax import Softmax
+from dtqatten.sim.engines.bench import MismatchError
 from dtqatten.sim.engines.native import run_lockstep
 from dtqatten.sim.engines.verilated import VerilatedModel
-from dtqatten.sim.lockstep.score_array import MismatchError
 from dtqatten.sim.lockstep.softmax import SoftmaxHead, SoftmaxLockstep, random_softmax_head
 
 OPTIONS = [

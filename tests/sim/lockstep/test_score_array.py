@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dtqatten import PRESETS
-from dtqatten.sim.lockstep.score_array import Lockstep, MismatchError, random_head
+from dtqatten.sim.engines.bench import MismatchError
+from dtqatten.sim.lockstep.score_array import Lockstep, random_head
 
 TINY = PRESETS["tiny"]
 

@@ -11,10 +11,11 @@ from dtqatten.hw.arrays.value_array import ValueArray
 from dtqatten.hw.ranking.score_accumulator import ScoreAccumulator
 from dtqatten.hw.softmax.normalizer import Normalizer
 from dtqatten.hw.softmax.softmax import Softmax
+from dtqatten.sim.engines.bench import Bench, MismatchError
 from dtqatten.sim.engines.native import run_lockstep
 from dtqatten.sim.lockstep.normalizer import NormalizerLockstep, random_heads
 from dtqatten.sim.lockstep.score_accumulator import AccumulatorLockstep, AccumulatorRun
-from dtqatten.sim.lockstep.score_array import Bench, Head, Lockstep, MismatchError
+from dtqatten.sim.lockstep.score_array import Head, Lockstep
 from dtqatten.sim.lockstep.softmax import SoftmaxLockstep, random_softmax_head
 from dtqatten.sim.lockstep.value_array import ValueHead, ValueLockstep
 

@@ -8,7 +8,7 @@ from amaranth.lib import data
 from dtqatten import Config
 from dtqatten.golden.cycles.tiles import Beat, Row
 from dtqatten.hw.payloads.arrays import load_layout, score_row_layout
-from dtqatten.sim.lockstep.ports import pack, pack_beat, pack_payload, pack_row, padded, unpack
+from dtqatten.sim.engines.ports import pack, pack_beat, pack_payload, pack_row, padded, unpack
 
 
 @pytest.mark.parametrize("width", [1, 4, 21, 32])

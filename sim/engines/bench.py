@@ -1,0 +1,58 @@
+"""What an engine runs: inputs for a device, and what the device must show."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+__all__ = ["Bench", "MismatchError", "compare", "noise"]
+
+
+class MismatchError(AssertionError):
+    """A port of the device differs from the cycle model."""
+
+
+class Bench(Protocol):
+    """What streams jobs through a cycle model, and what a device must show meanwhile.
+
+    Each cycle the caller drives :meth:`inputs` into the device, lets it settle, passes what it
+    reads to :meth:`check`, and then clocks the device and calls :meth:`clock`. Inputs follow from
+    the model alone, never from the device.
+    """
+
+    #: Cycles after which a run has failed.
+    deadline: int
+
+    @property
+    def done(self) -> bool:
+        """Whether all jobs went in and all results came out."""
+
+    def inputs(self) -> dict[str, int]:
+        """Return the values of the input ports in this cycle; those left out are zero."""
+
+    def expected(self) -> dict[str, int]:
+        """Return the values of the output ports in this cycle; those left out do not matter."""
+
+    def check(self, ports: Mapping[str, int]) -> None:
+        """Compare the output ports of the device in this cycle."""
+
+    def clock(self) -> None:
+        """Pass a clock edge."""
+
+
+def compare(cycle: int, ports: Mapping[str, int], expected: Mapping[str, int]) -> None:
+    """Compare a device's ports with those that the model expects in a cycle.
+
+    Raises
+    ------
+    MismatchError
+        If a port differs.
+    """
+    for name, value in expected.items():
+        if ports[name] != value:
+            raise MismatchError(f"cycle {cycle}: {name} is {ports[name]:#x}, model has {value:#x}")
+
+
+def noise(rng: np.random.Generator, width: int) -> int:
+    """Return random bits: what a port carries while nobody may look at it."""
+    return int.from_bytes(rng.bytes((width + 7) // 8), "little") & ((1 << width) - 1)
