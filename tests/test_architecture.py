@@ -1,0 +1,115 @@
+"""Rooms import only from rooms above them; `docs/architecture.md` has the same table."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+#: Rooms from bottom to top: each may import from those before it.
+ORDER = (
+    "files",
+    "interface",
+    "configuration",
+    "golden.numerics",
+    "golden.traces",
+    "golden.cycles",
+    "golden",
+    "algorithm",
+    "hw.base",
+    "hw.payloads",
+    "hw.arrays",
+    "hw.softmax",
+    "hw.ranking",
+    "hw.bus",
+    "hw.memory",
+    "hw",
+    "driver",
+    "model",
+    "sim.engines",
+    "sim.lockstep",
+    "sim.regression",
+    "sim.machine",
+    "sim.proofs",
+    "synth",
+    "sim.studies",
+    "commands",
+    "",
+)
+#: What may not meet, although the order would allow it: each checks the other.
+APART = (
+    ("golden", "hw"),
+    ("algorithm", "hw"),
+    ("algorithm", "sim"),
+    ("hw", "golden"),
+    ("hw", "algorithm"),
+    ("driver", "hw"),
+    ("driver", "sim"),
+    ("model", "hw"),
+    ("model", "sim"),
+)
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    """Yield every module of the package, by its dotted name below ``dtqatten``."""
+    for folder in sorted(p for p in (ROOT / "dtqatten").iterdir() if p.is_dir()):
+        for path in sorted(folder.resolve().rglob("*.py")):
+            inside = path.relative_to(folder.resolve()).with_suffix("")
+            name = ".".join([folder.name, *inside.parts]).removesuffix(".__init__")
+            yield name, path
+    for path in sorted((ROOT / "dtqatten").glob("*.py")):
+        yield path.stem.replace("__init__", ""), path
+
+
+MODULES = dict(sources())
+
+
+def room(module: str) -> str:
+    """Return a module's room: its package, or that of a package file itself."""
+    path = MODULES[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    return package if package in ORDER else package.rpartition(".")[0]
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the modules of the package that a file imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            if inside == ["dtqatten.__version__"]:
+                continue
+            names = [n if n.removeprefix("dtqatten.") in MODULES else node.module for n in inside]
+        else:
+            continue
+        for name in names:
+            if name == "dtqatten" or name.startswith("dtqatten."):
+                yield name.removeprefix("dtqatten").removeprefix(".")
+
+
+def test_every_module_has_a_room():
+    """A new folder takes its place in the order, and in the page."""
+    assert {room(module) for module in MODULES} <= set(ORDER)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_no_import_runs_upward(module):
+    """Nor do golden and gateware know each other."""
+    mine = room(module)
+    for name in imported(MODULES[module]):
+        other = room(name)
+        assert ORDER.index(other) <= ORDER.index(mine), f"{module} imports {name} from above"
+        for one, far in APART:
+            inside = mine.split(".")[0] == one and other.split(".")[0] == far
+            assert not inside, f"{module} imports {name}: {one} and {far} stay apart"
+
+
+def test_the_page_has_the_same_rooms_in_the_same_order():
+    """`docs/architecture.md` is what a reader sees of ORDER."""
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    table = page[page.index("| room |") :].split("\n\n")[0]
+    rows = [row.removeprefix("dtqatten/") for row in re.findall(r"^\| `([\w/]+)` \|", table, re.M)]
+    assert rows == [name.replace(".", "/") for name in ORDER if name]
