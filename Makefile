@@ -11,7 +11,7 @@ FIGURES := core pe array softmax value_array normalizer token_ranking
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sim verilog lint format bench mutate formal faults encoder synth accuracy clean
+.PHONY: help setup demo test sim verilog lint format bench mutate formal faults encoder synth accuracy results wheel test-fast clean
 # A failed recipe leaves no half-written target.
 .DELETE_ON_ERROR:
 
@@ -89,6 +89,9 @@ encoder: $(VENV)/.dev ## a sentence through six layers of a real encoder, every 
 
 faults: $(VENV)/.dev ## 2000 faults in the whole machine: build/faults.json
 	$(BIN)/dtqatten faults --count 2000 --output $(BUILD)/faults.json
+
+wheel: $(VENV)/.sim ## build the wheel and try it in an empty environment
+	tools/try-wheel
 
 results: $(VENV)/.dev ## all figures: docs/results.md, build/results.json (cells: as for synth)
 	$(BIN)/dtqatten synth --target asic --preset base $(FIGURES:%=--block %) --output $(BUILD)/synth
