@@ -53,7 +53,7 @@ demo: $(VENV)/.sim ## run a real sentence's attention scores through the RTL, bi
 	$(BIN)/dtqatten demo --preset $(PRESET)
 
 test: $(VENV)/.dev ## run all tests, on both simulators
-	$(BIN)/python -m pytest -n logical --dist worksteal
+	$(BIN)/python -m pytest -n logical --dist worksteal --durations 20
 
 sim: $(VENV)/.dev ## cycle-by-cycle simulation against the golden model (SIM=icarus|verilator|all)
 	$(BIN)/dtqatten sim --simulator $(SIM)
