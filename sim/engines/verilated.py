@@ -131,6 +131,9 @@ def verilator_environment(optimize: int = 2) -> dict[str, str]:
             "virtual environment in a folder of letters, digits and . / + @ - _"
         )
     environment = tool_environment()
+    if shutil.which("ccache"):
+        # Verilator's runtime is most of what a small model compiles, and always the same.
+        environment.setdefault("OBJCACHE", "ccache")
     return {
         **environment,
         "VERILATOR_ROOT": str(VERILATOR_ROOT),

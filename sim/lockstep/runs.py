@@ -20,7 +20,9 @@ __all__ = ["ScoreRun", "build_array", "run_heads"]
 @functools.cache
 def build_array(config: Config) -> VerilatedModel:
     """Return the monitored array of a configuration, compiled and reset."""
-    return VerilatedModel(ScoreArray(config, monitored=True), "array")
+    return VerilatedModel(
+        ScoreArray(config, monitored=True), "array", reset_cycles=config.flush_cycles
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,7 @@ class Run:
     k1: int
 
 
-def pack_scores(config: TopKConfig, scores: Sequence[int], tokens: int, last: bool) -> int:
+def pack_scores(config: TopKConfig, scores: NDArray[np.uint64], tokens: int, last: bool) -> int:
     """Pack a beat as :func:`dtqatten.hw.payloads.topk.scores_layout` lays it out."""
     fields = {"scores": padded(scores, config.lanes), "tokens": tokens, "last": last}
     return pack_payload(scores_layout(config), fields, "scores")
@@ -178,12 +178,13 @@ class TopKLockstep:
     def inputs(self) -> dict[str, int]:
         """Return the values of the input ports in this cycle."""
         config = self.config
-        noise = self.rng.integers(0, (1 << config.score_width) - 1, config.lanes, np.uint64)
-        scores, tokens, last = noise.tolist(), int(self.rng.integers(config.lanes + 1)), False
+        # Stays an array: a list of integers above and below 63 bits would become floats.
+        scores = self.rng.integers(0, (1 << config.score_width) - 1, config.lanes, np.uint64)
+        tokens, last = int(self.rng.integers(config.lanes + 1)), False
         counts = self.rng.integers(0, config.capacity + 1, 2).tolist()
         if self._offered:
             beat = self._beats[self._next]
-            scores[: len(beat.scores)] = beat.scores.tolist()
+            scores[: len(beat.scores)] = beat.scores
             last = beat.last
             if last:
                 tokens, counts = len(beat.scores), [beat.k0, beat.k1]

@@ -45,15 +45,17 @@ STALLS = [(0.0, False), (0.5, False), (0.5, True), (0.0, True), (0.9, True)]
 CUTS = (10, 31, 57, 90, 150, 211)
 
 
-def plays(make: Callable[[np.random.Generator, float, bool, int], Bench]) -> Iterator[Play]:
+def plays(
+    make: Callable[[np.random.Generator, float, bool, int], Bench], reset_cycles: int = 1
+) -> Iterator[Play]:
     """Yield runs that a reset cuts off, then whole ones for every pattern of stalls.
 
     ``make`` returns a bench for a random generator, a stall, laziness and a seed.
     """
     for seed, cycles in enumerate(CUTS, start=100):
-        yield Play(make(np.random.default_rng(seed), 0.3, False, seed), cycles=cycles)
+        yield Play(make(np.random.default_rng(seed), 0.3, False, seed), reset_cycles, cycles)
     for seed, (stall, lazy) in enumerate(STALLS):
-        yield Play(make(np.random.default_rng(seed), stall, lazy, seed))
+        yield Play(make(np.random.default_rng(seed), stall, lazy, seed), reset_cycles)
 
 
 def array_plays() -> Iterator[Play]:
@@ -65,7 +67,7 @@ def array_plays() -> Iterator[Play]:
         clear = 0.002 if lazy else 0.0
         return Lockstep(ARRAY, heads, stall=stall, lazy=lazy, seed=seed, clear=clear)
 
-    return plays(make)
+    return plays(make, ARRAY.flush_cycles)
 
 
 def value_array_plays() -> Iterator[Play]:
@@ -75,7 +77,7 @@ def value_array_plays() -> Iterator[Play]:
         heads = [random_value_head(ARRAY, rng) for _ in range(25)]
         return ValueLockstep(ARRAY, heads, stall=stall, lazy=lazy, seed=seed)
 
-    return plays(make)
+    return plays(make, ARRAY.flush_cycles)
 
 
 def pe_plays() -> Iterator[Play]:

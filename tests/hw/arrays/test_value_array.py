@@ -74,7 +74,7 @@ def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
 def test_verilog_equals_cycle_model(config: Config, compared) -> None:
     """The exported circuit, whose dot products are not those of Amaranth's simulator."""
     component = ValueArray(config, observed=True)
-    rtl = VerilatedModel(component, "value_array")
+    rtl = VerilatedModel(component, "value_array", reset_cycles=config.flush_cycles)
     heads = heads_of(config)
     for stall, lazy in ((0.0, False), (0.4, True)):
         bench = ValueLockstep(config, heads, stall=stall, lazy=lazy)
