@@ -70,7 +70,8 @@ class Softmax(wiring.Component):
     queries : In(stream.Signature(query_layout(config)))
         The queries of each head; two row blocks are held.
     keys : In(stream.Signature(key_layout(config)))
-        The keys of each head, once; two heads are held, and two keys more where logic is slow.
+        The keys of each head, once; two heads are held, and with ``buffered_keys`` two keys
+        more.
     weights : Out(stream.Signature(weight_row_layout(config)))
         Rows of P for P x V.
     records : Out(stream.Signature(row_record_layout(config)))
@@ -135,12 +136,12 @@ class Softmax(wiring.Component):
     @property
     def _late(self) -> bool:
         """Whether the room that a pass makes takes a cycle to another one, which is far."""
-        return self.config.slow_logic
+        return self.config.timing.late_rings
 
     def _spread_keys(self, m: Module, keys: Any, values: list[Any]) -> None:
         """Give keys to all that need something of them, in the same cycle."""
         takers = [keys, *values]
-        if self.config.slow_logic:
+        if self.config.timing.buffered_keys:
             # Stores are far from each other: each has a place to wait at before it.
             sinks, takers = takers, []
             for number, sink in enumerate(sinks):
