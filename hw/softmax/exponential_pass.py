@@ -70,8 +70,8 @@ class ExponentialPass(wiring.Component):
     What both kinds of machine share: with V gains
     :class:`~dtqatten.hw.softmax.gained_exponential_pass.GainedExponentialPass`, without them
     :class:`~dtqatten.hw.softmax.plain_exponential_pass.PlainExponentialPass`. Each says in
-    :meth:`_weigh` what a row's divisor is. Helpers add statements to this module: submodules would
-    part lanes whose logic is to be mapped together.
+    :meth:`_weigh` what a row's divisor is. Helpers add statements to this one module, not modules
+    of their own: synthesis maps each by itself, and paths here are long.
 
     Latency: ``exponentials`` 8 cycles, ``reduced`` ``28 + log2(cols)`` (rounded up), ``row_record``
     ``30 + log2(cols)``. Throughput one row a cycle; never stalls.
