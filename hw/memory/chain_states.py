@@ -81,7 +81,7 @@ class ChainStates:
         self._fatal, self._fatal_address = Signal(8), Signal(64)
 
     def add(self, m: Module) -> None:
-        """Add all states and what leads out of them, behind all else that writes registers."""
+        """Add all states and what leads out of any; last, since these override other statements."""
         m.d.comb += self._asked_again.eq(self._resumed | self.ports.resume)
         m.d.sync += self._resumed.eq(self._asked_again)
         with m.Switch(self._state):
