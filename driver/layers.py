@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from dtqatten.driver.errors import LayoutError
 from dtqatten.golden.memory import head_table_bytes, tensor_bytes
 from dtqatten.golden.numerics import softmax
-from dtqatten.golden.numerics.attention import OUTPUT_FRACTION, Options
+from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes, FloatArray
+from dtqatten.golden.numerics.output import OUTPUT_FRACTION
 from dtqatten.interface.descriptor import Flag
 
 __all__ = ["Layer", "Result"]

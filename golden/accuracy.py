@@ -11,14 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dtqatten.golden.numerics import softmax
-from dtqatten.golden.numerics.attention import (
-    OUTPUT_FRACTION,
-    Inputs,
-    Options,
-    Outputs,
-    attention,
-    requantize,
-)
+from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attention
 from dtqatten.golden.numerics.codes import (
     GAIN_ONE,
     Codes,
@@ -30,6 +23,7 @@ from dtqatten.golden.numerics.codes import (
     dequantize,
     quantize,
 )
+from dtqatten.golden.numerics.output import OUTPUT_FRACTION, requantize
 from dtqatten.golden.numerics.reference import Reference, reference
 from dtqatten.golden.numerics.select import top
 from dtqatten.golden.traces.trace import example

@@ -18,8 +18,8 @@ from dtqatten.hw.bus.read_master import ReadMaster
 from dtqatten.hw.bus.register_file import RegisterFile
 from dtqatten.hw.bus.write_master import WriteMaster
 from dtqatten.hw.core import AttentionCore
-from dtqatten.hw.memory.checker import known_flags, required_flags
 from dtqatten.hw.memory.controller import Controller
+from dtqatten.hw.memory.descriptor import known_flags, required_flags
 from dtqatten.hw.memory.fetcher import Fetcher
 from dtqatten.hw.memory.writer import STREAMS, Writer
 from dtqatten.interface.descriptor import VERSION

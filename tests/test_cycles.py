@@ -5,6 +5,7 @@ configuration. So a machine that waits too long passes there. No number here is 
 configuration: each is written down, with the sum that it comes from.
 """
 
+import dataclasses
 from collections import deque
 
 import numpy as np
@@ -200,7 +201,14 @@ def test_a_drain_that_takes_twice_as_long_shows(preset: str, monkeypatch) -> Non
 @pytest.mark.parametrize("preset", list(PRESETS))
 @pytest.mark.parametrize("name", ["word_stages", "grid_stages"])
 def test_a_stage_more_shows(preset: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    patched(monkeypatch, name, lambda _, right: right + 1)
+    if name == "word_stages":
+        patched(
+            monkeypatch,
+            "timing",
+            lambda _, right: dataclasses.replace(right, word_stages=right.word_stages + 1),
+        )
+    else:
+        patched(monkeypatch, name, lambda _, right: right + 1)
     config = PRESETS[preset]
     assert array_cycles(config, config.rows, config.cols) == TILE[preset] + 1
 

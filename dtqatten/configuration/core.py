@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dtqatten.configuration.fields import ConfigError, boolean, integer, member, power_of_two
+from dtqatten.configuration.timing import ASIC, FPGA, Timing
 
 __all__ = [
     "BANKS",
@@ -261,23 +262,14 @@ class Config:
         return (self.d_head * CODE_MIN * CODE_MIN).bit_length() + 1
 
     @property
-    def slow_logic(self) -> bool:
-        """Whether products take two cycles, as on FPGAs.
-
-        Other things have registers of their own then too: what leaves a block RAM, which leaves no
-        time for anything else, not even for the way; and ``ready`` that comes from far.
-        """
-        return self.product_stages > 1
-
-    @property
-    def word_stages(self) -> int:
-        """Cycles that a line buffer's word waits before operands are cut from it."""
-        return 2 * self.slow_logic
+    def timing(self) -> Timing:
+        """What has a register of its own: more where products take two cycles, as on FPGAs."""
+        return FPGA if self.product_stages > 1 else ASIC
 
     @property
     def grid_stages(self) -> int:
         """Cycles of words and products."""
-        return self.word_stages + self.product_stages
+        return self.timing.word_stages + self.product_stages
 
     @property
     def flush_cycles(self) -> int:
@@ -302,10 +294,10 @@ class Config:
         """Score rows the output buffer holds: enough that an eager consumer never stalls tiles.
 
         A tile reserves its rows when it starts and gives them back as they are read, at most
-        ``rows + cols + grid_stages + word_stages + 7`` cycles after its last step; one tile more is
-        starting, one draining.
+        ``rows + cols + grid_stages + timing.word_stages + 7`` cycles after its last step; one tile
+        more is starting, one draining.
         """
-        latency = self.rows + self.cols + self.grid_stages + self.word_stages + 7
+        latency = self.rows + self.cols + self.grid_stages + self.timing.word_stages + 7
         in_flight = math.ceil(latency / self.tile_interval)
         return self.rows * (in_flight + 2)
 

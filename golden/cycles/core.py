@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.normalizer import NormalizerModel, OutputBeat
+from dtqatten.golden.cycles.score_accumulator import ImportanceBeat
 from dtqatten.golden.cycles.score_array import ArrayModel
-from dtqatten.golden.cycles.softmax import HeadFactor, ImportanceBeat, Key, Query, SoftmaxModel
+from dtqatten.golden.cycles.softmax import SoftmaxModel
+from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query
 from dtqatten.golden.cycles.tiles import Beat
 from dtqatten.golden.cycles.token_ranking import LayerCommand, TokenRankingModel
 from dtqatten.golden.cycles.topk import IdBeat

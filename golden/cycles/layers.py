@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.core import CoreInputs, CoreModel
-from dtqatten.golden.cycles.softmax import HeadFactor, Key, OutputForm, Query
+from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, OutputForm, Query
 from dtqatten.golden.cycles.streams import StreamRun
 from dtqatten.golden.cycles.tiles import load_beats
 from dtqatten.golden.cycles.token_ranking import LayerCommand

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
-from dtqatten.golden.cycles.softmax import Fifo, RowRecord
+from dtqatten.golden.cycles.rings import Fifo
+from dtqatten.golden.cycles.softmax_beats import RowRecord
 from dtqatten.golden.cycles.tiles import Row
 from dtqatten.golden.numerics import softmax
-from dtqatten.golden.numerics.attention import normalize, requantize
+from dtqatten.golden.numerics.output import normalize, requantize
 
 __all__ = ["NormalizerModel", "OutputBeat"]
 
@@ -44,13 +45,15 @@ class NormalizerModel:
 
     # Cycles from a part setting out to its beat being written into the FIFO.
     LATENCY = 9
+    # Beats that the FIFO holds: those that set out before the first one is offered, and one more.
+    ROOM = 12
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.cycle = 0
         self._records: deque[RowRecord] = deque()
         self._row = self._part = 0
-        self._beats = Fifo(self.LATENCY + 3)
+        self._beats = Fifo(self.ROOM)
         self._under_way: deque[tuple[int, OutputBeat]] = deque()
 
     @property

@@ -1,23 +1,17 @@
 """Cycle model of the score array: every accumulator, stall, handshake and counter, every cycle."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dtqatten.configuration.core import BANKS, Config, Schedule
-from dtqatten.golden.cycles.tiles import (
-    START_INTERVAL,
-    Beat,
-    Edge,
-    Row,
-    Step,
-    idle_step,
-    tile_steps,
-)
+from dtqatten.configuration.core import BANKS, Config
+from dtqatten.golden.cycles.grid import GridModel
+from dtqatten.golden.cycles.score_buffer import ScoreBuffer
+from dtqatten.golden.cycles.tiles import START_INTERVAL, Beat, Edge, Row, Step, tile_steps
 
-__all__ = ["ArrayModel", "GridModel", "RowBuffer"]
+__all__ = ["ArrayModel"]
 
 
 class _Loader:
@@ -72,117 +66,6 @@ class _Loader:
         return bank
 
 
-class GridModel:
-    """The PEs: what each does with the steps issued so far.
-
-    Parameters
-    ----------
-    config : Config
-    observed : bool
-        Follow the accumulators; if not they stay 0, and a cycle takes a tenth of the time.
-
-    Attributes
-    ----------
-    acc : array of int64, [rows, cols]
-        Accumulators.
-    operand : int
-        Cycles from a step to its operands in PE (0, 0).
-    """
-
-    def __init__(self, config: Config, *, observed: bool = True) -> None:
-        self.config, self.observed = config, observed
-        self.idle = idle_step(config)
-        self.acc = np.zeros((config.rows, config.cols), dtype=np.int64)
-        # The step of PE (r, c) is the one issued r + c cycles before that of PE (0, 0).
-        self.operand = 3 + config.word_stages
-        self._sum = self.operand + 1 + config.product_stages  # to the sum in the accumulator
-        self._lag = np.add.outer(np.arange(config.rows), np.arange(config.cols))
-        # Steps by age; index 0 is the step shown in this cycle.
-        depth = config.rows + config.cols + self._sum
-        self.history: deque[Step] = deque([self.idle] * depth, maxlen=depth)
-
-    @property
-    def stepping(self) -> bool:
-        """Whether a step is shown in this cycle."""
-        return self.history[0] is not self.idle
-
-    def _gather(self, age: int, attribute: str) -> NDArray:
-        """Return ``attribute`` of the steps at every lag: entry ``l`` is of age ``age + l``."""
-        lags = range(age, age + self.config.rows + self.config.cols - 1)
-        return np.array([getattr(self.history[i], attribute) for i in lags])
-
-    def both(self, flag: str) -> NDArray[np.bool_]:
-        """Return for each PE whether both its operands have a flag."""
-        q, k = (self._gather(self.operand, f"{side}_{flag}") for side in ("q", "k"))
-        rows, cols = np.indices(self._lag.shape)
-        return q[self._lag, rows] & k[self._lag, cols]
-
-    def clock(self, step: Step | None) -> None:
-        """Pass a clock edge; ``step`` is shown after it."""
-        if self.observed:
-            self._multiply()
-        self.history.appendleft(self.idle if step is None else step)
-
-    def _multiply(self) -> None:
-        age = self._sum - 1  # the history has not moved yet
-        rows, cols = np.indices(self._lag.shape)
-        q = self._gather(age, "q")[self._lag, rows]
-        k = self._gather(age, "k")[self._lag, cols]
-        first = self._gather(age, "first")[self._lag]
-        scale = self._gather(age, "scale")[self._lag]
-        dot = (q * k).sum(axis=-1)
-        kept = np.where(first, 0, self.acc)
-        if self.config.schedule is Schedule.INTERLEAVED:
-            self.acc = kept + dot * scale
-        else:
-            self.acc = kept * scale + dot
-
-
-class RowBuffer:
-    """The score buffer: rows on their way out, and the room that they take.
-
-    Attributes
-    ----------
-    room : int
-        Rows that a tile may still reserve.
-    """
-
-    # Cycles from a tile's last step to its row being readable, less those of words, products, row
-    # and columns.
-    BUFFERED = 5
-    #: Rows that have been read and not been taken, at most.
-    READ = 2
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.room = config.score_rows
-        self._read: deque[Row] = deque()
-        self._waiting: deque[tuple[int, Row]] = deque()
-        # Rows read whose room is not free yet, by cycle.
-        self._freed = deque([False] * config.word_stages)
-
-    @property
-    def offered(self) -> Row | None:
-        """The row on offer."""
-        return self._read[0] if self._read else None
-
-    def drain(self, cycle: int, rows: Iterable[Row]) -> None:
-        """Take a tile's rows, whose last step is shown in ``cycle``."""
-        readable = cycle + self.BUFFERED + self.config.grid_stages + self.config.cols
-        for r, row in enumerate(rows):
-            self._waiting.append((readable + r, row))
-
-    def clock(self, cycle: int, ready: bool) -> None:
-        """Pass the clock edge that ends ``cycle``."""
-        read = len(self._read) < self.READ and bool(self._waiting) and self._waiting[0][0] <= cycle
-        if self._read and ready:
-            self._read.popleft()
-        if read:
-            self._read.append(self._waiting.popleft()[1])
-        self._freed.append(read)
-        self.room += self._freed.popleft()
-
-
 class ArrayModel:
     """Predict :class:`dtqatten.hw.arrays.score_array.ScoreArray`, monitored, on every clock edge.
 
@@ -218,7 +101,7 @@ class ArrayModel:
         rows, cols = config.rows, config.cols
         self.cycle = 0
         self._grid = GridModel(config, observed=observed)
-        self._buffer = RowBuffer(config)
+        self._buffer = ScoreBuffer(config)
         self.busy_cycles = np.zeros((rows, cols), dtype=np.int64)
         self.stall_cycles = np.zeros((rows, cols), dtype=np.int64)
         self.steps = self.tiles = self.mixed_tiles = 0

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from dtqatten.configuration.core import Config
-from dtqatten.golden.cycles.softmax import AccumulatorModel, Buffered, Fifo, ImportanceBeat
+from dtqatten.golden.cycles.rings import Buffered, Fifo
+from dtqatten.golden.cycles.score_accumulator import AccumulatorModel, ImportanceBeat
 from dtqatten.golden.cycles.tiles import Row
 from dtqatten.golden.cycles.topk import IdBeat, ScoreBeat, TopKModel
-from dtqatten.golden.numerics.attention import IMPORTANCE_MAX
+from dtqatten.golden.numerics.importance import IMPORTANCE_MAX
 
 __all__ = ["LayerCommand", "TokenRankingModel"]
 
@@ -74,6 +75,7 @@ class _Finish:
 
     def __init__(self, config: Config) -> None:
         self.latency = 1 + 16 * config.count_normalize
+        # Those that set out before the first one is offered, and one more.
         self.fifo = Fifo(self.latency + 3)
         self._under_way: deque[tuple[int, ImportanceBeat]] = deque()
         self._totals: list[int] = []
@@ -140,15 +142,18 @@ class TokenRankingModel:
         self.config = config
         self.cycle = 0
         self._accumulator = AccumulatorModel(config)
-        self._topk = TopKModel(config.topk_lanes, config.n_max, slow_logic=config.slow_logic)
+        timing = config.timing
+        self._topk = TopKModel(config.topk_lanes, config.n_max, slow_logic=timing.grouped_search)
         self._commands: deque[LayerCommand] = deque()
         self._closed = False
         finishes = config.cumulative or config.count_normalize
         self._finish = _Finish(config) if finishes else None
         packs = config.importance_lanes != config.topk_lanes
         self._packer = _Packer(config.topk_lanes) if packs else None
-        # Where logic is slow, importances wait, and ids that not all have taken are kept aside.
-        self._waiting: Buffered[ImportanceBeat] | None = Buffered() if config.slow_logic else None
+        # If buffered, importances wait, and ids that not all have taken are kept aside.
+        self._waiting: Buffered[ImportanceBeat] | None = (
+            Buffered() if timing.buffered_ranking else None
+        )
         self._ids_aside: IdBeat | None = None
         self._scores_fork, self._ids_fork = _Fork(2), _Fork(2)
 

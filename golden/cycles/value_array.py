@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config, Schedule
-from dtqatten.golden.cycles.score_array import GridModel, RowBuffer
+from dtqatten.golden.cycles.grid import GridModel
+from dtqatten.golden.cycles.score_buffer import ScoreBuffer
 from dtqatten.golden.cycles.tiles import Beat, Row, Step
 from dtqatten.golden.numerics.codes import split
 
@@ -175,7 +176,7 @@ class ValueArrayModel:
     def __init__(self, config: Config, *, observed: bool = True) -> None:
         self.config = config = config.of_values
         self.cycle = 0
-        self._grid, self._buffer = GridModel(config, observed=observed), RowBuffer(config)
+        self._grid, self._buffer = GridModel(config, observed=observed), ScoreBuffer(config)
         self._block_loader, self._head_loader = _BlockLoader(config), _HeadLoader(config)
         self._blocks: deque[_Block] = deque()
         self._heads: deque[_Head] = deque()

@@ -4,37 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dtqatten.configuration.core import CODE_MAX, CODE_MIN
 from dtqatten.golden.numerics import softmax
-from dtqatten.golden.numerics.codes import (
-    BoolArray,
-    Codes,
-    FloatArray,
-    IntArray,
-    apply_gain,
-    at_precision,
-    code_range,
-)
+from dtqatten.golden.numerics.codes import BoolArray, Codes, FloatArray, IntArray, apply_gain
+from dtqatten.golden.numerics.importance import accumulate, check_room, importance
+from dtqatten.golden.numerics.output import OUTPUT_FRACTION, normalize, requantize
+from dtqatten.golden.numerics.products import scores, weighted_sum
 
 __all__ = [
-    "IMPORTANCE_MAX",
-    "OUTPUT_FRACTION",
     "Inputs",
     "Options",
     "Outputs",
-    "accumulate",
     "attention",
-    "importance",
-    "normalize",
-    "requantize",
-    "scores",
-    "weighted_sum",
 ]
-
-#: Fraction bits of the 16-bit output, in units of one code of V.
-OUTPUT_FRACTION = 8
-#: Largest value of the 32-bit importance accumulator.
-IMPORTANCE_MAX = 2**32 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,8 +178,9 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     """Run one attention block on integers.
 
     Scores, base-2 softmax, narrowed P, P x V, one division a row and importance, as the functions
-    of this module and of :mod:`dtqatten.golden.numerics.softmax` say. A row that sees no key has
-    output 0 and adds no importance.
+    of :mod:`~dtqatten.golden.numerics.products`, :mod:`~dtqatten.golden.numerics.softmax`,
+    :mod:`~dtqatten.golden.numerics.output` and :mod:`~dtqatten.golden.numerics.importance` say. A
+    row that sees no key has output 0 and adds no importance.
 
     Parameters
     ----------
@@ -217,7 +199,7 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     n_q, d = q.codes.shape[-2:]
     visible = inputs.visible()
     # Refuse before computing: heads * n_q decides, not the data.
-    _check_room(q.codes.shape[-3] * n_q, inputs.importance)
+    check_room(q.codes.shape[-3] * n_q, inputs.importance)
 
     s = scores(q.codes, k.codes, inputs.q_bits, inputs.k_bits)
     gained = s if k.gains is None else apply_gain(s, k.gains[..., None, :])
@@ -246,144 +228,3 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     seen = visible.sum(-2) if chosen.count_normalize else None
     total = accumulate(importance(probability, seen), inputs.importance)
     return Outputs(output, unit, total, s, e16, probability, weights, sums)
-
-
-def scores(
-    q: IntArray,
-    k: IntArray,
-    q_bits: IntArray | None = None,
-    k_bits: IntArray | None = None,
-) -> IntArray:
-    """Exact dot products ``sum(q * k)`` over the channels, each token at its precision.
-
-    Parameters
-    ----------
-    q, k : int array ``[..., heads, n_q, d]``, ``[..., heads, n_k, d]``
-        Balanced codes.
-    q_bits, k_bits : int array ``[..., n_q]``, ``[..., n_k]``, optional
-        Precisions.
-
-    Returns
-    -------
-    int64 array ``[..., heads, n_q, n_k]``
-        At most 22 bits for 128 channels.
-
-    Raises
-    ------
-    ValueError
-        If a code or precision is out of range.
-    """
-    left, right = at_precision(q, _per_token(q_bits)), at_precision(k, _per_token(k_bits))
-    return _matmul(left, right.swapaxes(-1, -2), q.shape[-1] * CODE_MIN**2)
-
-
-def weighted_sum(p: IntArray, v: IntArray, v_bits: IntArray | None = None) -> IntArray:
-    """Exact P x V: ``sum(p * v)`` over the keys, V at each token's precision.
-
-    Returns
-    -------
-    int64 array ``[..., heads, n_q, d]``
-        At most 25 bits for 1024 keys, 29 with weights of three planes.
-
-    Raises
-    ------
-    ValueError
-        If a code or precision is out of range.
-    """
-    bound = p.shape[-1] * code_range(3)[1] * -CODE_MIN
-    return _matmul(p, at_precision(v, _per_token(v_bits)), bound)
-
-
-def normalize(sums: IntArray, weights: softmax.Narrowed) -> IntArray:
-    """Divide each row once: 16-bit outputs with 8 fraction bits, in codes of V.
-
-    With ``R, z`` the reciprocal of the row's divisor,
-    ``o = (N * R + (1 << (z + lead + 3))) >> (z + lead + 4)``, round half up, saturated to int16.
-    Below 1 unit of error: 1/2 from rounding, less than 15/32 from the reciprocal. Saturation needs
-    V gains and weights that were nearly all rounded up; without gains ``|o| <= 120 * 256``.
-
-    Parameters
-    ----------
-    sums : int array ``[..., heads, n_q, d]``
-        P x V.
-    weights : softmax.Narrowed
-        The weights that went into it.
-    """
-    r, z = softmax.reciprocal(weights.divisor)
-    # sum(p*c) / (D/16) in units of 1/256: 256 * 16 / 2**(z + 16) = 2**-(z + 4).
-    shift = (
-        z
-        + weights.lead
-        + (softmax.RECIPROCAL_BITS - 1)
-        - softmax.DIVISOR_FRACTION
-        - OUTPUT_FRACTION
-    )[..., None]
-    quotient = (sums * r[..., None] + (np.int64(1) << (shift - 1))) >> shift
-    return np.clip(quotient, -(2**15), 2**15 - 1).astype(np.int16)
-
-
-def requantize(output: IntArray, shift: int = 0) -> IntArray:
-    """Round 16-bit outputs to balanced 8-bit codes, half up, saturated to [-120, 119].
-
-    ``c = (o + (1 << (7 - shift))) >> (8 - shift)``, in units ``2**shift`` smaller than V's.
-    """
-    drop = OUTPUT_FRACTION - shift
-    rounded = (output.astype(np.int64) + (1 << (drop - 1))) >> drop
-    return np.clip(rounded, CODE_MIN, CODE_MAX).astype(np.int8)
-
-
-def importance(probability: IntArray, seen: IntArray | None = None) -> IntArray:
-    """Sum 16-bit probabilities over queries and heads.
-
-    Parameters
-    ----------
-    probability : int array ``[..., heads, n_q, n_k]``
-        Normalized 16-bit probabilities.
-    seen : int array ``[..., n_k]``, optional
-        How many queries saw each key; the sum is divided by it, rounded down. A key that nobody saw
-        has importance 0.
-
-    Returns
-    -------
-    int64 array ``[..., n_k]``
-    """
-    total: IntArray = probability.sum(axis=(-3, -2))
-    return total if seen is None else total // np.maximum(seen, 1)
-
-
-def accumulate(current: IntArray, earlier: IntArray | None = None) -> IntArray:
-    """Add a block's importance to that of earlier blocks, in 32 bits.
-
-    Raises
-    ------
-    ValueError
-        If a sum exceeds 32 bits.
-    """
-    total = current if earlier is None else current + np.asarray(earlier, dtype=np.int64)
-    if total.size and total.max() > IMPORTANCE_MAX:
-        raise ValueError(f"importance {total.max()} exceeds {IMPORTANCE_MAX}: start a new sum")
-    return total.astype(np.uint32)
-
-
-def _check_room(rows: int, earlier: IntArray | None) -> None:
-    held = int(np.max(earlier, initial=0)) if earlier is not None else 0
-    room = (IMPORTANCE_MAX - held) // softmax.E16_MAX
-    if rows > room:
-        raise ValueError(
-            f"heads * queries is {rows}, but the 32-bit importance has room for {room} rows: "
-            + ("start a new sum" if held else "use fewer heads or queries a block")
-        )
-
-
-def _per_token(bits: IntArray | None) -> IntArray | None:
-    return None if bits is None else np.asarray(bits)[..., None, :, None]
-
-
-def _matmul(a: IntArray, b: IntArray, bound: int) -> IntArray:
-    """Exact integer matrix product through floating point, whose BLAS is far faster.
-
-    Every partial sum is an integer of magnitude ``bound`` at most, which float32 holds exactly up
-    to ``2**24`` and float64 up to ``2**53``, in any order of summation.
-    """
-    kind = np.float32 if bound < 2**24 else np.float64
-    return np.rint(a.astype(kind) @ b.astype(kind)).astype(np.int64)

@@ -93,7 +93,7 @@ class LineBuffer(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.banks = words = BankedMemory(
-            4 * config.load_nibbles, self.depth, stages=config.word_stages
+            4 * config.load_nibbles, self.depth, stages=config.timing.word_stages
         )
         m.submodules.tags = tags = memory.Memory(
             shape=tag_layout(), depth=BANKS * self.tiles, init=[]
@@ -118,8 +118,8 @@ class LineBuffer(wiring.Component):
         m.d.sync += self.read_next.eq(self.read)
 
         # The tag is read in the cycle of the word, and waits with it.
-        now = delayed(m, self.read_next, config.word_stages, "now", reset_less=False)
-        told = delayed(m, tag_read.data, config.word_stages, "tag")
+        now = delayed(m, self.read_next, config.timing.word_stages, "now", reset_less=False)
+        told = delayed(m, tag_read.data, config.timing.word_stages, "tag")
         part = Signal(4 * config.depth)
         m.d.comb += [
             part.eq(words.data.word_select(now.part, 4 * config.depth)),

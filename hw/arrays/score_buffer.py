@@ -29,7 +29,7 @@ def tile_fits(m: Module, config: Config, start: Value, rows: Value, row_read: Va
     # Room beyond a tile; negative without room for one.
     most = config.score_rows - config.rows
     spare = Signal(range(-config.rows, most + 1), init=most, name="spare")
-    freed = delayed(m, row_read, config.word_stages, "row_freed", reset_less=False)
+    freed = delayed(m, row_read, config.timing.word_stages, "row_freed", reset_less=False)
     with m.If(freed):
         m.d.sync += spare.eq(Mux(start, spare - (rows - 1), spare + 1))
     with m.Elif(start):

@@ -85,7 +85,7 @@ class ValueLane(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.banks = words = BankedMemory(
-            4 * config.depth, bank_words(config), granularity=4, stages=config.word_stages
+            4 * config.depth, bank_words(config), granularity=4, stages=config.timing.word_stages
         )
         m.d.comb += [
             words.write.eq(self.write),
@@ -97,7 +97,7 @@ class ValueLane(wiring.Component):
             words.read_address.eq(self.read.address),
         ]
         m.d.sync += self.read_next.eq(self.read)
-        keep = delayed(m, self.read_next.keep, config.word_stages, "keep", reset_less=False)
+        keep = delayed(m, self.read_next.keep, config.timing.word_stages, "keep", reset_less=False)
         kept = Cat(place.replicate(4) for place in keep)
         m.d.comb += self.operand.eq(words.data & kept)
         return m

@@ -95,8 +95,8 @@ class WeightLane(wiring.Component):
         ]
         m.d.sync += self.feed_next.eq(self.feed)
 
-        now = delayed(m, self.feed_next, config.word_stages, "now", reset_less=False)
-        word = delayed(m, read.data, config.word_stages, "word")
+        now = delayed(m, self.feed_next, config.timing.word_stages, "now", reset_less=False)
+        word = delayed(m, read.data, config.timing.word_stages, "word")
         part = Signal(4 * config.depth)
         m.d.comb += [
             part.eq(word.word_select(now.plane * config.parts + now.part, 4 * config.depth)),
@@ -188,8 +188,8 @@ class WeightFeeder(wiring.Component):
 
         feed = Signal.like(self.feed)
         m.d.sync += feed.eq(self.feed)
-        # Where logic is slow, writes are registered once: a beat fans out to all lanes.
-        late = config.slow_logic
+        # Where timing asks for it, writes are registered once: a beat fans out to all lanes.
+        late = config.timing.buffered_weights
         written = Cat(beat & (row == r) for r in range(config.rows))
         written = delayed(m, written, late, "written", reset_less=False)
         write_slot = delayed(m, slot, late, "write_slot")

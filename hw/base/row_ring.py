@@ -137,6 +137,9 @@ class RowFifo(wiring.Component):
         Rows in order.
     """
 
+    #: Cycles from a row written to it being offered.
+    LATENCY = 2
+
     def __init__(
         self, row: data.StructLayout, depth: int, *, spare: int = 0, late: bool = False
     ) -> None:

@@ -1,47 +1,23 @@
 """The controller: walks a chain of descriptors, starts layers, ends in order or in an error."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
-from dtqatten.hw.bus.read_channel import ReadChannel, read_port
-from dtqatten.hw.bus.window import misplaced, pages, window_layout
-from dtqatten.hw.memory.checker import Checker, chain_layout, descriptor_layout, flag
+from dtqatten.hw.bus.read_channel import read_port
+from dtqatten.hw.bus.window import window_layout
+from dtqatten.hw.memory.address_check import AddressCheck
+from dtqatten.hw.memory.chain_states import ChainStates
+from dtqatten.hw.memory.checker import Checker
+from dtqatten.hw.memory.descriptor import descriptor_layout
+from dtqatten.hw.memory.descriptor_reader import DescriptorReader
+from dtqatten.hw.memory.layer_commands import LayerCommands
 from dtqatten.hw.memory.writer import results_layout
 from dtqatten.hw.payloads.ranking import layer_layout
-from dtqatten.interface.descriptor import ADDRESS_ALIGNMENT, HEAD_BYTES, MAGIC, SIZE, VERSION, Flag
-from dtqatten.interface.registers import ErrorCode
 
 __all__ = ["Controller"]
-
-#: Address bits that are 0 by alignment.
-ALIGNMENT_BITS = ADDRESS_ALIGNMENT.bit_length() - 1
-
-
-class State(enum.Enum, shape=4):  # type: ignore[call-arg]
-    """What the controller does."""
-
-    IDLE = 0
-    #: Request the descriptor's head, or all of it, and take its words.
-    ASK = 1
-    READ = 2
-    #: The head is here: is the rest ready?
-    HEAD = 3
-    #: Everything is here and has to be checked.
-    CHECK = 4
-    CHECKING = 5
-    #: Its inputs are not ready.
-    WAIT = 6
-    #: Wait until the fetcher can begin; it begins.
-    START = 7
-    STARTED = 8
-    #: The last layer has begun: of the chain, or before a descriptor in which there is an error.
-    FINISH = 9
-    #: Something went wrong: the bus empties, the rest is reset.
-    DRAIN = 10
-    FLUSH = 11
 
 
 class Controller(wiring.Component):
@@ -164,217 +140,43 @@ class Controller(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system = self.system
-        channel = place(
-            m,
-            platform,
-            "channel",
-            ReadChannel,
-            system,
-            8,
-            HEAD_BYTES,
-            reset=self.flush,
-        )
         checker = place(m, platform, "checker", Checker, system, reset=self.flush)
-        connect(m, channel.port, flipped(self.port))
-
-        # The descriptor read, word by word from the top; and the layer that is being fetched.
-        descriptor, layer = Signal(descriptor_layout()), self.layer
-        address = Signal(64)
-        whole = Signal()
-        left = Signal(range(SIZE // 4))
-        before = Signal(chain_layout(system.core))
-        started = before.valid
+        m.submodules.reader = reader = DescriptorReader(system)
+        m.submodules.addresses = addresses = AddressCheck(system)
+        m.submodules.commands = commands = LayerCommands(system)
+        states = ChainStates(system, self, reader=reader, addresses=addresses, checker=checker)
+        connect(m, reader.port, flipped(self.port))
         m.d.comb += [
-            self.current.eq(address),
-            channel.runs.p.address.eq(address),
-            channel.runs.p.size.eq(Mux(whole, SIZE, HEAD_BYTES)),
-            channel.o.ready.eq(1),
-            checker.descriptor.eq(descriptor),
-            checker.address.eq(address),
-            checker.before.eq(before),
+            self.current.eq(states.address),
+            reader.address.eq(states.address),
+            reader.whole.eq(states.whole),
+            reader.flush.eq(self.flush),
+            addresses.read_base.eq(self.read_base),
+            addresses.read_limit.eq(self.read_limit),
+            addresses.write_base.eq(self.write_base),
+            addresses.write_limit.eq(self.write_limit),
+            addresses.address.eq(states.address),
+            self.read_window.eq(addresses.read_window),
+            self.write_window.eq(addresses.write_window),
+            checker.descriptor.eq(reader.descriptor),
+            checker.address.eq(states.address),
+            checker.before.eq(states.before),
             checker.read_window.eq(self.read_window),
             checker.write_window.eq(self.write_window),
+            commands.layer.eq(self.layer),
+            commands.narrow.eq(self.narrow),
+            self.results.p.eq(commands.for_writer),
+            self.results.valid.eq(states.given_writer),
+            self.layers.p.eq(commands.for_core),
+            self.layers.valid.eq(states.given_core),
         ]
-        with m.If(channel.o.valid):
-            m.d.sync += descriptor.eq(Cat(descriptor.as_value()[32:], channel.o.p.as_value()))
-        rest = Const(0, 8 * (SIZE - HEAD_BYTES))
-        head = data.View(descriptor_layout(), Cat(descriptor.as_value()[len(rest) :], rest))
-        windows: list[tuple[Value, Value]] = []
-        for kind in ("read", "write"):
-            ends = [getattr(self, f"{kind}_{end}") for end in ("base", "limit")]
-            m.d.comb += getattr(self, f"{kind}_window").eq(pages(system, *ends))
-            windows += zip(misplaced(system, *ends), ends, strict=True)
-
-        # What is wrong with the descriptor; and what ends the chain at once.
-        error, error_address = Signal(8), Signal(64)
-        fatal, fatal_address = Signal(8), Signal(64)
-        held, held_address = Signal(8), Signal(64)
-        resumed, asked_again = Signal(), Signal()
-        m.d.comb += asked_again.eq(resumed | self.resume)
-        state = Signal(State)
-        flush_cycles = system.core.flush_cycles
-        flushing = Signal(range(flush_cycles))
-        given_core, given_writer = Signal(), Signal()
-        m.d.comb += [
-            self.results.p.output.eq(layer.output),
-            self.results.p.form.codes.eq(flag(layer, Flag.CODES)),
-            self.results.p.form.shift.eq(layer.output_shift),
-            self.results.p.heads.eq(layer.heads),
-            self.results.p.tokens.eq(layer.tokens),
-            self.results.p.narrow.eq(self.narrow),
-            self.results.p.ids.eq(layer.ids),
-            self.results.p.write_ids.eq(flag(layer, Flag.IDS)),
-            self.results.p.k0.eq(layer.k0),
-            self.results.p.importance.eq(layer.importance),
-            self.results.p.report.eq(flag(layer, Flag.REPORT)),
-            self.results.valid.eq(given_writer),
-            self.layers.p.heads.eq(layer.heads),
-            self.layers.p.k0.eq(layer.k0),
-            self.layers.p.k1.eq(layer.k1),
-            self.layers.p.report.eq(flag(layer, Flag.REPORT)),
-            self.layers.valid.eq(given_core),
-        ]
-        optional = {"cumulative": Flag.CUMULATIVE, "fresh": Flag.FRESH, "count": Flag.COUNT}
-        for name, which in optional.items():
-            if name in dict(layer_layout(system.core)):
-                m.d.comb += self.layers.p[name].eq(flag(layer, which))
         with m.If(self.results.ready):
-            m.d.sync += given_writer.eq(0)
+            m.d.sync += states.given_writer.eq(0)
         with m.If(self.layers.ready):
-            m.d.sync += given_core.eq(0)
+            m.d.sync += states.given_core.eq(0)
         # A layer whose last acknowledgement is an error is not complete.
         m.d.comb += self.completed.eq(self.layer_done & ~self.stop)
         with m.If(self.completed):
             m.d.sync += self.layers_done.eq(self.layers_done + 1)
-
-        m.d.sync += resumed.eq(asked_again)
-        with m.Switch(state):
-            with m.Case(State.IDLE), m.If(self.begin):
-                m.d.sync += [
-                    address.eq(self.first),
-                    whole.eq(0),
-                    before.eq(0),
-                    resumed.eq(0),
-                    held.eq(ErrorCode.NONE),
-                    self.failed.eq(0),
-                    self.aborted.eq(0),
-                    self.error_code.eq(ErrorCode.NONE),
-                    self.error_address.eq(0),
-                    self.layers_done.eq(0),
-                    self.busy.eq(1),
-                ]
-                m.d.sync += state.eq(State.ASK)
-            with m.Case(State.ASK):
-                checks = [
-                    *((ErrorCode.WINDOW, *window) for window in windows),
-                    (ErrorCode.ALIGNMENT, address[:ALIGNMENT_BITS].any(), address),
-                    (ErrorCode.READ_WINDOW, address[system.address_bits :].any(), address),
-                ]
-                # Later statements override: the first failing check counts.
-                for code, fails, where in reversed(checks):
-                    with m.If(fails):
-                        m.d.comb += [error.eq(code), error_address.eq(where)]
-                m.d.comb += channel.runs.valid.eq(error == 0)
-                with m.If(channel.runs.valid & channel.runs.ready):
-                    m.d.sync += left.eq(Mux(whole, SIZE // 4 - 1, HEAD_BYTES // 4 - 1))
-                    m.d.sync += state.eq(State.READ)
-            with m.Case(State.READ), m.If(channel.o.valid):
-                m.d.sync += left.eq(left - 1)
-                with m.If(left == 0):
-                    m.d.sync += state.eq(Mux(whole, State.CHECK, State.HEAD))
-            with m.Case(State.HEAD):
-                with m.If((head.magic != MAGIC) | (head.version != VERSION)):
-                    m.d.comb += [error.eq(ErrorCode.VERSION), error_address.eq(address)]
-                with m.Elif(head.ready != 0):
-                    m.d.sync += whole.eq(1)
-                    m.d.sync += state.eq(State.ASK)
-                with m.Elif(asked_again):
-                    m.d.sync += resumed.eq(0)
-                    m.d.sync += state.eq(State.ASK)
-                with m.Else():
-                    m.d.comb += self.stopped.eq(1)
-                    m.d.sync += [self.waiting.eq(1), state.eq(State.WAIT)]
-            with m.Case(State.WAIT), m.If(self.resume):
-                m.d.sync += [self.waiting.eq(0), resumed.eq(0)]
-                m.d.sync += state.eq(State.ASK)
-            with m.Case(State.CHECK):
-                m.d.comb += checker.start.eq(1)
-                m.d.sync += state.eq(State.CHECKING)
-            with m.Case(State.CHECKING), m.If(checker.done):
-                m.d.comb += [error.eq(checker.error), error_address.eq(checker.error_address)]
-                m.d.sync += state.eq(State.START)
-            with m.Case(State.START):
-                # The layer before has been read, and what it keeps is known.
-                free = ~given_core & ~given_writer
-                with m.If(self.fetched & free & (~started | self.ids_complete)):
-                    m.d.sync += [
-                        layer.eq(descriptor),
-                        self.group.eq(checker.group),
-                        self.narrow.eq(
-                            Mux(
-                                flag(descriptor, Flag.CHAINED),
-                                before.k0 - before.k1,
-                                descriptor.four_bit,
-                            )
-                        ),
-                        before.valid.eq(1),
-                        before.tokens.eq(descriptor.tokens),
-                        before.k0.eq(descriptor.k0),
-                        before.k1.eq(descriptor.k1),
-                        before.cumulative.eq(flag(descriptor, Flag.CUMULATIVE)),
-                        given_core.eq(1),
-                        given_writer.eq(1),
-                    ]
-                    m.d.sync += state.eq(State.STARTED)
-            with m.Case(State.STARTED):
-                m.d.comb += self.start.eq(1)
-                m.d.sync += [address.eq(layer.next), whole.eq(0)]
-                m.d.sync += state.eq(State.ASK)
-                with m.If(layer.next == 0):
-                    m.d.sync += address.eq(self.current)
-                    m.d.sync += state.eq(State.FINISH)
-            with m.Case(State.FINISH), m.If(self.fetched & ~given_writer & self.written):
-                m.d.comb += [self.ended.eq(1), fatal.eq(held), fatal_address.eq(held_address)]
-                m.d.sync += [self.busy.eq(0), state.eq(State.IDLE)]
-            with m.Case(State.DRAIN):
-                m.d.comb += self.stop.eq(1)
-                with m.If(self.drained):
-                    m.d.sync += flushing.eq(flush_cycles - 1)
-                    m.d.sync += state.eq(State.FLUSH)
-            with m.Case(State.FLUSH):
-                m.d.comb += [self.stop.eq(1), self.flush.eq(1)]
-                m.d.sync += [
-                    flushing.eq(flushing - 1),
-                    given_core.eq(0),
-                    given_writer.eq(0),
-                    self.waiting.eq(0),
-                ]
-                with m.If(flushing == 0):
-                    m.d.comb += self.ended.eq(1)
-                    m.d.sync += self.busy.eq(0)
-                    m.d.sync += state.eq(State.IDLE)
-
-        with m.If(self.busy & ~self.stop):
-            # An error in a descriptor is held until the layers before it have ended.
-            with m.If(self.fault_ahead):
-                m.d.comb += [error.eq(self.fault), error_address.eq(self.fault_address)]
-            with m.If((error != 0) & (held == 0)):
-                m.d.sync += [
-                    held.eq(error),
-                    held_address.eq(error_address),
-                    state.eq(State.FINISH),
-                ]
-            # Anything else that goes wrong ends the chain at once.
-            with m.If((self.fault != 0) & ~self.fault_ahead):
-                m.d.comb += [fatal.eq(self.fault), fatal_address.eq(self.fault_address)]
-            with m.If((fatal != 0) | self.abort):
-                m.d.sync += [
-                    state.eq(State.DRAIN),
-                    self.failed.eq(fatal != 0),
-                    self.aborted.eq(fatal == 0),
-                    self.error_code.eq(fatal),
-                    self.error_address.eq(fatal_address),
-                ]
-                m.d.comb += self.ended.eq(0)
-                m.d.sync += self.busy.eq(1)
+        states.add(m)
         return m

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.read_channel import ReadChannel, read_port
-from dtqatten.hw.memory.checker import descriptor_layout, flag
+from dtqatten.hw.memory.descriptor import descriptor_layout, flag
 from dtqatten.hw.memory.slots import aligned
 from dtqatten.hw.memory.tensor_fetcher import TensorFetcher
 from dtqatten.hw.memory.token_stream import TokenStream

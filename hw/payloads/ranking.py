@@ -21,7 +21,7 @@ IMPORTANCE_BITS = 32
 
 def topk_config(config: Config) -> TopKConfig:
     """Sizes of the configuration's top-k engine."""
-    return TopKConfig(config.topk_lanes, config.n_max, slow_logic=config.slow_logic)
+    return TopKConfig(config.topk_lanes, config.n_max, slow_logic=config.timing.grouped_search)
 
 
 def layer_layout(config: Config) -> data.StructLayout:

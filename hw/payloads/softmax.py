@@ -1,7 +1,7 @@
 """Payloads and sizes of the softmax unit."""
 
 from amaranth.hdl import Shape, signed, unsigned
-from amaranth.lib import data
+from amaranth.lib import data, stream
 from amaranth.utils import ceil_log2
 
 from dtqatten.configuration.core import Config
@@ -33,6 +33,8 @@ __all__ = [
     "tiles",
     "top_code",
     "unseen",
+    "value_stream",
+    "value_token_layout",
     "weight_row_layout",
 ]
 
@@ -97,6 +99,16 @@ def key_layout(config: Config) -> data.StructLayout:
         _token_fields(config)
         | {"value_gain": unsigned(GAIN_BITS), "narrow": unsigned(1), "last": unsigned(1)}
     )
+
+
+def value_token_layout() -> data.StructLayout:
+    """What a weight needs of its value: ``gain`` in 1/256, and ``narrow``, as in a key."""
+    return data.StructLayout({"gain": unsigned(GAIN_BITS), "narrow": unsigned(1)})
+
+
+def value_stream() -> stream.Signature:
+    """The values of a head, in their order."""
+    return stream.Signature(data.StructLayout({"item": value_token_layout(), "last": unsigned(1)}))
 
 
 def output_layout() -> data.StructLayout:

@@ -22,14 +22,14 @@ def counters_layout(config: Config) -> data.ArrayLayout:
 
 def adding_stages(config: Config) -> int:
     """Return the cycles from a row to the writing of its sums."""
-    return 2 + config.slow_logic
+    return 2 + config.timing.buffered_counters
 
 
 class CounterBank(wiring.Component):
     """The counters of one run, a word a tile: added to while it is summed, then read out.
 
-    Latency: ``word`` follows ``accept`` or ``fetch`` by one cycle; where logic is slow by one
-    more, for fetched words counted from ``moves``, which must not come before the cycle after
+    Latency: ``word`` follows ``accept`` or ``fetch`` by one cycle; with ``buffered_counters`` by
+    one more, for fetched words counted from ``moves``, which must not come before the cycle after
     ``fetch``. Sums are written :func:`adding_stages` cycles after ``accept``.
 
     Parameters
@@ -85,7 +85,7 @@ class CounterBank(wiring.Component):
             read.addr.eq(Mux(mine, self.tile, self.address)),
         ]
         known = read.data
-        if config.slow_logic:
+        if config.timing.buffered_counters:
             known = Signal(counters_layout(config), name="known", reset_less=True)
             with m.If(mine | self.moves):
                 m.d.sync += known.eq(read.data)
@@ -96,9 +96,9 @@ class CounterBank(wiring.Component):
 class RowAdder(wiring.Component):
     """Add rows of probabilities to counters that are read, added to and written cycles later.
 
-    The counters of a row are read when it is accepted, wait in a register, in two where logic is
-    slow, and are added to and written. Sums still in flight are forwarded. A run's first row of a
-    tile starts from zero.
+    The counters of a row are read when it is accepted, wait in a register, in two with
+    ``buffered_counters``, and are added to and written. Sums still in flight are forwarded. A run's
+    first row of a tile starts from zero.
 
     Latency: ``sums`` follow ``accept`` by :func:`adding_stages` cycles. Throughput one row a cycle;
     never stalls.

@@ -15,11 +15,11 @@ __all__ = ["ImportanceDrain"]
 class ImportanceDrain(wiring.Component):
     """Read the words of a bank, in order, and cut each into beats of importance.
 
-    The memory, and where logic is slow a register behind it, hold the words after the one on
-    offer.
+    The memory, and with ``buffered_counters`` a register behind it, hold the words after the one
+    on offer.
 
-    Latency: the first beat is offered 3 cycles after ``start``, 4 where logic is slow. Throughput
-    one beat a cycle.
+    Latency: the first beat is offered :meth:`latency` cycles after ``start``: 3, or 4 with
+    ``buffered_counters``. Throughput one beat a cycle.
 
     Parameters
     ----------
@@ -42,6 +42,11 @@ class ImportanceDrain(wiring.Component):
     o : Out(stream.Signature(importance_layout(config)))
         The run's importance.
     """
+
+    @staticmethod
+    def latency(config: Config) -> int:
+        """Cycles from a bank complete to its first beat offered."""
+        return 3 + config.timing.buffered_counters
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -80,7 +85,7 @@ class ImportanceDrain(wiring.Component):
             self.o.p.tokens.eq(Mux(word_end, left, lanes)),
             self.o.p.last.eq(final & word_end),
         ]
-        if config.slow_logic:
+        if config.timing.buffered_counters:
             m.d.comb += self.moves.eq(fetched & (~there | take))
             m.d.sync += there.eq(self.moves | (there & ~take))
             with m.If(self.moves):

@@ -126,7 +126,9 @@ class ImportanceFinish(wiring.Component):
                 divider.divisor.eq(Mux(self.layer.count & (seen != 0), seen, 1)),
             ]
             wait, quotient = divider.latency, divider.quotient
-        m.submodules.totals = totals = RowFifo(beat_layout(1), wait + 4)
+        # Those that set out before the first one is offered, and one more.
+        room = wait + 1 + RowFifo.LATENCY + 1
+        m.submodules.totals = totals = RowFifo(beat_layout(1), room)
         connect(m, totals.o, flipped(self.o))
 
         go = Signal()

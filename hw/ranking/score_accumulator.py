@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.configuration.core import Config
 from dtqatten.hw.payloads.ranking import importance_layout, run_layout
 from dtqatten.hw.payloads.softmax import probability_row_layout, tiles
-from dtqatten.hw.ranking.counter_bank import CounterBank, RowAdder
+from dtqatten.hw.ranking.counter_bank import CounterBank, RowAdder, adding_stages
 from dtqatten.hw.ranking.importance_drain import ImportanceDrain
 
 __all__ = ["ScoreAccumulator"]
@@ -23,8 +23,8 @@ class ScoreAccumulator(wiring.Component):
 
     32 bits are enough: the configuration limits ``heads * n_max`` rows of at most 65535 each.
 
-    A row's counters are read, wait in a register, in two where logic is slow, and are added to and
-    written: three cycles, or four. Sums still in flight are forwarded.
+    A row's counters are read, wait in a register, in two with ``buffered_counters``, and are added
+    to and written: three cycles, or four. Sums still in flight are forwarded.
 
     Latency: the first beat of importance is offered :meth:`latency` cycles after a run's last row,
     5 or 7, or 4 or 5 after the last run's importance has left. Throughput one row a
@@ -47,7 +47,7 @@ class ScoreAccumulator(wiring.Component):
     @staticmethod
     def latency(config: Config) -> int:
         """Cycles from a run's last row to its importance."""
-        return 5 + 2 * config.slow_logic
+        return adding_stages(config) + ImportanceDrain.latency(config)
 
     def __init__(self, config: Config) -> None:
         self.config = config

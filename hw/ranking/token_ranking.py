@@ -26,8 +26,8 @@ class TokenRanking(wiring.Component):
     before have been taken; its probabilities do not, nor do those of the next layer but one.
 
     Latency: of the accumulator, the packer (a cycle where ``importance_lanes`` are fewer than
-    ``topk_lanes``), the finish (where there is one), a cycle where logic is slow, and the top-k
-    engine. A report that is not taken delays the search, and its last beat the ids.
+    ``topk_lanes``), the finish (where there is one), a cycle with ``buffered_ranking``, and the
+    top-k engine. A report that is not taken delays the search, and its last beat the ids.
 
     Parameters
     ----------
@@ -115,8 +115,8 @@ class TokenRanking(wiring.Component):
             ]
             beats = packer.o
 
-        # Where logic is slow, a register cuts the long path to those who take the beats.
-        if config.slow_logic:
+        # A register cuts the long path to those who take the beats.
+        if config.timing.buffered_ranking:
             packed, beats = beats, stream.Signature(beats.p.shape()).create(path=("scores",))
             buffered(m, packed, beats, "beats")
         fork(m, beats, [topk.scores, self.report], [1, layer.report], "scores")
@@ -130,7 +130,7 @@ class TokenRanking(wiring.Component):
             chosen.p.eq(topk.ids.p),
             topk.ids.ready.eq(chosen.ready & taken),
         ]
-        if config.slow_logic:
+        if config.timing.buffered_ranking:
             kept = stream.Signature(topk.ids.p.shape()).create(path=("kept",))
             skid(m, chosen, kept, "ids")
         sinks, wanted = [self.ids], [1]

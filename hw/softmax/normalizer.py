@@ -55,7 +55,7 @@ class NormalizerLane(wiring.Component):
     """One channel: ``o = (sum * mantissa + (1 << (shift + 3))) >> (shift + 4)``, saturated.
 
     In 8-bit form then ``c = (o + (1 << (7 - r))) >> (8 - r)``, saturated to [-120, 119]. Bit-exact
-    with :func:`dtqatten.golden.numerics.attention.normalize` and ``requantize``.
+    with :func:`dtqatten.golden.numerics.output.normalize` and ``requantize``.
 
     Latency 7 cycles, throughput one sum a cycle; never stalls.
 
@@ -156,7 +156,9 @@ class Normalizer(wiring.Component):
         beat_layout = output_beat_layout(config)
         m.submodules.records = records = ReplayStore(row_record_layout(config), 1, 2 * config.rows)
         # Those under way, and those that leave while room is given back.
-        m.submodules.beats = beats = RowFifo(beat_layout, self.LATENCY + 3)
+        # Those that set out before the first one is offered, and one more.
+        room = self.LATENCY + RowFifo.LATENCY + 1
+        m.submodules.beats = beats = RowFifo(beat_layout, room)
         connect(m, beats.o, flipped(self.outputs))
         row = self.sums.p
         parts = -(-config.cols // lanes)

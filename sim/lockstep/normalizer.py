@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.normalizer import NormalizerModel
-from dtqatten.golden.cycles.softmax import OutputForm, RowRecord
+from dtqatten.golden.cycles.softmax_beats import OutputForm, RowRecord
 from dtqatten.golden.cycles.tiles import Row
 from dtqatten.golden.numerics import softmax
-from dtqatten.golden.numerics.attention import normalize, requantize
 from dtqatten.golden.numerics.codes import code_range
+from dtqatten.golden.numerics.output import normalize, requantize
 from dtqatten.hw.payloads.arrays import score_row_layout
 from dtqatten.hw.payloads.softmax import row_record_layout
 from dtqatten.hw.softmax.normalizer import output_beat_layout

@@ -7,7 +7,7 @@ import numpy as np
 from amaranth.hdl import signed
 
 from dtqatten.configuration.core import Config, Schedule
-from dtqatten.golden.cycles.score_array import GridModel
+from dtqatten.golden.cycles.grid import GridModel
 from dtqatten.golden.cycles.tiles import Step, edges, idle_step, tile_steps
 from dtqatten.hw.payloads.arrays import control_layout
 from dtqatten.sim.engines.bench import compare

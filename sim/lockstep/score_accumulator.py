@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
-from dtqatten.golden.cycles.softmax import AccumulatorModel
+from dtqatten.golden.cycles.score_accumulator import AccumulatorModel
 from dtqatten.golden.cycles.tiles import tile_rows
 from dtqatten.hw.payloads.ranking import importance_layout, run_layout
 from dtqatten.hw.payloads.softmax import probability_row_layout

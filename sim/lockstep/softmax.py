@@ -8,13 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
-from dtqatten.golden.cycles.softmax import (
-    HeadFactor,
-    Key,
-    OutputForm,
-    Query,
-    SoftmaxModel,
-)
+from dtqatten.golden.cycles.softmax import SoftmaxModel
+from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, OutputForm, Query
 from dtqatten.golden.cycles.tiles import tile_rows
 from dtqatten.hw.payloads.arrays import score_row_layout
 from dtqatten.hw.payloads.softmax import (

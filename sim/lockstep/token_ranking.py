@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
-from dtqatten.golden.cycles.softmax import ImportanceBeat
+from dtqatten.golden.cycles.score_accumulator import ImportanceBeat
 from dtqatten.golden.cycles.tiles import tile_rows
 from dtqatten.golden.cycles.token_ranking import LayerCommand, TokenRankingModel
 from dtqatten.golden.cycles.topk import IdBeat

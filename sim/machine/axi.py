@@ -12,7 +12,8 @@ from dtqatten.driver.device import Arena, Device
 from dtqatten.golden.memory import Burst
 from dtqatten.hw.base.export import PREFIX, verilog
 from dtqatten.hw.system import System
-from dtqatten.sim.engines.verilated import compiled, without_initial_values
+from dtqatten.sim.engines.compiler import compiled
+from dtqatten.sim.engines.verilated import without_initial_values
 
 __all__ = ["BusCounters", "SimulatedBus", "simulated_device"]
 
@@ -67,7 +68,7 @@ class SimulatedBus:
     timeout : int
         Cycles after which :meth:`wait` gives up.
     optimize : int
-        As of :func:`dtqatten.sim.engines.verilated.compiled`.
+        As of :func:`dtqatten.sim.engines.compiler.compiled`.
     power_up : int, optional
         Seed of what registers and RAMs hold at power-up; by default what Verilog gives them.
 

@@ -21,13 +21,9 @@ from dtqatten.hw.arrays.score_array import ScoreArray
 from dtqatten.hw.base.export import PREFIX, verilog
 from dtqatten.hw.core import AttentionCore
 from dtqatten.hw.system import System
+from dtqatten.sim.engines.compiler import SHARED_MODULES, verilator_environment
 from dtqatten.sim.engines.lint import WAIVERS
-from dtqatten.sim.engines.verilated import (
-    SHARED_MODULES,
-    ports_of,
-    verilator_environment,
-    without_initial_values,
-)
+from dtqatten.sim.engines.verilated import ports_of, without_initial_values
 from dtqatten.sim.regression.scenarios import CoreScenario, Scenario
 
 __all__ = ["SimulationError", "Simulator", "available", "simulate", "simulate_chains"]

@@ -72,7 +72,7 @@ def measure_system(
     buses, latencies : sequence of int
         Bits; cycles from an address to its first word, and from a write to its answer.
     optimize : int
-        As of :func:`dtqatten.sim.engines.verilated.compiled`.
+        As of :func:`dtqatten.sim.engines.compiler.compiled`.
 
     Raises
     ------

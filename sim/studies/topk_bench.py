@@ -55,7 +55,7 @@ def run_cycles(config: TopKConfig, run: Run) -> RunCycles:
     rtl = build_topk(config)
     beats = score_beats(run.scores, run.k0, run.k1, config.lanes)
     for beat in beats:
-        payload = pack_scores(config, beat.scores.tolist(), len(beat.scores), beat.last)
+        payload = pack_scores(config, beat.scores, len(beat.scores), beat.last)
         offer = {"scores__valid": 1, "scores__payload": payload, "k0": run.k0, "k1": run.k1}
         if not rtl.step(offer, "scores__ready")["scores__ready"]:
             raise RuntimeError("the engine is not ready for a run")

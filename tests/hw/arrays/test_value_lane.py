@@ -26,7 +26,7 @@ def test_operands_are_the_nibbles_to_keep(stages: int) -> None:
                     ctx.set(dut.write_nibble, int(held[word, place]))
                     await ctx.tick()
             ctx.set(dut.write, 0)
-            await ctx.tick().repeat(1 + config.word_stages)
+            await ctx.tick().repeat(1 + config.timing.word_stages)
             expected = []
             for _ in range(60):
                 word = int(rng.integers(words))
@@ -39,7 +39,7 @@ def test_operands_are_the_nibbles_to_keep(stages: int) -> None:
                 expected.append(held[word] * mask)
                 await ctx.tick()
                 assert ctx.get(dut.read_next.keep) == keep
-                late = 1 + config.word_stages
+                late = 1 + config.timing.word_stages
                 if len(expected) >= late:
                     shown = ctx.get(dut.operand)
                     values = shown if isinstance(shown, int) else shown.as_bits()

@@ -8,7 +8,8 @@ import pytest
 
 from dtqatten import Config
 from dtqatten.configuration.system import SystemConfig
-from dtqatten.hw.memory.checker import Checker, descriptor_layout
+from dtqatten.hw.memory.checker import Checker
+from dtqatten.hw.memory.descriptor import descriptor_layout
 from dtqatten.interface.descriptor import FIELDS, SIZE, Flag, pack, region_sizes
 from dtqatten.interface.registers import ErrorCode
 from dtqatten.sim.engines.native import run

@@ -37,7 +37,7 @@ def test_every_counter_leaves_once(config: Config, stall: float) -> None:
                 ctx.set(dut.o.ready, int(ready))
                 # Without stalls a beat a cycle, from the stated cycle on.
                 if stall == 0.0 and not last:
-                    assert offered == (now >= 3 + config.slow_logic)
+                    assert offered == (now >= 3 + config.timing.buffered_counters)
                 fetch, moves = bool(ctx.get(dut.fetch)), bool(ctx.get(dut.moves))
                 address = ctx.get(dut.address)
                 if offered and ready:
@@ -49,12 +49,12 @@ def test_every_counter_leaves_once(config: Config, stall: float) -> None:
                 ctx.set(dut.start, 0)
                 if now:
                     assert ctx.get(dut.leaving) == (not last)
-                # The bank: its memory, and a register behind it where logic is slow.
+                # The bank: its memory, and a register behind it if buffered.
                 if moves:
                     behind = memory
                 if fetch:
                     memory = {"word": address}
-                shown = (behind if config.slow_logic else memory)["word"]
+                shown = (behind if config.timing.buffered_counters else memory)["word"]
                 if shown is not None:
                     at = shown * config.cols
                     for c, value in enumerate(counters[at : at + config.cols]):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dtqatten import Config
-from dtqatten.golden.numerics import attention
+from dtqatten.golden.numerics.importance import importance
 from dtqatten.hw.ranking.score_accumulator import ScoreAccumulator
 from dtqatten.sim.engines.native import run_lockstep
 from dtqatten.sim.engines.verilated import VerilatedModel
@@ -28,7 +28,7 @@ def golden(config: Config, runs: list[AccumulatorRun]) -> list[list[tuple[int, i
     return [
         list(
             zip(
-                attention.importance(run.probabilities).tolist(),
+                importance(run.probabilities).tolist(),
                 (run.seen.sum(0) * config.count_normalize).tolist(),
                 strict=True,
             )
@@ -91,4 +91,4 @@ def test_throughput_and_latency_are_as_stated(config: Config) -> None:
     assert bench.taken["importance"][0][0] == last_row + ScoreAccumulator.latency(config)
     beats = [cycle for cycle, _ in bench.taken["importance"][:5]]
     assert beats == list(range(beats[0], beats[0] + 5))
-    assert steps[ends[0] - 1] == 4 + config.slow_logic
+    assert steps[ends[0] - 1] == 4 + config.timing.buffered_counters

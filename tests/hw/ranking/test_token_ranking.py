@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dtqatten import Config
-from dtqatten.golden.numerics import attention
+from dtqatten.golden.numerics.importance import IMPORTANCE_MAX, importance
 from dtqatten.golden.numerics.select import select
 from dtqatten.hw.ranking.token_ranking import TokenRanking
 from dtqatten.sim.engines.native import run_lockstep
@@ -39,9 +39,9 @@ def golden(layers: list[RankedLayer]) -> tuple[list, list]:
     for layer in layers:
         command = layer.command
         seen = layer.seen.sum(0) if command.count else None
-        total = attention.importance(layer.probabilities, seen)
+        total = importance(layer.probabilities, seen)
         if command.cumulative and not command.fresh:
-            total = np.minimum(total + carried, attention.IMPORTANCE_MAX)
+            total = np.minimum(total + carried, IMPORTANCE_MAX)
         chosen = select(total.astype(np.uint64), command.k0, command.k1)
         carried = total[chosen.ids]
         ids.append(list(zip(chosen.ids.tolist(), (chosen.bits == 8).tolist(), strict=True)))

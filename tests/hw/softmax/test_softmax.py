@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dtqatten import PRESETS, Config
-from dtqatten.golden.cycles.softmax import HeadFactor, Key, Query
+from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query
 from dtqatten.hw.base.export import verilog
 from dtqatten.hw.softmax.softmax import Softmax
 from dtqatten.sim.engines.bench import MismatchError

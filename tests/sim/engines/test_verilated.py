@@ -1,14 +1,12 @@
-"""The in-process Verilator model: every preset against the cycle model, caching, errors."""
+"""The in-process Verilator model: every preset against the cycle model; ports and inputs."""
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dtqatten import PRESETS
 from dtqatten.hw.arrays.pe import PE
-from dtqatten.sim.engines import verilated
 from dtqatten.sim.engines.verilated import Port, VerilatedModel, ports_of
 from dtqatten.sim.lockstep.runs import build_array
 from dtqatten.sim.lockstep.score_array import Lockstep, random_head
@@ -45,49 +43,12 @@ def test_one_cycle_of_reset_in_mid_run_is_enough() -> None:
             lockstep.clock()
 
 
-def test_a_model_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DTQATTEN_CACHE", str(tmp_path))
-    config = PRESETS["tiny"]
-    for _ in range(2):
-        model = VerilatedModel(PE(config, 20), "pe")
-        (library,) = tmp_path.iterdir()
-        assert library.suffix == ".so"
-        monkeypatch.setattr(verilated, "_compile", None)  # a second compilation would fail
-    operand = 0x7777
-    model.step({"q_i": operand, "k_i": operand})
-    for _ in range(2):
-        model.step({})
-    assert model.step({}, "acc") == {"acc": 4 * 49}
-
-
-def test_a_model_is_compiled_whatever_its_folders_are_called(
-    odd_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DTQATTEN_CACHE", str(odd_folder / "a cache"))
-    model = VerilatedModel(PE(PRESETS["tiny"], 20), "pe")
-    assert len(list((odd_folder / "a cache").iterdir())) == 1
-    assert set(model.step({})) == {port.name for port in model.outputs}
-    monkeypatch.setattr(verilated, "VERILATOR_ROOT", odd_folder)
-    with pytest.raises(OSError, match="a path that make cannot take: make the virtual environment"):
-        verilated.verilator_environment()
-
-
 def test_ports_are_flattened_with_their_widths() -> None:
     component = PE(PRESETS["tiny"], 20)
     assert Port("q_i", 16, True) in ports_of(component)
     assert Port("acc", 20, False) in ports_of(component)
     assert {port.words for port in ports_of(component)} == {1}
     VerilatedModel(component, "pe")
-
-
-def test_compiler_errors_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DTQATTEN_CACHE", str(tmp_path))
-    export = verilated.verilog
-    monkeypatch.setattr(verilated, "verilog", lambda *args: export(*args) + "module broken(;")
-    component = PE(PRESETS["tiny"], 20)
-    with pytest.raises(RuntimeError, match="Verilator failed on dtqatten_pe"):
-        VerilatedModel(component, "pe")
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+"""Where beats wait: stores of tokens, rings whose room is reserved early, places in a stream."""
+
+from collections import deque
+from typing import Generic, TypeVar
+
+__all__ = ["Buffered", "Fifo", "Ring", "TokenStore"]
+
+Beat = TypeVar("Beat")
+
+
+class TokenStore:
+    """Ring of words that tokens fill; only counts have timing.
+
+    Parameters
+    ----------
+    lanes : int
+        Tokens of a word.
+    slots : int
+        Words held.
+
+    Attributes
+    ----------
+    held : int
+        Complete words.
+    words : deque of list
+        They.
+    """
+
+    def __init__(self, lanes: int, slots: int) -> None:
+        self.lanes, self.slots = lanes, slots
+        self.held = 0
+        self.words: deque[list] = deque()
+        self._word: list = []
+
+    @property
+    def ready(self) -> bool:
+        """Whether a token is taken."""
+        return self.held < self.slots
+
+    def take(self, token: object, *, last: bool) -> None:
+        """Take a token, the last of its word if ``last`` or the word is full."""
+        self._word.append(token)
+        if last or len(self._word) == self.lanes:
+            self.words.append(self._word)
+            self._word = []
+            self.held += 1
+
+    def free(self, words: int) -> None:
+        """Forget the oldest words."""
+        self.held -= words
+        for _ in range(words):
+            self.words.popleft()
+
+
+class Buffered(Generic[Beat]):
+    """Two places in a stream: what is offered, and what waits behind it."""
+
+    def __init__(self) -> None:
+        self.offered: Beat | None = None
+        self._aside: Beat | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a beat is taken."""
+        return self._aside is None
+
+    def clock(self, beat: Beat | None, *, taken: bool) -> None:
+        """Pass a clock edge; ``beat`` counts only if ready."""
+        waits = self._aside or beat
+        if self.offered is None or taken:
+            self.offered, self._aside = waits, None
+        else:
+            self._aside = waits
+
+
+class Ring:
+    """Room that rows reserve early; if ``late`` for a row more, free again a cycle later."""
+
+    def __init__(self, depth: int, *, late: bool = False) -> None:
+        self.room = depth + late
+        self._freed = deque([False] * late)
+
+    def count(self, *, read: bool) -> None:
+        """Pass a clock edge, at which a row may be read."""
+        self._freed.append(read)
+        self.room += self._freed.popleft()
+
+
+class Fifo(Ring):
+    """Output stream whose room is reserved early; a row of ``t`` is offered from ``t + 2`` on."""
+
+    def __init__(self, depth: int, *, late: bool = False) -> None:
+        super().__init__(depth, late=late)
+        self.offered: object = None
+        self._rows: deque = deque()
+
+    def clock(self, ready: bool) -> None:
+        """Pass a clock edge."""
+        freed = False
+        if self.offered is None or ready:
+            self.offered = self._rows.popleft() if self._rows else None
+            freed = self.offered is not None
+        self.count(read=freed)
+
+    def write(self, row: object) -> None:
+        """Take a row whose room has been reserved."""
+        self._rows.append(row)

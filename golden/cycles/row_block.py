@@ -1,0 +1,89 @@
+"""All that the softmax makes of a row block: rows of weights and probabilities, and records."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dtqatten.configuration.core import Config
+from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query, RowRecord
+from dtqatten.golden.cycles.tiles import Row
+from dtqatten.golden.numerics import softmax
+from dtqatten.golden.numerics.codes import apply_gain
+
+__all__ = ["PassingRow", "ScoredRow", "passing_rows"]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredRow:
+    """A row of scores with what belongs to it: its tile's keys, its query and its head's factor."""
+
+    row: Row
+    keys: Sequence[Key]
+    query: Query
+    head: HeadFactor
+
+
+@dataclass(frozen=True, eq=False)
+class PassingRow:
+    """A row of a tile between passes; ``size`` rows have its block if it is the last of them."""
+
+    weights: Row
+    probabilities: Row
+    record: RowRecord | None
+    size: int
+
+
+def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[PassingRow]:
+    """Return what becomes of a row block's rows, tile by tile, ``rows`` a tile."""
+    tiles = [block[at : at + rows] for at in range(0, len(block), rows)]
+    edges = np.cumsum([0, *(tile[0].row.keys for tile in tiles)])
+    keys = [key for tile in tiles for key in tile[0].keys[: tile[0].row.keys]]
+    scores = np.concatenate(
+        [[scored.row.values[: scored.row.keys] for scored in tile] for tile in tiles], axis=1
+    )
+    queries, head = [scored.query for scored in tiles[0]], block[0].head
+    ids = np.array([key.id for key in keys]), np.array([query.id for query in queries])
+    seen = softmax.causal_mask(ids[1], ids[0]) if head.causal else np.ones(scores.shape, bool)
+    t, _ = softmax.exponent(
+        apply_gain(scores, np.array([key.gain for key in keys])),
+        apply_gain(head.multiplier, np.array([query.gain for query in queries])),
+        np.array(head.shift),
+        seen,
+    )
+    e16 = softmax.exponential(t, seen)
+    gains = np.array([key.value_gain for key in keys]) if config.v_gains else None
+    bits = np.array([4 if key.narrow else 8 for key in keys])
+    query_bits = np.array([4 if query.narrow else 8 for query in queries])
+    narrowed = softmax.narrow(
+        e16[None], gains, planes=config.planes, bits=bits, query_bits=query_bits
+    )
+    weights, lead, divisor = narrowed.p[0], narrowed.lead[0], narrowed.divisor[0]
+    probability = softmax.normalized(e16)
+    mantissa, exponent = softmax.reciprocal(divisor)
+    passing = []
+    for number, tile in enumerate(tiles):
+        span = slice(edges[number], edges[number + 1])
+        for at, scored in enumerate(tile):
+            row = scored.row
+            place = (row.keys, row.last_row, row.last_tile, row.last_block)
+            padding = (0, config.cols - row.keys)
+            sees = np.pad(seen[at, span], padding) if config.count_normalize else None
+            record = RowRecord(
+                int(divisor[at]),
+                int(mantissa[at]),
+                int(exponent[at]),
+                int(lead[at]),
+                head.output,
+                row.last_row,
+                row.last_block,
+            )
+            passing.append(
+                PassingRow(
+                    Row(np.pad(weights[at, span], padding), *place, narrow=queries[at].narrow),
+                    Row(np.pad(probability[at, span], padding), *place, sees),
+                    record if row.last_tile else None,
+                    len(block) if row.last_tile and row.last_row else 0,
+                )
+            )
+    return passing

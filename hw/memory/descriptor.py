@@ -1,0 +1,69 @@
+"""Layouts of descriptors, and which of their flags a build serves."""
+
+from amaranth.hdl import Signal, unsigned
+from amaranth.lib import data
+
+from dtqatten.configuration.core import Config
+from dtqatten.interface.descriptor import ADDRESS_ALIGNMENT, FIELDS, SIZE, Flag
+
+__all__ = [
+    "ALIGNMENT_BITS",
+    "chain_layout",
+    "descriptor_layout",
+    "flag",
+    "known_flags",
+    "required_flags",
+]
+
+#: Address bits that are 0 by alignment.
+ALIGNMENT_BITS = ADDRESS_ALIGNMENT.bit_length() - 1
+
+
+def descriptor_layout() -> data.FlexibleLayout:
+    """Return a descriptor's fields over its bytes, little endian."""
+    return data.FlexibleLayout(
+        8 * SIZE, {f.name: data.Field(unsigned(f.bits), 8 * f.offset) for f in FIELDS}
+    )
+
+
+def chain_layout(config: Config) -> data.StructLayout:
+    """What a layer leaves to the next one: ``tokens`` slots, of which ``k0`` are kept.
+
+    ``valid``: there is a layer before; ``cumulative``: its importance is carried on.
+    """
+    count = range(config.n_max + 1)
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),
+            "tokens": count,
+            "k0": count,
+            "k1": count,
+            "cumulative": unsigned(1),
+        }
+    )
+
+
+def known_flags(config: Config) -> Flag:
+    """Return the flags that a build can serve."""
+    flags = ~Flag(0)
+    for possible, needing in (
+        (config.v_gains, Flag.V_GAINS),
+        (config.cumulative, Flag.CUMULATIVE | Flag.FRESH),
+        (config.count_normalize, Flag.COUNT),
+    ):
+        if not possible:
+            flags &= ~needing
+    return flags
+
+
+def flag(layer: data.View, which: Flag) -> Signal:
+    """Return one flag of a descriptor."""
+    return layer.flags[which.bit_length() - 1]
+
+
+def required_flags(config: Config) -> Flag:
+    """Return the flags that every layer of a build must have.
+
+    Where values have gains, rows are divided otherwise: no gain stands for having none.
+    """
+    return Flag.V_GAINS if config.v_gains else Flag(0)

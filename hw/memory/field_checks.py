@@ -1,0 +1,72 @@
+"""Checks of a descriptor's fields: all of them at once, each with its error code."""
+
+from amaranth.hdl import Const, Mux, Value
+from amaranth.lib import data
+
+from dtqatten.configuration.core import Config
+from dtqatten.hw.memory.descriptor import flag, known_flags, required_flags
+from dtqatten.interface.descriptor import FIELDS, SIZE, Flag
+from dtqatten.interface.registers import ErrorCode
+
+__all__ = ["field_checks"]
+
+
+def field_checks(
+    config: Config, descriptor: data.View, before: data.View, *, address: Value, remainder: Value
+) -> tuple[tuple[ErrorCode, Value], ...]:
+    """Return each check's error code and whether the descriptor fails it; the first one counts.
+
+    Parameters
+    ----------
+    config : Config
+    descriptor : View of descriptor_layout()
+        What to check.
+    before : View of chain_layout(config)
+        What the layer before leaves.
+    address : Value
+        Where the descriptor is.
+    remainder : Value
+        Of ``heads`` divided by ``kv_heads``.
+    """
+    d = descriptor
+    return (
+        (ErrorCode.FLAGS, _wrong_flags(config, d, before)),
+        (ErrorCode.NO_HEADS, d.heads == 0),
+        (ErrorCode.TOO_MANY_HEADS, d.heads > config.heads),
+        (ErrorCode.KV_HEADS, (d.kv_heads == 0) | (remainder != 0)),
+        (ErrorCode.NO_TOKENS, (d.stored == 0) | (d.tokens == 0)),
+        (ErrorCode.TOO_MANY_TOKENS, d.stored > config.n_max),
+        (ErrorCode.TOKENS, ~_tokens_match(d, before)),
+        (ErrorCode.K0, (d.k0 == 0) | (d.k0 > d.tokens)),
+        (ErrorCode.K1, d.k1 > d.k0),
+        (ErrorCode.CHAIN, (d.next != 0) & (d.next <= address)),
+    )
+
+
+def _wrong_flags(config: Config, d: data.View, before: data.View) -> Value:
+    """Whether flags, reserved bits or the shift ask for what this build cannot do."""
+    unknown = d.flags & Const(~int(known_flags(config)) & 0xFFFFFFFF, 32)
+    missing = ~d.flags & Const(int(required_flags(config)), 32)
+    covered = sum((1 << f.bits) - 1 << 8 * f.offset for f in FIELDS)
+    reserved = Const(~covered & (1 << 8 * SIZE) - 1, 8 * SIZE)
+    nothing_carried = (
+        flag(d, Flag.CUMULATIVE)
+        & ~flag(d, Flag.FRESH)
+        & ~(flag(d, Flag.CHAINED) & before.valid & before.cumulative)
+    )
+    return (
+        (unknown != 0)
+        | (missing != 0)
+        | (d.as_value() & reserved).any()
+        | (d.output_shift > Mux(flag(d, Flag.CODES), 7, 0))
+        | nothing_carried
+    )
+
+
+def _tokens_match(d: data.View, before: data.View) -> Value:
+    """Whether a chained layer takes what is left to it, and any other one all that is stored."""
+    return Mux(
+        flag(d, Flag.CHAINED),
+        before.valid & (d.stored == before.tokens) & (d.tokens == before.k0) & (d.four_bit == 0),
+        (d.tokens == d.stored) & (d.four_bit <= d.tokens),
+    )

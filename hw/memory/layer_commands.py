@@ -1,0 +1,70 @@
+"""What core and writer need to know of a layer, from its descriptor."""
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.memory.descriptor import descriptor_layout, flag
+from dtqatten.hw.memory.writer import results_layout
+from dtqatten.hw.payloads.ranking import layer_layout
+from dtqatten.interface.descriptor import Flag
+
+__all__ = ["LayerCommands"]
+
+
+class LayerCommands(wiring.Component):
+    """Pick the fields of a layer that core and writer need; combinational.
+
+    Parameters
+    ----------
+    system : SystemConfig
+
+    Members
+    -------
+    layer : In(descriptor_layout())
+        The layer.
+    narrow : In(range(n_max + 1))
+        How many of its tokens have 4 bits.
+    for_writer : Out(results_layout(system))
+        What the writer needs.
+    for_core : Out(layer_layout(system.core))
+        What the core needs.
+    """
+
+    def __init__(self, system: SystemConfig) -> None:
+        self.system = system
+        super().__init__(
+            {
+                "layer": In(descriptor_layout()),
+                "narrow": In(range(system.core.n_max + 1)),
+                "for_writer": Out(results_layout(system)),
+                "for_core": Out(layer_layout(system.core)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        layer, results, command = self.layer, self.for_writer, self.for_core
+        m.d.comb += [
+            results.output.eq(layer.output),
+            results.form.codes.eq(flag(layer, Flag.CODES)),
+            results.form.shift.eq(layer.output_shift),
+            results.heads.eq(layer.heads),
+            results.tokens.eq(layer.tokens),
+            results.narrow.eq(self.narrow),
+            results.ids.eq(layer.ids),
+            results.write_ids.eq(flag(layer, Flag.IDS)),
+            results.k0.eq(layer.k0),
+            results.importance.eq(layer.importance),
+            results.report.eq(flag(layer, Flag.REPORT)),
+            command.heads.eq(layer.heads),
+            command.k0.eq(layer.k0),
+            command.k1.eq(layer.k1),
+            command.report.eq(flag(layer, Flag.REPORT)),
+        ]
+        optional = {"cumulative": Flag.CUMULATIVE, "fresh": Flag.FRESH, "count": Flag.COUNT}
+        for name, which in optional.items():
+            if name in dict(layer_layout(self.system.core)):
+                m.d.comb += command[name].eq(flag(layer, which))
+        return m

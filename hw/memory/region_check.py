@@ -1,0 +1,119 @@
+"""The memory that a descriptor names: whether every byte of a region lies in its window."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.bus.window import PAGE_BITS, contains, window_layout
+from dtqatten.hw.memory.descriptor import ALIGNMENT_BITS, descriptor_layout, flag
+from dtqatten.interface.descriptor import SIZE, Flag
+
+__all__ = ["REGIONS", "RegionCheck"]
+
+#: Regions of a descriptor, in the order in which they are checked.
+REGIONS = 12
+
+
+class RegionCheck(wiring.Component):
+    """Compare one region of a descriptor with its window.
+
+    A region is ``x * y`` elements of some bytes from ``base`` on: what is read comes first, in the
+    order of the descriptor, then ``next``, then what is written; the output is a region for each
+    of its two forms.
+
+    Latency: ``inside`` follows ``index`` by 2 cycles, in which it is to stay; all else is of the
+    same cycle.
+
+    Parameters
+    ----------
+    system : SystemConfig
+
+    Members
+    -------
+    index : In(range(REGIONS))
+        Which region.
+    descriptor : In(descriptor_layout())
+        Its descriptor.
+    read_window, write_window : In(window_layout(system))
+        Pages.
+    base : Out(64)
+        First byte.
+    enabled : Out(1)
+        The layer uses the region.
+    written : Out(1)
+        It is written, not read.
+    misaligned : Out(1)
+        ``base`` is not a multiple of the alignment.
+    inside : Out(1)
+        First and last byte lie in the window.
+    """
+
+    def __init__(self, system: SystemConfig) -> None:
+        self.system = system
+        super().__init__(
+            {
+                "index": In(range(REGIONS)),
+                "descriptor": In(descriptor_layout()),
+                "read_window": In(window_layout(system)),
+                "write_window": In(window_layout(system)),
+                "base": Out(64),
+                "enabled": Out(1),
+                "written": Out(1),
+                "misaligned": Out(1),
+                "inside": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        system, core, d = self.system, self.system.core, self.descriptor
+        codes = flag(d, Flag.CODES)
+        channels = core.d_head
+        regions = (
+            # address, enabled, x, y, bytes of an element, written
+            (d.q, 1, d.heads, d.stored, channels, False),
+            (d.k, 1, d.kv_heads, d.stored, channels, False),
+            (d.v, 1, d.kv_heads, d.stored, channels, False),
+            (d.head_table, 1, d.heads, 1, 4, False),
+            (d.q_gains, flag(d, Flag.Q_GAINS), d.heads, d.stored, 1, False),
+            (d.k_gains, flag(d, Flag.K_GAINS), d.kv_heads, d.stored, 1, False),
+            (d.v_gains, flag(d, Flag.V_GAINS), d.kv_heads, d.stored, 1, False),
+            (d.next, d.next != 0, 1, 1, SIZE, False),
+            (d.output, ~codes, d.heads, d.tokens, 2 * channels, True),
+            (d.output, codes, d.heads, d.tokens, channels, True),
+            (d.ids, flag(d, Flag.IDS), d.k0, 1, 2, True),
+            (d.importance, flag(d, Flag.REPORT), d.tokens, 1, 4, True),
+        )
+        assert len(regions) == REGIONS
+        x = Signal(range(max(core.heads, core.n_max) + 1))
+        y = Signal(range(core.n_max + 1))
+        unit = Signal(range(2 * channels + SIZE))
+        with m.Switch(self.index):
+            for i, (at, wanted, first, second, size, write) in enumerate(regions):
+                with m.Case(i):
+                    m.d.comb += [
+                        self.base.eq(at),
+                        self.enabled.eq(wanted),
+                        x.eq(first),
+                        y.eq(second),
+                        unit.eq(size),
+                        self.written.eq(write),
+                    ]
+
+        # Multiply, then add: a cycle each.
+        product, last = Signal(len(x) + len(y)), Signal(65)
+        m.d.sync += [product.eq(x * y), last.eq(self.base + product * unit - 1)]
+        window = data.View(
+            window_layout(system),
+            Mux(self.written, self.write_window.as_value(), self.read_window.as_value()),
+        )
+        m.d.comb += [
+            self.misaligned.eq(self.base[:ALIGNMENT_BITS].any()),
+            self.inside.eq(
+                ~last[system.address_bits :].any()
+                & contains(window, self.base[PAGE_BITS : system.address_bits])
+                & contains(window, last[PAGE_BITS : system.address_bits])
+            ),
+        ]
+        return m

@@ -1,0 +1,70 @@
+"""Second pass of the softmax where values have no gains: weights for P x V leave here."""
+
+from amaranth.hdl import Module, Signal, Value
+from amaranth.lib import data
+from amaranth.lib.wiring import Out
+
+from dtqatten.configuration.core import Config
+from dtqatten.hw.base.pipeline import delayed
+from dtqatten.hw.payloads.softmax import divisor_bits, weight_row_layout
+from dtqatten.hw.softmax.exponential_pass import FLAGS, ExponentialPass, ExponentialRow
+from dtqatten.hw.softmax.narrowing import narrowing, sevenfold
+
+__all__ = ["PlainExponentialPass"]
+
+
+class PlainExponentialPass(ExponentialPass):
+    """Exponentials and weights without V gains.
+
+    The row maximum has weight ``top`` whatever else is in the row, so weights leave here,
+    ``p = (e16 * top + 2**15) >> 16``, then narrowed to the highest nibble for tokens and queries
+    that ask for it. The divisor is ``16 * sum(p)``.
+
+    Latency and ports as of :class:`~dtqatten.hw.softmax.exponential_pass.ExponentialPass`, and
+    ``weights`` 10 cycles.
+
+    Parameters
+    ----------
+    config : Config
+        Without ``v_gains``.
+
+    Members
+    -------
+    weights_valid, weights : Out
+        The row's weights.
+    """
+
+    V_GAINS = False
+    ITEM = "narrow"
+    WEIGHTS = ExponentialPass.EXPONENTIALS + 2
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(
+            config, {"weights_valid": Out(1), "weights": Out(weight_row_layout(config))}
+        )
+
+    def _weigh(self, m: Module, row: ExponentialRow) -> tuple[Value, data.View]:
+        config = self.config
+        narrow_query = delayed(m, self.record.narrow, self.EXPONENTIALS, "narrow")
+        weights: list[Value] = []
+        for c, e16 in enumerate(row.e16):
+            seven = Signal(sevenfold(e16).shape(), name=f"seven_{c}", reset_less=True)
+            weight = Signal(4 * config.planes, name=f"weight_{c}", reset_less=True)
+            narrow = delayed(m, row.values[c].narrow | narrow_query, 1, f"narrow_{c}")
+            m.d.sync += [
+                seven.eq(sevenfold(e16)),
+                weight.eq(narrowing(seven, narrow, 16, config.planes)),
+            ]
+            m.d.comb += self.weights.weights[c].eq(weight)
+            weights.append(weight)
+        after = delayed(m, row.place, 2, "after", reset_less=False)
+        m.d.comb += [
+            self.weights_valid.eq(after.valid),
+            self.weights.keys.eq(delayed(m, row.keys, 2, "weight_keys")),
+            self.weights.narrow.eq(delayed(m, narrow_query, 2, "weight_narrow")),
+        ]
+        m.d.comb += [self.weights[flag].eq(after[flag]) for flag in FLAGS]
+        # Four fraction bits, which the sum itself does not have.
+        bits = divisor_bits(config) - 4
+        total = self._folded(m, "weight_sum", after, weights, bits=bits, kind="sum")
+        return total.total << 4, total.o

@@ -1,0 +1,46 @@
+"""What a build serves of a descriptor's flags, and where flags are."""
+
+from amaranth.hdl import Signal
+
+from dtqatten import Config
+from dtqatten.hw.memory.descriptor import (
+    ALIGNMENT_BITS,
+    chain_layout,
+    descriptor_layout,
+    flag,
+    known_flags,
+    required_flags,
+)
+from dtqatten.interface.descriptor import ADDRESS_ALIGNMENT, SIZE, Flag, pack
+
+PLAIN = Config(rows=2, cols=2, depth=2, d_head=8, n_max=100)
+OPTIONAL = Flag.V_GAINS | Flag.CUMULATIVE | Flag.FRESH | Flag.COUNT
+
+
+def test_each_option_brings_its_flags() -> None:
+    assert known_flags(PLAIN) == ~OPTIONAL
+    assert known_flags(PLAIN.replace(v_gains=True)) & OPTIONAL == Flag.V_GAINS
+    carried = Flag.CUMULATIVE | Flag.FRESH
+    assert known_flags(PLAIN.replace(cumulative=True)) & OPTIONAL == carried
+    assert known_flags(PLAIN.replace(count_normalize=True)) & OPTIONAL == Flag.COUNT
+
+
+def test_gains_are_required_where_there_are_any() -> None:
+    assert required_flags(PLAIN) == Flag(0)
+    assert required_flags(PLAIN.replace(v_gains=True)) == Flag.V_GAINS
+
+
+def test_a_flag_is_one_bit_of_the_descriptor() -> None:
+    layout = descriptor_layout()
+    assert layout.size == 8 * SIZE
+    for which in Flag:
+        raw = int.from_bytes(pack({"flags": which}), "little")
+        fields = layout.from_bits(raw)
+        for other in Flag:
+            assert fields.flags >> (other.bit_length() - 1) & 1 == (other == which)
+    assert len(flag(Signal(layout), Flag.IDS)) == 1
+
+
+def test_sizes() -> None:
+    assert 1 << ALIGNMENT_BITS == ADDRESS_ALIGNMENT
+    assert chain_layout(PLAIN).size == 2 + 3 * 7
