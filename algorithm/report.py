@@ -10,7 +10,8 @@ from dtqatten.algorithm.evaluate import Evaluation, evaluate
 from dtqatten.algorithm.finetune import finetuned
 from dtqatten.algorithm.models import Loaded
 from dtqatten.algorithm.policy import Policy, Ranking
-from dtqatten.algorithm.runtime import Mode, attached
+from dtqatten.algorithm.runtime import attached
+from dtqatten.algorithm.session.blocks import Mode
 from dtqatten.algorithm.study import noise_study
 from dtqatten.algorithm.tasks import Score, Task, open_task
 from dtqatten.files.whole import write_text

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from dtqatten.algorithm.models import Loaded
-from dtqatten.algorithm.runtime import Session
+from dtqatten.algorithm.session.session import Session
 from dtqatten.files.packages import carried
 
 __all__ = ["DATA_VARIABLE", "TASKS", "Score", "Task", "TaskError", "open_task"]

@@ -57,7 +57,7 @@ def evaluate(
     with needs("algorithm"):
         from dtqatten.algorithm.evaluate import evaluate as score
         from dtqatten.algorithm.report import draw
-        from dtqatten.algorithm.runtime import Mode
+        from dtqatten.algorithm.session.blocks import Mode
 
         chosen_mode = Mode(mode)
         given = None if policy is None else Policy.load(policy)

@@ -9,11 +9,14 @@ ABSENT = [m for m in ("torch", "transformers", "optuna") if importlib.util.find_
 
 if ABSENT:
     collect_ignore = [
-        f"test_{name}.py"
-        for name in (
-            *("arithmetic", "families", "folding", "masks", "models", "padding", "runtime"),
-            *("search", "tasks"),
-        )
+        *("block", "session"),
+        *(
+            f"test_{name}.py"
+            for name in (
+                *("families", "folding", "masks", "models", "padding", "runtime"),
+                *("search", "tasks"),
+            )
+        ),
     ]
 
 

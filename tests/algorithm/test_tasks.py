@@ -19,7 +19,8 @@ from dtqatten.algorithm.finetune import finetuned
 from dtqatten.algorithm.models import Loaded, ModelError, load
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.report import Method, Results, methods, render
-from dtqatten.algorithm.runtime import Mode, attached
+from dtqatten.algorithm.runtime import attached
+from dtqatten.algorithm.session.blocks import Mode
 from dtqatten.algorithm.study import noise_study
 from dtqatten.algorithm.tasks import (
     TASKS,
