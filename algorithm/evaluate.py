@@ -11,7 +11,7 @@ from dtqatten.algorithm.models import Loaded
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.runtime import attached, calibrate
 from dtqatten.algorithm.session.blocks import Mode
-from dtqatten.algorithm.tasks import Score, Task
+from dtqatten.algorithm.tasks.task import Score, Task
 
 __all__ = ["Evaluation", "calibration_of", "evaluate"]
 

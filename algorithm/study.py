@@ -10,7 +10,7 @@ from dtqatten.algorithm.models import Loaded
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.runtime import attached
 from dtqatten.algorithm.session.blocks import Mode
-from dtqatten.algorithm.tasks import Task
+from dtqatten.algorithm.tasks.task import Task
 
 __all__ = ["CLASSES", "Noise", "noise_study"]
 

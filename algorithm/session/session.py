@@ -141,7 +141,7 @@ class Session:
         """
         given = self._passes.enter(module, args, kwargs)
         if given is not None:
-            self._begin(given)
+            self.begin(given)
 
     def leave(self, module: nn.Module) -> None:
         """Take note that such a module is done."""
@@ -212,7 +212,7 @@ class Session:
 
     # Steps of a pass.
 
-    def _begin(self, given: dict[str, Any]) -> None:
+    def begin(self, given: dict[str, Any]) -> None:
         """Take note of a forward pass that is about to start, by its arguments."""
         ids, mask = given.get("input_ids"), given.get("attention_mask")
         past = given.get("past_key_values")

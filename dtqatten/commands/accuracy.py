@@ -55,8 +55,11 @@ def accuracy(
         import torch
 
         from dtqatten.algorithm.evaluate import Evaluation
-        from dtqatten.algorithm.report import NOISE, Results, draw, methods, render
-        from dtqatten.algorithm.tasks import Score
+        from dtqatten.algorithm.report.drawing import NOISE, draw
+        from dtqatten.algorithm.report.methods import methods
+        from dtqatten.algorithm.report.page import render
+        from dtqatten.algorithm.report.results import Results
+        from dtqatten.algorithm.tasks.task import Score
 
         kept = Results(results)
         folder = output.parent / "accuracy"

@@ -56,7 +56,7 @@ def evaluate(
         reject_unused({"--noise": noise, "--text": text}, "for --pictures only")
     with needs("algorithm"):
         from dtqatten.algorithm.evaluate import evaluate as score
-        from dtqatten.algorithm.report import draw
+        from dtqatten.algorithm.report.drawing import draw
         from dtqatten.algorithm.session.blocks import Mode
 
         chosen_mode = Mode(mode)

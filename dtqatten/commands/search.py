@@ -97,17 +97,9 @@ def search(
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         from dtqatten.algorithm.pictures import pareto_figure, save
-        from dtqatten.algorithm.search import (
-            LAMBDA_DECODER,
-            LAMBDA_ENCODER,
-            Objective,
-            Space,
-            SpattenSpace,
-            best_policy,
-            open_study,
-            optimize,
-            pareto,
-        )
+        from dtqatten.algorithm.search.objective import LAMBDA_DECODER, LAMBDA_ENCODER, Objective
+        from dtqatten.algorithm.search.spaces import Space, SpattenSpace
+        from dtqatten.algorithm.search.study import best_policy, open_study, optimize, pareto
 
         if method not in ("dtq", "spatten"):
             raise ValueError(f"no method {method!r}: choose dtq or spatten")

@@ -14,7 +14,7 @@ from dtqatten.algorithm.policy import Importance, Policy, PolicyError, Pruned, R
 from dtqatten.algorithm.runtime import attached
 from dtqatten.algorithm.session.blocks import Mode
 from dtqatten.algorithm.session.session import Session
-from dtqatten.algorithm.tasks import pool
+from dtqatten.algorithm.tasks.embedding import pool
 from dtqatten.configuration.core import Config
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.device import Device
