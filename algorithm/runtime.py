@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from dtqatten.algorithm.conditioning import Calibration, Conditioner, Observer
 from dtqatten.algorithm.folding.fold import folded
-from dtqatten.algorithm.policy import Policy, PolicyError, Protect
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import PolicyError, Protect
 from dtqatten.algorithm.session.blocks import Mode
 from dtqatten.algorithm.session.dispatch import dispatched
 from dtqatten.algorithm.session.hooks import running

@@ -1,6 +1,6 @@
 """The refusal of weights that cannot be folded."""
 
-from dtqatten.algorithm.policy import PolicyError
+from dtqatten.algorithm.policy_values import PolicyError
 
 __all__ = ["WAY_OUT", "FoldingError"]
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dtqatten.algorithm.models import Loaded
-from dtqatten.algorithm.policy import Policy, Ranking
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import Ranking
 from dtqatten.algorithm.session.blocks import Mode
 from dtqatten.algorithm.tasks.task import Task
 from dtqatten.golden.numerics.select import PAPER_SHARES

@@ -6,7 +6,8 @@ from typing import Any
 
 import optuna
 
-from dtqatten.algorithm.policy import LayerPolicy, Policy, PolicyError
+from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.spatten import spatten
 
 __all__ = ["GRID", "OPTIONS", "Space", "SpattenSpace"]

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from dtqatten.algorithm.block.order import places
-from dtqatten.algorithm.policy import Policy, PolicyError, Protect
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import PolicyError, Protect
 from dtqatten.algorithm.session.tokens import Tokens
 
 __all__ = ["precisions", "roles"]

@@ -11,7 +11,8 @@ from transformers.cache_utils import DynamicCache
 from dtqatten.algorithm.block.operands import Operands, Result
 from dtqatten.algorithm.conditioning import Conditioner, Observer
 from dtqatten.algorithm.masks import visibility
-from dtqatten.algorithm.policy import Policy, Pruned, Ranking
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import Pruned, Ranking
 from dtqatten.algorithm.session.blocks import Block, Mode, compute
 from dtqatten.algorithm.session.cache import CacheError, CacheLayer, TokenCache
 from dtqatten.algorithm.session.costs import Computed, account

@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from dtqatten.algorithm.policy import Importance, Policy, Protect, Ranking
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import Importance, Protect, Ranking
 
 __all__ = ["TokenSource", "Tokens"]
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dtqatten.algorithm.policy import Policy, PolicyError
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import PolicyError
 
 if TYPE_CHECKING:
     from dtqatten.algorithm.models import Loaded

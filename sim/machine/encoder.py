@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dtqatten.algorithm.block.operands import Operands, Result
 from dtqatten.algorithm.block.quantized import Quantized
-from dtqatten.algorithm.policy import Importance, Policy, PolicyError, Pruned, Ranking
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import Importance, PolicyError, Pruned, Ranking
 from dtqatten.algorithm.runtime import attached
 from dtqatten.algorithm.session.blocks import Mode
 from dtqatten.algorithm.session.session import Session

@@ -11,7 +11,8 @@ import torch
 import transformers
 
 from dtqatten.algorithm.models import ModelError
-from dtqatten.algorithm.policy import LayerPolicy, Policy, Ranking
+from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.policy_values import Ranking
 from dtqatten.algorithm.runtime import attached
 from dtqatten.algorithm.session.support import TRANSFORMERS
 

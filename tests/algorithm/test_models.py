@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from dtqatten.algorithm.conditioning import hadamard
-from dtqatten.algorithm.policy import LayerPolicy, Policy, PolicyError
+from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.runtime import attached, calibrate
 
 # Outputs of the two modes, relative rms, on tiny models of three layers, most tokens in 4 bits.

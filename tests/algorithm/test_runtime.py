@@ -8,7 +8,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import StaticCache
 
-from dtqatten.algorithm.policy import LayerPolicy, Policy, PolicyError
+from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.runtime import attached, calibrate
 from dtqatten.algorithm.session.cache import CacheError
 from dtqatten.algorithm.session.passes import SessionError

@@ -13,7 +13,8 @@ import torch
 
 from dtqatten.algorithm import evaluate
 from dtqatten.algorithm.evaluate import Evaluation
-from dtqatten.algorithm.policy import Policy, PolicyError
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.search.objective import Objective
 from dtqatten.algorithm.search.spaces import Space, SpattenSpace
 from dtqatten.algorithm.search.study import best_policy, open_study, optimize, pareto

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dtqatten.algorithm.policy import Policy, PolicyError
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.session.precision import precisions, roles
 from dtqatten.algorithm.session.tokens import TokenSource
 
