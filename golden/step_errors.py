@@ -28,6 +28,8 @@ from dtqatten.golden.numerics.codes import (
 
 __all__ = ["StepError", "step_errors"]
 
+Operands = tuple[Codes, Codes, Codes]
+
 
 @dataclass(frozen=True)
 class StepError:
@@ -72,7 +74,7 @@ def step_errors(
         Choices of the block.
     """
     chosen = Options() if options is None else options
-    codes = tuple(quantize(x, granularity) for x in (q, k, v))
+    codes = quantize(q, granularity), quantize(k, granularity), quantize(v, granularity)
     out = attention(Inputs(*codes), chosen)
     found = [
         _quantization([np.asarray(x, dtype=np.float64) for x in (q, k, v)], codes),
@@ -92,7 +94,7 @@ def _error(step: str, unit: str, got: ArrayLike, exact: ArrayLike) -> StepError:
     )
 
 
-def _quantization(tensors: Sequence[FloatArray], codes: Sequence[Codes]) -> StepError:
+def _quantization(tensors: Sequence[FloatArray], codes: Operands) -> StepError:
     """Error of the codes of Q, K and V."""
     steps = [c.token_scale[..., None] for c in codes]
     got = [(dequantize(c) / step).ravel() for c, step in zip(codes, steps, strict=True)]
@@ -100,7 +102,7 @@ def _quantization(tensors: Sequence[FloatArray], codes: Sequence[Codes]) -> Step
     return _error("quantize", "codes", np.concatenate(got), np.concatenate(exact))
 
 
-def _probabilities(codes: Sequence[Codes], options: Options, out: Outputs) -> Iterator[StepError]:
+def _probabilities(codes: Operands, options: Options, out: Outputs) -> Iterator[StepError]:
     """Errors from scores to probabilities."""
     cq, ck, _ = codes
     real_gained = out.scores * (1.0 if ck.gains is None else ck.gains[..., None, :] / GAIN_ONE)
@@ -147,7 +149,7 @@ def _weights(cv: Codes, options: Options, out: Outputs) -> Iterator[StepError]:
     )
 
 
-def _outputs(codes: Sequence[Codes], options: Options, out: Outputs) -> Iterator[StepError]:
+def _outputs(codes: Operands, options: Options, out: Outputs) -> Iterator[StepError]:
     """Errors of the division, and of the output's narrowing to codes."""
     divisor = out.weights.divisor[..., None] / 2**softmax.DIVISOR_FRACTION * _lead(out)
     wide = attention(Inputs(*codes), _wide(options)).output
