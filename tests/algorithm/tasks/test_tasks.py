@@ -1,4 +1,4 @@
-"""Tasks, loaders, reports and commands, on a tiny model in a folder and made-up data."""
+"""Tasks and where their data are found, on a tiny model in a folder and made-up data."""
 
 import json
 import re
