@@ -9,8 +9,9 @@ from typing import Any
 from dtqatten.algorithm.conditioning import Calibration
 from dtqatten.algorithm.models import Loaded
 from dtqatten.algorithm.policy import Policy
-from dtqatten.algorithm.runtime import Mode, attached, calibrate
-from dtqatten.algorithm.tasks import Score, Task
+from dtqatten.algorithm.runtime import attached, calibrate
+from dtqatten.algorithm.session.blocks import Mode
+from dtqatten.algorithm.tasks.task import Score, Task
 
 __all__ = ["Evaluation", "calibration_of", "evaluate"]
 

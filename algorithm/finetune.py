@@ -9,8 +9,9 @@ import torch
 from dtqatten.algorithm.evaluate import calibration_of
 from dtqatten.algorithm.models import Loaded
 from dtqatten.algorithm.policy import Policy
-from dtqatten.algorithm.runtime import Mode, attached
-from dtqatten.algorithm.tasks import Task
+from dtqatten.algorithm.runtime import attached
+from dtqatten.algorithm.session.blocks import Mode
+from dtqatten.algorithm.tasks.task import Task
 
 __all__ = ["finetuned"]
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 if TYPE_CHECKING:
-    from dtqatten.algorithm.runtime import LayerRecord
+    from dtqatten.algorithm.session.session import LayerRecord
     from dtqatten.algorithm.study import Noise
 
 __all__ = ["noise_figure", "pareto_figure", "save", "tokens_figure"]

@@ -5,9 +5,6 @@ read what a search found. ``docs/algorithm.md`` describes the file.
 """
 
 import dataclasses
-import enum
-import itertools
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,68 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dtqatten.algorithm.policy_file import fields_of, refuse_unknown, text_of
+from dtqatten.algorithm.policy_values import (
+    Importance,
+    PolicyError,
+    Protect,
+    Pruned,
+    Ranking,
+    choice,
+)
 from dtqatten.files.whole import write_text
 from dtqatten.golden.numerics.codes import Granularity, IntArray
 from dtqatten.golden.numerics.select import counts
 
-__all__ = [
-    "FORMAT",
-    "VERSION",
-    "Importance",
-    "LayerPolicy",
-    "Policy",
-    "PolicyError",
-    "Protect",
-    "Pruned",
-    "Ranking",
-]
-
-#: What the file says it is.
-FORMAT = "dtqatten-policy"
-#: Version of the file format.
-VERSION = 1
-
-
-class PolicyError(ValueError):
-    """A policy that cannot be used; the message names value, limit and way out."""
-
-
-class Ranking(enum.StrEnum):
-    """What orders the tokens of a sequence."""
-
-    #: Attention probability received.
-    IMPORTANCE = "importance"
-    #: A random number a token: the control that shows what importance is worth.
-    RANDOM = "random"
-
-
-class Importance(enum.StrEnum):
-    """Which blocks' probabilities make up the importance."""
-
-    #: All earlier ones.
-    CUMULATIVE = "cumulative"
-    #: The one before.
-    BLOCK = "block"
-
-
-class Pruned(enum.StrEnum):
-    """What becomes of a pruned token's hidden state."""
-
-    #: Left out of everything that follows, pooling included.
-    DROP = "drop"
-    #: Kept as it was before the layer that pruned it.
-    FREEZE = "freeze"
-    #: Goes on through residual and feed-forward, with an attention output of 0.
-    FFN = "ffn"
-
-
-class Protect(enum.StrEnum):
-    """Tokens that are never pruned and rank before all others."""
-
-    FIRST = "first"
-    LAST = "last"
-    #: The tokenizer's special tokens.
-    SPECIAL = "special"
+__all__ = ["LayerPolicy", "Policy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +77,17 @@ class LayerPolicy:
                 f"threshold {self.threshold} in a layer of mixed tokens {self.shares}: "
                 "progressive layers have share_4 = 0 or share_8 = 0"
             )
+
+    @classmethod
+    def parsed(cls, index: int, content: dict[str, Any]) -> "LayerPolicy":
+        """Make a layer's policy from what a file holds of it."""
+        refuse_unknown(f"layer {index}", content, [f.name for f in dataclasses.fields(cls)])
+        try:
+            return cls(**content)
+        except TypeError:
+            raise PolicyError(f"layer {index} needs share_0, share_4 and share_8") from None
+        except PolicyError as e:
+            raise PolicyError(f"layer {index}: {e}") from None
 
     @property
     def shares(self) -> tuple[float, float, float]:
@@ -218,9 +178,9 @@ class Policy:
             ("importance", Importance),
             ("pruned", Pruned),
         ):
-            object.__setattr__(self, name, _choice(name, getattr(self, name), kind))
+            object.__setattr__(self, name, choice(name, getattr(self, name), kind))
         object.__setattr__(
-            self, "protect", tuple(_choice("protect", x, Protect) for x in self.protect)
+            self, "protect", tuple(choice("protect", x, Protect) for x in self.protect)
         )
         for name in (
             "count_normalize",
@@ -336,19 +296,7 @@ class Policy:
 
     def to_json(self) -> str:
         """Return the text of the policy file."""
-        content = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self)}
-        content["protect"] = list(self.protect)
-        if not self.p_follows_query:
-            # Texts of policies from before there was this option stay as they are.
-            del content["p_follows_query"]
-        content["layers"] = [
-            {k: v for k, v in layer.items() if k.startswith("share") or v != default}
-            for layer, default in zip(content["layers"], itertools.repeat(1.0))
-        ]
-        for layer in content["layers"]:
-            if layer.get("threshold", 0) is None:
-                del layer["threshold"]
-        return json.dumps(content, indent=2) + "\n"
+        return text_of(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Policy":
@@ -359,37 +307,13 @@ class Policy:
         PolicyError
             If the text is not JSON, of another format or version, or holds impossible values.
         """
-        try:
-            content = json.loads(text)
-        except json.JSONDecodeError as e:
-            raise PolicyError(f"a policy must be JSON: {e}") from None
-        if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-            raise PolicyError(f'no policy: the field "format" must be "{FORMAT}"')
-        version = content.pop("version", None)
-        if version != VERSION:
-            raise PolicyError(
-                f"the policy has version {version!r}, this program reads {VERSION}: "
-                "make it again with `dtqatten search`"
-            )
-        known = {f.name for f in dataclasses.fields(cls)}
-        _known("policy", content, known)
-        layers = content.get("layers")
-        if not isinstance(layers, list) or not all(isinstance(x, dict) for x in layers):
-            raise PolicyError('"layers" must be a list of objects, one a layer')
-        parsed = []
-        for index, layer in enumerate(layers):
-            _known(f"layer {index}", layer, {f.name for f in dataclasses.fields(LayerPolicy)})
-            try:
-                parsed.append(LayerPolicy(**layer))
-            except TypeError:
-                raise PolicyError(f"layer {index} needs share_0, share_4 and share_8") from None
-            except PolicyError as e:
-                raise PolicyError(f"layer {index}: {e}") from None
+        content = fields_of(text, [f.name for f in dataclasses.fields(cls)])
+        layers = tuple(LayerPolicy.parsed(*each) for each in enumerate(content["layers"]))
         for name in ("protect", "record", "model", "task"):
             kind = {"protect": list, "record": dict}.get(name, str)
             if name in content and not isinstance(content[name], kind):
                 raise PolicyError(f"{name} is {content[name]!r}: give a {kind.__name__}")
-        return cls(**{**content, "layers": tuple(parsed)})
+        return cls(**{**content, "layers": layers})
 
     def save(self, path: str | Path) -> None:
         """Write the policy file, as a whole or not at all."""
@@ -412,18 +336,6 @@ class Policy:
             return cls.from_json(text)
         except PolicyError as e:
             raise PolicyError(f"{path}: {e}") from None
-
-
-def _choice(name: str, value: Any, kind: type[enum.StrEnum]) -> Any:
-    try:
-        return kind(value)
-    except ValueError:
-        raise PolicyError(f"{name} is {value!r}: choose one of {', '.join(kind)}") from None
-
-
-def _known(where: str, content: dict[str, Any], names: set[str]) -> None:
-    if odd := sorted(set(content) - names):
-        raise PolicyError(f"{where} has unknown fields {', '.join(odd)}: remove them")
 
 
 def _descending(values: Any) -> IntArray:

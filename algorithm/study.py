@@ -8,8 +8,9 @@ from torch import Tensor
 
 from dtqatten.algorithm.models import Loaded
 from dtqatten.algorithm.policy import Policy
-from dtqatten.algorithm.runtime import Mode, attached
-from dtqatten.algorithm.tasks import Task
+from dtqatten.algorithm.runtime import attached
+from dtqatten.algorithm.session.blocks import Mode
+from dtqatten.algorithm.tasks.task import Task
 
 __all__ = ["CLASSES", "Noise", "noise_study"]
 

@@ -15,17 +15,18 @@ from dtqatten.model.compare import (
     speedups,
     weight_precisions,
 )
-from dtqatten.model.core import run_core
+from dtqatten.model.core import CoreRun, run_core
 from dtqatten.model.energy import DRAM_PJ_PER_BIT, head_energy
 from dtqatten.model.workload import Workload
 
 __all__ = ["BLOCKS", "Figure", "figures", "markdown"]
 
 #: What the core is made of; it adds wires and two forks.
-BLOCKS = ("array", "softmax", "value_array", "normalizer", "token_ranking")
+BLOCKS: tuple[str, ...] = ("array", "softmax", "value_array", "normalizer", "token_ranking")
 
 #: Attention of BERT-Base with 384 tokens and the paper's shares.
 WORKLOAD = Workload(full_tiles=True)
+BASE = PRESETS["base"]
 
 
 @dataclass(frozen=True)
@@ -78,36 +79,72 @@ def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[
     power : callable, optional
         Returns the pJ that a PE takes in a cycle, given the same folder.
     """
-    base = PRESETS["base"]
-    run = run_core(base, WORKLOAD)
-    in_order = run_core(base, replace(WORKLOAD, alternate=False))
-    per_cycle = 2 * WORKLOAD.macs / run.head_cycles
+    run = run_core(BASE, WORKLOAD)
+    whole = Netlist.read(folder)
     pe = synthesized(folder, "asic-base-pe") or {}
+    pe_pj = power(folder) if pe and power is not None else None
+    energy = None
+    if whole.powered and pe_pj is not None:
+        energy = head_energy(BASE, WORKLOAD.filled(BASE.cols), run, whole.blocks, pe, pe_pj)
+    return [
+        *_synthesis(folder, pe, whole),
+        *_throughput(run, whole),
+        *_energy(pe_pj, energy),
+        *_limits(run),
+        *_speedups(),
+    ]
+
+
+@dataclass(frozen=True)
+class Netlist:
+    """What was synthesized of the core: all at once, or its blocks one by one.
+
+    Attributes
+    ----------
+    core : bool
+        Whether the core was synthesized at once.
+    blocks : dict
+        Results of its blocks, by name.
+    mm2, fmax : float or None
+        Area; clock rate in MHz, of the slowest block.
+    """
+
+    core: bool
+    blocks: dict[str, dict[str, Any]]
+    mm2: float | None
+    fmax: float | None
+
+    @classmethod
+    def read(cls, folder: Path) -> "Netlist":
+        """Read the results of ``dtqatten synth``."""
+        found = {block: synthesized(folder, f"asic-base-{block}") for block in BLOCKS}
+        blocks = {name: block for name, block in found.items() if block}
+        core = synthesized(folder, "asic-base-core")
+        # The core at once if that has been synthesized, or else its blocks one by one.
+        whole = [core] if core else list(blocks.values()) if len(blocks) == len(BLOCKS) else []
+        mm2 = fmax = None
+        if whole:
+            mm2 = sum(part["area_um2"] for part in whole) / 1e6
+            if all("fmax_mhz" in part for part in whole):
+                fmax = min(part["fmax_mhz"] for part in whole)
+        return cls(bool(core), blocks, mm2, fmax)
+
+    @property
+    def powered(self) -> bool:
+        """Whether the power of every block is known."""
+        every = len(self.blocks) == len(BLOCKS)
+        return every and all("uniform_mw" in block for block in self.blocks.values())
+
+
+def _synthesis(folder: Path, pe: dict[str, Any], whole: Netlist) -> list[Figure]:
+    """Areas and clock rates."""
     edge = synthesized(folder, "ecp5-edge-core") or {}
     tried = edge.get("tried_mhz", ())
-    found = {block: synthesized(folder, f"asic-base-{block}") for block in BLOCKS}
-    blocks = {name: block for name, block in found.items() if block}
-    core = synthesized(folder, "asic-base-core")
     asic = "dtqatten synth --target asic --preset base"
-    # The core at once if that has been synthesized, or else its blocks one by one.
-    whole = [core] if core else list(blocks.values()) if len(blocks) == len(BLOCKS) else []
-    each = " ".join(f"--block {block}" for block in (("core",) if core else BLOCKS))
-    mm2 = fmax = gops = energy = None
-    pe_pj = power(folder) if pe and power is not None else None
-    if whole:
-        mm2 = sum(part["area_um2"] for part in whole) / 1e6
-        if all("fmax_mhz" in part for part in whole):
-            fmax = min(part["fmax_mhz"] for part in whole)
-            gops = per_cycle * min(fmax, 1000.0) / 1000
-    powered = len(blocks) == len(BLOCKS) and all("uniform_mw" in block for block in blocks.values())
-    if powered and pe_pj is not None:
-        energy = head_energy(base, WORKLOAD.filled(base.cols), run, blocks, pe, pe_pj)
-    by_weights = [
-        (name, scaled, speedups(scaled, [weights]))
-        for name, scaled, weights in weight_precisions(Workload())
-    ]
-    # The fastest policy that comes with the project and loses less than 1 % of its task's metric.
-    searched = searched_speedup(SCALED, packaged_policy(SEARCHED), Workload())
+    slowest, all_of_it, parts = "slowest of its blocks", "its blocks together", BLOCKS
+    if whole.core:
+        slowest, all_of_it, parts = "core", "core", ("core",)
+    each = " ".join(f"--block {block}" for block in parts)
     return [
         Figure(
             "um2_per_multiplier",
@@ -118,8 +155,8 @@ def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[
         ),
         Figure(
             "asic_fmax_mhz",
-            fmax,
-            f"{'core' if core else 'slowest of its blocks'}, MHz, 45 nm typical, without wires",
+            whole.fmax,
+            f"{slowest}, MHz, 45 nm typical, without wires",
             f"{asic} {each}",
             "1000",
         ),
@@ -133,10 +170,20 @@ def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[
         ),
         Figure(
             "core_mm2",
-            mm2,
-            f"{'core' if core else 'its blocks together'}, mm2, with SRAM; second ports modelled",
+            whole.mm2,
+            f"{all_of_it}, mm2, with SRAM; second ports modelled",
             f"{asic} {each}",
         ),
+    ]
+
+
+def _throughput(run: CoreRun, whole: Netlist) -> list[Figure]:
+    """Operations of the original model a second."""
+    in_order = run_core(BASE, replace(WORKLOAD, alternate=False))
+    per_cycle = 2 * WORKLOAD.macs / run.head_cycles
+    mm2 = whole.mm2
+    gops = None if whole.fmax is None else per_cycle * min(whole.fmax, 1000.0) / 1000
+    return [
         Figure(
             "gops",
             gops,
@@ -168,6 +215,12 @@ def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[
             "gops_at_1ghz over core_mm2",
             "dtqatten results",
         ),
+    ]
+
+
+def _energy(pe_pj: float | None, energy: dict[str, float] | None) -> list[Figure]:
+    """Energy of a head, and operations a joule."""
+    return [
         Figure(
             "pe_pj",
             pe_pj,
@@ -191,6 +244,12 @@ def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[
             Figure(f"nj_{unit}".replace(" ", "_"), value, "nJ of a head", "dtqatten results")
             for unit, value in (energy or {}).items()
         ),
+    ]
+
+
+def _limits(run: CoreRun) -> list[Figure]:
+    """How much of what the multipliers can do is used."""
+    return [
         Figure(
             "physical_limit_share",
             run.limit_share,
@@ -200,10 +259,22 @@ def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[
         ),
         Figure(
             "physical_limit_share_of_shares",
-            run_core(base, replace(WORKLOAD, full_tiles=False)).limit_share,
+            run_core(BASE, replace(WORKLOAD, full_tiles=False)).limit_share,
             "the same where tokens beyond the shares are not kept",
             "dtqatten results",
         ),
+    ]
+
+
+def _speedups() -> list[Figure]:
+    """How much faster than an array of 16-bit multipliers."""
+    by_weights = [
+        (name, scaled, speedups(scaled, [weights]))
+        for name, scaled, weights in weight_precisions(Workload())
+    ]
+    # The fastest policy that comes with the project and loses less than 1 % of its task's metric.
+    searched = searched_speedup(SCALED, packaged_policy(SEARCHED), Workload())
+    return [
         *(
             Figure(
                 key,

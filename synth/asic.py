@@ -1,6 +1,5 @@
 """Synthesis to standard cells: area by module, and the clock rate it reaches."""
 
-import copy
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -8,31 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from dtqatten.synth import sram
+from dtqatten.synth.attempts import EFFORTS, SRAM_LIBERTY, Attempts, liberty_options
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
-from dtqatten.synth.fanout import buffer_nets, fourfold, read_loads
-from dtqatten.synth.timing import LOAD_FF, Timing, analyse
+from dtqatten.synth.timing import LOAD_FF, Timing
 from dtqatten.synth.tools import yosys
 
-__all__ = ["EFFORTS", "synthesize"]
+__all__ = ["synthesize"]
 
-#: How ABC maps a module: what it does before technology mapping, and which part of the clock
-#: period it aims at, for it knows neither setup times nor what registers take. First for area,
-#: then with levels of logic balanced, once and twice.
-CHEAP = "strash; &get -n; &fraig -x; &put; scorr; dc2; strash"
-BALANCED = "strash; scorr; strash; ifraig; if -g -K 6; strash"
-EFFORTS = (
-    (CHEAP, 1.0),
-    (CHEAP, 0.7),
-    (BALANCED, 0.7),
-    (f"{BALANCED}; dch; if -g -K 6; strash", 0.6),
-)
-
-#: Technology mapping, then buffers where more than 12 gates hang on one, then sizes. Mapping can
-#: leave gates that nothing uses, which ``buffer`` refuses: ``topo`` drops them.
-MAPPING = "dch -f; map {D}; topo; buffer -p -N 12; upsize {D}; dnsize {D}; stime -p"
-
-TECHMAP, SRAM_LIBERTY = "sram_map.v", "sram.lib"
+TECHMAP = "sram_map.v"
 
 
 def synthesize(
@@ -77,103 +60,36 @@ def synthesize(
         ``area_um2``, of it ``flip_flop_um2`` and ``sram_um2``; ``modules``: by kind, their
         ``count`` and the ``um2`` of all of them without memories and the modules inside;
         ``memories``: the same by kind, and which macros a memory is made of; ``efforts``: the
-        place in :data:`EFFORTS` of the kinds that were not mapped by the first; ``buffers``: how
-        many :mod:`~dtqatten.synth.fanout` inserted; and with ``timed`` the fields of
-        :class:`~dtqatten.synth.timing.Timing` but ``failing``.
+        place in :data:`~dtqatten.synth.attempts.EFFORTS` of the kinds that were not mapped by the
+        first; ``buffers``: how many :mod:`~dtqatten.synth.fanout` inserted; and with
+        ``timed`` the fields of :class:`~dtqatten.synth.timing.Timing` but ``failing``.
 
     Raises
     ------
     SynthError
         If a tool refuses the design.
     """
-    # A write port's address is undefined while it writes nothing: any will do, the one that a read
-    # port has in particular.
     step("logic")
-    mode = "-flatten " if flatten else ""
-    yosys(
-        f"""{design.write(folder)}hierarchy -check -top {design.top}
-proc
-opt_expr -mux_undef
-synth {mode}-booth -top {design.top} -run :fine
-write_json coarse.json
-write_rtlil coarse.il
-""",
-        folder,
-        "coarse",
-    )
-    found = memories(json.loads((folder / "coarse.json").read_text()))
+    found = _logic(design, folder, flatten=flatten)
     models = [sram.smallest(macros, memory) for memory in sorted(found)] if macros else []
     models = [
         model
         for model in models
         if model.area < model.memory.words * model.memory.width * library.flip_flop_area
     ]
-    libraries = [file.name for file in library.files]
-    more = []
-    mapped = ""
-    if models:
-        (folder / "sram_cells.v").write_text(sram.blackboxes(models))
-        (folder / TECHMAP).write_text(sram.techmap(models))
-        (folder / SRAM_LIBERTY).write_text(sram.liberty(models))
-        mapped = f"read_verilog -lib sram_cells.v\ntechmap -map {TECHMAP}\n"
-        more = [SRAM_LIBERTY]
-    cells = " ".join(f"-liberty {name}" for name in libraries)
     step("gates")
-    yosys(
-        f"""read_rtlil coarse.il
-{mapped}synth -top {design.top} -run fine:check
-rename -wire
-dfflibmap {cells}
-write_json gates.json
-""",
-        folder,
-        "gates",
-    )
-    (folder / "load.constr").write_text(
-        f"set_driving_cell {library.buffer}\nset_load {LOAD_FF} [all_outputs]\n"
-    )
-    gates = json.loads((folder / "gates.json").read_text())
-    loads = read_loads([*library.files, *(folder / name for name in more)])
-    buffer = fourfold(library.buffers, loads)
-    every = " ".join(f"-liberty {name}" for name in (*libraries, *more))
+    gates = _gates(design, library, models, folder)
+    attempts = Attempts(design, library, models, folder, gates, mhz)
     efforts = dict.fromkeys(gates["modules"], 0)
     changed = set(efforts)
-    netlist: dict[str, Any] = dict(gates["modules"])
     best: tuple[dict[str, int], Timing | None, int] | None = None
     while changed:
-        for level, (before, aim) in enumerate(EFFORTS):
-            kinds = {kind for kind in changed if efforts[kind] == level}
-            if not kinds:
-                continue
-            step(f"cells, effort {level}, {len(kinds)} modules")
-            some = {**gates, "modules": {kind: gates["modules"][kind] for kind in sorted(kinds)}}
-            (folder / "some.json").write_text(json.dumps(some))
-            yosys(
-                f"""read_json some.json
-abc -D {round(1e6 / mhz * aim)} -constr load.constr {cells} -script {abc_script(before)}
-opt_clean -purge
-write_json mapped.json
-""",
-                folder,
-                "cells",
-            )
-            netlist |= json.loads((folder / "mapped.json").read_text())["modules"]
-        modules = copy.deepcopy(netlist)
-        cells_of_macros = {model.memory.cell for model in models}
-        added = buffer_nets(modules, design.top, loads, cells_of_macros, buffer)
-        (folder / "buffered.json").write_text(json.dumps({**gates, "modules": modules}))
-        yosys(
-            f"""read_json buffered.json
-tee -q -o area.json stat -json -hierarchy -top {design.top} {every}
-write_verilog -noattr -noexpr -nohex -simple-lhs attempt.v
-""",
-            folder,
-            "netlist",
-        )
+        attempts.map(changed, efforts, step)
+        added = attempts.buffer()
         timing = None
         if timed:
             step("timing")
-            timing = analyse(design, library, "attempt.v", more, 1000 / mhz, folder)
+            timing = attempts.time()
         if best is None or (best[1] and timing and timing.slack_ns > best[1].slack_ns):
             best = dict(efforts), timing, added
             for name in ("area.json", "attempt.v"):
@@ -184,7 +100,7 @@ write_verilog -noattr -noexpr -nohex -simple-lhs attempt.v
         changed = {
             kind
             for path in timing.failing
-            if efforts[kind := kind_of(modules, design.top, path)] < len(EFFORTS) - 1
+            if efforts[kind := kind_of(attempts.modules, design.top, path)] < len(EFFORTS) - 1
         }
         for kind in changed:
             efforts[kind] += 1
@@ -200,9 +116,50 @@ write_verilog -noattr -noexpr -nohex -simple-lhs attempt.v
     }
 
 
-def abc_script(before: str) -> str:
-    """Return a script as an option of Yosys's ``abc``, whose spaces are commas."""
-    return "+" + f"{before}; {MAPPING}".replace("; ", ";").replace(" ", ",")
+def _logic(design: Design, folder: Path, *, flatten: bool) -> set[sram.Memory]:
+    """Make logic of a design, in ``coarse.il``; return the memories that macros could be."""
+    # A write port's address is undefined while it writes nothing: any will do, the one that a read
+    # port has in particular.
+    mode = "-flatten " if flatten else ""
+    yosys(
+        f"""{design.write(folder)}hierarchy -check -top {design.top}
+proc
+opt_expr -mux_undef
+synth {mode}-booth -top {design.top} -run :fine
+write_json coarse.json
+write_rtlil coarse.il
+""",
+        folder,
+        "coarse",
+    )
+    return memories(json.loads((folder / "coarse.json").read_text()))
+
+
+def _gates(
+    design: Design, library: CellLibrary, models: Sequence[sram.Model], folder: Path
+) -> dict[str, Any]:
+    """Make macros, flip-flops and gates of the logic; return them in Yosys's JSON."""
+    mapped = ""
+    if models:
+        (folder / "sram_cells.v").write_text(sram.blackboxes(models))
+        (folder / TECHMAP).write_text(sram.techmap(models))
+        (folder / SRAM_LIBERTY).write_text(sram.liberty(models))
+        mapped = f"read_verilog -lib sram_cells.v\ntechmap -map {TECHMAP}\n"
+    yosys(
+        f"""read_rtlil coarse.il
+{mapped}synth -top {design.top} -run fine:check
+rename -wire
+dfflibmap {liberty_options(file.name for file in library.files)}
+write_json gates.json
+""",
+        folder,
+        "gates",
+    )
+    (folder / "load.constr").write_text(
+        f"set_driving_cell {library.buffer}\nset_load {LOAD_FF} [all_outputs]\n"
+    )
+    gates: dict[str, Any] = json.loads((folder / "gates.json").read_text())
+    return gates
 
 
 def kind_of(modules: dict[str, Any], top: str, cell: str) -> str:

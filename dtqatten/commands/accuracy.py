@@ -1,10 +1,12 @@
 """``dtqatten accuracy``: measure all methods on models and tasks, write docs/accuracy.md."""
 
+import functools
 import json
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +21,11 @@ from dtqatten.commands.algorithm import (
 from dtqatten.commands.evaluate import TEXT
 from dtqatten.commands.options import needs
 from dtqatten.commands.verilog import write_atomically
+
+if TYPE_CHECKING:
+    from dtqatten.algorithm.models import Loaded
+    from dtqatten.algorithm.report.results import Results
+    from dtqatten.algorithm.tasks.task import Score, Task
 
 __all__ = ["PAIRS", "accuracy"]
 
@@ -52,11 +59,8 @@ def accuracy(
 ) -> None:
     """Measure float, int8, 4 bit, flat, searched, random and SpAtten's policies."""
     with needs("algorithm"):
-        import torch
-
-        from dtqatten.algorithm.evaluate import Evaluation
-        from dtqatten.algorithm.report import NOISE, Results, draw, methods, render
-        from dtqatten.algorithm.tasks import Score
+        from dtqatten.algorithm.report.drawing import NOISE
+        from dtqatten.algorithm.report.results import Results
 
         kept = Results(results)
         folder = output.parent / "accuracy"
@@ -65,53 +69,92 @@ def accuracy(
             if not separator:
                 raise ValueError(f"{pair!r} is no MODEL:TASK, such as {PAIRS[0]}")
             chosen, loaded = opened(model, task, data, limit)
-            found: list[Score] = []
-
-            def reference(
-                chosen: object = chosen, loaded: object = loaded, found: list[Score] = found
-            ) -> Score:
-                if not found:
-                    found.append(plain_score(chosen, loaded, "dev"))  # type: ignore[arg-type]
-                return found[0]
-
-            rows = {}
-            searched: Policy | None = None
-            for method in methods(loaded, chosen, chosen.steps if steps is None else steps):
-                with progress_bar(f"{pair}: {method.name}") as show:
-                    row = kept.measure(loaded, chosen, method, reference, show)
-                rows[method.name] = row
-                typer.echo(
-                    f"{pair}: {method.name}: {row['metric']:.4f}, BOPs {row['bops_ratio']:.3f}"
-                )
-                if method.name == "searched":
-                    searched = method.policy
+            tuned = chosen.steps if steps is None else steps
+            rows, searched = measure(kept, chosen, loaded, pair, tuned)
             if searched is not None:
-                fields = Evaluation.__dataclass_fields__
-                result = Evaluation(**{k: v for k, v in rows["searched"].items() if k in fields})
-                draw(
-                    loaded,
-                    chosen,
-                    searched,
-                    result,
-                    folder,
-                    TEXT,
-                    # The page says of how many pairs it is.
-                    noise=task == "stsb"
-                    and (limit or NOISE) >= NOISE
-                    and not (folder / f"{model}-{task}-noise.json").is_file(),
-                    series={k: [(v["bops_ratio"], v["metric"])] for k, v in rows.items()},
-                )
-            data_of = next(iter(rows.values()))["data"]
-            kept.keep(model, task, list(rows), data_of)
-            pictures = sorted(f"{folder.name}/{p.name}" for p in folder.glob("*.svg"))
-            noise = [
-                point
-                for path in sorted(folder.glob("*-noise.json"))
-                for point in json.loads(path.read_text(encoding="utf-8"))
-            ]
-            packages = ("torch", "transformers", "optuna", "numpy")
-            versions = {"Python": platform.python_version()}
-            versions |= {name: metadata.version(name) for name in packages}
-            versions["instructions"] = torch.backends.cpu.get_cpu_capability()
-            write_atomically(output, render(kept, versions, pictures, noise))
+                # The page says of how many pairs the noise study is.
+                noise = task == "stsb" and (limit or NOISE) >= NOISE
+                noise = noise and not (folder / f"{model}-{task}-noise.json").is_file()
+                draw_searched(chosen, loaded, searched, rows, folder, noise=noise)
+            kept.keep(model, task, list(rows), next(iter(rows.values()))["data"])
+            write_atomically(output, page_of(kept, folder))
         typer.echo(f"{output} and {results}")
+
+
+def measure(
+    kept: "Results", task: "Task", loaded: "Loaded", pair: str, steps: int
+) -> tuple[dict[str, dict[str, Any]], Policy | None]:
+    """Measure all methods that are not measured yet.
+
+    Parameters
+    ----------
+    kept : Results
+        What is measured already.
+    task, loaded : Task, Loaded
+    pair : str
+        Name of both, to be shown.
+    steps : int
+        Of fine-tuning.
+
+    Returns
+    -------
+    rows : dict
+        By method.
+    searched : Policy, optional
+        That of the method *searched*.
+    """
+    from dtqatten.algorithm.report.methods import methods
+
+    @functools.cache
+    def reference() -> "Score":
+        return plain_score(task, loaded, "dev")
+
+    rows = {}
+    searched: Policy | None = None
+    for method in methods(loaded, task, steps):
+        with progress_bar(f"{pair}: {method.name}") as show:
+            row = kept.measure(loaded, task, method, reference, show)
+        rows[method.name] = row
+        typer.echo(f"{pair}: {method.name}: {row['metric']:.4f}, BOPs {row['bops_ratio']:.3f}")
+        if method.name == "searched":
+            searched = method.policy
+    return rows, searched
+
+
+def draw_searched(
+    task: "Task",
+    loaded: "Loaded",
+    policy: Policy,
+    rows: dict[str, dict[str, Any]],
+    folder: Path,
+    *,
+    noise: bool,
+) -> None:
+    """Draw the searched policy beside the other methods, and what noise does if that is wanted."""
+    from dtqatten.algorithm.evaluate import Evaluation
+    from dtqatten.algorithm.report.drawing import draw
+
+    fields = Evaluation.__dataclass_fields__
+    result = Evaluation(**{k: v for k, v in rows["searched"].items() if k in fields})
+    series: dict[str, Sequence[tuple[float, float]]]
+    series = {k: [(v["bops_ratio"], v["metric"])] for k, v in rows.items()}
+    draw(loaded, task, policy, result, folder, TEXT, noise=noise, series=series)
+
+
+def page_of(kept: "Results", folder: Path) -> str:
+    """Return the document, with the pictures and noise studies of a folder beside it."""
+    import torch
+
+    from dtqatten.algorithm.report.page import render
+
+    pictures = sorted(f"{folder.name}/{p.name}" for p in folder.glob("*.svg"))
+    noise = [
+        point
+        for path in sorted(folder.glob("*-noise.json"))
+        for point in json.loads(path.read_text(encoding="utf-8"))
+    ]
+    packages = ("torch", "transformers", "optuna", "numpy")
+    versions = {"Python": platform.python_version()}
+    versions |= {name: metadata.version(name) for name in packages}
+    versions["instructions"] = torch.backends.cpu.get_cpu_capability()
+    return render(kept, versions, pictures, noise)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dtqatten.algorithm.policy import Policy, PolicyError
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import PolicyError
 
 if TYPE_CHECKING:
     from dtqatten.algorithm.models import Loaded
-    from dtqatten.algorithm.tasks import Score, Task
+    from dtqatten.algorithm.tasks.task import Score, Task
 
 __all__ = [
     "DataOption",
@@ -45,7 +46,7 @@ def opened(model: str, task: str, data: Path | None, limit: int | None) -> "tupl
     import transformers
 
     from dtqatten.algorithm.models import load
-    from dtqatten.algorithm.tasks import open_task
+    from dtqatten.algorithm.tasks.catalogue import open_task
 
     chosen = open_task(task, data, limit)
     # Two threads on a busy machine are slower than one by far.
@@ -77,7 +78,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def template_of(path: Path | None, loaded: "Loaded") -> Policy:
     """Policy that gives a search all fields but the ratios."""
-    from dtqatten.algorithm.report import template
+    from dtqatten.algorithm.report.methods import template
 
     if path is None:
         return template(loaded.layers, loaded.causal)

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,13 @@ from dtqatten.commands.options import (
     workload,
 )
 from dtqatten.commands.verilog import write_atomically
-from dtqatten.configuration.core import PRESETS, configured
+from dtqatten.configuration.core import PRESETS, Config, configured
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from dtqatten.model.compare import Entry, Speedup
+    from dtqatten.model.workload import Workload
 
 __all__ = ["compare"]
 
@@ -47,7 +53,6 @@ def compare(
     with needs("sim"):
         from rich.console import Console
         from rich.progress import Progress
-        from rich.table import Table
 
         from dtqatten.model import compare as model
     areas = {
@@ -69,7 +74,21 @@ def compare(
             },
             f"policy {chosen}": (model.SCALED, by_policy),
         }
-    console = Console()
+    Console().print(machines_table(rows, of))
+    typer.echo("operations are those of the original model, two a multiply-accumulate")
+    for name, (scaled, speedup) in found.items():
+        typer.echo(
+            f"{scaled.multipliers} 4-bit multipliers against 224 of 16 bits, always busy, "
+            f"{name}: {speedup.measured:.2f} x, at best {speedup.bound:.2f} x"
+        )
+    write_atomically(output, json.dumps(content_of(of, rows, found), indent=2) + "\n")
+    typer.echo(f"{output}")
+
+
+def machines_table(rows: "list[Entry]", of: "Workload") -> "Table":
+    """Return a table of machines; the first is what others are compared with."""
+    from rich.table import Table
+
     first = rows[0]
     table = Table(
         title=f"a head of {of.tokens} tokens, {of.d_head} channels, 0/4/8 bits "
@@ -93,14 +112,14 @@ def compare(
             *("-" if x is None else f"{x:.3g}" for x in (row.mm2, row.gops_per_mm2)),
             f"{row.cycles / first.cycles:.2f} x",
         )
-    console.print(table)
-    typer.echo("operations are those of the original model, two a multiply-accumulate")
-    for name, (scaled, speedup) in found.items():
-        typer.echo(
-            f"{scaled.multipliers} 4-bit multipliers against 224 of 16 bits, always busy, "
-            f"{name}: {speedup.measured:.2f} x, at best {speedup.bound:.2f} x"
-        )
-    content = {
+    return table
+
+
+def content_of(
+    of: "Workload", rows: "list[Entry]", found: "dict[str, tuple[Config, Speedup]]"
+) -> dict[str, Any]:
+    """Return what is written of a comparison."""
+    return {
         "workload": dataclasses.asdict(of),
         "machines": [{**dataclasses.asdict(row), "gops_per_mm2": row.gops_per_mm2} for row in rows],
         "speedups": {
@@ -108,5 +127,3 @@ def compare(
             for name, (scaled, speedup) in found.items()
         },
     }
-    write_atomically(output, json.dumps(content, indent=2) + "\n")
-    typer.echo(f"{output}")

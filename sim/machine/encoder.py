@@ -8,10 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dtqatten.algorithm.arithmetic import Operands, Quantized, Result
-from dtqatten.algorithm.policy import Importance, Policy, PolicyError, Pruned, Ranking
-from dtqatten.algorithm.runtime import Mode, Session, attached
-from dtqatten.algorithm.tasks import pool
+from dtqatten.algorithm.block.operands import Operands, Result
+from dtqatten.algorithm.block.quantized import Quantized
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import Importance, PolicyError, Pruned, Ranking
+from dtqatten.algorithm.runtime import attached
+from dtqatten.algorithm.session.blocks import Mode
+from dtqatten.algorithm.session.session import Session
+from dtqatten.algorithm.tasks.embedding import pool
 from dtqatten.configuration.core import Config
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.device import Device

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
-from dtqatten.golden.accuracy import Agreement, compare, rank_agreement
+from dtqatten.golden.agreement import Agreement, compare, rank_agreement
 from dtqatten.golden.cycles.tiles import head_cycles, row_places, tile_costs
 from dtqatten.golden.numerics.attention import Inputs, attention
 from dtqatten.golden.numerics.codes import quantize

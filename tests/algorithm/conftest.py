@@ -9,11 +9,11 @@ ABSENT = [m for m in ("torch", "transformers", "optuna") if importlib.util.find_
 
 if ABSENT:
     collect_ignore = [
-        f"test_{name}.py"
-        for name in (
-            *("arithmetic", "families", "folding", "masks", "models", "padding", "runtime"),
-            *("search", "tasks"),
-        )
+        *("block", "report", "search", "session", "tasks"),
+        *(
+            f"test_{name}.py"
+            for name in ("commands", "families", "folding", "masks", "models", "padding", "runtime")
+        ),
     ]
 
 
@@ -135,3 +135,90 @@ def batch():
     mask = torch.ones(2, 12, dtype=torch.long)
     mask[1, 8:] = 0
     return {"input_ids": torch.randint(3, 50, (2, 12)) * mask, "attention_mask": mask}
+
+
+WORDS = [
+    *("the", "a", "cat", "dog", "man", "runs", "sleeps", "eats", "big", "small", "red", "house"),
+    *("tree", "and", "or", "in", "on", "with"),
+]
+
+
+def sentence(rng, n):
+    return " ".join(rng.choice(WORDS, n))
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A tiny encoder with tokenizer, as `from_pretrained` reads it."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    path = tmp_path_factory.mktemp("model")
+    vocabulary = {t: i for i, t in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
+    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    raw.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=64,
+    ).save_pretrained(path)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+    )
+    BertModel(config).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """STS-B and SST-2 of random sentences."""
+    import numpy as np
+
+    path = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for name in ("stsb", "sst2"):
+        (path / name).mkdir()
+    for part, n in (("train", 30), ("dev", 20)):
+        rows = []
+        for _ in range(n):
+            words = rng.choice(WORDS, 6)
+            share = rng.integers(0, 7)
+            other = words.copy()
+            other[:share] = rng.choice(WORDS, share)
+            rows.append(
+                f"g\tf\ty\t1\t{5 - share * 5 / 6:.3f}\t{' '.join(words)}\t{' '.join(other)}"
+            )
+        (path / "stsb" / f"sts-{part}.csv").write_text("\n".join(rows) + "\n")
+    for part, n in (("train", 660), ("dev", 20)):
+        rows = [(sentence(rng, 5), i % 2) for i in range(n)]
+        text = "".join(f"{'cat' if y else 'dog'} {s}\t{y}\n" for s, y in rows)
+        (path / "sst2" / f"{part}.tsv").write_text(text)
+    return path
+
+
+@pytest.fixture
+def run():
+    """A command's exit code, and all that it says."""
+    from typer.testing import CliRunner
+
+    from dtqatten.cli import app
+
+    def call(*arguments):
+        result = CliRunner().invoke(app, [str(a) for a in arguments])
+        return result.exit_code, result.output + (result.stderr if result.stderr_bytes else "")
+
+    return call

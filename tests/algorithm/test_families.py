@@ -11,8 +11,10 @@ import torch
 import transformers
 
 from dtqatten.algorithm.models import ModelError
-from dtqatten.algorithm.policy import LayerPolicy, Policy, Ranking
-from dtqatten.algorithm.runtime import TRANSFORMERS, attached
+from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.policy_values import Ranking
+from dtqatten.algorithm.runtime import attached
+from dtqatten.algorithm.session.support import TRANSFORMERS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "algorithm.md"

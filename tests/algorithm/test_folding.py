@@ -8,7 +8,7 @@ import transformers
 from torch import nn
 
 from dtqatten.algorithm.conditioning import hadamard
-from dtqatten.algorithm.folding import FoldingError
+from dtqatten.algorithm.folding.errors import FoldingError
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.runtime import attached, calibrate
 

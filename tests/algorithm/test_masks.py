@@ -6,7 +6,8 @@ import torch
 from dtqatten.algorithm.masks import HARMLESS, refuse_unknown, visibility
 from dtqatten.algorithm.models import ModelError
 from dtqatten.algorithm.policy import LayerPolicy, Policy
-from dtqatten.algorithm.runtime import Tally, attached
+from dtqatten.algorithm.runtime import attached
+from dtqatten.algorithm.session.tally import Tally
 
 CPU = torch.device("cpu")
 LOWEST = torch.finfo(torch.float32).min

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from dtqatten.algorithm.conditioning import hadamard
-from dtqatten.algorithm.policy import LayerPolicy, Policy, PolicyError
+from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.runtime import attached, calibrate
 
 # Outputs of the two modes, relative rms, on tiny models of three layers, most tokens in 4 bits.
@@ -155,7 +156,8 @@ def test_shared_keys_and_values_are_fetched_once_for_their_query_heads(llama, he
     rest = layer(0, 1, 0, heads=heads, values=values)
     policy = Policy(layers=(layer(0, 1, 0), rest, rest), prune_queries=False)
     _, session = hidden(llama, policy, "fake-quant", {"input_ids": torch.randint(3, 50, (1, n))})
-    kept = session._heads if session._heads is not None else torch.ones(1, 4, dtype=torch.bool)
+    kept = session._heads.kept
+    kept = torch.ones(1, 4, dtype=torch.bool) if kept is None else kept
     pairs = int(kept.view(2, 2).any(-1).sum())
     living = int(kept.sum())
     assert living == 4 * heads
@@ -263,7 +265,7 @@ def test_pruned_keys_are_as_if_absent(bert):
     rest = states[0][:, kept]
     two = Policy(layers=(layer(0, 1, 0),) * 3)
     with torch.no_grad(), attached(bert, two, "fake-quant") as again:
-        again.begin((), {"input_ids": ids[:, kept]})
+        again.begin({"input_ids": ids[:, kept]})
         for index in (1, 2):
             rest = bert.encoder.layer[index](rest)
     torch.testing.assert_close(rest[0], out[0, kept], atol=1e-4, rtol=1e-3)

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from dtqatten.algorithm.policy import FORMAT, LayerPolicy, Policy, PolicyError
+from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.policy_file import FORMAT
+from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.golden.numerics.select import counts, select
 
 

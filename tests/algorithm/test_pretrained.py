@@ -31,7 +31,7 @@ def minilm():
 
 def embeddings(loaded, policy=None, mode="fake-quant"):
     from dtqatten.algorithm.runtime import attached
-    from dtqatten.algorithm.tasks import embed
+    from dtqatten.algorithm.tasks.embedding import embed
 
     if policy is None:
         return embed(loaded, SENTENCES, None, 64)[0]
@@ -54,7 +54,7 @@ def test_modes_agree_on_a_real_encoder(minilm):
 
 @needs_minilm
 def test_the_searched_policy_keeps_embeddings(minilm):
-    from dtqatten.algorithm.report import POLICIES
+    from dtqatten.algorithm.report.methods import POLICIES
 
     policy = Policy.load(POLICIES / "minilm-stsb.json")
     plain = embeddings(minilm)
@@ -69,7 +69,7 @@ def test_the_searched_policy_keeps_embeddings(minilm):
 def test_the_baseline_on_real_data(minilm):
     """Spearman of the first 200 pairs of STS-B's dev set, in float and with 4-bit tokens."""
     from dtqatten.algorithm.evaluate import evaluate
-    from dtqatten.algorithm.tasks import open_task
+    from dtqatten.algorithm.tasks.catalogue import open_task
 
     task = open_task("stsb", Path(os.environ["DTQATTEN_DATA"]), 200)
     policy = Policy.flat(6, (0, 1, 0), granularity="token", rotate=True)

@@ -8,9 +8,12 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import StaticCache
 
-from dtqatten.algorithm.arithmetic import Quantized, quantize, quantize_exactly, rescaled
-from dtqatten.algorithm.policy import LayerPolicy, Policy, PolicyError
-from dtqatten.algorithm.runtime import CacheError, SessionError, attached, calibrate
+from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.policy_values import PolicyError
+from dtqatten.algorithm.runtime import attached, calibrate
+from dtqatten.algorithm.session.cache import CacheError
+from dtqatten.algorithm.session.passes import SessionError
+from dtqatten.algorithm.session.session import Session
 
 # A decoder's policy in which importance decides precisions and evictions.
 PRUNING = Policy(
@@ -275,23 +278,6 @@ def test_a_prefill_in_parts_keeps_as_many_tokens(llama, sizes):
     assert error(parts, exact) < 1.5 * error(once, exact)
 
 
-@pytest.mark.parametrize("granularity", ["head", "token"])
-def test_cached_codes_follow_a_scale_that_grows(granularity):
-    """What the codes stand for stays within half a step of each scale it went through."""
-    torch.manual_seed(0)
-    x = torch.randn(2, 3, 9, 8, dtype=torch.float64)
-    x[:, :, ::2] *= 0.05
-    held = quantize(x, None, granularity == "token")
-    first = held
-    steps = held.step / 2
-    for growth in (1.3, 7.0, 1.0, 100.0):
-        held = rescaled(held, held.scale * growth)
-        steps = steps + held.step / 2
-        assert held.codes.abs().max() <= 119
-        assert ((held.codes * held.step - x).abs() <= steps * 1.001).all()
-    assert rescaled(first, first.scale) is first
-
-
 @pytest.mark.parametrize("mode", ["integer", "fake-quant"])
 def test_padding_first_fixes_no_scale(quiet_first, mode):
     """A row of the batch whose first call is padding alone."""
@@ -461,18 +447,16 @@ def test_no_tensor_is_made_on_a_device_of_its_own_choice(bert, llama, batch, mod
             def on_cpu(*args, _plain=plain, **kwargs):
                 return _plain(*args, **kwargs)
 
-            from dtqatten.algorithm import runtime
-
-            inner = runtime.Session.attend
+            inner = Session.attend
 
             def attend(self, *args, _inner=inner):
                 with torch.device("meta"):
                     return _inner(self, *args)
 
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(runtime.Session, "attend", attend)
+                patch.setattr(Session, "attend", attend)
                 if policy.ranking == "random":
-                    session._generator.manual_seed(policy.seed)
+                    session._tokens.source.generator.manual_seed(policy.seed)
                 got = model(**batch)[0]
             assert session.tally.sequences == 2 * sequences
         where = batch["attention_mask"].bool()
@@ -483,25 +467,9 @@ def test_tokens_follow_a_model_to_its_next_device(llama, batch):
     """Layers on two devices: the state moves with the hidden states."""
     with torch.no_grad(), attached(llama, PRUNING) as session:
         llama(**batch)
-        session._move(torch.device("meta"))
-        assert session._tokens.importance.device.type == "meta"
-        assert session._alive.device.type == "meta"
-
-
-@pytest.mark.parametrize("per_token", [False, True])
-@pytest.mark.parametrize("value", [0.0, 1e-30, 1e-38, 1e-44, 1e-8])
-def test_tiny_values_have_finite_codes(value, per_token):
-    x = torch.full((1, 2, 4, 8), value)
-    x[:, 1, 1:] = 0
-    for make in (quantize, quantize_exactly):
-        made = make(x, None, per_token)
-        made = Quantized(made.codes.double(), made.scale, made.gains)
-        back = made.codes * made.step
-        assert made.codes.isfinite().all()
-        assert made.step.isfinite().all()
-        assert (made.step > 0).all()
-        # Below the least scale a value may round to nothing, and never to more.
-        assert (back - x).abs().max() <= max(value / 119, 119 * 3.1e-36)
+        session._tokens.move(torch.device("meta"))
+        assert session._tokens.tokens.importance.device.type == "meta"
+        assert session._tokens.alive.device.type == "meta"
 
 
 @pytest.mark.parametrize("factor", [0.0, 1e-30, 1e-42])

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from dtqatten.golden import accuracy
-from dtqatten.golden.accuracy import agreement, rank_agreement, sink, step_errors, weight_error
+from dtqatten.golden.agreement import agreement, rank_agreement, sink, weight_error
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.attention import Inputs, Options, attention
 from dtqatten.golden.numerics.codes import apply_gain, dequantize, quantize
 from dtqatten.golden.numerics.reference import reference
+from dtqatten.golden.step_errors import step_errors
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "numerics.md"
 DATA = ("trace", "random", "peaked")
@@ -252,7 +253,7 @@ def test_a_large_block_is_fast():
 
 def test_documentation_quotes_what_is_measured(capsys):
     """Every row that the module prints is in docs/numerics.md, which may append a column."""
-    accuracy._main()
+    accuracy.main()
     title, *lines = capsys.readouterr().out.splitlines()
     assert title == "all-MiniLM-L6-v2, layer 3, 12 x 37 x 32"
     rows = [line for line in lines if line.startswith("|") and not line.startswith("|---")]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dtqatten.algorithm.policy import Policy, PolicyError
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.configuration.core import Config
 from dtqatten.model.compare import (
     SCALED,

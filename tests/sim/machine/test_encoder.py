@@ -9,14 +9,8 @@ from dtqatten import Config, Schedule
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from dtqatten.algorithm.policy import (  # noqa: E402
-    Importance,
-    LayerPolicy,
-    Policy,
-    PolicyError,
-    Protect,
-    Pruned,
-)
+from dtqatten.algorithm.policy import LayerPolicy, Policy  # noqa: E402
+from dtqatten.algorithm.policy_values import Importance, PolicyError, Protect, Pruned  # noqa: E402
 from dtqatten.configuration.system import SystemConfig  # noqa: E402
 from dtqatten.golden.numerics.codes import Granularity  # noqa: E402
 from dtqatten.sim.machine.axi import simulated_device  # noqa: E402

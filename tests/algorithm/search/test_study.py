@@ -5,30 +5,22 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
 import torch
-from sqlalchemy.exc import IntegrityError
 
-from dtqatten.algorithm import evaluate, search
+from dtqatten.algorithm import evaluate
 from dtqatten.algorithm.evaluate import Evaluation
-from dtqatten.algorithm.policy import Policy, PolicyError
-from dtqatten.algorithm.search import (
-    Objective,
-    Space,
-    SpattenSpace,
-    best_policy,
-    open_study,
-    optimize,
-    pareto,
-    storage_of,
-)
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import PolicyError
+from dtqatten.algorithm.search.objective import Objective
+from dtqatten.algorithm.search.spaces import Space, SpattenSpace
+from dtqatten.algorithm.search.study import best_policy, open_study, optimize, pareto
 from dtqatten.algorithm.spatten import spatten
-from dtqatten.algorithm.tasks import Perplexity, Score, Task
+from dtqatten.algorithm.tasks.perplexity import Perplexity
+from dtqatten.algorithm.tasks.task import Score, Task
 
 
 class Made(Task):
@@ -242,64 +234,6 @@ def test_refusals(tmp_path):
         best_policy(open_study(str(tmp_path / "s.journal"), "s", space))
 
 
-def test_databases_that_cannot_be_opened_say_why(monkeypatch, tmp_path):
-    monkeypatch.setattr(search, "OPENINGS", 1)
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(ValueError, match=r"cannot open postgresql storage.*dtqatten\[postgresql\]"):
-        storage_of("postgresql://user@localhost/studies")
-    with pytest.raises(ValueError, match=r"cannot open sqlite storage: unable.*check the address"):
-        storage_of(f"sqlite:///{tmp_path}/no/such/folder/study.db")
-
-
-def test_the_path_of_a_file_is_its_name_and_nothing_else(tmp_path, monkeypatch):
-    """Not a URL's query, escape or fragment: each name is a file and a study of its own."""
-    names = ["s.db", "s.db?1", "s.db?timeout=1", "a%41.db", "aA.db", "a%2541.db", "a#b.db"]
-    names += ["a b.db", "{SCHEMA_VERSION}.db", "%s.db", "a@b:1.db", ":memory:", "s.db\\"]
-    monkeypatch.chdir(tmp_path)
-    for number, name in enumerate(names):
-        place = name if number % 2 else str(tmp_path / name)
-        study = optuna.create_study(storage=storage_of(place), study_name="s")
-        study.set_user_attr("name", name)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
-    for name in names:
-        again = optuna.load_study(study_name="s", storage=storage_of(str(tmp_path / name)))
-        assert again.user_attrs["name"] == name
-
-
-def test_a_database_that_others_are_making_is_tried_again(monkeypatch, tmp_path):
-    made = optuna.storages.RDBStorage
-    failures = [IntegrityError("CREATE TYPE", None, Exception("exists")) for _ in range(2)]
-
-    def storage(*args, **kwargs):
-        if failures:
-            raise failures.pop()
-        return made(*args, **kwargs)
-
-    monkeypatch.setattr(search.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(optuna.storages, "RDBStorage", storage)
-    assert isinstance(storage_of(str(tmp_path / "s.db")), made)
-    assert not failures
-
-
-@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
-@pytest.mark.parametrize("place", ["study.db", "study.journal"])
-def test_no_two_workers_take_the_same_trial(tmp_path, place):
-    path = str(tmp_path / place)
-    study = optuna.create_study(storage=storage_of(path), study_name="s")
-    for x in range(24):
-        study.enqueue_trial({"x": x})
-    workers = [optuna.load_study(study_name="s", storage=storage_of(path)) for _ in range(4)]
-    together = threading.Barrier(len(workers))
-
-    def take(worker):
-        together.wait()
-        return [worker.ask().number for _ in range(6)]
-
-    with ThreadPoolExecutor(len(workers)) as pool:
-        taken = [number for numbers in pool.map(take, workers) for number in numbers]
-    assert sorted(taken) == list(range(24))
-
-
 def test_perplexity_is_better_when_smaller():
     assert Made().worse_by(0.8, 1.0) == pytest.approx(0.2)
     assert Perplexity.worse_by(Perplexity, 12.0, 10.0) == pytest.approx(0.2)
@@ -309,7 +243,8 @@ WORKER = """
 import json, sys, time, warnings
 warnings.simplefilter("ignore")
 from dtqatten.algorithm.policy import Policy
-from dtqatten.algorithm.search import Space, open_study, optimize
+from dtqatten.algorithm.search.spaces import Space
+from dtqatten.algorithm.search.study import open_study, optimize
 path, name = sys.argv[1:3]
 seed, trials, pause = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
 space = Space(Policy.flat(6), 2)

@@ -1,0 +1,102 @@
+"""The integer block's steps in PyTorch: fast, batched and differentiable.
+
+Codes, gains and narrowed weights are rounded like the machine's; exponentials are real ones, not a
+table's. Everything stays on the operands' device; half precision is for the caller to widen first.
+"""
+
+import torch
+from torch import Tensor
+
+from dtqatten.algorithm.block.fetching import fetched
+from dtqatten.algorithm.block.operands import Operands, Result
+from dtqatten.algorithm.block.rounding import four_bit, rounded
+from dtqatten.algorithm.block.steps import combine, drawn, exponentials, positive, scores, spread
+from dtqatten.golden.numerics.codes import GAIN_MAX, GAIN_ONE, code_range
+
+__all__ = ["fake_quant"]
+
+#: Scores that are computed at a time: as many as stay in a core's cache from step to step.
+_CHUNK = 1 << 20
+
+
+def fake_quant(op: Operands, *, ranked: bool = True) -> Result:
+    """Compute a block in PyTorch as the integer block would.
+
+    Every rounding passes gradients straight through. Heads are independent, so that they are
+    computed few at a time, which is faster than all at once where sequences are long.
+
+    Parameters
+    ----------
+    op : Operands
+        Operands.
+    ranked : bool
+        Whether importance is wanted.
+    """
+    rows = ([_part(part, ranked) for part in heads] for heads in op.parts(_CHUNK))
+    return Result.join([Result.join(row, 1) for row in rows], 0)
+
+
+def _part(op: Operands, ranked: bool) -> Result:
+    """Compute some heads of some sequences."""
+    heads = op.q.codes.shape[1]
+    e, again = _unnormalized(op)
+    total = e.sum(-1, keepdim=True)
+    column = drawn(e, total, op.queries) if ranked or op.values < 1 else None
+    p, divisor = _weights(op, e, total, again)
+    kept = None
+    if op.values < 1 and column is not None:
+        kept = fetched(column, op)
+        p = p * kept[:, :, None, :]
+    unit = op.v.scale if op.v.gains is None else op.v.scale * (GAIN_ONE / GAIN_MAX)
+    factor = spread(unit.to(p.dtype), heads)[..., None, None] / positive(divisor)
+    output = combine(p, op.v.worth(op.v_bits)) * factor
+    return Result(output, column, again, kept)
+
+
+def _unnormalized(op: Operands) -> tuple[Tensor, Tensor | None]:
+    """Exponentials, and the rows ``[batch, heads, n_q]`` of a progressive block computed again."""
+    # Scores carry the steps as row and column factors of the operands.
+    qs, ks = op.q.step * op.scaling, op.k.step
+    if op.threshold is None:
+        own = scores(op.q.worth(op.q_bits) * qs, op.k.worth(op.k_bits) * ks)
+        return exponentials(own, op.visible), None
+    e = exponentials(scores(four_bit(op.q.codes) * qs, four_bit(op.k.codes) * ks), op.visible)
+    again = e.sum(-1) * op.threshold > 1  # the row maximum has e = 1
+    if again.any():
+        fine = exponentials(scores(op.q.codes * qs, op.k.codes * ks), op.visible)
+        e = torch.where(again[..., None], fine, e)
+    return e, again
+
+
+def _weights(op: Operands, e: Tensor, total: Tensor, again: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Weights of P x V as whole numbers, and the divisor of each row.
+
+    Parameters
+    ----------
+    op : Operands
+        Operands.
+    e : tensor ``[batch, heads, n_q, n_k]``
+        Exponentials.
+    total : tensor ``[batch, heads, n_q, 1]``
+        Their sums.
+    again : bool tensor ``[batch, heads, n_q]``, optional
+        Rows computed again, whose weights are wide whatever their query has.
+    """
+    top = code_range(op.p_planes)[1]
+    if op.v.gains is None:
+        p = rounded(e * top)
+    else:
+        gained = e * (spread(op.v.gains, e.shape[1]) / GAIN_ONE)[:, :, None, :]
+        # The machine's lead: the power of two that brings the row's largest weight to 24 bits.
+        lead = -torch.frexp(positive(gained.detach().amax(-1, keepdim=True)))[1]
+        lead = torch.ldexp(torch.ones_like(total), lead.clamp_(0, 8))
+        p = rounded(gained.mul_(lead * top))
+    low = torch.zeros((), dtype=torch.bool, device=p.device)
+    if op.p_follows_token:
+        low = low | (op.v_bits == 4)[:, None, None, :]
+    if op.p_follows_query:
+        low = low | ((op.q_bits == 4)[:, None] if again is None else ~again)[..., None]
+    if low.any():
+        narrow = four_bit(p, 16 if op.p_planes == 2 else 256)
+        p = narrow if low.all() else torch.where(low, narrow, p)
+    return p, p.sum(-1, keepdim=True) if op.v.gains is None else total * lead * top

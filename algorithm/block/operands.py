@@ -1,0 +1,131 @@
+"""What an attention block computes on, and what it gives.
+
+Shapes are those of transformers: ``[batch, heads, tokens, channels]``; K and V may have fewer heads
+than Q.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dtqatten.algorithm.block.quantized import Quantized
+
+__all__ = ["Operands", "Result"]
+
+
+@dataclass(frozen=True, eq=False)
+class Operands:
+    """What a block computes on.
+
+    Parameters
+    ----------
+    q, k, v : Quantized
+        Operands, V and K with as many heads as divide Q's.
+    q_bits, k_bits : tensor ``[batch, n_q]``, ``[batch, n_k]``
+        4 or 8; what is pruned is left out by ``visible``.
+    v_bits : tensor ``[batch, n_k]``
+        The same for V.
+    visible : bool tensor ``[batch, 1, n_q or 1, n_k]``, optional
+        Which keys a query sees; None is all.
+    scaling : float
+        Factor of the scores.
+    p_planes : int
+    p_follows_token, p_follows_query : bool
+        As in :class:`dtqatten.golden.numerics.attention.Options`.
+    values : float
+        Share of visible keys whose V each head fetches.
+    threshold : float, optional
+        Rows whose largest probability in 4 bits is below it are computed again in 8.
+    queries : tensor ``[batch, n_q]``
+        1 for queries that count for importance, 0 for pruned and padding ones.
+    per_query : bool
+        Choose V to fetch by probability per query that sees the key, not in all.
+    """
+
+    q: Quantized
+    k: Quantized
+    v: Quantized
+    q_bits: Tensor
+    k_bits: Tensor
+    v_bits: Tensor
+    visible: Tensor | None
+    scaling: float
+    queries: Tensor
+    p_planes: int = 2
+    p_follows_token: bool = False
+    p_follows_query: bool = False
+    values: float = 1.0
+    threshold: float | None = None
+    per_query: bool = False
+
+    def part(self, row: slice, shared: slice) -> "Operands":
+        """Operands of some sequences and some heads of K and V, with the heads of Q on them."""
+        group = self.q.codes.shape[1] // self.k.codes.shape[1]
+        heads = slice(shared.start * group, shared.stop * group)
+        return dataclasses.replace(
+            self,
+            q=self.q.part(row, heads),
+            k=self.k.part(row, shared),
+            v=self.v.part(row, shared),
+            q_bits=self.q_bits[row],
+            k_bits=self.k_bits[row],
+            v_bits=self.v_bits[row],
+            visible=None if self.visible is None else self.visible[row],
+            queries=self.queries[row],
+        )
+
+    def parts(self, most: int) -> Iterator[Iterator["Operands"]]:
+        """Yield for each group of sequences its groups of heads, of at most ``most`` scores each.
+
+        One head of K and V of one sequence, however large, stays whole.
+        """
+        batch, shared, n_k = self.k.codes.shape[:3]
+        single = self.q.codes.shape[1] // shared * self.q.codes.shape[2] * n_k
+        heads = min(max(most // single, 1), shared)
+        rows = max(most // (single * shared), 1)
+        for row in range(0, batch, rows):
+            yield (
+                self.part(slice(row, row + rows), slice(head, min(head + heads, shared)))
+                for head in range(0, shared, heads)
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a block gives.
+
+    Parameters
+    ----------
+    output : tensor ``[batch, heads, n_q, d]``
+    importance : tensor ``[batch, heads, n_k]``, optional
+        Probability that each key drew from the queries that count.
+    again : bool tensor ``[batch, heads, n_q]``, optional
+        Rows that were computed a second time, in 8 bits.
+    fetched : bool tensor ``[batch, heads, n_k]``, optional
+        Keys whose V was fetched; None is all visible ones.
+    """
+
+    output: Tensor
+    importance: Tensor | None
+    again: Tensor | None = None
+    fetched: Tensor | None = None
+
+    @classmethod
+    def join(cls, parts: Sequence["Result"], axis: int) -> "Result":
+        """Put parts together along an axis: 0 for sequences, 1 for heads."""
+        if len(parts) == 1:
+            return parts[0]
+
+        def joined(name: str) -> Tensor | None:
+            found = [getattr(part, name) for part in parts]
+            return None if found[0] is None else torch.cat(found, axis)
+
+        return cls(
+            torch.cat([part.output for part in parts], axis),
+            joined("importance"),
+            joined("again"),
+            joined("fetched"),
+        )

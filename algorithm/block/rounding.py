@@ -1,0 +1,41 @@
+"""Rounding whose gradients pass straight through."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["four_bit", "rounded", "straight"]
+
+
+class _Straight(torch.autograd.Function):
+    """Forward ``exact``, backward to ``value`` as if nothing had been rounded."""
+
+    @staticmethod
+    def forward(ctx: object, value: Tensor, exact: Tensor) -> Tensor:
+        del ctx, value
+        return exact
+
+    @staticmethod
+    def backward(ctx: object, *gradients: Tensor) -> tuple[Tensor, None]:
+        del ctx
+        return gradients[0], None
+
+
+def straight(value: Tensor, exact: Tensor) -> Tensor:
+    """Return ``exact`` with the gradient of ``value`` (straight-through estimator)."""
+    if value.requires_grad and torch.is_grad_enabled():
+        result: Tensor = _Straight.apply(value, exact.detach())
+        return result
+    return exact
+
+
+def rounded(value: Tensor) -> Tensor:
+    """Round a tensor that nothing else refers to: in its place where no gradient is wanted."""
+    if value.requires_grad and torch.is_grad_enabled():
+        return straight(value, value.detach().round())
+    return value.round_()
+
+
+def four_bit(codes: Tensor, unit: int = 16) -> Tensor:
+    """Worth of the highest nibble, as :func:`dtqatten.golden.numerics.codes.four_bit`."""
+    half = {16: 8, 256: 136}[unit]
+    return straight(codes, (codes.detach() + half).div_(unit).floor_().mul_(unit))

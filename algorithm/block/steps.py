@@ -1,0 +1,66 @@
+"""Steps of attention in floating point, and the block made of them alone.
+
+Everything stays on the operands' device; half precision is for the caller to widen first.
+"""
+
+import torch
+from torch import Tensor
+
+from dtqatten.algorithm.block.operands import Result
+
+__all__ = ["combine", "drawn", "exponentials", "plain", "positive", "scores", "spread"]
+
+
+def scores(q: Tensor, k: Tensor) -> Tensor:
+    """``Q K^T`` with K shared by groups of heads."""
+    b, h, n, d = q.shape
+    kv = k.shape[1]
+    return (q.reshape(b, kv, h // kv * n, d) @ k.transpose(-1, -2)).view(b, h, n, k.shape[2])
+
+
+def combine(p: Tensor, v: Tensor) -> Tensor:
+    """``P V`` with V shared by groups of heads."""
+    b, h, n, keys = p.shape
+    kv = v.shape[1]
+    return (p.reshape(b, kv, h // kv * n, keys) @ v).view(b, h, n, v.shape[-1])
+
+
+def spread(x: Tensor, heads: int) -> Tensor:
+    """Repeat the head axis (1) to ``heads``."""
+    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
+
+
+def positive(x: Tensor) -> Tensor:
+    """Keep a sum of a row that sees nothing away from a division by zero."""
+    return x.clamp_min(torch.finfo(x.dtype).tiny)
+
+
+def exponentials(scores: Tensor, visible: Tensor | None) -> Tensor:
+    """Exponentials relative to the row maximum, in the place of the scores."""
+    if visible is not None:
+        scores.masked_fill_(~visible, -torch.inf)
+    top = scores.detach().amax(-1, keepdim=True)
+    top = top.clamp_min(torch.finfo(scores.dtype).min)
+    return scores.sub_(top).exp_()
+
+
+def drawn(e: Tensor, total: Tensor, queries: Tensor) -> Tensor:
+    """Column sums of probabilities over the queries that count, ``[batch, heads, n_k]``."""
+    with torch.no_grad():
+        weights = queries[:, None, None, :] / positive(total.transpose(-1, -2))
+        return (weights @ e).squeeze(-2)
+
+
+def plain(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    visible: Tensor | None,
+    scaling: float,
+    queries: Tensor,
+) -> Result:
+    """Attention in floating point, with importance; nothing is quantized."""
+    e = exponentials(scores(q, k) * scaling, visible)
+    total = e.sum(-1, keepdim=True)
+    output = combine(e, v) / positive(total)
+    return Result(output, drawn(e, total, queries))

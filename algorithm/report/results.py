@@ -1,0 +1,109 @@
+"""Rows measured so far, and the measuring of those that are missing."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dtqatten.algorithm.evaluate import evaluate
+from dtqatten.algorithm.finetune import finetuned
+from dtqatten.algorithm.models import Loaded
+from dtqatten.algorithm.report.methods import Method
+from dtqatten.algorithm.tasks.task import Score, Task
+from dtqatten.files.whole import write_text
+
+__all__ = ["Results", "set_of"]
+
+
+class Results:
+    """Rows measured so far, kept in a JSON file that is rewritten after each.
+
+    Parameters
+    ----------
+    path : Path
+        ``accuracy.json``: a list of rows. A row is not measured again while its policy and the
+        texts, their number and length included, are the same.
+
+    Raises
+    ------
+    ValueError
+        If a row does not say which texts it was measured on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+        if path.is_file():
+            self.rows = json.loads(path.read_text(encoding="utf-8"))
+        if any("data" not in row for row in self.rows):
+            raise ValueError(
+                f"{path} has rows that do not say how many texts, and which, they were measured "
+                "on: move it away to measure anew, or give another file with --results"
+            )
+
+    def find(self, key: str) -> dict[str, Any] | None:
+        """Return the row with a key, None if it is not there."""
+        return next((row for row in self.rows if row.get("key") == key), None)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Add a row in place of what the same method gave on the same texts before."""
+        old = [
+            i
+            for i, r in enumerate(self.rows)
+            if set_of(r) == set_of(row) and r["method"] == row["method"]
+        ]
+        if old:
+            self.rows[old[0]] = row
+        else:
+            self.rows.append(row)
+        write_text(self.path, json.dumps(self.rows, indent=1) + "\n")
+
+    def keep(self, model: str, task: str, order: Sequence[str], data: str | None = None) -> None:
+        """Put a model's and task's rows into an order, and drop methods that are not in it.
+
+        ``data`` is that of the rows; None if they are all of the same.
+        """
+        own = [
+            r
+            for r in self.rows
+            if (r["model"], r["task"]) == (model, task) and data in (None, r.get("data"))
+        ]
+        named = {row["method"]: row for row in own}
+        # Tasks stay in the order in which they were first measured.
+        place = min((i for i, r in enumerate(self.rows) if r in own), default=0)
+        rest = [r for r in self.rows if r not in own]
+        self.rows = rest[:place] + [named[name] for name in order if name in named] + rest[place:]
+        write_text(self.path, json.dumps(self.rows, indent=1) + "\n")
+
+    def measure(
+        self,
+        loaded: Loaded,
+        task: Task,
+        method: Method,
+        reference: Callable[[], Score],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> dict[str, Any]:
+        """Measure a method unless its row is there, and return the row."""
+        name, policy, mode, steps = method
+        what = policy.replace(record={}).to_json()
+        data = task.data_of(loaded, "dev")
+        text = json.dumps([what, mode, loaded.name, task.name, data, steps])
+        key = hashlib.sha256(text.encode()).hexdigest()[:16]
+        found = self.find(key)
+        if found is not None and found["method"] == name:
+            return found
+        score = reference()
+        if steps:
+            loaded = finetuned(
+                loaded, task, policy, steps, mode=mode, seed=policy.seed, progress=progress
+            )
+        result = evaluate(loaded, task, policy, mode, reference=score, progress=progress)
+        row = {"method": name, **result.row(), "seed": policy.seed, **data, "key": key}
+        self.add(row)
+        return row
+
+
+def set_of(row: dict[str, Any]) -> tuple[str, str, str | None]:
+    """What rows have in common that can be compared: model, task and texts."""
+    return row["model"], row["task"], row.get("data")

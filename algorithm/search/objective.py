@@ -1,0 +1,107 @@
+"""What a trial measures, and the number that it is judged by."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import optuna
+
+from dtqatten.algorithm.search.spaces import Space, SpattenSpace
+
+if TYPE_CHECKING:
+    from dtqatten.algorithm.evaluate import Evaluation
+    from dtqatten.algorithm.models import Loaded
+    from dtqatten.algorithm.tasks.task import Score, Task
+
+__all__ = ["LAMBDA_DECODER", "LAMBDA_ENCODER", "MEASURED", "Objective"]
+
+#: Weight of bit operations against cross-entropy (DTQAtten, DATE 2022).
+LAMBDA_ENCODER, LAMBDA_DECODER = 0.37, 0.24
+#: Loss added per unit beyond the tolerance or the budget: large enough to decide.
+BARRIER, BUDGET_BARRIER = 50.0, 2000.0
+#: What is kept of an evaluation.
+MEASURED = ("metric", "loss", "drift", "bops_ratio", "bytes_ratio")
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """What a trial measures.
+
+    Parameters
+    ----------
+    loaded : Loaded
+    task : Task
+        Scored on its part for searching.
+    space : Space or SpattenSpace
+    reference : Score
+        Of the plain model on the same part.
+    weight : float
+        Lambda: loss per unit of bit operations relative to 8 bits.
+    tolerance : float, optional
+        Relative loss of metric that is allowed; beyond it the loss grows steeply. None leaves the
+        plain sum ``loss + weight * BOPs``.
+    multi : bool
+        Return ``(relative loss of metric, BOPs)`` instead of one number.
+    budget : float, optional
+        BOPs that are allowed; beyond them the loss grows steeply.
+    fidelity : bool
+        The loss is the divergence from the plain model's predictions, not the cross-entropy with
+        the labels.
+
+    Raises
+    ------
+    ValueError
+        If ``fidelity`` is asked of a task without classes.
+    """
+
+    loaded: "Loaded"
+    task: "Task"
+    space: Space | SpattenSpace
+    reference: "Score"
+    weight: float
+    tolerance: float | None = 0.01
+    multi: bool = False
+    budget: float | None = None
+    fidelity: bool = False
+
+    def __post_init__(self) -> None:
+        if self.fidelity and self.reference.predicted is None:
+            raise ValueError(f"{self.task.name} has no classes to be true to: leave fidelity out")
+
+    def __call__(self, trial: optuna.trial.Trial) -> float | tuple[float, ...]:
+        """Evaluate the policy of a trial."""
+        # Workers that only watch a study need no model library.
+        from dtqatten.algorithm.evaluate import evaluate
+
+        policy = self.space.suggest(trial)
+        text = policy.to_json()
+        complete = (optuna.trial.TrialState.COMPLETE,)
+        for old in trial.study.get_trials(deepcopy=False, states=complete):
+            # On a grid, points come back; a policy always measures the same.
+            if old.user_attrs.get("policy") == text:
+                for name, value in old.user_attrs.items():
+                    trial.set_user_attr(name, value)
+                return tuple(old.values) if self.multi else old.values[0]
+        found = evaluate(self.loaded, self.task, policy, part="train", reference=self.reference)
+        trial.set_user_attr("policy", text)
+        for name in MEASURED:
+            trial.set_user_attr(name, getattr(found, name))
+        return self.value(found)
+
+    def value(self, found: "Evaluation") -> float | tuple[float, ...]:
+        """Return what is minimized."""
+        worse = self.task.worse_by(found.metric, self.reference.metric)
+        if not math.isfinite(worse):
+            worse = 1.0
+        if self.multi:
+            return worse, found.bops_ratio
+        loss = found.loss
+        if self.fidelity and found.drift is not None:
+            loss = found.drift
+        if not math.isfinite(loss):
+            loss = 1e3
+        if self.tolerance is not None:
+            loss += BARRIER * max(0.0, worse - self.tolerance)
+        if self.budget is not None:
+            loss += BUDGET_BARRIER * max(0.0, found.bops_ratio - self.budget)
+        return loss + self.weight * found.bops_ratio

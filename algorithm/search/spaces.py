@@ -1,0 +1,225 @@
+"""What is searched: ratios by layer, or SpAtten's schedule, and options of the policy beside."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+
+from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.policy_values import PolicyError
+from dtqatten.algorithm.spatten import spatten
+
+__all__ = ["GRID", "OPTIONS", "Space", "SpattenSpace"]
+
+#: Steps of a ratio: 5 %.
+GRID = 20
+#: Fields of a policy that can be searched beside the ratios, and what is tried.
+OPTIONS: dict[str, tuple[Any, ...]] = {
+    "granularity": ("head", "token"),
+    "importance": ("cumulative", "block"),
+    "count_normalize": (False, True),
+    "pruned": ("drop", "freeze", "ffn"),
+    "prune_queries": (False, True),
+    # Tokens joined by +, because a choice is a text or a number.
+    "protect": ("", "first", "special", "first+last"),
+    "recent": (0, 16, 64),
+    "rotate": (False, True),
+    "smooth": (None, 0.3, 0.5, 0.7),
+    "center": (False, True),
+    "p_planes": (2, 3),
+    "p_follows_token": (False, True),
+    "p_follows_query": (False, True),
+}
+
+
+@dataclass(frozen=True)
+class _Template:
+    """A policy, and the options of it that are searched.
+
+    Parameters
+    ----------
+    template : Policy
+        All that is not searched.
+    vary : tuple of str
+        Names in ``OPTIONS``.
+
+    Raises
+    ------
+    PolicyError
+        If a name is not there.
+    """
+
+    template: Policy
+    vary: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        if odd := sorted(set(self.vary) - set(OPTIONS)):
+            raise PolicyError(f"cannot vary {', '.join(odd)}: choose of {', '.join(OPTIONS)}")
+
+    def varied(self, trial: optuna.trial.BaseTrial) -> Policy:
+        """Return the template with a trial's options."""
+        found = {name: trial.suggest_categorical(name, OPTIONS[name]) for name in self.vary}
+        if "protect" in found:
+            found["protect"] = tuple(x for x in found["protect"].split("+") if x)
+        return self.template.replace(**found)
+
+    def started(self, params: Mapping[str, int]) -> dict[str, Any]:
+        """Return parameters of a first trial with the template's own options."""
+        own = {name: getattr(self.template, name) for name in self.vary}
+        if "protect" in own:
+            own["protect"] = "+".join(own["protect"])
+        # Where the template has what is not tried, the sampler chooses.
+        return {**params, **{name: x for name, x in own.items() if x in OPTIONS[name]}}
+
+
+@dataclass(frozen=True)
+class Space(_Template):
+    """Ratios to be searched; other fields of a policy come from a template unless they vary.
+
+    Layers are searched in groups of neighbours that share their ratios. The first layer, which
+    cannot prune, is a group of its own.
+
+    Parameters
+    ----------
+    template, vary : Policy, tuple of str
+        Everything but the ratios; options that are searched too.
+    groups : int
+        Groups of layers after the first, 1 to the number of those layers.
+    max_eight : float
+        Largest share of 8-bit tokens; 0 leaves only the pruned shares to be searched.
+    max_zero : float
+        Largest share of pruned tokens; 0 leaves only the 8-bit shares to be searched.
+
+    Raises
+    ------
+    PolicyError
+        If a value is out of range.
+    """
+
+    groups: int
+    max_eight: float = 1.0
+    max_zero: float = 0.95
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.max_eight <= 1:
+            raise PolicyError(f"max_eight is {self.max_eight}, outside 0..1: use 1 for no limit")
+        if not 0 <= self.max_zero <= 0.95:
+            raise PolicyError(f"max_zero is {self.max_zero}, outside 0..0.95: a token is left")
+        if self.max_eight < 1 / GRID and self.max_zero < 1 / GRID:
+            raise PolicyError("max_eight and max_zero leave nothing to search: raise one to 0.05")
+        rest = len(self.template.layers) - 1
+        if not 1 <= self.groups <= max(rest, 1):
+            raise PolicyError(
+                f"groups is {self.groups}, outside 1..{max(rest, 1)}: "
+                "there are no more layers after the first"
+            )
+
+    def group(self, layer: int) -> int:
+        """Group of a layer; the first layer is group 0."""
+        rest = len(self.template.layers) - 1
+        return 0 if layer == 0 else 1 + (layer - 1) * self.groups // max(rest, 1)
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> Policy:
+        """Return the policy of a trial.
+
+        Pruned shares are searched as increments, because a pruned token stays pruned; 8-bit shares
+        are what is left at most.
+        """
+        steps: list[tuple[int, int]] = []
+        pruned = 0
+        most, least = (int(GRID * share + 1e-9) for share in (self.max_eight, self.max_zero))
+        for group in range(self.groups + 1):
+            if group and least:
+                pruned = min(pruned + trial.suggest_int(f"more_0_{group}", 0, 6), least)
+            eight = trial.suggest_int(f"share_8_{group}", 0, most) if most else 0
+            steps.append((pruned, min(eight, GRID - pruned)))
+        return self.varied(trial).replace(layers=self.build(steps))
+
+    def build(self, steps: Sequence[tuple[int, int]]) -> tuple[LayerPolicy, ...]:
+        """Return the layers of ``(pruned, 8-bit)`` grid steps, one pair a group."""
+        layers = []
+        for index, old in enumerate(self.template.layers):
+            pruned, eight = steps[self.group(index)]
+            shares = pruned / GRID, (GRID - pruned - eight) / GRID, eight / GRID
+            layers.append(
+                LayerPolicy(
+                    share_0=shares[0],
+                    share_4=shares[1],
+                    share_8=shares[2],
+                    heads=old.heads,
+                    values=old.values,
+                    threshold=old.threshold,
+                )
+            )
+        return tuple(layers)
+
+    def starts(self) -> list[dict[str, Any]]:
+        """Parameters of sensible first trials: no pruning, steps in late layers, and ramps."""
+        return [self.started(params) for params in self._ratios()]
+
+    def _ratios(self) -> list[dict[str, int]]:
+        if self.max_zero < 1 / GRID:
+            most = int(GRID * self.max_eight + 1e-9)
+            levels = sorted({min(level, most) for level in (0, 3, 6, 12)})
+            return [{f"share_8_{g}": x for g in range(self.groups + 1)} for x in levels]
+        found = []
+        for level, last in ((2, 2), (4, 2), (3, 1), (6, 1)):
+            params = {f"more_0_{g}": 0 for g in range(1, self.groups + 1)}
+            params[f"more_0_{max(self.groups + 1 - last, 1)}"] = level
+            if self.max_eight >= 1 / GRID:
+                params |= {f"share_8_{g}": 0 for g in range(self.groups + 1)}
+            found.append(params)
+        for ends, power in ((0, 1), (6, 4), (9, 4), (3, 1), (6, 1), (9, 1)):
+            most = int(GRID * self.max_eight + 1e-9)
+            for eight in sorted({0, min(6, most), most}):
+                if ends and eight == GRID:
+                    continue
+                params = {f"share_8_{g}": eight for g in range(self.groups + 1) if most}
+                goal = [round(ends * (g / self.groups) ** power) for g in range(self.groups + 1)]
+                for g in range(1, self.groups + 1):
+                    params[f"more_0_{g}"] = min(goal[g] - goal[g - 1], 6)
+                if params not in found:
+                    found.append(params)
+        return found
+
+
+@dataclass(frozen=True)
+class SpattenSpace(_Template):
+    """SpAtten's schedule, to be searched in the same way.
+
+    Parameters
+    ----------
+    template, vary : Policy, tuple of str
+        Everything but the schedule; options that are searched too.
+    """
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> Policy:
+        """Return the policy of a trial: shares on the 5 % grid."""
+        layers = len(self.template.layers)
+        threshold = trial.suggest_int("threshold", 0, 8)  # per cent times 2.5; 0 is none
+        made = spatten(
+            layers,
+            tokens=trial.suggest_int("tokens", 0, 14) / GRID,
+            heads=trial.suggest_int("heads", 0, 10) / GRID,
+            values=trial.suggest_int("values", 0, 10) / GRID,
+            threshold=threshold / 40 or None,
+            eight=trial.suggest_int("eight", 0, layers),
+            late=trial.suggest_int("late", 1, 4),
+        )
+        return self.varied(trial).replace(layers=made.layers)
+
+    def starts(self) -> list[dict[str, Any]]:
+        """Parameters of first trials: one thing at a time, and all together."""
+        none = {"threshold": 0, "tokens": 0, "heads": 0, "values": 0, "eight": 0, "late": 1}
+        found: list[dict[str, int]] = [
+            {},
+            {"threshold": 4},
+            {"tokens": 6, "late": 3},
+            {"heads": 4},
+            {"values": 6},
+            {"eight": len(self.template.layers)},
+            {"threshold": 4, "tokens": 6, "heads": 2, "values": 4},
+        ]
+        return [self.started({**none, **changes}) for changes in found]

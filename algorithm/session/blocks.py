@@ -1,0 +1,152 @@
+"""How a block is computed: on integers, as if on integers, or in floating point."""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dtqatten.algorithm.block.fake_quant import fake_quant
+from dtqatten.algorithm.block.integer import integer
+from dtqatten.algorithm.block.operands import Operands, Result
+from dtqatten.algorithm.block.quantized import Quantized, quantize, quantize_exactly
+from dtqatten.algorithm.block.steps import plain
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.session.cache import CacheLayer
+from dtqatten.golden.numerics.codes import Granularity
+
+__all__ = ["Block", "Mode", "compute"]
+
+
+class Mode(enum.StrEnum):
+    """How a block is computed."""
+
+    #: The golden block, bit for bit.
+    INTEGER = "integer"
+    #: The same steps in PyTorch: fast, batched, differentiable.
+    FAKE_QUANT = "fake-quant"
+    #: The same tokens in floating point.
+    FLOAT = "float"
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """What a layer's attention is asked for.
+
+    Parameters
+    ----------
+    layer : int
+    q, k, v : tensor ``[batch, heads, n, d]``
+        Of the new tokens, conditioned; K and V may have fewer heads.
+    q_bits, k_bits : tensor ``[batch, n_q]``, ``[batch, n_k]``
+        Precisions, 0 where a token is pruned or padding.
+    valid : bool tensor ``[batch, n_k]``
+        Tokens that are no padding.
+    visible : bool tensor ``[batch, 1, n_q or 1, n_k]``, optional
+        Which keys a query sees; None is all.
+    counted : bool tensor ``[batch, n_q]``
+        Queries that count for importance and costs.
+    scaling : float
+        Factor of the scores.
+    """
+
+    layer: int
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    q_bits: Tensor
+    k_bits: Tensor
+    valid: Tensor
+    visible: Tensor | None
+    counted: Tensor
+    scaling: float
+
+
+def compute(
+    block: Block,
+    policy: Policy,
+    mode: Mode,
+    held: CacheLayer | None,
+    *,
+    ranked: bool,
+    instead: Callable[[int, Operands], Result] | None,
+) -> Result:
+    """Compute a block.
+
+    Parameters
+    ----------
+    block : Block
+    policy : Policy
+    mode : Mode
+    held : CacheLayer, optional
+        Codes of the tokens before, which the new ones join.
+    ranked : bool
+        Whether importance is wanted.
+    instead : callable, optional
+        Called with layer and operands in place of the golden block, in mode ``integer``.
+
+    Raises
+    ------
+    ValueError
+        If the mode has no cache, or nothing that can be replaced.
+    """
+    if mode is Mode.FLOAT:
+        if held is not None:
+            raise ValueError("mode float has no cache of codes: use fake-quant or integer")
+        queries = block.counted.to(block.q.dtype)
+        return plain(block.q, block.k, block.v, block.visible, block.scaling, queries)
+    exact = mode is Mode.INTEGER
+    if instead is not None and not exact:
+        raise ValueError(
+            f"session.compute is set in mode {mode}: it takes the golden block's place, "
+            "attach in mode integer"
+        )
+    op = _operands(block, policy, exact, held)
+    if instead is not None:
+        return instead(block.layer, op)
+    return integer(op) if exact else fake_quant(op, ranked=ranked)
+
+
+def _operands(block: Block, policy: Policy, exact: bool, held: CacheLayer | None) -> Operands:
+    """Quantize a block's Q, K and V, and put what the cache holds before K and V."""
+    rules = policy.layers[block.layer]
+    make = quantize_exactly if exact else quantize
+    per_token = policy.granularity is Granularity.TOKEN
+    new = slice(block.k_bits.shape[1] - block.k.shape[2], None)
+    q = make(block.q, _kept(block.q_bits), per_token)
+    if held is None:
+        keep = _kept(block.k_bits[:, new])
+        k, v = make(block.k, keep, per_token), make(block.v, keep, per_token)
+    else:
+        codes = held.join(block.k, block.v, make, block.valid[:, new], per_token)
+        k, v = (_working(x, block.q, exact) for x in codes)
+    return Operands(
+        q=q,
+        k=k,
+        v=v,
+        q_bits=block.q_bits.clamp_min(4),
+        k_bits=block.k_bits.clamp_min(4),
+        v_bits=block.k_bits.clamp_min(4),
+        visible=block.visible,
+        scaling=block.scaling,
+        queries=block.counted.to(block.q.dtype),
+        p_planes=policy.p_planes,
+        p_follows_token=policy.p_follows_token,
+        p_follows_query=policy.p_follows_query,
+        values=rules.values,
+        threshold=rules.threshold,
+        per_query=policy.count_normalize,
+    )
+
+
+def _kept(bits: Tensor) -> Tensor | None:
+    """Return tokens of any bits, None where these are all."""
+    kept = bits > 0
+    return None if bool(kept.all()) else kept
+
+
+def _working(x: Quantized, like: Tensor, exact: bool) -> Quantized:
+    """Codes of a cache as numbers to compute with."""
+    kind = torch.float32 if exact else like.dtype
+    return Quantized(x.codes.to(kind), x.scale, None if x.gains is None else x.gains.to(kind))

@@ -1,0 +1,222 @@
+"""What a block costs: bit operations, bytes and tokens, added to a tally.
+
+Bit operations are bits times bits of every pair that is computed in Q K^T and P V.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dtqatten.algorithm.block.operands import Result
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.session.blocks import Block
+from dtqatten.algorithm.session.tally import Tally
+from dtqatten.golden.numerics.codes import Granularity
+
+__all__ = ["Computed", "account"]
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """A block with what came of it.
+
+    Parameters
+    ----------
+    block : Block
+    result : Result
+    bits : tensor ``[batch, n]``
+        Precision of each token.
+    seen : bool tensor ``[batch, 1, n_q or 1, n]``, optional
+        What each query sees before anything is pruned; None is all.
+    heads : bool tensor ``[batch, heads]``, optional
+        Heads that are not pruned; None is all.
+    """
+
+    block: Block
+    result: Result
+    bits: Tensor
+    seen: Tensor | None
+    heads: Tensor | None
+
+
+@torch.no_grad()
+def account(tally: Tally, policy: Policy, done: Computed) -> None:
+    """Add a block to a tally."""
+    _Costs(policy, done).add(tally)
+
+
+class _Costs:
+    """Costs of a block.
+
+    Where heads are alike they are counted for one head, times the share of heads that live.
+
+    Parameters
+    ----------
+    policy : Policy
+    done : Computed
+    """
+
+    def __init__(self, policy: Policy, done: Computed) -> None:
+        self.policy, self.block, self.result = policy, done.block, done.result
+        self.bits, self.seen = done.bits, done.seen
+        block = done.block
+        self.heads, self.n_q, self.d = block.q.shape[1:]
+        self.kv_heads = block.k.shape[1]
+        if done.heads is None:
+            device = block.q.device
+            self.living = torch.ones(block.q.shape[:2], dtype=torch.bool, device=device)
+        else:
+            self.living = done.heads
+        # K and V are fetched once for all query heads that share them, if any of these lives.
+        self.shared = self.living.unflatten(1, (self.kv_heads, -1)).any(-1)
+        self.share = float(self.living.double().mean())
+        self.rows = block.counted.double()
+        self.narrow = self._narrow()
+        self.key_bits = block.k_bits.double()
+        self.pv, self.pv_narrow = self._pv_bits()
+        #: Which queries see which keys, where they see different ones.
+        self.sees: Tensor | None = None
+        if block.visible is not None and block.visible.shape[-2] > 1:
+            self.sees = block.visible[:, 0].double()
+        elif block.visible is not None:
+            self.key_bits = self.key_bits * block.visible[:, 0, 0]
+            self.pv = self.pv * block.visible[:, 0, 0]
+            self.pv_narrow = self.pv_narrow * block.visible[:, 0, 0]
+
+    def _narrow(self) -> Tensor:
+        """Queries whose weights of P are narrow: ``[batch, heads, n_q]`` where heads differ."""
+        if not self.policy.p_follows_query:
+            return torch.zeros_like(self.rows)[:, None]
+        again = self.result.again
+        four = (self.block.q_bits == 4)[:, None] if again is None else ~again
+        return self.rows[:, None] * four
+
+    def _pv_bits(self) -> tuple[Tensor, Tensor]:
+        """Bits of a weight times those of V, by key: for wide queries, and for narrow ones."""
+        bits = self.key_bits
+        p_bits = torch.full_like(bits, 4.0 * self.policy.p_planes)
+        if self.policy.p_follows_token:
+            p_bits = torch.where(bits == 4, torch.full_like(bits, 4.0), p_bits)
+        return p_bits * bits, 4.0 * bits
+
+    def add(self, tally: Tally) -> None:
+        """Add all to a tally."""
+        block, result, policy = self.block, self.result, self.policy
+        scores, combine, key_sum = self._products()
+        tokens = [float((block.valid & (self.bits == b)).sum()) for b in (0, 4, 8)]
+        q_bytes = float((block.q_bits * block.counted).sum()) * self.d / 8 * self.heads * self.share
+        stored = (block.k_bits * block.valid)[:, None] * self.shared[..., None]
+        k_bytes = v_bytes = float(stored.sum()) * self.d / 8
+        if result.again is not None:
+            again = result.again & block.counted[:, None, :].bool() & self.living[..., None]
+            scores, q_bytes, k_bytes, kept, twice = self._progressive(again, key_sum)
+            tokens = [tokens[0], kept - twice, twice]
+            tally.rows += float(self.rows.sum()) * self.heads * self.share
+            tally.rows_again += float(again.sum())
+        if result.fetched is not None:
+            combine, v_bytes = self._fetching(result.fetched & self.living[..., None], stored)
+        pairs = float(self._pairs().sum())
+        tally.bit_operations += float((scores + combine).sum()) * self.heads * self.share
+        tally.bit_operations_all += pairs * 128 * self.heads
+        tally.bit_operations_most += pairs * (64 + 32 * policy.p_planes) * self.heads
+        tally.bytes += q_bytes + k_bytes + v_bytes + self._gain_bytes()
+        real, valid = float(self._real().sum()), float(block.valid.sum())
+        tally.bytes_all += (real * self.heads + 2 * valid * self.kv_heads) * self.d
+        for i in range(3):
+            tally.tokens[i] += tokens[i]
+
+    def _real(self) -> Tensor:
+        """Queries that are no padding."""
+        return self.block.valid[:, -self.n_q :].double()
+
+    def _pairs(self) -> Tensor:
+        """Pairs of query and key of each sequence before anything is pruned."""
+        real, seen = self._real(), self.seen
+        if seen is None or seen.shape[-2] == 1:
+            return real.sum(1) * (self.block.valid if seen is None else seen[:, 0, 0]).sum(1)
+        return (seen[:, 0] * real[:, :, None]).sum((1, 2))
+
+    def _products(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Bit operations of both products of each sequence, and bits of the keys of each query."""
+        q_bits = self.block.q_bits.double() * self.rows
+        narrow = self.narrow[:, 0]
+        if self.narrow.shape[1] > 1:
+            narrow = (self.narrow * self.living[..., None]).sum(1)
+            narrow = narrow / self.living.sum(1, keepdim=True)
+        wide = self.rows - narrow
+        if self.sees is None:
+            keys = self.key_bits.sum(1)
+            combine = wide.sum(1) * self.pv.sum(1) + narrow.sum(1) * self.pv_narrow.sum(1)
+            return q_bits.sum(1) * keys, combine, keys[:, None].expand_as(q_bits)
+        key_sum = (self.sees @ self.key_bits[..., None])[..., 0]
+        pv, pv_narrow = (self.sees @ torch.stack([self.pv, self.pv_narrow], -1)).unbind(-1)
+        return (q_bits * key_sum).sum(1), (wide * pv + narrow * pv_narrow).sum(1), key_sum
+
+    def _progressive(
+        self, again: Tensor, key_sum: Tensor
+    ) -> tuple[Tensor, float, float, float, float]:
+        """Costs of Q K^T where rows are computed in 4 bits first.
+
+        Parameters
+        ----------
+        again : bool tensor ``[batch, heads, n_q]``
+            Rows that are computed again.
+        key_sum : tensor ``[batch, n_q]``
+            Bits of the keys of each query.
+
+        Returns
+        -------
+        scores : tensor ``[batch]``
+            Bit operations.
+        q_bytes, k_bytes : float
+            Bytes of Q and K.
+        kept, twice : float
+            Tokens that are computed, and those of them that are computed twice.
+        """
+        block, rows = self.block, self.rows
+        part = again.double().sum(1) / self.living.sum(1, keepdim=True)  # of the heads
+        keys = key_sum / torch.where(block.k_bits.amax() > 4, 8.0, 4.0)
+        # All pairs in 4 bits, and the other three nibble products of the rows done again.
+        scores = ((16 + 48 * part) * keys * rows).sum(1)
+        moved = float((part * rows).sum())
+        kept = (block.valid & (self.bits > 0)).double().sum(1)
+        twice = float((part * rows * (self.bits[:, -self.n_q :] > 0)).sum())
+        low = again.unflatten(1, (self.kv_heads, -1)).any(-1).any(-1)
+        q_bytes = float(rows.sum() + moved) * self.d / 2 * self.heads * self.share
+        k_bytes = float((kept[:, None] * (self.shared.double() + low)).sum()) * self.d / 2
+        return scores, q_bytes, k_bytes, float(kept.sum()), twice
+
+    def _fetching(self, fetched: Tensor, stored: Tensor) -> tuple[Tensor, float]:
+        """Costs of P V where each head fetches V of its own keys.
+
+        Parameters
+        ----------
+        fetched : bool tensor ``[batch, heads, n]``
+            Keys of the heads that live.
+        stored : tensor ``[batch, kv heads, n]``
+            Bits of all keys.
+
+        Returns
+        -------
+        combine : tensor ``[batch]``
+            Bit operations.
+        v_bytes : float
+        """
+        # Pairs of each living head, then their mean: everything else is counted for one head.
+        wide = self.rows[:, None] - self.narrow
+        if self.sees is None:
+            columns, columns_narrow = (x.sum(-1, keepdim=True) for x in (wide, self.narrow))
+        else:
+            columns, columns_narrow = (x @ self.sees for x in (wide, self.narrow))
+        each = columns * self.pv[:, None] + columns_narrow * self.pv_narrow[:, None]
+        combine = (each * fetched).sum((1, 2)) / self.living.sum(1)
+        any_head = fetched.unflatten(1, (self.kv_heads, -1)).any(2)
+        return combine, float((stored * any_head).sum()) * self.d / 8
+
+    def _gain_bytes(self) -> float:
+        """Bytes of the gains of Q, K and V."""
+        if self.policy.granularity is not Granularity.TOKEN:
+            return 0.0
+        kept = (self.bits > 0)[:, None] & self.shared[..., None]
+        return 2 * float(kept.sum()) + float(self.block.counted.sum()) * self.heads * self.share

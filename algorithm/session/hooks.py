@@ -1,0 +1,54 @@
+"""Hooks on a model that tell a session where its forward passes are."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from dtqatten.algorithm.session.dispatch import dispatched
+from dtqatten.algorithm.session.session import Session
+
+__all__ = ["running"]
+
+
+@contextmanager
+def running(model: Any, layers: Sequence[nn.Module], session: Session) -> Iterator[None]:
+    """Run a model's forward passes under a session."""
+
+    def end(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        return session.end_layer(args[0] if args else kwargs["hidden_states"], output)
+
+    # Functions, not methods: a copy of the model would copy a method's session.
+    def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        session.enter(module, args, kwargs)
+
+    def finish(module: nn.Module, *_: Any) -> None:
+        session.finish(module)
+
+    def leave(module: nn.Module, *_: Any) -> None:
+        session.leave(module)
+
+    def enter_layer(places: Sequence[int], *_: Any) -> None:
+        session.begin_layer(places)
+
+    with ExitStack() as stack:
+        stack.enter_context(dispatched(model, layers, [session] * len(layers)))
+        for holder in _holders(model, layers[0]):
+            hook = holder.register_forward_pre_hook(enter, with_kwargs=True)
+            stack.callback(hook.remove)
+            stack.callback(holder.register_forward_hook(finish).remove)
+            stack.callback(holder.register_forward_hook(leave, always_call=True).remove)
+        for layer in set(layers):
+            places = [i for i, other in enumerate(layers) if other is layer]
+            hook = layer.register_forward_pre_hook(partial(enter_layer, places))
+            stack.callback(hook.remove)
+            stack.callback(layer.register_forward_hook(end, with_kwargs=True).remove)
+        yield
+
+
+def _holders(model: nn.Module, layer: nn.Module) -> list[nn.Module]:
+    """Modules on the way from a model to one of its layers, the model first."""
+    path = next(name for name, module in model.named_modules() if module is layer).split(".")
+    return [model.get_submodule(".".join(path[:i])) for i in range(len(path))]

@@ -1,0 +1,1 @@
+"""Tasks with labels: where their data are, how a model is scored on them."""

@@ -1,0 +1,74 @@
+"""Costs of a block whose bits are counted by hand."""
+
+import pytest
+import torch
+
+from dtqatten.algorithm.block.operands import Result
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.session.blocks import Block
+from dtqatten.algorithm.session.costs import Computed, account
+from dtqatten.algorithm.session.tally import Tally
+
+
+def cost(bits, visible=None, heads=None, fetched=None, again=None, **options):
+    """Two heads of four channels on one of K and V; tokens of 0 bits are left out."""
+    bits = torch.tensor([bits])
+    n = bits.shape[1]
+    kept = bits > 0
+    visible = kept[:, None, None] if visible is None else visible & kept[:, None, None]
+    q, kv = torch.zeros(1, 2, n, 4), torch.zeros(1, 1, n, 4)
+    valid = torch.ones(1, n, dtype=torch.bool)
+    block = Block(0, q, kv, kv, bits, bits, valid, visible, kept, 0.5)
+    result = Result(q, None, again, fetched)
+    tally = Tally()
+    account(tally, Policy.flat(1, **options), Computed(block, result, bits, None, heads))
+    return tally
+
+
+def test_all_in_eight_bits_costs_all():
+    tally = cost([8.0, 8.0, 8.0])
+    assert tally.bops_ratio == tally.bytes_ratio == 1
+    assert tally.tokens == [0, 0, 3]
+    assert cost([8.0, 8.0, 8.0], p_planes=3).bops_ratio == 1.25
+
+
+def test_bits_of_every_pair_are_multiplied():
+    tally = cost([8.0, 4.0, 0.0])
+    # Both products of two heads: 8x8 + 8x4 + 4x8 + 4x4 of Q and K, 8 bits of P by 12 of V, twice.
+    assert tally.bit_operations == 2 * (144 + 2 * 8 * 12)
+    assert tally.bit_operations_all == 2 * 9 * 128
+    assert tally.bytes == (2 + 2) * 12 / 8 * 4
+    follows = cost([8.0, 4.0, 0.0], p_follows_token=True)
+    assert follows.bit_operations == 2 * (144 + 2 * (8 * 8 + 4 * 4))
+
+
+def test_what_a_query_does_not_see_costs_nothing():
+    causal = torch.ones(2, 2, dtype=torch.bool).tril()[None, None]
+    assert cost([8.0, 8.0], causal).bit_operations == 2 * 3 * 128
+
+
+def test_pruned_heads_cost_nothing_and_share_what_is_fetched():
+    one = cost([8.0, 8.0], heads=torch.tensor([[True, False]]))
+    assert one.bit_operations == 4 * 128
+    assert one.bytes == (1 + 2) * 2 * 4
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_values_that_are_not_fetched_cost_nothing(causal):
+    visible = torch.ones(2, 2, dtype=torch.bool).tril()[None, None] if causal else None
+    fetched = torch.tensor([[[True, False], [True, False]]])
+    tally = cost([8.0, 8.0], visible, fetched=fetched)
+    pairs = 3 if causal else 4
+    assert tally.bit_operations == 2 * (pairs * 64 + 2 * 64)
+    assert tally.bytes == (2 * 2 + 2 + 1) * 4
+
+
+def test_rows_that_are_computed_again_fetch_their_low_planes():
+    again = torch.tensor([[[True, False], [True, False]]])
+    tally = cost([4.0, 4.0], again=again)
+    # Rows in 4 bits, one of two again with the other three products; V has 4 bits, P has 8.
+    assert tally.bit_operations == 2 * (2 * 2 * 16 + 2 * 48 + 2 * 2 * 32)
+    assert (tally.rows, tally.rows_again) == (4, 2)
+    assert tally.tokens == [0, 1, 1]
+    # Q's low plane of that row, K's of all its keys.
+    assert tally.bytes == (2 * 3 / 2 + 2 * 2 / 2 + 2 / 2) * 4

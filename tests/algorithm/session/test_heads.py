@@ -1,0 +1,32 @@
+"""Heads of least output are left out, for good."""
+
+import torch
+
+from dtqatten.algorithm.block.operands import Result
+from dtqatten.algorithm.session.heads import HeadPruning
+
+
+def test_heads_of_least_output_are_left_out_for_good():
+    heads = HeadPruning()
+    counted = torch.tensor([[True, False]])
+
+    def run(share, *sizes):
+        output = torch.tensor(sizes)[None, :, None, None] * torch.ones(1, 3, 2, 4)
+        output[:, :, 1] = 9.0  # a query that does not count
+        heads.prune(share, Result(output, torch.ones(1, 3, 5)), counted)
+        return heads.kept[0].tolist()
+
+    assert run(1.0, 1.0, 2.0, 3.0) == [True, True, True]
+    assert run(2 / 3, 9.0, 1.0, 1.0) == [False, True, True]
+    assert run(1.0, 9.0, 1.0, 1.0) == [False, True, True]
+    # 2 + 1 + 1 of the second head, 3 + 1 + 1 of the third.
+    assert run(0.1, 9.0, 9.0, 1.0) == [False, False, True]
+    assert heads.magnitude[0].tolist() == [4.0, 16.0, 24.0]
+
+
+def test_pruned_heads_draw_no_importance():
+    heads, counted = HeadPruning(), torch.ones(1, 2, dtype=torch.bool)
+    sizes = torch.tensor([1.0, 2.0])[None, :, None, None].expand(1, 2, 2, 4)
+    result = Result(sizes, torch.ones(1, 2, 5))
+    heads.prune(1.0, result, counted)
+    assert heads.prune(0.5, result, counted).importance.tolist() == [[[0.0] * 5, [1.0] * 5]]

@@ -1,0 +1,63 @@
+"""The commands on a tiny model and random sentences."""
+
+import json
+import re
+
+import pytest
+
+from dtqatten.algorithm.policy import Policy
+
+
+def test_search_then_eval(folder, data, tmp_path, run):
+    path = tmp_path / "p.json"
+    given = ("--model", folder, "--task", "stsb", "--data", data)
+    code, text = run("search", *given, "-o", path, "--trials", 3, "--groups", 2, "--limit", 12)
+    assert code == 0, text
+    assert "of 3" in text
+    policy = Policy.load(path)
+    assert policy.task == "stsb"
+    assert policy.record["trials"] == 3
+    code, text = run("search", *given, "-o", path, "--trials", 4, "--groups", 2, "--limit", 12)
+    assert code == 0
+    assert Policy.load(path).record["trials"] == 4
+    code, text = run("search", *given, "-o", path, "--trials", 4, "--groups", 2, "--limit", 11)
+    assert code == 2
+    assert "another limit" in re.sub(r"\s+", " ", text)
+    front = tmp_path / "front.json"
+    options = ("-o", front, "--trials", 4, "--groups", 1, "--limit", 12, "--pareto")
+    code, text = run("search", *given, *options)
+    assert code == 0, text
+    assert "of the Pareto front" in text
+    assert "front" in front.with_suffix(".svg").read_text()
+    out = tmp_path / "row.json"
+    code, text = run(
+        "eval", *given, "--policy", path, "-o", out, "--pictures", tmp_path / "pictures"
+    )  # fmt: skip
+    assert code == 0, text
+    row = json.loads(out.read_text())
+    assert f"{row['metric']:.4f}" in text
+    assert f"{row['bops_ratio']:.4f} of 8-bit" in text
+    pictures = sorted((tmp_path / "pictures").iterdir())
+    assert [p.name.rpartition("-")[2] for p in pictures] == ["pareto.svg", "tokens.svg"]
+    drawn = pictures[1].read_text()
+    assert drawn.startswith("<?xml")
+    assert "[CLS]" in drawn
+    assert "pruned" in drawn
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("eval", "--model", "x", "--task", "glue"), "choose one of stsb"),
+        (("eval", "--model", "x", "--task", "stsb", "--policy", "none.json"), "cannot read"),
+        (("eval", "--model", "x", "--task", "stsb", "--mode", "fast"), "fast"),
+        (("search", "--model", "x", "--task", "stsb", "--method", "y"), "choose dtq or spatten"),
+        (("search", "--model", "./x", "--task", "stsb"), "cannot load the model"),
+        (("accuracy", "minilm"), "no MODEL:TASK"),
+    ],
+)
+def test_commands_refuse(arguments, message, tmp_path, monkeypatch, run):
+    monkeypatch.chdir(tmp_path)
+    code, text = run(*arguments)
+    assert code == 2, text
+    assert message in re.sub(r"\s+", " ", text)
