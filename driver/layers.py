@@ -112,9 +112,9 @@ class Layer:
 
     def contents(self) -> dict[str, bytes]:
         """Return what the machine reads, by the name of the address field."""
-        group = self.heads // self.k.codes.shape[0]
+        repeats = self.heads // self.k.codes.shape[0]
         factor = softmax.multiplier(
-            self.q.unit * np.repeat(self.k.unit, group),
+            self.q.unit * np.repeat(self.k.unit, repeats),
             self.q.codes.shape[2],
             self.options.softmax_scale,
         )

@@ -8,7 +8,7 @@ from dtqatten.configuration.core import BANKS, Config
 from dtqatten.hw.arrays.score_buffer import tile_fits
 from dtqatten.hw.arrays.tile_order import TileOrder
 from dtqatten.hw.base.pipeline import counted, delayed
-from dtqatten.hw.payloads.arrays import slot_layout, step_layout, tile_layout
+from dtqatten.hw.payloads.arrays import location_layout, step_layout, tile_layout
 
 __all__ = ["Sequencer"]
 
@@ -56,7 +56,7 @@ class Sequencer(wiring.Component):
                 "q_loaded": In(1),
                 "k_loaded": In(1),
                 **{
-                    f"{side}_peek": Out(slot_layout(tiles))
+                    f"{side}_peek": Out(location_layout(tiles))
                     for side, tiles in config.bank_tiles.items()
                 },
                 "q_tile": In(tile_layout(config, config.rows)),
@@ -107,13 +107,13 @@ class Sequencer(wiring.Component):
             ]
 
         # The tile being issued, either just started or held from its start.
-        q_tile, k_tile, q_slot, k_slot = (
+        q_tile, k_tile, q_location, k_location = (
             held(m, running, value, name)
             for value, name in (
                 (self.q_tile, "q_tile"),
                 (self.k_tile, "k_tile"),
-                (self.q_peek, "q_slot"),
-                (self.k_peek, "k_slot"),
+                (self.q_peek, "q_location"),
+                (self.k_peek, "k_location"),
             )
         )
         m.d.comb += [
@@ -124,13 +124,13 @@ class Sequencer(wiring.Component):
         control, drain = self.step.control, self.step.drain
         m.d.sync += [
             self.step.q.valid.eq(issue),
-            self.step.q.slot.eq(q_slot),
+            self.step.q.location.eq(q_location),
             self.step.q.plane.eq(order.q_low),
             self.step.q.word.eq(order.word),
             self.step.q.part.eq(order.part),
             self.step.q.release.eq(order.final & k_tile.last),
             self.step.k.valid.eq(issue),
-            self.step.k.slot.eq(k_slot),
+            self.step.k.location.eq(k_location),
             self.step.k.plane.eq(order.k_low),
             self.step.k.word.eq(order.word),
             self.step.k.part.eq(order.part),

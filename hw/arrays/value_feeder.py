@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from dtqatten.configuration.core import Config
+from dtqatten.configuration.core import BANKS, Config
 from dtqatten.hw.arrays.value_index import GroupIndex, HeadDescriber, OperandReader
 from dtqatten.hw.arrays.value_lane import ValueLane
 from dtqatten.hw.arrays.value_loader import ValueLoader
@@ -33,7 +33,7 @@ class ValueFeeder(wiring.Component):
     :class:`~dtqatten.hw.base.descriptions.Descriptions` written in that cycle do. ``wide_group``
     says which the current head's ``wide_peek``-th wide group is (plane-major), or ``is_wide``
     whether group ``wide_peek`` is (interleaved). ``operands[c]`` follows ``feed`` by ``c + 2 +
-    word_stages`` cycles. A feed with ``release`` frees its slot ``cols + 2`` cycles later.
+    word_stages`` cycles. A feed with ``release`` frees its bank ``cols + 2`` cycles later.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class ValueFeeder(wiring.Component):
     loaded : Out(1)
     used : In(1)
         The current head is done with.
-    slot : Out(range(value_slots))
+    bank : Out(range(BANKS))
         Where it is.
     head, head_after : Out(value_head_layout(config))
         It, and the one after it.
@@ -64,7 +64,7 @@ class ValueFeeder(wiring.Component):
                 "i": In(stream.Signature(value_layout(config))),
                 "loaded": Out(1),
                 "used": In(1),
-                "slot": Out(range(config.value_slots)),
+                "bank": Out(range(BANKS)),
                 "head": Out(value_head_layout(config)),
                 "head_after": Out(value_head_layout(config)),
                 "wide_peek": In(range(config.key_tiles * config.parts)),
@@ -85,7 +85,7 @@ class ValueFeeder(wiring.Component):
         connect(m, flipped(self.i), loader.i)
         m.d.comb += [
             index.ended.eq(loader.ended),
-            index.slot.eq(heads.slot),
+            index.bank.eq(heads.bank),
             index.peek.eq(self.wide_peek),
             self.wide_group.eq(index.wide_group),
             self.is_wide.eq(index.is_wide),
@@ -94,7 +94,7 @@ class ValueFeeder(wiring.Component):
             heads.follows.eq(self.i.p.follows),
             heads.used.eq(self.used),
             self.loaded.eq(heads.loaded),
-            self.slot.eq(heads.slot),
+            self.bank.eq(heads.bank),
             self.head.eq(heads.head),
             self.head_after.eq(heads.head_after),
             reader.ended.eq(loader.ended),

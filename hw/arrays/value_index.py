@@ -4,7 +4,7 @@ from amaranth.hdl import Array, Cat, Module, Mux, ShapeLike, Signal, Value, unsi
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.configuration.core import Config, Schedule
+from dtqatten.configuration.core import BANKS, Config, Schedule
 from dtqatten.hw.arrays.value_lane import group_number, value_read_layout
 from dtqatten.hw.arrays.value_loader import group_end_layout
 from dtqatten.hw.base.banks import BankedMemory
@@ -19,10 +19,10 @@ class GroupIndex(wiring.Component):
     """Which groups of each loaded head are wide, for the passes over low planes.
 
     Plane-major, these passes visit wide groups only: the index is a list of them. Interleaved, it
-    is a bit a group. A word of its memory holds the entries of all slots.
+    is a bit a group. A word of its memory holds the entries of all banks.
 
     Latency: a group counts from the cycle after ``ended`` on; ``wide_group`` and ``is_wide`` follow
-    ``slot`` and ``peek`` in the same cycle.
+    ``bank`` and ``peek`` in the same cycle.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class GroupIndex(wiring.Component):
         A group is complete.
     wide_groups : Out(range(key_tiles * parts + 1))
         Wide groups of the head before the one that ends.
-    slot : In(range(value_slots))
+    bank : In(range(BANKS))
         The head asked about.
     peek : In(range(key_tiles * parts))
         Number of a wide group among the wide ones (plane-major), or of a group (interleaved).
@@ -51,7 +51,7 @@ class GroupIndex(wiring.Component):
             {
                 "ended": In(group_end_layout(config)),
                 "wide_groups": Out(range(groups + 1)),
-                "slot": In(range(config.value_slots)),
+                "bank": In(range(BANKS)),
                 "peek": In(range(groups)),
                 "wide_group": Out(group_layout(config)),
                 "is_wide": Out(1),
@@ -61,7 +61,6 @@ class GroupIndex(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, ended = self.config, self.ended
-        slots = config.value_slots
         is_wide = ended.wide.any()
         with m.If(ended.head):
             m.d.sync += self.wide_groups.eq(0)
@@ -76,17 +75,17 @@ class GroupIndex(wiring.Component):
             shape, answer = unsigned(1), self.is_wide
             at, entry, writes = group_number(config, ended.group), is_wide, ended.valid
         m.submodules.entries = entries = memory.Memory(
-            shape=data.ArrayLayout(shape, slots),
+            shape=data.ArrayLayout(shape, BANKS),
             depth=config.key_tiles * config.parts,
             init=[],
         )
         write, read = entries.write_port(granularity=1), entries.read_port(domain="comb")
         m.d.comb += [
-            write.en.eq(writes << ended.slot),
+            write.en.eq(writes << ended.bank),
             write.addr.eq(at),
             read.addr.eq(self.peek),
-            *(write.data[i].eq(entry) for i in range(slots)),
-            answer.eq(Array(read.data[i] for i in range(slots))[self.slot]),
+            *(write.data[i].eq(entry) for i in range(BANKS)),
+            answer.eq(Array(read.data[i] for i in range(BANKS))[self.bank]),
         ]
         return m
 
@@ -115,7 +114,7 @@ class HeadDescriber(wiring.Component):
         A head is described.
     used : In(1)
         The current head is done with.
-    slot : Out(range(value_slots))
+    bank : Out(range(BANKS))
         Where it is.
     head, head_after : Out(value_head_layout(config))
         It, and the one after it.
@@ -130,7 +129,7 @@ class HeadDescriber(wiring.Component):
                 "follows": In(1),
                 "loaded": Out(1),
                 "used": In(1),
-                "slot": Out(range(config.value_slots)),
+                "bank": Out(range(BANKS)),
                 "head": Out(value_head_layout(config)),
                 "head_after": Out(value_head_layout(config)),
             }
@@ -163,7 +162,7 @@ class HeadDescriber(wiring.Component):
             return Mux(length < interval, interval - length, 0)
 
         counts, wide_counts = delayed(m, count, 1, "counts"), delayed(m, wide_count, 1, "wides")
-        m.submodules.heads = heads = Descriptions(value_head_layout(config), config.value_slots)
+        m.submodules.heads = heads = Descriptions(value_head_layout(config), BANKS)
         m.d.comb += [
             self.loaded.eq(delayed(m, ended.head, 2, "described", reset_less=False)),
             heads.write.eq(self.loaded),
@@ -176,7 +175,7 @@ class HeadDescriber(wiring.Component):
             heads.written.wait.eq(wait(length)),
             heads.written.narrow_wait.eq(wait(narrow_length)),
             heads.step.eq(self.used),
-            self.slot.eq(heads.slot),
+            self.bank.eq(heads.index),
             self.head.eq(heads.item),
             self.head_after.eq(heads.after),
         ]
@@ -224,11 +223,11 @@ class OperandReader(wiring.Component):
         low_plane = Signal()
         m.d.comb += [
             wide_tokens.write.eq(ended.valid),
-            wide_tokens.write_bank.eq(ended.slot),
+            wide_tokens.write_bank.eq(ended.bank),
             wide_tokens.write_address.eq(group_number(config, ended.group)),
             wide_tokens.write_data.eq(ended.wide),
             wide_tokens.read.eq(feed.valid & (feed.plane == Plane.LOW)),
-            wide_tokens.read_bank.eq(feed.slot),
+            wide_tokens.read_bank.eq(feed.bank),
             wide_tokens.read_address.eq(group_number(config, feed)),
             read.keep.eq(
                 Mux(read.valid, wide_tokens.data | (~low_plane).replicate(config.depth), 0)
@@ -237,7 +236,7 @@ class OperandReader(wiring.Component):
         word = Cat(feed.plane, feed.channel_pass) * groups + group_number(config, feed)
         m.d.sync += [
             read.valid.eq(feed.valid),
-            read.bank.eq(feed.slot),
+            read.bank.eq(feed.bank),
             read.address.eq(word),
             read.release.eq(feed.valid & feed.release),
             low_plane.eq(feed.plane == Plane.LOW),

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.configuration.core import Config
+from dtqatten.configuration.core import BANKS, Config
 from dtqatten.hw.arrays.value_lane import group_number
 from dtqatten.hw.base.pipeline import counted, delayed
 from dtqatten.hw.payloads.arrays import Plane, Precision, group_layout, value_layout
@@ -20,7 +20,7 @@ def value_write_layout(config: Config) -> data.StructLayout:
     """
     return data.StructLayout(
         {
-            "bank": range(config.value_slots),
+            "bank": range(BANKS),
             "group": range(config.key_tiles * config.parts),
             "places": config.depth,
             "plane": Plane,
@@ -31,7 +31,7 @@ def value_write_layout(config: Config) -> data.StructLayout:
 
 
 def group_end_layout(config: Config) -> data.StructLayout:
-    """A ``group`` of the head in a ``slot`` that is complete, and its 8-bit tokens, ``wide``.
+    """A ``group`` of the head in a ``bank`` that is complete, and its 8-bit tokens, ``wide``.
 
     ``head``: it is the head's last one.
     """
@@ -40,20 +40,20 @@ def group_end_layout(config: Config) -> data.StructLayout:
             "valid": unsigned(1),
             "head": unsigned(1),
             "group": group_layout(config),
-            "slot": range(config.value_slots),
+            "bank": range(BANKS),
             "wide": config.depth,
         }
     )
 
 
 class ValueLoader(wiring.Component):
-    """Follow the tokens of head after head: slot, group, place in it, and beat of a plane.
+    """Follow the tokens of head after head: bank, group, place in it, and beat of a plane.
 
     A token's high plane comes first, its low plane, if it has one, behind it. A group ends with
     ``depth`` tokens, with its tile of ``cols`` tokens, and with its head.
 
     Latency: ``write`` and ``ended`` follow a beat by one cycle. Throughput one beat a cycle while
-    a slot is free.
+    a bank is free.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class ValueLoader(wiring.Component):
     i : In(stream.Signature(value_layout(config)))
         Value tokens of head after head.
     released : In(1)
-        A slot is free again.
+        A bank is free again.
     write : Out(value_write_layout(config))
         What a beat brings.
     ended : Out(group_end_layout(config))
@@ -85,8 +85,8 @@ class ValueLoader(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        slots, beats = config.value_slots, config.d_head // config.value_nibbles
-        slot = Signal(range(slots))
+        beats = config.d_head // config.value_nibbles
+        bank = Signal(range(BANKS))
         group = Signal(group_layout(config))
         column = Signal(range(config.cols))
         place = Signal(range(config.depth))
@@ -126,19 +126,19 @@ class ValueLoader(wiring.Component):
                 m.d.sync += [
                     column.eq(0),
                     group.eq(0),
-                    slot.eq(Mux(slot == slots - 1, 0, slot + 1)),
+                    bank.eq(Mux(bank == BANKS - 1, 0, bank + 1)),
                 ]
         # Both outputs are registered: they reach all lanes and memories.
         m.d.comb += [
-            self.i.ready.eq(counted(m, self.released, head_end, "free", most=slots, init=slots)),
+            self.i.ready.eq(counted(m, self.released, head_end, "free", most=BANKS, init=BANKS)),
             self.ended.valid.eq(delayed(m, beat & group_last, 1, "valid", reset_less=False)),
             self.ended.head.eq(delayed(m, head_end, 1, "head", reset_less=False)),
             self.ended.group.eq(delayed(m, group, 1, "group")),
-            self.ended.slot.eq(delayed(m, slot, 1, "slot")),
+            self.ended.bank.eq(delayed(m, bank, 1, "bank")),
             self.ended.wide.eq(delayed(m, wide_now, 1, "wide")),
         ]
         m.d.sync += [
-            self.write.bank.eq(slot),
+            self.write.bank.eq(bank),
             self.write.group.eq(group_number(config, group)),
             self.write.places.eq(beat << place),
             self.write.plane.eq(low),

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.configuration.core import Config
+from dtqatten.configuration.core import BANKS, Config
 from dtqatten.hw.arrays.score_buffer import tile_fits
 from dtqatten.hw.arrays.value_order import NextTile, order
 from dtqatten.hw.base.pipeline import counted, delayed
@@ -47,7 +47,7 @@ class ValueSequencer(wiring.Component):
         A row block of weights, or a head's values, is complete.
     block_used, head_used : Out(1)
         The row block, the head has had its last step.
-    block_slot, head_slot : In
+    block_bank, head_bank : In
         Where the current ones are.
     block, block_after : In(weight_block_layout(config))
         The current row block and the one after it, as of
@@ -70,8 +70,8 @@ class ValueSequencer(wiring.Component):
                 "head_loaded": In(1),
                 "block_used": Out(1),
                 "head_used": Out(1),
-                "block_slot": In(range(config.q_slots)),
-                "head_slot": In(range(config.value_slots)),
+                "block_bank": In(range(BANKS)),
+                "head_bank": In(range(BANKS)),
                 "block": In(weight_block_layout(config)),
                 "block_after": In(weight_block_layout(config)),
                 "head": In(value_head_layout(config)),
@@ -102,11 +102,11 @@ class ValueSequencer(wiring.Component):
                 delayed(m, loaded, 3, f"{name}_described", reset_less=False),
                 begins,
                 name,
-                most=slots,
+                most=BANKS,
             )
-            for loaded, begins, name, slots in (
-                (self.block_loaded, begun, "blocks", config.q_slots),
-                (self.head_loaded, begun & block.last, "heads", config.value_slots),
+            for loaded, begins, name in (
+                (self.block_loaded, begun, "blocks"),
+                (self.head_loaded, begun & block.last, "heads"),
             )
         )
         fits = tile_fits(m, config, start, block.rows, self.row_read)
@@ -135,13 +135,13 @@ class ValueSequencer(wiring.Component):
         channels = Mux(last_pass, config.d_head - (passes - 1) * config.cols, config.cols)
         m.d.sync += [
             weight.valid.eq(issue),
-            weight.slot.eq(self.block_slot),
+            weight.bank.eq(self.block_bank),
             weight.tile.eq(steps.group.tile),
             weight.part.eq(steps.group.part),
             weight.plane.eq(steps.plane),
             weight.release.eq(self.block_used),
             value.valid.eq(issue),
-            value.slot.eq(self.head_slot),
+            value.bank.eq(self.head_bank),
             value.channel_pass.eq(channel_pass),
             value.tile.eq(steps.group.tile),
             value.part.eq(steps.group.part),

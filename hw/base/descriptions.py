@@ -22,7 +22,7 @@ class Descriptions(wiring.Component):
     ----------
     item : data.StructLayout
         A description.
-    slots : int
+    depth : int
         Items held.
 
     Members
@@ -32,20 +32,20 @@ class Descriptions(wiring.Component):
         Next item's description.
     step : In(1)
         The current item is done with.
-    slot : Out(range(slots))
+    index : Out(range(depth))
         Place of the current item.
     item, after : Out(item)
         The current item and the one after it.
     """
 
-    def __init__(self, item: data.StructLayout, slots: int) -> None:
-        self.slots = slots
+    def __init__(self, item: data.StructLayout, depth: int) -> None:
+        self.depth = depth
         super().__init__(
             {
                 "write": In(1),
                 "written": In(item),
                 "step": In(1),
-                "slot": Out(range(slots)),
+                "index": Out(range(depth)),
                 "item": Out(item),
                 "after": Out(item),
             }
@@ -54,26 +54,26 @@ class Descriptions(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.items = items = memory.Memory(
-            shape=self.item.shape(), depth=self.slots, init=[]
+            shape=self.item.shape(), depth=self.depth, init=[]
         )
         write = items.write_port()
         here, after = items.read_port(domain="comb"), items.read_port(domain="comb")
 
-        def next_slot(slot: Value) -> Value:
-            return Mux(slot == self.slots - 1, 0, slot + 1)
+        def following(index: Value) -> Value:
+            return Mux(index == self.depth - 1, 0, index + 1)
 
         m.d.comb += [
             write.en.eq(self.write),
             write.data.eq(self.written),
-            here.addr.eq(self.slot),
-            after.addr.eq(next_slot(self.slot)),
+            here.addr.eq(self.index),
+            after.addr.eq(following(self.index)),
         ]
         m.d.sync += [
             self.after.eq(after.data),
             self.item.eq(Mux(self.step, self.after, here.data)),
         ]
         with m.If(self.write):
-            m.d.sync += write.addr.eq(next_slot(write.addr))
+            m.d.sync += write.addr.eq(following(write.addr))
         with m.If(self.step):
-            m.d.sync += self.slot.eq(next_slot(self.slot))
+            m.d.sync += self.index.eq(following(self.index))
         return m

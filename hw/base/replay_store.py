@@ -24,7 +24,7 @@ class ReplayStore(wiring.Component):
         Of an item.
     lanes : int
         Items of a word.
-    slots : int
+    depth : int
         Words held.
 
     Members
@@ -41,8 +41,8 @@ class ReplayStore(wiring.Component):
         The word read.
     """
 
-    def __init__(self, item: data.StructLayout, lanes: int, slots: int) -> None:
-        self.item, self.lanes, self.slots = item, lanes, slots
+    def __init__(self, item: data.StructLayout, lanes: int, depth: int) -> None:
+        self.item, self.lanes, self.depth = item, lanes, depth
         super().__init__(
             {
                 "i": In(stream.Signature(data.StructLayout({"item": item, "last": unsigned(1)}))),
@@ -57,17 +57,17 @@ class ReplayStore(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        lanes, slots = self.lanes, self.slots
+        lanes, depth = self.lanes, self.depth
         m.submodules.words = words = memory.Memory(
-            shape=data.ArrayLayout(self.item, lanes), depth=slots, init=[]
+            shape=data.ArrayLayout(self.item, lanes), depth=depth, init=[]
         )
         write, read = words.write_port(granularity=1), words.read_port()
 
         def after(index: Value) -> Value:
-            return Mux(index == slots - 1, 0, index + 1)
+            return Mux(index == depth - 1, 0, index + 1)
 
         # Words here, and those of them from the pointer on; ``ready`` says that there are such.
-        held, ahead = Signal(range(slots + 1)), Signal(range(slots + 1))
+        held, ahead = Signal(range(depth + 1)), Signal(range(depth + 1))
         lane = Signal(range(lanes))
         beat, complete = Signal(), Signal()
         room = Signal(init=1)
@@ -85,7 +85,7 @@ class ReplayStore(wiring.Component):
             m.d.sync += write.addr.eq(after(write.addr))
 
         # The group's first word is at ``base``.
-        base, pointer = Signal(range(slots)), Signal(range(slots))
+        base, pointer = Signal(range(depth)), Signal(range(depth))
         m.d.comb += [
             read.en.eq(self.read),
             read.addr.eq(pointer),
@@ -94,7 +94,7 @@ class ReplayStore(wiring.Component):
         # Whether there is a read is known last: what follows with one and without is ready by then.
         leaves = self.step & self.release
         back = self.rewind & ~self.release
-        grown, some = Mux(complete, held + 1, held), Mux(complete, held != slots - 1, room)
+        grown, some = Mux(complete, held + 1, held), Mux(complete, held != depth - 1, room)
         fewer, more = Mux(complete, ahead, ahead - 1), Mux(complete, ahead + 1, ahead)
         with m.If(self.read):
             m.d.sync += [

@@ -53,8 +53,8 @@ class Burster(wiring.Component):
     Parameters
     ----------
     system : SystemConfig
-    narrow : bool
-        Otherwise all beats are whole words.
+    narrow_transfers : bool
+        Whether a single beat may carry less than a word; else all beats are whole words.
 
     Members
     -------
@@ -64,8 +64,8 @@ class Burster(wiring.Component):
         Bursts.
     """
 
-    def __init__(self, system: SystemConfig, narrow: bool) -> None:
-        self.system, self.narrow = system, narrow
+    def __init__(self, system: SystemConfig, narrow_transfers: bool) -> None:
+        self.system, self.narrow_transfers = system, narrow_transfers
         super().__init__(
             {
                 "i": In(stream.Signature(run_layout(system))),
@@ -86,7 +86,7 @@ class Burster(wiring.Component):
         end = Signal(RUN_BITS + 1)
         # A first and a last word on their own.
         first_alone, last_alone = Signal(), Signal()
-        if self.narrow:
+        if self.narrow_transfers:
             m.d.comb += [
                 first_alone.eq(skip[-1] & (left != 1)),
                 last_alone.eq(drop[-1] & (left != 1)),
@@ -105,7 +105,7 @@ class Burster(wiring.Component):
             self.i.ready.eq(~self.o.valid | (self.o.ready & self.o.p.last)),
             end.eq(self.i.p.address[:byte] + self.i.p.size),
         ]
-        if self.narrow:
+        if self.narrow_transfers:
             # The smallest aligned part of a word that has both ends.
             differ = Signal(byte)
             m.d.comb += differ.eq(self.o.p.skip ^ ~self.o.p.drop)

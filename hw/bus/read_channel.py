@@ -82,7 +82,7 @@ class ReadChannel(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system, depth = self.system, self.system.buffer_beats
-        m.submodules.burster = burster = Burster(system, narrow=True)
+        m.submodules.burster = burster = Burster(system, narrow_transfers=True)
         m.submodules.unpacker = unpacker = Unpacker(
             system, self.nibbles, gcd(self.unit, system.bus_bytes)
         )

@@ -71,7 +71,7 @@ class WriteChannel(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system, depth = self.system, self.system.buffer_beats
-        m.submodules.burster = burster = Burster(system, narrow=False)
+        m.submodules.burster = burster = Burster(system, narrow_transfers=False)
         m.submodules.packer = packer = Packer(system, self.size, self.unit)
         layout = written_layout(system)
         m.submodules.words = words = fifo.SyncFIFOBuffered(width=layout.size, depth=depth)

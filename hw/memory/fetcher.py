@@ -48,9 +48,9 @@ class Fetcher(wiring.Component):
         Begin a layer. Only while ``idle``, and after the first layer while ``ids_complete``.
     layer : In(descriptor_layout())
         Its descriptor; stays until ``idle``.
-    narrow : In(range(n_max + 1))
+    four_bit : In(range(n_max + 1))
         Tokens of the 4-bit class; stays too.
-    group : In(16)
+    repeats : In(16)
         Query heads that share a head of K and V; stays too.
     idle : Out(1)
         Everything has been given to the core.
@@ -74,8 +74,8 @@ class Fetcher(wiring.Component):
             {
                 "start": In(1),
                 "layer": In(descriptor_layout()),
-                "narrow": In(range(core.n_max + 1)),
-                "group": In(16),
+                "four_bit": In(range(core.n_max + 1)),
+                "repeats": In(16),
                 "idle": Out(1),
                 "ids": In(stream.Signature(ids_layout(topk_config(core)))),
                 "ids_complete": Out(1),
@@ -128,19 +128,19 @@ class Fetcher(wiring.Component):
                 ("v", ReadStream.V_HIGH, layer.v, layer.kv_heads, core.group, core.value_nibbles),
             )
         ):
-            grouped = int(role != "q")
-            tensor = place(m, platform, role, TensorFetcher, system, nibbles, grouped)
-            edges[role] = Signal(range(core.n_max + 1), name=f"{role}_narrow")
+            replayed = int(role != "q")
+            tensor = place(m, platform, role, TensorFetcher, system, nibbles, replayed)
+            edges[role] = Signal(range(core.n_max + 1), name=f"{role}_four_bit")
             out = getattr(self, role)
-            m.d.sync += edges[role].eq(aligned(self.narrow, layer.tokens, tile))
+            m.d.sync += edges[role].eq(aligned(self.four_bit, layer.tokens, tile))
             m.d.comb += [
                 tensor.start.eq(start),
                 tensor.plan.base.eq(base),
                 tensor.plan.heads.eq(heads),
-                tensor.plan.repeats.eq(self.group),
+                tensor.plan.repeats.eq(self.repeats),
                 tensor.plan.stored.eq(layer.stored),
                 tensor.plan.tokens.eq(layer.tokens),
-                tensor.plan.narrow.eq(edges[role]),
+                tensor.plan.four_bit.eq(edges[role]),
                 tensor.plan.chained.eq(flag(layer, Flag.CHAINED)),
                 tensor.entry.eq(table.entry),
                 tensor.granted.eq(table.granted[2 * number : 2 * number + 2]),
@@ -176,8 +176,8 @@ class Fetcher(wiring.Component):
                 "keys",
                 1,
                 (
-                    (ReadStream.K_GAINS, Flag.K_GAINS, layer.k_gains, self.group),
-                    (ReadStream.V_GAINS, Flag.V_GAINS, layer.v_gains, self.group),
+                    (ReadStream.K_GAINS, Flag.K_GAINS, layer.k_gains, self.repeats),
+                    (ReadStream.V_GAINS, Flag.V_GAINS, layer.v_gains, self.repeats),
                 ),
             ),
         ):
@@ -187,7 +187,7 @@ class Fetcher(wiring.Component):
                 tokens.start.eq(start),
                 tokens.heads.eq(layer.heads),
                 tokens.tokens.eq(layer.tokens),
-                tokens.narrow.eq(edges["q"]),
+                tokens.four_bit.eq(edges["q"]),
                 table.slots[number].eq(tokens.slot),
                 tokens.token.eq(table.tokens[number]),
                 out.valid.eq(tokens.o.valid),

@@ -28,7 +28,7 @@ def joined_layout(nibbles: int) -> data.StructLayout:
 class Joiner(wiring.Component):
     """Interleave the planes of a tensor: a token's high plane, then its low one if it has one.
 
-    Slots from ``plan.narrow`` on are 8-bit tokens. Latency 0, throughput one beat a cycle.
+    Slots from ``plan.four_bit`` on are 8-bit tokens. Latency 0, throughput one beat a cycle.
 
     Parameters
     ----------
@@ -77,9 +77,9 @@ class Joiner(wiring.Component):
         m.d.comb += [
             slots.restart.eq(self.start),
             slots.tokens.eq(self.plan.tokens),
-            slots.narrow.eq(self.plan.narrow),
+            slots.four_bit.eq(self.plan.four_bit),
             slots.next.eq(beat & token_end),
-            wide.eq(slots.slot >= self.plan.narrow),
+            wide.eq(slots.slot >= self.plan.four_bit),
             self.o.valid.eq(~self.idle & Mux(low, self.low.valid, self.high.valid)),
             self.o.p.nibbles.eq(Mux(low, self.low.p.as_value(), self.high.p.as_value())),
             self.o.p.precision.eq(Mux(wide, Precision.BIT8, Precision.BIT4)),
@@ -103,7 +103,7 @@ class Joiner(wiring.Component):
 
 
 class Replayer(wiring.Component):
-    """Give each head as often as a group of query heads needs it, though it comes once.
+    """Give each head once for each query head that shares it, though it comes once.
 
     A head passes while it is recorded; then it is read back. Meanwhile the next one waits.
 

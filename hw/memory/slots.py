@@ -10,15 +10,15 @@ from dtqatten.hw.base.export import place
 __all__ = ["RowBlocks", "Slots", "aligned"]
 
 
-def aligned(narrow: Value, tokens: Value, tile: int) -> Value:
+def aligned(four_bit: Value, tokens: Value, tile: int) -> Value:
     """Return :func:`dtqatten.golden.numerics.order.aligned` of the 4-bit tokens of a layer."""
-    return Mux(narrow == tokens, narrow, narrow - narrow % tile)
+    return Mux(four_bit == tokens, four_bit, four_bit - four_bit % tile)
 
 
 def _layer_members(config: Config) -> dict[str, wiring.Member]:
     """Members that say which layer, and when to go on: see :class:`RowBlocks`."""
     count = range(config.n_max + 1)
-    return {"restart": In(1), "tokens": In(count), "narrow": In(count), "next": In(1)}
+    return {"restart": In(1), "tokens": In(count), "four_bit": In(count), "next": In(1)}
 
 
 class RowBlocks(wiring.Component):
@@ -33,9 +33,9 @@ class RowBlocks(wiring.Component):
     Members
     -------
     restart : In(1)
-        Begin a layer of ``tokens`` slots, the first ``narrow`` of the 4-bit class; both stay for
-        it, and ``narrow`` is a multiple of ``rows`` or ``tokens``.
-    tokens, narrow : In(range(n_max + 1))
+        Begin a layer of ``tokens`` slots, the first ``four_bit`` of the 4-bit class; both stay for
+        it, and ``four_bit`` is a multiple of ``rows`` or ``tokens``.
+    tokens, four_bit : In(range(n_max + 1))
     next : In(1)
         Pass on to the next block; after the last to the first one of the next head.
     first : Out(range(n_max))
@@ -61,7 +61,7 @@ class RowBlocks(wiring.Component):
         m = Module()
         rows, most = self.config.rows, self.config.n_max
         wide = Signal(range(most + 1))
-        m.d.comb += wide.eq(self.tokens - self.narrow)
+        m.d.comb += wide.eq(self.tokens - self.four_bit)
         # By class: first slot of its next block, its end, and how far its way has come, the same
         # multiple of the share for both.
         start, end, way = (
@@ -76,8 +76,8 @@ class RowBlocks(wiring.Component):
             [Signal(range(limit), name=f"{name}_{bits}") for bits in (4, 8)]
             for name, limit in (("size", rows + 1), ("full", 2), ("done", 2))
         )
-        other = (wide, self.narrow)
-        m.d.comb += [end[0].eq(self.narrow), end[1].eq(self.tokens)]
+        other = (wide, self.four_bit)
+        m.d.comb += [end[0].eq(self.four_bit), end[1].eq(self.tokens)]
         for i in range(2):
             left = end[i] - start[i]
             m.d.comb += [
@@ -103,7 +103,7 @@ class RowBlocks(wiring.Component):
                     way[i].eq(way[i] + (other[i] << 1)),
                 ]
         with m.If(self.restart | (self.next & self.last)):
-            m.d.sync += [start[0].eq(0), start[1].eq(self.narrow)]
+            m.d.sync += [start[0].eq(0), start[1].eq(self.four_bit)]
             m.d.sync += [way[i].eq(other[i]) for i in range(2)]
         return m
 
@@ -121,8 +121,8 @@ class Slots(wiring.Component):
 
     Members
     -------
-    restart, tokens, narrow, next
-        As of :class:`RowBlocks`, ``next`` by a slot; ``narrow`` only matters ``in_turns``.
+    restart, tokens, four_bit, next
+        As of :class:`RowBlocks`, ``next`` by a slot; ``four_bit`` only matters ``in_turns``.
     slot : Out(range(n_max))
     last : Out(1)
         It is the head's last.
@@ -147,7 +147,7 @@ class Slots(wiring.Component):
             m.d.comb += [
                 blocks.restart.eq(self.restart),
                 blocks.tokens.eq(self.tokens),
-                blocks.narrow.eq(self.narrow),
+                blocks.four_bit.eq(self.four_bit),
                 blocks.next.eq(self.next & end),
                 end.eq(offset == blocks.size - 1),
                 self.slot.eq(blocks.first + offset),

@@ -150,8 +150,8 @@ class TokenStream(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin with ``heads``, ``tokens``, ``narrow`` and ``plans``, which stay until ``idle``.
-    heads, tokens, narrow : In(16), In(range(n_max + 1)), In(range(n_max + 1))
+        Begin with ``heads``, ``tokens``, ``four_bit`` and ``plans``, which stay until ``idle``.
+    heads, tokens, four_bit : In(16), In(range(n_max + 1)), In(range(n_max + 1))
         Query heads, tokens of each, and slots of the 4-bit class.
     plans : In(gains_layout(system)).array(tables)
         Where gains are.
@@ -177,7 +177,7 @@ class TokenStream(wiring.Component):
                 "start": In(1),
                 "heads": In(16),
                 "tokens": In(range(core.n_max + 1)),
-                "narrow": In(range(core.n_max + 1)),
+                "four_bit": In(range(core.n_max + 1)),
                 "plans": In(gains_layout(system)).array(tables),
                 "idle": Out(1, init=1),
                 "slot": Out(range(core.n_max)),
@@ -197,7 +197,7 @@ class TokenStream(wiring.Component):
         m.d.comb += [
             slots.restart.eq(self.start),
             slots.tokens.eq(self.tokens),
-            slots.narrow.eq(self.narrow),
+            slots.four_bit.eq(self.four_bit),
             self.slot.eq(slots.slot),
         ]
         for i in range(self.tables):

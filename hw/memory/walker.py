@@ -16,8 +16,8 @@ __all__ = ["PlaneWalker", "plan_layout"]
 def plan_layout(system: SystemConfig) -> data.StructLayout:
     """What a layer fetches of a tensor: ``heads`` of ``stored`` tokens from ``base`` on.
 
-    Of ``tokens`` slots the first ``narrow`` have no low plane. A slot's token is that of the token
-    table if ``chained``, else of the slot's number. What follows is sent ``repeats`` times a head.
+    Of ``tokens`` slots the first ``four_bit`` have no low plane. A slot's token is its entry in the
+    token table if ``chained``, else its number. Each head is sent ``repeats`` times.
     """
     count = range(system.core.n_max + 1)
     return data.StructLayout(
@@ -27,7 +27,7 @@ def plan_layout(system: SystemConfig) -> data.StructLayout:
             "repeats": unsigned(16),
             "stored": count,
             "tokens": count,
-            "narrow": count,
+            "four_bit": count,
             "chained": unsigned(1),
         }
     )
@@ -37,7 +37,7 @@ class PlaneWalker(wiring.Component):
     """Turn a layer's tokens into runs of bytes of a plane.
 
     ``address = base + ((2*head + plane)*stored + token) * d_head/2``. The low plane is that of the
-    slots from ``narrow`` on. Tokens whose bytes follow each other make one run, which ends at the
+    slots from ``four_bit`` on. Tokens whose bytes follow each other make one run, which ends at the
     latest where a longest burst has to: what follows would be another burst anyway.
 
     Latency: a run of n tokens takes 2n + 1 cycles if they are granted at once, n + 1 where none is
@@ -97,11 +97,11 @@ class PlaneWalker(wiring.Component):
         slot, wanted = Signal(range(system.core.n_max)), Signal(count)
         m.d.comb += [
             plane_size.eq(plan.stored * size),
-            wanted.eq(plan.tokens - (plan.narrow if low else 0)),
+            wanted.eq(plan.tokens - (plan.four_bit if low else 0)),
             slots.restart.eq(self.start),
             slots.tokens.eq(wanted),
-            slots.narrow.eq(plan.narrow),
-            slot.eq(slots.slot + (plan.narrow if low else 0)),
+            slots.four_bit.eq(plan.four_bit),
+            slot.eq(slots.slot + (plan.four_bit if low else 0)),
             self.index.eq(slot),
         ]
 

@@ -59,13 +59,13 @@ class OutputRuns(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin with ``base``, ``heads``, ``tokens``, ``narrow`` and ``codes``, which stay until
+        Begin with ``base``, ``heads``, ``tokens``, ``four_bit`` and ``codes``, which stay until
         ``idle``.
     base : In(address_bits)
         First byte.
     heads, tokens : In(16), In(range(n_max + 1))
         Both at least 1.
-    narrow : In(range(n_max + 1))
+    four_bit : In(range(n_max + 1))
         Slots of 4-bit queries.
     codes : In(1)
         A value has 1 byte in place of 2.
@@ -84,7 +84,7 @@ class OutputRuns(wiring.Component):
                 "base": In(system.address_bits),
                 "heads": In(16),
                 "tokens": In(count),
-                "narrow": In(count),
+                "four_bit": In(count),
                 "codes": In(1),
                 "idle": Out(1),
                 "o": Out(stream.Signature(run_layout(system))),
@@ -104,7 +104,7 @@ class OutputRuns(wiring.Component):
         m.d.comb += [
             blocks.restart.eq(self.start),
             blocks.tokens.eq(self.tokens),
-            blocks.narrow.eq(self.narrow),
+            blocks.four_bit.eq(self.four_bit),
             blocks.next.eq(active & free & block_end),
             free.eq(~self.o.valid | self.o.ready),
             self.idle.eq(~active & ~self.o.valid),
@@ -225,17 +225,17 @@ class Writer(wiring.Component):
         outputs = place(m, platform, "outputs_channel", WriteChannel, system, 2 * lanes, granule)
         connect(m, runs.o, outputs.runs)
         connect(m, outputs.port, flipped(self.ports[0]))
-        narrow = Cat(value[:8] for value in self.outputs.p.values)
+        as_codes = Cat(value[:8] for value in self.outputs.p.values)
         m.d.comb += [
             runs.start.eq(begin),
             runs.base.eq(layer.output),
             runs.heads.eq(layer.heads),
             runs.tokens.eq(layer.tokens),
-            runs.narrow.eq(layer.narrow),
+            runs.four_bit.eq(layer.narrow),
             runs.codes.eq(codes),
             outputs.i.valid.eq(self.outputs.valid),
             self.outputs.ready.eq(outputs.i.ready),
-            outputs.i.p.data.eq(Mux(codes, narrow, self.outputs.p.values.as_value())),
+            outputs.i.p.data.eq(Mux(codes, as_codes, self.outputs.p.values.as_value())),
             outputs.i.p.count.eq(self.outputs.p.channels << ~codes),
         ]
         finished = runs.idle & outputs.empty

@@ -13,9 +13,9 @@ __all__ = [
     "feed_layout",
     "group_layout",
     "load_layout",
+    "location_layout",
     "operand_layout",
     "score_row_layout",
-    "slot_layout",
     "step_layout",
     "tile_layout",
     "value_feed_layout",
@@ -72,7 +72,7 @@ def tile_layout(config: Config, lanes: int) -> data.StructLayout:
     )
 
 
-def slot_layout(tiles: int) -> data.StructLayout:
+def location_layout(tiles: int) -> data.StructLayout:
     """Where an edge keeps a tile: in a ``bank`` of ``tiles``."""
     return data.StructLayout({"bank": range(BANKS), "tile": range(tiles)})
 
@@ -82,7 +82,7 @@ def feed_layout(config: Config, tiles: int) -> data.StructLayout:
     return data.StructLayout(
         {
             "valid": unsigned(1),
-            "slot": slot_layout(tiles),
+            "location": location_layout(tiles),
             "plane": Plane,
             "word": range(config.words),
             "part": range(config.load_nibbles // config.depth),
@@ -113,7 +113,7 @@ def weight_feed_layout(config: Config) -> data.StructLayout:
     return data.StructLayout(
         {
             "valid": unsigned(1),
-            "slot": range(config.q_slots),
+            "bank": range(BANKS),
             "tile": range(config.key_tiles),
             "part": range(config.parts),
             "plane": range(config.planes),
@@ -127,7 +127,7 @@ def value_feed_layout(config: Config) -> data.StructLayout:
     return data.StructLayout(
         {
             "valid": unsigned(1),
-            "slot": range(config.value_slots),
+            "bank": range(BANKS),
             "channel_pass": range(config.channel_passes),
             "tile": range(config.key_tiles),
             "part": range(config.parts),

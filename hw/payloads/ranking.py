@@ -11,7 +11,7 @@ __all__ = [
     "beat_layout",
     "importance_layout",
     "layer_layout",
-    "run_layout",
+    "ranking_run_layout",
     "topk_config",
 ]
 
@@ -52,8 +52,8 @@ def beat_layout(lanes: int) -> data.StructLayout:
     )
 
 
-def run_layout(config: Config) -> data.StructLayout:
-    """A run: its number of ``heads``."""
+def ranking_run_layout(config: Config) -> data.StructLayout:
+    """A run of the score accumulator, one a layer: its number of ``heads``."""
     return data.StructLayout({"heads": range(config.heads + 1)})
 
 

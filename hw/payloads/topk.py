@@ -11,11 +11,11 @@ from dtqatten.hw.payloads.arrays import Precision
 
 __all__ = [
     "TopKConfig",
+    "class_row_layout",
     "extent_layout",
     "found_layout",
     "ids_layout",
     "scores_layout",
-    "slot_layout",
     "thresholds_layout",
 ]
 
@@ -140,10 +140,11 @@ def extent_layout(config: TopKConfig) -> data.StructLayout:
     )
 
 
-def slot_layout(config: TopKConfig) -> data.StructLayout:
-    """A row's part in a class: ids ``row * lanes`` and following.
+def class_row_layout(config: TopKConfig) -> data.StructLayout:
+    """A row as part of a class: tokens from ``row * lanes`` on.
 
-    ``first`` row of the class, ``wide``: the 8-bit class, ``final``: the run's last class.
+    ``first``: the first row of its class; ``wide``: the 8-bit class; ``final``: the run's last
+    class.
     """
     return data.StructLayout(
         {

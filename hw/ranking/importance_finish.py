@@ -51,24 +51,24 @@ class BeatPacker(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        groups = self.packed // self.lanes
-        group = Signal(range(groups))
+        portions = self.packed // self.lanes
+        portion = Signal(range(portions))
         beat, complete = Signal(), Signal()
         m.d.comb += [
             self.i.ready.eq(~self.o.valid | self.o.ready),
             beat.eq(self.i.valid & self.i.ready),
-            complete.eq(beat & (self.i.p.last | (group == groups - 1))),
+            complete.eq(beat & (self.i.p.last | (portion == portions - 1))),
         ]
         with m.If(self.i.ready):
             m.d.sync += self.o.valid.eq(complete)
         with m.If(beat):
-            taken = self.o.p.scores.as_value().word_select(group, self.lanes * IMPORTANCE_BITS)
-            with m.If(group == 0):
+            taken = self.o.p.scores.as_value().word_select(portion, self.lanes * IMPORTANCE_BITS)
+            with m.If(portion == 0):
                 m.d.sync += self.o.p.scores.eq(0)
             m.d.sync += [
                 taken.eq(self.i.p.scores),
-                group.eq(Mux(complete, 0, group + 1)),
-                self.o.p.tokens.eq(group * self.lanes + self.i.p.tokens),
+                portion.eq(Mux(complete, 0, portion + 1)),
+                self.o.p.tokens.eq(portion * self.lanes + self.i.p.tokens),
                 self.o.p.last.eq(self.i.p.last),
             ]
         return m

@@ -129,11 +129,11 @@ class RankCounter(wiring.Component):
             ):
                 picked = [Mux(match[j], value, 0) for j, value in enumerate(values)]
                 if config.slow_logic:
-                    # Groups first, in a cycle of their own.
-                    group = 1 << config.index_bits // 2
+                    # Chunks first, in a cycle of their own.
+                    chunk = 1 << config.index_bits // 2
                     picked = [
-                        delayed(m, any_of(picked[i : i + group]), 1, f"{field}_{t}_{i}")
-                        for i in range(0, bins, group)
+                        delayed(m, any_of(picked[i : i + chunk]), 1, f"{field}_{t}_{i}")
+                        for i in range(0, bins, chunk)
                     ]
                 m.d.sync += self.found[t][field].eq(any_of(picked))
         return m

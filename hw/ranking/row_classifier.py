@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.hw.base.export import place
-from dtqatten.hw.payloads.topk import TopKConfig, slot_layout
+from dtqatten.hw.payloads.topk import TopKConfig, class_row_layout
 
 __all__ = ["LaneClassifier", "RowClassifier", "window_members"]
 
@@ -134,7 +134,7 @@ class RowClassifier(wiring.Component):
         The row is accepted.
     scores : In(ArrayLayout(score_width, lanes))
         The row's scores.
-    fetched, lanes, slot : In
+    fetched, lanes, class_row : In
         It belongs to a pass, lanes that hold a token, its part in a class, as
         :class:`~dtqatten.hw.ranking.run_memory.RowReader` gives them.
     low, mask, shift, calibrated, parted, lead : In
@@ -143,8 +143,8 @@ class RowClassifier(wiring.Component):
         Tokens in each threshold's range (of the kept, of the 8-bit tokens), and beyond it.
     overflow : Out(1)
         The row belongs to a pass, and a token is not in the range of the kept.
-    slot_next : Out(slot_layout(config))
-        The slot, with ``inside``.
+    class_row_next : Out(class_row_layout(config))
+        The class row, with ``inside``.
     valid : Out(lanes)
         Tokens that count.
     index : Out(ArrayLayout(index_bits, lanes))
@@ -160,12 +160,12 @@ class RowClassifier(wiring.Component):
                 "scores": In(data.ArrayLayout(unsigned(config.score_width), lanes)),
                 "fetched": In(1),
                 "lanes": In(lanes),
-                "slot": In(slot_layout(config)),
+                "class_row": In(class_row_layout(config)),
                 **window_members(config),
                 "inside": Out(data.ArrayLayout(lanes, 2)),
                 "beyond": Out(data.ArrayLayout(lanes, 2)),
                 "overflow": Out(1),
-                "slot_next": Out(slot_layout(config)),
+                "class_row_next": Out(class_row_layout(config)),
                 "valid": Out(lanes),
                 "index": Out(data.ArrayLayout(config.index_bits, lanes)),
             }
@@ -173,17 +173,17 @@ class RowClassifier(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        counting, here, slot = self.fetched, self.lanes, self.slot
+        counting, here, class_row = self.fetched, self.lanes, self.class_row
         with m.If(self.advance):
             for stage in ("word", "compared"):
-                earlier = counting, here, slot
+                earlier = counting, here, class_row
                 counting = Signal(name=f"counting_{stage}")
                 here = Signal(self.config.lanes, name=f"here_{stage}")
-                slot = Signal(slot.shape(), name=f"slot_{stage}")
+                class_row = Signal(class_row.shape(), name=f"class_row_{stage}")
                 m.d.sync += [
                     counting.eq(earlier[0]),
                     here.eq(earlier[1]),
-                    slot.eq(earlier[2]),
+                    class_row.eq(earlier[2]),
                 ]
         lanes = []
         for number, score in enumerate(self.scores):
@@ -204,7 +204,7 @@ class RowClassifier(wiring.Component):
         outside = here & ~Cat(lane.inside[0] for lane in lanes)
         m.d.comb += [
             self.overflow.eq(counting & outside.any()),
-            self.slot_next.eq(slot),
+            self.class_row_next.eq(class_row),
             self.valid.eq(Cat(lane.valid for lane in lanes)),
             self.index.eq(Cat(lane.index for lane in lanes)),
         ]

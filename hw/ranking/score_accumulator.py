@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.core import Config
-from dtqatten.hw.payloads.ranking import importance_layout, run_layout
+from dtqatten.hw.payloads.ranking import importance_layout, ranking_run_layout
 from dtqatten.hw.payloads.softmax import probability_row_layout, tiles
 from dtqatten.hw.ranking.counter_bank import CounterBank, RowAdder
 from dtqatten.hw.ranking.importance_drain import ImportanceDrain
@@ -36,7 +36,7 @@ class ScoreAccumulator(wiring.Component):
 
     Members
     -------
-    runs : In(stream.Signature(run_layout(config)))
+    runs : In(stream.Signature(ranking_run_layout(config)))
         One before each run; ``heads`` at least 1.
     probabilities : In(stream.Signature(probability_row_layout(config)))
         Rows of probabilities, of all heads of the run; all heads have the same keys.
@@ -53,7 +53,7 @@ class ScoreAccumulator(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "runs": In(stream.Signature(run_layout(config))),
+                "runs": In(stream.Signature(ranking_run_layout(config))),
                 "probabilities": In(stream.Signature(probability_row_layout(config))),
                 "importance": Out(stream.Signature(importance_layout(config))),
             }

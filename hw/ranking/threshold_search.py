@@ -138,20 +138,20 @@ class ThresholdSearch(wiring.Component):
                 wide_range.eq(found[1].at - found[1].above),
             ]
 
-        # The window follows: in the next cycle, or, put anew, in the next but one. Bits that no
-        # score is beyond are found in groups first, then from group to group.
+        # The window follows in the next cycle, or in the next but one where it is placed anew.
+        # Which bits some score reaches is found within chunks first, then across them.
         window_asked, window_first, window_next = Signal(), Signal(), Signal()
-        group = 8
+        chunk = 8
         partial = Signal(width)
         reach = Signal(width)
         m.d.sync += [
             window_asked.eq(self.calibrate | (self.update & self.again)),
             window_first.eq(window_asked),
             window_next.eq(self.update & ~self.again),
-            partial.eq(Cat(self.seen[i : i // group * group + group].any() for i in range(width))),
+            partial.eq(Cat(self.seen[i : i // chunk * chunk + chunk].any() for i in range(width))),
         ]
-        higher = [partial[i:width:group].any() for i in range(group, width, group)] + [Const(0, 1)]
-        m.d.comb += reach.eq(Cat(partial[i] | higher[i // group] for i in range(width)))
+        higher = [partial[i:width:chunk].any() for i in range(chunk, width, chunk)] + [Const(0, 1)]
+        m.d.comb += reach.eq(Cat(partial[i] | higher[i // chunk] for i in range(width)))
         with m.If(window_first):
             m.d.sync += [
                 shift.eq(_count_ones(reach[index_bits:])),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.softmax import AccumulatorModel
 from dtqatten.golden.cycles.tiles import tile_rows
-from dtqatten.hw.payloads.ranking import importance_layout, run_layout
+from dtqatten.hw.payloads.ranking import importance_layout, ranking_run_layout
 from dtqatten.hw.payloads.softmax import probability_row_layout
 from dtqatten.sim.lockstep.streams import StreamLockstep
 
@@ -79,7 +79,7 @@ class AccumulatorLockstep(StreamLockstep):
         )
         super().__init__(
             AccumulatorModel(config),
-            {"runs": run_layout(config), "probabilities": probability_row_layout(config)},
+            {"runs": ranking_run_layout(config), "probabilities": probability_row_layout(config)},
             {"importance": importance_layout(config)},
             {"runs": [len(run.probabilities) for run in runs], "probabilities": rows},
             {"importance": wanted},
