@@ -36,8 +36,8 @@ def edge_write_layout(config: Config, lanes: int, tiles: int) -> data.StructLayo
 class EdgeLoader(wiring.Component):
     """Follow the tokens of head after head: bank, tile, lane, and word of a plane.
 
-    A token's high plane comes first, its low plane, if it has one, behind it. A tile ends with its
-    last lane and with its head; a bank, of several tiles, with its head.
+    A token's high plane comes first, then its low plane if it has one. A tile ends when its last
+    lane is filled or its head ends; a bank of several tiles ends with its head.
 
     Latency: ``write`` follows a beat by one cycle, since it reaches all lanes. Throughput one beat
     a cycle while a bank is free.
@@ -59,7 +59,7 @@ class EdgeLoader(wiring.Component):
     loaded : Out(1)
         A bank is complete with this cycle's beat.
     write : Out(edge_write_layout(config, lanes, tiles))
-        What a beat brings.
+        Write that a beat causes.
     """
 
     def __init__(self, config: Config, lanes: int, tiles: int) -> None:

@@ -23,12 +23,12 @@ class Feeder(wiring.Component):
     """Edge feeder: ``lanes`` line buffers, filled token by token, read lane after lane.
 
     Token ``i`` of a head goes to lane ``i % lanes`` of the head's tile ``i // lanes``. Two banks
-    take turns, with a tile each for queries and a head of at most ``n_max`` tokens for keys. The
-    last tile of a head may be part-filled: its other lanes feed zeros.
+    take turns; each holds one tile of queries, or a head of at most ``n_max`` keys. The last tile
+    of a head may be part-filled: its other lanes feed zeros.
 
     Loading: one beat a cycle while a bank is free; ``loaded`` pulses in the cycle that completes a
-    bank. ``tile`` describes the tile at ``peek`` of the cycle before, and so a bank's
-    first tile from three cycles after ``loaded`` on.
+    bank. ``tile`` describes the tile at ``peek`` of the previous cycle; a bank's first tile is
+    described from three cycles after ``loaded`` on.
     Reading, of complete banks only: ``operands[l]`` follows ``feed`` by ``l + 2 + word_stages``
     cycles. A feed with ``release`` frees its bank when the last lane has read it, ``lanes + 2``
     cycles later. Reads never stall.
@@ -46,7 +46,7 @@ class Feeder(wiring.Component):
     loaded : Out(1)
         A bank is complete with this cycle's beat.
     peek : In(location_layout(tiles))
-        Slot to describe in the next cycle.
+        Location to describe in the next cycle.
     tile : Out(tile_layout(config, lanes))
         Description of the tile there.
     feed : In(feed_layout(config, tiles))

@@ -34,16 +34,16 @@ def tag_layout() -> data.StructLayout:
 class LineBuffer(wiring.Component):
     """Hold the planes of one token per location and read them ``depth`` nibbles a cycle.
 
-    Slots are in two banks, one of which is read while the other is written.
+    Of two banks, one is read while the other is written.
 
-    In the plane-major schedule the parts of a word are read one after another, from its first part
-    on, which alone reads the memory.
+    In the plane-major schedule the parts of a word are read in order, and only the first part
+    reads the memory.
 
-    A read whose token is absent, or has no such plane, gives zeros: an absent lane and the low
-    plane of a 4-bit token multiply as nothing and toggle nothing.
+    A read of an absent token, or of a plane that its token lacks, gives zeros, so that absent lanes
+    and low planes of 4-bit tokens do not toggle the PEs.
 
-    Latency: ``operand`` follows ``read`` by ``1 + word_stages`` cycles, ``read_next`` by one, which
-    takes the read to the next lane and so makes the skew. Throughput one read and one write a
+    Latency: ``operand`` follows ``read`` by ``1 + word_stages`` cycles, ``read_next`` by one: it
+    passes the read on to the next lane, which makes the skew. Throughput one read and one write a
     cycle; never stalls. Writing and reading one bank in the same cycle is undefined.
 
     Parameters

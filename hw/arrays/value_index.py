@@ -1,4 +1,4 @@
-"""What is known of the loaded heads of values: lengths, wide groups, wide tokens of a group."""
+"""Index of the loaded heads of values: lengths, wide groups, wide tokens of each group."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, ShapeLike, Signal, Value, unsigned
 from amaranth.lib import data, memory, wiring
@@ -108,8 +108,8 @@ class HeadDescriber(wiring.Component):
     wide_groups : In(range(key_tiles * parts + 1))
         Wide groups of its head before it.
     follows : In(1)
-        Of the beat that comes, as in :func:`~dtqatten.hw.payloads.arrays.value_layout`; a cycle
-        before ``ended`` shows what it completes.
+        The current beat's, as in :func:`~dtqatten.hw.payloads.arrays.value_layout`, one cycle
+        before ``ended``.
     loaded : Out(1)
         A head is described.
     used : In(1)
@@ -117,7 +117,7 @@ class HeadDescriber(wiring.Component):
     bank : Out(range(BANKS))
         Where it is.
     head, head_after : Out(value_head_layout(config))
-        It, and the one after it.
+        Its description, and that of the one after it.
     """
 
     def __init__(self, config: Config) -> None:
@@ -140,7 +140,7 @@ class HeadDescriber(wiring.Component):
         config, ended = self.config, self.ended
         groups, interval = config.key_tiles * config.parts, config.drain_interval
 
-        # Steps of a tile, and of one of a narrow row block.
+        # Steps of a tile, and of a tile of a narrow row block.
         count = Signal(range(groups + 1))
         wide_count = delayed(m, self.wide_groups + ended.wide.any(), 1, "wide_count")
         follows = delayed(m, self.follows, 2, "follows")
@@ -185,7 +185,7 @@ class HeadDescriber(wiring.Component):
 class OperandReader(wiring.Component):
     """Turn a feed into a read of the lanes: its word, and which of its nibbles to keep.
 
-    The low plane of a 4-bit token was never written: it reads as zero. Which tokens of a group
+    The low plane of a 4-bit token is never written and reads as zero. Which tokens of a group
     have a low plane is looked up while the address is computed.
 
     Latency: ``read`` follows ``feed`` by one cycle; a group counts from the cycle after ``ended``
@@ -202,7 +202,7 @@ class OperandReader(wiring.Component):
     feed : In(value_feed_layout(config))
         The operands wanted.
     read : Out(value_read_layout(config))
-        The same for the lanes.
+        The read that goes to the lanes.
     """
 
     def __init__(self, config: Config) -> None:

@@ -15,8 +15,8 @@ __all__ = ["ValueLoader", "group_end_layout", "value_write_layout"]
 def value_write_layout(config: Config) -> data.StructLayout:
     """Write of one beat: ``nibbles`` of the channels of ``word``, for a token of a ``group``.
 
-    ``places`` has the bit of the token's place in the group, or none. ``word`` counts the beats of
-    a plane.
+    In ``places`` the bit of the token's place in the group is set, or none where there is no beat.
+    ``word`` counts the beats of a plane.
     """
     return data.StructLayout(
         {
@@ -31,9 +31,9 @@ def value_write_layout(config: Config) -> data.StructLayout:
 
 
 def group_end_layout(config: Config) -> data.StructLayout:
-    """A ``group`` of the head in a ``bank`` that is complete, and its 8-bit tokens, ``wide``.
+    """A complete ``group`` of the head in a ``bank``; ``wide`` marks its 8-bit tokens.
 
-    ``head``: it is the head's last one.
+    ``head``: it is the head's last group.
     """
     return data.StructLayout(
         {
@@ -49,8 +49,8 @@ def group_end_layout(config: Config) -> data.StructLayout:
 class ValueLoader(wiring.Component):
     """Follow the tokens of head after head: bank, group, place in it, and beat of a plane.
 
-    A token's high plane comes first, its low plane, if it has one, behind it. A group ends with
-    ``depth`` tokens, with its tile of ``cols`` tokens, and with its head.
+    A token's high plane comes first, then its low plane if it has one. A group ends after ``depth``
+    tokens, at the end of its tile of ``cols`` tokens, or at the end of its head.
 
     Latency: ``write`` and ``ended`` follow a beat by one cycle. Throughput one beat a cycle while
     a bank is free.
@@ -66,9 +66,9 @@ class ValueLoader(wiring.Component):
     released : In(1)
         A bank is free again.
     write : Out(value_write_layout(config))
-        What a beat brings.
+        Write that a beat causes.
     ended : Out(group_end_layout(config))
-        A group that it completes.
+        The group that a beat completes.
     """
 
     def __init__(self, config: Config) -> None:
@@ -93,7 +93,7 @@ class ValueLoader(wiring.Component):
         word, low = Signal(range(beats)), Signal()
         wide_places = Signal(config.depth)
 
-        # End flags do not wait for the handshake, which comes late in the cycle.
+        # End flags are computed before the handshake, which arrives late.
         beat = self.i.valid & self.i.ready
         plane_last, token_last, group_last, tile_last, head_last = (Signal() for _ in range(5))
         head_end = Signal()

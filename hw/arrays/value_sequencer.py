@@ -24,18 +24,18 @@ class ValueSequencer(wiring.Component):
     A tile is a row block by ``cols`` channels. Its reduction runs over groups of ``depth`` tokens:
     for each, all ``planes`` of the weights by the high plane of the values, and by their low plane
     where the group is wide; ``planes * (groups + wide groups)`` steps. Where weights follow their
-    tokens' precision, a group that is not wide takes the highest plane only: ``groups +
-    (2 * planes - 1) * wide groups`` steps. In a narrow row block all weights have it only:
-    ``groups + wide groups`` steps. Plane-major, pairs of planes of one total weight come
-    together, heaviest first; interleaved, all pairs of a group.
+    tokens' precision, a group that is not wide takes the highest plane of the weights only:
+    ``groups + (2 * planes - 1) * wide groups`` steps. A narrow row block takes that plane only, of
+    all groups: ``groups + wide groups`` steps. Plane-major, pairs of planes come by weight, the
+    heaviest first; interleaved, all pairs of a group come together.
 
     A tile starts in the cycle after the previous one ended, if its row block and all values of the
     head are loaded, the result buffer has room for ``rows`` more rows and its end leaves the
     previous tile ``drain_interval`` cycles. Once started it never stalls.
 
     Latency: ``step`` is registered; a tile whose row block's or head's ``loaded`` pulses last, in
-    cycle ``t``, has its first step at ``t + 5``. By then registers hold the descriptions, and
-    whether the wait that they ask for is over.
+    cycle ``t``, has its first step at ``t + 5``, when the descriptions, and whether the wait that
+    they ask for is over, are in registers.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class ValueSequencer(wiring.Component):
     block_loaded, head_loaded : In(1)
         A row block of weights, or a head's values, is complete.
     block_used, head_used : Out(1)
-        The row block, the head has had its last step.
+        The row block's, the head's last step is issued.
     block_bank, head_bank : In
         Where the current ones are.
     block, block_after : In(weight_block_layout(config))
@@ -94,7 +94,7 @@ class ValueSequencer(wiring.Component):
         m.submodules.order = steps = order(config)
         final = steps.final
 
-        # A block or head counts until its last tile starts, which leaves time to count.
+        # A block or head counts until its last tile starts, so that the counts may be registered.
         begun = start & last_pass
         blocks, heads = (
             counted(
@@ -160,10 +160,9 @@ class ValueSequencer(wiring.Component):
         return m
 
     def _drained(self, m: Module, final: Value, last_pass: Value) -> Signal:
-        """Return a register that says whether the next tile leaves the last one time to drain.
+        """Return a register that says whether the next tile leaves the previous one time to drain.
 
-        Cycles are counted from the last tile's ``final`` step. Whether they are enough is known a
-        cycle ahead, when the tile that ends chooses who is next.
+        Cycles are counted from the previous tile's ``final`` step, and compared one cycle early.
         """
         interval = self.config.drain_interval
         since = Signal(range(interval + 1), init=interval)

@@ -21,8 +21,8 @@ __all__ = ["WeightFeeder", "WeightLane"]
 class WeightLane(wiring.Component):
     """Weights of one row of two row blocks.
 
-    Codes are cut into balanced nibbles when they are written: all planes but the highest in
-    [-8, 7]. A read whose row is absent gives zeros.
+    Codes are cut into balanced nibbles when they are written; all planes but the highest lie in
+    [-8, 7]. A read of an absent row gives zeros.
 
     Latency: ``operand`` follows ``feed`` by ``1 + word_stages`` cycles, ``feed_next`` by one. Never
     stalls.
@@ -65,7 +65,7 @@ class WeightLane(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, planes = self.config, self.config.planes
-        # A word is a tile's weights, plane by plane, highest first, each plane filled up with
+        # A word holds a tile's weights plane by plane, highest first; each plane is padded with
         # zeros to whole operands.
         plane_bits = 4 * config.depth * config.parts
         m.submodules.words = words = memory.Memory(
@@ -83,7 +83,7 @@ class WeightLane(wiring.Component):
                 nibble = Signal(4, name=f"nibble_{c}_{plane}")
                 m.d.comb += nibble.eq(rest)
                 nibbles[plane].append(nibble)
-                # What the next plane stands for, once this one's sign is taken into account.
+                # The rest that higher planes hold, corrected for this nibble's sign.
                 rest = (rest + 8) >> 4
         filler = unsigned(plane_bits - 4 * config.cols)
         m.d.comb += [
@@ -108,9 +108,9 @@ class WeightLane(wiring.Component):
 class WeightFeeder(wiring.Component):
     """Feed a row block's weights, skewed by one cycle a row.
 
-    Loading: one row of a tile per cycle while a row block is free. ``loaded`` pulses in the cycle
-    that completes a row block, of which ``block`` and ``block_after`` tell as
-    :class:`~dtqatten.hw.base.descriptions.Descriptions` written in that cycle do. ``operands[r]``
+    Loading: one row of a tile per cycle while a bank is free. ``loaded`` pulses in the cycle
+    that completes a row block; ``block`` and ``block_after`` are
+    :class:`~dtqatten.hw.base.descriptions.Descriptions` written in that cycle. ``operands[r]``
     follows ``feed`` by ``r + 2 + word_stages`` cycles. A feed with ``release`` frees its bank
     ``rows + 2`` cycles later.
 
@@ -128,7 +128,7 @@ class WeightFeeder(wiring.Component):
     bank : Out(range(BANKS))
         Where it is.
     block, block_after : Out(weight_block_layout(config))
-        It, and the one after it.
+        Its description, and that of the one after it.
     feed : In(weight_feed_layout(config))
     operands : Out(ArrayLayout(operand_layout(config), rows))
     """

@@ -1,4 +1,4 @@
-"""What a sequencer knows of the items that wait for it, in their order."""
+"""Descriptions of queued items, the next two of them in registers."""
 
 from amaranth.hdl import Module, Mux, Value
 from amaranth.lib import data, memory, wiring
@@ -10,13 +10,13 @@ __all__ = ["Descriptions"]
 class Descriptions(wiring.Component):
     """Ring of descriptions, read one after the other.
 
-    Whoever decides on the current item finds its description in a register, and that of the item
-    after it beside, so that no decision of a cycle waits for a memory.
+    The descriptions of the current item and of the one after it are in registers, so that no
+    decision waits for a memory.
 
     Latency: an item written in cycle ``t`` is described from ``t + 2`` on, from ``t + 3`` on if it
     became current with a ``step`` before ``t + 2``. ``item`` moves on in the cycle after ``step``,
-    ``after`` a cycle later. Throughput one write a cycle, a step every other. Nothing is counted
-    here: what has not been written is described wrongly.
+    ``after`` a cycle later. Throughput one write a cycle, a step every other
+    cycle. The caller counts items: an item that was not written has no valid description.
 
     Parameters
     ----------

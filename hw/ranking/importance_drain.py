@@ -1,4 +1,4 @@
-"""A run's importance on its way out of the counters."""
+"""Reads a run's importance out of the counters."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -15,8 +15,7 @@ __all__ = ["ImportanceDrain"]
 class ImportanceDrain(wiring.Component):
     """Read the words of a bank, in order, and cut each into beats of importance.
 
-    The memory, and where logic is slow a register behind it, hold the words after the one on
-    offer.
+    The next words wait in the memory's output and, where logic is slow, in a register behind it.
 
     Latency: the first beat is offered 3 cycles after ``start``, 4 where logic is slow. Throughput
     one beat a cycle.
@@ -64,8 +63,8 @@ class ImportanceDrain(wiring.Component):
         m = Module()
         config, lanes = self.config, self.config.importance_lanes
         counters = counters_layout(config)
-        # A word is in the memory's output, is ready to be taken; the one on offer ends with this
-        # beat.
+        # ``fetched``: a word is in the memory's output; ``there``: a word can be taken;
+        # ``word_end``: this beat is the last one of the word on offer.
         fetched, there, take, beat, word_end = Signal(), Signal(), Signal(), Signal(), Signal()
         word = Signal(counters, reset_less=True)
         left, final = Signal(range(config.cols + 1)), Signal()

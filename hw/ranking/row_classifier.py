@@ -1,4 +1,4 @@
-"""Where the scores of a row are among the ranges of the search, lane by lane."""
+"""Compares the scores of a row with the ranges of the search, lane by lane."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
@@ -28,10 +28,10 @@ class LaneClassifier(wiring.Component):
 
     Ranges and window come from a :class:`~dtqatten.hw.ranking.threshold_search.ThresholdSearch`.
 
-    Latency: ``inside`` and ``beyond`` follow ``word`` by two accepted cycles: memories are slow, so
-    words wait for a cycle, and so do the comparisons' results. ``valid`` and ``index`` follow by
-    one cycle more, whether or not it is accepted. Throughput one score a cycle; never stalls but
-    with ``advance`` low.
+    Latency: ``inside`` and ``beyond`` follow ``word`` by two accepted cycles, since the word is
+    registered behind the memory, and the comparisons are too. ``valid`` and ``index`` follow one
+    cycle later, whether or not that one is accepted. Throughput one score a cycle; stalls only
+    while ``advance`` is low.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class LaneClassifier(wiring.Component):
     valid : Out(1)
         The score counts.
     index : Out(index_bits)
-        Where.
+        The index at which it counts.
     """
 
     def __init__(self, config: TopKConfig) -> None:
@@ -75,7 +75,7 @@ class LaneClassifier(wiring.Component):
         m = Module()
         width, index_bits = self.config.score_width, self.config.index_bits
         word = Signal(width, reset_less=True)
-        # The window's bits: shifted by a multiple of 4 with the comparisons, by the rest after.
+        # The window's bits: shifted by a multiple of 4 during the comparisons, by the rest after.
         part = Signal(index_bits + 3, reset_less=True)
         digit = Signal(index_bits)
         m.d.comb += digit.eq(part >> self.shift[:2])
@@ -119,7 +119,7 @@ class LaneClassifier(wiring.Component):
 
 
 class RowClassifier(wiring.Component):
-    """A :class:`LaneClassifier` per lane, and what is known of the row, in step with it.
+    """A :class:`LaneClassifier` per lane, and the row's description, delayed alike.
 
     Latency: outputs follow ``scores`` by two accepted cycles, ``valid`` and ``index`` by one cycle
     more. Throughput one row a cycle; ``advance`` low holds all but ``valid`` and ``index``.
@@ -135,8 +135,8 @@ class RowClassifier(wiring.Component):
     scores : In(ArrayLayout(score_width, lanes))
         The row's scores.
     fetched, lanes, class_row : In
-        It belongs to a pass, lanes that hold a token, its part in a class, as
-        :class:`~dtqatten.hw.ranking.run_memory.RowReader` gives them.
+        The row's description, as of :class:`~dtqatten.hw.ranking.run_memory.RowReader`: it belongs
+        to a pass; its lanes that hold a token; its part in a class.
     low, mask, shift, calibrated, parted, lead : In
         As of :class:`LaneClassifier`.
     inside, beyond : Out(ArrayLayout(lanes, 2))
@@ -148,7 +148,7 @@ class RowClassifier(wiring.Component):
     valid : Out(lanes)
         Tokens that count.
     index : Out(ArrayLayout(index_bits, lanes))
-        Where.
+        The indices at which they count.
     """
 
     def __init__(self, config: TopKConfig) -> None:

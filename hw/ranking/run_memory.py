@@ -1,4 +1,4 @@
-"""A run's scores on their way through the top-k engine: beats in, then rows, pass after pass."""
+"""The memory of a top-k run: beats are written, then rows are read, pass after pass."""
 
 from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
@@ -89,11 +89,11 @@ class RunLoader(wiring.Component):
 
 
 class RowReader(wiring.Component):
-    """Number the rows of a run: those written, those of a pass, those of the classes.
+    """Address the rows of a run: while they are written, in a pass, and for the classes.
 
-    A row is written and read back in the cycle after: the first pass. A further pass reads all
-    rows once. The ids of a class take all rows and one class row without tokens, in which the
-    packer empties itself; the 8-bit class follows the 4-bit one, unless it is alone.
+    A row is read back in the cycle after it is written: that is the first pass. A further pass
+    reads all rows once. The ids of a class take all rows and one class row without tokens, in which
+    the packer empties itself; the 8-bit class follows the 4-bit one, unless it is alone.
 
     Latency: ``read`` is the row wanted in this cycle; ``fetched``, ``lanes`` and ``class_row``
     describe it in the next. Throughput one row a cycle; reading for a class stops while
@@ -164,7 +164,7 @@ class RowReader(wiring.Component):
         m = Module()
         row, extent, class_row = self.row, self.extent, self.class_row
         counting, emitting, wide = Signal(), Signal(), Signal()
-        # ``row`` is the last one of a pass or class; it is past that.
+        # ``row`` is the last row of a pass or class; it is the class row without tokens behind it.
         last, past_end = Signal(), Signal()
 
         with m.If(self.write):
@@ -220,17 +220,17 @@ class RowReader(wiring.Component):
                     wide.eq(self.only_wide),
                 ]
         with m.If(self.stop):
-            # Rows under way hold no token of a class any more.
+            # All ids are out, so rows still in flight hold no token of a class.
             m.d.sync += [row.eq(0), emitting.eq(0)]
         return m
 
 
 class RunMemory(wiring.Component):
-    """The scores of one run: a row written is read back at once, then in passes and for classes.
+    """The scores of one run: rows are read back as they are written, in passes, and for classes.
 
-    Latency: ``scores`` and what describes them follow a beat, or the ``pass_end`` before a further
-    pass or the classes, by two cycles. Throughput one row a cycle; what reads for a class
-    stands still while ``advance`` is low.
+    Latency: ``scores`` and their description follow a beat, or the ``pass_end`` before a further
+    pass or the classes, by two cycles. Throughput one row a cycle; reading for a class stops while
+    ``advance`` is low.
 
     Parameters
     ----------
@@ -253,7 +253,7 @@ class RunMemory(wiring.Component):
     scores : Out(ArrayLayout(score_width, lanes))
         The row read.
     fetched, lanes, class_row : Out
-        What it is, as of :class:`RowReader`.
+        Its description, as of :class:`RowReader`.
     """
 
     def __init__(self, config: TopKConfig) -> None:

@@ -16,19 +16,19 @@ __all__ = ["ScoreAccumulator"]
 class ScoreAccumulator(wiring.Component):
     """Importance of each key: the sum of its 16-bit probabilities over queries and heads.
 
-    One read and one write of a word of ``cols`` counters a row. Counters are in two banks: while
-    one run is summed the last one's importance leaves. A counter's first row of a run overwrites
-    it, so nothing is ever cleared. Where queries are counted, those of the run's first head are:
-    masks are alike for all heads.
+    A row reads and writes one word of ``cols`` counters. Counters are in two banks: while one run
+    is summed, the previous run's importance is read out. A counter's first row of a run overwrites
+    it, so nothing is ever cleared. Queries are counted in the run's first head only: all heads have
+    the same mask.
 
-    32 bits are enough: the configuration limits ``heads * n_max`` rows of at most 65535 each.
+    32 bits suffice: the configuration limits ``heads * n_max`` rows of at most 65535 each.
 
-    A row's counters are read, wait in a register, in two where logic is slow, and are added to and
-    written: three cycles, or four. Sums still in flight are forwarded.
+    A row's counters are read, registered, added to and written in three cycles, four where logic is
+    slow. Sums still in flight are forwarded.
 
     Latency: the first beat of importance is offered :meth:`latency` cycles after a run's last row,
-    5 or 7, or 4 or 5 after the last run's importance has left. Throughput one row a
-    cycle, across heads; between runs 3 cycles pass, or 4. One beat of importance a cycle.
+    5 (7 where logic is slow), or 4 (5) after the previous run's importance has left. Throughput
+    one row a cycle, across heads, with 3 (4) cycles between runs; one beat of importance a cycle.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ __all__ = ["TokenFilter", "counts_below"]
 def counts_below(bits: Value) -> list[Value]:
     """Return for every position, and for the end, how many bits below it are set.
 
-    Parallel prefix (Sklansky): as many adders deep as positions have bits.
+    Parallel prefix (Sklansky): a tree of ``log2(len(bits))`` adders in depth.
     """
     sums: list[Value] = list(bits)
     step = 1
@@ -27,11 +27,11 @@ def counts_below(bits: Value) -> list[Value]:
 class TokenFilter(wiring.Component):
     """Mark the tokens of a class, row after row.
 
-    Of each threshold's range ``need`` tokens are in, in token order; all beyond it are in. The
-    4-bit class is what the kept have more than the 8-bit class.
+    All tokens beyond a threshold's range are in, and the first ``need`` tokens of the range. The
+    4-bit class holds the kept tokens that are not in the 8-bit class.
 
-    Latency: ``take`` follows the row by two accepted cycles. Throughput one row a cycle; the
-    pipeline stands still while ``advance`` is low.
+    Latency: ``take`` follows the row by two accepted cycles. Throughput one row a cycle; nothing
+    moves while ``advance`` is low.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class TokenFilter(wiring.Component):
         for t in range(2):
             inside = Signal(lanes, name=f"inside_{t}")
             beyond = Signal(lanes, name=f"beyond_{t}")
-            # What the range still has to give, in all and in this row.
+            # Tokens of the range that are still to be taken.
             quota = Signal(range(self.config.capacity + 1), name=f"quota_{t}")
             below = counts_below(inside)
             plenty = quota[lane_bits:].any()  # for all lanes
