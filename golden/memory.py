@@ -1,4 +1,4 @@
-"""Memory layout of a layer: its bytes, and exactly what the machine reads and in which bursts."""
+"""Memory layout of a layer: its bytes, and every burst that the machine reads."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -80,8 +80,14 @@ def bursts(
 ) -> Iterator[Burst]:
     """Cut ``size`` bytes into bursts, which end at multiples of ``burst_beats`` words.
 
-    With ``narrow_transfers``, as reads are: a first or last word of which half or less is wanted
-    is a burst of its own: one beat of the smallest aligned power of two of bytes that has them.
+    Parameters
+    ----------
+    system : SystemConfig
+    address, size : int
+        First byte; bytes.
+    narrow_transfers : bool
+        As reads: a first or last word of which half or less is wanted is a burst of its own, of one
+        beat, as wide as the smallest aligned power of two of bytes that contains them.
     """
     width, end = system.bus_bytes, address + size
     while address < end:

@@ -43,6 +43,15 @@ class Design:
     def of_files(cls, files: list[Path], top: str, clock: str, ideal: list[str]) -> "Design":
         """Return the design in some files.
 
+        Parameters
+        ----------
+        files : list of Path
+            Verilog.
+        top, clock : str
+            Names of the top module and of its clock port.
+        ideal : list of str
+            Ports whose paths do not count.
+
         Raises
         ------
         InputError

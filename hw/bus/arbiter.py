@@ -35,7 +35,18 @@ class NextBurst:
 
 
 def rotated_choice(m: Module, wanting: Value, granted: Signal, name: str) -> Signal:
-    """Return the index of the next bit of ``wanting`` after that of ``granted``, in a ring."""
+    """Return the index of the next set bit of ``wanting`` after ``granted``, round robin.
+
+    Parameters
+    ----------
+    m : Module
+    wanting : Value
+        A bit for each requester.
+    granted : Signal
+        Index of the previous choice.
+    name : str
+        Of the result.
+    """
     count = len(wanting)
     choice = Signal(range(count), name=name)
     m.d.comb += choice.eq(granted)

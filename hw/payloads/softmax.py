@@ -134,6 +134,18 @@ def flags_layout(config: Config) -> data.StructLayout:
 def _row_layout(
     config: Config, name: str, shape: Shape, *, counted: bool = False
 ) -> data.StructLayout:
+    """Row of ``cols`` values with the fields of :func:`flags_layout`.
+
+    Parameters
+    ----------
+    config : Config
+    name : str
+        Of the values.
+    shape : Shape
+        Of a value.
+    counted : bool
+        With a bit ``seen`` for each key, where queries are counted.
+    """
     fields = {name: data.ArrayLayout(shape, config.cols)}
     fields |= {field: member.shape for field, member in flags_layout(config)}
     if counted and config.count_normalize:

@@ -28,9 +28,16 @@ class AccumulatorRun:
 def random_runs(
     config: Config, rng: np.random.Generator, count: int, *, heads: int | None = None
 ) -> list[AccumulatorRun]:
-    """Return runs of every size; every second one of the greatest probabilities or with zeros.
+    """Return runs of every size; every second one has the largest probabilities or zeros.
 
-    ``heads`` is the most of a run, ``config.heads`` unless given.
+    Parameters
+    ----------
+    config : Config
+    rng : numpy.random.Generator
+    count : int
+        Runs.
+    heads : int, optional
+        Most heads of a run; ``config.heads`` by default.
     """
     runs = []
     for number in range(count):

@@ -111,7 +111,17 @@ def random_chain(
     tokens: int | None = None,
     heads: int | None = None,
 ) -> list[Layer]:
-    """Return a chain of random layers: every option that the configuration has, in turn."""
+    """Return a chain of random layers with random options, as the configuration has them.
+
+    Parameters
+    ----------
+    config : Config
+    rng : numpy.random.Generator
+    layers : int
+        Layers of the chain.
+    tokens, heads : int, optional
+        Of layers that are not chained, of all layers; drawn by default.
+    """
 
     def flip(share: float = 0.5) -> bool:
         return bool(rng.random() < share)

@@ -46,9 +46,13 @@ CUTS = (10, 31, 57, 90, 150, 211)
 
 
 def plays(make: Callable[[np.random.Generator, float, bool, int], Bench]) -> Iterator[Play]:
-    """Yield runs that a reset cuts off, then whole ones for every pattern of stalls.
+    """Yield runs that a reset cuts off, then complete ones for every pattern of stalls.
 
-    ``make`` returns a bench for a random generator, a stall, laziness and a seed.
+    Parameters
+    ----------
+    make : callable
+        Returns a bench for a random generator, the probability of stalls, whether sinks wait for
+        ``valid``, and the seed of the stalls.
     """
     for seed, cycles in enumerate(CUTS, start=100):
         yield Play(make(np.random.default_rng(seed), 0.3, False, seed), cycles=cycles)
