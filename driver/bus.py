@@ -1,4 +1,4 @@
-"""What the driver needs of a bus: registers, memory, and a way to wait."""
+"""The bus as the driver uses it: registers, memory, and a wait for the interrupt."""
 
 from typing import Protocol
 

@@ -19,7 +19,7 @@ __all__ = ["Chain"]
 
 
 class Chain:
-    """A chain whose layers are given as they become known.
+    """A chain whose layers are added one by one.
 
     A context manager: the chain begins with ``with``, on an idle machine, and leaves it idle,
     whichever way it ends. It ends with the ``with``, with the first exception of :meth:`add` or

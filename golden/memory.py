@@ -123,7 +123,7 @@ def layer_reads(
     A head of K and V that several query heads share is read once. Low planes are read of 8-bit
     tokens and of those 4-bit ones that share a tile with them
     (:func:`dtqatten.golden.numerics.order.boundaries`). Row blocks of 4-bit and of 8-bit queries
-    are read in turns (:func:`dtqatten.golden.numerics.order.alternate`).
+    alternate (:func:`dtqatten.golden.numerics.order.alternate`).
 
     Parameters
     ----------

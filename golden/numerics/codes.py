@@ -41,7 +41,7 @@ GAIN_ONE = 256
 
 
 class Granularity(enum.StrEnum):
-    """What shares one scale."""
+    """Values that share one scale: a head's or a token's."""
 
     #: All tokens of a head.
     HEAD = "head"

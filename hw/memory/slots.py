@@ -1,4 +1,4 @@
-"""The order in which slots of a layer's tokens are fetched, head after head."""
+"""The order in which a layer's slots are fetched, head after head."""
 
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -22,7 +22,9 @@ def _layer_members(config: Config) -> dict[str, wiring.Member]:
 
 
 class RowBlocks(wiring.Component):
-    """Row blocks of queries in turns: :func:`dtqatten.golden.numerics.order.alternate`.
+    """Row blocks of 4-bit and 8-bit queries, alternating.
+
+    In the order of :func:`dtqatten.golden.numerics.order.alternate`.
 
     Throughput one block a cycle.
 
@@ -37,7 +39,7 @@ class RowBlocks(wiring.Component):
         it, and ``four_bit`` is a multiple of ``rows`` or ``tokens``.
     tokens, four_bit : In(range(n_max + 1))
     next : In(1)
-        Pass on to the next block; after the last to the first one of the next head.
+        Go on to the next block, after the last one to the first of the next head.
     first : Out(range(n_max))
         First slot of the block.
     size : Out(range(rows + 1))
@@ -62,8 +64,8 @@ class RowBlocks(wiring.Component):
         rows, most = self.config.rows, self.config.n_max
         wide = Signal(range(most + 1))
         m.d.comb += wide.eq(self.tokens - self.four_bit)
-        # By class: first slot of its next block, its end, and how far its way has come, the same
-        # multiple of the share for both.
+        # By class: first slot of its next block, its end, and Bresenham-style progress, on one
+        # scale for both.
         start, end, way = (
             [Signal(range(limit), name=f"{name}_{bits}") for bits in (4, 8)]
             for name, limit in (
@@ -109,7 +111,7 @@ class RowBlocks(wiring.Component):
 
 
 class Slots(wiring.Component):
-    """Slots one after the other: in order, or those of queries by :class:`RowBlocks`.
+    """Slots one after the other: in order, or, of queries, by :class:`RowBlocks`.
 
     Throughput one slot a cycle.
 
@@ -117,7 +119,7 @@ class Slots(wiring.Component):
     ----------
     config : Config
     in_turns : bool
-        Of queries.
+        Slots of queries: row blocks of both classes alternate.
 
     Members
     -------

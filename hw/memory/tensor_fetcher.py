@@ -16,10 +16,10 @@ __all__ = ["TensorFetcher"]
 class TensorFetcher(wiring.Component):
     """Fetch the tokens of a tensor, head by head, in the planes that they need.
 
-    It runs ahead of the core as far as read buffers and the core's line buffers have room.
+    It runs ahead of the core while read buffers and the core's line buffers have room.
 
     Latency: from the first run (:class:`~dtqatten.hw.memory.walker.PlaneWalker`) 4 cycles and the
-    memory's to the first beat. Throughput one beat a cycle, as far as runs and the bus keep up.
+    memory's to the first beat. Throughput one beat a cycle, if runs and the bus keep up.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ class TensorFetcher(wiring.Component):
     nibbles : int
         Nibbles of a beat.
     replayed : int
-        1: heads can be repeated without being fetched again (K and V); 0: ``repeats`` is ignored,
-        and row blocks of both classes take turns (Q).
+        1: heads are replayed for all query heads that share them (K and V); 0: ``repeats`` is
+        ignored, and row blocks of both classes alternate (Q).
 
     Members
     -------
@@ -37,7 +37,7 @@ class TensorFetcher(wiring.Component):
     plan : In(plan_layout(system))
         What to fetch.
     idle : Out(1)
-        All heads are at ``o`` or beyond.
+        All heads have been offered at ``o``.
     asked, granted : Out(2), In(2)
         Reading of tokens for the high and the low plane.
     index, entry

@@ -1,4 +1,4 @@
-"""What mutation testing runs: blocks, at sizes small enough to prove things about, and stimuli."""
+"""Blocks and stimuli of mutation testing, at sizes small enough for equivalence proofs."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
