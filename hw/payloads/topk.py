@@ -120,7 +120,7 @@ def thresholds_layout(config: TopKConfig) -> data.StructLayout:
 
 
 def found_layout(config: TopKConfig) -> data.StructLayout:
-    """Where a rank lies: the largest index that ``at`` >= rank tokens reach; ``above`` exceed it."""
+    """Place of a rank: the largest index that ``at`` >= rank tokens reach; ``above`` exceed it."""
     return data.StructLayout(
         {
             "index": unsigned(config.index_bits),
