@@ -31,8 +31,8 @@ class Layer:
     four_bit : int
         Not chained: tokens in 4 bits, the first ones.
     causal, report, cumulative, fresh : bool
-        Mask; whether importance is wanted; whether it is added to that of the layers before, and
-        whether that is taken as 0.
+        Causal mask; importance is wanted; it is added to that of earlier layers; that is taken as
+        0.
     ids : bool
         Whether the kept ids are wanted.
     options : Options

@@ -43,7 +43,7 @@ class Flag(DescribedFlag):
     CHAINED = 1 << 0, "tokens are those that the previous layer kept; else all `stored` ones"
     CAUSAL = 1 << 1, "a query sees no key of a later position"
     CODES = 1 << 2, "outputs are balanced 8-bit codes, a byte each, not 16-bit values"
-    Q_GAINS = 1 << 3, "each token of Q has a gain of its own"
+    Q_GAINS = 1 << 3, "each token of Q has a gain"
     K_GAINS = 1 << 4, "the same for each token of K"
     V_GAINS = 1 << 5, "the same for each token of V"
     REPORT = 1 << 6, "write the importance of every token"

@@ -1,4 +1,4 @@
-"""Tokens of one edge of the score array on their way into the lanes."""
+"""Loads the tokens of one edge of the score array into its lanes."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring

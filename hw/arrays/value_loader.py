@@ -1,4 +1,4 @@
-"""Heads of values on their way into the lanes: where each nibble goes, where each group ends."""
+"""Loads heads of values: which lane takes each nibble, and where each group ends."""
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
