@@ -28,9 +28,9 @@ def layer_layout(config: Config) -> data.StructLayout:
     """A layer: its ``heads``, ``k0`` tokens to keep, ``k1`` of them in 8 bits.
 
     ``report``: its importance is wanted. With ``config.cumulative``, ``cumulative``: the previous
-    layer's importance is added, gathered by that layer's ids (nothing, if ``fresh``), and the sum is
-    carried to the next layer. With ``config.count_normalize``, ``count``: before that, importance is
-    divided by the number of queries that saw the token.
+    layer's importance is added, gathered by that layer's ids (nothing, if ``fresh``), and the sum
+    is carried to the next layer. With ``config.count_normalize``, ``count``: before that,
+    importance is divided by the number of queries that saw the token.
     """
     tokens = range(topk_config(config).capacity + 1)
     fields = {"heads": range(config.heads + 1), "k0": tokens, "k1": tokens, "report": unsigned(1)}
