@@ -151,7 +151,8 @@ class WeightFeeder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        bank = Signal(range(BANKS))
+        # The bank that is being filled.
+        filling = Signal(range(BANKS))
         tile = Signal(range(config.key_tiles))
         row = Signal(range(config.rows))
         released = Signal()
@@ -169,7 +170,7 @@ class WeightFeeder(wiring.Component):
             with m.If(row_block.last_row):
                 m.d.sync += [row.eq(0), tile.eq(tile + 1), wide.eq(0)]
         with m.If(block_end):
-            m.d.sync += [tile.eq(0), bank.eq(Mux(bank == BANKS - 1, 0, bank + 1))]
+            m.d.sync += [tile.eq(0), filling.eq(Mux(filling == BANKS - 1, 0, filling + 1))]
         free = counted(m, released, block_end, "free", most=BANKS, init=BANKS)
         m.d.comb += self.i.ready.eq(free)
 
@@ -191,12 +192,12 @@ class WeightFeeder(wiring.Component):
         late = config.slow_logic
         written = Cat(beat & (row == r) for r in range(config.rows))
         written = delayed(m, written, late, "written", reset_less=False)
-        write_bank = delayed(m, bank, late, "write_bank")
+        write_bank = delayed(m, filling, late, "write_bank")
         write_tile = delayed(m, tile, late, "write_tile")
         weights = delayed(m, row_block.weights, late, "weights")
         # Row-valid tags arrive one cycle late, before any feed.
-        here, told, told_bank = Signal(config.rows), Signal(), Signal.like(bank)
-        m.d.sync += [here.eq((2 << row) - 1), told.eq(block_end), told_bank.eq(bank)]
+        here, told, told_bank = Signal(config.rows), Signal(), Signal.like(filling)
+        m.d.sync += [here.eq((2 << row) - 1), told.eq(block_end), told_bank.eq(filling)]
         lanes = []
         for r in range(config.rows):
             lane = place(m, platform, f"lane_{r}", WeightLane, config)
