@@ -1,4 +1,4 @@
-"""What the driver needs of a bus: registers, memory, and a way to wait."""
+"""The bus as the driver uses it: registers, memory, and a wait for the interrupt."""
 
 from typing import Protocol
 
@@ -11,7 +11,7 @@ class Bus(Protocol):
     Implementations: :class:`dtqatten.sim.machine.axi.SimulatedBus`; on a board, registers mapped
     from ``/dev/mem`` or a PCIe BAR, and a buffer for DMA.
 
-    Barriers and cache maintenance are the bus's: :meth:`write` and :meth:`read` work on memory as
+    The bus does barriers and cache maintenance: :meth:`write` and :meth:`read` work on memory as
     the machine sees it. The driver compares buses by identity: one object a machine.
     """
 
@@ -22,28 +22,28 @@ class Bus(Protocol):
     def write_register(self, offset: int, value: int) -> None:
         """Write the 32-bit register at a byte offset.
 
-        May be called while another thread is in :meth:`wait`, or by a signal handler: so an abort
-        gets through.
+        May be called while another thread is in :meth:`wait`, or by a signal handler, so that an
+        abort is always possible.
         """
         ...
 
     def read(self, address: int, size: int) -> bytes:
         """Return bytes of the shared memory, by the machine's addresses.
 
-        What the machine has written before the last register that was read is in them.
+        They include all that the machine wrote before the last read of a register.
         """
         ...
 
     def write(self, address: int, data: bytes) -> None:
         """Write bytes of the shared memory.
 
-        The machine sees them before what a later :meth:`write` or :meth:`write_register` does. Up
-        to 8 aligned bytes are one store.
+        The machine sees them before the effect of a later :meth:`write` or :meth:`write_register`.
+        Up to 8 aligned bytes are one store.
         """
         ...
 
     def wait(self) -> None:
-        """Return when the interrupt line is high; now and then returning without it does no harm.
+        """Return when the interrupt line is high; occasional early returns are harmless.
 
         Raises
         ------

@@ -19,11 +19,11 @@ __all__ = ["Chain"]
 
 
 class Chain:
-    """A chain whose layers are given as they become known.
+    """A chain whose layers are added one by one.
 
-    A context manager: the chain begins with ``with``, on an idle machine, and leaves it idle,
-    whichever way it ends. It ends with the ``with``, with the first exception of :meth:`add` or
-    :meth:`run`, or when another chain begins on the machine; from then on it is stale.
+    A context manager: the chain begins with ``with``, on an idle machine, and always leaves it
+    idle. It ends with the ``with``, with the first exception of :meth:`add` or :meth:`run`, or when
+    another chain begins on the machine; from then on it is stale.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Chain:
     Attributes
     ----------
     results : list of Result
-        Of the layers seen complete so far; there also after an exception.
+        Results of the layers that are known to be complete, also after an exception.
     aborting : bool
         An abort is wanted, set by :meth:`Device.abort`.
 
@@ -145,7 +145,7 @@ class Chain:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Let one call at a time in; whatever goes wrong in it ends the chain."""
+        """Admit one call at a time; an exception in it ends the chain."""
         device = self.device
         with device.session.turn(self):
             if not self._open:
@@ -168,7 +168,7 @@ class Chain:
                 raise
             if isinstance(error, Exception):
                 raise failure from error
-            # Ctrl-C and the like go on as they are.
+            # Ctrl-C and the like propagate unchanged.
             error.add_note(str(failure))
 
     def _place(self, layer: Layer, at: int) -> dict[str, int]:
@@ -189,7 +189,7 @@ class Chain:
         following = self._addresses[at + 1] if at + 1 < self.length else 0
         fields |= {"next": following, "ready": 1}
         raw, address = pack(fields), self._addresses[at]
-        # The machine may be looking: the head, which says that the rest is there, comes last.
+        # The machine may read meanwhile: the head, which says that the rest is valid, comes last.
         device.bus.write(address + HEAD_BYTES, raw[HEAD_BYTES:])
         device.bus.write(address, raw[:HEAD_BYTES])
         device.chain.append((address, fields))
@@ -220,7 +220,7 @@ class Chain:
             ):
                 device.set_register(name, value)
             self._started = True
-        # One that came between the look at it and the command had nothing to abort.
+        # An abort between the check and the command had nothing to abort.
         if self.aborting:
             device.set_register("control", Control.ABORT)
 

@@ -81,10 +81,10 @@ class Arena:
 class Device:
     """Run chains of layers.
 
-    A chain begins on a machine that is idle, or is made so: what somebody else has left running is
-    aborted. However a chain ends, by itself, by an exception or by Ctrl-C, it leaves the machine
-    idle, its interrupts off. One call at a time uses a machine; only :meth:`abort` and
-    :meth:`register` may come in between.
+    A chain begins on an idle machine: one that another program left running is aborted first.
+    However a chain ends (by itself, by an exception or by Ctrl-C), it leaves the machine idle with
+    its interrupts off. Only one call at a time may use a machine, except :meth:`abort` and
+    :meth:`register`.
 
     Parameters
     ----------
@@ -92,15 +92,15 @@ class Device:
     inputs, outputs : Arena
         Memory that the machine reads and writes; they become its windows.
     patience : int
-        How often in a row ``status`` may be read, or the bus may return from its wait, with nothing
-        new before the driver gives up.
+        Consecutive reads of ``status``, or returns from the bus's wait, without news before the
+        driver gives up.
 
     Attributes
     ----------
     sizes : dict of int
-        What the machine was generated with, as its registers say.
+        The machine's sizes, from its registers.
     session : Session
-        Who uses the machine.
+        The session of its bus.
     chain : list of (int, dict of int)
         Addresses and fields of the last chain's descriptors.
 
@@ -150,7 +150,7 @@ class Device:
 
     @property
     def status(self) -> Status:
-        """What the machine is doing."""
+        """The machine's status."""
         return Status(self.register("status"))
 
     def abort(self) -> None:
@@ -165,7 +165,7 @@ class Device:
         self.set_register("control", Control.ABORT)
 
     def make_idle(self) -> None:
-        """Have nothing run on the machine, and no interrupt enabled or pending.
+        """Make the machine idle, with no interrupt enabled or pending.
 
         Raises
         ------
@@ -184,18 +184,18 @@ class Device:
         self.set_register("interrupt", int(~Interrupt(0)))
 
     def run(self, layers: Sequence[Layer | Callable[[Result], Layer]]) -> list[Result]:
-        """Run a chain and return what each layer gives.
+        """Run a chain and return each layer's results.
 
         Parameters
         ----------
         layers : sequence of Layer, or of functions
-            A function gets the result of the layer before and returns the layer: the machine
-            waits for it.
+            A function takes the previous layer's result and returns the layer; the machine waits
+            for it.
 
         Raises
         ------
         LayoutError
-            If the arrays are not what the machine, or its memory, can take.
+            If the arrays do not suit the machine or its memory.
         DeviceError
             If the machine refuses or fails, by error code: ``driver.errors.EXCEPTIONS``.
         AbortedError
@@ -206,7 +206,7 @@ class Device:
             If the machine is busy with something else and cannot be stopped, or could not be
             stopped after one of the others, which is then its cause.
         StaleChainError
-            If the machine was reset, or runs something else, meanwhile.
+            If the machine was reset or runs something else meanwhile.
         InUseError
             If another call is using the machine.
         """
@@ -222,7 +222,7 @@ class Device:
             return chain.run()
 
     def check(self, layer: Layer) -> None:
-        """Refuse what this machine was not generated for.
+        """Refuse layers that this machine was not generated for.
 
         Raises
         ------

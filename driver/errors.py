@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions: one class for each error code."""
+"""Exceptions: one class for each error code."""
 
 from dtqatten.interface.registers import ErrorCode
 
@@ -21,7 +21,7 @@ class DeviceError(RuntimeError):
     ----------
     code : ErrorCode
     address : int
-        What the error is about: an address that does not fit, or the descriptor's.
+        Address of the error: one that does not fit, or the descriptor's.
     layers_done : int
         Layers of the chain that are complete; the outputs of later ones are not to be used.
     """

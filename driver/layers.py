@@ -24,16 +24,16 @@ class Layer:
     ----------
     q : Codes ``[heads, stored, d_head]``
     k, v : Codes ``[kv_heads, stored, d_head]``
-        All tokens that the layer before has computed, in its order.
+        All tokens that the previous layer computed, in its order.
     k0, k1 : int
-        Tokens to keep for the next layer, and of those in 8 bits.
+        Tokens to keep for the next layer, and how many of them in 8 bits.
     chained : bool
-        Compute on the tokens that the layer before keeps; else on all ``stored``.
+        Compute on the tokens that the previous layer keeps; else on all ``stored``.
     four_bit : int
-        Not chained: so many first tokens have 4 bits.
+        Not chained: tokens in 4 bits, the first ones.
     causal, report, cumulative, fresh : bool
-        Mask; whether importance is wanted; whether it is added to that of the layers before, and
-        whether that is taken as 0.
+        Causal mask; importance is wanted; it is added to that of earlier layers; that is taken as
+        0.
     ids : bool
         Whether the kept ids are wanted.
     options : Options
@@ -113,9 +113,9 @@ class Layer:
 
     def contents(self) -> dict[str, bytes]:
         """Return what the machine reads, by the name of the address field."""
-        group = self.heads // self.k.codes.shape[0]
+        repeats = self.heads // self.k.codes.shape[0]
         factor = softmax.multiplier(
-            self.q.unit * np.repeat(self.k.unit, group),
+            self.q.unit * np.repeat(self.k.unit, repeats),
             self.q.codes.shape[2],
             self.options.softmax_scale,
         )
@@ -137,7 +137,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a layer gives.
+    """Results of a layer.
 
     Parameters
     ----------

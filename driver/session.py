@@ -1,4 +1,4 @@
-"""Who uses a machine: one chain at a time, one call at a time."""
+"""Exclusive use of a machine: one chain at a time, one call at a time."""
 
 import threading
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ __all__ = ["Session", "session_of"]
 
 
 class _Turn:
-    """A call that uses the machine, or would."""
+    """A call that uses the machine, or is about to be refused."""
 
     def __init__(self, chain: "Chain") -> None:
         self.chain, self.thread = chain, threading.get_ident()
@@ -43,7 +43,7 @@ class Session:
     def turn(self, chain: "Chain") -> Iterator[None]:
         """Use the machine for a chain; nests in a thread.
 
-        No lock: one that an exception of a signal handler leaves locked would lock for good.
+        It takes no lock, which an exception in a signal handler could leave locked for good.
 
         Raises
         ------

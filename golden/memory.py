@@ -1,4 +1,4 @@
-"""Memory layout of a layer: its bytes, and exactly what the machine reads and in which bursts."""
+"""Memory layout of a layer: its bytes, and every burst that the machine reads."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -75,23 +75,31 @@ def runs(ids: ArrayLike) -> list[tuple[int, int]]:
     return merged
 
 
-def bursts(system: SystemConfig, address: int, size: int, narrow: bool = True) -> Iterator[Burst]:
+def bursts(
+    system: SystemConfig, address: int, size: int, narrow_transfers: bool = True
+) -> Iterator[Burst]:
     """Cut ``size`` bytes into bursts, which end at multiples of ``burst_beats`` words.
 
-    If ``narrow``, as reads are: a first or last word of which half or less is wanted is a burst of
-    its own, of the smallest aligned power of two of bytes that has them.
+    Parameters
+    ----------
+    system : SystemConfig
+    address, size : int
+        First byte; bytes.
+    narrow_transfers : bool
+        As reads: a first or last word of which half or less is wanted is a burst of its own, of one
+        beat, as wide as the smallest aligned power of two of bytes that contains them.
     """
     width, end = system.bus_bytes, address + size
     while address < end:
         word = address // width
-        if narrow and (address % width >= width // 2 or end - word * width <= width):
+        if narrow_transfers and (address % width >= width // 2 or end - word * width <= width):
             last = min(end, (word + 1) * width) - 1
             part = 1 << (address ^ last).bit_length()
             yield Burst(address // part * part, 1, part)
             address = last + 1
             continue
         words = -(-end // width) - word
-        if narrow and 0 < end % width <= width // 2:
+        if narrow_transfers and 0 < end % width <= width // 2:
             words -= 1
         beats = min(words, system.burst_beats - word % system.burst_beats)
         yield Burst(word * width, beats, width)
@@ -112,10 +120,10 @@ def layer_reads(
 ) -> dict[ReadStream, list[Burst]]:
     """Return the bursts of each stream that a layer reads, in their order.
 
-    K and V of a group of query heads are read once. The low plane is read of the 8-bit tokens
-    and of those 4-bit ones that share a tile with them
-    (:func:`dtqatten.golden.numerics.order.boundaries`). Row blocks of queries are read in turns
-    (:func:`dtqatten.golden.numerics.order.alternate`).
+    A head of K and V that several query heads share is read once. Low planes are read of 8-bit
+    tokens and of those 4-bit ones that share a tile with them
+    (:func:`dtqatten.golden.numerics.order.boundaries`). Row blocks of 4-bit and of 8-bit queries
+    alternate (:func:`dtqatten.golden.numerics.order.alternate`).
 
     Parameters
     ----------
@@ -132,12 +140,12 @@ def layer_reads(
     flags, stored, tokens = Flag(fields["flags"]), fields["stored"], fields["tokens"]
     core = system.core
     if ids is None:
-        rows, narrow = np.arange(tokens), fields["four_bit"]
+        rows, four_bit = np.arange(tokens), fields["four_bit"]
     elif four_bit is None:
         raise ValueError("ids without the number of those in 4 bits")
     else:
-        rows, narrow = np.asarray(ids), four_bit
-    edges = boundaries(narrow, tokens, core.rows, core.cols, core.group)
+        rows = np.asarray(ids)
+    edges = boundaries(four_bit, tokens, core.rows, core.cols, core.group)
     size = system.plane_bytes
     found: dict[ReadStream, list[Burst]] = {
         ReadStream.DESCRIPTOR: descriptor_reads(system, address),

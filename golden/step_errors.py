@@ -7,14 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dtqatten.golden.numerics import softmax
-from dtqatten.golden.numerics.attention import (
-    OUTPUT_FRACTION,
-    Inputs,
-    Options,
-    Outputs,
-    attention,
-    requantize,
-)
+from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attention
 from dtqatten.golden.numerics.codes import (
     GAIN_ONE,
     Codes,
@@ -25,6 +18,7 @@ from dtqatten.golden.numerics.codes import (
     dequantize,
     quantize,
 )
+from dtqatten.golden.numerics.output import OUTPUT_FRACTION, requantize
 
 __all__ = ["StepError", "step_errors"]
 

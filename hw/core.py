@@ -23,7 +23,7 @@ __all__ = ["AttentionCore", "activity_layout", "core_layouts"]
 def activity_layout() -> data.StructLayout:
     """What each :class:`~dtqatten.interface.units.Unit` does in a cycle: work, or hold a result.
 
-    ``searching`` is set while importances or ids of a layer are on their way.
+    ``searching`` is set from a layer's first importance to its last id.
     """
     units = data.StructLayout({unit.value: unsigned(1) for unit in Unit})
     return data.StructLayout({"busy": units, "stalled": units, "searching": 1})
@@ -46,12 +46,12 @@ def core_layouts(config: Config) -> dict[str, data.StructLayout]:
 
 
 class AttentionCore(wiring.Component):
-    """Attention of head after head, layer after layer, and which tokens the next layer keeps.
+    """Compute attention head by head, layer by layer, and choose the tokens of the next layer.
 
-    Module A: Q x K of a row block, the softmax of the one before and P x V of the one before that
-    run at the same time, each behind a stream. Module B sums probabilities and chooses tokens
-    beside it; it takes a row of probabilities a cycle, so it never delays module A, unless the ids
-    or the report of two layers are left standing.
+    Module A: Q x K of a row block, the softmax of the previous one and P x V of the one before that
+    run at the same time, connected by streams. Module B sums probabilities and chooses tokens. It
+    takes a row of probabilities a cycle, so it delays module A only if the consumer has not taken
+    the ids or reports of two layers.
 
     Bit-exact with :func:`dtqatten.golden.numerics.attention.attention`; cycle-exact with
     :class:`dtqatten.golden.cycles.core.CoreModel`.
@@ -72,7 +72,7 @@ class AttentionCore(wiring.Component):
     heads : In(stream.Signature(head_layout()))
         One a head.
     q, k : In(stream.Signature(load_layout(config)))
-        Queries and keys, head by head, as many as fit ahead.
+        Queries and keys, head by head; accepted ahead as far as there is room.
     v : In(stream.Signature(value_layout(config)))
         Values, in the order of the keys.
     queries : In(stream.Signature(query_layout(config)))
@@ -80,9 +80,9 @@ class AttentionCore(wiring.Component):
     keys : In(stream.Signature(key_layout(config)))
         Id and gains of each key of each head.
     outputs : Out(stream.Signature(output_beat_layout(config)))
-        Attention outputs: row block by row block, of each ``cols`` channels by ``cols`` channels.
+        Attention outputs: row block by row block, ``cols`` channels of all its rows at a time.
     ids : Out(stream.Signature(ids_layout(topk_config(config))))
-        Of each layer the tokens it keeps, as places among its keys.
+        The tokens that each layer keeps, as places among its keys.
     report : Out(stream.Signature(beat_layout(topk_lanes)))
         Importances of the layers that ask for them.
     activity : Out(activity_layout())

@@ -30,10 +30,10 @@ __all__ = ["System"]
 
 
 class System(wiring.Component):
-    """DTQAtten as a block on a bus: it walks chains of layer descriptors in memory.
+    """The core on a bus: it runs chains of layers that descriptors in memory describe.
 
     Registers are those of :mod:`dtqatten.interface.registers`, descriptors those of
-    :mod:`dtqatten.interface.descriptor`; ``docs/system.md`` says how they are used.
+    :mod:`dtqatten.interface.descriptor`; ``docs/system.md`` describes their use.
 
     Parameters
     ----------
@@ -92,8 +92,8 @@ class System(wiring.Component):
             writes.window.eq(control.write_window),
             fetcher.start.eq(control.start),
             fetcher.layer.eq(control.layer),
-            fetcher.narrow.eq(control.narrow),
-            fetcher.group.eq(control.group),
+            fetcher.four_bit.eq(control.narrow),
+            fetcher.repeats.eq(control.group),
             control.fetched.eq(fetcher.idle),
             control.ids_complete.eq(fetcher.ids_complete),
             control.layer_done.eq(writer.done),
@@ -104,7 +104,7 @@ class System(wiring.Component):
             control.drained.eq(reads.idle & writes.idle),
         ]
         connect(m, control.results, writer.layer)
-        # Later statements override: each master's address is that of an answer, if one failed.
+        # Later statements take precedence. A master's address is that of a failed answer, if any.
         for failing, code, where in (
             (fetcher.fault != ErrorCode.NONE, fetcher.fault, fetcher.fault_address),
             (reads.outside, ErrorCode.READ_WINDOW, reads.address),
@@ -187,7 +187,16 @@ class System(wiring.Component):
         reads: ReadMaster,
         writes: WriteMaster,
     ) -> None:
-        """Count what bus and units do, until the host clears the counters."""
+        """Count what bus and units do, until the host clears the counters.
+
+        Parameters
+        ----------
+        m : Module
+        registers : RegisterFile
+            Shows the counters; clears them.
+        control, core, reads, writes : Controller, AttentionCore, ReadMaster, WriteMaster
+            Whose events are counted.
+        """
         counters = {
             "cycles": control.busy,
             "read_bursts": reads.issued,

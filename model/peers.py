@@ -35,9 +35,9 @@ class Peer:
     multipliers, bits : int
         Multipliers, and bits of their operands.
     assumptions : str
-        What the model takes for granted.
+        Assumptions of the model.
     headline : str
-        What its paper claims and the model is tested against.
+        Figure of its paper that the model is tested against.
     error : float
         By how much the model misses that claim at most, relative.
     gops, gops_per_joule, mm2 : float or None
@@ -94,7 +94,7 @@ def systolic_cycles(workload: Workload, order: Order) -> float:
     return 2 * float(costs.cycles.sum()) * TILE**2 / DTQATTEN_MULTIPLIERS
 
 
-#: What speedups are relative to.
+#: Reference of speedups.
 EYERISS = Peer(
     name="Eyeriss-like",
     cycles=dense(224),
@@ -102,7 +102,7 @@ EYERISS = Peer(
     bits=16,
     assumptions="224 multipliers, each busy with a product of the dense model in every cycle",
     headline="168 PEs at 200 MHz: 35 frames/s on AlexNet's convolutions [Eye]",
-    # What the chip loses to filling its array and to loading.
+    # Cycles that the chip loses to filling its array and to loading.
     error=0.45,
 )
 

@@ -1,4 +1,4 @@
-"""What machines are compared on: a layer of attention and the precision of its tokens."""
+"""Workloads to compare machines: a layer of attention and the precision of its tokens."""
 
 from dataclasses import dataclass, field, replace
 
@@ -35,7 +35,7 @@ class Workload:
         The core keeps as many tokens more as fit its last key tile: Q x K^T pays for their slots
         anyway, their queries and P x V cost cycles, accuracy gains.
     alternate : bool
-        Row blocks of 4-bit and 8-bit queries are streamed in turns, so that neither array waits
+        Row blocks of 4-bit and 8-bit queries alternate, so that neither array waits
         long for the other; outputs then come in that order. Else 4-bit ones first.
     """
 

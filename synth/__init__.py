@@ -1,1 +1,1 @@
-"""What a design costs: area, clock rate, on standard cells and on FPGAs, by open tools."""
+"""Area and clock rate of a design, on standard cells and on FPGAs, by open tools."""

@@ -1,4 +1,4 @@
-"""What is synthesized: Verilog and its top module."""
+"""A design to synthesize: Verilog and its top module."""
 
 import hashlib
 import json
@@ -43,10 +43,19 @@ class Design:
     def of_files(cls, files: list[Path], top: str, clock: str, ideal: list[str]) -> "Design":
         """Return the design in some files.
 
+        Parameters
+        ----------
+        files : list of Path
+            Verilog.
+        top, clock : str
+            Names of the top module and of its clock port.
+        ideal : list of str
+            Ports whose paths do not count.
+
         Raises
         ------
         InputError
-            If one cannot be read, or a name is none that scripts of the tools can hold.
+            If a file cannot be read, or a name has characters that the tools' scripts cannot hold.
         """
         for option, name in (("top", top), ("clock", clock), *(("ideal", each) for each in ideal)):
             if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):

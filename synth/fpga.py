@@ -151,7 +151,17 @@ write_json netlist.json
 
 
 def _placed(device: Device, folder: Path, *, mhz: float, seed: int) -> dict[str, Any]:
-    """Place and route ``netlist.json`` and return what became of it."""
+    """Place and route ``netlist.json`` and return the result.
+
+    Parameters
+    ----------
+    device : Device
+    folder : Path
+        Where the netlist is; receives logs and reports.
+    mhz : float
+        Target of the placer.
+    seed : int
+    """
     aim = ("--json", "netlist.json", "--freq", str(AIM * mhz), "--timing-allow-fail")
     failure = None
     try:

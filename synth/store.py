@@ -16,7 +16,7 @@ def kept(path: Path, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, 
     path : Path
         The file; written as a whole.
     key : str
-        Hash of all that the result follows from.
+        Hash of everything that the result depends on.
     make : callable
         Makes it.
 

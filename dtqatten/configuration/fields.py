@@ -1,4 +1,4 @@
-"""What a field of a configuration may hold, checked in one place and refused in one form."""
+"""Checks of configuration fields: one place, one form of refusal."""
 
 import enum
 from collections.abc import Collection
@@ -41,7 +41,15 @@ def integer(config: Any, name: str, low: int, high: int, *, optional: bool = Fal
 
 
 def one_of(config: Any, name: str, choices: Collection[int], way_out: str) -> None:
-    """Check like :func:`integer`, for some values only.
+    """Check that a field is one of some integers, and keep it as an ``int``.
+
+    Parameters
+    ----------
+    config : frozen dataclass
+    name : str
+    choices : collection of int
+    way_out : str
+        What the message suggests.
 
     Raises
     ------
@@ -54,7 +62,14 @@ def one_of(config: Any, name: str, choices: Collection[int], way_out: str) -> No
 
 
 def power_of_two(config: Any, name: str, low: int, high: int) -> None:
-    """Check like :func:`integer`, and that the value is a power of two; ``low`` and ``high`` are.
+    """Check that a field is a power of two, and keep it as an ``int``.
+
+    Parameters
+    ----------
+    config : frozen dataclass
+    name : str
+    low, high : int
+        Smallest and largest value, powers of two.
 
     Raises
     ------
@@ -74,7 +89,7 @@ def boolean(config: Any, name: str) -> None:
     Raises
     ------
     ConfigError
-        If it holds no truth value, of Python or NumPy; 0 and 1 are none.
+        If it holds anything but a truth value of Python or NumPy; 0 and 1 are not accepted.
     """
     value = getattr(config, name)
     if not isinstance(value, bool | np.bool_):
@@ -100,6 +115,14 @@ def member(config: Any, name: str, kind: type[enum.Enum]) -> None:
 
 def instance(config: Any, name: str, kind: type, way_out: str) -> None:
     """Check that a field holds an object of a class.
+
+    Parameters
+    ----------
+    config : dataclass
+    name : str
+    kind : type
+    way_out : str
+        What the message suggests.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from dtqatten.interface.descriptor import PAGE_BYTES
 
 __all__ = ["ReadStream", "SystemConfig"]
 
-#: Lengths of bursts: powers of two, for bursts end at multiples of them, up to AXI4's limit.
+#: Lengths of bursts: powers of two up to AXI4's limit; bursts end at multiples of them.
 BURSTS = tuple(2**i for i in range(9))
 
 
@@ -28,7 +28,7 @@ class SystemConfig:
         Most beats of a burst, a power of two up to 256 whose bytes fit a page. Bursts end at
         multiples of it, so none crosses a page.
     buffer_bursts : int
-        Longest bursts that each stream has room for, 2 to 16.
+        Room of each stream, in bursts of ``burst_beats``: 2 to 16.
 
     Raises
     ------

@@ -26,12 +26,12 @@ SIZE = 128
 #: First half-word, ``"DT"``, and version of the layout.
 MAGIC, VERSION = 0x5444, 2
 #: The head: ``version``, ``magic`` and ``ready``. The machine reads it alone, in one beat, and
-#: issues the read of all ``SIZE`` bytes only once ``ready`` has come as not 0. What the host has
-#: written before ``ready`` is then seen whole, in whatever order the bus moves a burst's beats.
+#: reads all ``SIZE`` bytes only after it has received a ``ready`` that is not 0. Everything that
+#: the host wrote before ``ready`` is then visible, in whatever order the bus moves beats.
 HEAD_BYTES = 8
-#: Every address in a descriptor, and of one, is a multiple of this.
+#: Every address in a descriptor, and a descriptor's own, is a multiple of this.
 ADDRESS_ALIGNMENT = 64
-#: Windows are made of pages, which no burst crosses.
+#: Windows consist of pages; no burst crosses a page.
 PAGE_BYTES = 4096
 #: Largest right shift in an entry of the head table.
 HEAD_SHIFT_MAX = 40
@@ -40,19 +40,19 @@ HEAD_SHIFT_MAX = 40
 class Flag(DescribedFlag):
     """Bits of the field ``flags``; all others must be 0."""
 
-    CHAINED = 1 << 0, "tokens are those that the layer before has kept; else all `stored` ones"
+    CHAINED = 1 << 0, "tokens are those that the previous layer kept; else all `stored` ones"
     CAUSAL = 1 << 1, "a query sees no key of a later position"
-    CODES = 1 << 2, "outputs are balanced 8-bit codes, a byte each, in place of 16-bit values"
-    Q_GAINS = 1 << 3, "each token of Q has a gain of its own"
-    K_GAINS = 1 << 4, "each token of K"
-    V_GAINS = 1 << 5, "each token of V"
+    CODES = 1 << 2, "outputs are balanced 8-bit codes, a byte each, not 16-bit values"
+    Q_GAINS = 1 << 3, "each token of Q has a gain"
+    K_GAINS = 1 << 4, "the same for each token of K"
+    V_GAINS = 1 << 5, "the same for each token of V"
     REPORT = 1 << 6, "write the importance of every token"
-    CUMULATIVE = 1 << 7, "add the importance of the layers before; carry it on to the next layer"
-    FRESH = 1 << 8, "take that importance as 0; needed unless CHAINED to a CUMULATIVE layer"
+    CUMULATIVE = 1 << 7, "add the importance of earlier layers; carry the sum to the next layer"
+    FRESH = 1 << 8, "take earlier importance as 0; required unless CHAINED to a CUMULATIVE layer"
     COUNT = 1 << 9, "divide importance by the number of queries that see the token"
-    FOLLOWS = 1 << 10, "a weight of P x V takes its token's precision"
+    FOLLOWS = 1 << 10, "weights of P x V follow their token's precision"
     IDS = 1 << 11, "write the ids of the kept tokens"
-    FOLLOWS_QUERY = 1 << 12, "a weight of P x V takes its query's precision"
+    FOLLOWS_QUERY = 1 << 12, "weights of P x V follow their query's precision"
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,15 @@ FIELDS: tuple[Field, ...] = (
     Field("kv_heads", 0x16, 16, "heads of K and V; divides `heads`"),
     Field("stored", 0x18, 16, "tokens in the tensors"),
     Field("tokens", 0x1A, 16, "tokens to compute on; `stored` unless chained"),
-    Field("four_bit", 0x1C, 16, "so many first tokens have 4 bits, the others 8; 0 if chained"),
+    Field(
+        "four_bit",
+        0x1C,
+        16,
+        "tokens in 4 bits, the first ones; the others have 8 bits; 0 if chained",
+    ),
     Field("output_shift", 0x1E, 16, "left shift of 8-bit outputs, 0 to 7; 0 without CODES"),
     Field("k0", 0x20, 16, "tokens kept for the next layer"),
-    Field("k1", 0x22, 16, "of those in 8 bits"),
+    Field("k1", 0x22, 16, "kept tokens in 8 bits"),
     Field("q", 0x28, 64, "Q, `[heads][plane hi, lo][stored][d_head/2 bytes]`"),
     Field("k", 0x30, 64, "K, likewise with `kv_heads`"),
     Field("v", 0x38, 64, "V, likewise with `kv_heads`"),
@@ -138,7 +143,7 @@ def unpack(raw: bytes) -> dict[str, int]:
 
 
 def region_sizes(fields: Mapping[str, int], d_head: int) -> Iterator[tuple[str, int, bool]]:
-    """Yield what a layer accesses: name of the address field, bytes, and whether it is written."""
+    """Yield each region of a layer: name of the address field, bytes, whether it is written."""
     flags = Flag(fields["flags"])
     heads, kv_heads = fields["heads"], fields["kv_heads"]
     stored, tokens = fields["stored"], fields["tokens"]

@@ -30,11 +30,11 @@ class Access(enum.StrEnum):
     """How software uses a register."""
 
     READ = "r"
-    #: Keeps what is written; locked while the machine is busy if it says so.
+    #: Keeps what is written; with ``locked``, ignores writes while the machine is busy.
     WRITE = "rw"
     #: A bit written as 1 acts once; reads as 0.
     PULSE = "w1p"
-    #: Reads as what the machine shows; a bit written as 1 clears it.
+    #: Shows the machine's state; a bit written as 1 is cleared.
     CLEAR = "w1c"
 
 
@@ -42,8 +42,8 @@ class Control(DescribedFlag):
     """Bits of ``control``."""
 
     START = 1, "begin the chain at `descriptor`; ignored while busy, and with ABORT"
-    RESUME = 2, "read again the descriptor that is not ready, or the next one that is not"
-    ABORT = 4, "end the chain: what is on the bus completes, everything else is dropped"
+    RESUME = 2, "read the descriptor that is not ready again, or later the next one that is not"
+    ABORT = 4, "end the chain: outstanding bursts complete, everything else is dropped"
     CLEAR_COUNTERS = 8, "zero the counters"
 
 
@@ -59,8 +59,8 @@ class Status(DescribedFlag):
 class Interrupt(DescribedFlag):
     """Bits of ``interrupt`` and ``interrupt_enable``."""
 
-    LAYER = 1, "a layer is complete: all it writes has been acknowledged"
-    DONE = 2, "the chain has ended, well or not"
+    LAYER = 1, "a layer is complete: all its writes have been acknowledged"
+    DONE = 2, "the chain has ended, with or without an error"
     WAITING = 4, "the machine waits for `ready`"
 
 
@@ -71,23 +71,24 @@ class ErrorCode(DescribedInt):
     VERSION = 1, "the descriptor's magic or version is wrong: driver and machine differ"
     FLAGS = (
         2,
-        "`flags` asks for what this build cannot do, or lacks what it needs; what must be 0 is not",
+        "`flags` has a bit that this build lacks, or lacks a required one; or a reserved value is"
+        " not 0",
     )
     NO_HEADS = 3, "`heads` is 0"
-    TOO_MANY_HEADS = 4, "`heads` is more than this build's"
+    TOO_MANY_HEADS = 4, "`heads` exceeds this build's limit"
     KV_HEADS = 5, "`kv_heads` does not divide `heads`"
     NO_TOKENS = 6, "`stored` or `tokens` is 0"
-    TOO_MANY_TOKENS = 7, "`stored` is more than this build's tokens"
+    TOO_MANY_TOKENS = 7, "`stored` exceeds this build's limit"
     TOKENS = (
         8,
-        "`tokens` or `stored` is not what the layer before leaves; or `four_bit` is above `tokens`,"
+        "`tokens` or `stored` does not match the previous layer; or `four_bit` is above `tokens`,"
         " or not 0 in a chained layer",
     )
     K0 = 9, "`k0` is 0 or more than `tokens`"
     K1 = 10, "`k1 > k0`"
     ALIGNMENT = 11, "the address is not a multiple of 64"
-    READ_WINDOW = 12, "what is to be read there leaves the read window"
-    WRITE_WINDOW = 13, "what is to be written there leaves the write window"
+    READ_WINDOW = 12, "the region there leaves the read window"
+    WRITE_WINDOW = 13, "the region there leaves the write window"
     CHAIN = 14, "`next` is not above the descriptor, so the chain could loop"
     READ_RESPONSE = 15, "the read there was answered with SLVERR or DECERR"
     WRITE_RESPONSE = 16, "the write there was answered with SLVERR or DECERR"
@@ -117,7 +118,7 @@ class Register:
     locked: bool = False
     #: Value after reset.
     init: int = 0
-    #: Bits that may be written as 1: a write of another one is refused as a whole. None: all.
+    #: Bits that may be written as 1; a write with another bit set is refused. None: all bits.
     flags: type[DescribedFlag] | None = None
 
 
@@ -125,7 +126,7 @@ _R, _W, _P, _C = Access.READ, Access.WRITE, Access.PULSE, Access.CLEAR
 
 REGISTERS: tuple[Register, ...] = (
     Register("id", 0x000, _R, f"{IDENTIFIER:#010x}, `DTQA`"),
-    Register("version", 0x004, _R, "of registers and descriptors"),
+    Register("version", 0x004, _R, "layout version of registers and descriptors"),
     Register("rows", 0x008, _R, "PEs: query tokens of a tile"),
     Register("cols", 0x00C, _R, "PEs: key tokens of a tile"),
     Register("depth", 0x010, _R, "4-bit products per PE and cycle"),
@@ -134,7 +135,7 @@ REGISTERS: tuple[Register, ...] = (
     Register("heads", 0x01C, _R, "most query heads"),
     Register("bus_bits", 0x020, _R, "width of the AXI data bus"),
     Register("flags", 0x024, _R, "descriptor flags that this build knows"),
-    Register("flags_required", 0x028, _R, "of those, flags that every layer must have"),
+    Register("flags_required", 0x028, _R, "flags of these that every layer must set"),
     Register("planes", 0x02C, _R, "nibbles of a weight of P x V"),
     Register("value_depth", 0x030, _R, "tokens that P x V reduces in a cycle: a tile of V"),
     Register("address_bits", 0x034, _R, "width of the AXI addresses"),
@@ -150,7 +151,7 @@ REGISTERS: tuple[Register, ...] = (
     Register("interrupt", 0x04C, _C, "`Interrupt` bits that have occurred", flags=Interrupt),
     Register("error_code", 0x050, _R, "`ErrorCode` of the last chain"),
     Register("layers_done", 0x054, _R, "complete layers since START"),
-    Register("error_address", 0x058, _R, "address that the error is about", 64),
+    Register("error_address", 0x058, _R, "address of the error", 64),
     Register("descriptor", 0x060, _W, "first descriptor of the chain", 64, locked=True),
     Register("current", 0x068, _R, "descriptor that was read last", 64),
     *(

@@ -14,7 +14,7 @@ class Unit(enum.StrEnum):
     SOFTMAX = "softmax"
     #: Busy: issues a step of a tile.
     VALUE_ARRAY = "value_array"
-    #: Busy: a part of a row sets out.
+    #: Busy: it accepts a part of a row.
     NORMALIZER = "normalizer"
     #: Busy: takes a row of probabilities.
     MODULE_B = "module_b"

@@ -41,7 +41,7 @@ GAIN_ONE = 256
 
 
 class Granularity(enum.StrEnum):
-    """What shares one scale."""
+    """Values that share one scale: a head's or a token's."""
 
     #: All tokens of a head.
     HEAD = "head"
@@ -321,6 +321,16 @@ def _integers(name: str, values: ArrayLike) -> NDArray[np.int64]:
 
 
 def _check_range(name: str, values: IntArray, low: int, high: int) -> None:
+    """Refuse values out of range.
+
+    Parameters
+    ----------
+    name : str
+        What the values are.
+    values : int array
+    low, high : int
+        Smallest and largest value.
+    """
     if values.size and (values.min() < low or values.max() > high):
         worst = values.min() if values.min() < low else values.max()
         raise ValueError(f"{name} {worst} is outside {low}..{high}")

@@ -101,6 +101,13 @@ def aligned(n4: int, n: int, tile: int) -> int:
 def boundaries(n4: int, n: int, rows: int, cols: int, depth: int) -> Boundaries:
     """Class boundary of each role: aligned to ``rows`` for Q, ``cols`` for K, ``depth`` for V.
 
+    Parameters
+    ----------
+    n4, n : int
+        Tokens of the 4-bit class; tokens.
+    rows, cols, depth : int
+        Sizes of the arrays; ``depth`` is that of the value array.
+
     Raises
     ------
     ValueError
@@ -185,8 +192,8 @@ def alternate(n4: int, n: int, rows: int) -> IntArray:
             f"n4 is {n4} of {n}: 4-bit queries fill whole row blocks of {rows}, see aligned()"
         )
     blocks = np.arange(n // rows)
-    # Where on the way through its class a block's middle is: that far on the way through all, here
-    # times twice the products of both classes' sizes, to stay with integers.
+    # A block is placed where its middle lies within its class, as a fraction of the class. Both
+    # fractions are scaled by twice the product of both classes' sizes, which keeps them integers.
     four = n4 // rows
     way = np.where(blocks < four, (2 * blocks + 1) * (n - n4), (2 * (blocks - four) + 1) * n4)
     order = np.argsort(way, kind="stable")

@@ -98,8 +98,8 @@ def multiplier(score_unit: ArrayLike, d: int, softmax_scale: float | None = None
 
     ``m * 2**-shift ~ 32 * log2(e) * score_unit * softmax_scale``, ``m`` rounded to nearest. Below
     ``2**-25`` the shift stays at 40 and ``m`` loses bits, down to 0: no score of 128 channels
-    reaches ``t = 1`` there. Above ``2**16`` ``m`` saturates: a score one below the maximum is worth
-    nothing either way.
+    reaches ``t = 1`` there. Above ``2**16`` ``m`` saturates: a score one below the maximum has
+    exponential 0 either way.
 
     Parameters
     ----------
@@ -277,7 +277,7 @@ def narrow(
 
     The divisor leaves the gains out. Without gains it is ``16 * sum(p)``, so that the weights sum
     to one exactly; with gains ``(top * sum(e16) + 2**11) >> 12``, the sum before narrowing, which
-    has the smallest measured error of the ways to leave the gain out (docs/numerics.md).
+    has the smallest measured error of all divisors without gains (docs/numerics.md).
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ __all__ = ["DotProduct"]
 
 
 def levels(height: int) -> int:
-    """Return how many adders a tree needs one behind the other for ``height`` bits of a weight."""
+    """Return the depth, in adders, of a tree that reduces ``height`` bits of one weight to two."""
     count, reducible = 0, 2
     while reducible < height:
         count, reducible = count + 1, reducible * 3 // 2
@@ -23,26 +23,26 @@ def levels(height: int) -> int:
 
 
 class DotProduct(wiring.Component):
-    """Multiply ``depth`` pairs of signed nibbles and add the products up, but for one addition.
+    """Multiply ``depth`` pairs of signed nibbles and sum the products, in carry-save form.
 
     ::
 
         sum + carry - offset = sum_i q[i] * k[i]
 
-    The bits of all products go into one tree of full adders that leaves two numbers (carry-save
-    form), so that no carry runs before the accumulator's. Bits of negative weight enter inverted,
-    ``-b = (1 - b) - 1`` (Baugh and Wooley, IEEE Trans. Comput. 1973); what that adds to every
-    product, 112, is ``offset``. So all is unsigned, and nothing needs sign extension. Every adder
-    takes the three bits of its column that are there first (Oklobdzija et al., IEEE Trans. Comput.
-    1996, with equal delays for sum and carry).
+    The bits of all products go into one tree of full adders that leaves two numbers, so that the
+    only carry chain is the accumulator's. Bits of negative weight enter inverted,
+    ``-b = (1 - b) - 1`` (Baugh and Wooley, IEEE Trans. Comput. 1973), which adds 112 to every
+    product: ``offset`` is the sum of these. So all bits are unsigned, and none is sign-extended.
+    Every adder takes the three bits of its column that arrive first (Oklobdzija et al., IEEE Trans.
+    Comput. 1996, with equal delays for sum and carry).
 
-    Latency ``product_stages - 1`` cycles: with one stage combinational, with two the bits have a
-    register where half of the tree's adders lie behind them. It starts as that of operands that
-    are zero. Throughput one dot product a cycle.
+    Latency ``product_stages - 1`` cycles: one stage is combinational, two have a register halfway
+    through the tree, whose initial value is that of zero operands. Throughput one dot product a
+    cycle.
 
-    The tree is the structure of the netlist: in Amaranth's simulator, whose time goes by
-    operations, ``sum`` is the whole and ``carry`` zero. :mod:`dtqatten.sim.proofs.dot_product`
-    proves the exported tree.
+    Only exported netlists contain the tree. In Amaranth's simulator, which is slow on many small
+    operations, ``sum`` is the whole result and ``carry`` zero.
+    :mod:`dtqatten.sim.proofs.dot_product` proves the exported tree.
 
     Parameters
     ----------
@@ -81,19 +81,31 @@ class DotProduct(wiring.Component):
             m.d.comb += self.sum.eq(whole)
             return m
 
-        # Bits by weight, each with the adders that it has passed, for ties its number, and what it
-        # is for operands that are zero.
+        # Bits by weight: each with its depth in adders, a number that breaks ties, and its value
+        # for zero operands.
         columns: list[list[tuple[int, int, Signal, int]]] = [[] for _ in range(self.width + 1)]
         count = 0
 
         def add(weight: int, adders: int, bit: Signal, init: int) -> None:
+            """Put a bit into the column of its weight.
+
+            Parameters
+            ----------
+            weight : int
+                Power of two that the bit counts.
+            adders : int
+                Adders that it has passed.
+            bit : Signal
+            init : int
+                Its value for zero operands.
+            """
             nonlocal count
             heapq.heappush(columns[weight], (adders, count, bit, init))
             count += 1
 
         def reduce(limit: float) -> None:
-            """Add until two bits of a weight are left, or those that passed fewer adders."""
-            # A carry out of the last column would be one of a larger sum than there is.
+            """Add until each weight has two bits, or none to add that passed < ``limit`` adders."""
+            # The sum fits ``width`` bits, so nothing is carried out of the last column.
             for weight in range(self.width):
                 column = columns[weight]
                 while len(column) > 2 and heapq.nsmallest(3, column)[-1][0] < limit:
@@ -122,7 +134,7 @@ class DotProduct(wiring.Component):
                     m.d.comb += bit.eq(~both if negative else both)
                     add(i + j, 0, bit, int(negative))
         if self.config.product_stages == 2:
-            # The products themselves take time before the tree.
+            # The register lies above the tree's middle: the products take time too.
             reduce((levels(4 * self.config.depth) - 1) // 2)
             for weight, column in enumerate(columns[: self.width]):
                 columns[weight] = []

@@ -1,4 +1,4 @@
-"""Tokens of one edge of the score array on their way into the lanes."""
+"""Loads the tokens of one edge of the score array into its lanes."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
@@ -6,21 +6,22 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import BANKS, Config
 from dtqatten.hw.base.pipeline import counted, delayed
-from dtqatten.hw.payloads.arrays import Precision, load_layout, slot_layout
+from dtqatten.hw.payloads.arrays import Precision, load_layout, location_layout
 
 __all__ = ["EdgeLoader", "edge_write_layout"]
 
 
 def edge_write_layout(config: Config, lanes: int, tiles: int) -> data.StructLayout:
-    """Write of one beat: ``nibbles`` at the ``address`` of a bank of one of the ``lanes``, or none.
+    """Write of one beat: ``nibbles`` at the ``address`` of a bank, in the lane set in ``lanes``.
 
-    ``tile_end`` completes the tile in ``slot``: it has ``tokens``, in its ``occupied`` lanes, those
-    in its ``wide`` lanes 8-bit; ``last``: it is its head's last.
+    No lane is set where there is no beat. ``tile_end`` completes the tile at ``location``, the
+    head's last one if ``last``: it holds ``tokens``, in its ``occupied`` lanes, 8-bit ones in its
+    ``wide`` lanes.
     """
     return data.StructLayout(
         {
             "lanes": lanes,
-            "slot": slot_layout(tiles),
+            "location": location_layout(tiles),
             "address": range(2 * tiles * config.words),
             "nibbles": load_layout(config)["nibbles"].shape,
             "tile_end": unsigned(1),
@@ -35,8 +36,8 @@ def edge_write_layout(config: Config, lanes: int, tiles: int) -> data.StructLayo
 class EdgeLoader(wiring.Component):
     """Follow the tokens of head after head: bank, tile, lane, and word of a plane.
 
-    A token's high plane comes first, its low plane, if it has one, behind it. A tile ends with its
-    last lane and with its head; a bank, of several tiles, with its head.
+    A token's high plane comes first, then its low plane if it has one. A tile ends when its last
+    lane is filled or its head ends; a bank of several tiles ends with its head.
 
     Latency: ``write`` follows a beat by one cycle, since it reaches all lanes. Throughput one beat
     a cycle while a bank is free.
@@ -58,7 +59,7 @@ class EdgeLoader(wiring.Component):
     loaded : Out(1)
         A bank is complete with this cycle's beat.
     write : Out(edge_write_layout(config, lanes, tiles))
-        What a beat brings.
+        Write that a beat causes.
     """
 
     def __init__(self, config: Config, lanes: int, tiles: int) -> None:
@@ -78,7 +79,7 @@ class EdgeLoader(wiring.Component):
         word = Signal(range(config.words))
         low = Signal()
         lane = Signal(range(lanes))
-        slot = Signal(slot_layout(tiles))
+        location = Signal(location_layout(tiles))
         wide_lanes = Signal(lanes)
 
         beat = Signal()
@@ -104,8 +105,8 @@ class EdgeLoader(wiring.Component):
             m.d.sync += [
                 lane.eq(0),
                 wide_lanes.eq(0),
-                slot.tile.eq(Mux(bank_end, 0, slot.tile + 1)),
-                slot.bank.eq(slot.bank ^ bank_end),
+                location.tile.eq(Mux(bank_end, 0, location.tile + 1)),
+                location.bank.eq(location.bank ^ bank_end),
             ]
         free = counted(m, self.released, bank_end, "free", most=BANKS, init=BANKS)
         m.d.comb += self.i.ready.eq(free)
@@ -116,8 +117,10 @@ class EdgeLoader(wiring.Component):
         write = self.write
         m.d.sync += [write.lanes.eq(beat << lane), write.tile_end.eq(tile_end)]
         m.d.comb += [
-            write.slot.eq(delayed(m, slot, 1, "slot")),
-            write.address.eq(delayed(m, Cat(low, slot.tile) * config.words + word, 1, "address")),
+            write.location.eq(delayed(m, location, 1, "location")),
+            write.address.eq(
+                delayed(m, Cat(low, location.tile) * config.words + word, 1, "address")
+            ),
             write.nibbles.eq(delayed(m, self.i.p.nibbles, 1, "nibbles")),
             write.tokens.eq(delayed(m, tokens, 1, "tokens")),
             write.occupied.eq(delayed(m, occupied_now, 1, "occupied")),

@@ -11,8 +11,8 @@ from dtqatten.hw.base.export import place
 from dtqatten.hw.payloads.arrays import (
     feed_layout,
     load_layout,
+    location_layout,
     operand_layout,
-    slot_layout,
     tile_layout,
 )
 
@@ -23,12 +23,12 @@ class Feeder(wiring.Component):
     """Edge feeder: ``lanes`` line buffers, filled token by token, read lane after lane.
 
     Token ``i`` of a head goes to lane ``i % lanes`` of the head's tile ``i // lanes``. Two banks
-    take turns, with a tile each for queries and a head of at most ``n_max`` tokens for keys. The
-    last tile of a head may be part-filled: its other lanes feed zeros.
+    take turns; each holds one tile of queries, or a head of at most ``n_max`` keys. The last tile
+    of a head may be part-filled: its other lanes feed zeros.
 
     Loading: one beat a cycle while a bank is free; ``loaded`` pulses in the cycle that completes a
-    bank. ``tile`` describes what was in the slot ``peek`` in the cycle before, and so a bank's
-    first tile from three cycles after ``loaded`` on.
+    bank. ``tile`` describes the tile at ``peek`` of the previous cycle; a bank's first tile is
+    described from three cycles after ``loaded`` on.
     Reading, of complete banks only: ``operands[l]`` follows ``feed`` by ``l + 2 + word_stages``
     cycles. A feed with ``release`` frees its bank when the last lane has read it, ``lanes + 2``
     cycles later. Reads never stall.
@@ -45,10 +45,10 @@ class Feeder(wiring.Component):
         Tokens of head after head.
     loaded : Out(1)
         A bank is complete with this cycle's beat.
-    peek : In(slot_layout(tiles))
-        Slot to describe in the next cycle.
+    peek : In(location_layout(tiles))
+        Location to describe in the next cycle.
     tile : Out(tile_layout(config, lanes))
-        Description of the tile in that slot.
+        Description of the tile there.
     feed : In(feed_layout(config, tiles))
         Operand wanted of every lane.
     operands : Out(ArrayLayout(operand_layout(config), lanes))
@@ -66,7 +66,7 @@ class Feeder(wiring.Component):
             {
                 "i": In(stream.Signature(load_layout(config))),
                 "loaded": Out(1),
-                "peek": In(slot_layout(self.tiles)),
+                "peek": In(location_layout(self.tiles)),
                 "tile": Out(tile_layout(config, self.lanes)),
                 "feed": In(feed_layout(config, self.tiles)),
                 "operands": Out(data.ArrayLayout(operand_layout(config), self.lanes)),
@@ -87,10 +87,10 @@ class Feeder(wiring.Component):
         read = Signal(read_layout(config, tiles))
         m.d.sync += [
             read.valid.eq(self.feed.valid),
-            read.slot.eq(self.feed.slot),
+            read.location.eq(self.feed.location),
             read.plane.eq(self.feed.plane),
             read.address.eq(
-                Cat(self.feed.plane, self.feed.slot.tile) * config.words + self.feed.word
+                Cat(self.feed.plane, self.feed.location.tile) * config.words + self.feed.word
             ),
             read.part.eq(self.feed.part),
             read.release.eq(self.feed.valid & self.feed.release),
@@ -102,7 +102,7 @@ class Feeder(wiring.Component):
         described = tile_write.data
         m.d.comb += [
             tile_write.en.eq(write.tile_end),
-            tile_write.addr.eq(Cat(write.slot.bank, write.slot.tile)),
+            tile_write.addr.eq(Cat(write.location.bank, write.location.tile)),
             described.tokens.eq(write.tokens),
             described.wide.eq(write.wide.any()),
             described.mixed.eq(write.wide.any() & (write.wide != write.occupied)),
@@ -116,13 +116,13 @@ class Feeder(wiring.Component):
             tag = Signal(tag_layout(), name=f"tag_{i}")
             m.d.comb += [
                 buffer.write_valid.eq(write.lanes[i]),
-                buffer.write_bank.eq(write.slot.bank),
+                buffer.write_bank.eq(write.location.bank),
                 buffer.write_address.eq(write.address),
                 buffer.write_data.eq(write.nibbles),
                 tag.occupied.eq(write.occupied[i]),
                 tag.wide.eq(write.wide[i]),
                 buffer.tag_valid.eq(write.tile_end),
-                buffer.tag_slot.eq(write.slot),
+                buffer.tag_location.eq(write.location),
                 buffer.tag.eq(tag),
                 buffer.read.eq(read),
             ]

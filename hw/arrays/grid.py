@@ -19,8 +19,8 @@ class Grid(wiring.Component):
     """``rows x cols`` output-stationary PEs with one-hop skew.
 
     Query operands and control move one PE to the right a cycle, key operands one PE down; the
-    caller delays row ``r`` by ``r`` cycles and column ``c`` by ``c``, the grid delays the control
-    likewise along its left edge; it enters ``product_stages`` cycles after its operands. So PE
+    caller delays row ``r`` by ``r`` cycles and column ``c`` by ``c``; the grid delays the control
+    of row ``r`` likewise. Control enters ``product_stages`` cycles after its operands. So PE
     ``(r, c)`` works ``r + c`` cycles behind PE ``(0, 0)``, and a tile of another speed follows
     without a bubble.
 
@@ -86,7 +86,7 @@ class Grid(wiring.Component):
                     pe.control_i.eq(pes[r][c - 1].control_o if c else control),
                     pe.k_i.eq(pes[r - 1][c].k_o if r else self.k[c]),
                 ]
-        # One wide assignment each: Amaranth's time for many to one signal grows with their square.
+        # One wide assignment each: many assignments to one signal take Amaranth quadratic time.
         drained = [reduce(or_, (pes[r][c].drain for r in range(rows))) for c in range(cols)]
         m.d.sync += self.columns.eq(Cat(drained))
         if self.observed:

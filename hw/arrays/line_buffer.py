@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from dtqatten.configuration.core import BANKS, Config, Schedule
 from dtqatten.hw.base.banks import BankedMemory
 from dtqatten.hw.base.pipeline import delayed
-from dtqatten.hw.payloads.arrays import Plane, operand_layout, slot_layout
+from dtqatten.hw.payloads.arrays import Plane, location_layout, operand_layout
 
 __all__ = ["LineBuffer", "read_layout", "tag_layout"]
 
@@ -17,7 +17,7 @@ def read_layout(config: Config, tiles: int) -> data.StructLayout:
     return data.StructLayout(
         {
             "valid": unsigned(1),
-            "slot": slot_layout(tiles),
+            "location": location_layout(tiles),
             "plane": Plane,
             "address": range(tiles * 2 * config.words),
             "part": range(config.load_nibbles // config.depth),
@@ -27,23 +27,23 @@ def read_layout(config: Config, tiles: int) -> data.StructLayout:
 
 
 def tag_layout() -> data.StructLayout:
-    """What a lane holds in one slot: a token at all, and its low plane."""
+    """What a lane holds at one location: a token at all, and its low plane."""
     return data.StructLayout({"occupied": unsigned(1), "wide": unsigned(1)})
 
 
 class LineBuffer(wiring.Component):
-    """Hold the planes of one token per slot and read them ``depth`` nibbles a cycle.
+    """Hold the planes of one token per location and read them ``depth`` nibbles a cycle.
 
-    Slots are in two banks, one of which is read while the other is written.
+    Of two banks, one is read while the other is written.
 
-    In the plane-major schedule the parts of a word are read one after another, from its first part
-    on, which alone reads the memory.
+    In the plane-major schedule the parts of a word are read in order, and only the first part
+    reads the memory.
 
-    A read whose token is absent, or has no such plane, gives zeros: an absent lane and the low
-    plane of a 4-bit token multiply as nothing and toggle nothing.
+    A read of an absent token, or of a plane that its token lacks, gives zeros, so that absent lanes
+    and low planes of 4-bit tokens do not toggle the PEs.
 
-    Latency: ``operand`` follows ``read`` by ``1 + word_stages`` cycles, ``read_next`` by one, which
-    takes the read to the next lane and so makes the skew. Throughput one read and one write a
+    Latency: ``operand`` follows ``read`` by ``1 + word_stages`` cycles, ``read_next`` by one: it
+    passes the read on to the next lane, which makes the skew. Throughput one read and one write a
     cycle; never stalls. Writing and reading one bank in the same cycle is undefined.
 
     Parameters
@@ -56,8 +56,8 @@ class LineBuffer(wiring.Component):
     -------
     write_valid, write_bank, write_address, write_data : In
         One word of ``load_nibbles`` nibbles; address ``(2*tile + plane) * words + word``.
-    tag_valid, tag_slot, tag : In
-        Says of a slot what it holds.
+    tag_valid, tag_location, tag : In
+        Says what a location holds.
     read : In(read_layout(config, tiles))
         The operand wanted.
     read_next : Out(read_layout(config, tiles))
@@ -65,7 +65,7 @@ class LineBuffer(wiring.Component):
     operand : Out(operand_layout(config))
         ``depth`` nibbles, or zeros.
     occupied, active : Out(1)
-        Of ``operand``: its slot holds a token; it holds that plane too, so there is work to do.
+        Of ``operand``: its location holds a token, and that plane of it, so there is work to do.
     """
 
     def __init__(self, config: Config, tiles: int) -> None:
@@ -79,7 +79,7 @@ class LineBuffer(wiring.Component):
                 "write_address": In(range(self.depth)),
                 "write_data": In(4 * config.load_nibbles),
                 "tag_valid": In(1),
-                "tag_slot": In(slot_layout(tiles)),
+                "tag_location": In(location_layout(tiles)),
                 "tag": In(tag_layout()),
                 "read": In(read_layout(config, tiles)),
                 "read_next": Out(read_layout(config, tiles)),
@@ -107,13 +107,13 @@ class LineBuffer(wiring.Component):
             words.write_address.eq(self.write_address),
             words.write_data.eq(self.write_data),
             words.read.eq(self.read.valid & first_part),
-            words.read_bank.eq(self.read.slot.bank),
+            words.read_bank.eq(self.read.location.bank),
             words.read_address.eq(self.read.address),
             tag_write.en.eq(self.tag_valid),
-            tag_write.addr.eq(Cat(self.tag_slot.bank, self.tag_slot.tile)),
+            tag_write.addr.eq(Cat(self.tag_location.bank, self.tag_location.tile)),
             tag_write.data.eq(self.tag),
             tag_read.en.eq(self.read.valid),
-            tag_read.addr.eq(Cat(self.read.slot.bank, self.read.slot.tile)),
+            tag_read.addr.eq(Cat(self.read.location.bank, self.read.location.tile)),
         ]
         m.d.sync += self.read_next.eq(self.read)
 

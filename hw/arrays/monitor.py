@@ -15,12 +15,12 @@ COUNTER_WIDTH = 32
 class Monitor(wiring.Component):
     """Count for each PE its busy and its stalled cycles.
 
-    In a tile, a PE is *busy* in the passes its own query and key token have, and *stalled* in
-    those that only other PEs of the tile need; a PE without a token on both sides is neither.
+    In a tile, a PE is *busy* in the passes that its own query and key need, and *stalled* in those
+    that only other PEs of the tile need; a PE that lacks a query or a key is neither.
     The flags travel like the operands, one hop a cycle.
 
     Latency: ``busy`` and ``stalled`` say what PE ``(r, c)`` does with the operands it holds, one
-    cycle after they, and the flags, entered; the counters follow one cycle later.
+    cycle after operands and flags entered; the counters follow one cycle later.
 
     Parameters
     ----------

@@ -24,10 +24,10 @@ class PE(wiring.Component):
 
     Latency: operands leave, and are multiplied, one cycle after they enter; ``acc`` holds the sum
     ``product_stages + 2`` cycles after the operand entered. Control enters ``product_stages``
-    cycles later than its operands: it belongs to the accumulation, and so needs no second
-    register. Throughput one operand pair a cycle, never stalls. A finished sum stays for one cycle
-    and leaves through ``drain`` in it: skew makes the PEs of a column finish in turn, so that a
-    column needs no shadow registers.
+    cycles later than its operands: it controls the accumulation, and needs no register for the
+    product's stage. Throughput one operand pair a cycle, never stalls. A finished sum is in ``acc``
+    for one cycle, and leaves through ``drain`` in that cycle: skew makes the PEs of a column finish
+    in turn, so that a column needs no shadow registers.
 
     Parameters
     ----------
@@ -68,8 +68,8 @@ class PE(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Data registers need no reset: control alone decides what counts. In reset every step is
-        # a first one, so that the accumulator is zero once the operands are.
+        # Data registers need no reset: control decides what counts. In reset every step starts a
+        # new sum, so that the accumulator is zero once the operands are.
         q = Signal.like(self.q_o, reset_less=True)
         k = Signal.like(self.k_o, reset_less=True)
         control = Signal(control_layout(self.config), init={"first": 1})
@@ -89,7 +89,7 @@ class PE(wiring.Component):
             parts[0].eq(product.sum),
             parts[1].eq(product.carry),
         ]
-        # One sum of all, with no width in between: synthesis merges it into a single adder.
+        # A single expression without intermediate widths, so that synthesis makes it one adder.
         dot = parts[0] + parts[1] - product.offset
         if self.config.schedule is Schedule.INTERLEAVED:
             m.d.sync += acc.eq(Mux(control.first, 0, acc) + (dot << (control.shift << 2)))

@@ -25,6 +25,17 @@ def tile_fits(m: Module, config: Config, start: Value, rows: Value, row_read: Va
 
     A tile's ``rows`` are taken at its ``start`` and come back one by one, ``word_stages`` cycles
     after they are read. Both may arrive late in a cycle, so all four next values are precomputed.
+
+    Parameters
+    ----------
+    m : Module
+    config : Config
+    start : Value
+        A tile starts.
+    rows : Value
+        Its rows.
+    row_read : Value
+        A row is read.
     """
     # Room beyond a tile; negative without room for one.
     most = config.score_rows - config.rows
@@ -110,8 +121,8 @@ class ScoreBuffer(wiring.Component):
 
     Latency: with ``drain`` valid in cycle ``t``, row ``r`` of the tile is taken from
     ``columns[c]`` at ``t + 1 + r + c`` and is valid at ``o`` from ``t + 2 + r + cols`` on.
-    Throughput one row a cycle. A stalled consumer holds rows back and loses none; two of them have
-    been read by then, so that no read waits for ``o.ready``.
+    Throughput one row a cycle. A stalled consumer holds rows back and loses none; up to two rows
+    are read ahead, so that no read waits for ``o.ready``.
 
     Parameters
     ----------
@@ -128,7 +139,7 @@ class ScoreBuffer(wiring.Component):
     row_read : Out(1)
         The room of one row is free again.
     o : Out(stream.Signature(score_row_layout(config, width)))
-        Score rows: tile by tile, of each tile its rows.
+        Score rows, tile by tile.
     """
 
     def __init__(self, config: Config, width: int) -> None:
@@ -148,7 +159,7 @@ class ScoreBuffer(wiring.Component):
         config = self.config
         rows = config.score_rows
 
-        # Write side: count out the rows of the tile that drains.
+        # Write side: count the rows of the tile that drains.
         tile = Signal(drain_layout(config))
         left = Signal(range(config.rows + 1))
         write = Signal(write_layout(config))

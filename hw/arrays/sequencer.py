@@ -8,20 +8,20 @@ from dtqatten.configuration.core import BANKS, Config
 from dtqatten.hw.arrays.score_buffer import tile_fits
 from dtqatten.hw.arrays.tile_order import TileOrder
 from dtqatten.hw.base.pipeline import counted, delayed
-from dtqatten.hw.payloads.arrays import slot_layout, step_layout, tile_layout
+from dtqatten.hw.payloads.arrays import location_layout, step_layout, tile_layout
 
 __all__ = ["Sequencer"]
 
 
 class Sequencer(wiring.Component):
-    """Issue one step of a tile a cycle, for every row block all tiles of its head's keys.
+    """Issue one step of a tile a cycle: every row block against all key tiles of its head.
 
     A tile takes ``steps`` cycles for 4x4 bit, twice that when one edge has an 8-bit token and four
     times when both have: passes that no row or column needs are skipped. It starts in the cycle
     after the previous one ended, if its queries and all keys of its head are loaded, the score
     buffer has room for ``rows`` more rows, and its end leaves the previous tile time to drain
     (``rows`` cycles; only tiles shorter than that ever wait for it). Tiles start at least two
-    cycles apart, as long as a tile's description takes to get here. Once started a tile never
+    cycles apart, since a tile's description takes that long to arrive. Once started a tile never
     stalls.
 
     Query tiles are released after their head's last key tile, keys after their head's last tile.
@@ -38,15 +38,15 @@ class Sequencer(wiring.Component):
     q_loaded, k_loaded : In(1)
         A bank of that edge is complete: a row block's queries, a head's keys.
     q_peek, k_peek : Out
-        Slots of the next tile; registered.
+        Locations of the next tile's queries and keys; registered.
     q_tile, k_tile : In(tile_layout)
-        What the peeks of the cycle before hold.
+        Descriptions of the tiles at the previous cycle's peeks.
     score_row_read : In(1)
         A row left the score buffer.
     step : Out(step_layout(config))
         This cycle's step.
     tile_started, mixed_started : Out(1)
-        The step is a tile's first; and precisions are mixed along one of its edges.
+        The step is a tile's first; it is, and one of the tile's edges has both precisions.
     """
 
     def __init__(self, config: Config) -> None:
@@ -56,7 +56,7 @@ class Sequencer(wiring.Component):
                 "q_loaded": In(1),
                 "k_loaded": In(1),
                 **{
-                    f"{side}_peek": Out(slot_layout(tiles))
+                    f"{side}_peek": Out(location_layout(tiles))
                     for side, tiles in config.bank_tiles.items()
                 },
                 "q_tile": In(tile_layout(config, config.rows)),
@@ -107,13 +107,13 @@ class Sequencer(wiring.Component):
             ]
 
         # The tile being issued, either just started or held from its start.
-        q_tile, k_tile, q_slot, k_slot = (
+        q_tile, k_tile, q_location, k_location = (
             held(m, running, value, name)
             for value, name in (
                 (self.q_tile, "q_tile"),
                 (self.k_tile, "k_tile"),
-                (self.q_peek, "q_slot"),
-                (self.k_peek, "k_slot"),
+                (self.q_peek, "q_location"),
+                (self.k_peek, "k_location"),
             )
         )
         m.d.comb += [
@@ -124,13 +124,13 @@ class Sequencer(wiring.Component):
         control, drain = self.step.control, self.step.drain
         m.d.sync += [
             self.step.q.valid.eq(issue),
-            self.step.q.slot.eq(q_slot),
+            self.step.q.location.eq(q_location),
             self.step.q.plane.eq(order.q_low),
             self.step.q.word.eq(order.word),
             self.step.q.part.eq(order.part),
             self.step.q.release.eq(order.final & k_tile.last),
             self.step.k.valid.eq(issue),
-            self.step.k.slot.eq(k_slot),
+            self.step.k.location.eq(k_location),
             self.step.k.plane.eq(order.k_low),
             self.step.k.word.eq(order.word),
             self.step.k.part.eq(order.part),
@@ -150,11 +150,11 @@ class Sequencer(wiring.Component):
         return m
 
     def _may_drain(self, m: Module, final: Value) -> Value:
-        """Return whether the next tile, started now, leaves the last one time to drain."""
+        """Return whether a tile that starts now leaves the previous one time to drain."""
         interval, steps = self.config.drain_interval, self.config.steps
         if interval <= steps:
             return Const(1)
-        # Cycles since the last tile's final step, and those that the next tile would take.
+        # Cycles since the previous tile's final step, and the length of the next tile.
         since = Signal(range(interval + 1), init=interval)
         length = Signal(range(4 * steps + 1))
         with m.If(final):
@@ -166,7 +166,17 @@ class Sequencer(wiring.Component):
 
 
 def held(m: Module, running: Value, value: data.View, name: str) -> data.View:
-    """Return ``value``, while ``running`` as it was in the last cycle that was not."""
+    """Return ``value``, frozen at its last value before ``running``.
+
+    Parameters
+    ----------
+    m : Module
+    running : Value
+        Hold the value.
+    value : View
+    name : str
+        Of the result.
+    """
     before = Signal(value.shape(), name=f"held_{name}")
     now = Signal(value.shape(), name=name)
     with m.If(running):

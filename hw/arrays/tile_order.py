@@ -13,8 +13,9 @@ __all__ = ["TileOrder"]
 class TileOrder(wiring.Component):
     """Position in a tile: word, part of it, and the plane of each edge; all zero between tiles.
 
-    Passes are high-high, high-low, low-high, low-low (query, key), as far as the tile's edges are
-    wide. Plane-major, each pass goes over all operands; interleaved, each operand has all passes.
+    Passes are high-high, high-low, low-high, low-low (query, key); those of a low plane are skipped
+    where that edge of the tile is not wide. Plane-major, each pass goes over all operands;
+    interleaved, each operand has all passes.
 
     Latency: the position is that of this cycle's step; it moves on in the cycle after ``issue``.
 
@@ -39,7 +40,7 @@ class TileOrder(wiring.Component):
     final : Out(1)
         The step is the tile's last.
     shift : Out(control_layout(config)["shift"])
-        Of the accumulator, or of the product.
+        Shift of the accumulator (plane-major) or of the product (interleaved).
     lift : Out(range(3))
         Power of 16 by which the tile's scores are multiplied.
     """

@@ -23,10 +23,9 @@ class ValueArray(wiring.Component):
     """Exact integer weighted sums ``N = P @ V``, values at 4 or 8 bit per token.
 
     The precision varies only along the reduction, which all PEs share: no PE ever waits for
-    another. A row block takes ``planes * (groups + wide groups) * ceil(d_head / cols)`` cycles, and
-    with weights that follow their tokens' precision ``(groups + (2 * planes - 1) * wide groups) *
-    ceil(d_head / cols)``; one whose weights are all narrow ``(groups + wide groups) *
-    ceil(d_head / cols)``.
+    another. A row block takes ``s * ceil(d_head / cols)`` cycles, where ``s`` is ``planes * (groups
+    + wide groups)``, with weights that follow their tokens' precision ``groups + (2 * planes - 1) *
+    wide groups``, and with weights that are all narrow ``groups + wide groups``.
 
     Latency: row ``r`` of a tile is valid at ``sums`` ``r + cols + grid_stages + 6`` cycles after
     the tile's last step. Throughput: tiles follow without a bubble as long as weights and values
@@ -93,12 +92,12 @@ class ValueArray(wiring.Component):
         m.d.comb += [
             sequencer.block_loaded.eq(weights.loaded),
             weights.used.eq(sequencer.block_used),
-            sequencer.block_slot.eq(weights.slot),
+            sequencer.block_bank.eq(weights.bank),
             sequencer.block.eq(weights.block),
             sequencer.block_after.eq(weights.block_after),
             sequencer.head_loaded.eq(values.loaded),
             values.used.eq(sequencer.head_used),
-            sequencer.head_slot.eq(values.slot),
+            sequencer.head_bank.eq(values.bank),
             sequencer.head.eq(values.head),
             sequencer.head_after.eq(values.head_after),
             values.wide_peek.eq(sequencer.wide_peek),

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from dtqatten.configuration.core import Config
+from dtqatten.configuration.core import BANKS, Config
 from dtqatten.hw.arrays.value_index import GroupIndex, HeadDescriber, OperandReader
 from dtqatten.hw.arrays.value_lane import ValueLane
 from dtqatten.hw.arrays.value_loader import ValueLoader
@@ -28,12 +28,12 @@ class ValueFeeder(wiring.Component):
     if one of its tokens is 8-bit; the low plane of its 4-bit tokens is zero, and so is a column
     without a channel in the last pass.
 
-    Loading: one beat a cycle while a head is free. ``loaded`` pulses three cycles after the beat
-    that completes a head, of which ``head`` and ``head_after`` tell as
-    :class:`~dtqatten.hw.base.descriptions.Descriptions` written in that cycle do. ``wide_group``
-    says which the current head's ``wide_peek``-th wide group is (plane-major), or ``is_wide``
-    whether group ``wide_peek`` is (interleaved). ``operands[c]`` follows ``feed`` by ``c + 2 +
-    word_stages`` cycles. A feed with ``release`` frees its slot ``cols + 2`` cycles later.
+    Loading: one beat a cycle while a bank is free. ``loaded`` pulses three cycles after the beat
+    that completes a head; ``head`` and ``head_after`` are
+    :class:`~dtqatten.hw.base.descriptions.Descriptions` written in that cycle. ``wide_group`` is
+    the current head's ``wide_peek``-th wide group (plane-major); ``is_wide`` says whether group
+    ``wide_peek`` is wide (interleaved). ``operands[c]`` follows ``feed`` by ``c + 2 +
+    word_stages`` cycles. A feed with ``release`` frees its bank ``cols + 2`` cycles later.
 
     Parameters
     ----------
@@ -46,10 +46,10 @@ class ValueFeeder(wiring.Component):
     loaded : Out(1)
     used : In(1)
         The current head is done with.
-    slot : Out(range(value_slots))
+    bank : Out(range(BANKS))
         Where it is.
     head, head_after : Out(value_head_layout(config))
-        It, and the one after it.
+        Its description, and that of the one after it.
     wide_peek : In(range(key_tiles * parts))
     wide_group : Out(group_layout(config))
     is_wide : Out(1)
@@ -64,7 +64,7 @@ class ValueFeeder(wiring.Component):
                 "i": In(stream.Signature(value_layout(config))),
                 "loaded": Out(1),
                 "used": In(1),
-                "slot": Out(range(config.value_slots)),
+                "bank": Out(range(BANKS)),
                 "head": Out(value_head_layout(config)),
                 "head_after": Out(value_head_layout(config)),
                 "wide_peek": In(range(config.key_tiles * config.parts)),
@@ -85,7 +85,7 @@ class ValueFeeder(wiring.Component):
         connect(m, flipped(self.i), loader.i)
         m.d.comb += [
             index.ended.eq(loader.ended),
-            index.slot.eq(heads.slot),
+            index.bank.eq(heads.bank),
             index.peek.eq(self.wide_peek),
             self.wide_group.eq(index.wide_group),
             self.is_wide.eq(index.is_wide),
@@ -94,7 +94,7 @@ class ValueFeeder(wiring.Component):
             heads.follows.eq(self.i.p.follows),
             heads.used.eq(self.used),
             self.loaded.eq(heads.loaded),
-            self.slot.eq(heads.slot),
+            self.bank.eq(heads.bank),
             self.head.eq(heads.head),
             self.head_after.eq(heads.head_after),
             reader.ended.eq(loader.ended),
@@ -106,8 +106,8 @@ class ValueFeeder(wiring.Component):
         operands = []
         for c in range(config.cols):
             if c == config.d_head - last_pass * config.cols:
-                # From here on no column has a channel in the last pass: its words are never
-                # written, and a RAM starts unknown.
+                # From here on columns have no channel in the last pass. Its words are never
+                # written, so they are masked: a RAM starts unknown.
                 present = Signal.like(read, name="read_present")
                 m.d.comb += present.eq(read)
                 with m.If(read.address >= last_pass * 2 * groups if last_pass else 1):
@@ -120,7 +120,7 @@ class ValueFeeder(wiring.Component):
                 lane.write_address.eq(Cat(write.plane, channel_pass) * groups + write.group),
                 lane.read.eq(read),
             ]
-            # Each of the column's channels comes with one beat, at one place in it.
+            # Each of the column's channels is at one place of one beat.
             with m.Switch(write.word):
                 for at_pass, channel in enumerate(range(c, config.d_head, config.cols)):
                     with m.Case(channel // config.value_nibbles):

@@ -1,10 +1,10 @@
-"""What is known of the loaded heads of values: lengths, wide groups, wide tokens of a group."""
+"""Index of the loaded heads of values: lengths, wide groups, wide tokens of each group."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, ShapeLike, Signal, Value, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.configuration.core import Config, Schedule
+from dtqatten.configuration.core import BANKS, Config, Schedule
 from dtqatten.hw.arrays.value_lane import group_number, value_read_layout
 from dtqatten.hw.arrays.value_loader import group_end_layout
 from dtqatten.hw.base.banks import BankedMemory
@@ -19,10 +19,10 @@ class GroupIndex(wiring.Component):
     """Which groups of each loaded head are wide, for the passes over low planes.
 
     Plane-major, these passes visit wide groups only: the index is a list of them. Interleaved, it
-    is a bit a group. A word of its memory holds the entries of all slots.
+    is a bit a group. A word of its memory holds the entries of all banks.
 
     Latency: a group counts from the cycle after ``ended`` on; ``wide_group`` and ``is_wide`` follow
-    ``slot`` and ``peek`` in the same cycle.
+    ``bank`` and ``peek`` in the same cycle.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class GroupIndex(wiring.Component):
         A group is complete.
     wide_groups : Out(range(key_tiles * parts + 1))
         Wide groups of the head before the one that ends.
-    slot : In(range(value_slots))
+    bank : In(range(BANKS))
         The head asked about.
     peek : In(range(key_tiles * parts))
         Number of a wide group among the wide ones (plane-major), or of a group (interleaved).
@@ -51,7 +51,7 @@ class GroupIndex(wiring.Component):
             {
                 "ended": In(group_end_layout(config)),
                 "wide_groups": Out(range(groups + 1)),
-                "slot": In(range(config.value_slots)),
+                "bank": In(range(BANKS)),
                 "peek": In(range(groups)),
                 "wide_group": Out(group_layout(config)),
                 "is_wide": Out(1),
@@ -61,7 +61,6 @@ class GroupIndex(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, ended = self.config, self.ended
-        slots = config.value_slots
         is_wide = ended.wide.any()
         with m.If(ended.head):
             m.d.sync += self.wide_groups.eq(0)
@@ -76,17 +75,17 @@ class GroupIndex(wiring.Component):
             shape, answer = unsigned(1), self.is_wide
             at, entry, writes = group_number(config, ended.group), is_wide, ended.valid
         m.submodules.entries = entries = memory.Memory(
-            shape=data.ArrayLayout(shape, slots),
+            shape=data.ArrayLayout(shape, BANKS),
             depth=config.key_tiles * config.parts,
             init=[],
         )
         write, read = entries.write_port(granularity=1), entries.read_port(domain="comb")
         m.d.comb += [
-            write.en.eq(writes << ended.slot),
+            write.en.eq(writes << ended.bank),
             write.addr.eq(at),
             read.addr.eq(self.peek),
-            *(write.data[i].eq(entry) for i in range(slots)),
-            answer.eq(Array(read.data[i] for i in range(slots))[self.slot]),
+            *(write.data[i].eq(entry) for i in range(BANKS)),
+            answer.eq(Array(read.data[i] for i in range(BANKS))[self.bank]),
         ]
         return m
 
@@ -109,16 +108,16 @@ class HeadDescriber(wiring.Component):
     wide_groups : In(range(key_tiles * parts + 1))
         Wide groups of its head before it.
     follows : In(1)
-        Of the beat that comes, as in :func:`~dtqatten.hw.payloads.arrays.value_layout`; a cycle
-        before ``ended`` shows what it completes.
+        The current beat's, as in :func:`~dtqatten.hw.payloads.arrays.value_layout`, one cycle
+        before ``ended``.
     loaded : Out(1)
         A head is described.
     used : In(1)
         The current head is done with.
-    slot : Out(range(value_slots))
+    bank : Out(range(BANKS))
         Where it is.
     head, head_after : Out(value_head_layout(config))
-        It, and the one after it.
+        Its description, and that of the one after it.
     """
 
     def __init__(self, config: Config) -> None:
@@ -130,7 +129,7 @@ class HeadDescriber(wiring.Component):
                 "follows": In(1),
                 "loaded": Out(1),
                 "used": In(1),
-                "slot": Out(range(config.value_slots)),
+                "bank": Out(range(BANKS)),
                 "head": Out(value_head_layout(config)),
                 "head_after": Out(value_head_layout(config)),
             }
@@ -141,7 +140,7 @@ class HeadDescriber(wiring.Component):
         config, ended = self.config, self.ended
         groups, interval = config.key_tiles * config.parts, config.drain_interval
 
-        # Steps of a tile, and of one of a narrow row block.
+        # Steps of a tile, and of a tile of a narrow row block.
         count = Signal(range(groups + 1))
         wide_count = delayed(m, self.wide_groups + ended.wide.any(), 1, "wide_count")
         follows = delayed(m, self.follows, 2, "follows")
@@ -163,7 +162,7 @@ class HeadDescriber(wiring.Component):
             return Mux(length < interval, interval - length, 0)
 
         counts, wide_counts = delayed(m, count, 1, "counts"), delayed(m, wide_count, 1, "wides")
-        m.submodules.heads = heads = Descriptions(value_head_layout(config), config.value_slots)
+        m.submodules.heads = heads = Descriptions(value_head_layout(config), BANKS)
         m.d.comb += [
             self.loaded.eq(delayed(m, ended.head, 2, "described", reset_less=False)),
             heads.write.eq(self.loaded),
@@ -176,7 +175,7 @@ class HeadDescriber(wiring.Component):
             heads.written.wait.eq(wait(length)),
             heads.written.narrow_wait.eq(wait(narrow_length)),
             heads.step.eq(self.used),
-            self.slot.eq(heads.slot),
+            self.bank.eq(heads.index),
             self.head.eq(heads.item),
             self.head_after.eq(heads.after),
         ]
@@ -186,7 +185,7 @@ class HeadDescriber(wiring.Component):
 class OperandReader(wiring.Component):
     """Turn a feed into a read of the lanes: its word, and which of its nibbles to keep.
 
-    The low plane of a 4-bit token was never written: it reads as zero. Which tokens of a group
+    The low plane of a 4-bit token is never written and reads as zero. Which tokens of a group
     have a low plane is looked up while the address is computed.
 
     Latency: ``read`` follows ``feed`` by one cycle; a group counts from the cycle after ``ended``
@@ -203,7 +202,7 @@ class OperandReader(wiring.Component):
     feed : In(value_feed_layout(config))
         The operands wanted.
     read : Out(value_read_layout(config))
-        The same for the lanes.
+        The read that goes to the lanes.
     """
 
     def __init__(self, config: Config) -> None:
@@ -224,11 +223,11 @@ class OperandReader(wiring.Component):
         low_plane = Signal()
         m.d.comb += [
             wide_tokens.write.eq(ended.valid),
-            wide_tokens.write_bank.eq(ended.slot),
+            wide_tokens.write_bank.eq(ended.bank),
             wide_tokens.write_address.eq(group_number(config, ended.group)),
             wide_tokens.write_data.eq(ended.wide),
             wide_tokens.read.eq(feed.valid & (feed.plane == Plane.LOW)),
-            wide_tokens.read_bank.eq(feed.slot),
+            wide_tokens.read_bank.eq(feed.bank),
             wide_tokens.read_address.eq(group_number(config, feed)),
             read.keep.eq(
                 Mux(read.valid, wide_tokens.data | (~low_plane).replicate(config.depth), 0)
@@ -237,7 +236,7 @@ class OperandReader(wiring.Component):
         word = Cat(feed.plane, feed.channel_pass) * groups + group_number(config, feed)
         m.d.sync += [
             read.valid.eq(feed.valid),
-            read.bank.eq(feed.slot),
+            read.bank.eq(feed.bank),
             read.address.eq(word),
             read.release.eq(feed.valid & feed.release),
             low_plane.eq(feed.plane == Plane.LOW),

@@ -1,4 +1,4 @@
-"""The values of one column: two heads, nibble by nibble in, ``depth`` tokens at once out."""
+"""The values of one column: written nibble by nibble, read ``depth`` tokens at a time."""
 
 from amaranth.hdl import Cat, Module, Value, unsigned
 from amaranth.lib import data, wiring
@@ -42,7 +42,7 @@ class ValueLane(wiring.Component):
     """Values of the channels of one column, of all tokens of two heads, a bank each.
 
     A word holds one channel's plane of the ``depth`` tokens of a group; tokens are written one
-    nibble at a time. Nibbles that are not to keep are read as zeros, all of them while
+    nibble at a time. Nibbles outside ``read.keep`` read as zeros; the sender clears ``keep`` while
     ``read.valid`` is low.
 
     Latency: ``operand`` follows ``read`` by ``1 + word_stages`` cycles, ``read_next`` by one. Never

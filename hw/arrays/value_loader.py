@@ -1,10 +1,10 @@
-"""Heads of values on their way into the lanes: where each nibble goes, where each group ends."""
+"""Loads heads of values: which lane takes each nibble, and where each group ends."""
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.configuration.core import Config
+from dtqatten.configuration.core import BANKS, Config
 from dtqatten.hw.arrays.value_lane import group_number
 from dtqatten.hw.base.pipeline import counted, delayed
 from dtqatten.hw.payloads.arrays import Plane, Precision, group_layout, value_layout
@@ -15,12 +15,12 @@ __all__ = ["ValueLoader", "group_end_layout", "value_write_layout"]
 def value_write_layout(config: Config) -> data.StructLayout:
     """Write of one beat: ``nibbles`` of the channels of ``word``, for a token of a ``group``.
 
-    ``places`` has the bit of the token's place in the group, or none. ``word`` counts the beats of
-    a plane.
+    In ``places`` the bit of the token's place in the group is set, or none where there is no beat.
+    ``word`` counts the beats of a plane.
     """
     return data.StructLayout(
         {
-            "bank": range(config.value_slots),
+            "bank": range(BANKS),
             "group": range(config.key_tiles * config.parts),
             "places": config.depth,
             "plane": Plane,
@@ -31,29 +31,29 @@ def value_write_layout(config: Config) -> data.StructLayout:
 
 
 def group_end_layout(config: Config) -> data.StructLayout:
-    """A ``group`` of the head in a ``slot`` that is complete, and its 8-bit tokens, ``wide``.
+    """A complete ``group`` of the head in a ``bank``; ``wide`` marks its 8-bit tokens.
 
-    ``head``: it is the head's last one.
+    ``head``: it is the head's last group.
     """
     return data.StructLayout(
         {
             "valid": unsigned(1),
             "head": unsigned(1),
             "group": group_layout(config),
-            "slot": range(config.value_slots),
+            "bank": range(BANKS),
             "wide": config.depth,
         }
     )
 
 
 class ValueLoader(wiring.Component):
-    """Follow the tokens of head after head: slot, group, place in it, and beat of a plane.
+    """Follow the tokens of head after head: bank, group, place in it, and beat of a plane.
 
-    A token's high plane comes first, its low plane, if it has one, behind it. A group ends with
-    ``depth`` tokens, with its tile of ``cols`` tokens, and with its head.
+    A token's high plane comes first, then its low plane if it has one. A group ends after ``depth``
+    tokens, at the end of its tile of ``cols`` tokens, or at the end of its head.
 
     Latency: ``write`` and ``ended`` follow a beat by one cycle. Throughput one beat a cycle while
-    a slot is free.
+    a bank is free.
 
     Parameters
     ----------
@@ -64,11 +64,11 @@ class ValueLoader(wiring.Component):
     i : In(stream.Signature(value_layout(config)))
         Value tokens of head after head.
     released : In(1)
-        A slot is free again.
+        A bank is free again.
     write : Out(value_write_layout(config))
-        What a beat brings.
+        Write that a beat causes.
     ended : Out(group_end_layout(config))
-        A group that it completes.
+        The group that a beat completes.
     """
 
     def __init__(self, config: Config) -> None:
@@ -85,15 +85,15 @@ class ValueLoader(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        slots, beats = config.value_slots, config.d_head // config.value_nibbles
-        slot = Signal(range(slots))
+        beats = config.d_head // config.value_nibbles
+        bank = Signal(range(BANKS))
         group = Signal(group_layout(config))
         column = Signal(range(config.cols))
         place = Signal(range(config.depth))
         word, low = Signal(range(beats)), Signal()
         wide_places = Signal(config.depth)
 
-        # End flags do not wait for the handshake, which comes late in the cycle.
+        # End flags are computed before the handshake, which arrives late.
         beat = self.i.valid & self.i.ready
         plane_last, token_last, group_last, tile_last, head_last = (Signal() for _ in range(5))
         head_end = Signal()
@@ -126,19 +126,19 @@ class ValueLoader(wiring.Component):
                 m.d.sync += [
                     column.eq(0),
                     group.eq(0),
-                    slot.eq(Mux(slot == slots - 1, 0, slot + 1)),
+                    bank.eq(Mux(bank == BANKS - 1, 0, bank + 1)),
                 ]
         # Both outputs are registered: they reach all lanes and memories.
         m.d.comb += [
-            self.i.ready.eq(counted(m, self.released, head_end, "free", most=slots, init=slots)),
+            self.i.ready.eq(counted(m, self.released, head_end, "free", most=BANKS, init=BANKS)),
             self.ended.valid.eq(delayed(m, beat & group_last, 1, "valid", reset_less=False)),
             self.ended.head.eq(delayed(m, head_end, 1, "head", reset_less=False)),
             self.ended.group.eq(delayed(m, group, 1, "group")),
-            self.ended.slot.eq(delayed(m, slot, 1, "slot")),
+            self.ended.bank.eq(delayed(m, bank, 1, "bank")),
             self.ended.wide.eq(delayed(m, wide_now, 1, "wide")),
         ]
         m.d.sync += [
-            self.write.bank.eq(slot),
+            self.write.bank.eq(bank),
             self.write.group.eq(group_number(config, group)),
             self.write.places.eq(beat << place),
             self.write.plane.eq(low),

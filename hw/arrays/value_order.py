@@ -17,13 +17,13 @@ from dtqatten.hw.payloads.arrays import (
 
 __all__ = ["InterleavedOrder", "NextTile", "Order", "PlaneMajorOrder", "order"]
 
-#: What a block and a head say.
+#: A property of a row block and a head.
 Said = Callable[[data.View, data.View], Value]
 
 
 @dataclass(frozen=True)
 class NextTile:
-    """What is known of the current tile and of the one after it.
+    """The current tile and the one after it.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class NextTile:
     last_pass: Value
 
     def said(self, of: Said) -> Value:
-        """Return what is said ``of`` block and head of the tile after the current one."""
+        """Return the property ``of`` the tile after the current one."""
         later = Mux(
             self.block.last,
             of(self.block_after, self.head_after),
@@ -57,9 +57,9 @@ class Order(wiring.Component):
     Each schedule is a subclass.
 
     Latency: the position is that of this cycle's step; it moves on in the cycle after ``issue``.
-    What it means is registered a cycle ahead, so that a tile may start in any cycle: of the next
-    tile with ``final``, else of the one that waits, ``block`` and ``head`` of which must be there
-    a cycle before it starts.
+    Flags that depend on block and head are registered one cycle early: with ``final`` those of the
+    next tile, while idle those of the tile that waits. So ``block`` and ``head`` must be valid one
+    cycle before a tile starts.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class Order(wiring.Component):
     final : Out(1)
         The step is the tile's last.
     shift : Out(control_layout(config)["shift"])
-        Of the accumulator, or of the product.
+        Shift of the accumulator (plane-major) or of the product (interleaved).
     lift : Out(range(planes + 1))
         Power of 16 by which the tile's sums are multiplied.
     """
@@ -120,7 +120,7 @@ class Order(wiring.Component):
         )
 
     def ahead(self, m: Module, name: str, first: Said) -> Signal:
-        """Return a register that is ``first`` of block and head wherever a tile may start."""
+        """Return a register that holds ``first`` of block and head when a tile starts."""
         tile = NextTile(self.block, self.block_after, self.head, self.head_after, self.last_pass)
         known = Signal(name=name)
         with m.If(self.final):
@@ -132,10 +132,15 @@ class Order(wiring.Component):
     def at_last(
         self, m: Module, single: str, before_last: str, moves: Value, pass_end: Value
     ) -> Signal:
-        """Return a register that says whether the step's group is a pass's last one.
+        """Return a register that says whether the step's group is the last one of its pass.
 
-        ``single`` and ``before_last`` name what a head says of the groups that the pass visits;
-        with ``moves`` the next of them follows, with ``pass_end`` the first.
+        Parameters
+        ----------
+        m : Module
+        single, before_last : str
+            Fields of a head's description: the pass visits one group; number of the last but one.
+        moves, pass_end : Value
+            The next step is at the next group of the pass; at the first one.
         """
         known = self.ahead(m, f"at_{single}", lambda block, head: head[single])
         with m.If(self.issue & ~self.final):
@@ -157,10 +162,10 @@ class Order(wiring.Component):
 
 
 class InterleavedOrder(Order):
-    """Group by group, of each all pairs of planes that it needs.
+    """Group by group, each with all pairs of planes that it needs.
 
-    Of a wide group all weight planes by the high plane of the values, then all by the low one; of
-    another the high plane only. Each product is shifted on its own, so sums need no ``lift``.
+    All weight planes by the high plane of the values, then, of a wide group, all weight planes by
+    the low one. Each product is shifted on its own, so sums need no ``lift``.
     """
 
     def elaborate(self, platform: object) -> Module:
@@ -191,7 +196,7 @@ class InterleavedOrder(Order):
 
 
 class PlaneMajorOrder(Order):
-    """Pair of planes by pair of planes, of each all groups that need it.
+    """Pair by pair of planes, each over all groups that need it.
 
     Pairs come by total weight, the heaviest first: (0,0) (1,0)(0,1) (2,0)(1,1) ..., the low plane
     of the values last. The accumulator is shifted where the weight falls.

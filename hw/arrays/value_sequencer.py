@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.configuration.core import Config
+from dtqatten.configuration.core import BANKS, Config
 from dtqatten.hw.arrays.score_buffer import tile_fits
 from dtqatten.hw.arrays.value_order import NextTile, order
 from dtqatten.hw.base.pipeline import counted, delayed
@@ -24,18 +24,18 @@ class ValueSequencer(wiring.Component):
     A tile is a row block by ``cols`` channels. Its reduction runs over groups of ``depth`` tokens:
     for each, all ``planes`` of the weights by the high plane of the values, and by their low plane
     where the group is wide; ``planes * (groups + wide groups)`` steps. Where weights follow their
-    tokens' precision, a group that is not wide takes the highest plane only: ``groups +
-    (2 * planes - 1) * wide groups`` steps. In a narrow row block all weights have it only:
-    ``groups + wide groups`` steps. Plane-major, pairs of planes of one total weight come
-    together, heaviest first; interleaved, all pairs of a group.
+    tokens' precision, a group that is not wide takes the highest plane of the weights only:
+    ``groups + (2 * planes - 1) * wide groups`` steps. A narrow row block takes that plane only, of
+    all groups: ``groups + wide groups`` steps. Plane-major, pairs of planes come by weight, the
+    heaviest first; interleaved, all pairs of a group come together.
 
     A tile starts in the cycle after the previous one ended, if its row block and all values of the
     head are loaded, the result buffer has room for ``rows`` more rows and its end leaves the
     previous tile ``drain_interval`` cycles. Once started it never stalls.
 
     Latency: ``step`` is registered; a tile whose row block's or head's ``loaded`` pulses last, in
-    cycle ``t``, has its first step at ``t + 5``. By then registers hold the descriptions, and
-    whether the wait that they ask for is over.
+    cycle ``t``, has its first step at ``t + 5``, when the descriptions, and whether the wait that
+    they ask for is over, are in registers.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ class ValueSequencer(wiring.Component):
     block_loaded, head_loaded : In(1)
         A row block of weights, or a head's values, is complete.
     block_used, head_used : Out(1)
-        The row block, the head has had its last step.
-    block_slot, head_slot : In
+        The row block's, the head's last step is issued.
+    block_bank, head_bank : In
         Where the current ones are.
     block, block_after : In(weight_block_layout(config))
         The current row block and the one after it, as of
@@ -70,8 +70,8 @@ class ValueSequencer(wiring.Component):
                 "head_loaded": In(1),
                 "block_used": Out(1),
                 "head_used": Out(1),
-                "block_slot": In(range(config.q_slots)),
-                "head_slot": In(range(config.value_slots)),
+                "block_bank": In(range(BANKS)),
+                "head_bank": In(range(BANKS)),
                 "block": In(weight_block_layout(config)),
                 "block_after": In(weight_block_layout(config)),
                 "head": In(value_head_layout(config)),
@@ -94,7 +94,7 @@ class ValueSequencer(wiring.Component):
         m.submodules.order = steps = order(config)
         final = steps.final
 
-        # A block or head counts until its last tile starts, which leaves time to count.
+        # A block or head counts until its last tile starts, so that the counts may be registered.
         begun = start & last_pass
         blocks, heads = (
             counted(
@@ -102,11 +102,11 @@ class ValueSequencer(wiring.Component):
                 delayed(m, loaded, 3, f"{name}_described", reset_less=False),
                 begins,
                 name,
-                most=slots,
+                most=BANKS,
             )
-            for loaded, begins, name, slots in (
-                (self.block_loaded, begun, "blocks", config.q_slots),
-                (self.head_loaded, begun & block.last, "heads", config.value_slots),
+            for loaded, begins, name in (
+                (self.block_loaded, begun, "blocks"),
+                (self.head_loaded, begun & block.last, "heads"),
             )
         )
         fits = tile_fits(m, config, start, block.rows, self.row_read)
@@ -135,13 +135,13 @@ class ValueSequencer(wiring.Component):
         channels = Mux(last_pass, config.d_head - (passes - 1) * config.cols, config.cols)
         m.d.sync += [
             weight.valid.eq(issue),
-            weight.slot.eq(self.block_slot),
+            weight.bank.eq(self.block_bank),
             weight.tile.eq(steps.group.tile),
             weight.part.eq(steps.group.part),
             weight.plane.eq(steps.plane),
             weight.release.eq(self.block_used),
             value.valid.eq(issue),
-            value.slot.eq(self.head_slot),
+            value.bank.eq(self.head_bank),
             value.channel_pass.eq(channel_pass),
             value.tile.eq(steps.group.tile),
             value.part.eq(steps.group.part),
@@ -160,10 +160,9 @@ class ValueSequencer(wiring.Component):
         return m
 
     def _drained(self, m: Module, final: Value, last_pass: Value) -> Signal:
-        """Return a register that says whether the next tile leaves the last one time to drain.
+        """Return a register that says whether the next tile leaves the previous one time to drain.
 
-        Cycles are counted from the last tile's ``final`` step. Whether they are enough is known a
-        cycle ahead, when the tile that ends chooses who is next.
+        Cycles are counted from the previous tile's ``final`` step, and compared one cycle early.
         """
         interval = self.config.drain_interval
         since = Signal(range(interval + 1), init=interval)

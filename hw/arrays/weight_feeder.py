@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.configuration.core import Config
+from dtqatten.configuration.core import BANKS, Config
 from dtqatten.hw.base.descriptions import Descriptions
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import counted, delayed
@@ -21,8 +21,8 @@ __all__ = ["WeightFeeder", "WeightLane"]
 class WeightLane(wiring.Component):
     """Weights of one row of two row blocks.
 
-    Codes are cut into balanced nibbles when they are written: all planes but the highest in
-    [-8, 7]. A read whose row is absent gives zeros.
+    Codes are cut into balanced nibbles when they are written; all planes but the highest lie in
+    [-8, 7]. A read of an absent row gives zeros.
 
     Latency: ``operand`` follows ``feed`` by ``1 + word_stages`` cycles, ``feed_next`` by one. Never
     stalls.
@@ -33,10 +33,10 @@ class WeightLane(wiring.Component):
 
     Members
     -------
-    write_valid, write_slot, write_tile, write_data : In
+    write_valid, write_bank, write_tile, write_data : In
         One tile's weights, ``cols`` signed codes of ``4 * planes`` bits.
-    tag_valid, tag_slot, tag : In
-        Says whether a slot's row is there.
+    tag_valid, tag_bank, tag : In
+        Says whether a bank's row is there.
     feed : In(weight_feed_layout(config))
         The operand wanted.
     feed_next : Out
@@ -50,11 +50,11 @@ class WeightLane(wiring.Component):
         super().__init__(
             {
                 "write_valid": In(1),
-                "write_slot": In(range(config.q_slots)),
+                "write_bank": In(range(BANKS)),
                 "write_tile": In(range(config.key_tiles)),
                 "write_data": In(data.ArrayLayout(signed(4 * config.planes), config.cols)),
                 "tag_valid": In(1),
-                "tag_slot": In(range(config.q_slots)),
+                "tag_bank": In(range(BANKS)),
                 "tag": In(1),
                 "feed": In(weight_feed_layout(config)),
                 "feed_next": Out(weight_feed_layout(config)),
@@ -65,16 +65,16 @@ class WeightLane(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, planes = self.config, self.config.planes
-        # A word is a tile's weights, plane by plane, highest first, each plane filled up with
+        # A word holds a tile's weights plane by plane, highest first; each plane is padded with
         # zeros to whole operands.
         plane_bits = 4 * config.depth * config.parts
         m.submodules.words = words = memory.Memory(
-            shape=unsigned(plane_bits * planes), depth=config.q_slots * config.key_tiles, init=[]
+            shape=unsigned(plane_bits * planes), depth=BANKS * config.key_tiles, init=[]
         )
         write, read = words.write_port(), words.read_port()
-        tags = Signal(config.q_slots)
+        tags = Signal(BANKS)
         with m.If(self.tag_valid):
-            m.d.sync += tags.bit_select(self.tag_slot, 1).eq(self.tag)
+            m.d.sync += tags.bit_select(self.tag_bank, 1).eq(self.tag)
 
         nibbles: list[list[Signal]] = [[] for _ in range(planes)]
         for c in range(config.cols):
@@ -83,15 +83,15 @@ class WeightLane(wiring.Component):
                 nibble = Signal(4, name=f"nibble_{c}_{plane}")
                 m.d.comb += nibble.eq(rest)
                 nibbles[plane].append(nibble)
-                # What the next plane stands for, once this one's sign is taken into account.
+                # The rest that higher planes hold, corrected for this nibble's sign.
                 rest = (rest + 8) >> 4
         filler = unsigned(plane_bits - 4 * config.cols)
         m.d.comb += [
             write.en.eq(self.write_valid),
-            write.addr.eq(self.write_slot * config.key_tiles + self.write_tile),
+            write.addr.eq(self.write_bank * config.key_tiles + self.write_tile),
             write.data.eq(Cat(Cat(*plane, Signal(filler)) for plane in nibbles)),
             read.en.eq(self.feed.valid),
-            read.addr.eq(self.feed.slot * config.key_tiles + self.feed.tile),
+            read.addr.eq(self.feed.bank * config.key_tiles + self.feed.tile),
         ]
         m.d.sync += self.feed_next.eq(self.feed)
 
@@ -100,7 +100,7 @@ class WeightLane(wiring.Component):
         part = Signal(4 * config.depth)
         m.d.comb += [
             part.eq(word.word_select(now.plane * config.parts + now.part, 4 * config.depth)),
-            self.operand.eq(Mux(now.valid & tags.bit_select(now.slot, 1), part, 0)),
+            self.operand.eq(Mux(now.valid & tags.bit_select(now.bank, 1), part, 0)),
         ]
         return m
 
@@ -108,10 +108,10 @@ class WeightLane(wiring.Component):
 class WeightFeeder(wiring.Component):
     """Feed a row block's weights, skewed by one cycle a row.
 
-    Loading: one row of a tile per cycle while a row block is free. ``loaded`` pulses in the cycle
-    that completes a row block, of which ``block`` and ``block_after`` tell as
-    :class:`~dtqatten.hw.base.descriptions.Descriptions` written in that cycle do. ``operands[r]``
-    follows ``feed`` by ``r + 2 + word_stages`` cycles. A feed with ``release`` frees its slot
+    Loading: one row of a tile per cycle while a bank is free. ``loaded`` pulses in the cycle
+    that completes a row block; ``block`` and ``block_after`` are
+    :class:`~dtqatten.hw.base.descriptions.Descriptions` written in that cycle. ``operands[r]``
+    follows ``feed`` by ``r + 2 + word_stages`` cycles. A feed with ``release`` frees its bank
     ``rows + 2`` cycles later.
 
     Parameters
@@ -125,10 +125,10 @@ class WeightFeeder(wiring.Component):
     loaded : Out(1)
     used : In(1)
         The current row block is done with.
-    slot : Out(range(q_slots))
+    bank : Out(range(BANKS))
         Where it is.
     block, block_after : Out(weight_block_layout(config))
-        It, and the one after it.
+        Its description, and that of the one after it.
     feed : In(weight_feed_layout(config))
     operands : Out(ArrayLayout(operand_layout(config), rows))
     """
@@ -140,7 +140,7 @@ class WeightFeeder(wiring.Component):
                 "i": In(stream.Signature(weight_row_layout(config))),
                 "loaded": Out(1),
                 "used": In(1),
-                "slot": Out(range(config.q_slots)),
+                "bank": Out(range(BANKS)),
                 "block": Out(weight_block_layout(config)),
                 "block_after": Out(weight_block_layout(config)),
                 "feed": In(weight_feed_layout(config)),
@@ -151,8 +151,8 @@ class WeightFeeder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        slots = config.q_slots
-        slot = Signal(range(slots))
+        # The bank that is being filled.
+        filling = Signal(range(BANKS))
         tile = Signal(range(config.key_tiles))
         row = Signal(range(config.rows))
         released = Signal()
@@ -170,18 +170,18 @@ class WeightFeeder(wiring.Component):
             with m.If(row_block.last_row):
                 m.d.sync += [row.eq(0), tile.eq(tile + 1), wide.eq(0)]
         with m.If(block_end):
-            m.d.sync += [tile.eq(0), slot.eq(Mux(slot == slots - 1, 0, slot + 1))]
-        free = counted(m, released, block_end, "free", most=slots, init=slots)
+            m.d.sync += [tile.eq(0), filling.eq(Mux(filling == BANKS - 1, 0, filling + 1))]
+        free = counted(m, released, block_end, "free", most=BANKS, init=BANKS)
         m.d.comb += self.i.ready.eq(free)
 
-        m.submodules.blocks = blocks = Descriptions(weight_block_layout(config), slots)
+        m.submodules.blocks = blocks = Descriptions(weight_block_layout(config), BANKS)
         m.d.comb += [
             blocks.write.eq(block_end),
             blocks.written.rows.eq(row + 1),
             blocks.written.last.eq(row_block.last_block),
             blocks.written.narrow.eq(row_block.narrow & ~wide),
             blocks.step.eq(self.used),
-            self.slot.eq(blocks.slot),
+            self.bank.eq(blocks.index),
             self.block.eq(blocks.item),
             self.block_after.eq(blocks.after),
         ]
@@ -192,22 +192,22 @@ class WeightFeeder(wiring.Component):
         late = config.timing.buffered_weights
         written = Cat(beat & (row == r) for r in range(config.rows))
         written = delayed(m, written, late, "written", reset_less=False)
-        write_slot = delayed(m, slot, late, "write_slot")
+        write_bank = delayed(m, filling, late, "write_bank")
         write_tile = delayed(m, tile, late, "write_tile")
         weights = delayed(m, row_block.weights, late, "weights")
         # Row-valid tags arrive one cycle late, before any feed.
-        here, told, told_slot = Signal(config.rows), Signal(), Signal.like(slot)
-        m.d.sync += [here.eq((2 << row) - 1), told.eq(block_end), told_slot.eq(slot)]
+        here, told, told_bank = Signal(config.rows), Signal(), Signal.like(filling)
+        m.d.sync += [here.eq((2 << row) - 1), told.eq(block_end), told_bank.eq(filling)]
         lanes = []
         for r in range(config.rows):
             lane = place(m, platform, f"lane_{r}", WeightLane, config)
             m.d.comb += [
                 lane.write_valid.eq(written[r]),
-                lane.write_slot.eq(write_slot),
+                lane.write_bank.eq(write_bank),
                 lane.write_tile.eq(write_tile),
                 lane.write_data.eq(weights),
                 lane.tag_valid.eq(told),
-                lane.tag_slot.eq(told_slot),
+                lane.tag_bank.eq(told_bank),
                 lane.tag.eq(here[r]),
                 lane.feed.eq(feed),
             ]

@@ -13,13 +13,12 @@ __all__ = ["BankedMemory"]
 class BankedMemory(wiring.Component):
     """Banks (:data:`~dtqatten.configuration.core.BANKS`) of ``depth`` words with one port each.
 
-    A memory with one port takes two thirds of the area of one with two. Whoever fills one bank
-    while the other is read needs no more: a read of the bank that is written is dropped, and
-    ``data`` is undefined after it.
+    A memory with one port takes two thirds of the area of one with two. One port is enough where
+    one bank is filled while the other is read: a read of the bank that is being written is dropped,
+    and leaves ``data`` undefined.
 
-    Block RAM of FPGAs has two ports whether or not they are used, is slow, and far from what it
-    serves. For these, with ``stages``, there is one memory with both banks, whose ports see
-    registers only.
+    An FPGA's block RAM has two ports anyway, is slow, and is far from the logic it serves. With
+    ``stages``, one memory holds both banks, and its ports connect to registers only.
 
     Latency: ``data`` follows a read by ``1 + stages`` cycles and holds until the next, or until its
     bank is written; a write counts after ``stages`` cycles more. Throughput one write and one read

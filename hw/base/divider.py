@@ -21,7 +21,7 @@ class Divider(wiring.Component):
     divisor_width : int
         Bits of the divisor.
     bits : int
-        Quotient bits a stage, a divisor of ``width``.
+        Quotient bits a stage; divides ``width``.
 
     Members
     -------
@@ -44,7 +44,7 @@ class Divider(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         rest, dividend, divisor = Signal(self.divisor_width), self.dividend, self.divisor
-        # The dividend leaves at the top as the quotient enters at the bottom.
+        # The dividend shifts out at the top while the quotient shifts in at the bottom.
         for stage in range(self.latency):
             for bit in range(self.bits):
                 tried = Signal(self.divisor_width + 1, name=f"tried_{stage}_{bit}")

@@ -17,15 +17,15 @@ __all__ = ["ExportPlatform", "flat_ports", "netlist", "place", "port_name", "ver
 #: Prefix of every module, against collisions in an integrator's design.
 PREFIX = "dtqatten_"
 
-#: Contents of a memory that was given none. Amaranth has zeros there, in Verilog a line for every
-#: word, while a RAM on a chip starts unknown.
+#: Initial contents of a memory that was given none. Amaranth writes zeros, a line of Verilog a
+#: word, but a RAM on a chip starts unknown.
 ZEROS = re.compile(
     r"^ *cell \$meminit_v2 .*\n(?: *(?:parameter|connect \\ADDR) .*\n)*"
     r" *connect \\DATA \d+'0+\n *connect \\EN .*\n *end\n\n",
     re.MULTILINE,
 )
 
-#: What makes a wire of no bits a port.
+#: Declaration of a wire of zero bits as a port.
 EMPTY_PORT = re.compile(r"(?<=  wire width 0) (?:in|out)put \d+ ")
 
 YOSYS_SCRIPT = """
@@ -53,9 +53,21 @@ class ExportPlatform:
     def instance(
         self, label: str, kind: type[wiring.Component], *args: Any, reset: Value
     ) -> tuple[Any, Instance]:
-        """Return an interface like that of ``kind(*args)`` and the instance connected to it."""
-        # The configuration comes first; the rest tells kinds of a class apart, and where that is
-        # the same, as PEs of two depths may be, the order in which they are met.
+        """Return an interface like that of ``kind(*args)`` and the instance connected to it.
+
+        Parameters
+        ----------
+        label : str
+            Name of the instance.
+        kind : type
+            Its component.
+        *args
+            Arguments of ``kind``, the configuration first.
+        reset : Value
+            Its reset.
+        """
+        # Arguments after the configuration name the module. Where they are equal but the
+        # configurations differ, as for PEs of two depths, a suffix tells modules apart.
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
         name = PREFIX + "_".join([name, *map(str, args[1:])])
         while name in self.kinds and self._args[name] != args:
@@ -82,7 +94,7 @@ def flat_ports(
 ) -> Iterator[tuple[str, wiring.Flow, Value]]:
     """Yield name, direction and value of each port of an interface.
 
-    A member of no bits, as the index of an only tile is, has no port: Verilog cannot express it.
+    A member of zero bits, such as the index of a single tile, has no port: Verilog has no such.
     """
     for path, member, value in signature.flatten(interface):
         value = Value.cast(value)
@@ -100,10 +112,21 @@ def place(
 ) -> Any:
     """Add ``kind(*args)`` to ``m`` as submodule ``label`` and return its interface.
 
-    ``reset`` resets it beside the clock domain's own reset.
+    Under an :class:`ExportPlatform` the submodule is an instance of a module that all of its kind
+    share.
 
-    ``args`` begins with the configuration. Under an :class:`ExportPlatform` the submodule is an
-    instance of a module shared by all of its kind.
+    Parameters
+    ----------
+    m : Module
+    platform : object
+    label : str
+        Name of the submodule.
+    kind : type
+        Its component.
+    *args
+        Arguments of ``kind``, the configuration first.
+    reset : Value, optional
+        Resets it, beside the clock domain's own reset.
     """
     if isinstance(platform, ExportPlatform):
         line = ResetSignal() if reset is None else ResetSignal() | reset
@@ -133,7 +156,7 @@ def netlist(component: wiring.Component, name: str, *, emit_src: bool = False) -
 
 
 def header(component: wiring.Component, name: str) -> str:
-    """Return what an integrator has to know first, as the comment at the top of a file."""
+    """Return the comment at the top of a file: what an integrator needs first."""
     sizes = getattr(component, "system", getattr(component, "config", None))
     lines = (
         f"dtqatten {__version__}, `dtqatten verilog`: module {PREFIX}{name} and all that it uses",
@@ -151,8 +174,8 @@ def verilog(component: wiring.Component, name: str) -> str:
     """Return the Verilog of ``component`` as module ``dtqatten_<name>``, with all it uses.
 
     Ports are flat: the path of an interface member joined by ``__``, beside ``clk`` and the
-    synchronous, active-high ``rst``. Registers and ROMs have initial values, RAMs have none: what
-    is read before it is written never matters. No process reads its own output, so that
+    synchronous, active-high ``rst``. Registers and ROMs have initial values, RAMs have none: no
+    result depends on a word that was not written. No process reads its own output, so that
     Verilog-2005 and SystemVerilog simulators agree.
 
     Raises

@@ -1,4 +1,4 @@
-"""One stream for several consumers."""
+"""One stream to several consumers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ def fork(m: Module, source: Any, sinks: Sequence[Any], wanted: Sequence[Value], 
     source, sinks : stream interfaces
         ``sinks`` as seen by their producer. Payloads are connected by the caller.
     wanted : sequence of Value
-        Of each sink: it gets this beat. Constant while the beat is offered.
+        For each sink, whether it gets this beat; constant while the beat is offered.
     name : str
         Prefix of the registers.
     """

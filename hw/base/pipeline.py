@@ -10,9 +10,17 @@ __all__ = ["bit_length", "counted", "delayed", "multiplied", "reduced", "reducti
 
 
 def delayed(m: Module, value: Any, cycles: int, name: str, *, reset_less: bool = True) -> Any:
-    """Return ``value``, a signal or view, of ``cycles`` cycles ago.
+    """Return ``value``, a signal or view, as it was ``cycles`` cycles ago.
 
-    ``reset_less=False`` for what says that something is valid.
+    Parameters
+    ----------
+    m : Module
+    value : Signal or View
+    cycles : int
+    name : str
+        Prefix of the registers.
+    reset_less : bool
+        False for flags that say that something is valid.
     """
     for i in range(cycles):
         previous = value
@@ -34,14 +42,27 @@ def counted(
 ) -> Value:
     """Return a register that says whether a count exceeds ``spare``.
 
-    The count, from ``init`` and at most ``most``, grows by ``by``, at least 1, with ``more`` and
-    falls by 1 with ``less``, bits that may come late in a cycle: neither waits for a sum. Where
-    ``by`` is more than 1, there is no ``spare`` and ``less`` never without the answer.
+    ``more`` and ``less`` may arrive late in a cycle: all sums are precomputed, and they only
+    select. With ``by > 1``, ``spare`` must be 0 and ``less`` requires the result to be high.
+
+    Parameters
+    ----------
+    m : Module
+    more, less : Value
+        The count grows by ``by``; it falls by 1.
+    name : str
+        Of the register; prefix of the count.
+    most, init : int
+        Largest and initial count.
+    spare : int
+        What the count has to exceed.
+    by : Value or int
+        At least 1.
     """
     count = Signal(range(-spare, most - spare + 1), init=init - spare, name=f"{name}_count")
     some = Signal(init=init > spare, name=name)
     enough = count >= 0 if spare else Const(1)
-    # All sums are there before it is known which one counts.
+    # All sums are precomputed; ``more`` and ``less`` select one.
     m.d.sync += [
         count.eq(Mux(more, Mux(less, count + (by - 1), count + by), Mux(less, count - 1, count))),
         some.eq(Mux(more == less, some, Mux(more, enough, count > 1))),
@@ -52,10 +73,18 @@ def counted(
 def multiplied(m: Module, a: Value, b: Value, name: str) -> Value:
     """Return ``a * b`` of three cycles ago, ``b`` unsigned, one product a cycle.
 
-    First registers of its own, since the multipliers of FPGAs are far from all else; then the
-    products with both halves of a factor, then their sum: neither takes a ns at 45 nm where the
-    whole, 20 by 16 bits, takes one and a half. The halved factor is ``a`` where that has more than
-    the 18 bits of an FPGA's multiplier.
+    Cycle 1 registers the factors, since an FPGA's multipliers are far from other logic. Cycle 2
+    multiplies both halves of one factor, cycle 3 adds the two products: at 45 nm either takes less
+    than 1 ns, where a whole product of 20 by 16 bits takes 1.5 ns. The factor cut in halves is
+    ``a`` if it exceeds the 18 bits of an FPGA's multiplier, else ``b``.
+
+    Parameters
+    ----------
+    m : Module
+    a, b : Value
+        Factors.
+    name : str
+        Prefix of the registers.
     """
     a, b = delayed(m, a, 1, f"{name}_a"), delayed(m, b, 1, f"{name}_b")
     halved, other = (a, b) if len(a) > 18 else (b, a)
@@ -91,7 +120,14 @@ def reduced(
 ) -> Value:
     """Combine values pairwise in a tree, one register a level, one result a cycle.
 
-    The result has the shape that ``combine`` gives it.
+    Parameters
+    ----------
+    m : Module
+    values : sequence of Value
+    combine : callable
+        Result of two values; its shape is that of the result.
+    name : str
+        Prefix of the registers.
     """
     level = 0
     while len(values) > 1:

@@ -1,4 +1,4 @@
-"""Tokens' side information: loaded once, replayed as often as tiles come by."""
+"""Side information of tokens: loaded once, replayed for every tile that needs it."""
 
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, memory, stream, wiring
@@ -8,11 +8,11 @@ __all__ = ["ReplayStore"]
 
 
 class ReplayStore(wiring.Component):
-    """Ring of words of ``lanes`` items; a pointer walks over a group of words again and again.
+    """Ring of words of ``lanes`` items; a pointer walks over a sequence of words repeatedly.
 
     Items come one a beat and fill a word from lane 0 up; ``last`` ends a word early. The reader
-    goes on to the next word (``step``), back to the group's first one (``step`` and ``rewind``)
-    or, freeing the group, to the first word of the next one (``release`` too).
+    goes on to the next word (``step``), back to the sequence's first word (``step`` and
+    ``rewind``), or, freeing the sequence, to the first word of the next one (``release`` too).
 
     Latency: an item accepted in cycle ``t`` that completes a word counts from ``t + 1`` on;
     ``data`` follows ``read`` by one cycle and holds until the next. Throughput one item and one
@@ -24,7 +24,7 @@ class ReplayStore(wiring.Component):
         Of an item.
     lanes : int
         Items of a word.
-    slots : int
+    depth : int
         Words held.
 
     Members
@@ -41,8 +41,8 @@ class ReplayStore(wiring.Component):
         The word read.
     """
 
-    def __init__(self, item: data.StructLayout, lanes: int, slots: int) -> None:
-        self.item, self.lanes, self.slots = item, lanes, slots
+    def __init__(self, item: data.StructLayout, lanes: int, depth: int) -> None:
+        self.item, self.lanes, self.depth = item, lanes, depth
         super().__init__(
             {
                 "i": In(stream.Signature(data.StructLayout({"item": item, "last": unsigned(1)}))),
@@ -57,17 +57,17 @@ class ReplayStore(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        lanes, slots = self.lanes, self.slots
+        lanes, depth = self.lanes, self.depth
         m.submodules.words = words = memory.Memory(
-            shape=data.ArrayLayout(self.item, lanes), depth=slots, init=[]
+            shape=data.ArrayLayout(self.item, lanes), depth=depth, init=[]
         )
         write, read = words.write_port(granularity=1), words.read_port()
 
         def after(index: Value) -> Value:
-            return Mux(index == slots - 1, 0, index + 1)
+            return Mux(index == depth - 1, 0, index + 1)
 
-        # Words here, and those of them from the pointer on; ``ready`` says that there are such.
-        held, ahead = Signal(range(slots + 1)), Signal(range(slots + 1))
+        # Words held, and those of them at the pointer or behind it: ``ready`` if there are any.
+        held, ahead = Signal(range(depth + 1)), Signal(range(depth + 1))
         lane = Signal(range(lanes))
         beat, complete = Signal(), Signal()
         room = Signal(init=1)
@@ -75,7 +75,7 @@ class ReplayStore(wiring.Component):
             self.i.ready.eq(room),
             beat.eq(self.i.valid & self.i.ready),
             complete.eq(beat & (self.i.p.last | (lane == lanes - 1))),
-            # Lanes behind the item's own take it too: after the last item all of them are known.
+            # Lanes past the item's own take it too, so that every lane of a word is written.
             write.en.eq(beat.replicate(lanes) << lane),
         ]
         m.d.comb += [write.data[i].eq(self.i.p.item) for i in range(lanes)]
@@ -84,24 +84,24 @@ class ReplayStore(wiring.Component):
         with m.If(complete):
             m.d.sync += write.addr.eq(after(write.addr))
 
-        # The group's first word is at ``base``.
-        base, pointer = Signal(range(slots)), Signal(range(slots))
+        # The sequence's first word is at ``base``.
+        base, pointer = Signal(range(depth)), Signal(range(depth))
         m.d.comb += [
             read.en.eq(self.read),
             read.addr.eq(pointer),
             self.data.eq(read.data),
         ]
-        # Whether there is a read is known last: what follows with one and without is ready by then.
+        # ``read`` arrives late: the next state with and without it is precomputed.
         leaves = self.step & self.release
         back = self.rewind & ~self.release
-        grown, some = Mux(complete, held + 1, held), Mux(complete, held != slots - 1, room)
+        grown, some = Mux(complete, held + 1, held), Mux(complete, held != depth - 1, room)
         fewer, more = Mux(complete, ahead, ahead - 1), Mux(complete, ahead + 1, ahead)
         with m.If(self.read):
             m.d.sync += [
                 room.eq(leaves | some),
                 held.eq(Mux(leaves, fewer, grown)),
                 ahead.eq(Mux(self.step, Mux(back, grown, fewer), more)),
-                # Without a sum: a group's first word is always there.
+                # No sum is needed: a sequence's first word is always held.
                 self.ready.eq(complete | Mux(self.step, back | (ahead > 1), self.ready)),
             ]
             with m.If(self.step):

@@ -11,15 +11,13 @@ __all__ = ["RingMemory"]
 
 
 class RingMemory(wiring.Component):
-    """Ring of words in two banks, of even and of odd ones: neither needs a second port.
+    """Ring of words, even ones in one bank, odd ones in another: neither needs a second port.
 
-    Words are written in turn to one bank and the other, and read so. A word that comes while its
-    bank is read waits in a register for one cycle: then the other bank's turn has come on both
-    sides.
+    Writes alternate between the banks, and so do reads. A word that arrives while its bank is read
+    waits in a register for one cycle, in which both a read and a write go to the other bank.
 
     Latency: a word can be read from the cycle after its write on; ``data`` follows ``read`` by two
-    cycles and holds until the next: memories are slow. Throughput one write and one read a cycle;
-    never stalls.
+    cycles and holds until the next read. Throughput one write and one read a cycle; never stalls.
 
     Parameters
     ----------

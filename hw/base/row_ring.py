@@ -1,4 +1,4 @@
-"""Rings of rows whose room is reserved before they set out."""
+"""Rings of rows that reserve their room before they enter a pipeline."""
 
 from amaranth.hdl import Module, Mux
 from amaranth.lib import data, memory, stream, wiring
@@ -11,23 +11,22 @@ __all__ = ["RowFifo", "RowRing"]
 
 
 class RowRing(wiring.Component):
-    """Ring of rows whose room is reserved before they set out and which are committed later.
+    """Ring of rows that reserve their room before they enter a pipeline and are committed later.
 
-    Latency: what is written, committed, reserved or read in a cycle counts from the next one on;
-    ``data`` follows ``read`` by one cycle, ``banked`` by two, and holds until the next; rows read
-    give room a cycle later if ``late``. One write and one read a cycle.
+    Latency: a write, commit, reservation or read counts from the next cycle on, a read that frees
+    room one cycle later if ``late``; ``data`` follows ``read`` by one cycle, ``banked`` by two, and
+    holds until the next read. Throughput one write and one read a cycle.
 
     Parameters
     ----------
     row : data.StructLayout
-        Of a row.
+        Layout of a row.
     depth : int
         Rows held.
     spare : int
         Rows that ``room`` keeps back.
     banked : bool
-        In a :class:`~dtqatten.hw.base.ring_memory.RingMemory`, which is smaller where rows are
-        many.
+        Use a :class:`~dtqatten.hw.base.ring_memory.RingMemory`, which is smaller for many rows.
     late : bool
         ``read`` arrives too late in its cycle to be counted as room; the ring holds one row more
         for that.
@@ -37,11 +36,11 @@ class RowRing(wiring.Component):
     room : Out(1)
         More than ``spare`` rows may still be reserved.
     reserve : In(1)
-        A row sets out. Never when all ``depth`` rows are reserved.
+        Reserve room for a row. Never when all ``depth`` rows are reserved.
     write : In(1)
         A row arrives.
     row : In(row)
-        It.
+        The row that arrives.
     commit : In(1)
         ``committed`` rows more may be read.
     committed : In(range(depth + 1))
@@ -115,15 +114,15 @@ class RowRing(wiring.Component):
 
 
 class RowFifo(wiring.Component):
-    """End of a pipeline that never stalls: room is reserved at its start, a stream leaves.
+    """Output of a pipeline that never stalls: room is reserved where the pipeline begins.
 
-    Latency: a row written in cycle ``t`` is offered from ``t + 2`` on; its room is free again from
-    the cycle on in which it is offered, or the next if ``late``. Throughput one row a cycle.
+    Latency: a row written in cycle ``t`` is offered from ``t + 2`` on; its room is free from that
+    cycle on, one cycle later if ``late``. Throughput one row a cycle.
 
     Parameters
     ----------
     row : data.StructLayout
-        Of a row.
+        Layout of a row.
     depth : int
         Rows held, besides the one on offer.
     spare, late

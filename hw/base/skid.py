@@ -1,4 +1,4 @@
-"""Places in a stream for beats that found no taker, and registers both ways."""
+"""Skid buffers: they keep the beat that a stalled consumer did not take."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ __all__ = ["buffered", "skid"]
 def skid(m: Module, source: Any, sink: Any, name: str) -> None:
     """Pass ``source`` on to ``sink``, of the same payload; ``source.ready`` is a register.
 
-    A beat that ``sink`` does not take is kept aside, so that what hangs on the source's taking a
-    beat does not wait for the sink's. No latency, a beat a cycle.
+    A beat that ``sink`` does not take is kept aside, so that the logic behind ``source.ready`` does
+    not wait for ``sink.ready``. No latency, one beat a cycle.
 
     Parameters
     ----------
@@ -35,9 +35,14 @@ def skid(m: Module, source: Any, sink: Any, name: str) -> None:
 
 
 def buffered(m: Module, source: Any, sink: Any, name: str) -> None:
-    """Pass ``source`` on to ``sink`` through registers, ``valid`` and payload as well as ``ready``.
+    """Pass ``source`` on to ``sink``; ``valid``, payload and ``ready`` are all registered.
 
-    Latency a cycle, throughput a beat a cycle; holds two beats. Parameters as of :func:`skid`.
+    Latency one cycle, throughput one beat a cycle; holds two beats.
+
+    Parameters
+    ----------
+    m, source, sink, name
+        As of :func:`skid`.
     """
     before = stream.Signature(source.p.shape()).create(path=(f"{name}_before",))
     skid(m, source, before, name)

@@ -1,4 +1,4 @@
-"""Whose turn it is: in a ring, and of a bus master's bursts, with whether it may be issued."""
+"""Round-robin choice, and choice of a bus master's next burst, checked against its window."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ class NextBurst:
     address : Signal(address_bits)
         Of its first byte.
     allowed, outside : Value
-        There is one, and it lies in the window, or does not.
+        There is a burst, and it lies inside the window; or it does not.
     """
 
     choice: Signal
@@ -35,11 +35,22 @@ class NextBurst:
 
 
 def rotated_choice(m: Module, wanting: Value, granted: Signal, name: str) -> Signal:
-    """Return the index of the next bit of ``wanting`` after that of ``granted``, in a ring."""
+    """Return the index of the next set bit of ``wanting`` after ``granted``, round robin.
+
+    Parameters
+    ----------
+    m : Module
+    wanting : Value
+        A bit for each requester.
+    granted : Signal
+        Index of the previous choice.
+    name : str
+        Of the result.
+    """
     count = len(wanting)
     choice = Signal(range(count), name=name)
     m.d.comb += choice.eq(granted)
-    # Later statements override: the lowest bit above the granted one, else the lowest.
+    # Later statements take precedence: the lowest bit above the granted one, else the lowest.
     for i in reversed(range(count)):
         with m.If(wanting[i]):
             m.d.comb += choice.eq(i)
@@ -52,7 +63,7 @@ def rotated_choice(m: Module, wanting: Value, granted: Signal, name: str) -> Sig
 def next_burst(
     m: Module, system: SystemConfig, requests: list[Any], granted: Signal, window: Value
 ) -> NextBurst:
-    """Choose the next stream with a request after ``granted``, in a ring.
+    """Choose the next stream with a request after ``granted``, round robin.
 
     Parameters
     ----------
@@ -60,9 +71,9 @@ def next_burst(
     system : SystemConfig
     requests : list of stream interfaces of request_layout(system)
     granted : Signal(range(len(requests)))
-        Stream of the burst before.
+        Stream of the previous burst.
     window : Value
-        Pages that may be touched, as of :func:`~dtqatten.hw.bus.window.window_layout`.
+        Pages that may be accessed, as of :func:`~dtqatten.hw.bus.window.window_layout`.
     """
     wanting = Cat(request.valid for request in requests)
     choice = rotated_choice(m, wanting, granted, "choice")

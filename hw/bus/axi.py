@@ -152,7 +152,15 @@ def lite_ports() -> dict[str, Member]:
 
 
 def connect_master(m: Module, top: Any, channels: Any, system: SystemConfig) -> None:
-    """Connect the flat ports of ``top`` with the streams of :func:`master_members`."""
+    """Connect the flat ports of ``top`` with the streams of :func:`master_members`.
+
+    Parameters
+    ----------
+    m : Module
+    top : component with :func:`master_ports`
+    channels : interface of :func:`master_members`
+    system : SystemConfig
+    """
     p = MASTER_PREFIX
 
     def port(name: str) -> Any:

@@ -22,8 +22,8 @@ def burst_layout(system: SystemConfig) -> data.StructLayout:
     """Burst of ``beats`` words; ``skip`` first and ``drop`` last bytes are not of the run.
 
     ``word`` is the index of the first word in memory. A beat carries ``2**width`` bytes, from byte
-    ``offset`` of the word on: all but where a single beat needs less. ``last``: the run ends with
-    it.
+    ``offset`` of the word on: a whole word, unless a single beat needs less. ``last``: the run ends
+    with this burst.
     """
     byte = ceil_log2(system.bus_bytes)
     return data.StructLayout(
@@ -42,9 +42,9 @@ def burst_layout(system: SystemConfig) -> data.StructLayout:
 class Burster(wiring.Component):
     """Cut runs into bursts that end at multiples of ``burst_beats`` words.
 
-    Those multiples divide a page of 4 KiB, so no burst crosses one. A ``narrow`` burster makes a
-    burst of its own of a first or last word of which the run has half or less, and lets it carry no
-    more than it has to: vectors shorter than a word of the bus do not move their neighbours. As
+    Those multiples divide a page of 4 KiB, so no burst crosses a page. With ``narrow_transfers``, a
+    first or last word of which the run has half or less is a burst of its own, with no more bytes
+    than needed: vectors shorter than a word of the bus do not move their neighbours. Equal to
     :func:`dtqatten.golden.memory.bursts`.
 
     Latency: a run accepted in cycle ``t`` is at ``o`` from ``t + 1`` on. Throughput one burst a
@@ -53,8 +53,8 @@ class Burster(wiring.Component):
     Parameters
     ----------
     system : SystemConfig
-    narrow : bool
-        Otherwise all beats are whole words.
+    narrow_transfers : bool
+        Whether a single beat may carry less than a word; else all beats are whole words.
 
     Members
     -------
@@ -64,8 +64,8 @@ class Burster(wiring.Component):
         Bursts.
     """
 
-    def __init__(self, system: SystemConfig, narrow: bool) -> None:
-        self.system, self.narrow = system, narrow
+    def __init__(self, system: SystemConfig, narrow_transfers: bool) -> None:
+        self.system, self.narrow_transfers = system, narrow_transfers
         super().__init__(
             {
                 "i": In(stream.Signature(run_layout(system))),
@@ -84,9 +84,9 @@ class Burster(wiring.Component):
         skip, drop = Signal(byte), Signal(byte)
         room = Signal(range(system.burst_beats + 1))
         end = Signal(RUN_BITS + 1)
-        # A first and a last word on their own.
+        # The first and the last word are bursts of their own.
         first_alone, last_alone = Signal(), Signal()
-        if self.narrow:
+        if self.narrow_transfers:
             m.d.comb += [
                 first_alone.eq(skip[-1] & (left != 1)),
                 last_alone.eq(drop[-1] & (left != 1)),
@@ -105,8 +105,8 @@ class Burster(wiring.Component):
             self.i.ready.eq(~self.o.valid | (self.o.ready & self.o.p.last)),
             end.eq(self.i.p.address[:byte] + self.i.p.size),
         ]
-        if self.narrow:
-            # The smallest aligned part of a word that has both ends.
+        if self.narrow_transfers:
+            # The smallest aligned part of a word that contains both ends.
             differ = Signal(byte)
             m.d.comb += differ.eq(self.o.p.skip ^ ~self.o.p.drop)
             with m.If(self.o.p.beats == 1):

@@ -14,7 +14,7 @@ __all__ = ["Packer", "Unpacker", "word_layout", "written_layout"]
 
 
 def word_layout(system: SystemConfig) -> data.StructLayout:
-    """Word read: all of it but ``skip`` first and ``drop`` last bytes was asked for."""
+    """Word read, without its ``skip`` first and ``drop`` last bytes, which were not requested."""
     byte = ceil_log2(system.bus_bytes)
     return data.StructLayout(
         {"data": unsigned(system.bus_bits), "skip": unsigned(byte), "drop": unsigned(byte)}
@@ -22,7 +22,7 @@ def word_layout(system: SystemConfig) -> data.StructLayout:
 
 
 def written_layout(system: SystemConfig) -> data.StructLayout:
-    """Word to be written, where ``strb`` says so."""
+    """Word to be written, in the bytes that ``strb`` marks."""
     return data.StructLayout(
         {"data": unsigned(system.bus_bits), "strb": unsigned(system.bus_bytes)}
     )
@@ -87,7 +87,7 @@ class Unpacker(wiring.Component):
         m.d.sync += [held.eq(rest), fill.eq(rest_fill)]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += fill.eq(rest_fill + word_nibbles - 2 * skip - 2 * drop)
-            # Nothing but multiples of the common divisor of beats and words can be left.
+            # Only multiples of the common divisor of beats and words can be left.
             with m.Switch(rest_fill):
                 for left in range(0, nibbles, gcd(nibbles, 2 * self.granule)):
                     with m.Case(left):
@@ -100,8 +100,8 @@ class Unpacker(wiring.Component):
 class Packer(wiring.Component):
     """Collect beats of up to ``size`` bytes into words with strobes, run by run.
 
-    A run tells where the bytes that follow go; it ends when it has had all its bytes, and its last
-    word leaves part-filled. No beat has bytes of two runs.
+    A run says where the following bytes go; it ends after its last byte, and its last word may be
+    part-filled. No beat has bytes of two runs.
 
     Latency 1 cycle from the beat that fills a word, or ends a run, to the word. Throughput one
     beat a cycle as long as words are not wider, and one word a cycle.

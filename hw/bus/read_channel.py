@@ -1,4 +1,4 @@
-"""A read stream: runs of bytes in, beats out, never a read whose data has no room."""
+"""A read stream: runs of bytes in, beats out; it requests only what it has room for."""
 
 from math import gcd
 
@@ -14,7 +14,7 @@ __all__ = ["ReadChannel", "read_port", "request", "request_layout"]
 
 
 def request_layout(system: SystemConfig) -> data.StructLayout:
-    """Burst of ``beats`` words from ``word`` on: what of :func:`burst_layout` the bus needs."""
+    """Burst of ``beats`` words from ``word`` on: the part of :func:`burst_layout` for the bus."""
     fields = dict(burst_layout(system))
     names = ("word", "beats", "offset", "width")
     return data.StructLayout({name: fields[name].shape for name in names})
@@ -28,9 +28,9 @@ def request(m: Module, to: wiring.PureInterface, burst: data.View) -> None:
 def read_port(system: SystemConfig) -> wiring.Signature:
     """Return what a read stream shares with the master.
 
-    ``request``: bursts. ``answer``: a word of the oldest burst requested has come, ``data``.
-    ``answered``: address of the first byte that the word to come next was asked for; valid while
-    one is due.
+    ``request``: bursts. ``answer``: a word of the oldest burst requested arrives, ``data``.
+    ``answered``: address of the first byte requested of the next word to arrive; valid while one is
+    due.
     """
     return wiring.Signature(
         {
@@ -82,7 +82,7 @@ class ReadChannel(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system, depth = self.system, self.system.buffer_beats
-        m.submodules.burster = burster = Burster(system, narrow=True)
+        m.submodules.burster = burster = Burster(system, narrow_transfers=True)
         m.submodules.unpacker = unpacker = Unpacker(
             system, self.nibbles, gcd(self.unit, system.bus_bytes)
         )
@@ -108,7 +108,7 @@ class ReadChannel(wiring.Component):
         ]
         m.d.sync += room.eq(room + read - Mux(requested, burster.o.p.beats, 0))
 
-        # Words of the oldest burst: which of its ends they are.
+        # Words of the oldest burst: whether they are its first or last one.
         burst = data.View(due_layout, due.r_data)
         index = Signal(range(system.burst_beats))
         word = Signal(words_layout)

@@ -1,4 +1,4 @@
-"""AXI4 read master: streams share one address channel, answers go back by ID."""
+"""AXI4 read master: streams share one address channel; answers return by ID."""
 
 from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -14,11 +14,11 @@ __all__ = ["ReadMaster"]
 
 
 class ReadMaster(wiring.Component):
-    """Issue the bursts of ``streams`` streams, in turn, and route what comes back.
+    """Issue the bursts of ``streams`` streams, round robin, and route the answers.
 
-    The ID of a burst is its stream's number; answers may come interleaved and in any order of the
-    IDs. They are always taken, as streams request what they have room for. A burst outside the
-    window is never issued: it stays, and is reported.
+    The ID of a burst is its stream's number; answers of different IDs may be interleaved and
+    reordered. They are always taken, as streams request only what they have room for. A burst
+    outside the window is never issued: it stays, and is reported.
 
     Latency: 1 cycle from a request to AR, none from R to the stream. Throughput one burst and one
     word a cycle.
@@ -45,11 +45,11 @@ class ReadMaster(wiring.Component):
     failed : Out(1)
         A word was answered with an error.
     stream : Out(range(streams))
-        Whose word comes.
+        The stream whose word arrives.
     address : Out(address_bits)
-        Of the first byte that the word that failed was asked for, else of the request outside.
+        First byte requested of the word that failed, else of the request outside the window.
     issued, stalled, came : Out(1)
-        A burst was accepted, or waited, or a word came.
+        A burst was accepted; a burst waited; a word arrived.
     asked_bytes : Out(range(burst_beats * bus_bytes + 1))
         Bytes of the burst accepted.
     """
@@ -104,7 +104,7 @@ class ReadMaster(wiring.Component):
                 self.ar.p.size.eq(burst.request.width),
             ]
 
-        # Words that are still to come, those of the burst on offer included.
+        # Words that are due, including those of the burst on offer.
         due = Signal(range(self.streams * system.buffer_beats + 1))
         answered = Array(port.answered for port in self.ports)[self.r.p.id]
         m.d.comb += [

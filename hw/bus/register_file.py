@@ -1,4 +1,4 @@
-"""Control registers on AXI4-Lite, decoded from the one table of registers."""
+"""Control registers on AXI4-Lite, generated from the table of registers."""
 
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
@@ -13,9 +13,9 @@ __all__ = ["RegisterFile"]
 class RegisterFile(wiring.Component):
     """Serve :data:`dtqatten.interface.registers.REGISTERS`.
 
-    A read or a write takes 2 cycles; both can go on at once. What is not a register is answered
-    with SLVERR and 0, and so is a write of one that is only read, or of a 1 to a bit that has no
-    name; it changes nothing. Registers of 64 bits are read and written as two words.
+    A read or a write takes 2 cycles; both may run at the same time. SLVERR (and 0) answers an
+    access to an unlisted offset, a write to a read-only register, and a write of 1 to a bit without
+    a name; such a write changes nothing. Registers of 64 bits are read and written as two words.
 
     Members
     -------
@@ -27,7 +27,7 @@ class RegisterFile(wiring.Component):
         For each register: ``In(bits)`` if it is read only; ``Out(bits)`` if it is written, a pulse
         in the cycle after the write, or cleared.
     <name>_set : In(bits)
-        For each register that software clears: bits to set, which win.
+        For each register that software clears: bits to set, with precedence over clearing.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Address windows: the pages that a direction may touch."""
+"""Address windows: the pages that reads, or writes, may access."""
 
 from amaranth.hdl import Cat, Value, unsigned
 from amaranth.lib import data
@@ -26,7 +26,7 @@ def pages(system: SystemConfig, base: Value, limit: Value) -> Value:
 def misplaced(system: SystemConfig, base: Value, limit: Value) -> tuple[Value, Value]:
     """Return whether ``base`` is not the first byte of a page that exists; ``limit`` not the last.
 
-    If either is so, :func:`pages` drops bits that are not what it takes them for.
+    In either case :func:`pages` would drop bits that matter.
     """
     return (
         base[:PAGE_BITS].any() | base[system.address_bits :].any(),
@@ -35,5 +35,5 @@ def misplaced(system: SystemConfig, base: Value, limit: Value) -> tuple[Value, V
 
 
 def contains(window: data.View, page: Value) -> Value:
-    """Return whether a page, of as many bits as it has, lies in a window."""
+    """Return whether a page lies in a window; all bits are compared."""
     return (page >= window.base) & (page <= window.limit)

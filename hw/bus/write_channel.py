@@ -1,4 +1,4 @@
-"""A write stream: runs and beats in, whole bursts out, never an address without its data."""
+"""A write stream: runs and beats in, bursts out; it requests only complete bursts."""
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, fifo, stream, wiring
@@ -28,7 +28,7 @@ def write_port(system: SystemConfig) -> wiring.Signature:
 class WriteChannel(wiring.Component):
     """Collect the bytes of runs and request a burst once all its words are there.
 
-    So a burst, once its address is out, never waits for the core, and can always be completed.
+    So a burst whose address is out never waits for the core, and can always be completed.
 
     Latency: 2 cycles from the beat that completes a burst to its request; its words are there from
     the next cycle on. Throughput one beat, and one word, a cycle.
@@ -50,7 +50,7 @@ class WriteChannel(wiring.Component):
     port : Out(write_port(system))
         Bursts and words.
     empty : Out(1)
-        Nothing waits: what was given is out, or asked for.
+        Nothing waits: all bytes are written or requested.
     """
 
     def __init__(self, system: SystemConfig, size: int, unit: int) -> None:
@@ -71,11 +71,11 @@ class WriteChannel(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system, depth = self.system, self.system.buffer_beats
-        m.submodules.burster = burster = Burster(system, narrow=False)
+        m.submodules.burster = burster = Burster(system, narrow_transfers=False)
         m.submodules.packer = packer = Packer(system, self.size, self.unit)
         layout = written_layout(system)
         m.submodules.words = words = fifo.SyncFIFOBuffered(width=layout.size, depth=depth)
-        # Words written that no burst has been requested for.
+        # Words for which no burst has been requested yet.
         waiting = Signal(range(depth + 1))
         enough, requested = Signal(), Signal()
         connect(m, packer.i, flipped(self.i))

@@ -15,13 +15,13 @@ __all__ = ["WriteMaster"]
 
 
 class WriteMaster(wiring.Component):
-    """Issue the bursts of ``streams`` streams, in turn, all with ID 0, and count the answers.
+    """Issue the bursts of ``streams`` streams, round robin, all with ID 0, and count the answers.
 
-    Address and data of a burst go out side by side; the next burst follows when both are out. A
+    Address and data of a burst are sent in parallel; the next burst follows when both are out. A
     burst outside the window is never issued: it stays, and is reported.
 
-    Latency: 1 cycle from a request to AW and W. Throughput one word a cycle, and one cycle more a
-    burst.
+    Latency: 1 cycle from a request to AW and W. Throughput one word a cycle, with one extra cycle
+    for each burst.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class WriteMaster(wiring.Component):
     Members
     -------
     ports : In(write_port(system)).array(streams)
-        Bursts, whose words are there, and words.
+        Bursts whose words are complete, and words.
     aw, w, b
         AXI4 channels.
     window : In(window_layout(system))
@@ -45,7 +45,7 @@ class WriteMaster(wiring.Component):
     failed : Out(1)
         A burst was answered with an error.
     address : Out(address_bits)
-        Of the burst that failed, else of the request outside.
+        Address of the burst that failed, else of the request outside the window.
     issued, sent, stalled : Out(1)
         A burst was accepted, a word went out, a word waited.
     sent_bytes : Out(range(bus_bytes + 1))

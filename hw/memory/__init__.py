@@ -1,1 +1,1 @@
-"""What turns descriptors and token ids into bursts, and results into memory."""
+"""From descriptors and token ids to bursts, and from results to memory."""

@@ -1,4 +1,4 @@
-"""The fetcher: all that a layer reads, as the streams that the core takes."""
+"""The fetcher: reads a layer's operands and feeds the core's streams."""
 
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import stream, wiring
@@ -28,15 +28,16 @@ class Fetcher(wiring.Component):
     Row blocks of queries of both classes take turns, so that neither array waits long for the other
     (:func:`dtqatten.golden.numerics.order.alternate`).
 
-    Streams run independently of each other, each as far ahead as its buffers have room: the next
-    head is read while this one is computed with. The token table receives the ids that the core
+    Streams run independently, each as far ahead as its buffers have room: the next head is read
+    while this one is computed. The token table receives the ids that the core
     keeps; the next layer can start when ``idle`` and ``ids_complete``.
 
-    A gain of 0, and an entry of the head table that is not in order, are a fault: what comes of the
-    layer is void.
+    A gain of 0 or an invalid entry of the head table is a fault, which invalidates the layer's
+    results.
 
-    Latency: units start 1 cycle after ``start``; those of the tensors share the token table of a
-    chained layer, a token a cycle. The first head comes 6 cycles and the memory's after ``start``.
+    Latency: units start 1 cycle after ``start``; in a chained layer, those of the tensors share one
+    token a cycle of the token table. The first head comes 6 cycles and the memory's latency after
+    ``start``.
 
     Parameters
     ----------
@@ -48,18 +49,18 @@ class Fetcher(wiring.Component):
         Begin a layer. Only while ``idle``, and after the first layer while ``ids_complete``.
     layer : In(descriptor_layout())
         Its descriptor; stays until ``idle``.
-    narrow : In(range(n_max + 1))
+    four_bit : In(range(n_max + 1))
         Tokens of the 4-bit class; stays too.
-    group : In(16)
+    repeats : In(16)
         Query heads that share a head of K and V; stays too.
     idle : Out(1)
         Everything has been given to the core.
     ids : In(stream.Signature(ids_layout(topk)))
         Ids that the core keeps.
     ids_complete : Out(1)
-        Those of the layer that was started last are here.
+        All ids of the layer that was started last have arrived.
     fault : Out(8), fault_address : Out(address_bits)
-        ``ErrorCode`` of what was read, and where; from the cycle after it came until reset.
+        First fault's ``ErrorCode`` and address; from the cycle after it arrived until reset.
     q, k, v, queries, keys, heads
         Streams of the core.
     ports : Out(read_port(system)).array(11)
@@ -74,8 +75,8 @@ class Fetcher(wiring.Component):
             {
                 "start": In(1),
                 "layer": In(descriptor_layout()),
-                "narrow": In(range(core.n_max + 1)),
-                "group": In(16),
+                "four_bit": In(range(core.n_max + 1)),
+                "repeats": In(16),
                 "idle": Out(1),
                 "ids": In(stream.Signature(ids_layout(topk_config(core)))),
                 "ids_complete": Out(1),
@@ -117,7 +118,17 @@ class Fetcher(wiring.Component):
     def _tensors(
         self, m: Module, platform: object, table: TokenTable, start: Value
     ) -> tuple[dict[str, Signal], list[Value]]:
-        """Fetch Q, K and V; return where their 8-bit tokens begin, and what is idle."""
+        """Fetch Q, K and V; return where their 8-bit tokens begin, and the units' idle flags.
+
+        Parameters
+        ----------
+        m, platform
+            As in ``elaborate``.
+        table : TokenTable
+            Tokens of the layer.
+        start : Value
+            The units start.
+        """
         system, core, layer = self.system, self.system.core, self.layer
         idle: list[Value] = []
         edges: dict[str, Signal] = {}
@@ -128,19 +139,19 @@ class Fetcher(wiring.Component):
                 ("v", ReadStream.V_HIGH, layer.v, layer.kv_heads, core.group, core.value_nibbles),
             )
         ):
-            grouped = int(role != "q")
-            tensor = place(m, platform, role, TensorFetcher, system, nibbles, grouped)
-            edges[role] = Signal(range(core.n_max + 1), name=f"{role}_narrow")
+            replayed = int(role != "q")
+            tensor = place(m, platform, role, TensorFetcher, system, nibbles, replayed)
+            edges[role] = Signal(range(core.n_max + 1), name=f"{role}_four_bit")
             out = getattr(self, role)
-            m.d.sync += edges[role].eq(aligned(self.narrow, layer.tokens, tile))
+            m.d.sync += edges[role].eq(aligned(self.four_bit, layer.tokens, tile))
             m.d.comb += [
                 tensor.start.eq(start),
                 tensor.plan.base.eq(base),
                 tensor.plan.heads.eq(heads),
-                tensor.plan.repeats.eq(self.group),
+                tensor.plan.repeats.eq(self.repeats),
                 tensor.plan.stored.eq(layer.stored),
                 tensor.plan.tokens.eq(layer.tokens),
-                tensor.plan.narrow.eq(edges[role]),
+                tensor.plan.four_bit.eq(edges[role]),
                 tensor.plan.chained.eq(flag(layer, Flag.CHAINED)),
                 tensor.entry.eq(table.entry),
                 tensor.granted.eq(table.granted[2 * number : 2 * number + 2]),
@@ -156,6 +167,7 @@ class Fetcher(wiring.Component):
             connect(m, tensor.high, flipped(self.ports[high]))
             connect(m, tensor.low, flipped(self.ports[high + 1]))
             idle.append(tensor.idle)
+        # One option, two streams: the value array skips the planes that ``narrow`` keys lack.
         m.d.comb += self.v.p.follows.eq(flag(layer, Flag.FOLLOWS))
         return edges, idle
 
@@ -167,7 +179,19 @@ class Fetcher(wiring.Component):
         start: Value,
         edges: dict[str, Signal],
     ) -> list[Value]:
-        """Fetch gains of queries and keys beside their ids; return what is idle."""
+        """Fetch gains of queries and keys beside their ids; return the units' idle flags.
+
+        Parameters
+        ----------
+        m, platform
+            As in ``elaborate``.
+        table : TokenTable
+            Tokens of the layer.
+        start : Value
+            The units start.
+        edges : dict
+            First 8-bit slot of each role.
+        """
         system, layer = self.system, self.layer
         idle: list[Value] = []
         for role, number, gains in (
@@ -176,8 +200,8 @@ class Fetcher(wiring.Component):
                 "keys",
                 1,
                 (
-                    (ReadStream.K_GAINS, Flag.K_GAINS, layer.k_gains, self.group),
-                    (ReadStream.V_GAINS, Flag.V_GAINS, layer.v_gains, self.group),
+                    (ReadStream.K_GAINS, Flag.K_GAINS, layer.k_gains, self.repeats),
+                    (ReadStream.V_GAINS, Flag.V_GAINS, layer.v_gains, self.repeats),
                 ),
             ),
         ):
@@ -187,7 +211,7 @@ class Fetcher(wiring.Component):
                 tokens.start.eq(start),
                 tokens.heads.eq(layer.heads),
                 tokens.tokens.eq(layer.tokens),
-                tokens.narrow.eq(edges["q"]),
+                tokens.four_bit.eq(edges["q"]),
                 table.slots[number].eq(tokens.slot),
                 tokens.token.eq(table.tokens[number]),
                 out.valid.eq(tokens.o.valid),
@@ -248,6 +272,15 @@ class Fetcher(wiring.Component):
         return left == 0
 
     def _refuse(self, m: Module, found: Value, code: ErrorCode, address: Value) -> None:
-        """Keep the first fault of what was read, and where it lies."""
+        """Keep the first fault, and its address.
+
+        Parameters
+        ----------
+        m : Module
+        found : Value
+            There is a fault.
+        code : ErrorCode
+        address : Value
+        """
         with m.If(found & (self.fault == ErrorCode.NONE)):
             m.d.sync += [self.fault.eq(code), self.fault_address.eq(address)]

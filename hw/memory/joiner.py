@@ -1,4 +1,4 @@
-"""Planes of a tensor, token by token, as the core wants them; heads that are needed again."""
+"""Interleaves a tensor's planes token by token, and replays heads that are needed again."""
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
@@ -28,7 +28,7 @@ def joined_layout(nibbles: int) -> data.StructLayout:
 class Joiner(wiring.Component):
     """Interleave the planes of a tensor: a token's high plane, then its low one if it has one.
 
-    Slots from ``plan.narrow`` on are 8-bit tokens. Latency 0, throughput one beat a cycle.
+    Slots from ``plan.four_bit`` on are 8-bit tokens. Latency 0, throughput one beat a cycle.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Joiner(wiring.Component):
     nibbles : int
         Nibbles of a beat; they divide ``d_head``.
     in_turns : bool
-        Of queries: their row blocks of both classes take turns.
+        Queries: row blocks of both classes alternate.
 
     Members
     -------
@@ -77,9 +77,9 @@ class Joiner(wiring.Component):
         m.d.comb += [
             slots.restart.eq(self.start),
             slots.tokens.eq(self.plan.tokens),
-            slots.narrow.eq(self.plan.narrow),
+            slots.four_bit.eq(self.plan.four_bit),
             slots.next.eq(beat & token_end),
-            wide.eq(slots.slot >= self.plan.narrow),
+            wide.eq(slots.slot >= self.plan.four_bit),
             self.o.valid.eq(~self.idle & Mux(low, self.low.valid, self.high.valid)),
             self.o.p.nibbles.eq(Mux(low, self.low.p.as_value(), self.high.p.as_value())),
             self.o.p.precision.eq(Mux(wide, Precision.BIT8, Precision.BIT4)),
@@ -103,9 +103,9 @@ class Joiner(wiring.Component):
 
 
 class Replayer(wiring.Component):
-    """Give each head as often as a group of query heads needs it, though it comes once.
+    """Give each head once for each query head that shares it, though it comes once.
 
-    A head passes while it is recorded; then it is read back. Meanwhile the next one waits.
+    A head is recorded while it passes, and then read back; meanwhile the next head waits.
 
     Latency 0 as a head passes, 2 cycles before its repetition; throughput one beat a cycle.
 
@@ -118,7 +118,7 @@ class Replayer(wiring.Component):
     Members
     -------
     repeats : In(16)
-        How often each head is needed, at least once; constant while a head is here.
+        How often each head is needed, at least once; constant during a head.
     i, o
         Beats, streams of :func:`joined_layout`.
     idle : Out(1)
@@ -147,7 +147,7 @@ class Replayer(wiring.Component):
         left = Signal(16)
         again, fetched = Signal(), Signal()
         beat, end = Signal(), Signal()
-        # Times that the head is still owed, this one included.
+        # Times that the head is still to be sent, this one included.
         owed = Signal(16)
         m.d.comb += [
             owed.eq(Mux(again, left, self.repeats)),

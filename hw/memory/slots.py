@@ -1,4 +1,4 @@
-"""The order in which slots of a layer's tokens are fetched, head after head."""
+"""The order in which a layer's slots are fetched, head after head."""
 
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -10,19 +10,21 @@ from dtqatten.hw.base.export import place
 __all__ = ["RowBlocks", "Slots", "aligned"]
 
 
-def aligned(narrow: Value, tokens: Value, tile: int) -> Value:
+def aligned(four_bit: Value, tokens: Value, tile: int) -> Value:
     """Return :func:`dtqatten.golden.numerics.order.aligned` of the 4-bit tokens of a layer."""
-    return Mux(narrow == tokens, narrow, narrow - narrow % tile)
+    return Mux(four_bit == tokens, four_bit, four_bit - four_bit % tile)
 
 
 def _layer_members(config: Config) -> dict[str, wiring.Member]:
     """Members that say which layer, and when to go on: see :class:`RowBlocks`."""
     count = range(config.n_max + 1)
-    return {"restart": In(1), "tokens": In(count), "narrow": In(count), "next": In(1)}
+    return {"restart": In(1), "tokens": In(count), "four_bit": In(count), "next": In(1)}
 
 
 class RowBlocks(wiring.Component):
-    """Row blocks of queries in turns: :func:`dtqatten.golden.numerics.order.alternate`.
+    """Row blocks of 4-bit and 8-bit queries, alternating.
+
+    In the order of :func:`dtqatten.golden.numerics.order.alternate`.
 
     Throughput one block a cycle.
 
@@ -33,11 +35,11 @@ class RowBlocks(wiring.Component):
     Members
     -------
     restart : In(1)
-        Begin a layer of ``tokens`` slots, the first ``narrow`` of the 4-bit class; both stay for
-        it, and ``narrow`` is a multiple of ``rows`` or ``tokens``.
-    tokens, narrow : In(range(n_max + 1))
+        Begin a layer of ``tokens`` slots, the first ``four_bit`` of the 4-bit class; both stay for
+        it, and ``four_bit`` is a multiple of ``rows`` or ``tokens``.
+    tokens, four_bit : In(range(n_max + 1))
     next : In(1)
-        Pass on to the next block; after the last to the first one of the next head.
+        Go on to the next block, after the last one to the first of the next head.
     first : Out(range(n_max))
         First slot of the block.
     size : Out(range(rows + 1))
@@ -61,9 +63,9 @@ class RowBlocks(wiring.Component):
         m = Module()
         rows, most = self.config.rows, self.config.n_max
         wide = Signal(range(most + 1))
-        m.d.comb += wide.eq(self.tokens - self.narrow)
-        # By class: first slot of its next block, its end, and how far its way has come, the same
-        # multiple of the share for both.
+        m.d.comb += wide.eq(self.tokens - self.four_bit)
+        # By class: first slot of its next block, its end, and Bresenham-style progress, on one
+        # scale for both.
         start, end, way = (
             [Signal(range(limit), name=f"{name}_{bits}") for bits in (4, 8)]
             for name, limit in (
@@ -76,8 +78,8 @@ class RowBlocks(wiring.Component):
             [Signal(range(limit), name=f"{name}_{bits}") for bits in (4, 8)]
             for name, limit in (("size", rows + 1), ("full", 2), ("done", 2))
         )
-        other = (wide, self.narrow)
-        m.d.comb += [end[0].eq(self.narrow), end[1].eq(self.tokens)]
+        other = (wide, self.four_bit)
+        m.d.comb += [end[0].eq(self.four_bit), end[1].eq(self.tokens)]
         for i in range(2):
             left = end[i] - start[i]
             m.d.comb += [
@@ -103,13 +105,13 @@ class RowBlocks(wiring.Component):
                     way[i].eq(way[i] + (other[i] << 1)),
                 ]
         with m.If(self.restart | (self.next & self.last)):
-            m.d.sync += [start[0].eq(0), start[1].eq(self.narrow)]
+            m.d.sync += [start[0].eq(0), start[1].eq(self.four_bit)]
             m.d.sync += [way[i].eq(other[i]) for i in range(2)]
         return m
 
 
 class Slots(wiring.Component):
-    """Slots one after the other: in order, or those of queries by :class:`RowBlocks`.
+    """Slots one after the other: in order, or, of queries, by :class:`RowBlocks`.
 
     Throughput one slot a cycle.
 
@@ -117,12 +119,12 @@ class Slots(wiring.Component):
     ----------
     config : Config
     in_turns : bool
-        Of queries.
+        Slots of queries: row blocks of both classes alternate.
 
     Members
     -------
-    restart, tokens, narrow, next
-        As of :class:`RowBlocks`, ``next`` by a slot; ``narrow`` only matters ``in_turns``.
+    restart, tokens, four_bit, next
+        As of :class:`RowBlocks`, ``next`` by a slot; ``four_bit`` only matters ``in_turns``.
     slot : Out(range(n_max))
     last : Out(1)
         It is the head's last.
@@ -147,7 +149,7 @@ class Slots(wiring.Component):
             m.d.comb += [
                 blocks.restart.eq(self.restart),
                 blocks.tokens.eq(self.tokens),
-                blocks.narrow.eq(self.narrow),
+                blocks.four_bit.eq(self.four_bit),
                 blocks.next.eq(self.next & end),
                 end.eq(offset == blocks.size - 1),
                 self.slot.eq(blocks.first + offset),

@@ -1,4 +1,4 @@
-"""One tensor of a layer: both its planes fetched, joined, and repeated for groups of heads."""
+"""One tensor of a layer: both planes fetched, joined, and replayed for shared heads."""
 
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
@@ -16,19 +16,19 @@ __all__ = ["TensorFetcher"]
 class TensorFetcher(wiring.Component):
     """Fetch the tokens of a tensor, head by head, in the planes that they need.
 
-    It runs ahead of the core as far as read buffers and the core's line buffers have room.
+    It runs ahead of the core while read buffers and the core's line buffers have room.
 
     Latency: from the first run (:class:`~dtqatten.hw.memory.walker.PlaneWalker`) 4 cycles and the
-    memory's to the first beat. Throughput one beat a cycle, as far as runs and the bus keep up.
+    memory's to the first beat. Throughput one beat a cycle, if runs and the bus keep up.
 
     Parameters
     ----------
     system : SystemConfig
     nibbles : int
         Nibbles of a beat.
-    grouped : int
-        1: heads can be repeated without being fetched again (K and V); 0: ``repeats`` is ignored,
-        and row blocks of both classes take turns (Q).
+    replayed : int
+        1: heads are replayed for all query heads that share them (K and V); 0: ``repeats`` is
+        ignored, and row blocks of both classes alternate (Q).
 
     Members
     -------
@@ -37,7 +37,7 @@ class TensorFetcher(wiring.Component):
     plan : In(plan_layout(system))
         What to fetch.
     idle : Out(1)
-        All heads are at ``o`` or beyond.
+        All heads have been offered at ``o``.
     asked, granted : Out(2), In(2)
         Reading of tokens for the high and the low plane.
     index, entry
@@ -48,8 +48,8 @@ class TensorFetcher(wiring.Component):
         Beats.
     """
 
-    def __init__(self, system: SystemConfig, nibbles: int, grouped: int) -> None:
-        self.system, self.nibbles, self.grouped = system, nibbles, grouped
+    def __init__(self, system: SystemConfig, nibbles: int, replayed: int) -> None:
+        self.system, self.nibbles, self.replayed = system, nibbles, replayed
         core = system.core
         super().__init__(
             {
@@ -69,7 +69,7 @@ class TensorFetcher(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system, nibbles = self.system, self.nibbles
-        in_turns = not self.grouped
+        in_turns = not self.replayed
         joiner = place(m, platform, "joiner", Joiner, system, nibbles, in_turns)
         idle = joiner.idle
         for i, (plane, port) in enumerate((("high", self.high), ("low", self.low))):
@@ -90,7 +90,7 @@ class TensorFetcher(wiring.Component):
             connect(m, channel.o, getattr(joiner, plane))
             connect(m, channel.port, flipped(port))
         m.d.comb += [joiner.start.eq(self.start), joiner.plan.eq(self.plan)]
-        if self.grouped:
+        if self.replayed:
             replayer = place(m, platform, "replayer", Replayer, system.core, nibbles)
             connect(m, joiner.o, replayer.i)
             connect(m, replayer.o, flipped(self.o))

@@ -1,4 +1,4 @@
-"""Side information of tokens for the core: their positions and gains."""
+"""Positions and gains of tokens for the core."""
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
@@ -61,15 +61,15 @@ class GainTable(wiring.Component):
     load : In(1)
         Load the next query head's; not while ``loading``.
     loading : Out(1)
-        They are not all here yet.
+        They are not complete yet.
     id : In(range(n_max))
         Row of a token.
     gain : Out(9)
         Its gain, 256 without gains.
     zero : Out(1)
-        A gain has come that is 0, which none may be.
+        A gain that is 0, and so invalid, has arrived.
     zero_address : Out(address_bits)
-        Where it is in memory.
+        Its address.
     port
         Read port.
     """
@@ -144,14 +144,14 @@ class TokenStream(wiring.Component):
     ----------
     system : SystemConfig
     tables : int
-        Tables of gains: 1 for queries, whose row blocks of both classes take turns, 2 for keys and
+        Tables of gains: 1 for queries, whose row blocks of both classes alternate; 2 for keys and
         their values.
 
     Members
     -------
     start : In(1)
-        Begin with ``heads``, ``tokens``, ``narrow`` and ``plans``, which stay until ``idle``.
-    heads, tokens, narrow : In(16), In(range(n_max + 1)), In(range(n_max + 1))
+        Begin with ``heads``, ``tokens``, ``four_bit`` and ``plans``, which stay until ``idle``.
+    heads, tokens, four_bit : In(16), In(range(n_max + 1)), In(range(n_max + 1))
         Query heads, tokens of each, and slots of the 4-bit class.
     plans : In(gains_layout(system)).array(tables)
         Where gains are.
@@ -162,7 +162,7 @@ class TokenStream(wiring.Component):
     token : In(token_layout(config))
         Its token, one cycle later.
     zero, zero_address : Out(1), Out(address_bits)
-        A gain has come that is 0; where it is in memory.
+        A gain that is 0 has arrived; its address.
     ports
         Read ports of the tables.
     o : Out(stream.Signature(item_layout(config, tables)))
@@ -177,7 +177,7 @@ class TokenStream(wiring.Component):
                 "start": In(1),
                 "heads": In(16),
                 "tokens": In(range(core.n_max + 1)),
-                "narrow": In(range(core.n_max + 1)),
+                "four_bit": In(range(core.n_max + 1)),
                 "plans": In(gains_layout(system)).array(tables),
                 "idle": Out(1, init=1),
                 "slot": Out(range(core.n_max)),
@@ -197,7 +197,7 @@ class TokenStream(wiring.Component):
         m.d.comb += [
             slots.restart.eq(self.start),
             slots.tokens.eq(self.tokens),
-            slots.narrow.eq(self.narrow),
+            slots.four_bit.eq(self.four_bit),
             self.slot.eq(slots.slot),
         ]
         for i in range(self.tables):

@@ -1,4 +1,4 @@
-"""Which tokens a layer computes on: rows of its tensors, and their positions."""
+"""The tokens that a layer computes on: rows of its tensors, and their positions."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
@@ -22,8 +22,9 @@ def token_layout(config: Config) -> data.StructLayout:
 class TokenTable(wiring.Component):
     """Turn the ids that a layer keeps into the tokens of the next one.
 
-    Two tables: that of the current layer, and that which the ids of the next fill. ``begin`` makes
-    the filled one the current one (``chained``), or starts again with all tokens in order.
+    There are two tables: the current layer's, and the next one's, which the arriving ids fill.
+    ``begin`` makes the filled table the current one (``chained``), or restarts with all tokens in
+    order.
 
     Latency: ``complete`` 2 cycles after the last id; ``tokens`` 1 cycle after ``slots``; ``entry``
     1 cycle after ``granted``. Throughput one id, one entry, and one token a port, a cycle.
@@ -43,7 +44,7 @@ class TokenTable(wiring.Component):
     chained : In(1)
         With ``begin``: on the tokens received. Otherwise on all tokens, in order.
     complete : Out(1)
-        The ids of the current layer are here.
+        The ids of the current layer have arrived.
     asked : In(readers)
         The reader wants the row of its ``index``, a slot; held until ``granted``. Only ``chained``.
     index : In(range(n_max)).array(readers)

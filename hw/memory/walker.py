@@ -14,10 +14,10 @@ __all__ = ["PlaneWalker", "plan_layout"]
 
 
 def plan_layout(system: SystemConfig) -> data.StructLayout:
-    """What a layer fetches of a tensor: ``heads`` of ``stored`` tokens from ``base`` on.
+    """Part of a tensor that a layer fetches: ``heads`` of ``stored`` tokens from ``base`` on.
 
-    Of ``tokens`` slots the first ``narrow`` have no low plane. A slot's token is that of the token
-    table if ``chained``, else of the slot's number. What follows is sent ``repeats`` times a head.
+    Of ``tokens`` slots the first ``four_bit`` have no low plane. A slot's token is its entry in the
+    token table if ``chained``, else its number. Each head is sent ``repeats`` times.
     """
     count = range(system.core.n_max + 1)
     return data.StructLayout(
@@ -27,7 +27,7 @@ def plan_layout(system: SystemConfig) -> data.StructLayout:
             "repeats": unsigned(16),
             "stored": count,
             "tokens": count,
-            "narrow": count,
+            "four_bit": count,
             "chained": unsigned(1),
         }
     )
@@ -37,12 +37,12 @@ class PlaneWalker(wiring.Component):
     """Turn a layer's tokens into runs of bytes of a plane.
 
     ``address = base + ((2*head + plane)*stored + token) * d_head/2``. The low plane is that of the
-    slots from ``narrow`` on. Tokens whose bytes follow each other make one run, which ends at the
-    latest where a longest burst has to: what follows would be another burst anyway.
+    slots from ``four_bit`` on. Tokens with consecutive bytes make one run, which ends where the
+    longest burst has to end: there another burst would begin anyway.
 
-    Latency: a run of n tokens takes 2n + 1 cycles if they are granted at once, n + 1 where none is
-    asked for; a head's first one the time of a token more, for that which does not join it, and its
-    last one as much less.
+    Latency: a run of n tokens takes 2n + 1 cycles if reads are granted at once, n + 1 where none
+    are needed. A head's first run takes one token's time more, for the token that does not join it;
+    its last run takes as much less.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class PlaneWalker(wiring.Component):
     plane : str
         ``"high"`` or ``"low"``.
     in_turns : bool
-        The high plane of queries: their row blocks of both classes take turns.
+        The high plane of queries: row blocks of both classes alternate.
 
     Members
     -------
@@ -97,15 +97,15 @@ class PlaneWalker(wiring.Component):
         slot, wanted = Signal(range(system.core.n_max)), Signal(count)
         m.d.comb += [
             plane_size.eq(plan.stored * size),
-            wanted.eq(plan.tokens - (plan.narrow if low else 0)),
+            wanted.eq(plan.tokens - (plan.four_bit if low else 0)),
             slots.restart.eq(self.start),
             slots.tokens.eq(wanted),
-            slots.narrow.eq(plan.narrow),
-            slot.eq(slots.slot + (plan.narrow if low else 0)),
+            slots.four_bit.eq(plan.four_bit),
+            slot.eq(slots.slot + (plan.four_bit if low else 0)),
             self.index.eq(slot),
         ]
 
-        # The run so far, and the token that does not join it but begins the next one.
+        # The run so far, and the token that begins the next run.
         first, tokens = Signal(range(system.core.n_max)), Signal(count)
         token, begun, ends = Signal.like(first), Signal.like(first), Signal()
         end, joins = Signal.like(self.o.p.address), Signal()

@@ -1,4 +1,4 @@
-"""The writer: outputs, ids and importance of a layer on their way to memory."""
+"""The writer: sends a layer's outputs, ids and importance to memory."""
 
 from math import gcd
 
@@ -23,7 +23,7 @@ STREAMS = 3
 
 
 def results_layout(system: SystemConfig) -> data.StructLayout:
-    """Where a layer's results go: addresses, counts, and which of them are wanted.
+    """Destination of a layer's results: addresses, counts, and which are wanted.
 
     ``narrow`` counts tokens of the 4-bit class.
     """
@@ -47,7 +47,7 @@ def results_layout(system: SystemConfig) -> data.StructLayout:
 class OutputRuns(wiring.Component):
     """Addresses of a layer's outputs ``[head][slot][d_head]``, in the order in which they come.
 
-    Where a row takes one channel pass, a row block is one run; else every row has one in each pass.
+    With one channel pass, a row block is one run; with more, every row has a run in each pass.
     Row blocks come in the order of :class:`~dtqatten.hw.memory.slots.RowBlocks`.
 
     Latency: 2 cycles from ``start`` to the first run. Throughput one run a cycle.
@@ -59,13 +59,13 @@ class OutputRuns(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin with ``base``, ``heads``, ``tokens``, ``narrow`` and ``codes``, which stay until
+        Begin with ``base``, ``heads``, ``tokens``, ``four_bit`` and ``codes``, which stay until
         ``idle``.
     base : In(address_bits)
         First byte.
     heads, tokens : In(16), In(range(n_max + 1))
         Both at least 1.
-    narrow : In(range(n_max + 1))
+    four_bit : In(range(n_max + 1))
         Slots of 4-bit queries.
     codes : In(1)
         A value has 1 byte in place of 2.
@@ -84,7 +84,7 @@ class OutputRuns(wiring.Component):
                 "base": In(system.address_bits),
                 "heads": In(16),
                 "tokens": In(count),
-                "narrow": In(count),
+                "four_bit": In(count),
                 "codes": In(1),
                 "idle": Out(1),
                 "o": Out(stream.Signature(run_layout(system))),
@@ -104,7 +104,7 @@ class OutputRuns(wiring.Component):
         m.d.comb += [
             blocks.restart.eq(self.start),
             blocks.tokens.eq(self.tokens),
-            blocks.narrow.eq(self.narrow),
+            blocks.four_bit.eq(self.four_bit),
             blocks.next.eq(active & free & block_end),
             free.eq(~self.o.valid | self.o.ready),
             self.idle.eq(~active & ~self.o.valid),
@@ -157,8 +157,8 @@ class OutputRuns(wiring.Component):
 class Writer(wiring.Component):
     """Write a layer's outputs, the ids it keeps and its importance.
 
-    Ids that are not wanted are taken and dropped. ``done`` comes when all that a layer writes has
-    been acknowledged, and only then is the next layer accepted.
+    Ids that are not wanted are taken and dropped. ``done`` comes when all of a layer's writes have
+    been acknowledged; only then is the next layer accepted.
 
     Latency: ``done`` in the cycle in which the last answer shows in ``answered``, the next layer is
     accepted in the cycle after. Throughput one beat of each stream a cycle, as long as a beat is
@@ -175,7 +175,7 @@ class Writer(wiring.Component):
     outputs : In(stream.Signature(output_beat_layout(config)))
     ids : In(stream.Signature(ids_layout(topk)))
     importance : In(stream.Signature(beat_layout(topk_lanes)))
-        What the core gives.
+        Results of the core.
     ports : Out(write_port(system)).array(3)
         Write ports.
     answered : In(1)
@@ -219,23 +219,23 @@ class Writer(wiring.Component):
                 active.eq(1),
             ]
 
-        # A value's place is a multiple of what divides every count of channels.
+        # Values are placed at multiples of the common divisor of all channel counts.
         granule = gcd(core.d_head, core.cols, lanes)
         runs = place(m, platform, "runs", OutputRuns, system)
         outputs = place(m, platform, "outputs_channel", WriteChannel, system, 2 * lanes, granule)
         connect(m, runs.o, outputs.runs)
         connect(m, outputs.port, flipped(self.ports[0]))
-        narrow = Cat(value[:8] for value in self.outputs.p.values)
+        as_codes = Cat(value[:8] for value in self.outputs.p.values)
         m.d.comb += [
             runs.start.eq(begin),
             runs.base.eq(layer.output),
             runs.heads.eq(layer.heads),
             runs.tokens.eq(layer.tokens),
-            runs.narrow.eq(layer.narrow),
+            runs.four_bit.eq(layer.narrow),
             runs.codes.eq(codes),
             outputs.i.valid.eq(self.outputs.valid),
             self.outputs.ready.eq(outputs.i.ready),
-            outputs.i.p.data.eq(Mux(codes, narrow, self.outputs.p.values.as_value())),
+            outputs.i.p.data.eq(Mux(codes, as_codes, self.outputs.p.values.as_value())),
             outputs.i.p.count.eq(self.outputs.p.channels << ~codes),
         ]
         finished = runs.idle & outputs.empty

@@ -1,1 +1,1 @@
-"""Layouts and sizes that blocks share, so that equal widths mean equal things."""
+"""Layouts and sizes that blocks share."""

@@ -1,4 +1,4 @@
-"""Payloads and control words that blocks share, so that equal widths mean equal things."""
+"""Payloads and control words of the arrays."""
 
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
@@ -13,9 +13,9 @@ __all__ = [
     "feed_layout",
     "group_layout",
     "load_layout",
+    "location_layout",
     "operand_layout",
     "score_row_layout",
-    "slot_layout",
     "step_layout",
     "tile_layout",
     "value_feed_layout",
@@ -49,9 +49,9 @@ def operand_layout(config: Config) -> data.ArrayLayout:
 def load_layout(config: Config) -> data.StructLayout:
     """Beat of a load stream: ``load_nibbles`` consecutive channels of one token and plane.
 
-    Tokens come in order; of each token the high plane, ``words`` beats, then for
-    ``Precision.BIT8`` the low plane, ``words`` beats. ``precision`` is the token's, constant over
-    its beats; ``last`` marks the last beat of the head's last token and is ignored elsewhere.
+    Tokens come in order. Each sends its high plane in ``words`` beats, then, with
+    ``Precision.BIT8``, its low plane in ``words`` beats. ``precision`` is the token's, constant
+    over its beats; ``last`` marks the last beat of the head's last token and is ignored elsewhere.
     """
     return data.StructLayout(
         {
@@ -63,7 +63,7 @@ def load_layout(config: Config) -> data.StructLayout:
 
 
 def tile_layout(config: Config, lanes: int) -> data.StructLayout:
-    """What the sequencer knows of one edge of a tile: ``tokens`` of ``lanes`` lanes are filled.
+    """Description of one edge of a tile: ``tokens`` of ``lanes`` lanes are filled.
 
     ``wide``: some token is 8-bit; ``mixed``: some are and some are not; ``last``: the head's last.
     """
@@ -72,7 +72,7 @@ def tile_layout(config: Config, lanes: int) -> data.StructLayout:
     )
 
 
-def slot_layout(tiles: int) -> data.StructLayout:
+def location_layout(tiles: int) -> data.StructLayout:
     """Where an edge keeps a tile: in a ``bank`` of ``tiles``."""
     return data.StructLayout({"bank": range(BANKS), "tile": range(tiles)})
 
@@ -82,7 +82,7 @@ def feed_layout(config: Config, tiles: int) -> data.StructLayout:
     return data.StructLayout(
         {
             "valid": unsigned(1),
-            "slot": slot_layout(tiles),
+            "location": location_layout(tiles),
             "plane": Plane,
             "word": range(config.words),
             "part": range(config.load_nibbles // config.depth),
@@ -94,9 +94,9 @@ def feed_layout(config: Config, tiles: int) -> data.StructLayout:
 def value_layout(config: Config) -> data.StructLayout:
     """Beat of the value stream: ``value_nibbles`` consecutive channels of one token and plane.
 
-    Tokens, planes, ``precision`` and ``last`` as in :func:`load_layout`. ``follows``, which
-    counts with the head's last beat: weights of 4-bit tokens have their highest plane only, so
-    that the others are skipped wherever no token is 8-bit.
+    Tokens, planes, ``precision`` and ``last`` are as in :func:`load_layout`. ``follows``, sampled
+    with the head's last beat: weights of 4-bit tokens are narrow, so that groups without 8-bit
+    tokens skip their other planes.
     """
     return data.StructLayout(
         {
@@ -113,7 +113,7 @@ def weight_feed_layout(config: Config) -> data.StructLayout:
     return data.StructLayout(
         {
             "valid": unsigned(1),
-            "slot": range(config.q_slots),
+            "bank": range(BANKS),
             "tile": range(config.key_tiles),
             "part": range(config.parts),
             "plane": range(config.planes),
@@ -127,7 +127,7 @@ def value_feed_layout(config: Config) -> data.StructLayout:
     return data.StructLayout(
         {
             "valid": unsigned(1),
-            "slot": range(config.value_slots),
+            "bank": range(BANKS),
             "channel_pass": range(config.channel_passes),
             "tile": range(config.key_tiles),
             "part": range(config.parts),
@@ -152,7 +152,7 @@ def value_step_layout(config: Config) -> data.StructLayout:
 def weight_block_layout(config: Config) -> data.StructLayout:
     """A row block of weights: its ``rows``, and whether it is the head's ``last``.
 
-    ``narrow``: the weights of all its rows have their highest nibble only.
+    ``narrow``: all its weights keep their highest nibble only.
     """
     return data.StructLayout(
         {"rows": range(config.rows + 1), "last": unsigned(1), "narrow": unsigned(1)}
@@ -160,12 +160,13 @@ def weight_block_layout(config: Config) -> data.StructLayout:
 
 
 def value_head_layout(config: Config) -> data.StructLayout:
-    """A head's values: how many groups, and how many of them, wide ones, have an 8-bit token.
+    """Description of a head's values: its groups, and those of them that are wide.
 
     ``single``: there is one group; else ``before_last`` is the number of the last but one.
-    ``some_wide``, ``single_wide``, ``before_last_wide``: the same of the wide ones.
-    ``follows`` as in :func:`value_layout`. ``wait``: cycles that a tile, shorter than the
-    ``drain_interval``, has to wait after the one before; ``narrow_wait``: one of a narrow block.
+    ``some_wide``: there are wide groups; ``single_wide``, ``before_last_wide``: the same of these.
+    ``follows`` is as in :func:`value_layout`. ``wait``: cycles that a tile which is shorter than
+    the ``drain_interval`` has to wait after the previous one; ``narrow_wait``: that of a narrow row
+    block's tile.
     """
     groups = config.key_tiles * config.parts
     return data.StructLayout(

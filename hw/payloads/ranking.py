@@ -11,7 +11,7 @@ __all__ = [
     "beat_layout",
     "importance_layout",
     "layer_layout",
-    "run_layout",
+    "ranking_run_layout",
     "topk_config",
 ]
 
@@ -25,12 +25,12 @@ def topk_config(config: Config) -> TopKConfig:
 
 
 def layer_layout(config: Config) -> data.StructLayout:
-    """A layer: its ``heads``, tokens to keep ``k0`` and of those in 8 bits ``k1``.
+    """A layer: its ``heads``, ``k0`` tokens to keep, ``k1`` of them in 8 bits.
 
-    ``report``: its importance is wanted. With ``config.cumulative``, ``cumulative``: importance is
-    added to that of the tokens that the layer before chose, in the order of its ids, or, if
-    ``fresh``, to nothing, and is carried on. With ``config.count_normalize``, ``count``: it is
-    divided by the number of queries that saw the token, before it is added.
+    ``report``: its importance is wanted. With ``config.cumulative``, ``cumulative``: the previous
+    layer's importance is added, gathered by that layer's ids (nothing, if ``fresh``), and the sum
+    is carried to the next layer. With ``config.count_normalize``, ``count``: before that,
+    importance is divided by the number of queries that saw the token.
     """
     tokens = range(topk_config(config).capacity + 1)
     fields = {"heads": range(config.heads + 1), "k0": tokens, "k1": tokens, "report": unsigned(1)}
@@ -52,8 +52,8 @@ def beat_layout(lanes: int) -> data.StructLayout:
     )
 
 
-def run_layout(config: Config) -> data.StructLayout:
-    """A run: its number of ``heads``."""
+def ranking_run_layout(config: Config) -> data.StructLayout:
+    """A run of the score accumulator, one a layer: its number of ``heads``."""
     return data.StructLayout({"heads": range(config.heads + 1)})
 
 

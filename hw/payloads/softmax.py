@@ -119,7 +119,7 @@ def output_layout() -> data.StructLayout:
 def head_layout() -> data.StructLayout:
     """A head: its factor from scores to exponents, ``multiplier * 2**-shift``, mask and output.
 
-    ``output`` only passes through the softmax, into the records.
+    ``output`` passes through the softmax into the records.
     """
     return data.StructLayout(
         {
@@ -146,6 +146,18 @@ def flags_layout(config: Config) -> data.StructLayout:
 def _row_layout(
     config: Config, name: str, shape: Shape, *, counted: bool = False
 ) -> data.StructLayout:
+    """Row of ``cols`` values with the fields of :func:`flags_layout`.
+
+    Parameters
+    ----------
+    config : Config
+    name : str
+        Of the values.
+    shape : Shape
+        Of a value.
+    counted : bool
+        With a bit ``seen`` for each key, where queries are counted.
+    """
     fields = {name: data.ArrayLayout(shape, config.cols)}
     fields |= {field: member.shape for field, member in flags_layout(config)}
     if counted and config.count_normalize:
@@ -169,8 +181,8 @@ def exponential_row_layout(config: Config) -> data.StructLayout:
 def weight_row_layout(config: Config) -> data.StructLayout:
     """Weights for P x V of a row of a tile: balanced codes in [0, 119], or [0, 1911].
 
-    Lanes past ``keys`` are 0. Rows come as scores do: of each row block, tile by tile, its rows.
-    ``narrow`` of all rows of a query: their weights have their highest nibble only.
+    Lanes past ``keys`` are 0. Rows come in the order of the scores: row block by row block, tile by
+    tile. ``narrow``, equal in all rows of a query: its weights keep their highest nibble only.
     """
     row = _row_layout(config, "weights", signed(4 * config.planes))
     return data.StructLayout({name: field.shape for name, field in row} | {"narrow": unsigned(1)})
@@ -190,11 +202,11 @@ def reciprocal_layout(width: int) -> data.StructLayout:
 
 
 def row_record_layout(config: Config) -> data.StructLayout:
-    """What a row of P x V is divided by: one record a row, in row order.
+    """Divisor of a row of P x V: one record a row, in row order.
 
-    ``divisor`` in 1/16 of a code, its reciprocal, and ``lead``, the left shift that the row's
-    weights have had (0 without V gains); ``output`` is the head's. ``last_row``: the block's last;
-    ``last_block``: the row is of the head's last block.
+    ``divisor`` in 1/16 of a code, its reciprocal, and ``lead``, the left shift of the row's weights
+    (0 without V gains); ``output`` is the head's. ``last_row``: the block's last row;
+    ``last_block``: the row belongs to the head's last block.
     """
     width = divisor_bits(config)
     return data.StructLayout(
@@ -210,7 +222,7 @@ def row_record_layout(config: Config) -> data.StructLayout:
 
 
 def maximum_layout(config: Config) -> data.StructLayout:
-    """What the exponentials of a row need: its largest score, and the factor of the differences.
+    """Input of a row's exponentials: its largest score, and the factor of the differences.
 
     ``narrow``, of the query, and ``output`` pass through.
     """
@@ -226,7 +238,7 @@ def maximum_layout(config: Config) -> data.StructLayout:
 
 
 def normalizer_layout(config: Config) -> data.StructLayout:
-    """What the probabilities of a row need: the reciprocal of ``sum(e16)``, and ``lead``.
+    """Input of a row's probabilities: the reciprocal of ``sum(e16)``, and ``lead``.
 
     ``narrow``, of the query, passes through, for weights with V gains.
     """

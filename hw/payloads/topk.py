@@ -11,11 +11,11 @@ from dtqatten.hw.payloads.arrays import Precision
 
 __all__ = [
     "TopKConfig",
+    "class_row_layout",
     "extent_layout",
     "found_layout",
     "ids_layout",
     "scores_layout",
-    "slot_layout",
     "thresholds_layout",
 ]
 
@@ -35,7 +35,7 @@ class TopKConfig:
     index_bits : int
         Bits of a score resolved by one pass over the tokens, 2 to 8: ``2**index_bits`` counters.
     slow_logic : bool
-        The search among the counters takes a cycle more, as on FPGAs.
+        The search among the counters takes one more cycle, as on FPGAs.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def thresholds_layout(config: TopKConfig) -> data.StructLayout:
 
 
 def found_layout(config: TopKConfig) -> data.StructLayout:
-    """Where a rank lies: the largest index that ``at`` >= rank tokens reach; ``above`` pass it."""
+    """Place of a rank: the largest index that ``at`` >= rank tokens reach; ``above`` exceed it."""
     return data.StructLayout(
         {
             "index": unsigned(config.index_bits),
@@ -133,17 +133,18 @@ def found_layout(config: TopKConfig) -> data.StructLayout:
 def extent_layout(config: TopKConfig) -> data.StructLayout:
     """Rows of a run: the one ``before_last``, or a ``single`` one; lanes of its ``tail``, the last.
 
-    Where the row is single, ``before_last`` is no row's number.
+    If the row is ``single``, ``before_last`` matches no row.
     """
     return data.StructLayout(
         {"before_last": range(config.rows + 1), "single": unsigned(1), "tail": config.lanes}
     )
 
 
-def slot_layout(config: TopKConfig) -> data.StructLayout:
-    """A row's part in a class: ids ``row * lanes`` and following.
+def class_row_layout(config: TopKConfig) -> data.StructLayout:
+    """A row as part of a class: tokens from ``row * lanes`` on.
 
-    ``first`` row of the class, ``wide``: the 8-bit class, ``final``: the run's last class.
+    ``first``: the first row of its class; ``wide``: the 8-bit class; ``final``: the run's last
+    class.
     """
     return data.StructLayout(
         {

@@ -13,7 +13,7 @@ __all__ = ["CounterBank", "RowAdder", "adding_stages", "counters_layout"]
 
 
 def counters_layout(config: Config) -> data.ArrayLayout:
-    """Counters of a tile's keys: of each its ``sum``, and, where queries are counted, ``seen``."""
+    """Counters of a tile's keys: a ``sum`` each and, where queries are counted, ``seen``."""
     fields: dict[str, ShapeLike] = {"sum": unsigned(IMPORTANCE_BITS)}
     if config.count_normalize:
         fields["seen"] = range(config.n_max + 1)
@@ -26,7 +26,7 @@ def adding_stages(config: Config) -> int:
 
 
 class CounterBank(wiring.Component):
-    """The counters of one run, a word a tile: added to while it is summed, then read out.
+    """The counters of one run, a word a tile: summed row by row, then read out.
 
     Latency: ``word`` follows ``accept`` or ``fetch`` by one cycle; with ``buffered_counters`` by
     one more, for fetched words counted from ``moves``, which must not come before the cycle after
@@ -39,15 +39,15 @@ class CounterBank(wiring.Component):
     Members
     -------
     summed : In(1)
-        The bank's run is being summed; else its words leave.
+        The bank's run is being summed; else its words are read out.
     accept, tile : In(1), In(range(tiles(config)))
         Read the counters of a row; their address.
     write_tile, sums : In(range(tiles(config))), In(counters_layout(config))
-        What the row accepted :func:`adding_stages` cycles ago writes.
+        Tile and sums of the row accepted :func:`adding_stages` cycles ago.
     fetch, address : In(1), In(range(tiles(config)))
-        Read a word that leaves; its address.
+        Read a word out; its address.
     moves : In(1)
-        Take a word that leaves into the register behind the memory, where there is one.
+        Take a word that is read out into the register behind the memory, where there is one.
     word : Out(counters_layout(config))
         The word read.
     """
@@ -94,7 +94,7 @@ class CounterBank(wiring.Component):
 
 
 class RowAdder(wiring.Component):
-    """Add rows of probabilities to counters that are read, added to and written cycles later.
+    """Add rows of probabilities to counters.
 
     The counters of a row are read when it is accepted, wait in a register, in two with
     ``buffered_counters``, and are added to and written. Sums still in flight are forwarded. A run's
@@ -110,9 +110,9 @@ class RowAdder(wiring.Component):
     Members
     -------
     accept, tile : In(1), In(range(tiles(config)))
-        A row comes; its tile.
+        A row arrives; its tile.
     row : In(probability_row_layout(config))
-        It.
+        The row.
     fresh : In(1)
         It is its tile's first of the run.
     counting : In(1)
@@ -120,7 +120,7 @@ class RowAdder(wiring.Component):
     bank : In(1)
         Which bank is summed. Never changes while rows are in flight.
     words : In(ArrayLayout(counters_layout(config), 2))
-        What each bank has read for the row, as late as :class:`CounterBank` gives it.
+        Each bank's counters for the row, with the latency of :class:`CounterBank`.
     in_flight : Out(1)
         Sums of a row accepted in an earlier cycle are written in a later one.
     write_tile : Out(range(tiles(config)))
@@ -159,7 +159,7 @@ class RowAdder(wiring.Component):
         bank = delayed(m, self.bank, stages - 1, "read_bank")
         counting = delayed(m, self.counting, stages, "counting")
         added = delayed(m, self.row, stages, "added")
-        # What replaces the memory's word: nothing, or a sum that it does not hold yet.
+        # Zero, or a sum still in flight, replaces the memory's word.
         first = delayed(m, self.fresh, stages - 1, "first")
         follows = [
             delayed(m, accepted[d] & (self.tile == places[d]), stages - 1, f"follows_{d}")
@@ -168,7 +168,8 @@ class RowAdder(wiring.Component):
         totals = [delayed(m, sums, d, f"written_{d}") for d in range(stages)]
         counter = counters_layout(config).elem_shape
         for c in range(config.cols):
-            # One of the two is zero: an OR merges them, since memories leave no time for more.
+            # ``held`` and ``forwarded`` are exclusive, so an OR replaces a multiplexer, for which
+            # the memory's delay leaves no time.
             held, forwarded = (
                 Signal(counter, name=f"{name}_{c}", reset_less=True)
                 for name in ("held", "forwarded")

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.hw.payloads.arrays import Precision
-from dtqatten.hw.payloads.topk import TopKConfig, ids_layout, slot_layout
+from dtqatten.hw.payloads.topk import TopKConfig, class_row_layout, ids_layout
 from dtqatten.hw.ranking.token_filter import counts_below
 
 __all__ = ["IdPacker"]
@@ -14,14 +14,15 @@ __all__ = ["IdPacker"]
 class IdPacker(wiring.Component):
     """Turn marked lanes into ids, closely packed, in order.
 
-    A class of tokens is a sequence of slots, one a row, and one more without tokens in which a
-    remainder leaves. The zero eliminator moves the marked lanes of a row down, by a prefix count
+    A class of tokens comes as class rows: all rows of the run, then one without tokens, which lets
+    a remainder leave. The zero eliminator moves the marked lanes of a row down, by a prefix count
     and a shifter of ``log2(lanes)`` stages that keeps their order; a rotation puts them behind
-    those that wait. A beat leaves as soon as it is full, or the class complete; slots that follow
+    the ids that wait. A beat leaves as soon as it is full or the class complete; class rows behind
     the last token of a class change nothing.
 
-    Latency: what a slot accepted in cycle ``t`` completes is at ``o`` in ``t + 2``. Throughput one
-    slot a cycle. While a beat waits at ``o`` everything stands still: ``advance`` is low.
+    Latency: the beat that a class row accepted in cycle ``t`` completes is at ``o`` in ``t + 2``.
+    Throughput one class row a cycle. While a beat waits at ``o``, ``advance`` is low and nothing
+    moves.
 
     Parameters
     ----------
@@ -30,8 +31,8 @@ class IdPacker(wiring.Component):
     Members
     -------
     advance : Out(1)
-        The pipeline moves: a slot presented now is accepted.
-    slot : In(slot_layout(config))
+        The pipeline moves: a class row presented now is accepted.
+    class_row : In(class_row_layout(config))
         A row's part in a class.
     take : In(lanes)
         Marked lanes.
@@ -46,7 +47,7 @@ class IdPacker(wiring.Component):
         super().__init__(
             {
                 "advance": Out(1),
-                "slot": In(slot_layout(config)),
+                "class_row": In(class_row_layout(config)),
                 "take": In(config.lanes),
                 "counts": In(data.ArrayLayout(range(config.capacity + 1), 2)),
                 "o": Out(stream.Signature(ids_layout(config))),
@@ -85,15 +86,15 @@ class IdPacker(wiring.Component):
 
         # Ids, zero past the last.
         id_shape = unsigned(config.id_bits)
-        slot = Signal(slot_layout(config))
+        class_row = Signal(class_row_layout(config))
         count = Signal(range(lanes + 1))
         ids = [Signal(id_shape, name=f"id_{lane}") for lane in range(lanes)]
         with m.If(self.advance):
-            m.d.sync += [slot.eq(self.slot), count.eq(below[lanes])]
+            m.d.sync += [class_row.eq(self.class_row), count.eq(below[lanes])]
             for lane, (item, packed) in enumerate(zip(items, ids, strict=True)):
                 number = (lane + item.distance)[:lane_bits]
                 with m.If(item.valid):
-                    m.d.sync += packed.eq(Cat(number, self.slot.row))
+                    m.d.sync += packed.eq(Cat(number, self.class_row.row))
                 with m.Else():
                     m.d.sync += packed.eq(0)
 
@@ -116,12 +117,12 @@ class IdPacker(wiring.Component):
             complete.eq((together == left) & (left != 0)),
         ]
         with m.If(self.advance):
-            m.d.sync += self.o.valid.eq(slot.valid & (full | complete))
-        with m.If(self.advance & slot.valid):
+            m.d.sync += self.o.valid.eq(class_row.valid & (full | complete))
+        with m.If(self.advance & class_row.valid):
             m.d.sync += [
                 self.o.p.count.eq(Mux(full, lanes, together)),
-                self.o.p.precision.eq(Mux(slot.wide, Precision.BIT8, Precision.BIT4)),
-                self.o.p.last.eq(complete & (together <= lanes) & slot.final),
+                self.o.p.precision.eq(Mux(class_row.wide, Precision.BIT8, Precision.BIT4)),
+                self.o.p.last.eq(complete & (together <= lanes) & class_row.final),
                 fill.eq(Mux(full, together - lanes, Mux(complete, 0, together))),
                 # What completes a class without filling a beat need not be taken off: no ids
                 # follow, and none are not as many as are left.
@@ -136,6 +137,6 @@ class IdPacker(wiring.Component):
                     self.o.p.ids[lane].eq(merged),
                     waiting[lane].eq(Mux(full, rotated[lane], merged)),
                 ]
-        with m.If(self.advance & self.slot.first):
-            m.d.sync += left.eq(Array(self.counts)[self.slot.wide])
+        with m.If(self.advance & self.class_row.first):
+            m.d.sync += left.eq(Array(self.counts)[self.class_row.wide])
         return m

@@ -1,4 +1,4 @@
-"""A run's importance on its way out of the counters."""
+"""Reads a run's importance out of the counters."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -69,8 +69,8 @@ class ImportanceDrain(wiring.Component):
         m = Module()
         config, lanes = self.config, self.config.importance_lanes
         counters = counters_layout(config)
-        # A word is in the memory's output, is ready to be taken; the one on offer ends with this
-        # beat.
+        # ``fetched``: a word is in the memory's output; ``there``: a word can be taken;
+        # ``word_end``: this beat is the last one of the word on offer.
         fetched, there, take, beat, word_end = Signal(), Signal(), Signal(), Signal(), Signal()
         word = Signal(counters, reset_less=True)
         left, final = Signal(range(config.cols + 1)), Signal()

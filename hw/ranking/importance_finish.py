@@ -1,4 +1,4 @@
-"""Importances on their way to the top-k engine: divided by counts, added to carried ones."""
+"""Importances before the top-k engine: divided by counts, added to those carried over."""
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import memory, stream, wiring
@@ -23,21 +23,21 @@ __all__ = ["BeatPacker", "ImportanceFinish"]
 class BeatPacker(wiring.Component):
     """Gather beats of few importances into beats of many.
 
-    Latency one cycle from the beat that completes; throughput one beat in a cycle.
+    Latency one cycle from the beat that completes another; throughput one beat a cycle.
 
     Parameters
     ----------
     lanes : int
-        Importances of a beat that comes.
+        Importances of a beat at ``i``.
     packed : int
-        Importances of a beat that leaves, a multiple of ``lanes``.
+        Importances of a beat at ``o``, a multiple of ``lanes``.
 
     Members
     -------
     i : In(stream.Signature(beat_layout(lanes)))
         All but a run's last beat are full.
     o : Out(stream.Signature(beat_layout(packed)))
-        The same.
+        All but a run's last beat are full.
     """
 
     def __init__(self, lanes: int, packed: int) -> None:
@@ -51,39 +51,39 @@ class BeatPacker(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        groups = self.packed // self.lanes
-        group = Signal(range(groups))
+        portions = self.packed // self.lanes
+        portion = Signal(range(portions))
         beat, complete = Signal(), Signal()
         m.d.comb += [
             self.i.ready.eq(~self.o.valid | self.o.ready),
             beat.eq(self.i.valid & self.i.ready),
-            complete.eq(beat & (self.i.p.last | (group == groups - 1))),
+            complete.eq(beat & (self.i.p.last | (portion == portions - 1))),
         ]
         with m.If(self.i.ready):
             m.d.sync += self.o.valid.eq(complete)
         with m.If(beat):
-            taken = self.o.p.scores.as_value().word_select(group, self.lanes * IMPORTANCE_BITS)
-            with m.If(group == 0):
+            taken = self.o.p.scores.as_value().word_select(portion, self.lanes * IMPORTANCE_BITS)
+            with m.If(portion == 0):
                 m.d.sync += self.o.p.scores.eq(0)
             m.d.sync += [
                 taken.eq(self.i.p.scores),
-                group.eq(Mux(complete, 0, group + 1)),
-                self.o.p.tokens.eq(group * self.lanes + self.i.p.tokens),
+                portion.eq(Mux(complete, 0, portion + 1)),
+                self.o.p.tokens.eq(portion * self.lanes + self.i.p.tokens),
                 self.o.p.last.eq(self.i.p.last),
             ]
         return m
 
 
 class ImportanceFinish(wiring.Component):
-    """Divide importances by counts of queries and add what earlier layers gave.
+    """Divide importances by counts of queries and add the totals of earlier layers.
 
-    ``total = sum // max(seen, 1) + carried``, saturated to 32 bits. Totals are kept; the ids that
-    are chosen by them gather what the next layer adds, in the order of those ids. A layer's
-    importances must not come before all ids of a cumulative layer before it have been taken.
+    ``total = sum // max(seen, 1) + carried``, saturated to 32 bits. Totals are kept. The chosen ids
+    select the totals that are carried to the next layer, in the order of those ids. A layer's
+    importances must not come before all ids of a preceding cumulative layer have been taken.
 
     Latency: a total is offered 3 cycles after its sum is taken, 19 with counts of queries.
-    Throughput one a cycle; ids one a cycle, a beat is taken with its last one. The pipeline never
-    stalls: a sum sets out when its total has room.
+    Throughput one total and one id a cycle; a beat of ids is taken with its last one. The
+    pipeline never stalls: a sum is accepted only if its total has room.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class ImportanceFinish(wiring.Component):
     Members
     -------
     layer : In(layer_layout(config))
-        The layer whose importances, and then ids, come.
+        The layer of the importances, and then of the ids, that arrive.
     i : In(stream.Signature(importance_layout(config)))
         Sums and counts.
     o : Out(stream.Signature(beat_layout(1)))
@@ -161,20 +161,20 @@ class ImportanceFinish(wiring.Component):
         kept_write, kept_read = words("kept")
         carried_write, carried_read = words("carried")
 
-        # A total: its place, what is carried to it, their sum.
-        slot = Signal(range(config.n_max))
+        # A total: its place, the total carried to it, their sum.
+        token = Signal(range(config.n_max))
         here = delayed(m, go, wait, "here", reset_less=False)
         final = delayed(m, self.i.p.last, wait, "final")
         with m.If(here):
-            m.d.sync += slot.eq(Mux(final, 0, slot + 1))
+            m.d.sync += token.eq(Mux(final, 0, token + 1))
         total = Signal(IMPORTANCE_BITS + 1)
         adds = self.layer.cumulative & ~self.layer.fresh
         m.d.comb += [
-            carried_read.addr.eq(slot),
+            carried_read.addr.eq(token),
             total.eq(value + Mux(adds, carried_read.data, 0)),
             total_here.eq(Mux(total[-1], (1 << IMPORTANCE_BITS) - 1, total)),
             kept_write.en.eq(arrived),
-            kept_write.addr.eq(delayed(m, slot, 1, "kept_slot")),
+            kept_write.addr.eq(delayed(m, token, 1, "kept_token")),
             kept_write.data.eq(total_here),
         ]
 

@@ -35,14 +35,14 @@ def thermometer(index: Value) -> Value:
 
 
 class RankCounter(wiring.Component):
-    """Count cumulatively, find by rank.
+    """Count tokens cumulatively by index, and find the index of a rank.
 
-    Counter ``j`` counts the tokens whose index is at least ``j``. They never increase with ``j``,
-    so the index at which rank ``r`` (the ``r``-th largest) lies is that of the last counter to
-    hold at least ``r``: a comparison per counter, and no sum over bins.
+    Counter ``j`` counts the tokens whose index is at least ``j``. Counts never increase with ``j``,
+    so the token of rank ``r`` (the ``r``-th largest) has the index of the last counter that is at
+    least ``r``: a comparison per counter, and no sum over bins.
 
-    Latency: tokens presented in a cycle are in the counters three cycles later, in ``found``
-    :meth:`latency`. Throughput one beat a cycle; never stalls.
+    Latency: tokens are in the counters three cycles after they are presented, and in ``found``
+    after :meth:`latency` cycles. Throughput one beat a cycle; never stalls.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class RankCounter(wiring.Component):
     targets : In(ArrayLayout(range(capacity + 1), 2))
         Ranks to find, at least 1.
     found : Out(ArrayLayout(found_layout(config), 2))
-        Where they lie, by counters and targets of two cycles ago, with slow logic three, if
+        Where they lie, by counters and targets of two cycles ago (three with slow logic), if
         counters have not changed since. All zero for a rank that exceeds the tokens counted.
     """
 
@@ -85,8 +85,8 @@ class RankCounter(wiring.Component):
         config = self.config
         bins = 1 << config.index_bits
 
-        # An index is at least ``j`` if its high part exceeds that of ``j``, or is at least that of
-        # ``j`` and the low part, too.
+        # An index is at least ``j`` if its high part exceeds that of ``j``, or equals it and its
+        # low part is at least that of ``j``.
         reached = []
         low_bits = config.index_bits // 2
         for lane in range(config.lanes):
@@ -129,11 +129,11 @@ class RankCounter(wiring.Component):
             ):
                 picked = [Mux(match[j], value, 0) for j, value in enumerate(values)]
                 if config.slow_logic:
-                    # Groups first, in a cycle of their own.
-                    group = 1 << config.index_bits // 2
+                    # Chunks first, in a cycle of their own.
+                    chunk = 1 << config.index_bits // 2
                     picked = [
-                        delayed(m, any_of(picked[i : i + group]), 1, f"{field}_{t}_{i}")
-                        for i in range(0, bins, group)
+                        delayed(m, any_of(picked[i : i + chunk]), 1, f"{field}_{t}_{i}")
+                        for i in range(0, bins, chunk)
                     ]
                 m.d.sync += self.found[t][field].eq(any_of(picked))
         return m

@@ -1,11 +1,11 @@
-"""Where the scores of a row are among the ranges of the search, lane by lane."""
+"""Compares the scores of a row with the ranges of the search, lane by lane."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.hw.base.export import place
-from dtqatten.hw.payloads.topk import TopKConfig, slot_layout
+from dtqatten.hw.payloads.topk import TopKConfig, class_row_layout
 
 __all__ = ["LaneClassifier", "RowClassifier", "window_members"]
 
@@ -28,10 +28,10 @@ class LaneClassifier(wiring.Component):
 
     Ranges and window come from a :class:`~dtqatten.hw.ranking.threshold_search.ThresholdSearch`.
 
-    Latency: ``inside`` and ``beyond`` follow ``word`` by two accepted cycles: memories are slow, so
-    words wait for a cycle, and so do the comparisons' results. ``valid`` and ``index`` follow by
-    one cycle more, whether or not it is accepted. Throughput one score a cycle; never stalls but
-    with ``advance`` low.
+    Latency: ``inside`` and ``beyond`` follow ``word`` by two accepted cycles, since the word is
+    registered behind the memory, and the comparisons are too. ``valid`` and ``index`` follow one
+    cycle later, whether or not that one is accepted. Throughput one score a cycle; stalls only
+    while ``advance`` is low.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class LaneClassifier(wiring.Component):
     valid : Out(1)
         The score counts.
     index : Out(index_bits)
-        Where.
+        The index at which it counts.
     """
 
     def __init__(self, config: TopKConfig) -> None:
@@ -75,7 +75,7 @@ class LaneClassifier(wiring.Component):
         m = Module()
         width, index_bits = self.config.score_width, self.config.index_bits
         word = Signal(width, reset_less=True)
-        # The window's bits: shifted by a multiple of 4 with the comparisons, by the rest after.
+        # The window's bits: shifted by a multiple of 4 during the comparisons, by the rest after.
         part = Signal(index_bits + 3, reset_less=True)
         digit = Signal(index_bits)
         m.d.comb += digit.eq(part >> self.shift[:2])
@@ -119,7 +119,7 @@ class LaneClassifier(wiring.Component):
 
 
 class RowClassifier(wiring.Component):
-    """A :class:`LaneClassifier` per lane, and what is known of the row, in step with it.
+    """A :class:`LaneClassifier` per lane, and the row's description, delayed alike.
 
     Latency: outputs follow ``scores`` by two accepted cycles, ``valid`` and ``index`` by one cycle
     more. Throughput one row a cycle; ``advance`` low holds all but ``valid`` and ``index``.
@@ -134,21 +134,21 @@ class RowClassifier(wiring.Component):
         The row is accepted.
     scores : In(ArrayLayout(score_width, lanes))
         The row's scores.
-    fetched, lanes, slot : In
-        It belongs to a pass, lanes that hold a token, its part in a class, as
-        :class:`~dtqatten.hw.ranking.run_memory.RowReader` gives them.
+    fetched, lanes, class_row : In
+        The row's description, as of :class:`~dtqatten.hw.ranking.run_memory.RowReader`: it belongs
+        to a pass; its lanes that hold a token; its part in a class.
     low, mask, shift, calibrated, parted, lead : In
         As of :class:`LaneClassifier`.
     inside, beyond : Out(ArrayLayout(lanes, 2))
         Tokens in each threshold's range (of the kept, of the 8-bit tokens), and beyond it.
     overflow : Out(1)
         The row belongs to a pass, and a token is not in the range of the kept.
-    slot_next : Out(slot_layout(config))
-        The slot, with ``inside``.
+    class_row_next : Out(class_row_layout(config))
+        The class row, with ``inside``.
     valid : Out(lanes)
         Tokens that count.
     index : Out(ArrayLayout(index_bits, lanes))
-        Where.
+        The indices at which they count.
     """
 
     def __init__(self, config: TopKConfig) -> None:
@@ -160,12 +160,12 @@ class RowClassifier(wiring.Component):
                 "scores": In(data.ArrayLayout(unsigned(config.score_width), lanes)),
                 "fetched": In(1),
                 "lanes": In(lanes),
-                "slot": In(slot_layout(config)),
+                "class_row": In(class_row_layout(config)),
                 **window_members(config),
                 "inside": Out(data.ArrayLayout(lanes, 2)),
                 "beyond": Out(data.ArrayLayout(lanes, 2)),
                 "overflow": Out(1),
-                "slot_next": Out(slot_layout(config)),
+                "class_row_next": Out(class_row_layout(config)),
                 "valid": Out(lanes),
                 "index": Out(data.ArrayLayout(config.index_bits, lanes)),
             }
@@ -173,17 +173,17 @@ class RowClassifier(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        counting, here, slot = self.fetched, self.lanes, self.slot
+        counting, here, class_row = self.fetched, self.lanes, self.class_row
         with m.If(self.advance):
             for stage in ("word", "compared"):
-                earlier = counting, here, slot
+                earlier = counting, here, class_row
                 counting = Signal(name=f"counting_{stage}")
                 here = Signal(self.config.lanes, name=f"here_{stage}")
-                slot = Signal(slot.shape(), name=f"slot_{stage}")
+                class_row = Signal(class_row.shape(), name=f"class_row_{stage}")
                 m.d.sync += [
                     counting.eq(earlier[0]),
                     here.eq(earlier[1]),
-                    slot.eq(earlier[2]),
+                    class_row.eq(earlier[2]),
                 ]
         lanes = []
         for number, score in enumerate(self.scores):
@@ -204,7 +204,7 @@ class RowClassifier(wiring.Component):
         outside = here & ~Cat(lane.inside[0] for lane in lanes)
         m.d.comb += [
             self.overflow.eq(counting & outside.any()),
-            self.slot_next.eq(slot),
+            self.class_row_next.eq(class_row),
             self.valid.eq(Cat(lane.valid for lane in lanes)),
             self.index.eq(Cat(lane.index for lane in lanes)),
         ]

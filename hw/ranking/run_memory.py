@@ -1,10 +1,10 @@
-"""A run's scores on their way through the top-k engine: beats in, then rows, pass after pass."""
+"""The memory of a top-k run: beats are written, then rows are read, pass after pass."""
 
 from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from dtqatten.hw.payloads.topk import TopKConfig, extent_layout, scores_layout, slot_layout
+from dtqatten.hw.payloads.topk import TopKConfig, class_row_layout, extent_layout, scores_layout
 from dtqatten.hw.ranking.rank_counter import any_of
 
 __all__ = ["RowReader", "RunLoader", "RunMemory"]
@@ -89,14 +89,14 @@ class RunLoader(wiring.Component):
 
 
 class RowReader(wiring.Component):
-    """Number the rows of a run: those written, those of a pass, those of the classes.
+    """Address the rows of a run: while they are written, in a pass, and for the classes.
 
-    A row is written and read back in the cycle after: the first pass. A further pass reads all
-    rows once. The ids of a class take all its rows and one slot without tokens, in which the
-    packer empties itself; the 8-bit class follows the 4-bit one, unless it is alone.
+    A row is read back in the cycle after it is written: that is the first pass. A further pass
+    reads all rows once. The ids of a class take all rows and one class row without tokens, in which
+    the packer empties itself; the 8-bit class follows the 4-bit one, unless it is alone.
 
-    Latency: ``read`` is the row wanted in this cycle; ``fetched``, ``lanes`` and ``slot`` describe
-    it in the next. Throughput one row a cycle; what reads for a class stands still while
+    Latency: ``read`` is the row wanted in this cycle; ``fetched``, ``lanes`` and ``class_row``
+    describe it in the next. Throughput one row a cycle; reading for a class stops while
     ``advance`` is low.
 
     Parameters
@@ -133,7 +133,7 @@ class RowReader(wiring.Component):
         The row read belongs to a pass.
     lanes : Out(lanes)
         Which of its lanes hold a token.
-    slot : Out(slot_layout(config))
+    class_row : Out(class_row_layout(config))
         Its part in a class.
     """
 
@@ -156,15 +156,15 @@ class RowReader(wiring.Component):
                 "pass_last": Out(1),
                 "fetched": Out(1),
                 "lanes": Out(config.lanes),
-                "slot": Out(slot_layout(config)),
+                "class_row": Out(class_row_layout(config)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        row, extent, slot = self.row, self.extent, self.slot
+        row, extent, class_row = self.row, self.extent, self.class_row
         counting, emitting, wide = Signal(), Signal(), Signal()
-        # ``row`` is the last one of a pass or class; it is past that.
+        # ``row`` is the last row of a pass or class; it is the class row without tokens behind it.
         last, past_end = Signal(), Signal()
 
         with m.If(self.write):
@@ -192,11 +192,11 @@ class RowReader(wiring.Component):
         with m.If(self.advance):
             m.d.sync += [
                 self.lanes.eq(Mux(at_end, extent.tail, Const(-1, self.config.lanes))),
-                slot.valid.eq(emitting),
-                slot.row.eq(row),
-                slot.first.eq(row == 0),
-                slot.wide.eq(wide),
-                slot.final.eq(wide | ~self.some_wide),
+                class_row.valid.eq(emitting),
+                class_row.row.eq(row),
+                class_row.first.eq(row == 0),
+                class_row.wide.eq(wide),
+                class_row.final.eq(wide | ~self.some_wide),
             ]
             with m.If(emitting):
                 m.d.sync += [
@@ -220,17 +220,17 @@ class RowReader(wiring.Component):
                     wide.eq(self.only_wide),
                 ]
         with m.If(self.stop):
-            # Rows under way hold no token of a class any more.
+            # All ids are out, so rows still in flight hold no token of a class.
             m.d.sync += [row.eq(0), emitting.eq(0)]
         return m
 
 
 class RunMemory(wiring.Component):
-    """The scores of one run: a row written is read back at once, then in passes and for classes.
+    """The scores of one run: rows are read back as they are written, in passes, and for classes.
 
-    Latency: ``scores`` and what describes them follow a beat, or the ``pass_end`` before a further
-    pass or the classes, by two cycles. Throughput one row a cycle; what reads for a class
-    stands still while ``advance`` is low.
+    Latency: ``scores`` and their description follow a beat, or the ``pass_end`` before a further
+    pass or the classes, by two cycles. Throughput one row a cycle; reading for a class stops while
+    ``advance`` is low.
 
     Parameters
     ----------
@@ -252,8 +252,8 @@ class RunMemory(wiring.Component):
         The last row of a pass is read.
     scores : Out(ArrayLayout(score_width, lanes))
         The row read.
-    fetched, lanes, slot : Out
-        What it is, as of :class:`RowReader`.
+    fetched, lanes, class_row : Out
+        Its description, as of :class:`RowReader`.
     """
 
     def __init__(self, config: TopKConfig) -> None:
@@ -277,7 +277,7 @@ class RunMemory(wiring.Component):
                 "scores": Out(scores_layout(config)["scores"].shape),
                 "fetched": Out(1),
                 "lanes": Out(config.lanes),
-                "slot": Out(slot_layout(config)),
+                "class_row": Out(class_row_layout(config)),
             }
         )
 
@@ -314,7 +314,7 @@ class RunMemory(wiring.Component):
             ),
             *(
                 getattr(self, name).eq(getattr(reader, name))
-                for name in ("pass_last", "fetched", "lanes", "slot")
+                for name in ("pass_last", "fetched", "lanes", "class_row")
             ),
         ]
         return m

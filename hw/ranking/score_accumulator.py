@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.core import Config
-from dtqatten.hw.payloads.ranking import importance_layout, run_layout
+from dtqatten.hw.payloads.ranking import importance_layout, ranking_run_layout
 from dtqatten.hw.payloads.softmax import probability_row_layout, tiles
 from dtqatten.hw.ranking.counter_bank import CounterBank, RowAdder, adding_stages
 from dtqatten.hw.ranking.importance_drain import ImportanceDrain
@@ -16,19 +16,19 @@ __all__ = ["ScoreAccumulator"]
 class ScoreAccumulator(wiring.Component):
     """Importance of each key: the sum of its 16-bit probabilities over queries and heads.
 
-    One read and one write of a word of ``cols`` counters a row. Counters are in two banks: while
-    one run is summed the last one's importance leaves. A counter's first row of a run overwrites
-    it, so nothing is ever cleared. Where queries are counted, those of the run's first head are:
-    masks are alike for all heads.
+    A row reads and writes one word of ``cols`` counters. Counters are in two banks: while one run
+    is summed, the previous run's importance is read out. A counter's first row of a run overwrites
+    it, so nothing is ever cleared. Queries are counted in the run's first head only: all heads have
+    the same mask.
 
-    32 bits are enough: the configuration limits ``heads * n_max`` rows of at most 65535 each.
+    32 bits suffice: the configuration limits ``heads * n_max`` rows of at most 65535 each.
 
     A row's counters are read, wait in a register, in two with ``buffered_counters``, and are added
     to and written: three cycles, or four. Sums still in flight are forwarded.
 
     Latency: the first beat of importance is offered :meth:`latency` cycles after a run's last row,
-    5 or 7, or 4 or 5 after the last run's importance has left. Throughput one row a
-    cycle, across heads; between runs 3 cycles pass, or 4. One beat of importance a cycle.
+    5 (7 where logic is slow), or 4 (5) after the previous run's importance has left. Throughput
+    one row a cycle, across heads, with 3 (4) cycles between runs; one beat of importance a cycle.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class ScoreAccumulator(wiring.Component):
 
     Members
     -------
-    runs : In(stream.Signature(run_layout(config)))
+    runs : In(stream.Signature(ranking_run_layout(config)))
         One before each run; ``heads`` at least 1.
     probabilities : In(stream.Signature(probability_row_layout(config)))
         Rows of probabilities, of all heads of the run; all heads have the same keys.
@@ -53,7 +53,7 @@ class ScoreAccumulator(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "runs": In(stream.Signature(run_layout(config))),
+                "runs": In(stream.Signature(ranking_run_layout(config))),
                 "probabilities": In(stream.Signature(probability_row_layout(config))),
                 "importance": Out(stream.Signature(importance_layout(config))),
             }

@@ -1,4 +1,4 @@
-"""Narrow down two thresholds, pass by pass, from the ranks found among counted tokens."""
+"""Refine two thresholds, pass by pass, from the ranks found among counted tokens."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
@@ -13,12 +13,12 @@ class ThresholdSearch(wiring.Component):
     """State of the search: two ranges of scores, and the window of bits that a pass counts by.
 
     Threshold ``t`` (0: of the kept, 1: of the 8-bit tokens) lies among the scores that agree with
-    ``low[t]`` in the bits of ``mask[t]``; the ``need[t]`` largest of those are in. A pass counts
-    bits ``shift`` and up:
+    ``low[t]`` in the bits of ``mask[t]``; the ``need[t]`` largest of those are in. A pass counts by
+    the bits from ``shift`` up:
 
-    - ``calibrated``: of any score, those beyond ``mask[0]`` at the highest index;
-    - else, while not ``parted``: of the scores in range ``lead``, all ``index_bits``;
-    - ``parted``: of the scores in either range, one bit less, range 1 in the upper half.
+    - ``calibrated``: all scores; those beyond ``mask[0]`` count at the highest index;
+    - else, while not ``parted``: scores in range ``lead``, by all ``index_bits``;
+    - ``parted``: scores in either range, by one bit less, range 1 in the upper half.
 
     A threshold is done when its range holds no more tokens than are needed, or no bit is left.
 
@@ -33,7 +33,7 @@ class ThresholdSearch(wiring.Component):
     Members
     -------
     calibrate : In(1)
-        A run begins: put the window where the scores ``seen`` in the next cycle are.
+        A run begins: place the window by the scores ``seen`` in the next cycle.
     seen : In(score_width)
         OR of the run's scores so far.
     overflow : In(1)
@@ -43,7 +43,7 @@ class ThresholdSearch(wiring.Component):
     ranks : In(ArrayLayout(range(capacity + 1), 2))
         Ranks of the thresholds in the run.
     aim : In(1)
-        Renew ``targets``, in time for the counters' search.
+        Update ``targets``, in time for the counters' search.
     targets : Out(ArrayLayout(range(capacity + 1), 2))
         Ranks among the tokens that the pass counts.
     update : In(1)
@@ -111,7 +111,7 @@ class ThresholdSearch(wiring.Component):
                 targets[1].eq(self.need[1]),
             ]
 
-        # A pass is over.
+        # End of a pass.
         m.d.comb += [
             self.again.eq(self.calibrated & overflow & at_top),
             self.finished.eq(~self.again & done_now.all()),
@@ -138,20 +138,20 @@ class ThresholdSearch(wiring.Component):
                 wide_range.eq(found[1].at - found[1].above),
             ]
 
-        # The window follows: in the next cycle, or, put anew, in the next but one. Bits that no
-        # score is beyond are found in groups first, then from group to group.
+        # The window follows in the next cycle, or in the next but one where it is placed anew.
+        # Which bits some score reaches is found within chunks first, then across them.
         window_asked, window_first, window_next = Signal(), Signal(), Signal()
-        group = 8
+        chunk = 8
         partial = Signal(width)
         reach = Signal(width)
         m.d.sync += [
             window_asked.eq(self.calibrate | (self.update & self.again)),
             window_first.eq(window_asked),
             window_next.eq(self.update & ~self.again),
-            partial.eq(Cat(self.seen[i : i // group * group + group].any() for i in range(width))),
+            partial.eq(Cat(self.seen[i : i // chunk * chunk + chunk].any() for i in range(width))),
         ]
-        higher = [partial[i:width:group].any() for i in range(group, width, group)] + [Const(0, 1)]
-        m.d.comb += reach.eq(Cat(partial[i] | higher[i // group] for i in range(width)))
+        higher = [partial[i:width:chunk].any() for i in range(chunk, width, chunk)] + [Const(0, 1)]
+        m.d.comb += reach.eq(Cat(partial[i] | higher[i // chunk] for i in range(width)))
         with m.If(window_first):
             m.d.sync += [
                 shift.eq(_count_ones(reach[index_bits:])),
@@ -170,7 +170,7 @@ class ThresholdSearch(wiring.Component):
 
 
 def _count_ones(code: Value) -> Value:
-    """Encode a thermometer code: bits are set from the lowest up."""
+    """Return how many bits of a thermometer code are set."""
     size = len(code)
     highest = [code[i] & ~code[i + 1 : i + 2].any() for i in range(size)]
     return Cat(

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.hw.payloads.topk import TopKConfig, slot_layout
+from dtqatten.hw.payloads.topk import TopKConfig, class_row_layout
 
 __all__ = ["TokenFilter", "counts_below"]
 
@@ -12,7 +12,7 @@ __all__ = ["TokenFilter", "counts_below"]
 def counts_below(bits: Value) -> list[Value]:
     """Return for every position, and for the end, how many bits below it are set.
 
-    Parallel prefix (Sklansky): as many adders deep as positions have bits.
+    Parallel prefix (Sklansky): a tree of ``log2(len(bits))`` adders in depth.
     """
     sums: list[Value] = list(bits)
     step = 1
@@ -27,11 +27,11 @@ def counts_below(bits: Value) -> list[Value]:
 class TokenFilter(wiring.Component):
     """Mark the tokens of a class, row after row.
 
-    Of each threshold's range ``need`` tokens are in, in token order; all beyond it are in. The
-    4-bit class is what the kept have more than the 8-bit class.
+    All tokens beyond a threshold's range are in, and the first ``need`` tokens of the range. The
+    4-bit class holds the kept tokens that are not in the 8-bit class.
 
-    Latency: ``take`` follows the row by two accepted cycles. Throughput one row a cycle; the
-    pipeline stands still while ``advance`` is low.
+    Latency: ``take`` follows the row by two accepted cycles. Throughput one row a cycle; nothing
+    moves while ``advance`` is low.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class TokenFilter(wiring.Component):
     -------
     advance : In(1)
         The row is accepted.
-    slot : In(slot_layout(config))
+    class_row : In(class_row_layout(config))
         The row's part in a class.
     inside, beyond : In(ArrayLayout(lanes, 2))
         Tokens of the row in each threshold's range (of the kept, of the 8-bit tokens), and beyond
@@ -50,8 +50,8 @@ class TokenFilter(wiring.Component):
         Tokens of the range that are in; constant during a run.
     any_wide : In(1)
         There is an 8-bit class; constant during a run.
-    slot_next : Out(slot_layout(config))
-        The slot, with ``take``.
+    class_row_next : Out(class_row_layout(config))
+        The class row, with ``take``.
     take : Out(lanes)
         Tokens in the class.
     """
@@ -61,12 +61,12 @@ class TokenFilter(wiring.Component):
         super().__init__(
             {
                 "advance": In(1),
-                "slot": In(slot_layout(config)),
+                "class_row": In(class_row_layout(config)),
                 "inside": In(data.ArrayLayout(config.lanes, 2)),
                 "beyond": In(data.ArrayLayout(config.lanes, 2)),
                 "need": In(data.ArrayLayout(range(config.capacity + 1), 2)),
                 "any_wide": In(1),
-                "slot_next": Out(slot_layout(config)),
+                "class_row_next": Out(class_row_layout(config)),
                 "take": Out(config.lanes),
             }
         )
@@ -74,21 +74,21 @@ class TokenFilter(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes, lane_bits = self.config.lanes, self.config.lane_bits
-        slot = Signal.like(self.slot)
+        class_row = Signal.like(self.class_row)
         chosen = []
         for t in range(2):
             inside = Signal(lanes, name=f"inside_{t}")
             beyond = Signal(lanes, name=f"beyond_{t}")
-            # What the range still has to give, in all and in this row.
+            # Tokens of the range that are still to be taken.
             quota = Signal(range(self.config.capacity + 1), name=f"quota_{t}")
             below = counts_below(inside)
             plenty = quota[lane_bits:].any()  # for all lanes
             rest = quota - below[lanes]
             with m.If(self.advance):
                 m.d.sync += [inside.eq(self.inside[t]), beyond.eq(self.beyond[t])]
-                with m.If(slot.valid):
+                with m.If(class_row.valid):
                     m.d.sync += quota.eq(Mux(rest < 0, 0, rest))
-                with m.If(self.slot.first):
+                with m.If(self.class_row.first):
                     m.d.sync += quota.eq(self.need[t])
             allowed = Cat(plenty | (below[lane] < quota[:lane_bits]) for lane in range(lanes))
             chosen.append(beyond | inside & allowed)
@@ -96,8 +96,8 @@ class TokenFilter(wiring.Component):
         kept, wide = chosen[0], Mux(self.any_wide, chosen[1], 0)
         with m.If(self.advance):
             m.d.sync += [
-                slot.eq(self.slot),
-                self.slot_next.eq(slot),
-                self.take.eq(Mux(slot.wide, wide, kept & ~wide)),
+                class_row.eq(self.class_row),
+                self.class_row_next.eq(class_row),
+                self.take.eq(Mux(class_row.wide, wide, kept & ~wide)),
             ]
         return m

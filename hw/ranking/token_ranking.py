@@ -21,9 +21,9 @@ __all__ = ["TokenRanking"]
 class TokenRanking(wiring.Component):
     """Sum the probabilities of a layer into importances and choose tokens by them.
 
-    Runs beside the arrays: it takes a row of probabilities a cycle while importances of the layer
-    before leave, are finished and searched. A layer's importances wait until all ids of the one
-    before have been taken; its probabilities do not, nor do those of the next layer but one.
+    Runs beside the arrays: it takes a row of probabilities a cycle while the previous layer's
+    importances are read out, finished and searched. A layer's importances wait until all ids of the
+    previous layer have been taken. Its probabilities do not wait; the layer behind it does.
 
     Latency: of the accumulator, the packer (a cycle where ``importance_lanes`` are fewer than
     ``topk_lanes``), the finish (where there is one), a cycle with ``buffered_ranking``, and the
@@ -44,7 +44,7 @@ class TokenRanking(wiring.Component):
     report : Out(stream.Signature(beat_layout(topk_lanes)))
         Importances of a layer that asks for them.
     searching : Out(1)
-        Importances or ids of a layer are on their way.
+        From a layer's first importance to its last id.
     """
 
     def __init__(self, config: Config) -> None:
@@ -66,7 +66,7 @@ class TokenRanking(wiring.Component):
         m.submodules.topk = topk = TopK(topk_config(config))
         connect(m, flipped(self.probabilities), accumulator.probabilities)
 
-        # One layer is summed, one leaves or waits to.
+        # One layer is summed, one is read out or waits for that.
         command = layer_layout(config)
         layer, next_layer = Signal(command), Signal(command)
         known, next_known = Signal(), Signal()
@@ -121,8 +121,8 @@ class TokenRanking(wiring.Component):
             buffered(m, packed, beats, "beats")
         fork(m, beats, [topk.scores, self.report], [1, layer.report], "scores")
         m.d.comb += [topk.scores.p.eq(beats.p), self.report.p.eq(beats.p)]
-        # The command decides who gets ids and importances, so it stays until both have left: ids
-        # wait for the last importances, and the command leaves with the last ids.
+        # The layer's command selects who gets ids and importances, so it stays until both are out:
+        # ids wait for the last importances, and the command ends with the last ids.
         taken = Signal()
         chosen = kept = stream.Signature(topk.ids.p.shape()).create(path=("chosen",))
         m.d.comb += [

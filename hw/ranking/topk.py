@@ -25,7 +25,7 @@ class Phase(enum.Enum, shape=2):  # type: ignore[call-arg]
 
 
 class TopK(wiring.Component):
-    """Find the ``k0`` largest scores, and among them the ``k1`` largest, of run after run.
+    """Find the ``k0`` largest scores of each run, and the ``k1`` largest among them.
 
     Bit-exact with :func:`dtqatten.golden.numerics.select.select`, cycle-exact with
     :class:`dtqatten.golden.cycles.topk.TopKModel`: of equal scores the lowest id wins, ids ascend
@@ -33,9 +33,9 @@ class TopK(wiring.Component):
 
     A pass over the tokens counts how many reach each of ``2**index_bits`` indices, which resolves
     that many bits of both thresholds at once, or one bit less of each after they have parted. The
-    first pass is the loading itself, its window put where the first beat's scores are; only if
-    the 8-bit threshold proves to be above that window is it repeated. A threshold is known as soon
-    as it separates the right number of tokens.
+    first pass is the loading itself, with its window placed by the first beat's scores; it is
+    repeated only if the 8-bit threshold lies above that window. A threshold is known as soon as it
+    separates the right number of tokens.
 
     Latency: with ``R`` beats of scores, the last accepted in cycle ``t``, both thresholds are
     known in cycle ``t + 12 + p * (R + 10)`` after ``p`` more passes, typically one, at most
@@ -127,7 +127,7 @@ class TopK(wiring.Component):
             classifier.scores.eq(run.scores),
             classifier.fetched.eq(run.fetched),
             classifier.lanes.eq(run.lanes),
-            classifier.slot.eq(run.slot),
+            classifier.class_row.eq(run.class_row),
             *(getattr(classifier, n).eq(getattr(search, n)) for n in window_members(config)),
             counter.valid.eq(classifier.valid),
             counter.index.eq(classifier.index),
@@ -144,12 +144,12 @@ class TopK(wiring.Component):
             search.found.eq(counter.found),
             # The ids.
             tokens_filter.advance.eq(advance),
-            tokens_filter.slot.eq(classifier.slot_next),
+            tokens_filter.class_row.eq(classifier.class_row_next),
             tokens_filter.inside.eq(classifier.inside),
             tokens_filter.beyond.eq(classifier.beyond),
             tokens_filter.need.eq(search.need),
             tokens_filter.any_wide.eq(some_wide),
-            packer.slot.eq(tokens_filter.slot_next),
+            packer.class_row.eq(tokens_filter.class_row_next),
             packer.take.eq(tokens_filter.take),
             packer.counts[0].eq(kept - eight),
             packer.counts[1].eq(eight),
@@ -159,10 +159,16 @@ class TopK(wiring.Component):
     def _ranks(
         self, m: Module, run: RunMemory, limit_kept: Value, limit_eight: Value
     ) -> tuple[Signal, Signal]:
-        """Return the tokens to keep and those in 8 bits, as far as the run has them.
+        """Return the tokens to keep and those in 8 bits, limited by the tokens of the run.
 
-        ``kept`` is limited in the cycle of ``limit_kept``, ``eight``, by it, in that of
-        ``limit_eight``.
+        Parameters
+        ----------
+        m : Module
+        run : RunMemory
+        limit_kept : Value
+            Limit the first to the tokens of the run.
+        limit_eight : Value
+            Limit the second to the first; in a later cycle.
         """
         counts = range(self.config.capacity + 1)
         asked = Signal(data.ArrayLayout(counts, 2))

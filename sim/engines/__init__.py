@@ -1,1 +1,1 @@
-"""What runs gateware: Amaranth's simulator, Verilator in process; Verilator's lint."""
+"""Engines that run gateware: Amaranth's simulator and Verilator in process; Verilator's lint."""

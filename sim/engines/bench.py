@@ -1,4 +1,4 @@
-"""What an engine runs: inputs for a device, and what the device must show."""
+"""Benches for engines: inputs of a device, and its expected outputs."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -13,7 +13,7 @@ class MismatchError(AssertionError):
 
 
 class Bench(Protocol):
-    """What streams jobs through a cycle model, and what a device must show meanwhile.
+    """Streams jobs through a cycle model; a device must show the same outputs.
 
     Each cycle the caller drives :meth:`inputs` into the device, lets it settle, passes what it
     reads to :meth:`check`, and then clocks the device and calls :meth:`clock`. Inputs follow from
@@ -54,5 +54,5 @@ def compare(cycle: int, ports: Mapping[str, int], expected: Mapping[str, int]) -
 
 
 def noise(rng: np.random.Generator, width: int) -> int:
-    """Return random bits: what a port carries while nobody may look at it."""
+    """Return random bits, for a port whose value must not matter."""
     return int.from_bytes(rng.bytes((width + 7) // 8), "little") & ((1 << width) - 1)

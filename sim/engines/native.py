@@ -28,7 +28,15 @@ def run(
 ) -> None:
     """Run testbenches until all but those of the background have returned.
 
-    Those of the background come first in each cycle, in their order.
+    Parameters
+    ----------
+    component : Elaboratable
+    *testbenches
+        Run until they return.
+    background : iterable of testbenches
+        Run before the others in each cycle, in their order.
+    deadline : int
+        Clock cycles.
 
     Raises
     ------
@@ -95,9 +103,16 @@ def watch(
 def offer(
     stream: Any, beats: Iterable[Any], rng: np.random.Generator, stall: float = 0.0
 ) -> Testbench:
-    """Return a testbench that gives beats to a stream, pausing with probability ``stall``.
+    """Return a testbench that gives beats to a stream; in pauses and at the end payload is noise.
 
-    In a pause, and at the end, the payload is noise.
+    Parameters
+    ----------
+    stream : stream interface
+    beats : iterable
+        Payloads.
+    rng : numpy.random.Generator
+    stall : float
+        Probability of a pause.
     """
     payload = Value.cast(stream.p)
 
@@ -125,7 +140,15 @@ def collect(
 ) -> tuple[list[Any], Testbench]:
     """Return a list, and a testbench that puts ``count`` beats of a stream into it.
 
-    ``read`` makes of a payload what is kept.
+    Parameters
+    ----------
+    stream : stream interface
+    count : int
+    rng : numpy.random.Generator
+    stall : float
+        Probability of a pause.
+    read : callable
+        Turns a payload into an item of the list.
 
     Raises
     ------

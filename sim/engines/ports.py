@@ -80,7 +80,15 @@ def pack(values: Iterable[int] | NDArray[Any], shape: Any, name: str = "value") 
 
 
 def unpack(value: int, width: int, count: int, *, signed: bool = False) -> NDArray[np.int64]:
-    """Undo :func:`pack`."""
+    """Undo :func:`pack`.
+
+    Parameters
+    ----------
+    value : int
+    width, count : int
+        Bits of an element; elements.
+    signed : bool
+    """
     raw = np.frombuffer(value.to_bytes((width * count + 7) // 8, "little"), dtype=np.uint8)
     bits = np.unpackbits(raw, bitorder="little", count=width * count).reshape(count, width)
     weights = np.int64(1) << np.arange(width)

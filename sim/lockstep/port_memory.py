@@ -1,4 +1,4 @@
-"""Bytes behind the ports of streams: all that a master and a bus are to them."""
+"""Memory behind the ports of streams, in place of master and bus."""
 
 from collections import deque
 from typing import Any

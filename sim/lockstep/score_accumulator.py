@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.score_accumulator import AccumulatorModel
 from dtqatten.golden.cycles.tiles import tile_rows
-from dtqatten.hw.payloads.ranking import importance_layout, run_layout
+from dtqatten.hw.payloads.ranking import importance_layout, ranking_run_layout
 from dtqatten.hw.payloads.softmax import probability_row_layout
 from dtqatten.sim.lockstep.streams import StreamLockstep
 
@@ -28,9 +28,16 @@ class AccumulatorRun:
 def random_runs(
     config: Config, rng: np.random.Generator, count: int, *, heads: int | None = None
 ) -> list[AccumulatorRun]:
-    """Return runs of every size; every second one of the greatest probabilities or with zeros.
+    """Return runs of every size; every second one has the largest probabilities or zeros.
 
-    ``heads`` is the most of a run, ``config.heads`` unless given.
+    Parameters
+    ----------
+    config : Config
+    rng : numpy.random.Generator
+    count : int
+        Runs.
+    heads : int, optional
+        Most heads of a run; ``config.heads`` by default.
     """
     runs = []
     for number in range(count):
@@ -79,7 +86,7 @@ class AccumulatorLockstep(StreamLockstep):
         )
         super().__init__(
             AccumulatorModel(config),
-            {"runs": run_layout(config), "probabilities": probability_row_layout(config)},
+            {"runs": ranking_run_layout(config), "probabilities": probability_row_layout(config)},
             {"importance": importance_layout(config)},
             {"runs": [len(run.probabilities) for run in runs], "probabilities": rows},
             {"importance": wanted},

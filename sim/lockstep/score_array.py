@@ -36,7 +36,17 @@ def random_head(
     keys: int | None = None,
     wide_share: float | None = None,
 ) -> Head:
-    """Return a head of random codes; what is not given is drawn too, all-4 and all-8 included."""
+    """Return a head of random codes.
+
+    Parameters
+    ----------
+    config : Config
+    rng : numpy.random.Generator
+    queries, keys : int, optional
+        Drawn by default.
+    wide_share : float, optional
+        Share of 8-bit tokens; drawn by default, 0 and 1 included.
+    """
 
     def edge(n: int | None, lanes: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         n = int(rng.integers(1, min(config.n_max, 3 * lanes) + 1)) if n is None else n

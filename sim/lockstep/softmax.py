@@ -44,10 +44,21 @@ def random_softmax_head(
     spread: float | None = None,
     causal: bool | None = None,
 ) -> SoftmaxHead:
-    """Return a head of random scores; what is not given is drawn too.
+    """Return a head of random scores.
 
-    ``spread`` is the largest distance of scores in octaves; among the draws are scores at both
-    ends of their range, equal and neighbouring ones, and queries that see no key.
+    Draws include scores at both ends of their range, equal and neighbouring scores, and queries
+    that see no key.
+
+    Parameters
+    ----------
+    config : Config
+    rng : numpy.random.Generator
+    queries, keys : int, optional
+        Drawn by default.
+    spread : float, optional
+        Largest distance of scores, in octaves; drawn by default.
+    causal : bool, optional
+        Drawn by default.
     """
     limit = config.d_head * 120 * 120
 

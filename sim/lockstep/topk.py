@@ -34,7 +34,16 @@ class Run:
 
 
 def pack_scores(config: TopKConfig, scores: NDArray[np.uint64], tokens: int, last: bool) -> int:
-    """Pack a beat as :func:`dtqatten.hw.payloads.topk.scores_layout` lays it out."""
+    """Pack a beat of :func:`dtqatten.hw.payloads.topk.scores_layout`.
+
+    Parameters
+    ----------
+    config : TopKConfig
+    scores : array of uint64
+    tokens : int
+        Tokens of a last beat; 0 means all lanes.
+    last : bool
+    """
     fields = {"scores": padded(scores, config.lanes), "tokens": tokens, "last": last}
     return pack_payload(scores_layout(config), fields, "scores")
 

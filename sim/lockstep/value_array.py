@@ -43,11 +43,21 @@ def random_value_head(
     follows: bool | None = None,
     narrow_share: float | None = None,
 ) -> ValueHead:
-    """Return a head of up to 6 queries and 17 keys; what is not given is drawn too.
+    """Return a head of up to 6 queries and 17 keys.
 
-    Narrow queries come first or last, so that there are whole row blocks of them, mixed ones and
-    others.
-    Among the weights are many zeros and many of the largest.
+    Narrow queries come first or last, so that row blocks are narrow, mixed, or neither. Many
+    weights are zero or the largest.
+
+    Parameters
+    ----------
+    config : Config
+    rng : numpy.random.Generator
+    wide_share : float, optional
+        Share of 8-bit tokens; drawn by default.
+    follows : bool, optional
+        Weights follow their tokens; drawn by default.
+    narrow_share : float, optional
+        Share of narrow queries; drawn by default.
     """
     top = code_range(config.planes)[1]
     share = rng.choice([0.0, 0.4, 1.0]) if wide_share is None else wide_share

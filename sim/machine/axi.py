@@ -315,7 +315,16 @@ def simulated_device(
     optimize: int = 2,
     power_up: int | None = None,
 ) -> Device:
-    """Return a driver's device on a simulated bus; the upper quarter of the memory is written."""
+    """Return a driver's device on a simulated bus; results go to the upper quarter of its memory.
+
+    Parameters
+    ----------
+    system : SystemConfig
+    size : int
+        Bytes of memory.
+    timeout, optimize, power_up
+        As of :class:`SimulatedBus`.
+    """
     bus = SimulatedBus(system, size=size, timeout=timeout, optimize=optimize, power_up=power_up)
     inputs, outputs = Arena(bus.base, size // 4 * 3), Arena(bus.base + size // 4 * 3, size // 4)
     bus.set_windows((inputs.base, inputs.last), (outputs.base, outputs.last))

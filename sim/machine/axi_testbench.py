@@ -38,8 +38,16 @@ DEADLINE = 20_000
 class ReorderingRead(AxiRamRead):
     """Memory of cocotbext-axi whose answers come late, interleaved and out of order.
 
-    Each burst has a latency of its own. Beats of different IDs come in any order, those of one ID
-    in that of the addresses, as AXI4 asks.
+    Each burst has a random latency. Beats of different IDs come in any order, those of one ID in
+    the order of their addresses, as AXI4 requires.
+
+    Parameters
+    ----------
+    *arguments, **options
+        As of ``AxiRamRead``.
+    rng : numpy.random.Generator
+    latency : int
+        Longest latency, in cycles.
     """
 
     def __init__(
@@ -61,7 +69,7 @@ class ReorderingRead(AxiRamRead):
                 r = self.r_channel._transaction_obj()
                 r.rid, r.rlast, r.rresp = int(request.arid), beat == beats - 1, AxiResp.OKAY
                 at = address + beat * width
-                # A narrow beat has its lanes, the others are noise.
+                # The lanes that a narrow transfer does not use are noise.
                 word = bytearray(self.rng.bytes(self.byte_lanes))
                 lane = at % self.byte_lanes
                 word[lane : lane + width] = await self._read(at, width)

@@ -37,11 +37,11 @@ class Expected:
     four_bit: int
 
 
-def _grouped(codes: Codes, heads: int) -> Codes:
+def _shared(codes: Codes, heads: int) -> Codes:
     """Repeat heads of K and V for the query heads that share them."""
-    group = heads // codes.codes.shape[0]
-    gains = None if codes.gains is None else np.repeat(codes.gains, group, 0)
-    return Codes(np.repeat(codes.codes, group, 0), np.repeat(codes.scale, group), gains)
+    repeats = heads // codes.codes.shape[0]
+    gains = None if codes.gains is None else np.repeat(codes.gains, repeats, 0)
+    return Codes(np.repeat(codes.codes, repeats, 0), np.repeat(codes.scale, repeats), gains)
 
 
 def expected(config: Config, layers: Sequence[Layer]) -> list[Expected]:
@@ -57,7 +57,7 @@ def expected(config: Config, layers: Sequence[Layer]) -> list[Expected]:
         else:
             rows, four_bit = np.arange(layer.stored), layer.four_bit
             positions = rows
-        q, k, v = (_grouped(codes, layer.heads).take(rows) for codes in (layer.q, layer.k, layer.v))
+        q, k, v = (_shared(codes, layer.heads).take(rows) for codes in (layer.q, layer.k, layer.v))
         edges = boundaries(four_bit, len(rows), config.rows, config.cols, config.group)
         carried = None
         if layer.cumulative and not layer.fresh and results:
@@ -111,7 +111,17 @@ def random_chain(
     tokens: int | None = None,
     heads: int | None = None,
 ) -> list[Layer]:
-    """Return a chain of random layers: every option that the configuration has, in turn."""
+    """Return a chain of random layers with random options, as the configuration has them.
+
+    Parameters
+    ----------
+    config : Config
+    rng : numpy.random.Generator
+    layers : int
+        Layers of the chain.
+    tokens, heads : int, optional
+        Of layers that are not chained, of all layers; drawn by default.
+    """
 
     def flip(share: float = 0.5) -> bool:
         return bool(rng.random() < share)
@@ -128,8 +138,8 @@ def random_chain(
             count = before.k0
         else:
             stored = count = tokens or pick(1, config.n_max)
-        groups = heads or pick(1, min(3, config.heads))
-        group = 1 if heads else pick(1, min(3, config.heads // groups))
+        kv_heads = heads or pick(1, min(3, config.heads))
+        repeats = 1 if heads else pick(1, min(3, config.heads // kv_heads))
 
         def codes(many: int, gains: bool, n: int = stored) -> Codes:
             values = rng.normal(size=(many, n, config.d_head)) * rng.uniform(0.2, 2, (many, n, 1))
@@ -141,9 +151,9 @@ def random_chain(
         carried = chained and chain[-1].cumulative
         chain.append(
             Layer(
-                q=codes(groups * group, flip()),
-                k=codes(groups, flip()),
-                v=codes(groups, config.v_gains),
+                q=codes(kv_heads * repeats, flip()),
+                k=codes(kv_heads, flip()),
+                v=codes(kv_heads, config.v_gains),
                 k0=k0,
                 k1=pick(0, k0),
                 chained=chained,

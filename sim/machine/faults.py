@@ -193,7 +193,20 @@ def _suffer(
     rng: np.random.Generator,
     tally: Tally,
 ) -> None:
-    """Run a chain with a fault in it."""
+    """Run a chain with a fault in it.
+
+    Parameters
+    ----------
+    device : Device
+    bus : InterposedBus
+        Its bus.
+    kind : Fault
+    case : _Case
+        The chain and what a good run of it does.
+    rng : numpy.random.Generator
+    tally : Tally
+        Counts the outcome.
+    """
     inner, response = bus.inner, int(rng.choice([2, 3]))
     timeout = inner.timeout
     if kind is Fault.READ_ERROR:
@@ -236,7 +249,16 @@ def _suffer(
 
 
 def _happening(device: Device, bus: SimulatedBus, kind: Fault, cycles: int) -> Callable[[], None]:
-    """Return what happens while the driver waits, after so many cycles."""
+    """Return the fault as a function that the driver's wait calls.
+
+    Parameters
+    ----------
+    device : Device
+    bus : SimulatedBus
+    kind : Fault
+    cycles : int
+        Cycles of the wait before the fault.
+    """
 
     def happens() -> None:
         bus.run(cycles, until_interrupt=kind is Fault.SILENCE)

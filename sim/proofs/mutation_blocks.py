@@ -1,4 +1,4 @@
-"""What mutation testing runs: blocks, at sizes small enough to prove things about, and stimuli."""
+"""Blocks and stimuli of mutation testing, at sizes small enough for equivalence proofs."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -48,9 +48,15 @@ CUTS = (10, 31, 57, 90, 150, 211)
 def plays(
     make: Callable[[np.random.Generator, float, bool, int], Bench], reset_cycles: int = 1
 ) -> Iterator[Play]:
-    """Yield runs that a reset cuts off, then whole ones for every pattern of stalls.
+    """Yield runs that a reset cuts off, then complete ones for every pattern of stalls.
 
-    ``make`` returns a bench for a random generator, a stall, laziness and a seed.
+    Parameters
+    ----------
+    make : callable
+        Returns a bench for a random generator, the probability of stalls, whether sinks wait for
+        ``valid``, and the seed of the stalls.
+    reset_cycles : int
+        Before each run.
     """
     for seed, cycles in enumerate(CUTS, start=100):
         yield Play(make(np.random.default_rng(seed), 0.3, False, seed), reset_cycles, cycles)

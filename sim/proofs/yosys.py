@@ -76,6 +76,23 @@ def abc(commands: str, directory: Path, seconds: float) -> str:
 
 
 def _run(command: list[str], directory: Path, tool: str, seconds: float | None = None) -> str:
+    """Run a tool and return what it prints.
+
+    Parameters
+    ----------
+    command : list of str
+    directory : Path
+        Where it runs.
+    tool : str
+        Its name in a message.
+    seconds : float, optional
+        Limit of its time.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails.
+    """
     run = subprocess.run(
         command,
         cwd=directory,

@@ -155,10 +155,23 @@ def _run(
     job: dict[str, Any],
     waves: Path | None,
 ) -> dict[str, Any]:
-    """Run a cocotb testbench on a block; return what it leaves as its result.
+    """Run a cocotb testbench on a block and return its result.
 
-    On Icarus, which has four values, all but ROMs starts unknown, as it does on a chip: no output
-    that matters may come from a word that was not written or a register that was not reset.
+    On Icarus, which has four values, everything but ROMs starts unknown, as on a chip: no valid
+    output may depend on a word that was not written or a register that was not reset.
+
+    Parameters
+    ----------
+    simulator : Simulator
+    component : wiring.Component
+    block : str
+        Its name in the Verilog.
+    testbench : str
+        Module of the testbench.
+    job : dict
+        What the testbench is to do.
+    waves : Path, optional
+        Where waves go.
     """
     unknown = simulator is Simulator.ICARUS
     with (

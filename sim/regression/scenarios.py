@@ -1,4 +1,4 @@
-"""What simulations run: configurations by scenarios of heads and stalls."""
+"""Configurations, and scenarios of heads and stalls, for simulations."""
 
 from dataclasses import dataclass
 

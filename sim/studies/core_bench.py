@@ -15,7 +15,15 @@ HEADS = 12
 def simulate_layer(
     config: Config, workload: Workload, heads: int, tell: Callable[[int], object] = lambda _: None
 ) -> CoreLockstep:
-    """Run a layer with nothing stalled and compare every cycle; ``tell`` hears every thousandth.
+    """Run a layer without stalls and compare every cycle.
+
+    Parameters
+    ----------
+    config : Config
+    workload : Workload
+    heads : int
+    tell : callable
+        Called with the cycle, every thousand cycles.
 
     Raises
     ------

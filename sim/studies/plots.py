@@ -34,7 +34,16 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def draw_activity(axes: Any, study: StallStudy, title: str, cycles: int | None = None) -> None:
-    """Draw PEs over time, busy and stalled, ``cycles`` wide."""
+    """Draw busy and stalled PEs over time.
+
+    Parameters
+    ----------
+    axes : matplotlib axes
+    study : StallStudy
+    title : str
+    cycles : int, optional
+        Width of the picture.
+    """
     picture = np.zeros((study.activity.shape[1], cycles or study.cycles), dtype=np.uint8)
     picture[:, : len(study.activity)] = study.activity.T[:, : picture.shape[1]]
     axes.imshow(
@@ -73,7 +82,16 @@ def activity_figure(studies: dict[str, StallStudy]) -> Figure:
 def scores_figure(
     scores: NDArray[np.floating], tokens: Sequence[str], bits: Sequence[int], title: str
 ) -> Figure:
-    """Return a head's scores, query by key, with the tokens coloured by precision."""
+    """Return a picture of a head's scores, query by key, with tokens coloured by precision.
+
+    Parameters
+    ----------
+    scores : float array ``[queries, keys]``
+    tokens : sequence of str
+    bits : sequence of int
+        Precision of each token.
+    title : str
+    """
     figure = Figure(figsize=(8, 7), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(scores, cmap=matplotlib.colormaps["viridis"])

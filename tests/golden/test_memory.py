@@ -46,7 +46,7 @@ def test_runs_merge_consecutive_ids() -> None:
 
 def test_bursts_end_at_their_multiples_and_in_pages() -> None:
     whole = [Burst(0x18, 1, 8), Burst(0x20, 4, 8), Burst(0x40, 2, 8)]
-    assert list(bursts(SYSTEM, 0x18, 0x31, narrow=False)) == whole
+    assert list(bursts(SYSTEM, 0x18, 0x31, narrow_transfers=False)) == whole
     # The last byte comes alone, and what is half a word or less as such.
     assert list(bursts(SYSTEM, 0x18, 0x31)) == [*whole[:2], Burst(0x40, 1, 8), Burst(0x48, 1, 1)]
     assert list(bursts(SYSTEM, 0x1C, 4)) == [Burst(0x1C, 1, 4)]
@@ -56,7 +56,7 @@ def test_bursts_end_at_their_multiples_and_in_pages() -> None:
     assert list(bursts(SYSTEM, 0x19, 12)) == [Burst(0x18, 1, 8), Burst(0x20, 1, 8)]
     rng = np.random.default_rng(1)
     for address, size in rng.integers(1, 20_000, (200, 2)).tolist():
-        cut = list(bursts(SYSTEM, address, size, narrow=False))
+        cut = list(bursts(SYSTEM, address, size, narrow_transfers=False))
         words = [b.address + 8 * i for b in cut for i in range(b.beats)]
         assert words == list(range(address // 8 * 8, address + size, 8))
         for burst in cut:

@@ -76,7 +76,7 @@ def test_beats_are_written_and_tiles_end_where_stated(side: str) -> None:
                         break
                     assert not write.lanes
                     assert not write.tile_end
-                assert (write.slot.bank, write.slot.tile) == (bank, beat["tile"])
+                assert (write.location.bank, write.location.tile) == (bank, beat["tile"])
                 assert (write.lanes, write.address) == (beat["lanes"], beat["address"])
                 assert [write.nibbles[i] for i in range(len(nibbles))] == nibbles
                 assert write.tile_end == beat["tile_end"]

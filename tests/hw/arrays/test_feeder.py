@@ -1,4 +1,4 @@
-"""The feeder: loads tokens into lanes, describes tiles, feeds them skewed, frees slots."""
+"""The feeder: loads tokens into lanes, describes tiles, feeds them skewed, frees banks."""
 
 import numpy as np
 import pytest
@@ -69,8 +69,8 @@ def test_feeds_what_was_loaded(side, rows, cols, tokens, pause) -> None:
                 await ctx.tick()
             # Loaded in the cycle before this one; described two later.
             await ctx.tick()
-            slot = {"bank": number % BANKS, "tile": place}
-            ctx.set(dut.peek, slot)
+            location = {"bank": number % BANKS, "tile": place}
+            ctx.set(dut.peek, location)
             await ctx.tick()
             assert ctx.get(dut.tile.tokens) == tile.tokens
             assert ctx.get(dut.tile.wide) == tile.wide.any()
@@ -89,7 +89,7 @@ def test_feeds_what_was_loaded(side, rows, cols, tokens, pause) -> None:
                         dut.feed,
                         {
                             "valid": 1,
-                            "slot": slot,
+                            "location": location,
                             "plane": Plane(plane),
                             "word": word,
                             "part": part,

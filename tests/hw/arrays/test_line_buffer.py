@@ -34,7 +34,7 @@ def test_reads_what_was_written_and_tagged(depth: int, d_head: int, tiles: int) 
         for occupied, wide in tags:
             for bank, tile in product(range(BANKS), range(tiles)):
                 ctx.set(dut.tag_valid, 1)
-                ctx.set(dut.tag_slot, {"bank": bank, "tile": tile})
+                ctx.set(dut.tag_location, {"bank": bank, "tile": tile})
                 ctx.set(dut.tag, {"occupied": occupied, "wide": wide})
                 await ctx.tick()
             ctx.set(dut.tag_valid, 0)
@@ -49,7 +49,7 @@ def test_reads_what_was_written_and_tagged(depth: int, d_head: int, tiles: int) 
                     continue
                 read = {
                     "valid": 1 - pause,
-                    "slot": {"bank": bank, "tile": tile},
+                    "location": {"bank": bank, "tile": tile},
                     "plane": Plane(plane),
                     "address": (2 * tile + plane) * config.words + word,
                     "part": part,

@@ -90,8 +90,8 @@ def test_tiles_run_in_order_and_back_to_back(schedule, name, eager) -> None:
                     (
                         now,
                         {
-                            "q": banks["q"][step.q.slot.bank][step.q.slot.tile],
-                            "k": banks["k"][step.k.slot.bank][step.k.slot.tile],
+                            "q": banks["q"][step.q.location.bank][step.q.location.tile],
+                            "k": banks["k"][step.k.location.bank][step.k.location.tile],
                             "q_low": step.q.plane.value,
                             "k_low": step.k.plane.value,
                             "at": step.q.word * config.load_nibbles + step.q.part * config.depth,

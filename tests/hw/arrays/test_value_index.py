@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dtqatten import Config, Schedule
+from dtqatten.configuration.core import BANKS
 from dtqatten.hw.arrays.value_index import GroupIndex, HeadDescriber, OperandReader
 from dtqatten.sim.engines.native import run
 
@@ -16,14 +17,14 @@ def group(number: int) -> dict[str, int]:
     return {"tile": tile, "part": part}
 
 
-async def load(ctx, ended, slot: int, wide: list[int], rng) -> None:
+async def load(ctx, ended, bank: int, wide: list[int], rng) -> None:
     """End the groups of a head, with pauses between."""
     for number, places in enumerate(wide):
         while rng.random() < 0.3:
             ctx.set(ended, {"valid": 0, "wide": 3})
             await ctx.tick()
         head = int(number == len(wide) - 1)
-        now = {"valid": 1, "head": head, "slot": slot, "wide": places, "group": group(number)}
+        now = {"valid": 1, "head": head, "bank": bank, "wide": places, "group": group(number)}
         ctx.set(ended, now)
         await ctx.tick()
     ctx.set(ended, {"valid": 0, "wide": 3})
@@ -34,19 +35,19 @@ def random_head(rng) -> list[int]:
 
 
 @pytest.mark.parametrize("schedule", list(Schedule))
-def test_wide_groups_are_found_by_slot(schedule: Schedule) -> None:
+def test_wide_groups_are_found_by_bank(schedule: Schedule) -> None:
     dut = GroupIndex(CONFIG.replace(schedule=schedule))
     rng = np.random.default_rng(0)
 
     async def testbench(ctx) -> None:
         heads: dict[int, list[int]] = {}
         for number in range(20):
-            slot = number % CONFIG.value_slots
-            heads[slot] = random_head(rng)
-            await load(ctx, dut.ended, slot, heads[slot], rng)
+            bank = number % BANKS
+            heads[bank] = random_head(rng)
+            await load(ctx, dut.ended, bank, heads[bank], rng)
             assert ctx.get(dut.wide_groups) == 0  # the next head's
             for asked, head in heads.items():
-                ctx.set(dut.slot, asked)
+                ctx.set(dut.bank, asked)
                 listed = [g for g, places in enumerate(head) if places]
                 if schedule is Schedule.PLANE_MAJOR:
                     for index, at in enumerate(listed):
@@ -110,22 +111,22 @@ def test_low_planes_of_4_bit_tokens_are_not_kept() -> None:
     rng = np.random.default_rng(2)
 
     async def testbench(ctx) -> None:
-        heads = [random_head(rng) for _ in range(CONFIG.value_slots)]
-        for slot, head in enumerate(heads):
-            await load(ctx, dut.ended, slot, head, rng)
+        heads = [random_head(rng) for _ in range(BANKS)]
+        for bank, head in enumerate(heads):
+            await load(ctx, dut.ended, bank, head, rng)
         for _ in range(300):
-            slot = int(rng.integers(len(heads)))
-            at = int(rng.integers(len(heads[slot])))
+            bank = int(rng.integers(len(heads)))
+            at = int(rng.integers(len(heads[bank])))
             valid, low, release = (int(x) for x in rng.integers(0, 2, 3))
             channel_pass = int(rng.integers(CONFIG.channel_passes))
-            feed = {"valid": valid, "slot": slot, "plane": low, "release": release}
+            feed = {"valid": valid, "bank": bank, "plane": low, "release": release}
             ctx.set(dut.feed, {**feed, "channel_pass": channel_pass, **group(at)})
             await ctx.tick()
             read = ctx.get(dut.read)
             assert (read.valid, read.release) == (valid, valid & release)
-            assert read.keep == (0 if not valid else heads[slot][at] if low else 3)
+            assert read.keep == (0 if not valid else heads[bank][at] if low else 3)
             if valid:
-                assert read.bank == slot
+                assert read.bank == bank
                 assert read.address == (channel_pass * 2 + low) * GROUPS + at
 
     run(dut, testbench)

@@ -1,9 +1,10 @@
-"""Tokens of values: where each beat is written, which groups end, when slots are free."""
+"""Tokens of values: where each beat is written, which groups end, when banks are free."""
 
 import numpy as np
 import pytest
 
 from dtqatten import Config
+from dtqatten.configuration.core import BANKS
 from dtqatten.hw.arrays.value_loader import ValueLoader
 from dtqatten.hw.payloads.arrays import Precision
 from dtqatten.sim.engines.native import run
@@ -62,7 +63,7 @@ def test_beats_are_written_and_groups_end_where_stated(config: Config) -> None:
                 ctx.set(dut.i.p.last, int(beat["last"]))
                 ctx.set(dut.i.p.nibbles, nibbles)
                 while True:
-                    ready = held < config.value_slots
+                    ready = held < BANKS
                     assert ctx.get(dut.i.ready) == ready
                     full += not ready
                     given = rng.random() < 0.8
@@ -77,8 +78,8 @@ def test_beats_are_written_and_groups_end_where_stated(config: Config) -> None:
                     assert not write.places
                     assert not ended.valid
                     assert not ended.head
-                slot = number % config.value_slots
-                assert write.bank == slot
+                bank = number % BANKS
+                assert write.bank == bank
                 shown = write.group, write.places, write.plane.value, write.word
                 assert shown == beat["write"]
                 assert [write.nibbles[i] for i in range(len(nibbles))] == nibbles
@@ -86,7 +87,7 @@ def test_beats_are_written_and_groups_end_where_stated(config: Config) -> None:
                 assert ended.head == beat["head"]
                 if beat["ends"]:
                     assert (ended.group.tile, ended.group.part) == beat["group"]
-                    assert (ended.slot, ended.wide) == (slot, beat["places"])
+                    assert (ended.bank, ended.wide) == (bank, beat["places"])
             held += 1
 
     run(dut, testbench, deadline=20_000)

@@ -12,11 +12,11 @@ ITEM = data.StructLayout({"value": unsigned(10)})
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize(("lanes", "slots"), [(1, 1), (1, 6), (3, 4), (4, 3)])
-def test_groups_are_replayed_in_order(lanes: int, slots: int, stall: float) -> None:
+@pytest.mark.parametrize(("lanes", "depth"), [(1, 1), (1, 6), (3, 4), (4, 3)])
+def test_groups_are_replayed_in_order(lanes: int, depth: int, stall: float) -> None:
     rng = np.random.default_rng(lanes)
-    dut = ReplayStore(ITEM, lanes, slots)
-    sizes = [int(rng.integers(1, lanes * min(slots, 3) + 1)) for _ in range(12)]
+    dut = ReplayStore(ITEM, lanes, depth)
+    sizes = [int(rng.integers(1, lanes * min(depth, 3) + 1)) for _ in range(12)]
     groups = [rng.integers(0, 1024, size).tolist() for size in sizes]
     # Each group as often as its first item says, each word once or twice.
     replays = [1 + group[0] % 3 for group in groups]

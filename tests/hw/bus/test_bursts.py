@@ -12,11 +12,11 @@ from dtqatten.sim.engines.native import collect, offer, run
 CORE = Config(rows=1, cols=1, depth=1, d_head=8, n_max=4)
 
 
-@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("narrow_transfers", [False, True])
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 @pytest.mark.parametrize(("bits", "beats"), [(64, 1), (64, 16), (128, 4), (512, 64)])
 def test_bursts_are_those_of_the_golden_list(
-    bits: int, beats: int, stall: float, narrow: bool
+    bits: int, beats: int, stall: float, narrow_transfers: bool
 ) -> None:
     system = SystemConfig(core=CORE, bus_bits=bits, burst_beats=beats, address_bits=20)
     rng = np.random.default_rng(beats)
@@ -24,8 +24,8 @@ def test_bursts_are_those_of_the_golden_list(
     # One byte, a word, a page and its edge; then anything.
     runs = [(0, 1), (width - 1, 2), (4096 - width, width), (4095, 2), (0, 4096)]
     runs += [(int(rng.integers(1 << 16)), int(rng.integers(1, 40 * width))) for _ in range(20)]
-    wanted = [list(bursts(system, *given, narrow)) for given in runs]
-    dut = Burster(system, narrow)
+    wanted = [list(bursts(system, *given, narrow_transfers)) for given in runs]
+    dut = Burster(system, narrow_transfers)
     taken, sink = collect(
         dut.o,
         sum(map(len, wanted)),

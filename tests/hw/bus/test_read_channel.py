@@ -89,7 +89,7 @@ def test_latency_and_throughput(nibbles: int) -> None:
     system = SystemConfig(core=CORE, bus_bits=64, burst_beats=4, buffer_bursts=4)
     dut = ReadChannel(system, nibbles, 8)
     rng = np.random.default_rng(0)
-    words, narrow = 40, min(nibbles, 16)
+    words, smaller = 40, min(nibbles, 16)
     expected = beats_of([(0, 8 * words)], nibbles)
     _, port = PortMemory(system, DATA, rng).reads(dut.port)
     taken, sink = collect(dut.o, len(expected), rng, 0.0, list)
@@ -101,5 +101,5 @@ def test_latency_and_throughput(nibbles: int) -> None:
     assert requested[0] == accepted[0] + 1
     # The memory answers from the cycle after the request on; a beat may take two words.
     assert beats[0] == requested[0] + 1 + (nibbles > 16) + 3
-    steps = nibbles // narrow
+    steps = nibbles // smaller
     assert beats == list(range(beats[0], beats[0] + steps * len(expected), steps))

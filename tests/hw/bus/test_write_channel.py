@@ -55,7 +55,7 @@ def test_bytes_land_where_they_belong(
         data = rng.bytes(length)
         expected[at : at + length] = data
         beats += beats_of(data, size, unit, rng)
-    wanted = [burst for given in runs for burst in bursts(system, *given, narrow=False)]
+    wanted = [burst for given in runs for burst in bursts(system, *given, narrow_transfers=False)]
     dut = WriteChannel(system, size, unit)
     found, port = memory.writes(dut.port)
     _, monitor = watch(dut.port.request)

@@ -60,8 +60,8 @@ class Layer:
             memory += raw
 
     def gain(self, name: str, flag: Flag, head: int, token: int) -> int:
-        group = self.heads // len(self.gains[name])
-        return int(self.gains[name][head // group, token]) if flag & self.flags else 256
+        repeats = self.heads // len(self.gains[name])
+        return int(self.gains[name][head // repeats, token]) if flag & self.flags else 256
 
     def beats(self) -> dict[str, list]:
         """Return what each stream gives."""
@@ -73,7 +73,7 @@ class Layer:
         for name, edge, nibbles in (("q", edges.q, CORE.load_nibbles),
                                     ("k", edges.k, CORE.load_nibbles),
                                     ("v", edges.v, CORE.value_nibbles)):  # fmt: skip
-            group = self.heads // len(self.codes[name])
+            repeats = self.heads // len(self.codes[name])
             slots = alternate(edge, tokens, CORE.rows) if name == "q" else np.arange(tokens)
             found[name] = [
                 (beat.nibbles.tolist(), int(beat.wide), int(beat.last))
@@ -81,7 +81,7 @@ class Layer:
                 for head in range(self.heads)
                 for beat in load_beats(
                     CORE,
-                    self.codes[name][head // group][np.array(self.ids)[slots]],
+                    self.codes[name][head // repeats][np.array(self.ids)[slots]],
                     slots >= edge,
                     nibbles,
                 )
@@ -175,8 +175,8 @@ def test_a_chain_of_layers(stall: float) -> None:
         for layer, ids in zip(layers, kept, strict=True):
             assert ctx.get(dut.idle)
             ctx.set(dut.layer.as_value(), int.from_bytes(pack(layer.fields), "little"))
-            ctx.set(dut.narrow, layer.four_bit)
-            ctx.set(dut.group, layer.heads // layer.kv_heads)
+            ctx.set(dut.four_bit, layer.four_bit)
+            ctx.set(dut.repeats, layer.heads // layer.kv_heads)
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)
@@ -228,8 +228,8 @@ def test_what_may_not_be_is_told_with_its_place(
 
     async def testbench(ctx) -> None:
         ctx.set(dut.layer.as_value(), int.from_bytes(pack(layer.fields), "little"))
-        ctx.set(dut.narrow, layer.four_bit)
-        ctx.set(dut.group, 2)
+        ctx.set(dut.four_bit, layer.four_bit)
+        ctx.set(dut.repeats, 2)
         for stream in STREAMS:
             ctx.set(getattr(dut, stream).ready, 1)
         ctx.set(dut.start, 1)
@@ -264,8 +264,8 @@ def test_a_stream_that_is_not_taken_holds_up_no_other() -> None:
             for log in passed:
                 log.clear()
             ctx.set(dut.layer.as_value(), int.from_bytes(pack(layer.fields), "little"))
-            ctx.set(dut.narrow, layer.four_bit)
-            ctx.set(dut.group, 1)
+            ctx.set(dut.four_bit, layer.four_bit)
+            ctx.set(dut.repeats, 1)
             for name in STREAMS:
                 ctx.set(getattr(dut, name).ready, int(name != held))
             ctx.set(dut.start, 1)
@@ -298,8 +298,8 @@ def test_latency() -> None:
 
     async def testbench(ctx) -> None:
         ctx.set(dut.layer.as_value(), int.from_bytes(pack(layer.fields), "little"))
-        ctx.set(dut.narrow, layer.four_bit)
-        ctx.set(dut.group, 1)
+        ctx.set(dut.four_bit, layer.four_bit)
+        ctx.set(dut.repeats, 1)
         for name in STREAMS:
             ctx.set(getattr(dut, name).ready, 1)
         ctx.set(dut.start, 1)

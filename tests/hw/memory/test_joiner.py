@@ -15,19 +15,19 @@ NIBBLES = 4
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 @pytest.mark.parametrize("in_turns", [False, True])
-@pytest.mark.parametrize("narrow", [0, 2, 5])
-def test_low_planes_follow_high_ones(narrow: int, in_turns: bool, stall: float) -> None:
+@pytest.mark.parametrize("four_bit", [0, 2, 5])
+def test_low_planes_follow_high_ones(four_bit: int, in_turns: bool, stall: float) -> None:
     system = SystemConfig(core=CORE)
-    rng = np.random.default_rng(narrow)
+    rng = np.random.default_rng(four_bit)
     heads, tokens, words = 3, 5, CORE.d_head // NIBBLES
     high = rng.integers(0, 16, (heads, tokens, words, NIBBLES)).tolist()
-    low = rng.integers(0, 16, (heads, tokens - narrow, words, NIBBLES)).tolist()
+    low = rng.integers(0, 16, (heads, tokens - four_bit, words, NIBBLES)).tolist()
     wanted = []
-    order = alternate(narrow, tokens, CORE.rows) if in_turns else range(tokens)
+    order = alternate(four_bit, tokens, CORE.rows) if in_turns else range(tokens)
     for head in range(heads):
         for number, slot in enumerate(order):
-            wide = slot >= narrow
-            planes = high[head][number] + (low[head][slot - narrow] if wide else [])
+            wide = slot >= four_bit
+            planes = high[head][number] + (low[head][slot - four_bit] if wide else [])
             for at, nibbles in enumerate(planes):
                 last = number == tokens - 1 and at == len(planes) - 1
                 wanted.append((nibbles, int(wide), int(last)))
@@ -41,7 +41,7 @@ def test_low_planes_follow_high_ones(narrow: int, in_turns: bool, stall: float) 
     )
 
     async def start(ctx) -> None:
-        ctx.set(dut.plan, {"heads": heads, "tokens": tokens, "narrow": narrow})
+        ctx.set(dut.plan, {"heads": heads, "tokens": tokens, "four_bit": four_bit})
         assert ctx.get(dut.idle)
         ctx.set(dut.start, 1)
         await ctx.tick()

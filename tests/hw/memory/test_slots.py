@@ -22,9 +22,9 @@ def orders(rows: int, n_max: int) -> list[tuple[int, int]]:
     return [layers[i] for i in [0, len(layers) - 1, *keep]]
 
 
-async def start(ctx, dut, tokens: int, narrow: int) -> None:
+async def start(ctx, dut, tokens: int, four_bit: int) -> None:
     ctx.set(dut.tokens, tokens)
-    ctx.set(dut.narrow, narrow)
+    ctx.set(dut.four_bit, four_bit)
     ctx.set(dut.restart, 1)
     await ctx.tick()
     ctx.set(dut.restart, 0)
@@ -36,9 +36,9 @@ def test_slots_of_queries_are_the_golden_order(rows: int, n_max: int) -> None:
     rng = np.random.default_rng(0)
 
     async def bench(ctx) -> None:
-        for tokens, narrow in orders(rows, n_max):
-            await start(ctx, dut, tokens, narrow)
-            wanted = alternate(narrow, tokens, rows).tolist()
+        for tokens, four_bit in orders(rows, n_max):
+            await start(ctx, dut, tokens, four_bit)
+            wanted = alternate(four_bit, tokens, rows).tolist()
             heads = 2
             for head in range(heads):
                 for at, slot in enumerate(wanted):
@@ -79,9 +79,9 @@ def test_a_row_block_every_cycle(rows: int) -> None:
     dut = RowBlocks(config(rows, n_max))
 
     async def bench(ctx) -> None:
-        for tokens, narrow in orders(rows, n_max):
-            await start(ctx, dut, tokens, narrow)
-            order = alternate(narrow, tokens, rows)
+        for tokens, four_bit in orders(rows, n_max):
+            await start(ctx, dut, tokens, four_bit)
+            order = alternate(four_bit, tokens, rows)
             blocks = [order[at : at + rows] for at in range(0, tokens, rows)]
             ctx.set(dut.next, 1)
             for _ in range(2):

@@ -1,4 +1,4 @@
-"""A tensor's tokens with the planes that they need, head by head, repeated for their group."""
+"""A tensor's tokens in the planes that they need, head by head, replayed for shared heads."""
 
 import numpy as np
 import pytest
@@ -19,15 +19,15 @@ BASE = 4096 - 64  # the first head crosses a page
 
 
 def beats_of(
-    codes: np.ndarray, ids: list[int], slots: np.ndarray, narrow: int, repeats: int, nibbles: int
+    codes: np.ndarray, ids: list[int], slots: np.ndarray, four_bit: int, repeats: int, nibbles: int
 ) -> list:
-    """Return the beats: of each token the high plane, then the low one of those past ``narrow``."""
+    """Return the beats: each token's high plane, and the low one of slots from ``four_bit`` on."""
     rows = np.array(ids)[slots]
     return [
         ([int(v) & 15 for v in beat.nibbles], int(beat.wide), int(beat.last))
         for head in codes
         for _ in range(repeats)
-        for beat in load_beats(CORE, head[rows], slots >= narrow, nibbles)
+        for beat in load_beats(CORE, head[rows], slots >= four_bit, nibbles)
     ]
 
 
@@ -36,7 +36,7 @@ def read(beat) -> tuple:
 
 
 LAYERS = [
-    # tokens, whether those of the table, narrow
+    # tokens, whether those of the table, four_bit
     (list(range(12)), 0, 12),
     (list(range(12)), 1, 0),
     (list(range(7)), 0, 4),
@@ -59,18 +59,18 @@ def test_layer_after_layer(bits: int, nibbles: int, grouped: int, stall: float) 
     found, ports = zip(*map(memory.reads, (dut.high, dut.low)), strict=True)
     expected, plans = [], []
     reads: list[list] = [[], []]
-    for number, (ids, chained, narrow) in enumerate(LAYERS):
+    for number, (ids, chained, four_bit) in enumerate(LAYERS):
         repeats = 1 + number % 3 if grouped else 1
         used = 1 + number % heads
         plan = {"base": BASE, "heads": used, "repeats": repeats, "stored": stored}
-        plan |= {"tokens": len(ids), "narrow": narrow, "chained": chained}
+        plan |= {"tokens": len(ids), "four_bit": four_bit, "chained": chained}
         plans.append((plan, ids))
         slots = np.arange(len(ids))
         if not grouped:
-            slots = alternate(narrow, len(ids), CORE.rows)
-        expected += beats_of(codes[:used], ids, slots, narrow, repeats, nibbles)
+            slots = alternate(four_bit, len(ids), CORE.rows)
+        expected += beats_of(codes[:used], ids, slots, four_bit, repeats, nibbles)
         size = system.plane_bytes
-        for plane, rows in ((0, np.array(ids)[slots]), (1, ids[narrow:])):
+        for plane, rows in ((0, np.array(ids)[slots]), (1, ids[four_bit:])):
             for head in range(used):
                 at = BASE + (2 * head + plane) * stored * size
                 for first, count in runs(rows):
@@ -103,7 +103,7 @@ def test_it_runs_ahead_and_waits_for_nothing_but_the_core() -> None:
     memory = PortMemory(system, tensor_bytes(codes), rng)
     dut = TensorFetcher(system, 16, 0)
     found, ports = zip(*map(memory.reads, (dut.high, dut.low)), strict=True)
-    plan = {"base": 0, "heads": 2, "repeats": 1, "stored": 12, "tokens": 12, "narrow": 0}
+    plan = {"base": 0, "heads": 2, "repeats": 1, "stored": 12, "tokens": 12, "four_bit": 0}
     passed, monitor = watch(dut.o, read)
 
     async def testbench(ctx) -> None:

@@ -82,7 +82,7 @@ def stream_layer(dut, layer: dict, table: list[tuple[int, int]], expected: list)
         assert ctx.get(dut.idle)
         ctx.set(dut.heads, layer["heads"])
         ctx.set(dut.tokens, len(table))
-        ctx.set(dut.narrow, layer["narrow"])
+        ctx.set(dut.four_bit, layer["four_bit"])
         for plan, wanted in zip(dut.plans, layer["plans"], strict=True):
             ctx.set(plan, wanted)
         ctx.set(dut.start, 1)
@@ -97,7 +97,7 @@ def stream_layer(dut, layer: dict, table: list[tuple[int, int]], expected: list)
 
     slots = range(len(table))
     if len(layer["plans"]) == 1:
-        slots = alternate(layer["narrow"], len(table), CORE.rows).tolist()
+        slots = alternate(layer["four_bit"], len(table), CORE.rows).tolist()
     for head in range(layer["heads"]):
         for number, slot in enumerate(slots):
             token, position = table[slot]
@@ -134,8 +134,8 @@ def test_layer_after_layer(tables: int, stall: float) -> None:
         ]  # fmt: skip
         for reads, plan in zip(wanted, plans, strict=True):
             reads += reads_of(plan, heads)
-        narrow = aligned(int(rng.integers(0, tokens + 1)), tokens, CORE.rows)
-        layer = {"heads": heads, "plans": plans, "narrow": narrow}
+        four_bit = aligned(int(rng.integers(0, tokens + 1)), tokens, CORE.rows)
+        layer = {"heads": heads, "plans": plans, "four_bit": four_bit}
         benches.append(stream_layer(dut, layer, table, expected))
     taken, sink = collect(dut.o, len(expected), rng, stall, read)
 
@@ -153,7 +153,7 @@ def test_a_token_every_third_cycle() -> None:
     table = [(i, i) for i in range(10)]
     expected: list = []
     plan = {"present": 0, "base": 0, "stored": 10, "repeats": 1}
-    bench = stream_layer(dut, {"heads": 3, "plans": [plan], "narrow": 4}, table, expected)
+    bench = stream_layer(dut, {"heads": 3, "plans": [plan], "four_bit": 4}, table, expected)
     taken, sink = collect(dut.o, len(expected), np.random.default_rng(0), 0.0, read)
     passed, monitor = watch(dut.o)
     run(dut, bench, sink, background=[monitor])

@@ -23,15 +23,15 @@ ALONE, ALL, SCATTERED = [5], list(range(24)), [0, 2, 3, 9, 1, 4, 5, 23]
 
 
 def wanted(plane: str, in_turns: bool, plan: dict, ids: list[int]) -> list[tuple[int, int]]:
-    """Return the runs of bytes: of slots from ``narrow`` on where the plane is the low one.
+    """Return the runs of bytes: of slots from ``four_bit`` on where the plane is the low one.
 
     They end where the longest bursts do.
     """
     slots = np.arange(plan["tokens"])
     if in_turns:
-        slots = alternate(plan["narrow"], plan["tokens"], CORE.rows)
+        slots = alternate(plan["four_bit"], plan["tokens"], CORE.rows)
     if plane == "low":
-        slots = slots[plan["narrow"] :]
+        slots = slots[plan["four_bit"] :]
     burst = SYSTEM.burst_beats * SYSTEM.bus_bytes
     result: list[tuple[int, int]] = []
     for head in range(plan["heads"]):
@@ -86,12 +86,12 @@ def test_corners(
     for four_bit in sorted({0, 1, 4, len(ids) - 1, len(ids)}):
         if four_bit > len(ids):
             continue
-        narrow = aligned(four_bit, len(ids), CORE.rows) if in_turns else four_bit
-        rng = np.random.default_rng(narrow)
+        four_bit = aligned(four_bit, len(ids), CORE.rows) if in_turns else four_bit
+        rng = np.random.default_rng(four_bit)
         plan = {"base": 0x1FC0, "heads": heads, "repeats": 1, "stored": 24, "chained": chained}
-        plan |= {"tokens": len(ids), "narrow": narrow}
+        plan |= {"tokens": len(ids), "four_bit": four_bit}
         expected = wanted(plane, in_turns, plan, ids)
-        assert (not expected) == (plane == "low" and narrow == len(ids))
+        assert (not expected) == (plane == "low" and four_bit == len(ids))
         walk(PlaneWalker(SYSTEM, plane, in_turns), plan, ids, expected, rng, stall)
 
 
@@ -99,7 +99,7 @@ def test_corners(
 @pytest.mark.parametrize("plane", ["high", "low"])
 def test_one_or_two_cycles_a_token_and_one_a_run(plane: str, chained: int) -> None:
     """A head's first run waits for the token behind it, its last one for none."""
-    plan = {"base": 8, "heads": 2, "repeats": 1, "stored": 24, "tokens": 8, "narrow": 4}
+    plan = {"base": 8, "heads": 2, "repeats": 1, "stored": 24, "tokens": 8, "four_bit": 4}
     plan["chained"] = chained
     expected = wanted(plane, False, plan, SCATTERED)
     rng = np.random.default_rng(0)
@@ -124,7 +124,7 @@ def test_layer_after_layer(plane: str, in_turns: bool) -> None:
         ids = sorted(ids[:four_bit]) + sorted(ids[four_bit:])
         plan = {"base": int(rng.integers(1 << 10)) * 64, "heads": int(rng.integers(1, 4))}
         plan |= {"repeats": 1, "stored": stored, "tokens": len(ids)}
-        plan |= {"narrow": aligned(four_bit, len(ids), CORE.rows)}
+        plan |= {"four_bit": aligned(four_bit, len(ids), CORE.rows)}
         plan |= {"chained": int(rng.integers(0, 2))}
         layers.append((plan, ids))
         expected += wanted(plane, in_turns, plan, ids)

@@ -20,20 +20,20 @@ CORES = {
 }
 
 
-def row_blocks(core: Config, tokens: int, narrow: int) -> list[list[int]]:
+def row_blocks(core: Config, tokens: int, four_bit: int) -> list[list[int]]:
     """Return the slots of each row block, in the order in which they come."""
-    order = alternate(aligned(narrow, tokens, core.rows), tokens, core.rows).tolist()
+    order = alternate(aligned(four_bit, tokens, core.rows), tokens, core.rows).tolist()
     return [order[at : at + core.rows] for at in range(0, tokens, core.rows)]
 
 
 def places(
-    core: Config, base: int, heads: int, tokens: int, narrow: int, size: int
+    core: Config, base: int, heads: int, tokens: int, four_bit: int, size: int
 ) -> list[tuple[int, int]]:
     """Return runs of an output ``[heads][tokens][d_head]`` of ``size`` bytes a value."""
     row = core.d_head * size
     found = []
     for head in range(heads):
-        for slots in row_blocks(core, tokens, narrow):
+        for slots in row_blocks(core, tokens, four_bit):
             if core.channel_passes == 1:
                 found.append((base + (head * tokens + slots[0]) * row, len(slots) * row))
                 continue
@@ -69,9 +69,9 @@ def test_runs_of_outputs(name: str, stall: float) -> None:
         cycle = 0
         for base, heads, tokens, four, codes in layers:
             assert ctx.get(dut.idle)
-            narrow = aligned(four, tokens, core.rows)
+            four_bit = aligned(four, tokens, core.rows)
             for port, value in ((dut.base, base), (dut.heads, heads), (dut.tokens, tokens),
-                                (dut.narrow, narrow), (dut.codes, codes),
+                                (dut.four_bit, four_bit), (dut.codes, codes),
                                 (dut.start, 1)):  # fmt: skip
                 ctx.set(port, value)
             started.append(cycle)
@@ -90,12 +90,12 @@ def test_runs_of_outputs(name: str, stall: float) -> None:
             assert [next(cycles) for _ in each] == [start + 2 + i for i in range(len(each))]
 
 
-def output_beats(core: Config, values: np.ndarray, narrow: int) -> list[dict]:
+def output_beats(core: Config, values: np.ndarray, four_bit: int) -> list[dict]:
     """Return the beats of ``values [heads, tokens, d_head]``, as the normalizer gives them."""
     lanes = core.output_lanes
     beats = []
     for head in values:
-        for slots in row_blocks(core, len(head), narrow):
+        for slots in row_blocks(core, len(head), four_bit):
             for first in range(0, core.d_head, core.cols):
                 for row in head[slots, first : first + core.cols]:
                     parts = (row[i : i + lanes].tolist() for i in range(0, len(row), lanes))
@@ -135,20 +135,20 @@ def test_results_of_layers(name: str, bits: int, stall: float) -> None:
     ):
         base = 8192 * i + 4096 - 64  # the outputs cross a page
         places_ = {"output": base, "ids": base + 6144, "importance": base + 6144 + 256}
-        narrow = int(rng.integers(0, tokens + 1))
+        four_bit = int(rng.integers(0, tokens + 1))
         layers.append({**places_, "form": {"codes": codes, "shift": 0}, "heads": heads or 1,
-                       "tokens": tokens, "narrow": narrow, "write_ids": write_ids, "k0": k0,
+                       "tokens": tokens, "narrow": four_bit, "write_ids": write_ids, "k0": k0,
                        "report": report})  # fmt: skip
         limit = 128 if codes else 1 << 15
         values = rng.integers(-limit, limit, (heads or 1, tokens, core.d_head))
         ids = np.sort(rng.permutation(tokens)[:k0])
         shares = rng.integers(0, 1 << 32, tokens, np.uint32)
-        beats["outputs"] += output_beats(core, values, narrow)
+        beats["outputs"] += output_beats(core, values, four_bit)
         beats["ids"] += id_beats(ids.tolist(), int(rng.integers(0, k0 + 1)), core.topk_lanes)
         raw = values.astype("<i1" if codes else "<i2").tobytes()
         expected[base : base + len(raw)] = raw
-        for given in places(core, base, heads or 1, tokens, narrow, 2 - codes):
-            wanted[0] += bursts(system, *given, narrow=False)
+        for given in places(core, base, heads or 1, tokens, four_bit, 2 - codes):
+            wanted[0] += bursts(system, *given, narrow_transfers=False)
         halves, words = ids.astype("<u2"), shares.astype("<u4")
         for number, which, asked, data in (
             (1, "ids", write_ids, halves),
@@ -157,7 +157,7 @@ def test_results_of_layers(name: str, bits: int, stall: float) -> None:
             if asked:
                 at = places_[which]
                 expected[at : at + data.nbytes] = data.tobytes()
-                wanted[number] += bursts(system, at, data.nbytes, narrow=False)
+                wanted[number] += bursts(system, at, data.nbytes, narrow_transfers=False)
         if report:
             beats["importance"] += importance_beats(core, shares)
     dut = Writer(system)

@@ -9,22 +9,22 @@ from dtqatten.hw.ranking.id_packer import IdPacker
 from dtqatten.sim.engines.native import collect, run, watch
 
 
-def slots_of(classes: list[list[int]], rows: int, lanes: int) -> list[tuple[dict, int]]:
-    """Return slot and take of each row of each class, and of the empty row at its end."""
-    slots = []
+def class_rows_of(classes: list[list[int]], rows: int, lanes: int) -> list[tuple[dict, int]]:
+    """Return class row and take of each row of each class, and of the empty row at its end."""
+    class_rows = []
     wanted = [number for number in range(2) if classes[number]]
     for number in wanted:
         ids = set(classes[number])
         for row in range(rows + 1):
             here = [i for i in range(lanes) if row * lanes + i in ids]
-            slot = {"valid": 1, "row": row, "first": int(row == 0), "wide": number}
-            slot["final"] = int(number == wanted[-1])
-            slots.append((slot, sum(1 << i for i in here)))
-    return slots
+            class_row = {"valid": 1, "row": row, "first": int(row == 0), "wide": number}
+            class_row["final"] = int(number == wanted[-1])
+            class_rows.append((class_row, sum(1 << i for i in here)))
+    return class_rows
 
 
 def beats_of(classes: list[list[int]], rows: int, lanes: int) -> list[tuple[tuple, int]]:
-    """Return the beats, each with the number of the slot that completes it."""
+    """Return the beats, each with the number of the class row that completes it."""
     beats, number = [], 0
     last_class = max(c for c in range(2) if classes[c])
     for wide, ids in enumerate(classes):
@@ -83,10 +83,10 @@ def test_runs(lanes: int, n_max: int, stall: float) -> None:
             cycles: list[int] = []
             accepted.append(cycles)
             done += len(found)
-            slots = iter(slots_of(classes, rows, lanes))
+            class_rows = iter(class_rows_of(classes, rows, lanes))
             while len(taken) < done:  # counts stay until the run's last beat is taken
-                slot, take = next(slots, ({"valid": 0}, 0))
-                ctx.set(dut.slot, slot)
+                class_row, take = next(class_rows, ({"valid": 0}, 0))
+                ctx.set(dut.class_row, class_row)
                 ctx.set(dut.take, take)
                 moved = False
                 while not moved and len(taken) < done:
@@ -100,7 +100,7 @@ def test_runs(lanes: int, n_max: int, stall: float) -> None:
     if not stall:
         at = iter(cycle for cycle, _ in passed)
         for cycles, found in zip(accepted, beats, strict=True):
-            # One slot a cycle; a beat two cycles after the slot that completes it.
+            # One class row a cycle; a beat two cycles after the class row that completes it.
             assert cycles == list(range(cycles[0], cycles[0] + len(cycles)))
             assert [next(at) for _ in found] == [cycles[number] + 2 for _, number in found]
 
@@ -112,8 +112,8 @@ def test_everything_stands_still_while_a_beat_waits() -> None:
     async def testbench(ctx) -> None:
         ctx.set(dut.counts, [12, 0])
         for row in range(3):
-            slot = {"valid": 1, "row": row, "first": int(row == 0), "final": 1}
-            ctx.set(dut.slot, slot)
+            class_row = {"valid": 1, "row": row, "first": int(row == 0), "final": 1}
+            ctx.set(dut.class_row, class_row)
             ctx.set(dut.take, 0b1111)
             if row == 2:  # the first beat is at o, not taken
                 for _ in range(5):

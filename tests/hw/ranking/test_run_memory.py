@@ -102,7 +102,7 @@ def test_rows_of_passes_and_classes(rows: int, classes: tuple[int, ...]) -> None
                 check_fetched(row, row == rows - 1)
             await ctx.tick()
             assert not ctx.get(dut.fetched)
-            # The classes, each with a slot without tokens at its end.
+            # The classes, each with a class row without tokens at its end.
             ctx.set(dut.finished, 1)
             ctx.set(dut.pass_end, 1)
             ctx.set(dut.advance, int(rng.integers(2)))
@@ -117,14 +117,14 @@ def test_rows_of_passes_and_classes(rows: int, classes: tuple[int, ...]) -> None
                     if row < rows:
                         assert ctx.get(dut.read) == row
                     await ctx.tick()
-                    slot = ctx.get(dut.slot)
-                    assert slot.valid
-                    assert (slot.row, slot.first, slot.wide) == (row, row == 0, wide)
-                    assert slot.final == (wide == classes[-1])
+                    class_row = ctx.get(dut.class_row)
+                    assert class_row.valid
+                    assert (class_row.row, class_row.first, class_row.wide) == (row, row == 0, wide)
+                    assert class_row.final == (wide == classes[-1])
                     lanes = 0 if row == rows else tail if row == rows - 1 else 15
                     assert ctx.get(dut.lanes) == lanes
             await ctx.tick()
-            assert not ctx.get(dut.slot.valid)
+            assert not ctx.get(dut.class_row.valid)
             ctx.set(dut.stop, 1)
             await ctx.tick()
             ctx.set(dut.stop, 0)

@@ -32,14 +32,14 @@ def filter_run(dut, inside, beyond, need, any_wide, rng, stall: float):
     kept, wide = (marked(inside[t], beyond[t], need[t]) for t in range(2))
     wide &= bool(any_wide)
     classes = {0: kept & ~wide, 1: wide}
-    slots, expected = [], []
+    class_rows, expected = [], []
     for number in (0, 1) if any_wide else (0,):
         members = classes[number]
         for row in range(rows + 1):
-            slot = {"valid": 1, "row": row, "first": int(row == 0), "wide": number}
+            class_row = {"valid": 1, "row": row, "first": int(row == 0), "wide": number}
             at = slice(row * lanes, (row + 1) * lanes)
-            slots.append((slot, at))
-            expected.append((slot, members[at]))
+            class_rows.append((class_row, at))
+            expected.append((class_row, members[at]))
 
     def bits(values: np.ndarray) -> int:
         return sum(int(v) << i for i, v in enumerate(values))
@@ -48,24 +48,24 @@ def filter_run(dut, inside, beyond, need, any_wide, rng, stall: float):
         ctx.set(dut.need, need)
         ctx.set(dut.any_wide, any_wide)
         accepted = 0
-        # Two further slots, not valid, push the last two out.
-        while accepted < len(slots) + 2:
-            if accepted < len(slots):
-                slot, at = slots[accepted]
-                ctx.set(dut.slot, slot)
+        # Two further class_rows, not valid, push the last two out.
+        while accepted < len(class_rows) + 2:
+            if accepted < len(class_rows):
+                class_row, at = class_rows[accepted]
+                ctx.set(dut.class_row, class_row)
                 for t in range(2):
                     ctx.set(dut.inside[t], bits(inside[t][at]))
                     ctx.set(dut.beyond[t], bits(beyond[t][at]))
             else:
-                ctx.set(dut.slot, {"valid": 0, "first": int(rng.integers(2))})
+                ctx.set(dut.class_row, {"valid": 0, "first": int(rng.integers(2))})
                 for t in range(2):
                     ctx.set(dut.inside[t], int(rng.integers(1 << lanes)))
             # Latency: two accepted cycles.
             if accepted >= 2:
-                slot, members = expected[accepted - 2]
+                class_row, members = expected[accepted - 2]
                 for name in ("valid", "row", "first", "wide"):
-                    assert ctx.get(getattr(dut.slot_next, name)) == slot[name]
-                assert ctx.get(dut.take) == bits(members), slot
+                    assert ctx.get(getattr(dut.class_row_next, name)) == class_row[name]
+                assert ctx.get(dut.take) == bits(members), class_row
             moves = rng.random() >= stall
             ctx.set(dut.advance, int(moves))
             await ctx.tick()
