@@ -8,10 +8,13 @@ BUILD := build
 SEEDS ?= 6
 # Blocks of `base` that the figures are made of.
 FIGURES := core pe array softmax value_array normalizer token_ranking
+# Tests that compile no large model.
+FAST := tests/test_architecture.py tests/configuration tests/files tests/interface tests/golden tests/algorithm \
+  tests/hw/base tests/hw/bus tests/sim/engines/test_ports.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sim verilog lint format bench mutate formal faults encoder synth accuracy results wheel test-fast clean
+.PHONY: help setup demo test sim verilog lint format bench mutate formal faults encoder synth accuracy results wheel test-fast test-long clean
 # A failed recipe leaves no half-written target.
 .DELETE_ON_ERROR:
 
@@ -52,8 +55,14 @@ setup: $(VENV)/.dev ## install everything that the other targets use
 demo: $(VENV)/.sim ## run a real sentence's attention scores through the RTL, bit by bit
 	$(BIN)/dtqatten demo --preset $(PRESET)
 
-test: $(VENV)/.dev ## run all tests, on both simulators
+test: $(VENV)/.dev ## run the tests, on both simulators
 	$(BIN)/python -m pytest -n logical --dist worksteal --durations 20
+
+test-fast: $(VENV)/.dev ## what a change breaks first, in under three minutes
+	$(BIN)/python -m pytest -n logical --dist worksteal $(FAST)
+
+test-long: $(VENV)/.dev ## the largest arrays and preset paper, which `make test` leaves out
+	$(BIN)/python -m pytest -m long --timeout 3600 --durations 20
 
 sim: $(VENV)/.dev ## cycle-by-cycle simulation against the golden model (SIM=icarus|verilator|all)
 	$(BIN)/dtqatten sim --simulator $(SIM)

@@ -142,7 +142,9 @@ def simulate_chains(
         "seed": seed,
     }
     component, testbench = System(system), "dtqatten.sim.machine.axi_testbench"
-    job["outputs"] = [port.name for port in ports_of(component) if not port.is_input]
+    # Verilator has two values: there all is known.
+    watched = ports_of(component) if simulator is Simulator.ICARUS else []
+    job["outputs"] = [port.name for port in watched if not port.is_input]
     result = _run(simulator, component, "system", testbench, job, None)
     return int(result["chains"])
 

@@ -68,6 +68,7 @@ def test_files_begin_with_what_an_integrator_has_to_know() -> None:
             assert what in comment
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "config",
     [
