@@ -12,6 +12,8 @@ __all__ = ["FORMAT", "VERSION", "fields_of", "refuse_unknown", "text_of"]
 FORMAT = "dtqatten-policy"
 #: Version of the file format.
 VERSION = 1
+#: Fields of a layer that the text leaves out at these values.
+DEFAULTS = {"heads": 1.0, "values": 1.0, "threshold": None}
 
 
 def text_of(fields: dict[str, Any]) -> str:
@@ -22,7 +24,7 @@ def text_of(fields: dict[str, Any]) -> str:
         # Texts of policies from before there was this option stay as they are.
         del content["p_follows_query"]
     content["layers"] = [
-        {k: v for k, v in layer.items() if k.startswith("share") or v not in (1.0, None)}
+        {k: v for k, v in layer.items() if k not in DEFAULTS or v != DEFAULTS[k]}
         for layer in content["layers"]
     ]
     return json.dumps(content, indent=2) + "\n"

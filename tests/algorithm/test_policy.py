@@ -49,6 +49,15 @@ def test_round_trip_keeps_every_field(tmp_path):
     assert content["version"] == 1
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"heads": 1.0, "values": 1.0}, {"threshold": 1.0}, {"threshold": 0.0}, {"heads": 0.5}],
+)
+def test_values_of_a_layer_are_stored_unless_they_are_that_fields_default(fields):
+    policy = Policy(layers=(layer(0.25, 0.75, 0.0, **fields),))
+    assert Policy.from_json(policy.to_json()) == policy
+
+
 def test_texts_from_before_weights_could_follow_queries_are_read_and_written_alike():
     text = full().replace(p_follows_query=False).to_json()
     assert "p_follows_query" not in text
