@@ -54,7 +54,7 @@ def test_round_trip_keeps_every_field(tmp_path):
     [{"heads": 1.0, "values": 1.0}, {"threshold": 1.0}, {"threshold": 0.0}, {"heads": 0.5}],
 )
 def test_values_of_a_layer_are_stored_unless_they_are_that_fields_default(fields):
-    policy = Policy(layers=(layer(0.25, 0.75, 0.0, **fields),))
+    policy = Policy(layers=(layer(), layer(0.25, 0.75, 0.0, **fields)))
     assert Policy.from_json(policy.to_json()) == policy
 
 
