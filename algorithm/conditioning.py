@@ -67,7 +67,15 @@ class Observer:
         self._tokens = 0.0
 
     def add(self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor) -> None:
-        """Take in Q, K and V ``[batch, heads, n, d]`` of the tokens that are ``valid``."""
+        """Take in Q, K and V of a batch.
+
+        Parameters
+        ----------
+        q, k, v : tensor ``[batch, heads, n, d]``
+            Unconditioned; K and V may have fewer heads.
+        valid : bool tensor ``[batch, n]``
+            Tokens that are no padding.
+        """
         with torch.no_grad():
             b, kv, _, d = k.shape
             seen = valid[:, None, :, None].to(k)
@@ -121,6 +129,17 @@ class Conditioner:
         cls, rotated: bool, smooth: float | None, center: bool, measured: Calibration | None
     ) -> "Conditioner":
         """Derive factors and means from a calibration.
+
+        Parameters
+        ----------
+        rotated : bool
+            Rotate Q, K and V, and the output back.
+        smooth : float, optional
+            Exponent of K's maxima in the factors, 0 to 1; None is no factors.
+        center : bool
+            Subtract the means of K and V.
+        measured : Calibration, optional
+            Needed for ``smooth`` and ``center``.
 
         Raises
         ------

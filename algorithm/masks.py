@@ -127,7 +127,13 @@ def _boolean(
     causal: bool | None,
     device: torch.device,
 ) -> Tensor | None:
-    """Return a mask in one form, ``[batch, 1, n_q or 1, n_k]``; None where all is seen."""
+    """Return a mask in one form, ``[batch, 1, n_q or 1, n_k]``; None where all is seen.
+
+    Parameters
+    ----------
+    model, mask, shape, causal, device
+        As of :func:`visibility`.
+    """
     batch, _, n_q, n_k = shape
     if mask is None:
         if n_q == 1 or causal is False:

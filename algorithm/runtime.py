@@ -127,7 +127,19 @@ def calibrate(model: Any, batches: Sequence[dict[str, Tensor]]) -> list[Calibrat
 def _refuse_unfit(
     policy: Policy, mode: Mode, layers: Sequence[nn.Module], name: str, special_ids: Sequence[int]
 ) -> None:
-    """Refuse a policy that does not fit a model of that name, its layers or the mode."""
+    """Refuse a policy that does not fit a model of that name, its layers or the mode.
+
+    Parameters
+    ----------
+    policy : Policy
+    mode : Mode
+    layers : sequence of modules
+        The model's layers.
+    name : str
+        Of the model's class, for messages.
+    special_ids : sequence of int
+        Special tokens; empty if they are unknown.
+    """
     if len(policy.layers) != len(layers):
         raise PolicyError(
             f"the policy has {len(policy.layers)} layers, {name} has "
@@ -145,7 +157,18 @@ def _refuse_unfit(
 def _conditioners(
     policy: Policy, layers: int, name: str, calibration: Sequence[Calibration] | None
 ) -> list[Conditioner]:
-    """Make each layer's conditioner; refuse the calibration of another model."""
+    """Make each layer's conditioner; refuse the calibration of another model.
+
+    Parameters
+    ----------
+    policy : Policy
+    layers : int
+        Number of the model's layers.
+    name : str
+        Of the model's class, for messages.
+    calibration : sequence of Calibration, optional
+        One a layer.
+    """
     measured = [None] * layers if calibration is None else list(calibration)
     if len(measured) != layers:
         raise ValueError(

@@ -52,6 +52,25 @@ class _Disturb:
     def __call__(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, order: Tensor, valid: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Disturb a layer, as ``perturb`` of a session.
+
+        Parameters
+        ----------
+        layer : int
+            That attends.
+        q, k, v : tensor ``[batch, heads, n, d]``
+            Operands; K and V may have fewer heads.
+        order : tensor ``[batch, n]``
+            Ranking value of each token, the larger the more important.
+        valid : bool tensor ``[batch, n]``
+            Tokens that are no padding.
+
+        Returns
+        -------
+        q, k, v : tensor ``[batch, heads, n, d]``
+        left_out : bool tensor ``[batch, n]``, optional
+            Tokens to prune in this layer; None is none.
+        """
         if layer == 0:
             return q, k, v, None
         value = order.masked_fill(~valid, -1.0)

@@ -80,6 +80,16 @@ def step_errors(
 
 
 def _error(step: str, unit: str, got: ArrayLike, exact: ArrayLike) -> StepError:
+    """Measure one step's error.
+
+    Parameters
+    ----------
+    step, unit : str
+        As of :class:`StepError`.
+    got, exact : array
+        Result of the step and of real arithmetic, of shapes that broadcast, in that unit. Without
+        elements the error is 0.
+    """
     difference = np.asarray(got, dtype=np.float64) - np.asarray(exact, dtype=np.float64)
     if not difference.size:
         return StepError(step, unit, 0.0, 0.0)

@@ -138,7 +138,18 @@ write_rtlil coarse.il
 def _gates(
     design: Design, library: CellLibrary, models: Sequence[sram.Model], folder: Path
 ) -> dict[str, Any]:
-    """Make macros, flip-flops and gates of the logic; return them in Yosys's JSON."""
+    """Make macros, flip-flops and gates of the logic; return them in Yosys's JSON.
+
+    Parameters
+    ----------
+    design : Design
+    library : CellLibrary
+        Its flip-flops are used, and its buffer drives the inputs.
+    models : sequence of Model
+        Memories that become macros; may be empty.
+    folder : Path
+        With ``coarse.il``; takes ``gates.json``, ``load.constr`` and the macros' files.
+    """
     mapped = ""
     if models:
         (folder / "sram_cells.v").write_text(sram.blackboxes(models))

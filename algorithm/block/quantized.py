@@ -115,7 +115,13 @@ def quantize(
 def quantize_exactly(
     x: Tensor, keep: Tensor | None, per_token: bool, scale: Tensor | None = None
 ) -> Quantized:
-    """Quantize with the golden model; the same contract as :func:`quantize`."""
+    """Quantize with the golden model; the same contract as :func:`quantize`.
+
+    Parameters
+    ----------
+    x, keep, per_token, scale
+        As of :func:`quantize`.
+    """
     kind = golden_codes.Granularity.TOKEN if per_token else golden_codes.Granularity.HEAD
     values = x if keep is None else x * keep[:, None, :, None]
     if scale is not None:

@@ -59,7 +59,19 @@ def plain(
     scaling: float,
     queries: Tensor,
 ) -> Result:
-    """Attention in floating point, with importance; nothing is quantized."""
+    """Attention in floating point, with importance; nothing is quantized.
+
+    Parameters
+    ----------
+    q, k, v : tensor ``[batch, heads, n, d]``
+        Operands; K and V may have fewer heads.
+    visible : bool tensor ``[batch, 1, n_q or 1, n_k]``, optional
+        Which keys a query sees; None is all.
+    scaling : float
+        Factor of the scores.
+    queries : tensor ``[batch, n_q]``
+        1 for queries that count for importance, 0 for the others.
+    """
     e = exponentials(scores(q, k) * scaling, visible)
     total = e.sum(-1, keepdim=True)
     output = combine(e, v) / positive(total)

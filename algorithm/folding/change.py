@@ -87,7 +87,19 @@ class Change:
             gradient.data.copy_(turned)
 
     def saved(self, module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
-        """Give ``state_dict`` the values in the model's own basis."""
+        """Give ``state_dict`` the values in the model's own basis.
+
+        Parameters
+        ----------
+        module : nn.Linear
+            That is saved.
+        state : dict
+            What is saved, by name; changed in place.
+        prefix : str
+            Of the module's names in ``state``.
+        _ : dict
+            PyTorch's metadata.
+        """
         if module is not self.module:
             raise FoldingError(
                 "this is a copy of a model whose policy is folded into its weights: copy the "
@@ -99,7 +111,21 @@ class Change:
     def loaded(
         self, module: nn.Module, state: dict[str, Any], prefix: str, meta: Any, *_: Any
     ) -> None:
-        """Rotate what ``load_state_dict`` is about to copy."""
+        """Rotate what ``load_state_dict`` is about to copy.
+
+        Parameters
+        ----------
+        module : nn.Linear
+            That is loaded.
+        state : dict
+            What is to be copied, by name; changed in place.
+        prefix : str
+            Of the module's names in ``state``.
+        meta : dict
+            PyTorch's metadata, which tell of ``assign``.
+        *_
+            Further arguments of the hook.
+        """
         if meta.get("assign_to_params_buffers"):
             raise FoldingError(
                 "load_state_dict(assign=True) would replace weights that a policy is folded "

@@ -125,7 +125,15 @@ def _proposed(
     calls: Sequence[tuple[Any, Any]],
     probing: Callable[[Sequence[Probe]], AbstractContextManager[None]],
 ) -> tuple[list[Conditioner], list[Change]]:
-    """Probe each layer; return what may be folded and what that changes."""
+    """Probe each layer; return what may be folded and what that changes.
+
+    Parameters
+    ----------
+    model, layers, conditioners, probing
+        As of :func:`folded`.
+    calls : sequence of tuple
+        Positional and keyword arguments of each layer, in a pass of the model.
+    """
     probes = [Probe(projections_of(layer)) for layer in layers]
     _refuse_unchangeable(model, layers, probes)
     with probing(probes):
@@ -177,7 +185,17 @@ def _refuse_unchangeable(
 def _compare(
     model: nn.Module, layers: Sequence[nn.Module], got: list[Tensor], expected: list[Tensor]
 ) -> None:
-    """Refuse if an output of the folded model is not the model's own."""
+    """Refuse if an output of the folded model is not the model's own.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Named in the message.
+    layers : sequence of modules
+        The model's layers.
+    got, expected : list of tensor
+        Outputs of the layers and, last, the model: folded, and as it is.
+    """
     for index, (one, other) in enumerate(zip(got, expected, strict=True)):
         error = float((one - other).norm() / other.norm().clamp_min(1e-30))
         if not error <= TOLERANCE:

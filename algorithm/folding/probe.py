@@ -33,7 +33,17 @@ class Probe:
     def attend(
         self, module: str, q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any
     ) -> Tensor:
-        """Return noise ``[batch, n_q, heads, d]``."""
+        """Return noise ``[batch, n_q, heads, d]``.
+
+        Parameters
+        ----------
+        module : str
+            Name of the attention module; not used.
+        q, k, v : tensor ``[batch, heads, n, d]``
+            As the attention function gets them; copies are kept.
+        *args, **kwargs
+            Mask, scaling and the like; not used.
+        """
         del module, args, kwargs
         self._trail.append("attention")
         self._seen = q.clone(), k.clone(), v.clone()

@@ -67,6 +67,19 @@ def traced(
     outputs: dict[int, Tensor] = {}
 
     def keep(index: int, _: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """Keep a layer's arguments and a copy of its output.
+
+        Parameters
+        ----------
+        index : int
+            Of the layer.
+        _ : nn.Module
+            The layer.
+        args, kwargs : tuple, dict
+            What it is called with.
+        output : tensor or tuple
+            What it returns; the hidden state comes first in a tuple.
+        """
         calls[index].append((args, kwargs))
         outputs[index] = (output[0] if isinstance(output, tuple) else output).clone()
 

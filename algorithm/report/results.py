@@ -62,7 +62,14 @@ class Results:
     def keep(self, model: str, task: str, order: Sequence[str], data: str | None = None) -> None:
         """Put a model's and task's rows into an order, and drop methods that are not in it.
 
-        ``data`` is that of the rows; None if they are all of the same.
+        Parameters
+        ----------
+        model, task : str
+            Names that the rows have.
+        order : sequence of str
+            Names of methods.
+        data : str, optional
+            Hash of the rows' texts; None if all rows are of the same.
         """
         own = [
             r
@@ -84,7 +91,18 @@ class Results:
         reference: Callable[[], Score],
         progress: Callable[[int, int], None] | None = None,
     ) -> dict[str, Any]:
-        """Measure a method unless its row is there, and return the row."""
+        """Measure a method unless its row is there, and return the row.
+
+        Parameters
+        ----------
+        loaded : Loaded
+        task : Task
+        method : Method
+        reference : callable
+            Returns the plain model's score; called only if the row is missing.
+        progress : callable, optional
+            Called with what is done and what there is in all.
+        """
         name, policy, mode, steps = method
         what = policy.replace(record={}).to_json()
         data = task.data_of(loaded, "dev")

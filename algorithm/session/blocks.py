@@ -109,7 +109,17 @@ def compute(
 
 
 def _operands(block: Block, policy: Policy, exact: bool, held: CacheLayer | None) -> Operands:
-    """Quantize a block's Q, K and V, and put what the cache holds before K and V."""
+    """Quantize a block's Q, K and V, and put what the cache holds before K and V.
+
+    Parameters
+    ----------
+    block : Block
+    policy : Policy
+    exact : bool
+        Quantize with the golden model.
+    held : CacheLayer, optional
+        Codes of the tokens before, which the new ones join.
+    """
     rules = policy.layers[block.layer]
     make = quantize_exactly if exact else quantize
     per_token = policy.granularity is Granularity.TOKEN

@@ -32,7 +32,13 @@ class Attending(Protocol):
         causal: bool | None,
         window: int | None = None,
     ) -> Tensor:
-        """Return the output ``[batch, n_q, heads, d]``."""
+        """Return the output ``[batch, n_q, heads, d]``.
+
+        Parameters
+        ----------
+        module, q, k, v, mask, scaling, causal, window
+            As of :meth:`dtqatten.algorithm.session.session.Session.attend`.
+        """
 
 
 # What attends for each module of an attached layer.
@@ -51,7 +57,27 @@ def _attention(
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention function that transformers calls in place of its own."""
+    """Attention function that transformers calls in place of its own.
+
+    Parameters
+    ----------
+    module : nn.Module
+        That attends.
+    query, key, value : tensor ``[batch, heads, n_q, d]``
+        Of the new tokens; K and V may have fewer heads.
+    attention_mask : tensor, optional
+        As for :func:`dtqatten.algorithm.masks.visibility`.
+    scaling : float, optional
+        Factor of the scores; None is ``d ** -0.5``.
+    dropout : float
+        Refused unless 0.
+    is_causal : bool, optional
+        Whether a query sees no later key; None is what the module is made with.
+    sliding_window : int, optional
+        A query sees no key this far away or farther.
+    **kwargs
+        Refused unless known to be harmless.
+    """
     name = type(module).__name__
     session = _sessions.get(module)
     if session is None:

@@ -18,6 +18,17 @@ def running(model: Any, layers: Sequence[nn.Module], session: Session) -> Iterat
     """Run a model's forward passes under a session."""
 
     def end(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        """Return what takes the place of a layer's output.
+
+        Parameters
+        ----------
+        _ : nn.Module
+            The layer.
+        args, kwargs : tuple, dict
+            What it is called with: hidden states come first, or by name.
+        output : tensor or tuple
+            What it returns.
+        """
         return session.end_layer(args[0] if args else kwargs["hidden_states"], output)
 
     # Functions, not methods: a copy of the model would copy a method's session.

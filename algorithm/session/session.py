@@ -242,7 +242,15 @@ class Session:
         causal: bool | None,
         window: int | None,
     ) -> Tensor | None:
-        """What the mask lets each query see; layers that share a mask share that."""
+        """What the mask lets each query see; layers that share a mask share that.
+
+        Parameters
+        ----------
+        module, q, mask, causal, window
+            As of :meth:`attend`.
+        held : CacheLayer, optional
+            Its length counts new tokens and those before.
+        """
         if self._seen is None or mask is not self._seen[0] or (window, causal) != self._seen[1]:
             batch, heads, n_q, _ = q.shape
             shape = batch, heads, n_q, n_q if held is None else held.length
@@ -261,7 +269,19 @@ class Session:
         causal: bool,
         held: CacheLayer | None,
     ) -> Tensor:
-        """Compute one block; returns the output ``[batch, heads, n_q, d]``."""
+        """Compute one block; returns the output ``[batch, heads, n_q, d]``.
+
+        Parameters
+        ----------
+        layer : int
+            That attends.
+        q, k, v, scaling, causal
+            As of :meth:`attend`; operands at least in float32, unknown causality as False.
+        seen : bool tensor ``[batch, 1, n_q or 1, n]``, optional
+            Which keys the mask lets a query see; None is all.
+        held : CacheLayer, optional
+            Codes of the tokens before, which the new ones join.
+        """
         policy, n_q = self.policy, q.shape[2]
         tokens = self._tokens.at(layer, q, seen, n_q if held is None else held.length)
         if layer == 0 and n_q == tokens.valid.shape[1]:
@@ -307,7 +327,16 @@ class Session:
         return output
 
     def _count(self, block: Block, result: Result, bits: Tensor, seen: Tensor | None) -> None:
-        """Add a block to the tally, the tokens' importance and the records."""
+        """Add a block to the tally, the tokens' importance and the records.
+
+        Parameters
+        ----------
+        block : Block
+        result : Result
+            Of the block.
+        bits, seen
+            As of :class:`~dtqatten.algorithm.session.costs.Computed`.
+        """
         account(self.tally, self.policy, Computed(block, result, bits, seen, self._heads.kept))
         drawn = None if result.importance is None else result.importance.sum(1)
         if drawn is not None:

@@ -61,7 +61,13 @@ class _Probe(Embedded):
         examples: list[Example],
         progress: Progress | None,
     ) -> Score:
-        """Train the probe first, if it is not."""
+        """Train the probe first, if it is not.
+
+        Parameters
+        ----------
+        loaded, session, examples, progress
+            As of :meth:`dtqatten.algorithm.tasks.embedded.Embedded.score`.
+        """
         self.fit(loaded)
         return super().score(loaded, session, examples, progress)
 

@@ -58,7 +58,15 @@ class Embedded(Task):
         examples: list[Example],
         progress: Progress | None,
     ) -> Score:
-        """Embed each text once, and judge."""
+        """Embed each text once, and judge.
+
+        Parameters
+        ----------
+        loaded, session, examples
+            As of :meth:`dtqatten.algorithm.tasks.task.Task.score`.
+        progress : callable, optional
+            Called with texts done and texts in all.
+        """
         texts = list(dict.fromkeys(text for example in examples for text in example.texts))
         place = {text: i for i, text in enumerate(texts)}
         rows, seconds = embed(loaded, texts, session, self.length, progress, self.together)

@@ -30,7 +30,18 @@ def padded(loaded: Loaded, ids: list[list[int]]) -> dict[str, Tensor]:
 def batches(
     loaded: Loaded, texts: Sequence[str], size: int, length: int
 ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-    """Yield ``(indices, encoded batch)``, texts of similar length together."""
+    """Yield ``(indices, encoded batch)``, texts of similar length together.
+
+    Parameters
+    ----------
+    loaded : Loaded
+        Its tokenizer encodes the texts.
+    texts : sequence of str
+    size : int
+        Texts of a batch at most.
+    length : int
+        Tokens of a text at most.
+    """
     ids = encoded(loaded, texts, length)
     order = sorted(range(len(texts)), key=lambda i: len(ids[i]))
     for start in range(0, len(order), size):
@@ -48,7 +59,20 @@ def embed(
 ) -> tuple[Tensor, float]:
     """Return mean-pooled, normalized embeddings of texts and the seconds they took.
 
-    Long texts are faster few at a time (``size``), because what they fill stays in a cache.
+    Parameters
+    ----------
+    loaded : Loaded
+        The model.
+    texts : sequence of str
+    session : Session, optional
+        What is attached to the model; it tells which tokens to pool over.
+    length : int
+        Tokens of a text at most.
+    progress : callable, optional
+        Called with texts done and texts in all.
+    size : int
+        Texts of a batch at most. Long texts are faster few at a time, because what they fill stays
+        in a cache.
     """
     result: list[Tensor | None] = [None] * len(texts)
     done, seconds = 0, 0.0

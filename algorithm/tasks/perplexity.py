@@ -58,7 +58,13 @@ class Perplexity(Task):
         examples: list[Tensor],
         progress: Progress | None,
     ) -> Score:
-        """Perplexity of windows."""
+        """Perplexity of windows.
+
+        Parameters
+        ----------
+        loaded, session, examples, progress
+            As of :meth:`dtqatten.algorithm.tasks.task.Task.score`.
+        """
         total, seconds = 0.0, 0.0
         for done, window in enumerate(examples):
             start = time.process_time()

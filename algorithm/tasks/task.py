@@ -121,7 +121,19 @@ class Task(ABC):
         examples: list[Any],
         progress: Progress | None,
     ) -> Score:
-        """Score a model on examples."""
+        """Score a model on examples.
+
+        Parameters
+        ----------
+        loaded : Loaded
+            The model.
+        session : Session, optional
+            What is attached to it.
+        examples : list
+            Some of :meth:`examples`.
+        progress : callable, optional
+            Called with examples done and examples in all.
+        """
 
     @abstractmethod
     def loss(self, loaded: Loaded, session: Session | None, examples: list[Any]) -> Tensor:

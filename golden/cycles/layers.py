@@ -216,6 +216,19 @@ def random_layer(
 
     Queries and keys are the same tokens with random ids; precisions differ by role. With
     cumulative importance a layer ``after`` another one carries on what that one chose.
+
+    Parameters
+    ----------
+    config : Config
+    rng : numpy.random.Generator
+    heads, tokens : int, optional
+        How many; ``after`` decides on the tokens.
+    share : float, optional
+        Probability that a token has 8 bits in a role.
+    causal : bool, optional
+        Whether there is a causal mask.
+    after : CoreLayer, optional
+        Layer on whose chosen tokens this one computes.
     """
     carried = None
     if after is not None:

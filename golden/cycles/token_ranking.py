@@ -95,6 +95,21 @@ class _Finish:
         ids: IdBeat | None,
         ready: bool,
     ) -> None:
+        """Pass a clock edge.
+
+        Parameters
+        ----------
+        cycle : int
+            Cycles since reset.
+        layer : LayerCommand or None
+            That the beats belong to.
+        beat : ImportanceBeat or None
+            Importance of one key, taken if there is room.
+        ids : IdBeat or None
+            Beat whose next id is gathered.
+        ready : bool
+            The consumer takes a beat.
+        """
         goes = beat is not None and self.fifo.room > 0
         self.fifo.clock(ready)
         if goes:
@@ -224,7 +239,17 @@ class TokenRankingModel:
         ids_ready: bool,
         report_ready: bool,
     ) -> None:
-        """Pass a clock edge with what is valid at the inputs, taken if ready."""
+        """Pass a clock edge with what is valid at the inputs, taken if ready.
+
+        Parameters
+        ----------
+        layers : LayerCommand or None
+            Layer valid at the input.
+        probabilities : Row or None
+            Row valid at the input.
+        ids_ready, report_ready : bool
+            The consumer takes a beat of ids, or of importances.
+        """
         layer, leaving, entering, scores = self._layer, self._leaving, self._entering, self._scores
         takes_layer = layers is not None and self.layers_ready
         ids_move = self._ids_aside is None and scores is None

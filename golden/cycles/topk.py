@@ -23,7 +23,17 @@ class ScoreBeat:
 
 
 def score_beats(scores: ArrayLike, k0: int, k1: int, lanes: int) -> list[ScoreBeat]:
-    """Cut a run of scores, one or more, into beats of ``lanes``, the last part-filled."""
+    """Cut a run of scores, one or more, into beats of ``lanes``, the last part-filled.
+
+    Parameters
+    ----------
+    scores : array ``[n]``
+        Unsigned scores.
+    k0, k1 : int
+        Tokens to keep, and of those in 8 bits; every beat has them.
+    lanes : int
+        Scores of a beat.
+    """
     values = np.asarray(scores, dtype=np.uint64)
     starts = range(0, len(values), lanes)
     return [ScoreBeat(values[i : i + lanes], i == starts[-1], k0, k1) for i in starts]

@@ -15,6 +15,17 @@ def narrowing(sevenfold: Value, narrow: Value, drop: int, planes: int) -> Value:
 
     The second rounding is of the rounded code, as in the golden model; its constant joins that
     of the first, so that it costs no adder.
+
+    Parameters
+    ----------
+    sevenfold : Value
+        What is narrowed, times 7, from :func:`sevenfold`.
+    narrow : Value
+        1 bit: only the highest nibble is kept.
+    drop : int
+        Fraction bits of the product, at least 1.
+    planes : int
+        Nibbles of a weight; the top code is a 7 in each.
     """
     product = sum(sevenfold << 4 * i for i in range(planes))
     half = 1 << drop - 1

@@ -68,7 +68,16 @@ def cache_directory() -> Path:
 def compiled(text: str, name: str, shim: str, optimize: int = 2) -> Path:
     """Return the library of a design's Verilog and a C++ shim, compiled once per content.
 
-    ``optimize`` is the C++ compiler's level: a low one for models that run briefly.
+    Parameters
+    ----------
+    text : str
+        Verilog of the design.
+    name : str
+        Of the top module, without its prefix.
+    shim : str
+        C++ that is linked with the model.
+    optimize : int
+        The C++ compiler's level: a low one for models that run briefly.
 
     Raises
     ------
@@ -85,6 +94,17 @@ def compiled(text: str, name: str, shim: str, optimize: int = 2) -> Path:
 
 
 def _compile(text: str, top: str, shim: str, to: Path, optimize: int) -> None:
+    """Compile a library and put it in its place, whole.
+
+    Parameters
+    ----------
+    text, shim, optimize
+        As of :func:`compiled`.
+    top : str
+        Top module.
+    to : Path
+        File of the library.
+    """
     with scratch() as directory:
         (directory / "design.v").write_text(text)
         (directory / "shim.cpp").write_text(shim)

@@ -53,8 +53,8 @@ def plays(
     Parameters
     ----------
     make : callable
-        Returns a bench for a random generator, the probability of stalls, whether sinks wait for
-        ``valid``, and the seed of the stalls.
+        Returns a bench for a random generator ``rng``, the probability ``stall`` of stalls,
+        whether sinks are ``lazy``, waiting for ``valid``, and the ``seed`` of the stalls.
     reset_cycles : int
         Before each run.
     """
@@ -68,6 +68,13 @@ def array_plays() -> Iterator[Play]:
     """Yield runs of the score array."""
 
     def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
+        """Return a bench of random heads.
+
+        Parameters
+        ----------
+        rng, stall, lazy, seed
+            As of the ``make`` of :func:`plays`.
+        """
         heads = [random_head(ARRAY, rng) for _ in range(25)]
         # Seldom, so that counts get high between.
         clear = 0.002 if lazy else 0.0
@@ -80,6 +87,13 @@ def value_array_plays() -> Iterator[Play]:
     """Yield runs of the value array."""
 
     def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
+        """Return a bench of random heads.
+
+        Parameters
+        ----------
+        rng, stall, lazy, seed
+            As of the ``make`` of :func:`plays`.
+        """
         heads = [random_value_head(ARRAY, rng) for _ in range(25)]
         return ValueLockstep(ARRAY, heads, stall=stall, lazy=lazy, seed=seed)
 
@@ -99,6 +113,15 @@ def softmax_plays() -> Iterator[Play]:
     def make(
         rng: np.random.Generator, stall: float, lazy: bool, seed: int, held: str | None = None
     ) -> Bench:
+        """Return a bench of random heads.
+
+        Parameters
+        ----------
+        rng, stall, lazy, seed
+            As of the ``make`` of :func:`plays`.
+        held : str, optional
+            Sink that is held back.
+        """
         heads = [random_softmax_head(ARRAY, rng) for _ in range(60)]
         return SoftmaxLockstep(ARRAY, heads, stall=stall, lazy=lazy, seed=seed, held=held)
 
@@ -111,6 +134,13 @@ def accumulator_plays() -> Iterator[Play]:
     """Yield runs of the score accumulator; the last sums as many rows as there can be."""
 
     def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
+        """Return a bench of random runs.
+
+        Parameters
+        ----------
+        rng, stall, lazy, seed
+            As of the ``make`` of :func:`plays`.
+        """
         runs = random_runs(ACCUMULATOR, rng, 30, heads=5)
         return AccumulatorLockstep(ACCUMULATOR, runs, stall=stall, lazy=lazy, seed=seed)
 
@@ -130,6 +160,13 @@ def topk_plays() -> Iterator[Play]:
     ]
 
     def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
+        """Return a bench of random runs, then the adversarial ones.
+
+        Parameters
+        ----------
+        rng, stall, lazy, seed
+            As of the ``make`` of :func:`plays`.
+        """
         runs = [*random_topk_runs(TOPK, rng, 60), *hard]
         return TopKLockstep(TOPK, runs, stall=stall, lazy=lazy, seed=seed)
 
@@ -140,6 +177,13 @@ def normalizer_plays() -> Iterator[Play]:
     """Yield runs of the normalizer."""
 
     def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
+        """Return a bench of random heads.
+
+        Parameters
+        ----------
+        rng, stall, lazy, seed
+            As of the ``make`` of :func:`plays`.
+        """
         heads = random_heads(ARRAY, rng, 40)
         return NormalizerLockstep(ARRAY, heads, stall=stall, lazy=lazy, seed=seed)
 
@@ -150,6 +194,13 @@ def token_ranking_plays() -> Iterator[Play]:
     """Yield runs of module B; the last adds up the largest importances of some layers."""
 
     def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
+        """Return a bench of random layers.
+
+        Parameters
+        ----------
+        rng, stall, lazy, seed
+            As of the ``make`` of :func:`plays`.
+        """
         layers = random_layers(replace(RANKING, heads=5), rng, 40)
         return RankingLockstep(RANKING, layers, stall=stall, lazy=lazy, seed=seed)
 
