@@ -1,5 +1,8 @@
 """``dtqatten lint``: Verilator's lint and Yosys's check on the Verilog of every preset."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import typer
 
 from dtqatten.commands.options import fail, needs
@@ -19,11 +22,19 @@ def lint() -> None:
 
     for rule, reason in WAIVERS.items():
         typer.echo(f"waived {rule}: {reason}")
-    for name, config in PRESETS.items():
-        # The whole machine, core included.
-        text = verilog(System(SystemConfig(core=config)), "system")
-        top = f"{PREFIX}system"
-        found = lint_verilog(text, top) or check_verilog(text, top)
-        if found:
-            raise fail(f"preset {name}:\n{found}")
-        typer.echo(f"{name}: clean")
+    top = f"{PREFIX}system"
+
+    def faults(text: str) -> str:
+        return lint_verilog(text, top) or check_verilog(text, top)
+
+    # The tools take minutes, each a processor.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # The whole machine, core included; the largest first, for it takes longest.
+        found = {
+            name: pool.submit(faults, verilog(System(SystemConfig(core=config)), "system"))
+            for name, config in reversed(PRESETS.items())
+        }
+        for name in PRESETS:
+            if text := found[name].result():
+                raise fail(f"preset {name}:\n{text}")
+            typer.echo(f"{name}: clean")
