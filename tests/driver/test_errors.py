@@ -16,6 +16,6 @@ def test_the_message_names_code_address_and_progress() -> None:
     error = error_of(12, 0xABC0, 3)
     assert type(error) is EXCEPTIONS[ErrorCode.READ_WINDOW]
     assert type(error).__name__ == "ReadWindowError"
-    assert str(error).startswith("READ_WINDOW at 0xabc0, after 3 complete layers: what is to be")
+    assert str(error).startswith("READ_WINDOW at 0xabc0, after 3 complete layers: the region there")
     with pytest.raises(ValueError, match="99"):
         error_of(99, 0, 0)

@@ -1,6 +1,7 @@
 """Every field that core and writer get is the descriptor's."""
 
 import pytest
+from amaranth.hdl import Fragment
 
 from dtqatten import Config
 from dtqatten.configuration.system import SystemConfig
@@ -41,3 +42,4 @@ def test_fields_and_flags(bit: Flag) -> None:
 def test_a_core_without_options_gets_none() -> None:
     dut = LayerCommands(SystemConfig(core=CORE, address_bits=20))
     assert {name for name, _ in dut.for_core.shape()} == {"heads", "k0", "k1", "report"}
+    Fragment.get(dut, None)  # one that is never elaborated is a warning, and so an error elsewhere
