@@ -16,7 +16,7 @@ from dtqatten.model.compare import (
     weight_precisions,
 )
 from dtqatten.model.core import CoreRun, run_core
-from dtqatten.model.energy import DRAM_PJ_PER_BIT, head_energy
+from dtqatten.model.energy import DRAM_PJ_PER_BIT, coefficients, head_energy
 from dtqatten.model.workload import Workload
 
 __all__ = ["BLOCKS", "Figure", "figures", "markdown"]
@@ -85,7 +85,8 @@ def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[
     pe_pj = power(folder) if pe and power is not None else None
     energy = None
     if whole.powered and pe_pj is not None:
-        energy = head_energy(BASE, WORKLOAD.filled(BASE.cols), run, whole.blocks, pe, pe_pj)
+        parts = coefficients(BASE, whole.blocks, pe, pe_pj)
+        energy = head_energy(WORKLOAD.filled(BASE.cols), run, parts)
     return [
         *_synthesis(folder, pe, whole),
         *_throughput(run, whole),

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from dtqatten import __version__
 from dtqatten.cli import app
 from dtqatten.commands.options import real, whole
-from dtqatten.commands.verilog import Block
 from dtqatten.golden.traces.trace import example
+from dtqatten.hw.blocks import Block
 from dtqatten.sim.engines.lint import lint_verilog
 from dtqatten.synth.design import Design
 

@@ -20,8 +20,9 @@ from dtqatten.commands.options import (
     refuse,
     reject_unused,
 )
-from dtqatten.commands.verilog import Block, build
 from dtqatten.configuration.core import PRESETS, Config
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.blocks import Block, build
 
 if TYPE_CHECKING:
     from dtqatten.synth.design import Design
@@ -107,7 +108,7 @@ def exported(name: str, block: Block, config: Config) -> "Design":
     from dtqatten.synth.design import Design
 
     top = f"{PREFIX}{block}"
-    files = {f"{top}.v": verilog(build(block, config), block)}
+    files = {f"{top}.v": verilog(build(block, SystemConfig(core=config)), block)}
     # No block uses what it reads from a word that is being written.
     return Design(name, top, files, collisions_matter=False)
 

@@ -1,11 +1,9 @@
 """``dtqatten verilog``: write the Verilog of a configuration."""
 
-import enum
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -21,73 +19,10 @@ from dtqatten.commands.options import (
     configure,
     refuse,
 )
-from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.blocks import Block, build
 
 __all__ = ["verilog", "write_atomically"]
-
-
-class Block(enum.StrEnum):
-    """A block that is of use on its own."""
-
-    SYSTEM = "system"
-    CORE = "core"
-    ARRAY = "array"
-    SOFTMAX = "softmax"
-    VALUE_ARRAY = "value_array"
-    NORMALIZER = "normalizer"
-    TOKEN_RANKING = "token_ranking"
-    SCORE_ACCUMULATOR = "score_accumulator"
-    TOPK = "topk"
-    PE = "pe"
-
-
-def build(
-    block: Block, config: Config, *, monitored: bool = False, bus: Mapping[str, int] | None = None
-) -> Any:
-    """Return a block's component; ``bus`` has sizes of a system's memory system."""
-    match block:
-        case Block.SYSTEM:
-            from dtqatten.hw.system import System
-
-            return System(SystemConfig(core=config, **(bus or {})))
-        case Block.CORE:
-            from dtqatten.hw.core import AttentionCore
-
-            return AttentionCore(config)
-        case Block.ARRAY:
-            from dtqatten.hw.arrays.score_array import ScoreArray
-
-            return ScoreArray(config, monitored=monitored)
-        case Block.SOFTMAX:
-            from dtqatten.hw.softmax.softmax import Softmax
-
-            return Softmax(config)
-        case Block.VALUE_ARRAY:
-            from dtqatten.hw.arrays.value_array import ValueArray
-
-            return ValueArray(config, observed=monitored)
-        case Block.NORMALIZER:
-            from dtqatten.hw.softmax.normalizer import Normalizer
-
-            return Normalizer(config)
-        case Block.TOKEN_RANKING:
-            from dtqatten.hw.ranking.token_ranking import TokenRanking
-
-            return TokenRanking(config)
-        case Block.SCORE_ACCUMULATOR:
-            from dtqatten.hw.ranking.score_accumulator import ScoreAccumulator
-
-            return ScoreAccumulator(config)
-        case Block.TOPK:
-            from dtqatten.hw.payloads.ranking import topk_config
-            from dtqatten.hw.ranking.topk import TopK
-
-            return TopK(topk_config(config))
-        case Block.PE:
-            from dtqatten.hw.arrays.pe import PE
-
-            return PE(config, config.score_width)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -178,7 +113,7 @@ def verilog(
     bus = {name: value for name, value in sizes.items() if value is not None}
     if bus and block is not Block.SYSTEM:
         raise refuse(f"{', '.join(bus)}: a {block} has no bus; choose --block system")
-    component = build(block, config, monitored=monitored, bus=bus)
+    component = build(block, SystemConfig(core=config, **bus), monitored=monitored)
     path = output / f"{PREFIX}{block}.v"
     write_atomically(path, to_verilog(component, block))
     typer.echo(f"{path}: module {PREFIX}{block}, {config}")
