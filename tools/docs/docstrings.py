@@ -1,0 +1,35 @@
+"""What docstrings have beyond numpydoc, as Markdown: roles, literal blocks, ports of components."""
+
+import re
+from typing import Any
+
+import griffe
+
+__all__ = ["Docstrings", "markdown"]
+
+ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc):`(~?)([\w.]+)`")
+
+
+def markdown(text: str) -> str:
+    """Return a docstring's text with Sphinx's roles and literal blocks as Markdown.
+
+    A role becomes a link where the site has its target, else code.
+    """
+
+    def link(role: "re.Match[str]") -> str:
+        path = role[2]
+        shown = path.rsplit(".", 1)[-1] if role[1] else path
+        return f'<autoref optional identifier="{path}"><code>{shown}</code></autoref>'
+
+    text = ROLE.sub(link, text)
+    text = re.sub(r" ?::$", ":", text, flags=re.MULTILINE)
+    return re.sub(r"^(\s*)Members\n(\s*)-------$", r"\1Attributes\n\2----------", text, flags=re.M)
+
+
+class Docstrings(griffe.Extension):
+    """Rewrite every docstring before it is parsed."""
+
+    def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        """Rewrite an object's docstring."""
+        if obj.docstring is not None:
+            obj.docstring.value = markdown(obj.docstring.value)
