@@ -70,9 +70,7 @@ class Drawing:
 
     def frame(self, x: float, y: float, w: float, h: float) -> None:
         """Draw a dashed frame."""
-        self.parts.append(
-            f'<rect class="frame" x="{x}" y="{y}" width="{w}" height="{h}" rx="6"/>'
-        )
+        self.parts.append(f'<rect class="frame" x="{x}" y="{y}" width="{w}" height="{h}" rx="6"/>')
 
     def text(
         self, x: float, y: float, text: str, kind: str = "small", *, anchor: str = "start"

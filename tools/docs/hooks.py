@@ -25,6 +25,15 @@ ROOT = Path(__file__).parents[2]
 #: Pages made of files outside the docs.
 OUTSIDE = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
 
+#: Links to generated pages, which exist on the site only, by the text that has them.
+GENERATED_LINKS = {
+    "ports and payloads of every block, at each preset": "ports and payloads of every block: "
+    + ", ".join(f"[{preset}](ports/{preset}.md)" for preset in PRESETS),
+    "commands and their options": "[commands and their options](commands.md)",
+    "Python: `dtqatten` and its main packages": "Python: "
+    + ", ".join(f"[{name}](python/{name}.md)" for name in python_pages.PAGES),
+}
+
 LIST = re.compile(r"([-*]|\d+\.) ")
 FENCE = re.compile(r"\s*(```|~~~)")
 LINK = re.compile(r"(?<=\]\()(?P<path>[^)#:\s]+\.md)(?P<anchor>#[^)\s]*)?(?=\))")
@@ -53,6 +62,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Return a page as Python-Markdown needs it."""
     uri = page.file.src_uri
+    if uri == "reference/index.md":
+        for text, links in GENERATED_LINKS.items():
+            assert text in markdown, text
+            markdown = markdown.replace(text, links)
     return with_blank_lines(LINK.sub(lambda link: _target(uri, link), markdown))
 
 
