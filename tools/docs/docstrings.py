@@ -9,6 +9,9 @@ __all__ = ["Docstrings", "markdown"]
 
 ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc):`(~?)([\w.]+)`")
 
+#: A parameter with its type, which is set as code anyway.
+TYPED = re.compile(r"^\s*[\w*, ]+ : .*$", re.MULTILINE)
+
 
 def markdown(text: str) -> str:
     """Return a docstring's text with Sphinx's roles and literal blocks as Markdown.
@@ -21,7 +24,7 @@ def markdown(text: str) -> str:
         shown = path.rsplit(".", 1)[-1] if role[1] else path
         return f'<autoref optional identifier="{path}"><code>{shown}</code></autoref>'
 
-    text = ROLE.sub(link, text)
+    text = ROLE.sub(link, TYPED.sub(lambda line: line[0].replace("``", ""), text))
     text = re.sub(r" ?::$", ":", text, flags=re.MULTILINE)
     return re.sub(r"^(\s*)Members\n(\s*)-------$", r"\1Attributes\n\2----------", text, flags=re.M)
 

@@ -33,7 +33,8 @@ STYLE = """
   .wire[marker-end] { stroke-linejoin: round }
   marker path { fill: var(--line) }
   text { font: 14px system-ui, "DejaVu Sans", sans-serif; fill: var(--ink) }
-  text.small { font-size: 12px } text.code { font: 12px ui-monospace, "DejaVu Sans Mono", monospace }
+  text.small { font-size: 12px }
+  text.code { font: 12px ui-monospace, "DejaVu Sans Mono", monospace }
   text.bold { font-weight: 600 }
 """
 
@@ -152,6 +153,8 @@ def machine() -> Drawing:
     d.wire((445, 510), (460, 510), (460, 252))
     d.wire((460, 276), (290, 276), (290, 252))
     d.text(400, 292, "kept ids")
+    d.wire((24, 252), (24, 300))
+    d.text(30, 269, "layers")
     d.wire((222, 588), (476, 588), (476, 252))
     d.text(300, 582, "outputs")
     return d

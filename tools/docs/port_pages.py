@@ -40,10 +40,9 @@ def page(preset: str) -> str:
     lines = [
         f"# Ports and payloads of `{preset}`",
         "",
-        f"Every block that `dtqatten verilog --preset {preset} --block ...` writes has these ports,",
-        "`clk`, and `rst`, which is synchronous and active high. A stream moves a payload in each",
-        "cycle in which `valid` and `ready` are 1. Fields of a payload count from bit 0, the",
-        "lowest; of an array, element 0 comes first.",
+        f"Blocks that `dtqatten verilog --preset {preset} --block ...` writes. Each also has `clk`",
+        "and `rst`, which is synchronous and active high. A stream moves a payload in each cycle",
+        "in which `valid` and `ready` are 1. Bit 0 is the lowest; of an array, element 0 is.",
         "",
         "```text",
         *re.findall(r".{1,92}(?:\s|$)", f"{system}"),
@@ -130,7 +129,7 @@ def _bus_ports() -> dict[str, tuple[str, str]]:
     text = (ROOT / "docs" / "system.md").read_text("utf-8").split("## Ports")[1]
     found = {}
     for names, meaning in re.findall(r"^\| (`.+?) \| (?:in|out) \| .+? \| (.*?) ?\|$", text, re.M):
-        found |= {name: ("", meaning) for name in re.findall(r"`(\w+)`", names)}
+        found |= dict.fromkeys(re.findall(r"`(\w+)`", names), ("", meaning))
     return found
 
 
@@ -143,6 +142,5 @@ def _members(component: wiring.Component) -> dict[str, tuple[str, str]]:
         head, _, body = entry.partition("\n")
         names, _, kind = head.partition(" : ")
         meaning = markdown(" ".join(body.split()))
-        for number, name in enumerate(re.split(r",\s*", names)):
-            found[name.strip()] = (kind, meaning if not number else meaning)
+        found |= dict.fromkeys(re.split(r",\s*", names), (kind, meaning))
     return found
