@@ -17,7 +17,7 @@ from dtqatten.golden.traces.recording import Recording
 from dtqatten.interface.units import Unit
 from dtqatten.model.measured import measured
 from dtqatten.sim.machine.sampled import SampledBus
-from dtqatten.sim.studies.colours import BUSY, IDLE, PRECISION, STALLED
+from dtqatten.sim.studies.colours import BUSY, PRECISION, STALLED
 from dtqatten.sim.studies.machine_demo import DemoLayer
 from dtqatten.sim.studies.stalls import StallStudy
 
@@ -157,8 +157,8 @@ def _embedded(figure: go.Figure, name: str) -> Any:
         margin={"l": 8, "r": 8, "t": 32, "b": 8},
         font={"size": 12},
     )
-    figure.update_xaxes(showgrid=False, automargin=True)
-    figure.update_yaxes(showgrid=False, automargin=True)
+    figure.update_xaxes(showgrid=False, zeroline=False, automargin=True)
+    figure.update_yaxes(showgrid=False, zeroline=False, automargin=True)
     text = figure.to_html(
         full_html=False,
         include_plotlyjs=False,
@@ -207,7 +207,7 @@ def stall_picture(studies: Mapping[str, StallStudy]) -> go.Figure:
     figure = make_subplots(
         rows=len(studies), cols=1, shared_xaxes=True, vertical_spacing=0.09, subplot_titles=titles
     )
-    colours = [IDLE, BUSY, STALLED]
+    colours = ["rgba(128,128,128,0.2)", BUSY, STALLED]
     bands = [[edge, c] for at, c in enumerate(colours) for edge in (at / 3, (at + 1) / 3)]
     for row, one in enumerate(studies.values(), 1):
         figure.add_heatmap(
