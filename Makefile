@@ -40,6 +40,7 @@ $(VENV)/.sim: $(VENV)/.base
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.sim $(VENV)/.synth
+	@tools/system-packages browser
 	@echo "installing the test tools into $(VENV)"
 	$(PIP) -e '.[dev]'
 	@touch $@
@@ -57,7 +58,7 @@ $(VENV)/.docs: $(VENV)/.base
 
 setup: $(VENV)/.dev ## install everything that the other targets use
 
-demo: $(VENV)/.sim ## run a real sentence's attention scores through the RTL, bit by bit
+demo: $(VENV)/.sim ## a real sentence, two layers, through the whole simulated machine; a report
 	$(BIN)/dtqatten demo --preset $(PRESET)
 
 test: $(VENV)/.dev ## run the tests, on both simulators

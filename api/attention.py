@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -111,9 +112,17 @@ def attention(
     >>> layer.output.shape, layer.ids.shape, int((layer.bits == 8).sum())
     ((2, 24, 32), (17,), 7)
     """
-    one = [np.asarray(array)[None] for array in (q, k, v)]
-    options = {"preset": preset, "bits": bits, "shares": shares, "causal": causal}
-    return attention_layers(*one, **options, backend=backend)[0]
+    one_q, one_k, one_v = (np.asarray(array)[None] for array in (q, k, v))
+    return attention_layers(
+        one_q,
+        one_k,
+        one_v,
+        preset=preset,
+        bits=bits,
+        shares=shares,
+        causal=causal,
+        backend=backend,
+    )[0]
 
 
 def attention_layers(
@@ -126,6 +135,7 @@ def attention_layers(
     shares: Shares | Sequence[Shares] = PAPER_SHARES,
     causal: bool = False,
     backend: Backend = "golden",
+    waves: Path | None = None,
     tell: Callable[[str], object] = lambda _: None,
 ) -> list[Attention]:
     """Compute layers of which each keeps tokens for the next one.
@@ -140,6 +150,8 @@ def attention_layers(
     shares : (float, float, float), or one a layer
         Shares of the ``n`` tokens that have 0, 4 and 8 bits in the layer after. A pruned token does
         not come back.
+    waves : Path, optional
+        rtl: FST file that gets every signal of the machine in every cycle.
     tell : callable
         Hears what is done.
 
@@ -156,12 +168,15 @@ def attention_layers(
     sizes = {"d_head": cascade.d_head, "tokens": cascade.n, "heads": cascade.heads}
     system = replace(system_of(preset), core=core_of(preset, **sizes))
     if backend == "golden":
+        if waves is not None:
+            raise ValueError("waves are of the rtl: choose backend rtl, or leave them out")
         return list(_on_golden(system, cascade, tell))
     if backend == "rtl":
         from dtqatten.api.simulated import device_for
 
         tell("compiling the machine, once; it is kept for next time")
-        return list(on_device(device_for(system, cascade), system, cascade, tell))
+        with device_for(system, cascade, waves=waves) as device:
+            return list(on_device(device, system, cascade, tell))
     raise ValueError(f"backend is {backend!r}: choose golden or rtl")
 
 

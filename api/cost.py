@@ -61,6 +61,9 @@ def predicted_cost(system: SystemConfig, layer: Layer, golden: Expected) -> Cost
     queries = alternate(
         boundaries(golden.four_bit, tokens, core.rows, core.cols, core.group).q, tokens, core.rows
     )
+    assert inputs.q_bits is not None
+    assert inputs.k_bits is not None
+    assert inputs.v_bits is not None
     run = CoreRun(
         core,
         [

@@ -1,18 +1,23 @@
 """A simulated machine with memory for a cascade."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dtqatten.api.layers import Cascade
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.driver.device import Device
 from dtqatten.interface.descriptor import PAGE_BYTES, SIZE
-from dtqatten.sim.machine.axi import simulated_device
+from dtqatten.sim.machine.axi import SimulatedBus, simulated_device
 
 __all__ = ["device_for"]
 
 
-def device_for(system: SystemConfig, cascade: Cascade, *, waves: Path | None = None) -> Device:
-    """Return a simulated machine that runs a cascade.
+@contextmanager
+def device_for(
+    system: SystemConfig, cascade: Cascade, *, waves: Path | None = None
+) -> Iterator[Device]:
+    """Yield a simulated machine that runs a cascade; the file of waves is complete afterwards.
 
     Parameters
     ----------
@@ -26,9 +31,19 @@ def device_for(system: SystemConfig, cascade: Cascade, *, waves: Path | None = N
     RuntimeError
         If Verilator or the C++ compiler fails, with their messages.
     """
-    return simulated_device(
-        system, size=memory_for(cascade), timeout=longest(system, cascade), waves=waves
+    device = simulated_device(
+        system,
+        size=memory_for(cascade),
+        timeout=longest(system, cascade),
+        # Code that writes waves takes minutes to optimize, and writes no faster for it.
+        optimize=2 if waves is None else 0,
+        waves=waves,
     )
+    assert isinstance(device.bus, SimulatedBus)
+    try:
+        yield device
+    finally:
+        device.bus.close()
 
 
 def memory_for(cascade: Cascade) -> int:

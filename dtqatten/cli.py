@@ -10,6 +10,7 @@ from dtqatten.commands.bench import bench
 from dtqatten.commands.compare import compare
 from dtqatten.commands.demo import demo
 from dtqatten.commands.encoder import encoder
+from dtqatten.commands.estimate import estimate
 from dtqatten.commands.evaluate import evaluate
 from dtqatten.commands.faults import faults
 from dtqatten.commands.formal import formal
@@ -18,6 +19,7 @@ from dtqatten.commands.mutate import mutate
 from dtqatten.commands.options import Command
 from dtqatten.commands.registers import registers
 from dtqatten.commands.results import results
+from dtqatten.commands.run import run
 from dtqatten.commands.search import search
 from dtqatten.commands.sim import sim
 from dtqatten.commands.stalls import stalls
@@ -57,6 +59,8 @@ def main(
 
 COMMANDS = (
     demo,
+    run,
+    estimate,
     encoder,
     verilog,
     registers,

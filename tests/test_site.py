@@ -211,8 +211,12 @@ def test_a_browser_shows_every_page(site: Path, browser: Any, width: int, scheme
 def test_search_works_from_the_disk(site: Path, browser: Any) -> None:
     page = browser.new_page()
     page.goto((site / "index.html").as_uri())
-    page.get_by_role("textbox", name="Search").first.fill("promoted")
-    page.locator(".md-search-result__link").first.wait_for(timeout=20_000)
+    search = page.get_by_role("textbox", name="Search").first
+    # The index is loaded at the first click.
+    search.click()
+    page.locator(".md-search-result__meta", has_text="Type to start searching").wait_for()
+    search.press_sequentially("promoted")
+    page.locator(".md-search-result__link").first.wait_for()
     found = page.locator(".md-search-result__link").evaluate_all("all => all.map(a => a.href)")
     assert any("glossary.html" in link for link in found)
     page.close()

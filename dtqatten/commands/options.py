@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -14,6 +15,7 @@ from dtqatten.configuration.core import PRESETS, Config, Schedule, configured
 from dtqatten.synth.tools import SynthError
 
 if TYPE_CHECKING:
+    from dtqatten.algorithm.policy import Policy
     from dtqatten.model.workload import Workload
 
 __all__ = [
@@ -33,9 +35,11 @@ __all__ = [
     "configure",
     "fail",
     "needs",
+    "policy_of",
     "real",
     "refuse",
     "reject_unused",
+    "shares_of",
     "whole",
     "workload",
 ]
@@ -193,6 +197,42 @@ def configure(preset: str, **changes: object) -> Config:
     return config
 
 
+def shares_of(text: str | None) -> tuple[float, float, float]:
+    """Return the shares of 0, 4 and 8-bit tokens that percentages mean; the paper's if None.
+
+    Raises
+    ------
+    ValueError
+        If they are no three percentages of sum 100.
+    """
+    from dtqatten.golden.numerics.select import PAPER_SHARES, counts
+
+    if text is None:
+        return PAPER_SHARES
+    try:
+        zero, four, eight = (real(part) / 100 for part in text.split(","))
+        counts(1, (zero, four, eight))
+    except ValueError:
+        raise ValueError(
+            f"--shares is {text!r}: give three percentages of sum 100, such as 28,42,30"
+        ) from None
+    return zero, four, eight
+
+
+def policy_of(name: str) -> "Policy":
+    """Return the policy of a file, or one that comes with the package.
+
+    Raises
+    ------
+    ValueError
+        If there is neither.
+    """
+    from dtqatten.algorithm.policy import Policy
+    from dtqatten.model.compare import packaged_policy
+
+    return Policy.load(name) if Path(name).exists() else packaged_policy(name)
+
+
 def workload(
     tokens: int, d_head: int, shares: str | None, *, follows: bool, follows_query: bool
 ) -> "Workload":
@@ -203,23 +243,12 @@ def workload(
     ValueError
         If the shares are no three percentages of sum 100.
     """
-    with needs("sim"):
-        from dtqatten.golden.numerics.select import PAPER_SHARES, counts
-        from dtqatten.model.workload import Workload
-    given = PAPER_SHARES
-    try:
-        if shares is not None:
-            zero, four, eight = (real(part) / 100 for part in shares.split(","))
-            given = (zero, four, eight)
-        counts(tokens, given)
-    except ValueError:
-        raise ValueError(
-            f"--shares is {shares!r}: give three percentages of sum 100, such as 28,42,30"
-        ) from None
+    from dtqatten.model.workload import Workload
+
     return Workload(
         tokens=tokens,
         d_head=d_head,
-        shares=given,
+        shares=shares_of(shares),
         follows=follows,
         follows_query=follows_query,
     )

@@ -9,8 +9,8 @@ __all__ = ["Docstrings", "markdown"]
 
 ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc):`(~?)([\w.]+)`")
 
-#: A parameter with its type, which is set as code anyway.
-TYPED = re.compile(r"^\s*[\w*, ]+ : .*$", re.MULTILINE)
+#: The type of a parameter or result, which is set as code anyway.
+TYPED = re.compile(r"^\s*(?:[\w*, ]+ : .*|\w+ arrays? ``\[.*)$", re.MULTILINE)
 
 
 def markdown(text: str) -> str:
