@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import typer.main
 
 from dtqatten import PRESETS
 from dtqatten.cli import app
@@ -94,8 +95,20 @@ def test_drawings_are_up_to_date(name: str, tool: Any) -> None:
     assert drawn == committed, "run: python tools/docs/drawings.py"
 
 
+def test_commands_of_groups_are_among_the_commands(tool: Any) -> None:
+    app = typer.Typer()
+    group = typer.Typer()
+    app.command("one")(lambda: None)
+    group.command("show")(lambda: None)
+    group.command("check")(lambda: None)
+    app.add_typer(group, name="config")
+    found = tool("command_pages").commands("dtqatten", typer.main.get_command(app))
+    names = ["dtqatten one", "dtqatten config show", "dtqatten config check"]
+    assert sorted(name for name, _ in found) == sorted(names)
+
+
 def test_docstrings_become_markdown(tool: Any) -> None:
-    convert = tool("docstrings").markdown
+    convert = tool("markup").markdown
     link = '<autoref optional identifier="a.b"><code>{}</code></autoref>'
     assert convert("as :func:`~a.b` and :class:`a.b`") == (
         f"as {link.format('b')} and {link.format('a.b')}"
@@ -108,7 +121,7 @@ def test_docstrings_become_markdown(tool: Any) -> None:
 # What follows needs the extra docs, and the last part a browser.
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mkdocs_is_installed() -> None:
     for package in ("mkdocs", "material", "mkdocstrings_handlers.python"):
         parent = package.split(".", 1)[0]
@@ -153,7 +166,7 @@ def test_a_broken_link_fails(link: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(mkdocs_is_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built as `make docs` builds it."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
@@ -162,7 +175,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.usefixtures("mkdocs_is_installed")
 def test_pages_need_no_other_host(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 30
@@ -186,7 +198,6 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.mark.usefixtures("mkdocs_is_installed")
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
 def test_a_browser_shows_every_page(site: Path, browser: Any, width: int, scheme: Any) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -207,7 +218,6 @@ def test_a_browser_shows_every_page(site: Path, browser: Any, width: int, scheme
     context.close()
 
 
-@pytest.mark.usefixtures("mkdocs_is_installed")
 def test_search_works_from_the_disk(site: Path, browser: Any) -> None:
     page = browser.new_page()
     page.goto((site / "index.html").as_uri())

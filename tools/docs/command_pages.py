@@ -1,13 +1,14 @@
 """The reference page of the command line, from the commands themselves."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import typer.main
 
 from dtqatten.cli import app
 
-__all__ = ["page"]
+__all__ = ["commands", "page"]
 
 
 def page() -> str:
@@ -21,13 +22,22 @@ def page() -> str:
         "A command exits with 0 if all is well, with 1 if it ran and failed, and with 2 if it",
         "cannot run as asked.",
     ]
-    for name, command in group.commands.items():
-        context = command.make_context(f"dtqatten {name}", [], resilient_parsing=True)
+    for name, command in commands("dtqatten", group):
+        context = command.make_context(name, [], resilient_parsing=True)
         usage = " ".join(command.collect_usage_pieces(context))
         text = re.sub(r"``([^`]*)``", r"`\1`", (command.help or "").strip())
-        lines += ["", f"## dtqatten {name}", "", text, "", "```text", f"dtqatten {name} {usage}"]
-        lines += ["```", *_parameters(command, context)]
+        lines += ["", f"## {name}", "", text, "", "```text", f"{name} {usage}", "```"]
+        lines += _parameters(command, context)
     return "\n".join(lines) + "\n"
+
+
+def commands(name: str, group: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the commands of a group by what is typed, those of its groups in their places."""
+    for part, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(f"{name} {part}", command)
+        else:
+            yield f"{name} {part}", command
 
 
 def _parameters(command: Any, context: Any) -> list[str]:

@@ -7,6 +7,7 @@ or a table, and knows no files outside ``docs/``.
 import posixpath
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,13 @@ LINK = re.compile(r"(?<=\]\()(?P<path>[^)#:\s]+\.md)(?P<anchor>#[^)\s]*)?(?=\))"
 def generated() -> dict[str, Callable[[], str]]:
     """Return what writes each generated page, by its path below the docs."""
     pages: dict[str, Callable[[], str]] = {
-        page: (lambda path=path: (ROOT / path).read_text("utf-8")) for page, path in OUTSIDE.items()
+        page: partial((ROOT / path).read_text, "utf-8") for page, path in OUTSIDE.items()
     }
     for preset in PRESETS:
-        pages[f"reference/ports/{preset}.md"] = lambda preset=preset: port_pages.page(preset)
+        pages[f"reference/ports/{preset}.md"] = partial(port_pages.page, preset)
     pages["reference/commands.md"] = command_pages.page
     for name in python_pages.PAGES:
-        pages[f"reference/python/{name}.md"] = lambda name=name: python_pages.page(name)
+        pages[f"reference/python/{name}.md"] = partial(python_pages.page, name)
     return pages
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from amaranth.hdl import Shape
 from amaranth.lib import data, stream, wiring
-from docstrings import markdown
+from markup import markdown
 
 from dtqatten import PRESETS
 from dtqatten.configuration.system import SystemConfig
@@ -127,7 +127,7 @@ def _payload(component: wiring.Component, port: Port) -> list[str]:
 def _bus_ports() -> dict[str, tuple[str, str]]:
     """Return the meanings of the ports of the buses, from the table for integrators."""
     text = (ROOT / "docs" / "system.md").read_text("utf-8").split("## Ports")[1]
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
     for names, meaning in re.findall(r"^\| (`.+?) \| (?:in|out) \| .+? \| (.*?) ?\|$", text, re.M):
         found |= dict.fromkeys(re.findall(r"`(\w+)`", names), ("", meaning))
     return found
