@@ -29,9 +29,12 @@ INSTANCE = re.compile(r"^  (\\\S+|\w+)(?= (?:\\\S+|\w+) *\($)", re.MULTILINE)
 def apart(text: str) -> str:
     """Return a design whose modules instantiate stubs, which have ports alone.
 
-    Every module is then a top, so that Verilator looks at each of them once and flattens none.
+    Every module is then a top, so that Verilator looks at each of them once and flattens none. A
+    text without modules is returned as it is.
     """
     modules = {match[1]: match[0] for match in MODULE.finditer(text)}
+    if not modules:
+        return text
 
     def stub_of(name: str) -> str:
         return f"{name}__stub"
@@ -78,7 +81,7 @@ def lint_verilog(text: str, top: str) -> str:
     """
     with scratch() as directory:
         source = directory / f"{top}.v"
-        source.write_text(apart(text) or text)
+        source.write_text(apart(text))
         run = subprocess.run(
             [
                 *("verilator", "--lint-only", "-Wall"),
