@@ -1,5 +1,6 @@
 # dtqatten: what a user or CI runs. `make help` lists the targets.
-PRESET ?= tiny
+# Of demo and verilog; without it each has the default of its command: tiny and base.
+PRESET ?=
 SIM ?= all
 PYTHON ?= python3
 VENV := .venv
@@ -53,7 +54,7 @@ $(VENV)/.synth: $(VENV)/.base
 setup: $(VENV)/.dev ## install everything that the other targets use
 
 demo: $(VENV)/.sim ## run a real sentence's attention scores through the RTL, bit by bit
-	$(BIN)/dtqatten demo --preset $(PRESET)
+	$(BIN)/dtqatten demo $(PRESET:%=--preset %)
 
 test: $(VENV)/.dev ## run the tests, on both simulators
 	$(BIN)/python -m pytest -n logical --dist worksteal --durations 20
@@ -67,8 +68,8 @@ test-long: $(VENV)/.dev ## the largest arrays and preset paper, which `make test
 sim: $(VENV)/.dev ## cycle-by-cycle simulation against the golden model (SIM=icarus|verilator|all)
 	$(BIN)/dtqatten sim --simulator $(SIM)
 
-verilog: $(VENV)/.base ## write build/verilog/PRESET/*.v for FPGA and ASIC flows
-	$(BIN)/dtqatten verilog --preset $(PRESET) --output $(BUILD)/verilog/$(PRESET)
+verilog: $(VENV)/.base ## write build/verilog/PRESET/*.v for FPGA and ASIC flows (PRESET=base)
+	$(BIN)/dtqatten verilog $(PRESET:%=--preset %)
 
 lint: $(VENV)/.dev ## ruff, mypy; Verilator lint and Yosys check of every preset
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from dtqatten import __version__
 from dtqatten.cli import app
 from dtqatten.commands.options import real, whole
 from dtqatten.commands.verilog import Block
+from dtqatten.files.errors import UsageError
 from dtqatten.golden.traces.trace import example
 from dtqatten.sim.engines.lint import lint_verilog
 from dtqatten.synth.design import Design
@@ -19,6 +20,7 @@ from dtqatten.synth.design import Design
 COMMANDS = [
     *("demo", "verilog", "sim", "stalls", "bench", "compare", "sweep", "results", "synth", "lint"),
     *("mutate", "trace", "search", "eval", "accuracy", "registers", "formal", "faults", "encoder"),
+    "config",
 ]
 
 
@@ -154,7 +156,10 @@ WRONG = {
         (["--target", "ecp5", "--verilog", NOWHERE, "--top", "x"], "cannot read /nowhere/at/all"),
         (["--target", "ecp5", "--verilog", __file__, "--top", "a; b"], "--top is 'a; b': give a"),
     ],
-    "results": [(["--synth", NOWHERE], "does not exist"), (["--page", "/"], "is a directory")],
+    "results": [
+        (["--synth", NOWHERE], f"no results in {NOWHERE}"),
+        (["--page", "/"], "is a directory"),
+    ],
     "lint": [],
     "mutate": [
         (["--block", "huge"], "no block 'huge': choose of"),
@@ -164,7 +169,7 @@ WRONG = {
     "formal": [],
     "faults": [(["--count", "0"], "greater than or equal to 1"), (["--output", "/"], "directory")],
     "trace": [
-        (["--text", "x", "--output", f"{NOWHERE}/x.npz"], f"{NOWHERE} is not a folder"),
+        (["--text", "x", "--output", f"{__file__}/x.npz"], "is below"),
         (["--text", "x", "--model", NOWHERE], NOWHERE),
         (["--text", "x", "--shares", "1", "1", "nan"], "'nan' is no number"),
     ],
@@ -179,8 +184,12 @@ WRONG = {
     "eval": [
         (["--model", "minilm", "--task", "huge"], "no task 'huge': choose one of"),
         (["--model", "minilm", "--task", "bbc", "--policy", NOWHERE], "cannot read the policy"),
-        (["--model", "minilm", "--task", "bbc", "--mode", "huge"], "'huge' is not a valid Mode"),
+        (["--model", "minilm", "--task", "bbc", "--mode", "huge"], "'huge' is not a valid mode"),
         (["--model", "minilm", "--task", "bbc", "--noise"], "--noise: for --pictures only"),
+    ],
+    "config": [
+        (["check", NOWHERE], f"cannot read the configuration {NOWHERE}"),
+        (["show", "--preset", "huge"], PRESET),
     ],
     "accuracy": [
         (["minilm"], "'minilm' is no MODEL:TASK, such as minilm:stsb"),
@@ -264,7 +273,7 @@ def test_a_changed_preset_has_a_result_of_its_own(
     from dtqatten.synth.flow import Flow
 
     def run(self: Flow, target: str, design: Design, **said: object) -> dict[str, object]:
-        raise ValueError(f"{target} of {design.name}")
+        raise UsageError(f"{target} of {design.name}")
 
     monkeypatch.setattr(Flow, "run", run)
     args = ["synth", "--target", "ice40", "--preset", "tiny", "--block", "pe", "-o", tmp_path]

@@ -69,5 +69,8 @@ def test_commands_have_the_options_that_documents_give_them(command: str) -> Non
     if name == "--help":
         return
     assert name in known
-    options = {option for param in known[name].params for option in (*param.opts, "--help")}
+    command = known[name]
+    for word in words[:1] if hasattr(command, "commands") else ():
+        command = command.commands[word]
+    options = {option for param in command.params for option in (*param.opts, "--help")}
     assert {word for word in words if re.match("--?[a-z]", word)} <= options

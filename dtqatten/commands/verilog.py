@@ -1,16 +1,15 @@
 """``dtqatten verilog``: write the Verilog of a configuration."""
 
 import enum
-import os
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from dtqatten.commands.console import say
 from dtqatten.commands.options import (
     ColsOption,
+    ConfigOption,
     DepthOption,
     DHeadOption,
     NMaxOption,
@@ -18,13 +17,15 @@ from dtqatten.commands.options import (
     RowsOption,
     ScheduleOption,
     ValueDepthOption,
-    configure,
+    machine,
     refuse,
 )
+from dtqatten.commands.paths import check_file, check_folder, output_folder
 from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
+from dtqatten.files.whole import write_text
 
-__all__ = ["verilog", "write_atomically"]
+__all__ = ["Block", "build", "verilog"]
 
 
 class Block(enum.StrEnum):
@@ -43,14 +44,14 @@ class Block(enum.StrEnum):
 
 
 def build(
-    block: Block, config: Config, *, monitored: bool = False, bus: Mapping[str, int] | None = None
+    block: Block, config: Config, *, monitored: bool = False, system: SystemConfig | None = None
 ) -> Any:
-    """Return a block's component; ``bus`` has sizes of a system's memory system."""
+    """Return a block's component; ``system`` is a core's with its bus."""
     match block:
         case Block.SYSTEM:
             from dtqatten.hw.system import System
 
-            return System(SystemConfig(core=config, **(bus or {})))
+            return System(system or SystemConfig(core=config))
         case Block.CORE:
             from dtqatten.hw.core import AttentionCore
 
@@ -90,26 +91,14 @@ def build(
             return PE(config, config.score_width)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all; make its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
-
-
 def verilog(
-    preset: PresetOption = "base",
+    preset: PresetOption = None,
+    file: ConfigOption = None,
     block: Annotated[Block, typer.Option(help="What to write.")] = Block.CORE,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to write to.", file_okay=False)
-    ] = Path("build/verilog"),
+        Path | None,
+        output_folder("Folder to write to; by default build/verilog/, and in it the preset's."),
+    ] = None,
     monitored: Annotated[
         bool,
         typer.Option(
@@ -146,9 +135,13 @@ def verilog(
         int | None, typer.Option(help="System: bursts that each read stream has room for.")
     ] = None,
 ) -> None:
-    """Write a block as Verilog-2005: one file, flat ports, for any FPGA or ASIC flow."""
-    config = configure(
+    """Write a block as Verilog-2005: one file, flat ports, for any FPGA or ASIC flow.
+
+    Without --preset and --config it is that of preset base.
+    """
+    chosen = machine(
         preset,
+        file,
         rows=rows,
         cols=cols,
         depth=depth,
@@ -169,16 +162,20 @@ def verilog(
     from dtqatten.hw.base.export import PREFIX
     from dtqatten.hw.base.export import verilog as to_verilog
 
-    sizes = {
+    bus: dict[str, Any] = {
         "bus_bits": bus_bits,
         "address_bits": address_bits,
         "burst_beats": burst_beats,
         "buffer_bursts": buffer_bursts,
     }
-    bus = {name: value for name, value in sizes.items() if value is not None}
-    if bus and block is not Block.SYSTEM:
-        raise refuse(f"{', '.join(bus)}: a {block} has no bus; choose --block system")
-    component = build(block, config, monitored=monitored, bus=bus)
-    path = output / f"{PREFIX}{block}.v"
-    write_atomically(path, to_verilog(component, block))
-    typer.echo(f"{path}: module {PREFIX}{block}, {config}")
+    given = {name: value for name, value in bus.items() if value is not None}
+    if given and block is not Block.SYSTEM:
+        raise refuse(f"{', '.join(given)}: a {block} has no bus; choose --block system")
+    config, system = chosen.config, chosen.system(**bus)
+    name = chosen.name + "".join(f"-{key}-{value}" for key, value in given.items())
+    path = (output or Path("build/verilog") / name) / f"{PREFIX}{block}.v"
+    check_folder(path.parent)
+    check_file(path)
+    component = build(block, config, monitored=monitored, system=system)
+    write_text(path, to_verilog(component, block))
+    say(f"{path}: module {PREFIX}{block}, {system if block is Block.SYSTEM else config}")

@@ -1,7 +1,6 @@
 """Recorded Q, K and V of a real layer, with the precision of each token."""
 
 import os
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from importlib import resources
@@ -10,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from dtqatten.files.errors import UsageError
+from dtqatten.files.whole import replacing
 from dtqatten.golden.numerics.codes import FloatArray, IntArray
 
 __all__ = ["FORMAT", "Trace", "TraceError", "example"]
@@ -20,7 +21,7 @@ FORMAT = 1
 _TEXTS = ("text", "model", "source", "license")
 
 
-class TraceError(ValueError):
+class TraceError(UsageError):
     """A trace that cannot be used; the message says what is wrong with it."""
 
 
@@ -124,39 +125,28 @@ class Trace:
         return self.q[:, self.kept], self.k[:, self.kept], self.v[:, self.kept]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the trace as ``.npz``: a temporary file beside it, then a rename.
+        """Write the trace as ``.npz``, as a whole or not at all; its folder is made.
 
         Raises
         ------
         OSError
             If the folder cannot be written to.
         """
-        target = Path(path)
         fields: dict[str, Any] = {name: np.array(getattr(self, name)) for name in _TEXTS}
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(
-                    file,
-                    allow_pickle=False,
-                    format=np.array(FORMAT),
-                    q=self.q,
-                    k=self.k,
-                    v=self.v,
-                    tokens=np.array(self.tokens),
-                    kept=self.kept.astype(np.int32),
-                    bits=self.bits.astype(np.uint8),
-                    layer=np.array(self.layer),
-                    **fields,
-                )
-            # mkstemp files are private; a trace is as readable as any other new file.
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(name, 0o666 & ~mask)
-            os.replace(name, target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacing(Path(path)) as partial, partial.open("wb") as file:
+            np.savez_compressed(
+                file,
+                allow_pickle=False,
+                format=np.array(FORMAT),
+                q=self.q,
+                k=self.k,
+                v=self.v,
+                tokens=np.array(self.tokens),
+                kept=self.kept.astype(np.int32),
+                bits=self.bits.astype(np.uint8),
+                layer=np.array(self.layer),
+                **fields,
+            )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Trace":

@@ -1,7 +1,6 @@
 """Verilator's lint, with every waiver explained."""
 
-import subprocess
-
+from dtqatten.files.notices import run_tool
 from dtqatten.files.scratch import scratch
 from dtqatten.sim.engines.compiler import verilator_environment
 
@@ -24,15 +23,12 @@ def lint_verilog(text: str, top: str) -> str:
     with scratch() as directory:
         source = directory / f"{top}.v"
         source.write_text(text)
-        run = subprocess.run(
+        run = run_tool(
             [
                 *("verilator", "--lint-only", "-Wall", "--top-module", top),
                 *(f"-Wno-{rule}" for rule in WAIVERS),
                 str(source),
             ],
             env=verilator_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
         )
     return (run.stdout + run.stderr).strip() if run.returncode or run.stderr.strip() else ""
