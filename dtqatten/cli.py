@@ -12,6 +12,7 @@ from dtqatten.commands.compare import compare
 from dtqatten.commands.config import check_config, show_config
 from dtqatten.commands.demo import demo
 from dtqatten.commands.encoder import encoder
+from dtqatten.commands.estimate import estimate
 from dtqatten.commands.evaluate import evaluate
 from dtqatten.commands.faults import faults
 from dtqatten.commands.formal import formal
@@ -19,6 +20,7 @@ from dtqatten.commands.lint import lint
 from dtqatten.commands.mutate import mutate
 from dtqatten.commands.registers import registers
 from dtqatten.commands.results import results
+from dtqatten.commands.run import run
 from dtqatten.commands.search import search
 from dtqatten.commands.sim import sim
 from dtqatten.commands.stalls import stalls
@@ -58,6 +60,8 @@ def main(
 
 COMMANDS = (
     demo,
+    run,
+    estimate,
     encoder,
     verilog,
     registers,

@@ -17,10 +17,11 @@ from dtqatten.model.compare import (
     weight_precisions,
 )
 from dtqatten.model.core import CoreRun, run_core
-from dtqatten.model.energy import DRAM_PJ_PER_BIT, head_energy
+from dtqatten.model.energy import DRAM_PJ_PER_BIT, coefficients, head_energy
+from dtqatten.model.measured import Measured
 from dtqatten.model.workload import Workload
 
-__all__ = ["BLOCKS", "Figure", "figures", "markdown", "measured"]
+__all__ = ["BLOCKS", "Figure", "figures", "markdown", "measured", "shipped"]
 
 #: What the core is made of; it adds wires and two forks.
 BLOCKS: tuple[str, ...] = ("array", "softmax", "value_array", "normalizer", "token_ranking")
@@ -70,6 +71,35 @@ def joules(energy: dict[str, float], *, dram: bool) -> float:
     return 2 * WORKLOAD.macs / spent
 
 
+def shipped(folder: Path, pe_pj: float | None, tools: str) -> dict[str, Measured]:
+    """Return what comes with the package: of every preset whose core has been synthesized.
+
+    Parameters
+    ----------
+    folder : Path
+        Results of ``dtqatten synth``.
+    pe_pj : float or None
+        Energy of a PE of ``base`` in a cycle.
+    tools : str
+        Names and versions.
+    """
+    found: dict[str, Measured] = {}
+    whole, pe = Netlist.read(folder), synthesized(folder, "asic-base-pe")
+    if whole.core and whole.fmax is not None:
+        power = None
+        if whole.powered and pe and pe_pj is not None:
+            power = coefficients(BASE, whole.blocks, pe, pe_pj)
+        command = "dtqatten synth --target asic --preset base --block core"
+        target = "45 nm cells, typical, without wires"
+        found["base"] = Measured(target, whole.fmax, whole.mm2, power, command, tools)
+    edge = synthesized(folder, "ecp5-edge-core")
+    if edge and "fmax_mhz" in edge:
+        command = "dtqatten synth --target ecp5 --preset edge --block core --seeds 6"
+        target = "ECP5-85, speed grade 6, placed and routed"
+        found["edge"] = Measured(target, edge["fmax_mhz"], None, None, command, tools)
+    return found
+
+
 def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[Figure]:
     """Return all figures.
 
@@ -86,7 +116,8 @@ def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[
     pe_pj = power(folder) if pe and power is not None else None
     energy = None
     if whole.powered and pe_pj is not None:
-        energy = head_energy(BASE, WORKLOAD.filled(BASE.cols), run, whole.blocks, pe, pe_pj)
+        parts = coefficients(BASE, whole.blocks, pe, pe_pj)
+        energy = head_energy(WORKLOAD.filled(BASE.cols), run, parts)
     return [
         *_synthesis(folder, pe, whole),
         *_throughput(run, whole),

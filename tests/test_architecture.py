@@ -34,6 +34,7 @@ ORDER = (
     "sim.machine",
     "sim.proofs",
     "synth",
+    "api",
     "sim.studies",
     "commands",
     "",

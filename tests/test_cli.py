@@ -5,22 +5,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from dtqatten import __version__
+from dtqatten import __version__, attention_layers, estimate
 from dtqatten.cli import app
 from dtqatten.commands.options import real, whole
-from dtqatten.commands.verilog import Block
 from dtqatten.files.errors import UsageError
 from dtqatten.golden.traces.trace import example
+from dtqatten.hw.blocks import Block
 from dtqatten.sim.engines.lint import lint_verilog
 from dtqatten.synth.design import Design
 
 COMMANDS = [
     *("demo", "verilog", "sim", "stalls", "bench", "compare", "sweep", "results", "synth", "lint"),
     *("mutate", "trace", "search", "eval", "accuracy", "registers", "formal", "faults", "encoder"),
-    "config",
+    *("config", "run", "estimate"),
 ]
 
 
@@ -98,7 +99,20 @@ PRESET = "no preset 'huge': choose one of tiny, edge, base, paper"
 WRONG = {
     "demo": [
         (["--preset", "huge"], PRESET),
-        (["--preset", "paper", "--trace", NOWHERE], "/nowhere/at/all is not a readable"),
+        (["--part", "array", "--trace", NOWHERE], "/nowhere/at/all is not a readable"),
+        (["--trace", NOWHERE], "--trace: is for --part array; leave it out"),
+        (["--part", "array", "--waves", "w.fst"], "--waves: is for --part machine"),
+        (["--recording", NOWHERE], "/nowhere/at/all is not a readable"),
+        (["--text", "Hello.", "--recording", NOWHERE], "--recording: --text has been given"),
+    ],
+    "run": [
+        ([NOWHERE], f"{NOWHERE} is not a readable"),
+    ],
+    "estimate": [
+        (["bart"], "'bart' is no model"),
+        (["minilm", "--shares", "1,2"], "give three percentages of sum 100"),
+        (["minilm", "--policy", NOWHERE], "/nowhere/at/all"),
+        (["minilm", "--preset", "huge"], PRESET),
     ],
     "encoder": [
         (["--preset", "huge"], PRESET),
@@ -299,12 +313,47 @@ def test_stalls_prints_the_reference_case_and_draws_it(tmp_path: Path) -> None:
 
 
 def test_demo_runs_every_head_of_the_trace(tmp_path: Path) -> None:
-    code, output = invoke("demo", "-o", tmp_path)
+    code, output = invoke("demo", "--part", "array", "-o", tmp_path)
     assert code == 0, output
     trace = example()
     assert f"{trace.heads} heads of {trace.d} channels" in output
     assert "equals the golden model" in output
     assert {p.name for p in tmp_path.iterdir()} == {"scores.png", "activity.png"}
+
+
+def test_demo_runs_two_layers_through_the_machine(tmp_path: Path) -> None:
+    code, output = invoke("demo", "-o", tmp_path)
+    assert code == 0, output
+    assert "37 tokens, 12 heads of 32 channels" in output
+    assert "every output, id and importance equal" in output
+    assert {p.name for p in tmp_path.iterdir()} == {"report.html"}
+
+
+def test_run_prints_and_saves_what_python_gives(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    q, k, v = rng.normal(size=(3, 2, 2, 20, 32))
+    np.savez(tmp_path / "in.npz", q=q, k=k, v=v)
+    saved = tmp_path / "out.npz"
+    options = ("--preset", "tiny", "--shares", "25,50,25", "--json", "--save", saved)
+    code, output = invoke("run", tmp_path / "in.npz", *options)
+    assert code == 0, output
+    wanted = attention_layers(q, k, v, preset="tiny", shares=(0.25, 0.5, 0.25))
+    table = json.loads(output)
+    assert [row["cycles"] for row in table] == [layer.cycles for layer in wanted]
+    assert [row["kept"] for row in table] == [15, 15]
+    with np.load(saved) as found:
+        assert len(found.files) == 10
+        for number, layer in enumerate(wanted):
+            for name in ("output", "precision", "ids", "bits", "importance"):
+                assert np.array_equal(found[f"{name}_{number}"], getattr(layer, name))
+
+
+def test_estimate_says_where_numbers_come_from() -> None:
+    code, output = invoke("estimate", "minilm", "--preset", "tiny", "--tokens", 16, "--json")
+    assert code == 0, output
+    found = json.loads(output)
+    assert found["mm2"]["origin"] == "not measured"
+    assert found["cycles"]["value"] == estimate("minilm", "tiny", tokens=16).cycles.value
 
 
 def test_compare_prints_who_is_measured(tmp_path: Path) -> None:

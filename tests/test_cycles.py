@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dtqatten import PRESETS, Config
+from dtqatten.driver.expected import compare_results, expected
 from dtqatten.golden.cycles.score_array import ArrayModel
 from dtqatten.golden.cycles.tiles import load_beats
 from dtqatten.golden.cycles.topk import TopKModel, score_beats
@@ -23,7 +24,6 @@ from dtqatten.sim.lockstep.runs import run_heads
 from dtqatten.sim.lockstep.score_array import Head
 from dtqatten.sim.lockstep.topk import Run
 from dtqatten.sim.machine.axi import simulated_device
-from dtqatten.sim.machine.chains import compare_results, expected
 from dtqatten.sim.machine.samples import DRIVEN
 from dtqatten.sim.studies.system_bench import last_layer, reference_chain
 from dtqatten.sim.studies.topk_bench import run_cycles

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from dtqatten.commands.console import print_json, show
-from dtqatten.commands.options import ConfigOption, JsonOption, PresetOption, machine
+from dtqatten.commands.options import ConfigOption, JsonOption, StartOption, machine
 from dtqatten.configuration.file import load
 
 __all__ = ["check_config", "derived", "meanings", "show_config"]
 
 
 def show_config(
-    preset: PresetOption = None, file: ConfigOption = None, as_json: JsonOption = False
+    preset: StartOption = None, file: ConfigOption = None, as_json: JsonOption = False
 ) -> None:
     """Print every field of a configuration, what it means, and the sizes that follow from it.
 

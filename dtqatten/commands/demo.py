@@ -1,27 +1,181 @@
-"""``dtqatten demo``: a real sentence's attention scores through the RTL."""
+"""``dtqatten demo``: a real sentence through the whole simulated machine."""
 
+import enum
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dtqatten.commands.options import PresetOption, configure, fail, needs
+from dtqatten.commands.options import PresetOption, configure, fail, needs, reject_unused
+
+if TYPE_CHECKING:
+    from dtqatten.golden.traces.recording import Recording
 
 __all__ = ["demo"]
 
 
+class Part(enum.StrEnum):
+    """What the demo simulates."""
+
+    MACHINE = "machine"
+    ARRAY = "array"
+
+
 def demo(
     preset: PresetOption = "tiny",
+    part: Annotated[
+        Part, typer.Option(help="The whole machine, or its score array with every stall.")
+    ] = Part.MACHINE,
+    text: Annotated[
+        str | None,
+        typer.Option(help="Machine: your own sentence, through a real encoder; needs torch."),
+    ] = None,
+    recording: Annotated[
+        Path | None,
+        typer.Option(help="Machine: an .npz, as `dtqatten run` takes.", dir_okay=False),
+    ] = None,
     trace: Annotated[
         Path | None,
-        typer.Option(help="Trace to run; the committed one by default.", dir_okay=False),
+        typer.Option(help="Array: trace to run; the committed one by default.", dir_okay=False),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the pictures.", file_okay=False)
+        Path, typer.Option("--output", "-o", help="Folder for report or pictures.", file_okay=False)
     ] = Path("build/demo"),
+    waves: Annotated[
+        Path | None,
+        typer.Option(help="Machine: FST file to write, every signal.", dir_okay=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine: the table as JSON.")] = False,
 ) -> None:
-    """Run all heads of a real layer through the RTL, bit by bit and cycle by cycle."""
+    """Run a real sentence through the simulated machine, compared with the golden model."""
+    if part is Part.MACHINE:
+        reject_unused({"--trace": trace}, "is for --part array")
+        _machine(preset, text, recording, output, waves, as_json=as_json)
+        return
+    reject_unused(
+        {"--text": text, "--recording": recording, "--waves": waves, "--json": as_json},
+        "is for --part machine",
+    )
+    _array(preset, trace, output)
+
+
+def _recorded(text: str | None, path: Path | None) -> "Recording":
+    """Return what runs: a text's layers, a file's, or those that come with the package."""
+    from dtqatten.golden.traces.recording import Recording, example_recording
+
+    if text is not None:
+        reject_unused({"--recording": path}, "--text has been given")
+        from dtqatten.algorithm.encoder import make_recording
+
+        return make_recording(text)
+    return example_recording() if path is None else Recording.load(path)
+
+
+def _machine(
+    preset: str,
+    text: str | None,
+    path: Path | None,
+    output: Path,
+    waves: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Run layers through the whole machine and write the report.
+
+    Parameters
+    ----------
+    preset : str
+    text : str or None
+    path : Path or None
+        Of a recording.
+    output : Path
+        Folder.
+    waves : Path or None
+    as_json : bool
+        The table as JSON, and nothing else, on standard output.
+    """
+    with needs("sim"):
+        import json
+
+        from rich.console import Console
+        from rich.table import Table
+
+        from dtqatten.api.layers import Cascade
+        from dtqatten.api.machines import core_of
+        from dtqatten.api.simulated import device_for
+        from dtqatten.configuration.system import SystemConfig
+        from dtqatten.files.whole import write_text
+        from dtqatten.golden.numerics.order import Order
+        from dtqatten.sim.studies.machine_demo import run_demo
+        from dtqatten.sim.studies.report import COLUMNS, report, rows_of
+        from dtqatten.sim.studies.stalls import study
+    say = Console(stderr=as_json, highlight=False)
+    recorded = _recorded(text, path)
+    _, heads, n, d = recorded.q.shape
+    system = SystemConfig(core=core_of(preset, d_head=d, tokens=n, heads=heads))
+    if recorded.text:
+        say.print(f'"{recorded.text}"', markup=False)
+    say.print(
+        f"layers {recorded.first_layer} to {recorded.first_layer + recorded.layers - 1} of "
+        f"{recorded.model or path}: {n} tokens, {heads} heads of {d} channels, preset {preset}",
+        markup=False,
+    )
+
+    def phase(what: str, since: float) -> None:
+        say.print(f"{what}: {time.perf_counter() - since:.1f} s", markup=False)
+
+    cascade = Cascade(recorded.q, recorded.k, recorded.v, bits=recorded.bits)
+    with ExitStack() as machine:
+        start = time.perf_counter()
+        with say.status("compiling the machine once, about a minute; it is kept for next time"):
+            device = machine.enter_context(device_for(system, cascade, waves=waves))
+        phase("machine compiled, or taken from where it is kept", start)
+        start = time.perf_counter()
+        try:
+            with say.status("simulating"):
+                layers = run_demo(device, system, cascade, first_layer=recorded.first_layer)
+        except AssertionError as error:
+            raise fail(f"the RTL differs from the golden model: {error}") from None
+    cycles = sum(layer.cost.cycles for layer in layers)
+    phase(f"{len(layers)} layers, {cycles} cycles: every output, id and importance equal", start)
+    start = time.perf_counter()
+    # In the order of the text, so that the first picture shows what clustering cures.
+    bits = [int(b) for b in layers[-1].result.precision if b]
+    with say.status("the score array on these tokens, in three orders"):
+        studies = {f"{order} order": study(system.core, bits, order) for order in Order}
+    phase("PEs watched in three orders of the tokens", start)
+
+    clock_mhz, clock = 1000.0, "1 GHz, assumed"
+    rows = rows_of(layers, clock_mhz)
+    page = report(
+        recorded,
+        system,
+        layers,
+        studies,
+        preset=preset,
+        clock=clock,
+        rows=rows,
+        command=f"dtqatten demo --preset {preset}",
+    )
+    write_text(output / "report.html", page)
+    if as_json:
+        names = ("layer", *COLUMNS)
+        typer.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2))
+    else:
+        # Upright, so that it fits a narrow terminal.
+        table = Table("", *(f"layer {row[0]}" if row[0] != "all" else "all" for row in rows))
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for at, name in enumerate(COLUMNS, 1):
+            table.add_row(name, *(row[at] for row in rows))
+        say.print(table)
+    say.print(f"time is at {clock}; report: {output / 'report.html'}", markup=False)
+
+
+def _array(preset: str, trace: Path | None, output: Path) -> None:
+    """Run all heads of a recorded layer through the score array, every port compared."""
     with needs("sim"):
         from rich.console import Console
         from rich.progress import Progress
@@ -31,7 +185,7 @@ def demo(
         from dtqatten.golden.traces.trace import Trace, example
         from dtqatten.sim.engines.bench import MismatchError
         from dtqatten.sim.lockstep.runs import build_array
-        from dtqatten.sim.studies.demo import block_accuracy, run_trace
+        from dtqatten.sim.studies.array_demo import block_accuracy, run_trace
         from dtqatten.sim.studies.plots import activity_figure, save, scores_figure
         from dtqatten.sim.studies.stalls import study
     recorded = example() if trace is None else Trace.load(trace)

@@ -10,7 +10,7 @@ from dtqatten.commands.options import (
     ConfigOption,
     JsonOption,
     PolicyOption,
-    PresetOption,
+    StartOption,
     fail,
     machine,
     needs,
@@ -34,7 +34,7 @@ def encoder(
         str, typer.Option(help="Encoder of the BERT family: hub id, folder or `minilm`.")
     ] = "minilm",
     policy: PolicyOption = None,
-    preset: PresetOption = None,
+    preset: StartOption = None,
     file: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -35,6 +35,7 @@ __all__ = [
     "RowsOption",
     "ScheduleOption",
     "SharesOption",
+    "StartOption",
     "TokensOption",
     "ValueDepthOption",
     "configure",
@@ -45,11 +46,15 @@ __all__ = [
     "real",
     "refuse",
     "reject_unused",
+    "shares_of",
+    "target_of",
     "whole",
     "workload",
 ]
 
-PresetOption = Annotated[str | None, typer.Option(help=f"One of {', '.join(PRESETS)}.")]
+PresetOption = Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")]
+#: The same where a file may give the preset.
+StartOption = Annotated[str | None, typer.Option("--preset", help=f"One of {', '.join(PRESETS)}.")]
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -265,6 +270,41 @@ def configure(
     return machine(preset, file, usual, **changes).config
 
 
+def target_of(preset: str | None, file: Path | None, usual: str = "base") -> str | SystemConfig:
+    """Return what the Python interface takes: a preset's name, which adapts, or a file's machine.
+
+    Parameters
+    ----------
+    preset, file : str or None, Path or None
+        ``--preset`` and ``--config``.
+    usual : str
+        Preset if neither is given.
+    """
+    return (preset or usual) if file is None else machine(preset, file).system()
+
+
+def shares_of(text: str | None) -> tuple[float, float, float]:
+    """Return the shares of 0, 4 and 8-bit tokens that percentages mean; the paper's if None.
+
+    Raises
+    ------
+    UsageError
+        If they are no three percentages of sum 100.
+    """
+    from dtqatten.golden.numerics.select import PAPER_SHARES, counts
+
+    if text is None:
+        return PAPER_SHARES
+    try:
+        zero, four, eight = (real(part) / 100 for part in text.split(","))
+        counts(1, (zero, four, eight))
+    except ValueError:
+        raise UsageError(
+            f"--shares is {text!r}: give three percentages of sum 100, such as 28,42,30"
+        ) from None
+    return zero, four, eight
+
+
 def workload(
     tokens: int, d_head: int, shares: str | None, *, follows: bool, follows_query: bool
 ) -> "Workload":
@@ -275,23 +315,12 @@ def workload(
     UsageError
         If the shares are no three percentages of sum 100.
     """
-    from dtqatten.golden.numerics.select import PAPER_SHARES, counts
     from dtqatten.model.workload import Workload
 
-    given = PAPER_SHARES
-    try:
-        if shares is not None:
-            zero, four, eight = (real(part) / 100 for part in shares.split(","))
-            given = (zero, four, eight)
-        counts(tokens, given)
-    except ValueError:
-        raise UsageError(
-            f"--shares is {shares!r}: give three percentages of sum 100, such as 28,42,30"
-        ) from None
     return Workload(
         tokens=tokens,
         d_head=d_head,
-        shares=given,
+        shares=shares_of(shares),
         follows=follows,
         follows_query=follows_query,
     )

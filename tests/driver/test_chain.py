@@ -18,10 +18,10 @@ from dtqatten.driver.errors import (
     NotIdleError,
     StaleChainError,
 )
+from dtqatten.driver.expected import compare_results, expected
 from dtqatten.driver.layers import Layer
 from dtqatten.golden.numerics.codes import quantize
 from dtqatten.interface.registers import Control, ErrorCode, Status
-from dtqatten.sim.machine.chains import compare_results, expected
 from dtqatten.sim.machine.interposed import InterposedBus
 from dtqatten.sim.machine.samples import DRIVEN
 

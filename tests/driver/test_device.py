@@ -9,12 +9,12 @@ from dtqatten.configuration.system import ReadStream
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.device import Arena, Device
 from dtqatten.driver.errors import EXCEPTIONS, AbortedError, LayoutError
+from dtqatten.driver.expected import compare_results, expected
 from dtqatten.driver.layers import Layer
 from dtqatten.golden.memory import layer_reads
 from dtqatten.golden.numerics.codes import quantize
 from dtqatten.interface.descriptor import VERSION, pack, unpack
 from dtqatten.interface.registers import Control, ErrorCode, Interrupt, Status
-from dtqatten.sim.machine.chains import compare_results, expected
 from dtqatten.sim.machine.interposed import InterposedBus
 from dtqatten.sim.machine.samples import DRIVEN
 

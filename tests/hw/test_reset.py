@@ -9,13 +9,14 @@ from dtqatten import Config, Schedule
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.driver.device import Device
 from dtqatten.driver.errors import StaleChainError
+from dtqatten.driver.expected import compare_results, expected
 from dtqatten.golden.cycles.layers import random_chain as core_chain
 from dtqatten.hw.base.export import verilog
 from dtqatten.hw.core import AttentionCore
 from dtqatten.sim.engines.verilated import VerilatedModel, without_initial_values
 from dtqatten.sim.lockstep.core import CoreLockstep
 from dtqatten.sim.machine.axi import SimulatedBus, simulated_device
-from dtqatten.sim.machine.chains import compare_results, expected, random_chain
+from dtqatten.sim.machine.chains import random_chain
 from dtqatten.sim.machine.interposed import InterposedBus
 
 #: Small, with every kind of register.

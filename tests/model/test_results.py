@@ -9,7 +9,7 @@ from dtqatten.configuration.core import PRESETS
 from dtqatten.model import results
 from dtqatten.model.compare import Speedup
 from dtqatten.model.core import CoreRun
-from dtqatten.model.energy import dram_bytes, head_energy
+from dtqatten.model.energy import coefficients, dram_bytes, head_energy
 from dtqatten.model.results import BLOCKS, figures, markdown
 from dtqatten.model.workload import Workload
 
@@ -68,9 +68,8 @@ def test_what_is_there_is_put_together(tmp_path: Path) -> None:
 def test_energy_by_hand() -> None:
     base = PRESETS["base"]
     run = CoreRun(1000, 0, dict.fromkeys(RUN_UNITS, 0.5), 0.9)
-    energy = head_energy(
-        base, Workload(), run, dict.fromkeys(BLOCKS, BLOCK), {"uniform_mw": 0.1}, 2.0
-    )
+    parts = coefficients(base, dict.fromkeys(BLOCKS, BLOCK), {"uniform_mw": 0.1}, 2.0)
+    energy = head_energy(Workload(), run, parts)
     assert energy["PEs of array"] == pytest.approx(256 * 2.0)
     assert energy["PEs of value_array"] == pytest.approx(256 * 2.0 * 11 / 8)
     assert energy["logic of array"] == pytest.approx(100.0 - 25.6)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from dtqatten.commands.verilog import Block, build
 from dtqatten.hw.base.export import PREFIX, verilog
+from dtqatten.hw.blocks import Block, build
 from dtqatten.sim.engines.lint import WAIVERS, lint_verilog
-from dtqatten.sim.machine.samples import BUS, small_machines
+from dtqatten.sim.machine.samples import small_machines
 from dtqatten.sim.proofs.yosys import check_verilog
 
 #: A hundred configurations; those that take longest are fewest. A system has a core in it.
@@ -30,8 +30,7 @@ SAMPLE = [
 
 @pytest.mark.parametrize(("block", "machine", "monitored"), SAMPLE)
 def test_verilog_of_any_configuration_is_clean(block, machine, monitored) -> None:
-    bus = {name: getattr(machine, name) for name in BUS} if block is Block.SYSTEM else None
-    text = verilog(build(block, machine.core, monitored=monitored, bus=bus), block)
+    text = verilog(build(block, machine, monitored=monitored), block)
     assert "[-1:0]" not in text
     assert lint_verilog(text, f"{PREFIX}{block}") == ""
     assert check_verilog(text, f"{PREFIX}{block}") == ""

@@ -9,13 +9,14 @@ from dtqatten import Config, Schedule
 from dtqatten.algorithm.encoder import EncoderError, capture
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.driver.device import Device
+from dtqatten.driver.expected import compare_results, expected
 from dtqatten.driver.layers import Layer
 from dtqatten.golden.memory import layer_reads
 from dtqatten.golden.numerics.codes import quantize
 from dtqatten.golden.numerics.select import PAPER_SHARES, counts
 from dtqatten.golden.traces.trace import example
 from dtqatten.sim.machine.axi import SimulatedBus, simulated_device
-from dtqatten.sim.machine.chains import compare_results, expected, random_chain
+from dtqatten.sim.machine.chains import random_chain
 
 SYSTEMS = {
     "4x4, 64 bits": SystemConfig(

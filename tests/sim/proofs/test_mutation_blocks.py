@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from dtqatten.commands.verilog import Block
+from dtqatten.hw.blocks import Block
 from dtqatten.sim.engines.verilated import ports_of
 from dtqatten.sim.proofs.mutation_blocks import BLOCKS
 

@@ -1,0 +1,1 @@
+"""The public Python interface, a module a function; ``import dtqatten`` offers them."""

@@ -1,0 +1,73 @@
+"""Blocks that are of use on their own, by name."""
+
+import enum
+from typing import Any
+
+from dtqatten.configuration.system import SystemConfig
+
+__all__ = ["Block", "build"]
+
+
+class Block(enum.StrEnum):
+    """A block that is of use on its own."""
+
+    SYSTEM = "system"
+    CORE = "core"
+    ARRAY = "array"
+    SOFTMAX = "softmax"
+    VALUE_ARRAY = "value_array"
+    NORMALIZER = "normalizer"
+    TOKEN_RANKING = "token_ranking"
+    SCORE_ACCUMULATOR = "score_accumulator"
+    TOPK = "topk"
+    PE = "pe"
+
+
+def build(block: Block, system: SystemConfig, *, monitored: bool = False) -> Any:
+    """Return a block's component; only that of the system uses the bus's sizes.
+
+    ``monitored`` arrays show every PE.
+    """
+    config = system.core
+    match block:
+        case Block.SYSTEM:
+            from dtqatten.hw.system import System
+
+            return System(system)
+        case Block.CORE:
+            from dtqatten.hw.core import AttentionCore
+
+            return AttentionCore(config)
+        case Block.ARRAY:
+            from dtqatten.hw.arrays.score_array import ScoreArray
+
+            return ScoreArray(config, monitored=monitored)
+        case Block.SOFTMAX:
+            from dtqatten.hw.softmax.softmax import Softmax
+
+            return Softmax(config)
+        case Block.VALUE_ARRAY:
+            from dtqatten.hw.arrays.value_array import ValueArray
+
+            return ValueArray(config, observed=monitored)
+        case Block.NORMALIZER:
+            from dtqatten.hw.softmax.normalizer import Normalizer
+
+            return Normalizer(config)
+        case Block.TOKEN_RANKING:
+            from dtqatten.hw.ranking.token_ranking import TokenRanking
+
+            return TokenRanking(config)
+        case Block.SCORE_ACCUMULATOR:
+            from dtqatten.hw.ranking.score_accumulator import ScoreAccumulator
+
+            return ScoreAccumulator(config)
+        case Block.TOPK:
+            from dtqatten.hw.payloads.ranking import topk_config
+            from dtqatten.hw.ranking.topk import TopK
+
+            return TopK(topk_config(config))
+        case Block.PE:
+            from dtqatten.hw.arrays.pe import PE
+
+            return PE(config, config.score_width)
