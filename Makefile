@@ -10,7 +10,7 @@ SEEDS ?= 6
 # Blocks of `base` that the figures are made of.
 FIGURES := core pe array softmax value_array normalizer token_ranking
 # Tests that compile no large model.
-FAST := tests/test_architecture.py tests/configuration tests/files tests/interface tests/golden tests/algorithm \
+FAST := tests/test_architecture.py tests/commands tests/configuration tests/files tests/interface tests/golden tests/algorithm \
   tests/hw/base tests/hw/bus tests/sim/engines/test_ports.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 

@@ -335,10 +335,10 @@ def test_run_prints_and_saves_what_python_gives(tmp_path: Path) -> None:
     np.savez(tmp_path / "in.npz", q=q, k=k, v=v)
     saved = tmp_path / "out.npz"
     options = ("--preset", "tiny", "--shares", "25,50,25", "--json", "--save", saved)
-    code, output = invoke("run", tmp_path / "in.npz", *options)
-    assert code == 0, output
+    result = CliRunner().invoke(app, ["run", str(tmp_path / "in.npz"), *map(str, options)])
+    assert result.exit_code == 0, result.output
     wanted = attention_layers(q, k, v, preset="tiny", shares=(0.25, 0.5, 0.25))
-    table = json.loads(output)
+    table = json.loads(result.stdout)
     assert [row["cycles"] for row in table] == [layer.cycles for layer in wanted]
     assert [row["kept"] for row in table] == [15, 15]
     with np.load(saved) as found:

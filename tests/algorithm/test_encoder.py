@@ -18,7 +18,7 @@ from dtqatten.algorithm.encoder import (
 )
 from dtqatten.commands.command import add
 from dtqatten.commands.trace import trace as command
-from dtqatten.golden.traces.trace import Trace
+from dtqatten.golden.traces.trace import Trace, example
 
 app = typer.Typer()
 add(app, command)
@@ -49,7 +49,8 @@ def _foreign_warnings():
 
 
 @needs_encoder
-def test_the_shipped_trace_can_be_made_again(trace, tmp_path):
+def test_the_shipped_trace_can_be_made_again(tmp_path):
+    trace = example()
     path = tmp_path / "again.npz"
     result = CliRunner().invoke(
         app, ["--text", trace.text, "--output", str(path), "--text-license", "CC0-1.0"]

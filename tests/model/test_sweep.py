@@ -62,7 +62,7 @@ def test_a_narrow_bus_bounds_a_large_array() -> None:
 
 
 def test_weights_follow_what_is_asked_for() -> None:
-    work = [("tiny",), {}, [32], [(0.0, 0.5, 0.5)]]
+    work = [{"tiny": PRESETS["tiny"]}, {}, [32], [(0.0, 0.5, 0.5)]]
     plain, pairs = (
         evaluate(*points(*work, d_head=32, follows=follow, follows_query=follow))
         for follow in (False, True)
