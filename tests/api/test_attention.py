@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import itertools
 import subprocess
 import sys
 
@@ -56,7 +57,7 @@ def test_shares_are_of_all_tokens_and_pruned_ones_stay_away() -> None:
     found = dtqatten.attention_layers(q, k, v, preset="tiny", shares=shares)
     assert [len(layer.ids) for layer in found] == [15, 10, 10]
     assert [int((layer.bits == 8).sum()) for layer in found] == [5, 5, 2]
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         assert np.array_equal(np.flatnonzero(after.precision), np.sort(before.ids))
         assert np.array_equal(after.precision[before.ids], before.bits)
         assert set(after.ids) <= set(before.ids)

@@ -47,11 +47,35 @@ def test_the_sample_has_all_edges() -> None:
 
 
 def test_a_fault_is_found() -> None:
-    assert "UNDRIVEN" in lint_verilog(
-        "module m(output o);\n  wire w; assign o = w;\nendmodule", "m"
-    )
+    wrong = "module m(o);\n  output o;\n  wire w;\n  assign o = w;\nendmodule\n"
+    assert "UNDRIVEN" in lint_verilog(wrong, "m")
     assert "syntax error" in lint_verilog("module m(;", "m")
+    assert "there is no module n" in lint_verilog("module m(a);\n  input a;\nendmodule\n", "n")
     assert all(WAIVERS.values())
+
+
+LEAF = "module leaf(a, b);\n  input [3:0] a;\n  output b;\n  assign b = ^a;\nendmodule\n"
+TOP = (
+    "module top(a, b);\n  input [3:0] a;\n  output b;\n"
+    "  leaf leaf_0 (\n    .a(a),\n    .b(b)\n  );\nendmodule\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (TOP + LEAF, ""),
+        (TOP + LEAF.replace("^a", "^{a, c}").replace("assign", "wire c;\n  assign"), "UNDRIVEN"),
+        (TOP.replace("  leaf", "  wire c;\n  leaf").replace("(b)", "(c)") + LEAF, "UNDRIVEN"),
+        (TOP.replace(",\n    .b(b)", "") + LEAF, "PINMISSING"),
+        (TOP.replace(".a(a)", ".c(a)") + LEAF, "PINNOTFOUND"),
+        (TOP, "Cannot find file containing module: 'leaf'"),
+        (TOP + LEAF.replace("assign b = ^a", "reg b; always @(posedge a[0]) b = 1"), "BLKSEQ"),
+    ],
+)
+def test_every_module_is_linted_with_what_it_instantiates(text, says) -> None:
+    found = lint_verilog(text, "top")
+    assert says in found if says else found == ""
 
 
 def test_yosys_finds_faults() -> None:
