@@ -1,5 +1,6 @@
 # dtqatten: what a user or CI runs. `make help` lists the targets.
-PRESET ?= tiny
+# Of demo and verilog; without it each has the default of its command: tiny and base.
+PRESET ?=
 SIM ?= all
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ SEEDS ?= 6
 # Blocks of `base` that the figures are made of.
 FIGURES := core pe array softmax value_array normalizer token_ranking
 # Tests that compile no large model.
-FAST := tests/test_architecture.py tests/configuration tests/files tests/interface tests/golden tests/algorithm \
+FAST := tests/test_architecture.py tests/commands tests/configuration tests/files tests/interface tests/golden tests/algorithm \
   tests/hw/base tests/hw/bus tests/sim/engines/test_ports.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
@@ -59,7 +60,7 @@ $(VENV)/.docs: $(VENV)/.base
 setup: $(VENV)/.dev ## install everything that the other targets use
 
 demo: $(VENV)/.sim ## a real sentence, two layers, through the whole simulated machine; a report
-	$(BIN)/dtqatten demo --preset $(PRESET)
+	$(BIN)/dtqatten demo $(PRESET:%=--preset %)
 
 test: $(VENV)/.dev ## run the tests, on both simulators
 	$(BIN)/python -m pytest -n logical --dist worksteal --durations 20
@@ -73,8 +74,8 @@ test-long: $(VENV)/.dev ## the largest arrays and preset paper, which `make test
 sim: $(VENV)/.dev ## cycle-by-cycle simulation against the golden model (SIM=icarus|verilator|all)
 	$(BIN)/dtqatten sim --simulator $(SIM)
 
-verilog: $(VENV)/.base ## write build/verilog/PRESET/*.v for FPGA and ASIC flows
-	$(BIN)/dtqatten verilog --preset $(PRESET) --output $(BUILD)/verilog/$(PRESET)
+verilog: $(VENV)/.base ## write build/verilog/PRESET/*.v for FPGA and ASIC flows (PRESET=base)
+	$(BIN)/dtqatten verilog $(PRESET:%=--preset %)
 
 lint: $(VENV)/.dev ## ruff, mypy; Verilator lint and Yosys check of every preset
 	$(BIN)/ruff check .

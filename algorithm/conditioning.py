@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dtqatten.files.errors import UsageError
+
 __all__ = ["Calibration", "Conditioner", "Observer", "hadamard", "rotate"]
 
 
@@ -23,12 +25,12 @@ def hadamard(n: int) -> Tensor:
 
     Raises
     ------
-    ValueError
+    UsageError
         If ``n`` is odd: nothing would be mixed.
     """
     size = n & -n
     if size < 2:
-        raise ValueError(f"{n} channels cannot be rotated: their number must be even")
+        raise UsageError(f"{n} channels cannot be rotated: their number must be even")
     block = torch.ones(1, 1, dtype=torch.float32, device="cpu")
     while len(block) < size:
         block = torch.cat([torch.cat([block, block], 1), torch.cat([block, -block], 1)])
@@ -172,12 +174,12 @@ class Conditioner:
 
         Raises
         ------
-        ValueError
+        UsageError
             If heads or channels differ.
         """
         for made in (self.factors, self.k_mean, self.v_mean):
             if made is not None and made.shape != (k.shape[1], k.shape[3]):
-                raise ValueError(
+                raise UsageError(
                     f"the calibration is of {made.shape[0]} heads of K with {made.shape[1]} "
                     f"channels, this layer has {k.shape[1]} with {k.shape[3]}: calibrate this model"
                 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dtqatten.files.errors import UsageError
 from dtqatten.files.packages import carried
 from dtqatten.golden.numerics.attention import Inputs, attention
 from dtqatten.golden.numerics.codes import FloatArray, quantize
@@ -37,7 +38,7 @@ _ROLES = {"query": 0, "key": 1, "value": 2, "q_lin": 0, "k_lin": 1, "v_lin": 2}
 _PROJECTION = re.compile(rf"\.(\d+)\.(?:.*\.)?({'|'.join(_ROLES)})$")
 
 
-class EncoderError(ValueError):
+class EncoderError(UsageError):
     """An encoder that is missing or cannot be traced; the message says what to do."""
 
 
@@ -75,13 +76,13 @@ def capture(text: str, model: str | Path | None = None) -> tuple[tuple[str, ...]
 
     Raises
     ------
-    ValueError
+    UsageError
         If the text is empty or longer than the encoder takes.
     EncoderError
         If transformers or the model is missing, or the model has no projections that can be traced.
     """
     if not text.strip():
-        raise ValueError("the text is empty: give at least one word")
+        raise UsageError("the text is empty: give at least one word")
     try:
         import torch
         import transformers
@@ -99,7 +100,7 @@ def capture(text: str, model: str | Path | None = None) -> tuple[tuple[str, ...]
     config = encoder.config
     limit = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", n))
     if n > limit:
-        raise ValueError(f"the text has {n} tokens, more than the {limit} of {name}: shorten it")
+        raise UsageError(f"the text has {n} tokens, more than the {limit} of {name}: shorten it")
     if getattr(config, "position_embedding_type", "absolute") not in ("absolute", None):
         raise EncoderError(f"{name} changes scores after the projections: use another encoder")
     heads = config.num_attention_heads
@@ -160,7 +161,7 @@ def make_recording(
     tokens, found = capture(text, model)
     first = len(found) // 2 if first_layer is None else first_layer
     if not 0 <= first < len(found) or not 1 <= layers <= len(found) - first:
-        raise ValueError(
+        raise UsageError(
             f"{layers} layers from layer {first}, but the model has layers 0 to {len(found) - 1}"
         )
     here = found[first : first + layers]
@@ -214,7 +215,7 @@ def make_trace(
 
     Raises
     ------
-    ValueError
+    UsageError
         If the text, the layer or the shares cannot be used.
     EncoderError
         If transformers or the model is missing or cannot be traced.
@@ -223,7 +224,7 @@ def make_trace(
     tokens, layers = capture(text, model)
     chosen = len(layers) // 2 if layer is None else layer
     if not 1 <= chosen < len(layers):
-        raise ValueError(
+        raise UsageError(
             f"layer is {chosen}, outside 1..{len(layers) - 1}: "
             "the layer before it must rank the tokens"
         )

@@ -12,6 +12,7 @@ from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.runtime import attached
 from dtqatten.algorithm.session.blocks import Mode
 from dtqatten.algorithm.tasks.task import Task
+from dtqatten.files.errors import UsageError
 
 __all__ = ["finetuned"]
 
@@ -53,11 +54,11 @@ def finetuned(
 
     Raises
     ------
-    ValueError
+    UsageError
         If ``steps`` is less than 1.
     """
     if steps < 1:
-        raise ValueError(f"steps is {steps}: train for at least 1")
+        raise UsageError(f"steps is {steps}: train for at least 1")
     calibration = calibration_of(loaded, task, policy)
     copied = dataclasses.replace(loaded, model=copy.deepcopy(loaded.model))
     optimizer = torch.optim.AdamW(copied.model.parameters(), lr=rate)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dtqatten.algorithm.encoder import EncoderError, default_model
+from dtqatten.files.errors import UsageError
 from dtqatten.files.packages import carried
 
 __all__ = ["NAMES", "Loaded", "ModelError", "load"]
@@ -15,7 +16,7 @@ NAMES = {
 }
 
 
-class ModelError(ValueError):
+class ModelError(UsageError):
     """A model that cannot be loaded or quantized; the message says what to do."""
 
 

@@ -1,14 +1,9 @@
 """Pictures of what a policy does and what it costs."""
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -16,7 +11,7 @@ if TYPE_CHECKING:
     from dtqatten.algorithm.session.session import LayerRecord
     from dtqatten.algorithm.study import Noise
 
-__all__ = ["noise_figure", "pareto_figure", "save", "tokens_figure"]
+__all__ = ["noise_figure", "pareto_figure", "tokens_figure"]
 
 #: Colour of each precision.
 COLOURS = {0: "#d9d9d9", 4: "#6baed6", 8: "#e6550d"}
@@ -118,30 +113,3 @@ def noise_figure(points: "Sequence[Noise]", metric: str, reference: float) -> Fi
     axis.legend(fontsize=8)
     figure.tight_layout()
     return figure
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a picture as a whole or not at all; the suffix gives the format.
-
-    Raises
-    ------
-    ValueError
-        If the suffix is none of png, svg, pdf.
-    """
-    kind = path.suffix[1:].lower()
-    if kind not in ("png", "svg", "pdf"):
-        raise ValueError(f"{path} must end in .png, .svg or .pdf")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    # Without a date the same picture is the same file.
-    metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
-    try:
-        FigureCanvasAgg(figure)
-        with matplotlib.rc_context({"svg.hashsalt": "dtqatten", "svg.fonttype": "none"}):
-            figure.savefig(partial, format=kind, dpi=150, metadata=metadata)
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise

@@ -3,12 +3,14 @@
 import enum
 from typing import Any, TypeVar
 
+from dtqatten.files.errors import UsageError
+
 __all__ = ["Importance", "PolicyError", "Protect", "Pruned", "Ranking", "choice"]
 
 Choice = TypeVar("Choice", bound=enum.StrEnum)
 
 
-class PolicyError(ValueError):
+class PolicyError(UsageError):
     """A policy that cannot be used; the message names value, limit and way out."""
 
 

@@ -5,11 +5,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from dtqatten.algorithm.packaged import find_policy
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.runtime import attached
 from dtqatten.algorithm.session.blocks import Mode
 from dtqatten.algorithm.session.session import Session
-from dtqatten.model.compare import packaged_policy
 
 __all__ = ["attach"]
 
@@ -58,8 +58,6 @@ def attach(
     >>> hidden.shape
     torch.Size([1, 16, 64])
     """
-    if isinstance(policy, str) and not Path(policy).exists():
-        policy = packaged_policy(policy)
-    elif not isinstance(policy, Policy):
-        policy = Policy.load(policy)
+    if not isinstance(policy, Policy):
+        policy = find_policy(str(policy))
     return attached(model, policy, mode, special_ids=special_ids)

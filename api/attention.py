@@ -15,6 +15,7 @@ from dtqatten.configuration.system import SystemConfig
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.device import Device
 from dtqatten.driver.expected import Expected, compare_results, expected_layer
+from dtqatten.files.errors import UsageError
 from dtqatten.golden.numerics.codes import FloatArray
 from dtqatten.golden.numerics.select import PAPER_SHARES
 from dtqatten.interface.registers import Control
@@ -169,7 +170,7 @@ def attention_layers(
     system = replace(system_of(preset), core=core_of(preset, **sizes))
     if backend == "golden":
         if waves is not None:
-            raise ValueError("waves are of the rtl: choose backend rtl, or leave them out")
+            raise UsageError("waves are of the rtl: choose backend rtl, or leave them out")
         return list(_on_golden(system, cascade, tell))
     if backend == "rtl":
         from dtqatten.api.simulated import device_for
@@ -177,7 +178,7 @@ def attention_layers(
         tell("compiling the machine, once; it is kept for next time")
         with device_for(system, cascade, waves=waves) as device:
             return list(on_device(device, system, cascade, tell))
-    raise ValueError(f"backend is {backend!r}: choose golden or rtl")
+    raise UsageError(f"backend is {backend!r}: choose golden or rtl")
 
 
 def _on_golden(

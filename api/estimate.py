@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dtqatten.api.machines import Machine, core_of
 from dtqatten.configuration.core import PRESETS, Config
+from dtqatten.files.errors import UsageError
 from dtqatten.golden.numerics.select import PAPER_SHARES
 from dtqatten.model.core import run_core
 from dtqatten.model.energy import DRAM_PJ_PER_BIT, dram_bytes
@@ -129,13 +130,13 @@ def estimate(
     """
     shape = shape_of(model_or_shape)
     if clock_mhz is not None and clock_mhz <= 0:
-        raise ValueError(f"clock_mhz is {clock_mhz}: give a rate above 0")
+        raise UsageError(f"clock_mhz is {clock_mhz}: give a rate above 0")
     core = core_of(preset, d_head=shape.d_head, tokens=tokens, heads=shape.heads)
     workload = Workload(tokens=tokens, d_head=shape.d_head, shares=shares)
     workloads = [workload] * shape.layers
     if policy is not None:
         if len(policy.layers) != shape.layers:
-            raise ValueError(
+            raise UsageError(
                 f"the policy is of {len(policy.layers)} layers, the model has {shape.layers}"
             )
         workloads = policy_workloads(policy, workload)

@@ -1,6 +1,7 @@
 """Verilog of a block, as text."""
 
 from dtqatten.api.machines import Machine, system_of
+from dtqatten.files.errors import UsageError
 
 __all__ = ["verilog"]
 
@@ -36,5 +37,5 @@ def verilog(preset: Machine = "base", block: str = "core") -> str:
     from dtqatten.hw.blocks import Block, build
 
     if block not in list(Block):
-        raise ValueError(f"block is {block!r}: choose one of {', '.join(Block)}")
+        raise UsageError(f"block is {block!r}: choose one of {', '.join(Block)}")
     return exported(build(Block(block), system_of(preset)), block)

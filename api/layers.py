@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dtqatten.configuration.core import Config
 from dtqatten.driver.layers import Layer
+from dtqatten.files.errors import UsageError
 from dtqatten.golden.numerics.codes import FloatArray, Granularity, quantize
 from dtqatten.golden.numerics.select import PAPER_SHARES, counts
 
@@ -19,15 +20,15 @@ Shares = tuple[float, float, float]
 def _floats(name: str, array: ArrayLike) -> FloatArray:
     values = np.asarray(array)
     if values.ndim != 4 or 0 in values.shape:
-        raise ValueError(
+        raise UsageError(
             f"{name} has shape {values.shape}: give [heads, tokens, d] for a layer, "
             "[layers, heads, tokens, d] for several, none of them 0"
         )
     if not np.issubdtype(values.dtype, np.floating) and not np.issubdtype(values.dtype, np.integer):
-        raise ValueError(f"{name} is {values.dtype}: give real numbers")
+        raise UsageError(f"{name} is {values.dtype}: give real numbers")
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
-        raise ValueError(f"{name} holds NaN or infinite values: the machine has no code for them")
+        raise UsageError(f"{name} holds NaN or infinite values: the machine has no code for them")
     return values
 
 
@@ -72,7 +73,7 @@ class Cascade:
         self.q, self.k, self.v = _floats("q", q), _floats("k", k), _floats("v", v)
         of_q, of_k, of_v = self.q.shape, self.k.shape, self.v.shape
         if of_k != of_v or of_q[0] != of_k[0] or of_q[2:] != of_k[2:] or of_q[1] % of_k[1]:
-            raise ValueError(
+            raise UsageError(
                 f"shapes disagree: q {of_q}, k {of_k}, v {of_v}; layers, tokens and channels are "
                 "alike, and the heads of k and v divide those of q"
             )
@@ -81,14 +82,14 @@ class Cascade:
         if given.ndim == 1:
             given = np.broadcast_to(given, (self.layers, *given.shape))
         if given.shape != (self.layers, 3):
-            raise ValueError(
+            raise UsageError(
                 f"shares have shape {given.shape}: give those of 0, 4 and 8-bit tokens, once for "
                 f"all layers or for each of the {self.layers}"
             )
         self._keeps = [counts(self.n, (zero, four, eight)) for zero, four, eight in given.tolist()]
         first = np.full(self.n, 8) if bits is None else np.asarray(bits)
         if first.shape != (self.n,) or not np.isin(first, (0, 4, 8)).all() or not first.any():
-            raise ValueError(f"bits: give {self.n} of them, a token each: 0, 4 or 8, not all 0")
+            raise UsageError(f"bits: give {self.n} of them, a token each: 0, 4 or 8, not all 0")
         self.causal = causal
         self.tokens: NDArray[np.int64] = np.concatenate(
             [np.flatnonzero(first == b) for b in (4, 8)]

@@ -1,5 +1,6 @@
 """Exceptions: one class for each error code."""
 
+from dtqatten.files.errors import UsageError
 from dtqatten.interface.registers import ErrorCode
 
 __all__ = [
@@ -52,7 +53,7 @@ class InUseError(RuntimeError):
     """Another call is using the machine: of another thread, or further up this one's stack."""
 
 
-class LayoutError(ValueError):
+class LayoutError(UsageError):
     """Arrays that the machine, or its memory, cannot take; the message says why."""
 
 

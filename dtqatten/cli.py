@@ -7,7 +7,9 @@ import typer
 from dtqatten import __version__
 from dtqatten.commands.accuracy import accuracy
 from dtqatten.commands.bench import bench
+from dtqatten.commands.command import add
 from dtqatten.commands.compare import compare
+from dtqatten.commands.config import check_config, show_config
 from dtqatten.commands.demo import demo
 from dtqatten.commands.encoder import encoder
 from dtqatten.commands.estimate import estimate
@@ -16,7 +18,6 @@ from dtqatten.commands.faults import faults
 from dtqatten.commands.formal import formal
 from dtqatten.commands.lint import lint
 from dtqatten.commands.mutate import mutate
-from dtqatten.commands.options import Command
 from dtqatten.commands.registers import registers
 from dtqatten.commands.results import results
 from dtqatten.commands.run import run
@@ -80,5 +81,12 @@ COMMANDS = (
     accuracy,
 )
 for command in COMMANDS:
-    app.command(cls=Command)(command)
-app.command("eval", cls=Command)(evaluate)
+    add(app, command)
+add(app, evaluate, "eval")
+
+config = typer.Typer(
+    help="Show what a configuration is made of, or check a file of one.", no_args_is_help=True
+)
+add(config, show_config, "show")
+add(config, check_config, "check")
+app.add_typer(config, name="config")

@@ -2,12 +2,12 @@
 
 import json
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from dtqatten.algorithm.policy import Policy
 from dtqatten.configuration.core import PRESETS, Config
+from dtqatten.files.errors import UsageError
 from dtqatten.model.core import run_core
 from dtqatten.model.peers import EYERISS, PEERS
 from dtqatten.model.workload import Workload, policy_workloads
@@ -20,7 +20,6 @@ __all__ = [
     "Speedup",
     "core_area",
     "entries",
-    "packaged_policy",
     "searched_speedup",
     "speedups",
     "weight_precisions",
@@ -112,25 +111,20 @@ def entries(configs: dict[str, Config], workload: Workload, areas: dict[str, flo
 
 
 def core_area(path: Path) -> float | None:
-    """Return the mm2 in a result of ``dtqatten synth``, None if there is none."""
-    try:
-        result: dict[str, Any] = json.loads(path.read_text())
-        return float(result["area_um2"]) / 1e6
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def packaged_policy(name: str = SEARCHED) -> Policy:
-    """Return a searched policy that comes with the project.
+    """Return the mm2 in a result of ``dtqatten synth``, None if there is none.
 
     Raises
     ------
-    PolicyError
-        If there is none of that name.
+    UsageError
+        If the file is no such result.
     """
-    folder = resources.files("dtqatten.algorithm") / "policies"
-    with resources.as_file(folder / f"{name}.json") as path:
-        return Policy.load(path)
+    try:
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return float(result["area_um2"]) / 1e6
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is no result of `dtqatten synth` ({error}): remove it") from None
 
 
 @dataclass(frozen=True)

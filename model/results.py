@@ -1,16 +1,17 @@
 """The project's figures in one place: from the cycle model and from results of synthesis."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dtqatten.algorithm.packaged import packaged_policy
 from dtqatten.configuration.core import PRESETS
 from dtqatten.model.compare import (
     SCALED,
     SEARCHED,
-    packaged_policy,
     searched_speedup,
     speedups,
     weight_precisions,
@@ -20,7 +21,7 @@ from dtqatten.model.energy import DRAM_PJ_PER_BIT, coefficients, head_energy
 from dtqatten.model.measured import Measured
 from dtqatten.model.workload import Workload
 
-__all__ = ["BLOCKS", "Figure", "figures", "markdown", "shipped"]
+__all__ = ["BLOCKS", "Figure", "figures", "markdown", "measured", "shipped"]
 
 #: What the core is made of; it adds wires and two forks.
 BLOCKS: tuple[str, ...] = ("array", "softmax", "value_array", "normalizer", "token_ranking")
@@ -352,3 +353,15 @@ What is measured, what is modelled, and how: [synthesis.md](synthesis.md),
 | figure | value | goal | what it is | command |
 |---|---|---|---|---|
 {rows}"""
+
+
+def measured(text: str) -> list[str]:
+    """Return the figures that have a value in a page of :func:`markdown`, or in the JSON."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        rows = re.findall(r"^\| `(\w+)` \| ([^|]*?) *\|", text, re.MULTILINE)
+        return [name for name, value in rows if value != "not measured"]
+    if not isinstance(content, dict):
+        return []
+    return [name for name, value in content.items() if value is not None]

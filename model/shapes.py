@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dtqatten.files.errors import UsageError
+
 __all__ = ["SHAPES", "Shape", "shape_of"]
 
 
@@ -33,9 +35,9 @@ class Shape:
     def __post_init__(self) -> None:
         for name in ("layers", "heads", "d_head"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: give at least 1")
+                raise UsageError(f"{name} is {getattr(self, name)}: give at least 1")
         if self.shared < 1 or self.heads % self.shared:
-            raise ValueError(f"kv_heads is {self.kv_heads}, which does not divide {self.heads}")
+            raise UsageError(f"kv_heads is {self.kv_heads}, which does not divide {self.heads}")
 
     @property
     def shared(self) -> int:
@@ -82,7 +84,7 @@ def shape_of(model: Any) -> Shape:
         try:
             fields = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError):
-            raise ValueError(
+            raise UsageError(
                 f"{str(model)!r} is no model: give one of {', '.join(SHAPES)}, a folder with a "
                 "Hugging Face config.json, a loaded model or a Shape"
             ) from None
@@ -90,16 +92,17 @@ def shape_of(model: Any) -> Shape:
         config = getattr(model, "config", model)
         fields = config.to_dict() if hasattr(config, "to_dict") else vars(config)
     if not isinstance(fields, dict):
-        raise ValueError(f"{model!r}: its configuration is no table of names and values")
+        raise UsageError(f"{model!r}: its configuration is no table of names and values")
 
     def number(names: tuple[str, ...]) -> int:
         for name in names:
             if isinstance(fields.get(name), int):
                 return int(fields[name])
-        raise ValueError(f"the model's configuration has no {' or '.join(names)}: give a Shape")
+        of = str(model) if isinstance(model, str | Path) else "the model"
+        raise UsageError(f"the configuration of {of} has no {' or '.join(names)}: give a Shape")
 
     layers, heads = number(_LAYERS), number(_HEADS)
-    d_head = fields.get("head_dim") or number(_WIDTH) // heads
+    d_head = fields.get("head_dim") or number(_WIDTH) // max(heads, 1)
     return Shape(
         layers=layers,
         heads=heads,

@@ -3,13 +3,14 @@
 import csv
 import itertools
 import math
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from io import StringIO
 
-from dtqatten.configuration.core import Config, ConfigError, configured
+from dtqatten.configuration.core import Config, ConfigError, changed
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.model.core import fit, run_core
 from dtqatten.model.workload import Workload
@@ -92,7 +93,7 @@ class Result:
 
 
 def points(
-    presets: Sequence[str],
+    machines: Mapping[str, Config],
     changes: Mapping[str, Sequence[object]],
     tokens: Sequence[int],
     mixes: Sequence[tuple[float, float, float]],
@@ -106,7 +107,8 @@ def points(
 
     Parameters
     ----------
-    presets : sequence of str
+    machines : mapping
+        Configurations by name.
     changes : mapping
         Values to try for fields of the configuration, in all combinations.
     tokens : sequence of int
@@ -123,9 +125,11 @@ def points(
         If a machine is impossible: the message names it.
     """
     found = []
-    for preset, values in itertools.product(presets, itertools.product(*changes.values())):
-        changed = dict(zip(changes, values, strict=True))
-        name = " ".join([preset, *(f"{key}={value}" for key, value in changed.items())])
+    for (machine, start), values in itertools.product(
+        machines.items(), itertools.product(*changes.values())
+    ):
+        other = dict(zip(changes, values, strict=True))
+        name = " ".join([machine, *(f"{key}={value}" for key, value in other.items())])
         for n, shares, bits in itertools.product(tokens, mixes, buses):
             workload = Workload(
                 tokens=n,
@@ -135,7 +139,7 @@ def points(
                 follows_query=follows_query,
             )
             try:
-                config = fit(configured(preset, **changed), workload)
+                config = fit(changed(start, **other), workload)
                 SystemConfig(core=config, bus_bits=bits)
             except ConfigError as error:
                 raise ConfigError(f"{name}: {error}") from None
@@ -186,6 +190,11 @@ def evaluate(point: Point) -> Result:
     )
 
 
+def _end_silently() -> None:
+    """Let Ctrl-C, which a terminal sends to all processes, end this one without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def executor(workers: int | None, dask: str | None) -> Iterator[Executor]:
     """Yield what runs points: processes here, or the workers of a Dask scheduler.
@@ -203,8 +212,12 @@ def executor(workers: int | None, dask: str | None) -> Iterator[Executor]:
         If the scheduler does not answer.
     """
     if dask is None:
-        with ProcessPoolExecutor(workers) as pool:
+        pool = ProcessPoolExecutor(workers, initializer=_end_silently)
+        try:
             yield pool
+        finally:
+            # After Ctrl-C nobody waits for what has not begun.
+            pool.shutdown(cancel_futures=True)
         return
     from distributed import Client
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from dtqatten.algorithm.policy import Policy
 from dtqatten.configuration.core import Config
+from dtqatten.files.errors import UsageError
 from dtqatten.golden.cycles.layers import CoreLayer
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes, IntArray
@@ -92,12 +93,12 @@ def policy_workloads(policy: Policy, workload: Workload) -> list[Workload]:
 
     Raises
     ------
-    ValueError
+    UsageError
         If the policy prunes what the core does not: heads, or values of single heads.
     """
     for number, layer in enumerate(policy.layers):
         if layer.heads < 1 or layer.values < 1 or layer.threshold is not None:
-            raise ValueError(
+            raise UsageError(
                 f"layer {number} prunes heads or values, or is progressive: the core computes all "
                 "heads and values once; choose a policy that prunes tokens only"
             )

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from dtqatten.files.locks import alone
 from dtqatten.files.scratch import is_plain
 from dtqatten.synth import asic, cells, fanout, fpga, output_registers, sram, timing
 from dtqatten.synth.cells import CellLibrary
@@ -148,7 +149,9 @@ class Flow:
                 **result,
             }
 
-        return kept(self.output / f"{name}.json", design.key(**options), make)
+        # Two runs of one design would work in one folder; the second finds the first one's result.
+        with alone(self.output / "work" / f"{name}.lock"):
+            return kept(self.output / f"{name}.json", design.key(**options), make)
 
     def _asic_options(self) -> dict[str, Any]:
         if not is_plain(self.output.resolve()):

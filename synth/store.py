@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dtqatten.files.whole import write_text
+
 __all__ = ["kept"]
 
 
@@ -32,8 +34,5 @@ def kept(path: Path, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, 
     except (OSError, ValueError, KeyError):
         pass  # nothing there, or half of something: make it
     result = {"key": key, **make()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}")
-    partial.write_text(json.dumps(result, indent=2) + "\n")
-    partial.replace(path)
+    write_text(path, json.dumps(result, indent=2) + "\n")
     return result

@@ -6,6 +6,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from dtqatten.files.errors import ToolError, UsageError
+from dtqatten.files.notices import run_tool
 from dtqatten.files.scratch import tool_environment
 
 __all__ = ["InputError", "SynthError", "has_opensta", "module", "opensta", "versions", "yosys"]
@@ -19,11 +21,11 @@ YOSYS = (
 STA = "sta"
 
 
-class SynthError(RuntimeError):
+class SynthError(ToolError):
     """A tool that is missing or refuses its input; the message says what to do about it."""
 
 
-class InputError(SynthError, ValueError):
+class InputError(SynthError, UsageError):
     """An input of synthesis cannot be read or used; the message says what to do about it."""
 
 
@@ -35,14 +37,12 @@ def run(command: list[str], folder: Path, log: str) -> str:
     SynthError
         If it fails: with its last lines and the place of the log.
     """
-    done = subprocess.run(
+    done = run_tool(
         command,
         cwd=folder,
         env=tool_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
     )
     (folder / log).write_text(done.stdout)
     if done.returncode:

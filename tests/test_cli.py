@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from dtqatten import __version__, attention_layers, estimate
 from dtqatten.cli import app
 from dtqatten.commands.options import real, whole
+from dtqatten.files.errors import UsageError
 from dtqatten.golden.traces.trace import example
 from dtqatten.hw.blocks import Block
 from dtqatten.sim.engines.lint import lint_verilog
@@ -19,19 +20,8 @@ from dtqatten.synth.design import Design
 
 COMMANDS = [
     *("demo", "verilog", "sim", "stalls", "bench", "compare", "sweep", "results", "synth", "lint"),
-    *(
-        "run",
-        "estimate",
-        "mutate",
-        "trace",
-        "search",
-        "eval",
-        "accuracy",
-        "registers",
-        "formal",
-        "faults",
-        "encoder",
-    ),
+    *("mutate", "trace", "search", "eval", "accuracy", "registers", "formal", "faults", "encoder"),
+    *("config", "run", "estimate"),
 ]
 
 
@@ -116,7 +106,7 @@ WRONG = {
         (["--text", "Hello.", "--recording", NOWHERE], "--recording: --text has been given"),
     ],
     "run": [
-        ([NOWHERE], "does not exist"),
+        ([NOWHERE], f"{NOWHERE} is not a readable"),
     ],
     "estimate": [
         (["bart"], "'bart' is no model"),
@@ -180,7 +170,10 @@ WRONG = {
         (["--target", "ecp5", "--verilog", NOWHERE, "--top", "x"], "cannot read /nowhere/at/all"),
         (["--target", "ecp5", "--verilog", __file__, "--top", "a; b"], "--top is 'a; b': give a"),
     ],
-    "results": [(["--synth", NOWHERE], "does not exist"), (["--page", "/"], "is a directory")],
+    "results": [
+        (["--synth", NOWHERE], f"no results in {NOWHERE}"),
+        (["--page", "/"], "is a directory"),
+    ],
     "lint": [],
     "mutate": [
         (["--block", "huge"], "no block 'huge': choose of"),
@@ -190,7 +183,7 @@ WRONG = {
     "formal": [],
     "faults": [(["--count", "0"], "greater than or equal to 1"), (["--output", "/"], "directory")],
     "trace": [
-        (["--text", "x", "--output", f"{NOWHERE}/x.npz"], f"{NOWHERE} is not a folder"),
+        (["--text", "x", "--output", f"{__file__}/x.npz"], "is below"),
         (["--text", "x", "--model", NOWHERE], NOWHERE),
         (["--text", "x", "--shares", "1", "1", "nan"], "'nan' is no number"),
     ],
@@ -205,8 +198,12 @@ WRONG = {
     "eval": [
         (["--model", "minilm", "--task", "huge"], "no task 'huge': choose one of"),
         (["--model", "minilm", "--task", "bbc", "--policy", NOWHERE], "cannot read the policy"),
-        (["--model", "minilm", "--task", "bbc", "--mode", "huge"], "'huge' is not a valid Mode"),
+        (["--model", "minilm", "--task", "bbc", "--mode", "huge"], "'huge' is not a valid mode"),
         (["--model", "minilm", "--task", "bbc", "--noise"], "--noise: for --pictures only"),
+    ],
+    "config": [
+        (["check", NOWHERE], f"cannot read the configuration {NOWHERE}"),
+        (["show", "--preset", "huge"], PRESET),
     ],
     "accuracy": [
         (["minilm"], "'minilm' is no MODEL:TASK, such as minilm:stsb"),
@@ -290,7 +287,7 @@ def test_a_changed_preset_has_a_result_of_its_own(
     from dtqatten.synth.flow import Flow
 
     def run(self: Flow, target: str, design: Design, **said: object) -> dict[str, object]:
-        raise ValueError(f"{target} of {design.name}")
+        raise UsageError(f"{target} of {design.name}")
 
     monkeypatch.setattr(Flow, "run", run)
     args = ["synth", "--target", "ice40", "--preset", "tiny", "--block", "pe", "-o", tmp_path]
@@ -338,10 +335,10 @@ def test_run_prints_and_saves_what_python_gives(tmp_path: Path) -> None:
     np.savez(tmp_path / "in.npz", q=q, k=k, v=v)
     saved = tmp_path / "out.npz"
     options = ("--preset", "tiny", "--shares", "25,50,25", "--json", "--save", saved)
-    code, output = invoke("run", tmp_path / "in.npz", *options)
-    assert code == 0, output
+    result = CliRunner().invoke(app, ["run", str(tmp_path / "in.npz"), *map(str, options)])
+    assert result.exit_code == 0, result.output
     wanted = attention_layers(q, k, v, preset="tiny", shares=(0.25, 0.5, 0.25))
-    table = json.loads(output)
+    table = json.loads(result.stdout)
     assert [row["cycles"] for row in table] == [layer.cycles for layer in wanted]
     assert [row["kept"] for row in table] == [15, 15]
     with np.load(saved) as found:

@@ -13,6 +13,7 @@ from dtqatten.algorithm.runtime import attached
 from dtqatten.algorithm.study import noise_study
 from dtqatten.algorithm.tasks.catalogue import open_task
 from dtqatten.algorithm.tasks.task import Task
+from dtqatten.files.pictures import save
 from dtqatten.files.whole import write_text
 
 __all__ = ["NOISE", "draw"]
@@ -57,7 +58,6 @@ def draw(
     from dtqatten.algorithm.pictures import (
         noise_figure,
         pareto_figure,
-        save,
         tokens_figure,
     )
 

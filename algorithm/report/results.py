@@ -11,6 +11,7 @@ from dtqatten.algorithm.finetune import finetuned
 from dtqatten.algorithm.models import Loaded
 from dtqatten.algorithm.report.methods import Method
 from dtqatten.algorithm.tasks.task import Score, Task
+from dtqatten.files.errors import UsageError
 from dtqatten.files.whole import write_text
 
 __all__ = ["Results", "set_of"]
@@ -27,17 +28,20 @@ class Results:
 
     Raises
     ------
-    ValueError
-        If a row does not say which texts it was measured on.
+    UsageError
+        If the file is damaged, or a row does not say which texts it was measured on.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
         if path.is_file():
-            self.rows = json.loads(path.read_text(encoding="utf-8"))
-        if any("data" not in row for row in self.rows):
-            raise ValueError(
+            try:
+                self.rows = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise UsageError(f"{path} is no JSON of rows ({error}): move it away") from None
+        if not isinstance(self.rows, list) or any("data" not in row for row in self.rows):
+            raise UsageError(
                 f"{path} has rows that do not say how many texts, and which, they were measured "
                 "on: move it away to measure anew, or give another file with --results"
             )

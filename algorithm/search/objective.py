@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import optuna
 
 from dtqatten.algorithm.search.spaces import Space, SpattenSpace
+from dtqatten.files.errors import UsageError
 
 if TYPE_CHECKING:
     from dtqatten.algorithm.evaluate import Evaluation
@@ -50,7 +51,7 @@ class Objective:
 
     Raises
     ------
-    ValueError
+    UsageError
         If ``fidelity`` is asked of a task without classes.
     """
 
@@ -66,7 +67,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         if self.fidelity and self.reference.predicted is None:
-            raise ValueError(f"{self.task.name} has no classes to be true to: leave fidelity out")
+            raise UsageError(f"{self.task.name} has no classes to be true to: leave fidelity out")
 
     def __call__(self, trial: optuna.trial.Trial) -> float | tuple[float, ...]:
         """Evaluate the policy of a trial."""

@@ -11,6 +11,8 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
+from dtqatten.files.errors import UsageError
+
 __all__ = ["storage_of"]
 
 #: Times that a database is tried, a second apart.
@@ -24,7 +26,7 @@ def storage_of(where: str) -> Any:
 
     Raises
     ------
-    ValueError
+    UsageError
         If the driver of a database is not installed or the database cannot be opened.
     """
     if "://" in where:
@@ -69,14 +71,14 @@ def _database(url: str, **options: Any) -> Any:
                     url, heartbeat_interval=30, grace_period=120, **options
                 )
             except ImportError as e:
-                raise ValueError(
+                raise UsageError(
                     f"cannot open {kind} storage: {e}; install the driver of the database "
                     "(PostgreSQL: pip install 'dtqatten[postgresql]')"
                 ) from None
             except DBAPIError as e:
                 # Workers that start together make the same tables: all but one fail, once.
                 if attempt == OPENINGS:
-                    raise ValueError(
+                    raise UsageError(
                         f"cannot open {kind} storage: {e.orig}; check the address and that the "
                         "server runs and has the database"
                     ) from None

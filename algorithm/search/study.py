@@ -14,6 +14,7 @@ from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.search.objective import MEASURED
 from dtqatten.algorithm.search.spaces import Space, SpattenSpace
 from dtqatten.algorithm.search.storage import storage_of
+from dtqatten.files.errors import UsageError
 
 __all__ = ["SAMPLERS", "best_policy", "open_study", "optimize", "pareto"]
 
@@ -52,12 +53,12 @@ def open_study(
 
     Raises
     ------
-    ValueError
+    UsageError
         If there is no such sampler, or the study exists with another number of objectives or with
         other settings.
     """
     if sampler not in SAMPLERS:
-        raise ValueError(f"no sampler {sampler!r}: choose one of {', '.join(SAMPLERS)}")
+        raise UsageError(f"no sampler {sampler!r}: choose one of {', '.join(SAMPLERS)}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     directions = [StudyDirection.MINIMIZE] * (2 if multi else 1)
     study = optuna.create_study(
@@ -68,7 +69,7 @@ def open_study(
         load_if_exists=True,
     )
     if len(study.directions) != len(directions):
-        raise ValueError(
+        raise UsageError(
             f"the study {name!r} has {len(study.directions)} objectives, asked for "
             f"{len(directions)}: use another name"
         )
@@ -99,7 +100,7 @@ def _settle(study: optuna.Study, settings: Mapping[str, Any]) -> None:
     wanted = json.loads(json.dumps(settings))
     held = study.user_attrs.get("settings", wanted)
     if odd := sorted(k for k in held | wanted if held.get(k) != wanted.get(k)):
-        raise ValueError(
+        raise UsageError(
             f"the study {study.study_name!r} was begun with another {', '.join(odd)}: its trials "
             "cannot be compared with new ones; use another name or the same settings"
         )
@@ -148,12 +149,12 @@ def best_policy(
 
     Raises
     ------
-    ValueError
+    UsageError
         If no trial has finished.
     """
     trials = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     if not trials:
-        raise ValueError(f"the study {study.study_name!r} has no finished trial: run it longer")
+        raise UsageError(f"the study {study.study_name!r} has no finished trial: run it longer")
     if len(study.directions) == 1:
         best = min(trials, key=lambda t: t.value if t.value is not None else math.inf)
     else:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dtqatten.algorithm.models import Loaded
 from dtqatten.algorithm.session.session import Session
+from dtqatten.files.errors import UsageError
 
 __all__ = ["DATA_VARIABLE", "Progress", "Score", "Task", "TaskError"]
 
@@ -30,7 +31,7 @@ HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 Progress = Callable[[int, int], None]
 
 
-class TaskError(ValueError):
+class TaskError(UsageError):
     """A task whose data are missing or unusable; the message says what to do."""
 
 

@@ -18,9 +18,12 @@ from dtqatten.commands.algorithm import (
     plain_score,
     progress_bar,
 )
+from dtqatten.commands.console import say, show
 from dtqatten.commands.evaluate import TEXT
 from dtqatten.commands.options import needs
-from dtqatten.commands.verilog import write_atomically
+from dtqatten.commands.paths import output_file
+from dtqatten.files.errors import UsageError
+from dtqatten.files.whole import write_text
 
 if TYPE_CHECKING:
     from dtqatten.algorithm.models import Loaded
@@ -45,11 +48,9 @@ def accuracy(
         list[str] | None, typer.Argument(help=f"MODEL:TASK; by default {' '.join(PAIRS)}.")
     ] = None,
     results: Annotated[
-        Path, typer.Option(help="JSON of all rows; those in it are not measured again.")
+        Path, output_file("JSON of all rows; those in it are not measured again.", "--results")
     ] = Path("build/accuracy.json"),
-    output: Annotated[Path, typer.Option("--output", "-o", help="Document to write.")] = Path(
-        "docs/accuracy.md"
-    ),
+    output: Annotated[Path, output_file("Document to write.")] = Path("docs/accuracy.md"),
     steps: Annotated[
         int | None,
         typer.Option(min=0, help="Steps of fine-tuning, 0: none; by default the task's own."),
@@ -67,7 +68,7 @@ def accuracy(
         for pair in pairs or PAIRS:
             model, separator, task = pair.rpartition(":")
             if not separator:
-                raise ValueError(f"{pair!r} is no MODEL:TASK, such as {PAIRS[0]}")
+                raise UsageError(f"{pair!r} is no MODEL:TASK, such as {PAIRS[0]}")
             chosen, loaded = opened(model, task, data, limit)
             tuned = chosen.steps if steps is None else steps
             rows, searched = measure(kept, chosen, loaded, pair, tuned)
@@ -77,8 +78,8 @@ def accuracy(
                 noise = noise and not (folder / f"{model}-{task}-noise.json").is_file()
                 draw_searched(chosen, loaded, searched, rows, folder, noise=noise)
             kept.keep(model, task, list(rows), next(iter(rows.values()))["data"])
-            write_atomically(output, page_of(kept, folder))
-        typer.echo(f"{output} and {results}")
+            write_text(output, page_of(kept, folder))
+        say(f"{output} and {results}")
 
 
 def measure(
@@ -112,10 +113,10 @@ def measure(
     rows = {}
     searched: Policy | None = None
     for method in methods(loaded, task, steps):
-        with progress_bar(f"{pair}: {method.name}") as show:
-            row = kept.measure(loaded, task, method, reference, show)
+        with progress_bar(f"{pair}: {method.name}") as tell:
+            row = kept.measure(loaded, task, method, reference, tell)
         rows[method.name] = row
-        typer.echo(f"{pair}: {method.name}: {row['metric']:.4f}, BOPs {row['bops_ratio']:.3f}")
+        show(f"{pair}: {method.name}: {row['metric']:.4f}, BOPs {row['bops_ratio']:.3f}")
         if method.name == "searched":
             searched = method.policy
     return rows, searched

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dtqatten.algorithm.packaged import find_policy
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import PolicyError
+from dtqatten.commands.console import progress
 
 if TYPE_CHECKING:
     from dtqatten.algorithm.models import Loaded
@@ -65,9 +67,7 @@ def plain_score(task: "Task", loaded: "Loaded", part: str) -> "Score":
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar; what is yielded takes how much is done and how much there is."""
-    from rich.progress import Progress
-
-    with Progress(transient=True) as bar:
+    with progress() as bar:
         line = bar.add_task(what)
 
         def show(done: int, total: int) -> None:
@@ -76,16 +76,16 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
-def template_of(path: Path | None, loaded: "Loaded") -> Policy:
+def template_of(given: str | None, loaded: "Loaded") -> Policy:
     """Policy that gives a search all fields but the ratios."""
     from dtqatten.algorithm.report.methods import template
 
-    if path is None:
+    if given is None:
         return template(loaded.layers, loaded.causal)
-    policy = Policy.load(path)
+    policy = find_policy(given)
     if len(policy.layers) != loaded.layers:
         raise PolicyError(
-            f"{path} has {len(policy.layers)} layers, {loaded.name} has {loaded.layers}: "
+            f"{given} has {len(policy.layers)} layers, {loaded.name} has {loaded.layers}: "
             "use a policy made for this model"
         )
     return policy

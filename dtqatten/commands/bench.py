@@ -9,8 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from dtqatten.commands.options import needs
-from dtqatten.commands.verilog import write_atomically
+from dtqatten.commands.console import print_json, progress, say, show
+from dtqatten.commands.options import JsonOption, needs
+from dtqatten.commands.paths import output_folder
+from dtqatten.files.pictures import save
+from dtqatten.files.whole import write_text
 
 __all__ = ["bench"]
 
@@ -25,24 +28,27 @@ class Part(enum.StrEnum):
     SYSTEM = "system"
 
 
+#: Picture of the core's units.
+TIMELINE = "timeline.png"
+
+
 def bench(
     part: Annotated[
         list[Part] | None, typer.Option(help="What to measure; may be repeated. All if not given.")
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the JSON.", file_okay=False)
+        Path,
+        output_folder("Folder for the JSON.", holds=(*(f"{one}.json" for one in Part), TIMELINE)),
     ] = Path("build/bench"),
+    as_json: JsonOption = False,
 ) -> None:
     """Measure array, core and top-k, and the machine on a bus; write a JSON file each."""
     with needs("dev"):
-        from rich.console import Console
-        from rich.progress import Progress
-
         from dtqatten.sim.studies.array_bench import measure, versions
-        from dtqatten.sim.studies.plots import save, timeline_figure
-    console = Console()
+        from dtqatten.sim.studies.plots import timeline_figure
+    results = {}
     for one in part or list(Part):
-        with Progress(transient=True) as bar:
+        with progress() as bar:
             task = bar.add_task("measuring", total=None)
 
             def tell(what: str, bar: Any = bar, task: Any = task) -> None:
@@ -57,15 +63,17 @@ def bench(
                     result = _system(tell)
         if one is not Part.ARRAY:
             result["versions"] = versions()
-        for table in _tables(one, result):
-            console.print(table)
+        results[str(one)] = result
+        show(*_tables(one, result))
         path = output / f"{one}.json"
-        write_atomically(path, json.dumps(result, indent=2) + "\n")
-        typer.echo(f"{path}: all figures, and versions")
+        write_text(path, json.dumps(result, indent=2) + "\n")
+        say(f"{path}: all figures, and versions")
         if one is Part.CORE:
-            picture = output / "timeline.png"
+            picture = output / TIMELINE
             save(timeline_figure(activity, f"preset base, {result['kept']} tokens"), picture)
-            typer.echo(f"{picture}: which units work when, by the RTL's own ports")
+            say(f"{picture}: which units work when, by the RTL's own ports")
+    if as_json:
+        print_json(results)
 
 
 def _reference(*, in_turns: bool) -> Any:

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dtqatten.commands.console import print_json, progress, say, show
 from dtqatten.commands.options import (
     FollowsOption,
     FollowsQueryOption,
+    JsonOption,
+    MachinesOption,
+    PolicyOption,
     SharesOption,
     TokensOption,
-    needs,
+    machines_of,
     workload,
 )
-from dtqatten.commands.verilog import write_atomically
-from dtqatten.configuration.core import PRESETS, Config, configured
+from dtqatten.commands.paths import output_file
+from dtqatten.configuration.core import PRESETS, Config
+from dtqatten.files.whole import write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,38 +36,36 @@ def compare(
     preset: Annotated[
         list[str] | None, typer.Option(help=f"Of {', '.join(PRESETS)}, repeatable.")
     ] = None,
+    files: MachinesOption = None,
     tokens: TokensOption = 384,
     d_head: Annotated[int, typer.Option("--d-head", help="Channels of a head.")] = 64,
     shares: SharesOption = None,
     follows: FollowsOption = False,
     follows_query: FollowsQueryOption = False,
-    policy: Annotated[
-        str | None,
-        typer.Option(help="Searched policy of the last speedup; by default the fastest one."),
-    ] = None,
+    policy: PolicyOption = None,
     synth: Annotated[
         Path, typer.Option(help="Folder of the results of `dtqatten synth`, for areas.")
     ] = Path("build/synth"),
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="JSON to write.", dir_okay=False)
-    ] = Path("build/compare.json"),
+    output: Annotated[Path, output_file("JSON to write.")] = Path("build/compare.json"),
+    as_json: JsonOption = False,
 ) -> None:
-    """Print cycles, throughput and area of the core and of published machines on one workload."""
-    of = workload(tokens, d_head, shares, follows=follows, follows_query=follows_query)
-    machines = {name: configured(name) for name in preset or ["base", "paper"]}
-    with needs("sim"):
-        from rich.console import Console
-        from rich.progress import Progress
+    """Print cycles, throughput and area of the core and of published machines on one workload.
 
-        from dtqatten.model import compare as model
+    The last speedup is that of --policy, by default of the fastest policy searched.
+    """
+    of = workload(tokens, d_head, shares, follows=follows, follows_query=follows_query)
+    machines = {each.name: each.config for each in machines_of(preset, files, ["base", "paper"])}
+    from dtqatten.algorithm.packaged import find_policy
+    from dtqatten.model import compare as model
+
     areas = {
         name: area
         for name in machines
         if (area := model.core_area(synth / f"asic-{name}-core.json")) is not None
     }
     chosen = policy or model.SEARCHED
-    searched = model.packaged_policy(chosen)
-    with Progress(transient=True) as bar:
+    searched = find_policy(chosen)
+    with progress() as bar:
         bar.add_task("cycle model", total=None)
         # First, for a policy may be refused, and the rest takes long.
         by_policy = model.searched_speedup(model.SCALED, searched, of)
@@ -74,15 +77,20 @@ def compare(
             },
             f"policy {chosen}": (model.SCALED, by_policy),
         }
-    Console().print(machines_table(rows, of))
-    typer.echo("operations are those of the original model, two a multiply-accumulate")
-    for name, (scaled, speedup) in found.items():
-        typer.echo(
+    content = content_of(of, rows, found)
+    write_text(output, json.dumps(content, indent=2) + "\n")
+    if as_json:
+        print_json(content)
+    show(
+        machines_table(rows, of),
+        "operations are those of the original model, two a multiply-accumulate",
+        *(
             f"{scaled.multipliers} 4-bit multipliers against 224 of 16 bits, always busy, "
             f"{name}: {speedup.measured:.2f} x, at best {speedup.bound:.2f} x"
-        )
-    write_atomically(output, json.dumps(content_of(of, rows, found), indent=2) + "\n")
-    typer.echo(f"{output}")
+            for name, (scaled, speedup) in found.items()
+        ),
+    )
+    say(output)
 
 
 def machines_table(rows: "list[Entry]", of: "Workload") -> "Table":

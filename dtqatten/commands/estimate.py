@@ -1,12 +1,21 @@
 """``dtqatten estimate``: what a model's attention takes on a machine."""
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from dtqatten.commands.options import PresetOption, SharesOption, policy_of, shares_of
+from dtqatten.algorithm.packaged import find_policy
+from dtqatten.commands.console import print_json, show
+from dtqatten.commands.options import (
+    ConfigOption,
+    JsonOption,
+    PolicyOption,
+    SharesOption,
+    StartOption,
+    shares_of,
+    target_of,
+)
 
 __all__ = ["estimate"]
 
@@ -16,37 +25,36 @@ def estimate(
         str,
         typer.Argument(help="A name such as bert-base, or a folder with a config.json."),
     ],
-    preset: PresetOption = "base",
+    preset: StartOption = None,
+    file: ConfigOption = None,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens of the sequence.")] = 384,
     shares: SharesOption = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(help="A policy's file, or the name of one that comes with the package."),
-    ] = None,
+    policy: PolicyOption = None,
     clock_mhz: Annotated[
         float | None, typer.Option(help="Clock rate; by default the measured one.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The table as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Estimate cycles, time, bytes, area and energy; say what is measured and what modelled."""
-    from rich.console import Console
+    """Estimate cycles, time, bytes, area and energy; say what is measured and what modelled.
+
+    Without --preset and --config the machine is that of preset base.
+    """
     from rich.table import Table
 
     from dtqatten.api.estimate import estimate as estimated
 
     found = estimated(
         model,
-        preset,
+        target_of(preset, file),
         tokens=tokens,
         shares=shares_of(shares),
-        policy=None if policy is None else policy_of(policy),
+        policy=None if policy is None else find_policy(policy),
         clock_mhz=clock_mhz,
     )
     if as_json:
-        typer.echo(json.dumps({n: asdict(one) for n, one in found.quantities.items()}, indent=2))
-        return
+        print_json({name: asdict(one) for name, one in found.quantities.items()})
     table = Table("quantity", "value", "origin", "how")
     for name, one in found.quantities.items():
         value = "-" if one.value is None else f"{one.value:.4g} {one.unit}"
         table.add_row(name, value, one.origin, one.says)
-    Console().print(table)
+    show(table)

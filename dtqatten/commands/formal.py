@@ -4,18 +4,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import typer
-
-from dtqatten.commands.options import fail, needs
+from dtqatten.commands.console import print_json, progress, show
+from dtqatten.commands.options import JsonOption, fail, needs
 
 __all__ = ["formal"]
 
 
-def formal() -> None:
+def formal(as_json: JsonOption = False) -> None:
     """Prove every property of the bus masters, and every dot product; one line each."""
     with needs("formal"):
-        from rich.progress import track
-
         from dtqatten.sim.proofs.dot_product import DOT_PRODUCTS, is_dot_product
         from dtqatten.sim.proofs.formal import prove
         from dtqatten.sim.proofs.properties import PROPERTIES
@@ -42,16 +39,25 @@ def formal() -> None:
         )
         for config in DOT_PRODUCTS
     ]
-    failed = []
-    for name, statement, how, proof, subject in track(
-        claims, description="proving", transient=True
-    ):
-        start = time.perf_counter()
-        good = proof(subject)
-        verdict = "proved" if good else "NOT PROVED"
-        seconds = time.perf_counter() - start
-        typer.echo(f"{verdict} {name}: {statement} ({how}; {seconds:.1f} s)")
-        if not good:
-            failed.append(name)
+    found = []
+    with progress() as bar:
+        for name, statement, how, proof, subject in bar.track(claims, description="proving"):
+            start = time.perf_counter()
+            good = proof(subject)
+            seconds = time.perf_counter() - start
+            verdict = "proved" if good else "NOT PROVED"
+            show(f"{verdict} {name}: {statement} ({how}; {seconds:.1f} s)")
+            found.append(
+                {
+                    "name": name,
+                    "statement": statement,
+                    "how": how,
+                    "proved": good,
+                    "seconds": seconds,
+                }
+            )
+    if as_json:
+        print_json(found)
+    failed = [str(one["name"]) for one in found if not one["proved"]]
     if failed:
         raise fail(f"not proved: {', '.join(failed)}")

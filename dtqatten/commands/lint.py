@@ -3,38 +3,42 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-import typer
-
-from dtqatten.commands.options import fail, needs
+from dtqatten.commands.console import print_json, show
+from dtqatten.commands.options import JsonOption, MachinesOption, fail, machines_of, needs
 from dtqatten.configuration.core import PRESETS
-from dtqatten.configuration.system import SystemConfig
 
 __all__ = ["lint"]
 
 
-def lint() -> None:
-    """Lint the Verilog of every preset; print what is waived, and why."""
+def lint(files: MachinesOption = None, as_json: JsonOption = False) -> None:
+    """Lint the Verilog of every preset, or of --config; print what is waived, and why."""
+    machines = machines_of(None, files, list(PRESETS))
     with needs("mutation"):
         from dtqatten.sim.engines.lint import WAIVERS, lint_verilog
         from dtqatten.sim.proofs.yosys import check_verilog
     from dtqatten.hw.base.export import PREFIX, verilog
     from dtqatten.hw.system import System
 
-    for rule, reason in WAIVERS.items():
-        typer.echo(f"waived {rule}: {reason}")
+    show(*(f"waived {rule}: {reason}" for rule, reason in WAIVERS.items()))
     top = f"{PREFIX}system"
 
     def faults(text: str) -> str:
         return lint_verilog(text, top) or check_verilog(text, top)
 
     # The tools take minutes, each a processor.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
         # The whole machine, core included; the largest first, for it takes longest.
         found = {
-            name: pool.submit(faults, verilog(System(SystemConfig(core=config)), "system"))
-            for name, config in reversed(PRESETS.items())
+            each.name: pool.submit(faults, verilog(System(each.system()), "system"))
+            for each in reversed(machines)
         }
-        for name in PRESETS:
-            if text := found[name].result():
-                raise fail(f"preset {name}:\n{text}")
-            typer.echo(f"{name}: clean")
+        for each in machines:
+            if text := found[each.name].result():
+                raise fail(f"preset {each.name}:\n{text}")
+            show(f"{each.name}: clean")
+    finally:
+        # After a fault, or Ctrl-C, nobody waits for what has not begun.
+        pool.shutdown(cancel_futures=True)
+    if as_json:
+        print_json({"waived": WAIVERS, "clean": [each.name for each in machines]})

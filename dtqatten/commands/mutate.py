@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from dtqatten.commands.options import fail, needs, refuse
-from dtqatten.commands.verilog import write_atomically
+from dtqatten.commands.console import print_json, progress, say, show
+from dtqatten.commands.options import JsonOption, fail, needs, refuse
+from dtqatten.commands.paths import output_file
+from dtqatten.files.whole import write_text
 
 __all__ = ["mutate"]
 
@@ -25,14 +27,11 @@ def mutate(
     least: Annotated[
         float, typer.Option(help="Share killed of those not equivalent, to succeed.", min=0, max=1)
     ] = 0.9,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="JSON to write.", dir_okay=False)
-    ] = Path("build/mutation.json"),
+    output: Annotated[Path, output_file("JSON to write.")] = Path("build/mutation.json"),
+    as_json: JsonOption = False,
 ) -> None:
     """Mutate the netlist of every block and count the mutants that the comparison kills."""
     with needs("mutation"):
-        from rich.console import Console
-        from rich.progress import Progress
         from rich.table import Table
 
         from dtqatten.sim.proofs.mutation import measure
@@ -42,11 +41,11 @@ def mutate(
         if name not in BLOCKS:
             raise refuse(f"no block {name!r}: choose of {', '.join(BLOCKS)}")
     outcomes = {}
-    with Progress(transient=True) as bar:
+    with progress() as bar:
         for name in names:
             task = bar.add_task(name)
 
-            def show(what: str, done: int, of: int, name: str = name, task: Any = task) -> None:
+            def tell(what: str, done: int, of: int, name: str = name, task: Any = task) -> None:
                 bar.update(task, description=f"{name}: {what}", completed=done, total=of)
 
             outcomes[name] = measure(
@@ -55,14 +54,14 @@ def mutate(
                 count=mutants,
                 seed=seed,
                 seconds=seconds,
-                progress=show,
+                progress=tell,
             )
             bar.remove_task(task)
     table = Table("block", "cycles", "killed", "survived", "equivalent", "killed, not equivalent")
     for name, outcome in outcomes.items():
         counts = [outcome.cycles, *map(len, (outcome.killed, outcome.survived, outcome.equivalent))]
         table.add_row(name, *map(str, counts), f"{outcome.score:.1%}")
-    Console().print(table)
+    show(table)
     result = {
         name: {
             "killed": len(outcome.killed),
@@ -76,8 +75,10 @@ def mutate(
         }
         for name, outcome in outcomes.items()
     }
-    write_atomically(output, json.dumps(result, indent=2) + "\n")
-    typer.echo(f"{output}: the survivors")
+    write_text(output, json.dumps(result, indent=2) + "\n")
+    if as_json:
+        print_json(result)
+    say(f"{output}: the survivors")
     weak = [name for name, outcome in outcomes.items() if outcome.score < least]
     if weak:
         raise fail(f"below {least:.0%}: {', '.join(weak)}")

@@ -1,50 +1,75 @@
 """Options that several commands share, how numbers are written, and how a command fails."""
 
-import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperArgument, TyperCommand, TyperOption
 
-from dtqatten.configuration.core import PRESETS, Config, Schedule, configured
-from dtqatten.synth.tools import SynthError
+from dtqatten.configuration.core import PRESETS, Config, Schedule, changed, configured
+from dtqatten.configuration.file import ConfigFile, load
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.files.errors import UsageError
+from dtqatten.files.notices import LOG
 
 if TYPE_CHECKING:
-    from dtqatten.algorithm.policy import Policy
     from dtqatten.model.workload import Workload
 
 __all__ = [
     "ColsOption",
-    "Command",
+    "ConfigOption",
     "DHeadOption",
     "DepthOption",
     "FollowsOption",
     "FollowsQueryOption",
+    "JsonOption",
+    "Machine",
+    "MachinesOption",
     "NMaxOption",
+    "PolicyOption",
     "PresetOption",
     "RowsOption",
     "ScheduleOption",
     "SharesOption",
+    "StartOption",
     "TokensOption",
     "ValueDepthOption",
     "configure",
     "fail",
+    "machine",
+    "machines_of",
     "needs",
-    "policy_of",
     "real",
     "refuse",
     "reject_unused",
     "shares_of",
+    "target_of",
     "whole",
     "workload",
 ]
 
 PresetOption = Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")]
+#: The same where a file may give the preset.
+StartOption = Annotated[str | None, typer.Option("--preset", help=f"One of {', '.join(PRESETS)}.")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="TOML file of a configuration; other options win. docs/configuration.md"
+    ),
+]
+MachinesOption = Annotated[
+    list[Path] | None,
+    typer.Option("--config", help="TOML file of one more machine, repeatable."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")]
+PolicyOption = Annotated[
+    str | None,
+    typer.Option(help="Policy: a file, or the name of one that comes with dtqatten."),
+]
 RowsOption = Annotated[int | None, typer.Option(help="Rows of PEs, in place of the preset's.")]
 ColsOption = Annotated[int | None, typer.Option(help="Columns of PEs.")]
 DepthOption = Annotated[
@@ -68,42 +93,6 @@ FollowsOption = Annotated[
 FollowsQueryOption = Annotated[
     bool, typer.Option("--follows-query", help="A weight of P x V has 4 bits where its query has.")
 ]
-
-
-class Command(TyperCommand):
-    """A command: takes numbers only as they are usually written, and turns errors into messages.
-
-    Exit status 0 is good; 1: what was asked for was done and failed; 2: it cannot be done as asked,
-    for an option, a field of a configuration or a file is wrong, or a package is missing.
-    """
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Check how numbers are written, then parse."""
-        texts, _, _ = self.make_parser(ctx).parse_args(list(args))
-        for param in self.params:
-            given = texts.get(param.name)
-            if given is None or not isinstance(param, TyperArgument | TyperOption):
-                continue
-            kind = param.type_descriptor.annotation
-            parts = given if isinstance(given, list | tuple) else [given]
-            # The kinds of a tuple are those of its parts; all parts of a list are alike.
-            kinds = itertools.cycle(get_args(kind) or (kind,))
-            for text, each in zip(parts, kinds, strict=False):
-                if each in READERS:
-                    try:
-                        READERS[each](text)
-                    except ValueError as error:
-                        raise typer.BadParameter(str(error), ctx=ctx, param=param) from None
-        return super().parse_args(ctx, args)
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except (ValueError, *UNUSABLE) as error:
-            raise refuse(error) from None
-        except SynthError as error:
-            raise fail(error) from None
 
 
 def whole(text: str) -> int:
@@ -134,18 +123,6 @@ def real(text: str) -> float:
     return float(text)
 
 
-READERS: dict[Any, Callable[[str], object]] = {int: whole, float: real}
-
-#: What the system says of a path that cannot be used as asked.
-UNUSABLE = (
-    FileNotFoundError,
-    FileExistsError,
-    IsADirectoryError,
-    NotADirectoryError,
-    PermissionError,
-)
-
-
 def fail(message: object) -> typer.Exit:
     """Say why what was asked for was done and failed; return the exit to raise, of status 1."""
     typer.echo(f"dtqatten: {message}", err=True)
@@ -170,31 +147,140 @@ def reject_unused(options: Mapping[str, object], why: str) -> None:
 
     Raises
     ------
-    ValueError
+    UsageError
         If one is given, by name.
     """
     given = [name for name, value in options.items() if value is not None and value is not False]
     if given:
-        raise ValueError(f"{', '.join(given)}: {why}; leave it out")
+        raise UsageError(f"{', '.join(given)}: {why}; leave it out")
 
 
-def configure(preset: str, **changes: object) -> Config:
-    """Return a preset with the changes that are not None; say what follows from them.
+@dataclass(frozen=True)
+class Machine:
+    """A machine that options describe.
+
+    Attributes
+    ----------
+    start : str
+        Name of the preset or file.
+    name : str
+        The same with what differs from it: a folder or a result is called so.
+    config : Config
+    file : ConfigFile or None
+        The file of ``--config``.
+    """
+
+    start: str
+    name: str
+    config: Config
+    file: ConfigFile | None = None
+
+    def system(self, core: Config | None = None, **changes: Any) -> SystemConfig:
+        """Return the machine on its bus.
+
+        Parameters
+        ----------
+        core : Config, optional
+            In place of the machine's own.
+        **changes
+            Fields of the bus; those that are None are the file's, or the usual ones.
+        """
+        given = {name: value for name, value in changes.items() if value is not None}
+        core = core or self.config
+        if self.file is None:
+            return SystemConfig(core=core, **given)
+        return self.file.system_config(core, **given)
+
+
+def machine(
+    preset: str | None, file: Path | None = None, usual: str = "base", **changes: Any
+) -> Machine:
+    """Return the machine that options describe; say what follows from them.
+
+    Parameters
+    ----------
+    preset : str or None
+        ``--preset``: what the machine starts from, if given also in place of the file's own.
+    file : Path or None
+        ``--config``.
+    usual : str
+        Preset if neither is given.
+    **changes
+        Fields of the configuration, those of other options; None where not given.
 
     Raises
     ------
     ConfigError
-        If the preset is unknown or a value is impossible.
+        If the preset is unknown, or a value is impossible.
     """
     given = {name: value for name, value in changes.items() if value is not None}
-    config = configured(preset, **given)
-    if "value_depth" not in given and config.value_depth != PRESETS[preset].value_depth:
-        typer.echo(
-            f"value_depth follows depth = {config.depth}, in place of {preset}'s "
-            f"{PRESETS[preset].value_depth}: --value-depth sets it",
-            err=True,
+    read = None if file is None else load(file)
+    if read is None:
+        name, start = preset or usual, configured(preset or usual)
+    else:
+        name = read.name if preset is None else f"{read.name}-{preset}"
+        start = read.config(preset)
+    config = changed(start, **given)
+    if "value_depth" not in given and config.value_depth != start.value_depth:
+        LOG.info(
+            "value_depth follows depth = %d, in place of %s's %s: --value-depth sets it",
+            config.depth,
+            name,
+            start.value_depth,
         )
-    return config
+    differs = "".join(f"-{key.replace('_', '-')}-{value}" for key, value in given.items())
+    return Machine(name, name + differs, config, read)
+
+
+def machines_of(
+    presets: list[str] | None,
+    files: list[Path] | None,
+    usual: list[str],
+    **changes: Any,
+) -> list[Machine]:
+    """Return the machines of repeatable options.
+
+    Parameters
+    ----------
+    presets, files : list or None
+        ``--preset`` and ``--config``: a machine each.
+    usual : list of str
+        Presets if neither is given.
+    **changes
+        As of :func:`machine`.
+
+    Raises
+    ------
+    UsageError
+        If two have the same name, besides what :func:`machine` refuses.
+    """
+    names = presets if presets or files else usual
+    found = [machine(name, **changes) for name in names or ()]
+    found += [machine(None, file, **changes) for file in files or ()]
+    named = [each.name for each in found]
+    if twice := [name for name in dict.fromkeys(named) if named.count(name) > 1]:
+        raise UsageError(f"two machines are called {twice[0]}: rename the file, or leave one out")
+    return found
+
+
+def configure(
+    preset: str | None, file: Path | None = None, usual: str = "base", **changes: Any
+) -> Config:
+    """Return the configuration of a :func:`machine`."""
+    return machine(preset, file, usual, **changes).config
+
+
+def target_of(preset: str | None, file: Path | None, usual: str = "base") -> str | SystemConfig:
+    """Return what the Python interface takes: a preset's name, which adapts, or a file's machine.
+
+    Parameters
+    ----------
+    preset, file : str or None, Path or None
+        ``--preset`` and ``--config``.
+    usual : str
+        Preset if neither is given.
+    """
+    return (preset or usual) if file is None else machine(preset, file).system()
 
 
 def shares_of(text: str | None) -> tuple[float, float, float]:
@@ -202,7 +288,7 @@ def shares_of(text: str | None) -> tuple[float, float, float]:
 
     Raises
     ------
-    ValueError
+    UsageError
         If they are no three percentages of sum 100.
     """
     from dtqatten.golden.numerics.select import PAPER_SHARES, counts
@@ -213,24 +299,10 @@ def shares_of(text: str | None) -> tuple[float, float, float]:
         zero, four, eight = (real(part) / 100 for part in text.split(","))
         counts(1, (zero, four, eight))
     except ValueError:
-        raise ValueError(
+        raise UsageError(
             f"--shares is {text!r}: give three percentages of sum 100, such as 28,42,30"
         ) from None
     return zero, four, eight
-
-
-def policy_of(name: str) -> "Policy":
-    """Return the policy of a file, or one that comes with the package.
-
-    Raises
-    ------
-    ValueError
-        If there is neither.
-    """
-    from dtqatten.algorithm.policy import Policy
-    from dtqatten.model.compare import packaged_policy
-
-    return Policy.load(name) if Path(name).exists() else packaged_policy(name)
 
 
 def workload(
@@ -240,7 +312,7 @@ def workload(
 
     Raises
     ------
-    ValueError
+    UsageError
         If the shares are no three percentages of sum 100.
     """
     from dtqatten.model.workload import Workload
@@ -255,12 +327,21 @@ def workload(
 
 
 @contextmanager
-def needs(extra: str) -> Iterator[None]:
-    """Turn a missing optional package into a message that names the extra it comes with."""
+def needs(*extras: str) -> Iterator[None]:
+    """Turn a missing optional package into a message that names the extras it comes with.
+
+    Parameters
+    ----------
+    *extras : str
+        All that the command needs.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
+        if (error.name or "dtqatten").partition(".")[0] == "dtqatten":
+            raise
+        wanted = ",".join(extras)
         raise refuse(
-            f"{error.name} is not installed: pip install 'dtqatten[{extra}]' "
-            f"(from a checkout: pip install -e '.[{extra}]')"
+            f"{error.name} is not installed: pip install 'dtqatten[{wanted}]' "
+            f"(from a checkout: pip install -e '.[{wanted}]')"
         ) from None

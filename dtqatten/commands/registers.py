@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from dtqatten.commands.verilog import write_atomically
+from dtqatten.commands.console import say
+from dtqatten.commands.paths import output_folder
+from dtqatten.files.whole import write_text
 from dtqatten.interface.reference import c_header, markdown
 
 __all__ = ["registers"]
@@ -13,10 +13,10 @@ __all__ = ["registers"]
 
 def registers(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to write to.", file_okay=False)
+        Path, output_folder("Folder to write to.", holds=("registers.md", "dtqatten.h"))
     ] = Path("build/registers"),
 ) -> None:
     """Write registers.md and dtqatten.h."""
     for name, text in (("registers.md", markdown()), ("dtqatten.h", c_header())):
-        write_atomically(output / name, text)
-        typer.echo(f"{output / name}")
+        write_text(output / name, text)
+        say(output / name)

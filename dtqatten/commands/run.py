@@ -1,12 +1,23 @@
 """``dtqatten run``: attention of arrays from a file."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from dtqatten.commands.options import PresetOption, SharesOption, fail, needs, refuse, shares_of
+from dtqatten.commands.console import print_json, progress, say, show
+from dtqatten.commands.options import (
+    ConfigOption,
+    JsonOption,
+    SharesOption,
+    StartOption,
+    fail,
+    needs,
+    refuse,
+    shares_of,
+    target_of,
+)
+from dtqatten.commands.paths import output_file
 
 __all__ = ["run"]
 
@@ -17,11 +28,10 @@ def run(
         typer.Argument(
             help="An .npz with arrays q, k, v: [heads, tokens, d], or [layers, heads, tokens, d]; "
             "bits (0, 4, 8 a token) if the first layer mixes precisions.",
-            exists=True,
-            dir_okay=False,
         ),
     ],
-    preset: PresetOption = "base",
+    preset: StartOption = None,
+    config: ConfigOption = None,
     backend: Annotated[
         str, typer.Option(help="golden: the models; rtl: the machine's Verilog, simulated.")
     ] = "golden",
@@ -30,17 +40,18 @@ def run(
         bool, typer.Option("--causal", help="A token sees itself and those before it.")
     ] = False,
     save: Annotated[
-        Path | None,
-        typer.Option(help="An .npz for output, ids, bits, importance.", dir_okay=False),
+        Path | None, output_file("An .npz for output, ids, bits, importance.", "--save")
     ] = None,
     waves: Annotated[
-        Path | None, typer.Option(help="rtl: FST file to write, every signal.", dir_okay=False)
+        Path | None, output_file("rtl: FST file to write, every signal.", "--waves")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The table as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Compute layers of attention; each keeps tokens for the next one."""
+    """Compute layers of attention; each keeps tokens for the next one.
+
+    Without --preset and --config the machine is that of preset base.
+    """
     import numpy as np
-    from rich.console import Console
     from rich.table import Table
 
     from dtqatten.api.attention import attention_layers
@@ -50,20 +61,20 @@ def run(
     recorded = Recording.load(file)
     if waves is not None and backend != "rtl":
         raise refuse("--waves is for --backend rtl: leave it out")
-    say = Console(stderr=True)
     try:
-        with needs("sim"), say.status("running") as status:
+        with needs("sim"), progress() as bar:
+            task = bar.add_task("running", total=None)
             layers = attention_layers(
                 recorded.q,
                 recorded.k,
                 recorded.v,
-                preset=preset,
+                preset=target_of(preset, config),
                 bits=recorded.bits,
                 shares=shares_of(shares),
                 causal=causal,
                 backend=backend,  # type: ignore[arg-type]
                 waves=waves,
-                tell=status.update,
+                tell=lambda what: bar.update(task, description=what),
             )
     except AssertionError as error:
         raise fail(f"the RTL differs from the golden model: {error}") from None
@@ -86,8 +97,7 @@ def run(
         for number, layer in enumerate(layers)
     ]
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
-        return
+        print_json(found)
     table = Table("layer", "tokens in 8 / 4 / 0 bits", "kept", "cycles", "bytes read", "written")
     for one in found:
         table.add_row(
@@ -95,6 +105,7 @@ def run(
             f"{one['tokens_8_bit']} / {one['tokens_4_bit']} / {one['tokens_0_bit']}",
             *(str(one[name]) for name in ("kept", "cycles", "read_bytes", "written_bytes")),
         )
-    Console().print(table)
     of = "the machine with its bus" if backend == "rtl" else "the core, every operand in time"
-    typer.echo(f"cycles of {of}" + ("" if save is None else f"; results: {save}"))
+    show(table, f"cycles of {of}")
+    if save is not None:
+        say(f"results: {save}")

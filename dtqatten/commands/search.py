@@ -15,7 +15,11 @@ from dtqatten.commands.algorithm import (
     plain_score,
     template_of,
 )
+from dtqatten.commands.console import progress, say, show
 from dtqatten.commands.options import fail, needs, reject_unused
+from dtqatten.commands.paths import output_file
+from dtqatten.files.errors import UsageError
+from dtqatten.files.pictures import save
 
 if TYPE_CHECKING:
     from dtqatten.algorithm.search.spaces import Space, SpattenSpace
@@ -27,12 +31,13 @@ __all__ = ["search"]
 def search(
     model: ModelOption,
     task: TaskOption,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Policy file to write.", dir_okay=False)
-    ] = Path("build/policy.json"),
+    output: Annotated[Path, output_file("Policy file to write.")] = Path("build/policy.json"),
     template: Annotated[
-        Path | None,
-        typer.Option(help="Policy file whose fields other than the ratios are used."),
+        str | None,
+        typer.Option(
+            help="Policy, a file or one that comes with dtqatten, whose fields other than the "
+            "ratios are used."
+        ),
     ] = None,
     method: Annotated[
         str, typer.Option(help="dtq: ratios by layer; spatten: its schedule.")
@@ -105,7 +110,7 @@ def search(
         from dtqatten.algorithm.search.worker import Worker
 
         if method not in ("dtq", "spatten"):
-            raise ValueError(f"no method {method!r}: choose dtq or spatten")
+            raise UsageError(f"no method {method!r}: choose dtq or spatten")
         if method == "spatten":
             limits = {"--groups": groups, "--max-eight": max_eight, "--max-zero": max_zero}
             reject_unused(limits, "for --method dtq only")
@@ -150,10 +155,10 @@ def search(
         if not worker.finished:
             raise fail("no trial has finished: give more --seconds")
         best = worker.keep()
-        typer.echo(f"{chosen.metric} of the plain model on the search part: {reference.metric:.4f}")
+        show(f"{chosen.metric} of the plain model on the search part: {reference.metric:.4f}")
         if multi:
             show_front(worker)
-        typer.echo(f"{output}: trial {best.record['trial']} of {best.record['trials']}")
+        say(f"{output}: trial {best.record['trial']} of {best.record['trials']}")
 
 
 def space_of(
@@ -202,7 +207,7 @@ def place_of(storage: str | None, output: Path) -> str:
 
 def run(worker: "Worker", trials: int, seconds: float | None) -> None:
     """Run trials under a progress bar."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
     columns = (
         TextColumn("{task.description}"),
@@ -211,10 +216,10 @@ def run(worker: "Worker", trials: int, seconds: float | None) -> None:
         TextColumn("{task.fields[best]}"),
     )
     metric = worker.objective.task.metric
-    with Progress(*columns) as bar:
+    with progress(*columns) as bar:
         line = bar.add_task(f"study {worker.study.study_name}", total=trials, best="")
 
-        def show(best: Policy) -> None:
+        def tell(best: Policy) -> None:
             record = best.record
             bar.update(
                 line,
@@ -223,21 +228,22 @@ def run(worker: "Worker", trials: int, seconds: float | None) -> None:
                 f"BOPs {record['train_bops_ratio']:.3f}",
             )
 
-        worker.run(trials, seconds, show)
+        worker.run(trials, seconds, tell)
 
 
 def show_front(worker: "Worker") -> None:
     """Print the Pareto front of a study, and draw it beside the policy."""
-    from dtqatten.algorithm.pictures import pareto_figure, save
+    from dtqatten.algorithm.pictures import pareto_figure
     from dtqatten.algorithm.search.study import pareto
 
     metric = worker.objective.task.metric
-    typer.echo(f"loss of {metric}, BOPs of the Pareto front:")
     front = [(bops, worse) for worse, bops, _ in pareto(worker.study)]
-    for bops, worse in front:
-        typer.echo(f"  {worse:8.4f} {bops:6.3f}")
+    show(
+        f"loss of {metric}, BOPs of the Pareto front:",
+        *(f"  {worse:8.4f} {bops:6.3f}" for bops, worse in front),
+    )
     complete = [(t.values[1], t.values[0]) for t in worker.finished]
     picture = worker.output.with_suffix(".svg")
     series = {"trials": complete, "front": front}
     save(pareto_figure(series, f"relative loss of {metric}", 0.0), picture)
-    typer.echo(f"{picture}")
+    say(picture)

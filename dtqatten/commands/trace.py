@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from dtqatten.algorithm.encoder import make_trace
-from dtqatten.commands.options import refuse
+from dtqatten.commands.console import say
+from dtqatten.commands.paths import output_file
 from dtqatten.golden.numerics.select import PAPER_SHARES
 
 __all__ = ["trace"]
@@ -14,9 +15,7 @@ __all__ = ["trace"]
 
 def trace(
     text: Annotated[str, typer.Option(help="The text to run the encoder on.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write.", dir_okay=False)
-    ] = Path("trace.npz"),
+    output: Annotated[Path, output_file("File to write.")] = Path("trace.npz"),
     model: Annotated[
         str | None,
         typer.Option(help="Hub id or folder of an encoder; all-MiniLM-L6-v2 by default."),
@@ -34,12 +33,10 @@ def trace(
     ] = "unstated",
 ) -> None:
     """Record Q, K and V of one layer, with token precisions from the layer before."""
-    if not output.parent.is_dir():
-        raise refuse(f"{output.parent} is not a folder: create it first")
     made = make_trace(text, model, layer, shares, text_license=text_license)
     made.save(output)
     four, eight = int((made.bits == 4).sum()), int((made.bits == 8).sum())
-    typer.echo(
+    say(
         f"{output}: layer {made.layer} of {made.model}, {made.heads} heads x {made.n} tokens x "
         f"{made.d} channels; {made.n - four - eight} tokens pruned, {four} in 4 bits, "
         f"{eight} in 8 bits"

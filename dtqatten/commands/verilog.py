@@ -1,50 +1,39 @@
 """``dtqatten verilog``: write the Verilog of a configuration."""
 
-import os
-import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from dtqatten.commands.console import say
 from dtqatten.commands.options import (
     ColsOption,
+    ConfigOption,
     DepthOption,
     DHeadOption,
     NMaxOption,
-    PresetOption,
     RowsOption,
     ScheduleOption,
+    StartOption,
     ValueDepthOption,
-    configure,
+    machine,
     refuse,
 )
-from dtqatten.configuration.system import SystemConfig
+from dtqatten.commands.paths import check_file, check_folder, output_folder
+from dtqatten.files.whole import write_text
 from dtqatten.hw.blocks import Block, build
 
-__all__ = ["verilog", "write_atomically"]
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all; make its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+__all__ = ["verilog"]
 
 
 def verilog(
-    preset: PresetOption = "base",
+    preset: StartOption = None,
+    file: ConfigOption = None,
     block: Annotated[Block, typer.Option(help="What to write.")] = Block.CORE,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to write to.", file_okay=False)
-    ] = Path("build/verilog"),
+        Path | None,
+        output_folder("Folder to write to; by default build/verilog/, and in it the preset's."),
+    ] = None,
     monitored: Annotated[
         bool,
         typer.Option(
@@ -81,9 +70,13 @@ def verilog(
         int | None, typer.Option(help="System: bursts that each read stream has room for.")
     ] = None,
 ) -> None:
-    """Write a block as Verilog-2005: one file, flat ports, for any FPGA or ASIC flow."""
-    config = configure(
+    """Write a block as Verilog-2005: one file, flat ports, for any FPGA or ASIC flow.
+
+    Without --preset and --config it is that of preset base.
+    """
+    chosen = machine(
         preset,
+        file,
         rows=rows,
         cols=cols,
         depth=depth,
@@ -104,16 +97,20 @@ def verilog(
     from dtqatten.hw.base.export import PREFIX
     from dtqatten.hw.base.export import verilog as to_verilog
 
-    sizes = {
+    bus: dict[str, Any] = {
         "bus_bits": bus_bits,
         "address_bits": address_bits,
         "burst_beats": burst_beats,
         "buffer_bursts": buffer_bursts,
     }
-    bus = {name: value for name, value in sizes.items() if value is not None}
-    if bus and block is not Block.SYSTEM:
-        raise refuse(f"{', '.join(bus)}: a {block} has no bus; choose --block system")
-    component = build(block, SystemConfig(core=config, **bus), monitored=monitored)
-    path = output / f"{PREFIX}{block}.v"
-    write_atomically(path, to_verilog(component, block))
-    typer.echo(f"{path}: module {PREFIX}{block}, {config}")
+    given = {name: value for name, value in bus.items() if value is not None}
+    if given and block is not Block.SYSTEM:
+        raise refuse(f"{', '.join(given)}: a {block} has no bus; choose --block system")
+    system = chosen.system(**bus)
+    name = chosen.name + "".join(f"-{key}-{value}" for key, value in given.items())
+    path = (output or Path("build/verilog") / name) / f"{PREFIX}{block}.v"
+    check_folder(path.parent)
+    check_file(path)
+    component = build(block, system, monitored=monitored)
+    write_text(path, to_verilog(component, block))
+    say(f"{path}: module {PREFIX}{block}, {system if block is Block.SYSTEM else system.core}")

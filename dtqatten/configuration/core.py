@@ -20,6 +20,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Schedule",
+    "changed",
     "configured",
 ]
 
@@ -340,6 +341,17 @@ def configured(preset: str, **changes: Any) -> Config:
     """
     if preset not in PRESETS:
         raise ConfigError(f"no preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    return changed(PRESETS[preset], **changes)
+
+
+def changed(config: Config, **changes: Any) -> Config:
+    """Return a configuration with some fields changed; ``depth`` alone sets ``value_depth`` too.
+
+    Raises
+    ------
+    ConfigError
+        If a value is impossible.
+    """
     if "depth" in changes:
         changes = {"value_depth": None, **changes}
-    return PRESETS[preset].replace(**changes)
+    return config.replace(**changes)

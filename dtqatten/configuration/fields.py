@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from dtqatten.files.errors import UsageError
+
 __all__ = ["ConfigError", "boolean", "instance", "integer", "member", "one_of", "power_of_two"]
 
 
-class ConfigError(ValueError):
+class ConfigError(UsageError):
     """A configuration value that cannot work; the message names value, limit and way out."""
 
 

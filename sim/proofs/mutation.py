@@ -9,6 +9,7 @@ import amaranth
 from amaranth.lib import wiring
 
 from dtqatten import hw
+from dtqatten.files.errors import UsageError
 from dtqatten.files.scratch import scratch
 from dtqatten.hw.base.export import PREFIX, netlist
 from dtqatten.sim.engines.verilated import Port, VerilatedModel
@@ -165,7 +166,7 @@ class Mutants:
 
     Raises
     ------
-    ValueError
+    UsageError
         If ``count`` does not fit the control input.
     RuntimeError
         If a tool fails.
@@ -174,7 +175,7 @@ class Mutants:
     def __init__(self, block: Block, name: str, count: int, seed: int, directory: Path) -> None:
         most = (1 << CONTROL.width) - 1
         if not 1 <= count <= most:
-            raise ValueError(f"{count} mutants, outside 1..{most}")
+            raise UsageError(f"{count} mutants, outside 1..{most}")
         component = block.build()
         (directory / "block.il").write_text(netlist(component, name, emit_src=True))
         # Some of those chosen are spared.

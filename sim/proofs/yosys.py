@@ -8,6 +8,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from dtqatten.files.errors import ToolError
+from dtqatten.files.notices import run_tool
 from dtqatten.files.scratch import scratch, tool_environment
 
 __all__ = ["abc", "check_verilog", "run_yosys"]
@@ -40,7 +42,7 @@ def run_yosys(script: str, directory: Path) -> None:
 
     Raises
     ------
-    RuntimeError
+    ToolError
         If Yosys fails, with the end of its log.
     """
     (directory / "script.ys").write_text(script)
@@ -53,7 +55,7 @@ def check_verilog(text: str, top: str) -> str:
         (directory / "design.v").write_text(text)
         try:
             run_yosys(CHECK.format(top=top), directory)
-        except RuntimeError as error:
+        except ToolError as error:
             return str(error)
     return ""
 
@@ -65,7 +67,7 @@ def abc(commands: str, directory: Path, seconds: float) -> str:
 
     Raises
     ------
-    RuntimeError
+    ToolError
         If ABC crashes, with the end of its log.
     """
     command = [str(ABC), "-c", commands]
@@ -90,18 +92,10 @@ def _run(command: list[str], directory: Path, tool: str, seconds: float | None =
 
     Raises
     ------
-    RuntimeError
+    ToolError
         If it fails.
     """
-    run = subprocess.run(
-        command,
-        cwd=directory,
-        env=tool_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=seconds,
-    )
+    run = run_tool(command, cwd=directory, env=tool_environment(), timeout=seconds)
     if run.returncode:
-        raise RuntimeError(f"{tool} failed:\n{(run.stdout + run.stderr)[-2000:]}")
+        raise ToolError(f"{tool} failed:\n{(run.stdout + run.stderr)[-2000:]}")
     return run.stdout

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dtqatten.configuration.core import PRESETS, Config, Schedule
+from dtqatten.files.errors import UsageError
 from dtqatten.golden.numerics.codes import quantize
 from dtqatten.golden.numerics.order import Order, arrange
 from dtqatten.golden.traces.trace import Trace
@@ -85,11 +86,11 @@ def trace_heads(config: Config, trace: Trace, order: Order = Order.CLUSTERED) ->
 
     Raises
     ------
-    ValueError
+    UsageError
         If the trace's heads do not fit the configuration.
     """
     if trace.d != config.d_head or len(trace.kept) > config.n_max:
-        raise ValueError(
+        raise UsageError(
             f"the trace has {len(trace.kept)} tokens of {trace.d} channels, the configuration "
             f"takes up to {config.n_max} of {config.d_head}: choose d_head = {trace.d}"
         )

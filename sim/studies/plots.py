@@ -1,7 +1,6 @@
 """Pictures of what the array does."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -11,25 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from dtqatten.files.pictures import save
 from dtqatten.sim.studies.colours import BUSY, IDLE, PRECISION, STALLED
 from dtqatten.sim.studies.stalls import StallStudy
 
 __all__ = ["activity_figure", "save", "scores_figure", "timeline_figure"]
 
 ACTIVITY_COLOURS = (IDLE, BUSY, STALLED)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as a whole or not at all; the suffix chooses the format."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        # A file without what varies between runs: equal results are equal files.
-        metadata = {"Software": None} if path.suffix == ".png" else None
-        figure.savefig(partial, dpi=150, metadata=metadata)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def draw_activity(axes: Any, study: StallStudy, title: str, cycles: int | None = None) -> None:

@@ -16,11 +16,12 @@ from dtqatten.algorithm.encoder import (
     default_model,
     make_trace,
 )
+from dtqatten.commands.command import add
 from dtqatten.commands.trace import trace as command
-from dtqatten.golden.traces.trace import Trace
+from dtqatten.golden.traces.trace import Trace, example
 
 app = typer.Typer()
-app.command()(command)
+add(app, command)
 
 
 def missing(*modules):
@@ -48,7 +49,8 @@ def _foreign_warnings():
 
 
 @needs_encoder
-def test_the_shipped_trace_can_be_made_again(trace, tmp_path):
+def test_the_shipped_trace_can_be_made_again(tmp_path):
+    trace = example()
     path = tmp_path / "again.npz"
     result = CliRunner().invoke(
         app, ["--text", trace.text, "--output", str(path), "--text-license", "CC0-1.0"]
@@ -108,8 +110,8 @@ def test_shares_and_layer_can_be_chosen():
 def test_bad_input_is_refused_and_nothing_written(tmp_path, options, message):
     path = tmp_path / "t.npz"
     result = CliRunner().invoke(app, ["--output", str(path), *options])
-    assert result.exit_code == 1
-    assert message in result.output
+    assert result.exit_code == 2
+    assert message in result.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -169,6 +171,7 @@ def test_a_missing_library_says_what_to_install(monkeypatch):
         capture("a")
 
 
-def test_a_missing_folder_is_refused(tmp_path):
+def test_a_folder_that_cannot_be_is_refused(tmp_path):
+    (tmp_path / "no").touch()
     result = CliRunner().invoke(app, ["--text", "a", "-o", str(tmp_path / "no" / "t.npz")])
     assert result.exit_code == 2

@@ -6,8 +6,9 @@ import pytest
 
 import dtqatten
 from dtqatten import PRESETS, Shape
+from dtqatten.algorithm.packaged import packaged_policy
 from dtqatten.algorithm.policy import Policy
-from dtqatten.model.compare import packaged_policy
+from dtqatten.model.compare import SEARCHED
 from dtqatten.model.measured import Measured, measured, text_of
 
 ONE = Shape(layers=1, heads=1, d_head=32)
@@ -60,7 +61,7 @@ def test_energy_is_the_sum_of_its_parts() -> None:
 
 
 def test_a_policy_has_layers_of_its_own() -> None:
-    policy = packaged_policy()
+    policy = packaged_policy(SEARCHED)
     shape = Shape(layers=len(policy.layers), heads=1, d_head=32)
     found = dtqatten.estimate(shape, "tiny", tokens=32, policy=policy)
     assert len(set(found.layers)) > 1

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from dtqatten.algorithm.packaged import packaged_policy
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.configuration.core import Config
+from dtqatten.files.errors import UsageError
 from dtqatten.model.compare import (
     SCALED,
     SCALED_PAIRS,
     SEARCHED,
     core_area,
     entries,
-    packaged_policy,
     searched_speedup,
     speedups,
     weight_precisions,
@@ -66,7 +67,7 @@ def test_the_policy_compared_is_fast_and_holds_the_accuracy() -> None:
 
 
 def test_policies_come_with_the_package() -> None:
-    assert packaged_policy().p_follows_token
+    assert packaged_policy(SEARCHED).p_follows_token
     with pytest.raises(PolicyError, match="nowhere"):
         packaged_policy("nowhere")
 
@@ -96,3 +97,7 @@ def test_areas(tmp_path: Path) -> None:
     assert core_area(file) is None
     file.write_text('{"area_um2": 2.5e6}')
     assert core_area(file) == 2.5
+    for damaged in ('{"area', "[]", "{}"):
+        file.write_text(damaged)
+        with pytest.raises(UsageError, match=r"asic-small-core.json is no result of .*: remove it"):
+            core_area(file)

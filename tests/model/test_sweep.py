@@ -13,7 +13,9 @@ from dtqatten.model.plots import sweep_figure
 from dtqatten.model.sweep import Result, bus_beats, evaluate, executor, points, run, to_csv
 from dtqatten.model.workload import Workload
 
-WORK = points(["tiny"], {"rows": [2, 4]}, [5, 16], [PAPER_SHARES, (0.0, 1.0, 0.0)], d_head=32)
+WORK = points(
+    {"tiny": PRESETS["tiny"]}, {"rows": [2, 4]}, [5, 16], [PAPER_SHARES, (0.0, 1.0, 0.0)], d_head=32
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +50,19 @@ def test_a_narrow_bus_bounds_a_large_array() -> None:
     assert bus_beats(config, workload, 512) == planes
     assert bus_beats(config, Workload(tokens=64, shares=(0.0, 1.0, 0.0)), 64) == 64 * 2 * 8
     small = [(0.0, 1.0, 0.0)]
-    (narrow, wide) = map(evaluate, points(["base"], {}, [64], small, buses=(64, 512)))
+    (narrow, wide) = map(
+        evaluate, points({"base": PRESETS["base"]}, {}, [64], small, buses=(64, 512))
+    )
     core = run_core(config, Workload(tokens=64, shares=small[0])).head_cycles
     assert wide.head_cycles == core < narrow.head_cycles == 64 * 2 * 8
     assert narrow.bus_busy == 1 > wide.bus_busy
     assert narrow.limit_share == pytest.approx(wide.limit_share * core / 1024)
     with pytest.raises(ConfigError, match="bus_bits is 100"):
-        points(["tiny"], {}, [16], small, d_head=32, buses=(100,))
+        points({"tiny": PRESETS["tiny"]}, {}, [16], small, d_head=32, buses=(100,))
 
 
 def test_weights_follow_what_is_asked_for() -> None:
-    work = [("tiny",), {}, [32], [(0.0, 0.5, 0.5)]]
+    work = [{"tiny": PRESETS["tiny"]}, {}, [32], [(0.0, 0.5, 0.5)]]
     plain, pairs = (
         evaluate(*points(*work, d_head=32, follows=follow, follows_query=follow))
         for follow in (False, True)
@@ -106,4 +110,4 @@ def test_picture(results: list[Result]) -> None:
 
 def test_impossible_machines_are_named() -> None:
     with pytest.raises(ConfigError, match=r"tiny depth=5: depth is 5"):
-        points(["tiny"], {"depth": [5]}, [16], [PAPER_SHARES], d_head=32)
+        points({"tiny": PRESETS["tiny"]}, {"depth": [5]}, [16], [PAPER_SHARES], d_head=32)
