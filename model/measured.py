@@ -4,10 +4,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 from dtqatten.model.energy import Coefficients
 
-__all__ = ["FILE", "Measured", "measured", "text_of"]
+__all__ = ["FILE", "Measured", "measured", "read", "text_of"]
 
 #: Data file of this package, written by ``dtqatten results``.
 FILE = "measured.json"
@@ -39,18 +40,20 @@ class Measured:
     tools: str
 
 
+def read(path: Traversable) -> dict[str, Measured]:
+    """Return what a data file says, by preset; nothing if there is none."""
+    if not path.is_file():
+        return {}
+    found = json.loads(path.read_text("utf-8"))
+    for fields in found.values():
+        if fields["power"] is not None:
+            fields["power"] = Coefficients(**fields["power"])
+    return {preset: Measured(**fields) for preset, fields in found.items()}
+
+
 def measured() -> dict[str, Measured]:
-    """Return what has been measured, by preset."""
-    text = (resources.files("dtqatten.model") / FILE).read_text("utf-8")
-    return {
-        preset: Measured(
-            **{
-                **fields,
-                "power": None if fields["power"] is None else Coefficients(**fields["power"]),
-            }
-        )
-        for preset, fields in json.loads(text).items()
-    }
+    """Return what comes with the package, by preset."""
+    return read(resources.files("dtqatten.model") / FILE)
 
 
 def text_of(found: Mapping[str, Measured]) -> str:

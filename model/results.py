@@ -21,7 +21,7 @@ from dtqatten.model.energy import DRAM_PJ_PER_BIT, coefficients, head_energy
 from dtqatten.model.measured import Measured
 from dtqatten.model.workload import Workload
 
-__all__ = ["BLOCKS", "Figure", "figures", "markdown", "measured", "shipped"]
+__all__ = ["BLOCKS", "Figure", "figures", "figures_in", "markdown", "shipped"]
 
 #: What the core is made of; it adds wires and two forks.
 BLOCKS: tuple[str, ...] = ("array", "softmax", "value_array", "normalizer", "token_ranking")
@@ -355,7 +355,7 @@ What is measured, what is modelled, and how: [synthesis.md](synthesis.md),
 {rows}"""
 
 
-def measured(text: str) -> list[str]:
+def figures_in(text: str) -> list[str]:
     """Return the figures that have a value in a page of :func:`markdown`, or in the JSON."""
     try:
         content = json.loads(text)

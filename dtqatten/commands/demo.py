@@ -2,15 +2,26 @@
 
 import enum
 import time
-from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dtqatten.commands.options import PresetOption, configure, fail, needs, reject_unused
+from dtqatten.commands.console import print_json, progress, say, show
+from dtqatten.commands.options import (
+    ConfigOption,
+    JsonOption,
+    StartOption,
+    fail,
+    needs,
+    reject_unused,
+    target_of,
+)
+from dtqatten.commands.paths import output_file, output_folder
 
 if TYPE_CHECKING:
+    from dtqatten.configuration.system import SystemConfig
     from dtqatten.golden.traces.recording import Recording
 
 __all__ = ["demo"]
@@ -24,7 +35,8 @@ class Part(enum.StrEnum):
 
 
 def demo(
-    preset: PresetOption = "tiny",
+    preset: StartOption = None,
+    config: ConfigOption = None,
     part: Annotated[
         Part, typer.Option(help="The whole machine, or its score array with every stall.")
     ] = Part.MACHINE,
@@ -33,32 +45,45 @@ def demo(
         typer.Option(help="Machine: your own sentence, through a real encoder; needs torch."),
     ] = None,
     recording: Annotated[
-        Path | None,
-        typer.Option(help="Machine: an .npz, as `dtqatten run` takes.", dir_okay=False),
+        Path | None, typer.Option(help="Machine: an .npz, as `dtqatten run` takes.")
     ] = None,
     trace: Annotated[
-        Path | None,
-        typer.Option(help="Array: trace to run; the committed one by default.", dir_okay=False),
+        Path | None, typer.Option(help="Array: trace to run; the committed one by default.")
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for report or pictures.", file_okay=False)
+        Path,
+        output_folder(
+            "Folder for report or pictures.", holds=("report.html", "scores.png", "activity.png")
+        ),
     ] = Path("build/demo"),
     waves: Annotated[
-        Path | None,
-        typer.Option(help="Machine: FST file to write, every signal.", dir_okay=False),
+        Path | None, output_file("Machine: FST file to write, every signal.", "--waves")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine: the table as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Run a real sentence through the simulated machine, compared with the golden model."""
+    """Run a real sentence through the simulated machine, compared with the golden model.
+
+    Without --preset and --config the machine is that of preset tiny.
+    """
     if part is Part.MACHINE:
         reject_unused({"--trace": trace}, "is for --part array")
-        _machine(preset, text, recording, output, waves, as_json=as_json)
+        made_by = "" if config is None else f" --config {config}"
+        made_by += "" if preset is None else f" --preset {preset}"
+        target = target_of(preset, config, "tiny")
+        _machine(
+            target,
+            _recorded(text, recording),
+            output,
+            waves,
+            made_by=f"dtqatten demo{made_by}",
+            as_json=as_json,
+        )
         return
     reject_unused(
-        {"--text": text, "--recording": recording, "--waves": waves, "--json": as_json},
+        {"--text": text, "--recording": recording, "--waves": waves},
         "is for --part machine",
     )
-    _array(preset, trace, output)
+    _array(preset, config, trace, output, as_json=as_json)
 
 
 def _recorded(text: str | None, path: Path | None) -> "Recording":
@@ -74,78 +99,71 @@ def _recorded(text: str | None, path: Path | None) -> "Recording":
 
 
 def _machine(
-    preset: str,
-    text: str | None,
-    path: Path | None,
+    target: "str | SystemConfig",
+    recorded: "Recording",
     output: Path,
     waves: Path | None,
     *,
+    made_by: str,
     as_json: bool,
 ) -> None:
     """Run layers through the whole machine and write the report.
 
     Parameters
     ----------
-    preset : str
-    text : str or None
-    path : Path or None
-        Of a recording.
+    target : str or SystemConfig
+        A preset, which adapts to what runs, or a machine.
+    recorded : Recording
     output : Path
         Folder.
     waves : Path or None
+    made_by : str
+        The command, for the report.
     as_json : bool
-        The table as JSON, and nothing else, on standard output.
     """
     with needs("sim"):
-        import json
-
-        from rich.console import Console
         from rich.table import Table
 
         from dtqatten.api.layers import Cascade
-        from dtqatten.api.machines import core_of
+        from dtqatten.api.machines import core_of, system_of
         from dtqatten.api.simulated import device_for
-        from dtqatten.configuration.system import SystemConfig
         from dtqatten.files.whole import write_text
         from dtqatten.golden.numerics.order import Order
         from dtqatten.sim.studies.machine_demo import run_demo
         from dtqatten.sim.studies.report import COLUMNS, report, rows_of
         from dtqatten.sim.studies.stalls import study
-    say = Console(stderr=as_json, highlight=False)
-    recorded = _recorded(text, path)
     _, heads, n, d = recorded.q.shape
-    system = SystemConfig(core=core_of(preset, d_head=d, tokens=n, heads=heads))
+    core = core_of(target, d_head=d, tokens=n, heads=heads)
+    system = replace(system_of(target), core=core)
+    preset = target if isinstance(target, str) else "of a file"
     if recorded.text:
-        say.print(f'"{recorded.text}"', markup=False)
-    say.print(
-        f"layers {recorded.first_layer} to {recorded.first_layer + recorded.layers - 1} of "
-        f"{recorded.model or path}: {n} tokens, {heads} heads of {d} channels, preset {preset}",
-        markup=False,
+        say(f'"{recorded.text}"')
+    last = recorded.first_layer + recorded.layers - 1
+    say(
+        f"layers {recorded.first_layer} to {last} of {recorded.model or 'a file'}: {n} tokens, "
+        f"{heads} heads of {d} channels, preset {preset}"
     )
 
-    def phase(what: str, since: float) -> None:
-        say.print(f"{what}: {time.perf_counter() - since:.1f} s", markup=False)
+    start = time.perf_counter()
+
+    def phase(what: str) -> None:
+        nonlocal start
+        start, since = time.perf_counter(), start
+        say(f"{what}: {start - since:.1f} s")
 
     cascade = Cascade(recorded.q, recorded.k, recorded.v, bits=recorded.bits)
-    with ExitStack() as machine:
-        start = time.perf_counter()
-        with say.status("compiling the machine once, about a minute; it is kept for next time"):
-            device = machine.enter_context(device_for(system, cascade, waves=waves))
-        phase("machine compiled, or taken from where it is kept", start)
-        start = time.perf_counter()
-        try:
-            with say.status("simulating"):
-                layers = run_demo(device, system, cascade, first_layer=recorded.first_layer)
-        except AssertionError as error:
-            raise fail(f"the RTL differs from the golden model: {error}") from None
+    try:
+        with device_for(system, cascade, waves=waves) as device:
+            phase("machine compiled, or taken from where it is kept")
+            layers = run_demo(device, system, cascade, first_layer=recorded.first_layer)
+    except AssertionError as error:
+        raise fail(f"the RTL differs from the golden model: {error}") from None
     cycles = sum(layer.cost.cycles for layer in layers)
-    phase(f"{len(layers)} layers, {cycles} cycles: every output, id and importance equal", start)
-    start = time.perf_counter()
+    phase(f"{len(layers)} layers, {cycles} cycles: every output, id and importance equal")
     # In the order of the text, so that the first picture shows what clustering cures.
     bits = [int(b) for b in layers[-1].result.precision if b]
-    with say.status("the score array on these tokens, in three orders"):
-        studies = {f"{order} order": study(system.core, bits, order) for order in Order}
-    phase("PEs watched in three orders of the tokens", start)
+    studies = {f"{order} order": study(core, bits, order) for order in Order}
+    phase("PEs watched in three orders of the tokens")
 
     clock_mhz, clock = 1000.0, "1 GHz, assumed"
     rows = rows_of(layers, clock_mhz)
@@ -157,30 +175,40 @@ def _machine(
         preset=preset,
         clock=clock,
         rows=rows,
-        command=f"dtqatten demo --preset {preset}",
+        command=made_by,
     )
     write_text(output / "report.html", page)
+    # Upright, so that it fits a narrow terminal.
+    table = Table("", *(f"layer {row[0]}" if row[0] != "all" else "all" for row in rows))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for at, name in enumerate(COLUMNS, 1):
+        table.add_row(name, *(row[at] for row in rows))
+    show(table)
     if as_json:
-        names = ("layer", *COLUMNS)
-        typer.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2))
-    else:
-        # Upright, so that it fits a narrow terminal.
-        table = Table("", *(f"layer {row[0]}" if row[0] != "all" else "all" for row in rows))
-        for column in table.columns[1:]:
-            column.justify = "right"
-        for at, name in enumerate(COLUMNS, 1):
-            table.add_row(name, *(row[at] for row in rows))
-        say.print(table)
-    say.print(f"time is at {clock}; report: {output / 'report.html'}", markup=False)
+        print_json([dict(zip(("layer", *COLUMNS), row, strict=True)) for row in rows])
+    say(f"time is at {clock}; report: {output / 'report.html'}")
 
 
-def _array(preset: str, trace: Path | None, output: Path) -> None:
-    """Run all heads of a recorded layer through the score array, every port compared."""
+def _array(
+    preset: str | None, file: Path | None, trace: Path | None, output: Path, *, as_json: bool
+) -> None:
+    """Run all heads of a recorded layer through the score array, every port compared.
+
+    Parameters
+    ----------
+    preset : str or None
+    file : Path or None
+        Of a configuration.
+    trace : Path or None
+    output : Path
+        Folder.
+    as_json : bool
+    """
     with needs("sim"):
-        from rich.console import Console
-        from rich.progress import Progress
         from rich.table import Table
 
+        from dtqatten.api.machines import core_of
         from dtqatten.golden.numerics.order import Order
         from dtqatten.golden.traces.trace import Trace, example
         from dtqatten.sim.engines.bench import MismatchError
@@ -189,23 +217,22 @@ def _array(preset: str, trace: Path | None, output: Path) -> None:
         from dtqatten.sim.studies.plots import activity_figure, save, scores_figure
         from dtqatten.sim.studies.stalls import study
     recorded = example() if trace is None else Trace.load(trace)
-    config = configure(preset, d_head=recorded.d)
-    if len(recorded.kept) > config.n_max:
-        config = configure(preset, d_head=recorded.d, n_max=len(recorded.kept))
+    target = target_of(preset, file, "tiny")
+    config = core_of(target, d_head=recorded.d, tokens=len(recorded.kept))
     four = int((recorded.bits == 4).sum())
-    typer.echo(f'layer {recorded.layer} of {recorded.model}: "{recorded.text}"')
-    typer.echo(
+    say(f'layer {recorded.layer} of {recorded.model}: "{recorded.text}"')
+    say(
         f"{recorded.n} tokens: {recorded.n - len(recorded.kept)} pruned, {four} in 4 bits, "
         f"{len(recorded.kept) - four} in 8 bits; {recorded.heads} heads of {recorded.d} channels"
     )
-    typer.echo(f"preset {preset}: {config}")
+    say(str(config))
 
     start = time.perf_counter()
     build_array(config)
-    typer.echo(f"elaborated, and compiled with Verilator, in {time.perf_counter() - start:.1f} s")
+    say(f"elaborated, and compiled with Verilator, in {time.perf_counter() - start:.1f} s")
     start = time.perf_counter()
     try:
-        with Progress(transient=True) as bar:
+        with progress() as bar:
             task = bar.add_task("simulating", total=1.0)
             compared, heads = run_trace(
                 config, recorded, lambda share: bar.update(task, completed=share)
@@ -226,8 +253,8 @@ def _array(preset: str, trace: Path | None, output: Path) -> None:
     )
     for column in table.columns:
         column.justify = "right"
-    for number, head in enumerate(heads):
-        table.add_row(
+    rows = [
+        (
             str(number),
             str(head.cycles),
             f"{100 * head.utilization:.1f} %",
@@ -236,13 +263,23 @@ def _array(preset: str, trace: Path | None, output: Path) -> None:
             f"{block.cosine[number]:.5f}",
             f"{block.largest[number]:.3f}",
         )
-    Console().print(table)
-    typer.echo(
+        for number, head in enumerate(heads)
+    ]
+    for row in rows:
+        table.add_row(*row)
+    show(table)
+    if as_json:
+        names = (
+            *("head", "cycles", "PEs busy", "cosine of scores", "largest error of scores"),
+            *("cosine of attention", "largest error of attention"),
+        )
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
+    say(
         f"{compared} clock edges in {seconds:.1f} s: every score, accumulator, handshake and "
         "counter of the RTL equals the golden model"
     )
 
-    typer.echo(
+    say(
         "integer attention block (golden model) against float64, importance: "
         + ", ".join(
             f"{same:.0%} of the top {share:.0%} are the same" for share, same in shares.items()
@@ -258,4 +295,4 @@ def _array(preset: str, trace: Path | None, output: Path) -> None:
     bits = [int(recorded.precision[i]) for i in sorted(recorded.kept)]
     studies = {f"{order} order": study(config, bits, order) for order in Order}
     save(activity_figure(studies), output / "activity.png")
-    typer.echo(f"pictures: {output / 'scores.png'}, {output / 'activity.png'}")
+    say(f"pictures: {output / 'scores.png'}, {output / 'activity.png'}")

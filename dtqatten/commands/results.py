@@ -25,6 +25,9 @@ def results(
     ] = Path("build/synth"),
     output: Annotated[Path, output_file("JSON to write.")] = Path("build/results.json"),
     page: Annotated[Path, output_file("Page to write.", "--page")] = Path("docs/results.md"),
+    data: Annotated[
+        Path, output_file("Data file of the package to write, for estimates.", "--data")
+    ] = Path("model/measured.json"),
     as_json: JsonOption = False,
 ) -> None:
     """Gather the figures that have been measured; write them as JSON and as a page.
@@ -37,7 +40,8 @@ def results(
 
         from dtqatten.configuration.core import PRESETS
         from dtqatten.golden.traces.trace import example
-        from dtqatten.model.results import figures, markdown
+        from dtqatten.model.measured import read, text_of
+        from dtqatten.model.results import figures, markdown, shipped
         from dtqatten.synth.energy import pe_energy, trace_steps
         from dtqatten.synth.tools import has_opensta
 
@@ -54,13 +58,15 @@ def results(
     content = {one.name: one.value for one in found}
     write_text(output, json.dumps(content, indent=2) + "\n")
     write_text(page, markdown(found, f"Tools: {', '.join(used)}."))
+    # A preset that has not been synthesized now keeps what was measured of it.
+    write_text(data, text_of(read(data) | shipped(synth, content.get("pe_pj"), ", ".join(used))))
     table = Table("figure", "value", "goal")
     for one in found:
         table.add_row(one.name, "-" if one.value is None else f"{one.value:.4g}", one.goal)
     show(table)
     if as_json:
         print_json(content)
-    say(f"{output}\n{page}")
+    say(f"{output}\n{page}\n{data}")
 
 
 def tools_of(synth: Path) -> list[str]:
@@ -105,10 +111,10 @@ def refuse_to_lose(path: Path, found: "list[Figure]", synth: Path) -> None:
     UsageError
         If the file has values of figures that are not found now.
     """
-    from dtqatten.model.results import measured
+    from dtqatten.model.results import figures_in
 
     try:
-        held = measured(path.read_text(encoding="utf-8"))
+        held = figures_in(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, UnicodeDecodeError):
         return
     values = {one.name: one.value for one in found}

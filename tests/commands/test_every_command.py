@@ -74,7 +74,7 @@ OUTPUTS: dict[str, dict[str, str]] = {
     "compare": {"-o": "file"},
     "sweep": {"-o": "folder"},
     "synth": {"-o": "folder"},
-    "results": {"-o": "file", "--page": "file"},
+    "results": {"-o": "file", "--page": "file", "--data": "file"},
     "mutate": {"-o": "file"},
     "faults": {"-o": "file"},
     "trace": {"-o": "file"},
@@ -171,7 +171,7 @@ def test_the_tables_have_every_command() -> None:
         params = (command.commands[inner] if inner else command).params
         known = {option for param in params for option in param.opts}
         assert {"-q", "-v"} <= known
-        written = {"-o", "--page", "--plot", "--pictures", "--waves", "--results", "--save"} & known
+        written = {"-o", "--page", "--data", "--plot", "--pictures", "--waves", "--results", "--save"} & known
         assert name == "demo" or written == set(OUTPUTS.get(name, {}))
         read = {"--policy", "--config", "--template", "--trace", "--recording"} & known
         assert read <= set(" ".join(INPUTS.get(name, [])).split())
