@@ -15,7 +15,7 @@ FAST := tests/test_architecture.py tests/commands tests/configuration tests/file
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sim verilog lint format bench mutate formal faults encoder synth accuracy results wheel test-fast test-long clean
+.PHONY: help setup demo test sim verilog lint format bench mutate formal faults encoder synth accuracy results docs wheel test-fast test-long clean
 # A failed recipe leaves no half-written target.
 .DELETE_ON_ERROR:
 
@@ -50,6 +50,11 @@ $(VENV)/.synth: $(VENV)/.base
 	@tools/system-packages synthesis
 	@echo "installing the synthesis tools into $(VENV)"
 	$(PIP) -e '.[synth]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.base
+	@echo "installing the documentation tools into $(VENV)"
+	$(PIP) -e '.[docs]'
 	@touch $@
 
 setup: $(VENV)/.dev ## install everything that the other targets use
@@ -100,6 +105,9 @@ encoder: $(VENV)/.dev ## a sentence through six layers of a real encoder, every 
 
 faults: $(VENV)/.dev ## 2000 faults in the whole machine: build/faults.json
 	$(BIN)/dtqatten faults --count 2000 --output $(BUILD)/faults.json
+
+docs: $(VENV)/.docs ## build the documentation site, build/site/index.html; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 wheel: $(VENV)/.sim ## build the wheel and try it in an empty environment
 	tools/try-wheel
