@@ -84,8 +84,8 @@ def test_the_page_of_commands_has_all_commands_and_options(tool: Any) -> None:
         assert command.callback is not None
         name = command.name or command.callback.__name__
         assert f"\n## dtqatten {name}\n" in text
-    assert "| `--preset` | `str` | One of tiny, edge, base, paper. [default: base] |" in text
-    assert "| `-o`, `--output` | `dir` | Folder to write to. [default: build/verilog] |" in text
+    assert "| `--preset` | `str` | One of tiny, edge, base, paper. |" in text
+    assert "| `-o`, `--output` | `dir` | Folder to write to; by default build/verilog/" in text
 
 
 @pytest.mark.parametrize("name", ["machine", "memory", "passes"])

@@ -88,7 +88,7 @@ def output_file(help: str, *names: str, picture: bool = False) -> Any:
             check_kind(path)
         check_file(path)
 
-    return _option(help, names, check)
+    return _option(help, names, check, "<file>")
 
 
 def output_folder(help: str, *names: str, holds: tuple[str, ...] = ()) -> Any:
@@ -108,10 +108,23 @@ def output_folder(help: str, *names: str, holds: tuple[str, ...] = ()) -> Any:
         for name in holds:
             check_file(path / name)
 
-    return _option(help, names, check)
+    return _option(help, names, check, "<dir>")
 
 
-def _option(help: str, names: tuple[str, ...], check: Callable[[Path], None]) -> Any:
+def _option(help: str, names: tuple[str, ...], check: Callable[[Path], None], metavar: str) -> Any:
+    """Return an option whose path is checked when the command line is read.
+
+    Parameters
+    ----------
+    help : str
+    names : tuple of str
+        Of the option; ``--output`` and ``-o`` if empty.
+    check : callable
+        Refuses a path by a ``UsageError``.
+    metavar : str
+        What help shows in the path's place.
+    """
+
     def checked(context: typer.Context, path: Path | None) -> Path | None:
         if path is not None and not context.resilient_parsing:
             try:
@@ -120,4 +133,6 @@ def _option(help: str, names: tuple[str, ...], check: Callable[[Path], None]) ->
                 raise typer.BadParameter(str(error)) from None
         return path
 
-    return typer.Option(*(names or ("--output", "-o")), help=help, callback=checked)
+    return typer.Option(
+        *(names or ("--output", "-o")), help=help, callback=checked, metavar=metavar
+    )
