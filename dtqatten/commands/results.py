@@ -26,7 +26,7 @@ def results(
     output: Annotated[Path, output_file("JSON to write.")] = Path("build/results.json"),
     page: Annotated[Path, output_file("Page to write.", "--page")] = Path("docs/results.md"),
     data: Annotated[
-        Path, output_file("Data file of the package to write, for estimates.", "--data")
+        Path, output_file("Data file of the package to write, for estimates.", "--measured")
     ] = Path("model/measured.json"),
     as_json: JsonOption = False,
 ) -> None:

@@ -74,7 +74,7 @@ OUTPUTS: dict[str, dict[str, str]] = {
     "compare": {"-o": "file"},
     "sweep": {"-o": "folder"},
     "synth": {"-o": "folder"},
-    "results": {"-o": "file", "--page": "file", "--data": "file"},
+    "results": {"-o": "file", "--page": "file", "--measured": "file"},
     "mutate": {"-o": "file"},
     "faults": {"-o": "file"},
     "trace": {"-o": "file"},
