@@ -174,7 +174,7 @@ def test_the_tables_have_every_command() -> None:
         written = {
             "-o",
             "--page",
-            "--data",
+            "--measured",
             "--plot",
             "--pictures",
             "--waves",
