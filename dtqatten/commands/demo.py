@@ -128,10 +128,9 @@ def _machine(
         from dtqatten.api.machines import core_of, system_of
         from dtqatten.api.simulated import device_for
         from dtqatten.files.whole import write_text
-        from dtqatten.golden.numerics.order import Order
         from dtqatten.sim.studies.machine_demo import run_demo
         from dtqatten.sim.studies.report import COLUMNS, report, rows_of
-        from dtqatten.sim.studies.stalls import study
+        from dtqatten.sim.studies.stalls import orders
     _, heads, n, d = recorded.q.shape
     core = core_of(target, d_head=d, tokens=n, heads=heads)
     system = replace(system_of(target), core=core)
@@ -162,7 +161,7 @@ def _machine(
     phase(f"{len(layers)} layers, {cycles} cycles: every output, id and importance equal")
     # In the order of the text, so that the first picture shows what clustering cures.
     bits = [int(b) for b in layers[-1].result.precision if b]
-    studies = {f"{order} order": study(core, bits, order) for order in Order}
+    studies = orders(core, bits)
     phase("PEs watched in three orders of the tokens")
 
     clock_mhz, clock = 1000.0, "1 GHz, assumed"
@@ -209,13 +208,12 @@ def _array(
         from rich.table import Table
 
         from dtqatten.api.machines import core_of
-        from dtqatten.golden.numerics.order import Order
         from dtqatten.golden.traces.trace import Trace, example
         from dtqatten.sim.engines.bench import MismatchError
         from dtqatten.sim.lockstep.runs import build_array
         from dtqatten.sim.studies.array_demo import block_accuracy, run_trace
         from dtqatten.sim.studies.plots import activity_figure, save, scores_figure
-        from dtqatten.sim.studies.stalls import study
+        from dtqatten.sim.studies.stalls import orders
     recorded = example() if trace is None else Trace.load(trace)
     target = target_of(preset, file, "tiny")
     config = core_of(target, d_head=recorded.d, tokens=len(recorded.kept))
@@ -293,6 +291,5 @@ def _array(
     )
     # In the order of the text, so that the first picture shows what clustering cures.
     bits = [int(recorded.precision[i]) for i in sorted(recorded.kept)]
-    studies = {f"{order} order": study(config, bits, order) for order in Order}
-    save(activity_figure(studies), output / "activity.png")
+    save(activity_figure(orders(config, bits)), output / "activity.png")
     say(f"pictures: {output / 'scores.png'}, {output / 'activity.png'}")

@@ -107,8 +107,8 @@ def timeline_figure(
         By unit.
     title : str
     window : int
-        Cycles of the lower panels, which show single cycles: the first ones, those in the middle
-        and the last ones. The upper one shows all, averaged over a pixel's width.
+        Cycles of the lower panels, which show single cycles: from the first in which a unit works,
+        in the middle, and the last ones. The upper one shows all, averaged over a pixel's width.
     """
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     grid = figure.add_gridspec(2, 3)
@@ -119,7 +119,12 @@ def timeline_figure(
     means = np.add.reduceat(rows, edges[:-1], axis=1) / np.diff(edges)
     shares = rows.mean(axis=1)
     panels = [(grid[0, :], 0, cycles, means, f"{title}: {cycles} cycles")]
-    starts = {0: "begin", max(0, (cycles - window) // 2): "middle", max(0, cycles - window): "end"}
+    begin = int(rows.any(axis=0).argmax())
+    starts = {
+        begin: "begin",
+        max(0, (cycles - window) // 2): "middle",
+        max(0, cycles - window): "end",
+    }
     for at, (start, name) in enumerate(starts.items()):
         end = min(start + window, cycles)
         panels.append((grid[1, at], start, end, rows[:, start:end], name))

@@ -13,7 +13,7 @@ from dtqatten.sim.engines.ports import unpack
 from dtqatten.sim.lockstep.runs import run_heads
 from dtqatten.sim.lockstep.score_array import Head
 
-__all__ = ["StallStudy", "study"]
+__all__ = ["StallStudy", "orders", "study"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,27 @@ class StallStudy:
         fields = dataclasses.asdict(self)
         del fields["activity"]
         return fields
+
+
+def orders(config: Config, bits: Sequence[int]) -> dict[str, StallStudy]:
+    """Study tokens in every order; orders that make no difference share an entry.
+
+    Raises
+    ------
+    ValueError
+        As of :func:`study`.
+    """
+    found: dict[str, StallStudy] = {}
+    for order in Order:
+        one = study(config, bits, order)
+        same = [
+            name for name, other in found.items() if np.array_equal(other.activity, one.activity)
+        ]
+        name = f"{same[0].removesuffix(' order')} and {order} order" if same else f"{order} order"
+        if same:
+            del found[same[0]]
+        found[name] = one
+    return found
 
 
 def study(config: Config, bits: Sequence[int], order: Order) -> StallStudy:

@@ -8,7 +8,7 @@ import pytest
 from dtqatten import Config, Schedule
 from dtqatten.golden.cycles.tiles import tile_costs
 from dtqatten.golden.numerics.order import Order, arrange
-from dtqatten.sim.studies.stalls import study
+from dtqatten.sim.studies.stalls import orders, study
 
 TOKENS = [4, 8, 4, 4, 4, 4, 8, 4, 4]
 REFERENCE = {
@@ -51,3 +51,11 @@ def test_counters_and_activity_agree_with_the_costs(order: Order) -> None:
 def test_pruned_tokens_have_no_place() -> None:
     with pytest.raises(ValueError, match="4 and 8"):
         study(Config(rows=2, cols=2, depth=4, d_head=16, n_max=4), [4, 0], Order.ORIGINAL)
+
+
+def test_orders_that_make_no_difference_share_an_entry() -> None:
+    config = Config(rows=2, cols=2, depth=8, d_head=8, n_max=4)
+    assert list(orders(config, [4, 4, 8, 8])) == ["original and clustered and aligned order"]
+    mixed = orders(config, [8, 4, 4, 8])
+    assert list(mixed) == ["original order", "clustered and aligned order"]
+    assert mixed["clustered and aligned order"].cycles < mixed["original order"].cycles
