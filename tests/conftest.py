@@ -1,11 +1,15 @@
 """Shared by all tests: the count of compared cycles, shown at the end."""
 
+import os
 import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Models run for some thousand cycles: compiling them longer does not pay.
+os.environ.setdefault("DTQATTEN_OPTIMIZE", "0")
 
 COMPARED = pytest.StashKey[Counter[str]]()
 

