@@ -49,7 +49,7 @@ def test_compiler_errors_are_reported(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_the_level_can_be_set_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DTQATTEN_OPTIMIZE", "1")
-    assert "OPT_FAST=-O1" in verilator_environment(2)["MAKEFLAGS"]
+    assert "OPT_FAST=-O1" in compiler.verilator_environment(2)["MAKEFLAGS"]
     monkeypatch.delenv("DTQATTEN_OPTIMIZE")
-    assert "OPT_FAST=-O2" in verilator_environment()["MAKEFLAGS"]
-    assert level(0) == 0
+    assert "OPT_FAST=-O2" in compiler.verilator_environment()["MAKEFLAGS"]
+    assert compiler.level(0) == 0
