@@ -85,11 +85,13 @@ def shipped(folder: Path, pe_pj: float | None, tools: str) -> dict[str, Measured
     """
     found: dict[str, Measured] = {}
     whole, pe = Netlist.read(folder), synthesized(folder, "asic-base-pe")
-    if whole.core and whole.fmax is not None:
+    if whole.fmax is not None:
         power = None
         if whole.powered and pe and pe_pj is not None:
             power = coefficients(BASE, whole.blocks, pe, pe_pj)
-        command = "dtqatten synth --target asic --preset base --block core"
+        parts = ("core",) if whole.core else BLOCKS
+        each = " ".join(f"--block {block}" for block in parts)
+        command = f"dtqatten synth --target asic --preset base {each}"
         target = "45 nm cells, typical, without wires"
         found["base"] = Measured(target, whole.fmax, whole.mm2, power, command, tools)
     edge = synthesized(folder, "ecp5-edge-core")
