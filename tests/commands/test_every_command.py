@@ -601,7 +601,11 @@ def test_a_policy_is_a_file_or_a_name(folder: Path, monkeypatch: pytest.MonkeyPa
 
 # What needs a process of its own.
 
-MAIN = "from dtqatten.cli import app; app()"
+#: A job in the background ignores Ctrl-C, and so do the processes that it starts.
+MAIN = (
+    "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from dtqatten.cli import app; app()"
+)
 
 
 def process(code: str, *args: str, cwd: Path) -> subprocess.Popen[str]:

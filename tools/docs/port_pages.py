@@ -50,6 +50,8 @@ def page(preset: str) -> str:
     ]
     for block in Block:
         component = build(block, system)
+        # Amaranth warns of components that are not elaborated: here the signature is all.
+        component._MustUse__used = True
         summary = markdown((inspect.getdoc(component) or "").split("\n", 1)[0])
         lines += ["", f"## {block}", "", f"Module `dtqatten_{block}`. {summary}", ""]
         found = list(ports(component))
