@@ -128,6 +128,13 @@ def capture(text: str, model: str | Path | None = None) -> tuple[tuple[str, ...]
     return tokens, layers
 
 
+def _origin(model: str | Path | None) -> tuple[str, str, str]:
+    """Return a model's name, where it comes from, and its terms as far as they are known."""
+    if model is None:
+        return "all-MiniLM-L6-v2", f"PyPI package {DEFAULT_PACKAGE}", "Apache-2.0"
+    return str(model), str(model), "unstated"
+
+
 def make_recording(
     text: str,
     model: str | Path | None = None,
@@ -165,11 +172,7 @@ def make_recording(
             f"{layers} layers from layer {first}, but the model has layers 0 to {len(found) - 1}"
         )
     here = found[first : first + layers]
-    if model is None:
-        name, source, terms = "all-MiniLM-L6-v2", f"PyPI package {DEFAULT_PACKAGE}", "Apache-2.0"
-    else:
-        name = source = str(model)
-        terms = "unstated"
+    name, source, terms = _origin(model)
     q, k, v = (
         np.stack([getattr(layer, role) for layer in here]).astype(np.float16) for role in "qkv"
     )
@@ -231,11 +234,7 @@ def make_trace(
     before, here = layers[chosen - 1], layers[chosen]
     ranked = attention(Inputs(quantize(before.q), quantize(before.k), quantize(before.v)))
     selection = select(ranked.importance, *counts(len(tokens), shares))
-    if model is None:
-        name, source = "all-MiniLM-L6-v2", f"PyPI package {DEFAULT_PACKAGE}"
-        model_license = "Apache-2.0" if model_license is None else model_license
-    else:
-        name = source = str(model)
+    name, source, terms = _origin(model)
     return Trace(
         q=here.q.astype(np.float16),
         k=here.k.astype(np.float16),
@@ -247,5 +246,5 @@ def make_trace(
         text=text,
         model=name,
         source=source,
-        license=f"text: {text_license}; model: {model_license or 'unstated'}",
+        license=f"text: {text_license}; model: {terms if model_license is None else model_license}",
     )

@@ -1,7 +1,7 @@
 """Attention on the golden model or on the simulated machine, from float arrays."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dtqatten.api.cost import Cost, counted_cost, predicted_cost
 from dtqatten.api.layers import Cascade, Shares
-from dtqatten.api.machines import Machine, core_of, system_of
+from dtqatten.api.machines import Machine, fitted
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.device import Device
@@ -113,6 +113,12 @@ def attention(
     >>> layer.output.shape, layer.ids.shape, int((layer.bits == 8).sum())
     ((2, 24, 32), (17,), 7)
     """
+    for name, array in (("q", q), ("k", k), ("v", v)):
+        if np.ndim(array) != 3:
+            raise UsageError(
+                f"{name} has shape {np.shape(array)}: give [heads, tokens, d]; attention_layers "
+                "takes several layers"
+            )
     one_q, one_k, one_v = (np.asarray(array)[None] for array in (q, k, v))
     return attention_layers(
         one_q,
@@ -166,8 +172,7 @@ def attention_layers(
         As of :func:`attention`.
     """
     cascade = Cascade(q, k, v, bits=bits, shares=shares, causal=causal)
-    sizes = {"d_head": cascade.d_head, "tokens": cascade.n, "heads": cascade.heads}
-    system = replace(system_of(preset), core=core_of(preset, **sizes))
+    system = fitted(preset, d_head=cascade.d_head, tokens=cascade.n, heads=cascade.heads)
     if backend == "golden":
         if waves is not None:
             raise UsageError("waves are of the rtl: choose backend rtl, or leave them out")

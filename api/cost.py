@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.driver.device import Device
 from dtqatten.driver.expected import Expected
@@ -74,8 +72,8 @@ def predicted_cost(system: SystemConfig, layer: Layer, golden: Expected) -> Cost
                 q_bits=inputs.q_bits[queries],
                 k_bits=inputs.k_bits,
                 v_bits=inputs.v_bits,
-                q_ids=queries,
-                k_ids=np.arange(tokens),
+                q_ids=golden.positions[queries],
+                k_ids=golden.positions,
                 causal=layer.causal,
                 options=golden.options,
                 k0=layer.k0,

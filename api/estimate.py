@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from dtqatten.api.machines import Machine, core_of
+from dtqatten.api.machines import Machine, fitted
 from dtqatten.configuration.core import PRESETS, Config
 from dtqatten.files.errors import UsageError
 from dtqatten.golden.numerics.select import PAPER_SHARES
@@ -131,7 +131,7 @@ def estimate(
     shape = shape_of(model_or_shape)
     if clock_mhz is not None and clock_mhz <= 0:
         raise UsageError(f"clock_mhz is {clock_mhz}: give a rate above 0")
-    core = core_of(preset, d_head=shape.d_head, tokens=tokens, heads=shape.heads)
+    core = fitted(preset, d_head=shape.d_head, tokens=tokens, heads=shape.heads).core
     workload = Workload(tokens=tokens, d_head=shape.d_head, shares=shares)
     workloads = [workload] * shape.layers
     if policy is not None:

@@ -21,8 +21,7 @@ def _floats(name: str, array: ArrayLike) -> FloatArray:
     values = np.asarray(array)
     if values.ndim != 4 or 0 in values.shape:
         raise UsageError(
-            f"{name} has shape {values.shape}: give [heads, tokens, d] for a layer, "
-            "[layers, heads, tokens, d] for several, none of them 0"
+            f"{name} has shape {values.shape}: give [layers, heads, tokens, d], none of them 0"
         )
     if not np.issubdtype(values.dtype, np.floating) and not np.issubdtype(values.dtype, np.integer):
         raise UsageError(f"{name} is {values.dtype}: give real numbers")

@@ -1,9 +1,11 @@
 """A machine for given arrays: a preset or a configuration, with room for them."""
 
+from dataclasses import replace
+
 from dtqatten.configuration.core import Config, ConfigError, configured
 from dtqatten.configuration.system import SystemConfig
 
-__all__ = ["Machine", "core_of", "system_of"]
+__all__ = ["Machine", "fitted", "system_of"]
 
 #: A preset's name, a core, or a core on a bus.
 Machine = str | Config | SystemConfig
@@ -28,8 +30,8 @@ def system_of(machine: Machine) -> SystemConfig:
     raise TypeError(f"{machine!r}: give a preset's name, a Config or a SystemConfig")
 
 
-def core_of(machine: Machine, *, d_head: int, tokens: int, heads: int = 1) -> Config:
-    """Return a machine's core with ``d_head`` channels and room for tokens and heads.
+def fitted(machine: Machine, *, d_head: int, tokens: int, heads: int = 1) -> SystemConfig:
+    """Return a machine whose core has ``d_head`` channels and room for tokens and heads.
 
     A preset adapts; a configuration that somebody gives is taken as it is.
 
@@ -46,11 +48,11 @@ def core_of(machine: Machine, *, d_head: int, tokens: int, heads: int = 1) -> Co
     ConfigError
         If the machine cannot have or has not so many, with the limit and the way out.
     """
-    core = system_of(machine).core
+    system = system_of(machine)
+    core = system.core
     if isinstance(machine, str):
-        return core.replace(
-            d_head=d_head, n_max=max(core.n_max, tokens), heads=max(core.heads, heads)
-        )
+        most = {"n_max": max(core.n_max, tokens), "heads": max(core.heads, heads)}
+        return replace(system, core=core.replace(d_head=d_head, **most))
     for name, value, limit, fits in (
         ("d_head", d_head, core.d_head, d_head == core.d_head),
         ("tokens", tokens, core.n_max, tokens <= core.n_max),
@@ -61,4 +63,4 @@ def core_of(machine: Machine, *, d_head: int, tokens: int, heads: int = 1) -> Co
                 f"{name} is {value}, but the configuration has {limit}: change it with "
                 "config.replace, or give a preset's name, which adapts"
             )
-    return core
+    return system

@@ -121,14 +121,22 @@ def compare_results(
     AssertionError
         If an output, an id or an importance differs.
     """
-    assert len(results) == len(wanted), f"{len(results)} results of {len(wanted)} layers"
+
+    def check(equal: object, what: str) -> None:
+        # No `assert`: it is there under `python -O`, too.
+        if not equal:
+            raise AssertionError(what)
+
+    check(len(results) == len(wanted), f"{len(results)} results of {len(wanted)} layers")
     for number, (layer, result, golden) in enumerate(zip(layers, results, wanted, strict=True)):
-        assert np.array_equal(result.output, golden.outputs.output), f"outputs of layer {number}"
-        assert np.allclose(result.output_unit, golden.outputs.output_unit, rtol=1e-12)
+        outputs = golden.outputs
+        check(np.array_equal(result.output, outputs.output), f"outputs of layer {number}")
+        same_unit = np.allclose(result.output_unit, outputs.output_unit, rtol=1e-12)
+        check(same_unit, f"unit of the outputs of layer {number}")
         if layer.ids:
-            assert result.ids is not None
-            assert np.array_equal(result.ids, golden.ids), f"ids of layer {number}"
+            same_ids = result.ids is not None and np.array_equal(result.ids, golden.ids)
+            check(same_ids, f"ids of layer {number}")
         if layer.report:
-            importance = golden.outputs.importance
-            assert result.importance is not None
-            assert np.array_equal(result.importance, importance), f"importance of layer {number}"
+            found = result.importance
+            same = found is not None and np.array_equal(found, outputs.importance)
+            check(same, f"importance of layer {number}")

@@ -2,7 +2,6 @@
 
 import enum
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -125,15 +124,14 @@ def _machine(
         from rich.table import Table
 
         from dtqatten.api.layers import Cascade
-        from dtqatten.api.machines import core_of, system_of
+        from dtqatten.api.machines import fitted
         from dtqatten.api.simulated import device_for
         from dtqatten.files.whole import write_text
         from dtqatten.sim.studies.machine_demo import run_demo
         from dtqatten.sim.studies.report import COLUMNS, report, rows_of
         from dtqatten.sim.studies.stalls import orders
     _, heads, n, d = recorded.q.shape
-    core = core_of(target, d_head=d, tokens=n, heads=heads)
-    system = replace(system_of(target), core=core)
+    system = fitted(target, d_head=d, tokens=n, heads=heads)
     preset = target if isinstance(target, str) else "of a file"
     if recorded.text:
         say(f'"{recorded.text}"')
@@ -161,7 +159,7 @@ def _machine(
     phase(f"{len(layers)} layers, {cycles} cycles: every output, id and importance equal")
     # In the order of the text, so that the first picture shows what clustering cures.
     bits = [int(b) for b in layers[-1].result.precision if b]
-    studies = orders(core, bits)
+    studies = orders(system.core, bits)
     phase("PEs watched in three orders of the tokens")
 
     clock_mhz, clock = 1000.0, "1 GHz, assumed"
@@ -207,7 +205,7 @@ def _array(
     with needs("sim"):
         from rich.table import Table
 
-        from dtqatten.api.machines import core_of
+        from dtqatten.api.machines import fitted
         from dtqatten.golden.traces.trace import Trace, example
         from dtqatten.sim.engines.bench import MismatchError
         from dtqatten.sim.lockstep.runs import build_array
@@ -216,7 +214,7 @@ def _array(
         from dtqatten.sim.studies.stalls import orders
     recorded = example() if trace is None else Trace.load(trace)
     target = target_of(preset, file, "tiny")
-    config = core_of(target, d_head=recorded.d, tokens=len(recorded.kept))
+    config = fitted(target, d_head=recorded.d, tokens=len(recorded.kept)).core
     four = int((recorded.bits == 4).sum())
     say(f'layer {recorded.layer} of {recorded.model}: "{recorded.text}"')
     say(

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import threading
+import time
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -146,6 +147,8 @@ class SimulatedBus:
         self._library = library
         # Of one thread at a time; a signal handler may come in between two steps of its thread.
         self._lock = threading.RLock()
+        # Register accesses that wait for the lock, or have it; a set changes in one step.
+        self._wanted: set[object] = set()
         self._handle = library.create(base, size, power_up or 1)
         address = library.memory(self._handle)
         # A view, valid as long as the model.
@@ -233,10 +236,15 @@ class SimulatedBus:
 
     def _access(self, write: int, offset: int, value: int) -> tuple[bool, int]:
         data = ctypes.c_uint32(value)
-        with self._lock:
-            answered = self._library.access_register(
-                self._handle, write, offset, ctypes.byref(data)
-            )
+        access = object()
+        self._wanted.add(access)
+        try:
+            with self._lock:
+                answered = self._library.access_register(
+                    self._handle, write, offset, ctypes.byref(data)
+                )
+        finally:
+            self._wanted.discard(access)
         return bool(answered), data.value
 
     def read(self, address: int, size: int) -> bytes:
@@ -282,6 +290,9 @@ class SimulatedBus:
                 if until_interrupt and self.interrupt:
                     return
             cycles -= SLICE
+            # A lock goes to whom is running: without this, another thread waits for many slices.
+            while self._wanted:
+                time.sleep(0)
 
     @property
     def interrupt(self) -> bool:

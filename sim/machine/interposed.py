@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 from dtqatten.interface.descriptor import HEAD_BYTES, SIZE, pack, unpack
 from dtqatten.sim.machine.axi import SimulatedBus
+from dtqatten.sim.machine.wrapped import WrappedBus
 
 __all__ = ["InterposedBus"]
 
 
-class InterposedBus:
+class InterposedBus(WrappedBus):
     """A simulated bus with something between it and the driver.
 
     Parameters
@@ -25,22 +26,10 @@ class InterposedBus:
     """
 
     def __init__(self, inner: SimulatedBus) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.before_wait: Callable[[], None] | None = None
         self.spoil: Callable[[int, dict[str, int]], dict[str, int]] | None = None
         self._rest: tuple[int, bytes] = (0, b"")
-
-    def read_register(self, offset: int) -> int:
-        """Return a register."""
-        return self.inner.read_register(offset)
-
-    def write_register(self, offset: int, value: int) -> None:
-        """Write a register."""
-        self.inner.write_register(offset, value)
-
-    def read(self, address: int, size: int) -> bytes:
-        """Return bytes of the memory."""
-        return self.inner.read(address, size)
 
     def write(self, address: int, data: bytes) -> None:
         """Write bytes of the memory, spoiled where they complete a descriptor."""
@@ -51,11 +40,11 @@ class InterposedBus:
                 raw = pack(self.spoil(address, unpack(data + self._rest[1])))
                 self.inner.write(address + HEAD_BYTES, raw[HEAD_BYTES:])
                 data = raw[:HEAD_BYTES]
-        self.inner.write(address, data)
+        super().write(address, data)
 
     def wait(self) -> None:
         """Wait for the interrupt line, after what comes before."""
         happens, self.before_wait = self.before_wait, None
         if happens is not None:
             happens()
-        self.inner.wait()
+        super().wait()

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from dtqatten.interface.registers import offset_of
 from dtqatten.interface.units import Unit
 from dtqatten.sim.machine.axi import SimulatedBus
+from dtqatten.sim.machine.wrapped import WrappedBus
 
 __all__ = ["SampledBus"]
 
@@ -17,8 +18,8 @@ SAMPLED = {
 }
 
 
-class SampledBus:
-    """The bus of :class:`dtqatten.driver.bus.Bus` on a simulated one.
+class SampledBus(WrappedBus):
+    """A simulated bus whose waits sample the counters.
 
     Reading a counter takes a few cycles of the simulated time, but none of the machine's: it works
     on meanwhile.
@@ -38,25 +39,10 @@ class SampledBus:
     names = tuple(SAMPLED)
 
     def __init__(self, inner: SimulatedBus, step: int = 16) -> None:
-        self.inner, self.step = inner, step
+        super().__init__(inner)
+        self.step = step
         self._cycles: list[int] = []
         self._values: list[list[int]] = []
-
-    def read_register(self, offset: int) -> int:
-        """Return a register."""
-        return self.inner.read_register(offset)
-
-    def write_register(self, offset: int, value: int) -> None:
-        """Write a register."""
-        self.inner.write_register(offset, value)
-
-    def read(self, address: int, size: int) -> bytes:
-        """Return bytes of the memory."""
-        return self.inner.read(address, size)
-
-    def write(self, address: int, data: bytes) -> None:
-        """Write bytes of the memory."""
-        self.inner.write(address, data)
 
     def wait(self) -> None:
         """Run until the interrupt line is high, and sample."""

@@ -14,10 +14,12 @@ from dtqatten.algorithm.encoder import (
     EncoderError,
     capture,
     default_model,
+    make_recording,
     make_trace,
 )
 from dtqatten.commands.command import add
 from dtqatten.commands.trace import trace as command
+from dtqatten.golden.traces.recording import example_recording
 from dtqatten.golden.traces.trace import Trace, example
 
 app = typer.Typer()
@@ -65,6 +67,24 @@ def test_the_shipped_trace_can_be_made_again(tmp_path):
     for name in "qkv":
         got, want = (np.asarray(getattr(t, name), float) for t in (again, trace))
         assert np.abs(got - want).max() < 0.02
+
+
+@needs_encoder
+def test_the_shipped_recording_can_be_made_again():
+    shipped = example_recording()
+    again = make_recording(shipped.text, text_license="CC0-1.0")
+    for name in ("tokens", "text", "model", "source", "license", "first_layer"):
+        assert getattr(again, name) == getattr(shipped, name)
+    for name in "qkv":
+        got, want = (np.asarray(getattr(one, name), float) for one in (again, shipped))
+        assert np.abs(got - want).max() < 0.02
+
+
+@needs_encoder
+@pytest.mark.parametrize(("first", "layers"), [(5, 2), (6, 1), (-1, 1), (0, 0)])
+def test_layers_that_are_not_there_are_refused(first, layers):
+    with pytest.raises(ValueError, match=f"{layers} layers from layer {first}, .* layers 0 to 5"):
+        make_recording("A cat sat.", None, first, layers)
 
 
 @needs_encoder

@@ -106,7 +106,9 @@ def test_cumulative_importance_adds_up_over_layers() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"q": np.zeros((2, 5))}, "give .heads, tokens, d. for a layer"),
+        ({"q": np.zeros((2, 5))}, r"q has shape \(2, 5\): give .heads, tokens, d."),
+        ({"v": np.zeros((1, 2, 5, 32))}, "attention_layers takes several layers"),
+        ({"k": np.zeros((0, 5, 32))}, r"k has shape \(1, 0, 5, 32\)"),
         ({"q": np.full((2, 5, 32), np.nan)}, "q holds NaN or infinite values"),
         ({"k": np.zeros((2, 6, 32))}, "shapes disagree"),
         ({"q": np.zeros((3, 5, 32))}, "the heads of k and v divide those of q"),

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from dtqatten.api.layers import Cascade
-from dtqatten.api.machines import core_of
+from dtqatten.api.machines import fitted
 from dtqatten.api.simulated import device_for
-from dtqatten.configuration.system import SystemConfig
 from dtqatten.golden.numerics.order import Order
 from dtqatten.golden.traces.recording import example_recording
 from dtqatten.interface.units import Unit
@@ -28,7 +27,7 @@ FLAGS = (
 @pytest.fixture(scope="module")
 def layers() -> list[DemoLayer]:
     recorded = example_recording()
-    system = SystemConfig(core=core_of("tiny", d_head=32, tokens=37, heads=12))
+    system = fitted("tiny", d_head=32, tokens=37, heads=12)
     cascade = Cascade(recorded.q, recorded.k, recorded.v)
     with device_for(system, cascade) as device:
         return run_demo(device, system, cascade, first_layer=3)
@@ -37,7 +36,7 @@ def layers() -> list[DemoLayer]:
 @pytest.fixture(scope="module")
 def page(layers, tmp_path_factory) -> Path:
     recorded = example_recording()
-    system = SystemConfig(core=core_of("tiny", d_head=32, tokens=37, heads=12))
+    system = fitted("tiny", d_head=32, tokens=37, heads=12)
     bits = [int(b) for b in layers[-1].result.precision if b]
     text = report(
         recorded,
