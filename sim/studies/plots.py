@@ -119,12 +119,9 @@ def timeline_figure(
     means = np.add.reduceat(rows, edges[:-1], axis=1) / np.diff(edges)
     shares = rows.mean(axis=1)
     panels = [(grid[0, :], 0, cycles, means, f"{title}: {cycles} cycles")]
-    begin = int(rows.any(axis=0).argmax())
-    starts = {
-        begin: "begin",
-        max(0, (cycles - window) // 2): "middle",
-        max(0, cycles - window): "end",
-    }
+    last = max(0, cycles - window)
+    begin = min(int(rows.any(axis=0).argmax()), last)
+    starts = {begin: "begin", last // 2: "middle", last: "end"}
     for at, (start, name) in enumerate(starts.items()):
         end = min(start + window, cycles)
         panels.append((grid[1, at], start, end, rows[:, start:end], name))
