@@ -1,11 +1,11 @@
 """Benches for engines: inputs of a device, and its expected outputs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
 
-__all__ = ["Bench", "MismatchError", "compare", "noise"]
+__all__ = ["Bench", "MismatchError", "Shown", "compare", "noise"]
 
 
 class MismatchError(AssertionError):
@@ -51,6 +51,27 @@ def compare(cycle: int, ports: Mapping[str, int], expected: Mapping[str, int]) -
     for name, value in expected.items():
         if ports[name] != value:
             raise MismatchError(f"cycle {cycle}: {name} is {ports[name]:#x}, model has {value:#x}")
+
+
+class Shown(dict[str, int]):
+    """The ports of a device in a cycle, each read when it is first asked for.
+
+    Reading costs most of a cycle where the device is behind a simulator's interface, and not all
+    ports matter in each cycle.
+
+    Parameters
+    ----------
+    read : callable
+        Returns a port's value, given its name.
+    """
+
+    def __init__(self, read: Callable[[str], int]) -> None:
+        super().__init__()
+        self._read = read
+
+    def __missing__(self, name: str) -> int:
+        value = self[name] = self._read(name)
+        return value
 
 
 def noise(rng: np.random.Generator, width: int) -> int:

@@ -13,7 +13,7 @@ from dtqatten.golden.cycles.layers import SOURCES, CoreLayer, core_beats, output
 from dtqatten.golden.numerics.select import select
 from dtqatten.hw.core import AttentionCore, activity_layout, core_layouts
 from dtqatten.interface.units import Unit
-from dtqatten.sim.engines.ports import pack_payload
+from dtqatten.sim.engines.ports import Packer
 from dtqatten.sim.engines.verilated import VerilatedModel
 from dtqatten.sim.lockstep.streams import StreamLockstep
 from dtqatten.sim.lockstep.token_ranking import flat_ids, shown_importance
@@ -61,6 +61,7 @@ class CoreLockstep(StreamLockstep):
             steps = max(config.rows, 4 * config.steps) * tiles
             groups = max(config.rows, 2 * config.planes * tiles * config.parts) * passes
             work += heads * (blocks * (steps + groups) + 200) + 20 * n_k + 300
+        self._pack_activity = Packer(activity_layout(), "activity")
         super().__init__(
             CoreModel(config),
             {name: layouts[name] for name in SOURCES},
@@ -96,9 +97,7 @@ class CoreLockstep(StreamLockstep):
         inputs = CoreInputs(**self.offered)
         busy, stalled = self.model.working(inputs), self.model.stalled(inputs, dict(self.ready))
         fields = {"busy": busy, "stalled": stalled, "searching": busy["search"]}
-        return super().expected() | {
-            "activity": pack_payload(activity_layout(), fields, "activity")
-        }
+        return super().expected() | {"activity": self._pack_activity(fields)}
 
     def check(self, ports: Mapping[str, int]) -> None:
         """Compare the output ports of the device in this cycle.

@@ -9,7 +9,7 @@ from amaranth.hdl import Shape
 from dtqatten.golden.cycles.streams import StreamRun
 from dtqatten.golden.cycles.tiles import Row
 from dtqatten.sim.engines.bench import MismatchError, compare, noise
-from dtqatten.sim.engines.ports import pack_payload, pack_row
+from dtqatten.sim.engines.ports import Packer, row_fields
 
 __all__ = ["StreamLockstep"]
 
@@ -54,6 +54,8 @@ class StreamLockstep(StreamRun):
         **options: Any,
     ) -> None:
         self.layouts = {**sources, **sinks}
+        self._packers = {name: Packer(layout, name) for name, layout in self.layouts.items()}
+        self._widths = {name: Shape.cast(self.layouts[name]).width for name in sources}
         self._noise = np.random.default_rng([seed, 1])  # its own: it does not move the stalls
         self.compared = 0
         # Nothing takes longer than this; a deadlock ends the run instead of hanging it.
@@ -63,18 +65,17 @@ class StreamLockstep(StreamRun):
 
     def pack(self, name: str, beat: Any) -> int:
         """Pack a beat of a stream as its payload."""
-        layout = self.layouts[name]
-        to_bits = pack_row if isinstance(beat, Row) else pack_payload
-        return to_bits(layout, beat, name)
+        if isinstance(beat, Row):
+            beat = row_fields(self.layouts[name], beat)
+        return self._packers[name](beat)
 
     def inputs(self) -> dict[str, int]:
         """Return the values of the input ports in this cycle."""
         ports = {f"{name}__ready": int(ready) for name, ready in self.ready.items()}
         for name, beat in self.offered.items():
             ports[f"{name}__valid"] = int(beat is not None)
-            width = Shape.cast(self.layouts[name]).width
             ports[f"{name}__payload"] = (
-                noise(self._noise, width) if beat is None else self.pack(name, beat)
+                noise(self._noise, self._widths[name]) if beat is None else self.pack(name, beat)
             )
         return ports
 

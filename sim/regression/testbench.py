@@ -15,7 +15,7 @@ from cocotb.types import LogicArray
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.layers import random_chain, trace_layers
 from dtqatten.golden.traces.trace import example
-from dtqatten.sim.engines.bench import MismatchError
+from dtqatten.sim.engines.bench import MismatchError, Shown
 from dtqatten.sim.lockstep.core import CoreLockstep
 from dtqatten.sim.lockstep.score_array import Head, Lockstep, random_head
 from dtqatten.sim.lockstep.streams import StreamLockstep
@@ -70,7 +70,7 @@ class Bench:
         while not lockstep.done:
             self.drive(lockstep.inputs())
             await FallingEdge(self.dut.clk)
-            lockstep.check({name: self.read(name) for name in lockstep.expected()})
+            lockstep.check(Shown(self.read))
             await RisingEdge(self.dut.clk)
             lockstep.clock()
 
