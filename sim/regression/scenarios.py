@@ -137,14 +137,12 @@ def _job(scenarios: list[Scenario] | None = None, **config: object) -> tuple[Con
     return built, _sweep(built) if scenarios is None else scenarios
 
 
-_TRACE = [Scenario(trace=True), Scenario(trace=True, stall=0.3, seed=1)]
-
 #: Configurations and what runs on each, for both simulators.
 JOBS: list[tuple[Config, list[Scenario]]] = [
-    (PRESETS["tiny"], [*_sweep(PRESETS["tiny"]), *_TRACE]),
+    (PRESETS["tiny"], [*_sweep(PRESETS["tiny"]), Scenario(trace=True, stall=0.3, seed=1)]),
     (
         PRESETS["tiny"].replace(schedule=Schedule.INTERLEAVED),
-        [*_sweep(PRESETS["tiny"].replace(schedule=Schedule.INTERLEAVED)), *_TRACE],
+        _sweep(PRESETS["tiny"].replace(schedule=Schedule.INTERLEAVED)),
     ),
     # One PE; one lane each way; tiles shorter than their drain; odd words and parts.
     _job(rows=1, cols=1, depth=1, d_head=8, n_max=3),
@@ -172,9 +170,9 @@ def _core_job(**config: object) -> tuple[Config, list[CoreScenario]]:
     built = Config(**config)  # type: ignore[arg-type]
     return built, [
         CoreScenario(seed=1, layers=1, heads=1, tokens=1),
-        CoreScenario(seed=2, layers=1, tokens=built.n_max, share=0.3),
+        CoreScenario(seed=2, layers=1, heads=1, tokens=built.n_max, share=0.3),
         *(CoreScenario(seed=3, layers=1, share=share, causal=True) for share in (0.0, 1.0)),
-        CoreScenario(seed=4),
+        CoreScenario(seed=4, layers=2, heads=2),
         CoreScenario(seed=5, stall=0.4, lazy=True),
     ]
 
