@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from dtqatten.algorithm.models import Loaded
 from dtqatten.algorithm.report.methods import Method
 from dtqatten.algorithm.tasks.task import Score, Task
 from dtqatten.files.errors import UsageError
+from dtqatten.files.locks import alone
 from dtqatten.files.whole import write_text
 
 __all__ = ["Results", "set_of"]
@@ -19,6 +21,8 @@ __all__ = ["Results", "set_of"]
 
 class Results:
     """Rows measured so far, kept in a JSON file that is rewritten after each.
+
+    Runs may share a file: each change is made to what the file holds then.
 
     Parameters
     ----------
@@ -35,6 +39,11 @@ class Results:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
+        self._read()
+
+    def _read(self) -> None:
+        """Take the rows of the file."""
+        path = self.path
         if path.is_file():
             try:
                 self.rows = json.loads(path.read_text(encoding="utf-8"))
@@ -46,22 +55,30 @@ class Results:
                 "on: move it away to measure anew, or give another file with --results"
             )
 
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Read the file, change its rows, and write them, while no other run does."""
+        with alone(self.path.with_name(f".{self.path.name}.lock")):
+            self._read()
+            yield
+            write_text(self.path, json.dumps(self.rows, indent=1) + "\n")
+
     def find(self, key: str) -> dict[str, Any] | None:
         """Return the row with a key, None if it is not there."""
         return next((row for row in self.rows if row.get("key") == key), None)
 
     def add(self, row: dict[str, Any]) -> None:
         """Add a row in place of what the same method gave on the same texts before."""
-        old = [
-            i
-            for i, r in enumerate(self.rows)
-            if set_of(r) == set_of(row) and r["method"] == row["method"]
-        ]
-        if old:
-            self.rows[old[0]] = row
-        else:
-            self.rows.append(row)
-        write_text(self.path, json.dumps(self.rows, indent=1) + "\n")
+        with self._changing():
+            old = [
+                i
+                for i, r in enumerate(self.rows)
+                if set_of(r) == set_of(row) and r["method"] == row["method"]
+            ]
+            if old:
+                self.rows[old[0]] = row
+            else:
+                self.rows.append(row)
 
     def keep(self, model: str, task: str, order: Sequence[str], data: str | None = None) -> None:
         """Put a model's and task's rows into an order, and drop methods that are not in it.
@@ -75,17 +92,18 @@ class Results:
         data : str, optional
             Hash of the rows' texts; None if all rows are of the same.
         """
-        own = [
-            r
-            for r in self.rows
-            if (r["model"], r["task"]) == (model, task) and data in (None, r.get("data"))
-        ]
-        named = {row["method"]: row for row in own}
-        # Tasks stay in the order in which they were first measured.
-        place = min((i for i, r in enumerate(self.rows) if r in own), default=0)
-        rest = [r for r in self.rows if r not in own]
-        self.rows = rest[:place] + [named[name] for name in order if name in named] + rest[place:]
-        write_text(self.path, json.dumps(self.rows, indent=1) + "\n")
+        with self._changing():
+            own = [
+                r
+                for r in self.rows
+                if (r["model"], r["task"]) == (model, task) and data in (None, r.get("data"))
+            ]
+            named = {row["method"]: row for row in own}
+            ordered = [named[name] for name in order if name in named]
+            # Tasks stay in the order in which they were first measured.
+            place = min((i for i, r in enumerate(self.rows) if r in own), default=0)
+            rest = [r for r in self.rows if r not in own]
+            self.rows = rest[:place] + ordered + rest[place:]
 
     def measure(
         self,

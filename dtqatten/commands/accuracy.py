@@ -18,9 +18,9 @@ from dtqatten.commands.algorithm import (
     plain_score,
     progress_bar,
 )
-from dtqatten.commands.console import say, show
+from dtqatten.commands.console import print_json, say, show
 from dtqatten.commands.evaluate import TEXT
-from dtqatten.commands.options import needs
+from dtqatten.commands.options import JsonOption, needs
 from dtqatten.commands.paths import output_file
 from dtqatten.files.errors import UsageError
 from dtqatten.files.whole import write_text
@@ -57,6 +57,7 @@ def accuracy(
     ] = None,
     data: DataOption = None,
     limit: LimitOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure float, int8, 4 bit, flat, searched, random and SpAtten's policies."""
     with needs("algorithm"):
@@ -65,6 +66,7 @@ def accuracy(
 
         kept = Results(results)
         folder = output.parent / "accuracy"
+        told: list[dict[str, Any]] = []
         for pair in pairs or PAIRS:
             model, separator, task = pair.rpartition(":")
             if not separator:
@@ -79,6 +81,9 @@ def accuracy(
                 draw_searched(chosen, loaded, searched, rows, folder, noise=noise)
             kept.keep(model, task, list(rows), next(iter(rows.values()))["data"])
             write_text(output, page_of(kept, folder))
+            told += rows.values()
+        if as_json:
+            print_json(told)
         say(f"{output} and {results}")
 
 

@@ -15,8 +15,8 @@ from dtqatten.commands.algorithm import (
     plain_score,
     template_of,
 )
-from dtqatten.commands.console import progress, say, show
-from dtqatten.commands.options import fail, needs, reject_unused
+from dtqatten.commands.console import print_json, progress, say, show
+from dtqatten.commands.options import JsonOption, fail, needs, reject_unused
 from dtqatten.commands.paths import output_file
 from dtqatten.files.errors import UsageError
 from dtqatten.files.pictures import save
@@ -100,6 +100,7 @@ def search(
     ] = None,
     data: DataOption = None,
     limit: LimitOption = 300,
+    as_json: JsonOption = False,
 ) -> None:
     """Search the shares of 0, 4 and 8-bit tokens; run it again to go on where it stopped."""
     with needs("algorithm"):
@@ -156,8 +157,18 @@ def search(
             raise fail("no trial has finished: give more --seconds")
         best = worker.keep()
         show(f"{chosen.metric} of the plain model on the search part: {reference.metric:.4f}")
+        front = front_of(worker) if multi else []
         if multi:
-            show_front(worker)
+            show_front(worker, front)
+        if as_json:
+            print_json(
+                {
+                    "policy": str(output),
+                    "metric_name": chosen.metric,
+                    **best.record,
+                    "front": [{"bops_ratio": bops, "loss": worse} for bops, worse in front],
+                }
+            )
         say(f"{output}: trial {best.record['trial']} of {best.record['trials']}")
 
 
@@ -231,13 +242,18 @@ def run(worker: "Worker", trials: int, seconds: float | None) -> None:
         worker.run(trials, seconds, tell)
 
 
-def show_front(worker: "Worker") -> None:
-    """Print the Pareto front of a study, and draw it beside the policy."""
-    from dtqatten.algorithm.pictures import pareto_figure
+def front_of(worker: "Worker") -> list[tuple[float, float]]:
+    """Return BOPs and loss of metric of the policies that no other is better than in both."""
     from dtqatten.algorithm.search.study import pareto
 
+    return [(bops, worse) for worse, bops, _ in pareto(worker.study)]
+
+
+def show_front(worker: "Worker", front: list[tuple[float, float]]) -> None:
+    """Print the Pareto front of a study, and draw it beside the policy."""
+    from dtqatten.algorithm.pictures import pareto_figure
+
     metric = worker.objective.task.metric
-    front = [(bops, worse) for worse, bops, _ in pareto(worker.study)]
     show(
         f"loss of {metric}, BOPs of the Pareto front:",
         *(f"  {worse:8.4f} {bops:6.3f}" for bops, worse in front),

@@ -194,11 +194,6 @@ class Config:
         return self.d_head // self.load_nibbles
 
     @property
-    def q_slots(self) -> int:
-        """Row blocks the query line buffers hold: one computed with, one being loaded."""
-        return BANKS
-
-    @property
     def bank_tiles(self) -> dict[str, int]:
         """Tiles in each of the :data:`BANKS` banks of a score array's edge: a row block or a head.
 
@@ -245,11 +240,6 @@ class Config:
         if self.cumulative or self.count_normalize:
             return 1
         return math.gcd(self.cols, self.topk_lanes)
-
-    @property
-    def value_slots(self) -> int:
-        """Heads the value line buffers hold: one computed with, one being loaded."""
-        return BANKS
 
     @property
     def sum_width(self) -> int:

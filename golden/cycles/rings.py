@@ -15,7 +15,7 @@ class TokenStore:
     ----------
     lanes : int
         Tokens of a word.
-    slots : int
+    size : int
         Words held.
 
     Attributes
@@ -26,8 +26,8 @@ class TokenStore:
         They.
     """
 
-    def __init__(self, lanes: int, slots: int) -> None:
-        self.lanes, self.slots = lanes, slots
+    def __init__(self, lanes: int, size: int) -> None:
+        self.lanes, self.size = lanes, size
         self.held = 0
         self.words: deque[list] = deque()
         self._word: list = []
@@ -35,7 +35,7 @@ class TokenStore:
     @property
     def ready(self) -> bool:
         """Whether a token is taken."""
-        return self.held < self.slots
+        return self.held < self.size
 
     def take(self, token: object, *, last: bool) -> None:
         """Take a token, the last of its word if ``last`` or the word is full."""

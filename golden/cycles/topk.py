@@ -69,7 +69,7 @@ class _Threshold:
         self.low, self.inside = 0, scores
         self.done = False
 
-    def narrow(self, shift: int) -> int:
+    def refine(self, shift: int) -> int:
         """Resolve all bits from ``shift`` up and return the highest of them."""
         ranked = np.sort(self.inside)[::-1]
         prefix = int(ranked[self.rank - 1]) >> shift
@@ -109,7 +109,7 @@ def search(scores: ArrayLike, k0: int, k1: int, lanes: int, *, index_bits: int =
     kept, wide = _Threshold(values, k0), _Threshold(values, k1 or k0)
     parted = False
     while True:
-        prefixes = [None if t.done else t.narrow(shift) for t in (kept, wide)]
+        prefixes = [None if t.done else t.refine(shift) for t in (kept, wide)]
         if kept.done and wide.done:
             return Search((kept.low, wide.low), passes, recalibrated)
         parted = not (kept.done or wide.done) and prefixes[0] != prefixes[1]

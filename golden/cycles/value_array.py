@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from dtqatten.configuration.core import Config, Schedule
+from dtqatten.configuration.core import BANKS, Config, Schedule
 from dtqatten.golden.cycles.grid import GridModel
 from dtqatten.golden.cycles.score_buffer import ScoreBuffer
 from dtqatten.golden.cycles.tiles import Beat, Row, Step
@@ -190,12 +190,12 @@ class ValueArrayModel:
     @property
     def weights_ready(self) -> bool:
         """Whether a weight row is taken."""
-        return self._block_loader.used < self.config.q_slots
+        return self._block_loader.used < BANKS
 
     @property
     def values_ready(self) -> bool:
         """Whether a value beat is taken."""
-        return self._head_loader.used < self.config.value_slots
+        return self._head_loader.used < BANKS
 
     @property
     def stepping(self) -> bool:

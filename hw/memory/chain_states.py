@@ -163,8 +163,8 @@ class ChainStates:
             with m.If(ports.fetched & free & (~before.valid | ports.ids_complete)):
                 m.d.sync += [
                     ports.layer.eq(descriptor),
-                    ports.group.eq(self.checker.group),
-                    ports.narrow.eq(
+                    ports.repeats.eq(self.checker.repeats),
+                    ports.four_bit.eq(
                         Mux(
                             flag(descriptor, Flag.CHAINED),
                             before.k0 - before.k1,

@@ -21,8 +21,8 @@ class Checker(wiring.Component):
     lies in its window. The first failure counts: fields in the order of the error codes, then
     regions in the order of the descriptor, ``next`` between what is read and what is written.
 
-    Latency from ``start`` to ``done``: ``group + 3`` cycles, and unless a field fails 3 for each of
-    the twelve regions, as far as the one that fails; ``heads // kv_heads`` is found by
+    Latency from ``start`` to ``done``: ``repeats + 3`` cycles, and unless a field fails 3 for each
+    of the twelve regions, as far as the one that fails; ``heads // kv_heads`` is found by
     subtraction, a cycle each, and not at all for too many heads.
 
     Parameters
@@ -47,7 +47,7 @@ class Checker(wiring.Component):
         ``ErrorCode``, with ``done``; 0 if it passes.
     error_address : Out(64)
         The address that does not fit, or the descriptor's own.
-    group : Out(16)
+    repeats : Out(16)
         ``heads / kv_heads``, from ``done`` on.
     """
 
@@ -64,14 +64,14 @@ class Checker(wiring.Component):
                 "done": Out(1),
                 "error": Out(8),
                 "error_address": Out(64),
-                "group": Out(16),
+                "repeats": Out(16),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         core, d = self.system.core, self.descriptor
-        # The group by division in time: heads - kv_heads - kv_heads - ...
+        # Division in time: heads - kv_heads - kv_heads - ...
         rest = Signal(16)
         checks = field_checks(core, d, self.before, address=self.address, remainder=rest)
         index = Signal(range(REGIONS))
@@ -90,13 +90,13 @@ class Checker(wiring.Component):
                     m.d.sync += [
                         self.error.eq(ErrorCode.NONE),
                         self.error_address.eq(self.address),
-                        self.group.eq(0),
+                        self.repeats.eq(0),
                     ]
                     m.next = "DIVIDE"
             with m.State("DIVIDE"):
                 m.next = "FIELDS"
                 with m.If((d.kv_heads != 0) & (rest >= d.kv_heads) & (d.heads <= core.heads)):
-                    m.d.sync += [rest.eq(rest - d.kv_heads), self.group.eq(self.group + 1)]
+                    m.d.sync += [rest.eq(rest - d.kv_heads), self.repeats.eq(self.repeats + 1)]
                     m.next = "DIVIDE"
             with m.State("FIELDS"):
                 m.next = "MULTIPLY"

@@ -39,7 +39,7 @@ class Controller(wiring.Component):
 
     Latency: 2 cycles from ``begin``, or a layer's ``start``, to the request of the next head, whose
     2 words take a cycle each; 3 from the last of them to the request of the whole descriptor, whose
-    32 words take a cycle each; ``group`` + 42 cycles from the last one to ``start``, if nothing
+    32 words take a cycle each; ``repeats`` + 42 cycles from the last one to ``start``, if nothing
     else is waited for. So the first layer of a chain waits twice for the memory. ``stop`` in the
     cycle after what goes wrong; ``flush`` for ``flush_cycles`` from the cycle after ``drained`` on,
     ``ended`` with the last of them.
@@ -71,7 +71,7 @@ class Controller(wiring.Component):
     port
         Read port.
     start : Out(1)
-        The fetcher begins with ``layer``, ``narrow`` and ``group``.
+        The fetcher begins with ``layer``, ``four_bit`` and ``repeats``.
     fetched, ids_complete : In(1)
         The fetcher is idle; has the ids of the layer started last.
     results : Out(stream.Signature(results_layout(system)))
@@ -120,8 +120,8 @@ class Controller(wiring.Component):
                 "port": Out(read_port(system)),
                 "start": Out(1),
                 "layer": Out(descriptor_layout()),
-                "narrow": Out(range(system.core.n_max + 1)),
-                "group": Out(16),
+                "four_bit": Out(range(system.core.n_max + 1)),
+                "repeats": Out(16),
                 "fetched": In(1),
                 "ids_complete": In(1),
                 "results": Out(stream.Signature(results_layout(system))),
@@ -164,7 +164,7 @@ class Controller(wiring.Component):
             checker.read_window.eq(self.read_window),
             checker.write_window.eq(self.write_window),
             commands.layer.eq(self.layer),
-            commands.narrow.eq(self.narrow),
+            commands.four_bit.eq(self.four_bit),
             self.results.p.eq(commands.for_writer),
             self.results.valid.eq(states.given_writer),
             self.layers.p.eq(commands.for_core),

@@ -24,7 +24,7 @@ class LayerCommands(wiring.Component):
     -------
     layer : In(descriptor_layout())
         The layer.
-    narrow : In(range(n_max + 1))
+    four_bit : In(range(n_max + 1))
         How many of its tokens have 4 bits.
     for_writer : Out(results_layout(system))
         What the writer needs.
@@ -37,7 +37,7 @@ class LayerCommands(wiring.Component):
         super().__init__(
             {
                 "layer": In(descriptor_layout()),
-                "narrow": In(range(system.core.n_max + 1)),
+                "four_bit": In(range(system.core.n_max + 1)),
                 "for_writer": Out(results_layout(system)),
                 "for_core": Out(layer_layout(system.core)),
             }
@@ -52,7 +52,7 @@ class LayerCommands(wiring.Component):
             results.form.shift.eq(layer.output_shift),
             results.heads.eq(layer.heads),
             results.tokens.eq(layer.tokens),
-            results.narrow.eq(self.narrow),
+            results.four_bit.eq(self.four_bit),
             results.ids.eq(layer.ids),
             results.write_ids.eq(flag(layer, Flag.IDS)),
             results.k0.eq(layer.k0),

@@ -25,7 +25,7 @@ STREAMS = 3
 def results_layout(system: SystemConfig) -> data.StructLayout:
     """Destination of a layer's results: addresses, counts, and which are wanted.
 
-    ``narrow`` counts tokens of the 4-bit class.
+    ``four_bit`` counts tokens of the 4-bit class.
     """
     address, count = unsigned(system.address_bits), range(system.core.n_max + 1)
     return data.StructLayout(
@@ -34,7 +34,7 @@ def results_layout(system: SystemConfig) -> data.StructLayout:
             "form": output_layout(),
             "heads": unsigned(16),
             "tokens": count,
-            "narrow": count,
+            "four_bit": count,
             "ids": address,
             "write_ids": unsigned(1),
             "k0": count,
@@ -215,7 +215,7 @@ class Writer(wiring.Component):
         with m.If(self.layer.valid & self.layer.ready):
             m.d.sync += [
                 layer.eq(self.layer.p),
-                layer.narrow.eq(aligned(self.layer.p.narrow, self.layer.p.tokens, core.rows)),
+                layer.four_bit.eq(aligned(self.layer.p.four_bit, self.layer.p.tokens, core.rows)),
                 active.eq(1),
             ]
 
@@ -231,7 +231,7 @@ class Writer(wiring.Component):
             runs.base.eq(layer.output),
             runs.heads.eq(layer.heads),
             runs.tokens.eq(layer.tokens),
-            runs.four_bit.eq(layer.narrow),
+            runs.four_bit.eq(layer.four_bit),
             runs.codes.eq(codes),
             outputs.i.valid.eq(self.outputs.valid),
             self.outputs.ready.eq(outputs.i.ready),

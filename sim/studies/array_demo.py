@@ -33,7 +33,7 @@ class HeadResult:
     cycles : int
         From the first operands in the array to the last score, all tokens loaded.
     utilization : float
-        Useful nibble products over PE slots in that time.
+        Useful nibble products over those that the PEs could do in that time.
     """
 
     scores: NDArray[np.float64]

@@ -4,8 +4,10 @@ import json
 import re
 
 import pytest
+from typer.testing import CliRunner
 
 from dtqatten.algorithm.policy import Policy
+from dtqatten.cli import app
 
 
 def test_search_then_eval(folder, data, tmp_path, run):
@@ -29,6 +31,11 @@ def test_search_then_eval(folder, data, tmp_path, run):
     assert code == 0, text
     assert "of the Pareto front" in text
     assert "front" in front.with_suffix(".svg").read_text()
+    told = CliRunner().invoke(app, [str(a) for a in ("search", *given, *options, "--json")])
+    found = json.loads(told.stdout)
+    assert found["policy"] == str(front)
+    assert found["trials"] == 4
+    assert found["front"] == sorted(found["front"], key=lambda point: point["bops_ratio"])
     out = tmp_path / "row.json"
     code, text = run(
         "eval", *given, "--policy", path, "-o", out, "--pictures", tmp_path / "pictures"

@@ -3,6 +3,8 @@
 import doctest
 import importlib
 import itertools
+import math
+import struct
 import subprocess
 import sys
 
@@ -126,6 +128,21 @@ def test_arguments_that_cannot_be_used_are_named(change, says) -> None:
     given = dict(zip("qkv", arrays(2, 5, 32), strict=True)) | {"preset": "tiny"} | change
     with pytest.raises(ValueError, match=says):
         dtqatten.attention(given.pop("q"), given.pop("k"), given.pop("v"), **given)
+
+
+@pytest.mark.long
+def test_waves_hold_the_signals_of_the_run(tmp_path) -> None:
+    path = tmp_path / "waves.fst"
+    q, k, v = arrays(1, 4, 32)
+    found = dtqatten.attention(q, k, v, preset="tiny", backend="rtl", waves=path)
+    content = path.read_bytes()
+    # Head of an FST file: kind 0, its length, first and last time, e, memory, scopes, signals.
+    kind, length, first, last, e, _, scopes, signals = struct.unpack(">BQQQ8sQQQ", content[:57])
+    assert (kind, length, first) == (0, 329, 0)
+    assert math.e in (struct.unpack("<d", e)[0], struct.unpack(">d", e)[0])
+    assert last >= found.cost.cycles
+    assert scopes > 50
+    assert signals > 1000
 
 
 def test_waves_are_of_the_rtl(tmp_path) -> None:

@@ -60,6 +60,23 @@ def test_results_are_measured_once_and_the_report_states_the_goal(folder, data, 
     assert "**not reached**" in render(again, {"torch": "1"})
 
 
+def test_runs_that_share_a_file_keep_each_others_rows(folder, data, tmp_path):
+    loaded = load(str(folder), causal=False)
+    task = open_task("stsb", data, 6)
+    one, other = (Results(tmp_path / "accuracy.json") for _ in range(2))
+
+    def measure(kept, method):
+        kept.measure(loaded, task, Method(method, Policy.flat(3)), lambda: task.evaluate(loaded))
+
+    measure(one, "int8")
+    measure(other, "searched")
+    measure(one, "random")
+    rows = json.loads((tmp_path / "accuracy.json").read_text())
+    assert [row["method"] for row in rows] == ["int8", "searched", "random"]
+    other.keep(rows[0]["model"], "stsb", ["random", "searched"])
+    assert [row["method"] for row in Results(one.path).rows] == ["random", "searched"]
+
+
 def test_rows_of_other_texts_are_not_taken_for_the_same(folder, data, tmp_path, monkeypatch):
     """Number, length and content of texts; each set of them is a table of its own."""
     loaded = load(str(folder), causal=False)

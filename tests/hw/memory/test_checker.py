@@ -169,7 +169,7 @@ def check(config: Config, cases: list[Case]) -> list[ErrorCode]:
             assert (ctx.get(dut.error), ctx.get(dut.error_address)) == (code, address), case
             if code in (ErrorCode.NONE, ErrorCode.READ_WINDOW, ErrorCode.WRITE_WINDOW):
                 group = case.fields["heads"] // case.fields["kv_heads"]
-                assert ctx.get(dut.group) == group, case
+                assert ctx.get(dut.repeats) == group, case
             await ctx.tick()
             assert not ctx.get(dut.done), case
             codes.append(code)

@@ -35,7 +35,7 @@ LAYERS = (
             "four_bit": 0},
 )  # fmt: skip
 #: Layer by layer the tokens of the 4-bit class: the descriptor's, then what is kept in 4 bits.
-NARROW = (5, 5, 0)
+FOUR_BIT = (5, 5, 0)
 
 
 def chain(first: int, *layers: dict) -> bytes:
@@ -78,15 +78,15 @@ class Bench:
         dut, left, ids = self.dut, 0, 0
         ctx.set(dut.fetched, 1)
         while True:
-            *_, start, flush, layer, narrow, group = await ctx.tick().sample(
-                dut.start, dut.flush, dut.layer.as_value(), dut.narrow, dut.group
+            *_, start, flush, layer, four_bit, repeats = await ctx.tick().sample(
+                dut.start, dut.flush, dut.layer.as_value(), dut.four_bit, dut.repeats
             )
             if start:
                 assert left == 0
                 if self.starts:  # what the layer before keeps is known, and others have it
                     assert ids == 0
                     assert len(self.starts) == len(self.results) == len(self.commands)
-                self.starts.append((layer, narrow, group))
+                self.starts.append((layer, four_bit, repeats))
                 # The ids come half-way through what is written.
                 left, ids = 3 + self.wait(), 3 + self.writing // 2 + self.wait()
             left, ids = max(left - 1, 0), max(ids - 1, 0)
@@ -186,9 +186,9 @@ def bench(
     return Bench(dut, store, rng, delay), found, port
 
 
-def expected_start(layer: dict, following: int, narrow: int) -> tuple:
+def expected_start(layer: dict, following: int, four_bit: int) -> tuple:
     raw = int.from_bytes(pack({"next": following} | layer), "little")
-    return raw, narrow, layer["heads"] // layer["kv_heads"]
+    return raw, four_bit, layer["heads"] // layer["kv_heads"]
 
 
 def expected_results(layer: dict) -> tuple:
@@ -224,8 +224,10 @@ def test_a_chain_in_its_order(count: int, stall: float, delay: int, writing: int
                 burst for i in range(count) for burst in descriptor_reads(SYSTEM, first + 192 * i)
             ]
             assert b.starts == [
-                expected_start(layer, at and first + 192 * at, narrow)
-                for layer, at, narrow in zip(layers, [*range(1, count), 0], NARROW, strict=False)
+                expected_start(layer, at and first + 192 * at, four_bit)
+                for layer, at, four_bit in zip(
+                    layers, [*range(1, count), 0], FOUR_BIT, strict=False
+                )
             ]
             assert b.results == [expected_results(layer) for layer in layers]
             assert b.commands == [expected_command(layer) for layer in layers]
@@ -262,10 +264,10 @@ def test_latency_and_the_next_descriptor_is_read_meanwhile() -> None:
     assert requested[per_descriptor] == b.pulses["start"][0] + 2
     # Words of 32 bits follow the memory's and the stream's cycles: the head's, and 3 cycles later
     # the next request; then those of the whole; then the check.
-    for i, group in enumerate((2, 3, 2)):
+    for i, repeats in enumerate((2, 3, 2)):
         head, asked = requested[i * per_descriptor :][:2]
         assert asked == head + (1 + 3 + 2) - 1 + 3
-        assert b.pulses["start"][i] == asked + (1 + 3 + 32) - 1 + group + 42
+        assert b.pulses["start"][i] == asked + (1 + 3 + 32) - 1 + repeats + 42
 
 
 def test_a_descriptor_that_is_not_ready_is_waited_for_and_read_again() -> None:
@@ -338,7 +340,7 @@ def test_a_descriptor_completed_in_any_cycle_is_taken_whole(bus_bits: int, stall
             ctx.set(b.dut.resume, 0)
             await b.end(ctx)
             assert not ctx.get(b.dut.failed), phase
-            assert b.starts == [expected_start(LAYERS[0], 0, NARROW[0])], phase
+            assert b.starts == [expected_start(LAYERS[0], 0, FOUR_BIT[0])], phase
             assert ctx.get(b.dut.layers_done) == 1
             waited += len(b.pulses.get("stopped", ()))
 
@@ -614,7 +616,7 @@ def test_whenever_something_goes_wrong(what: str) -> None:
             # Nothing of it is left to the next chain.
             await b.begin(ctx, 0x2000)
             await b.end(ctx)
-            assert b.starts == [expected_start(LAYERS[0], 0, NARROW[0])]
+            assert b.starts == [expected_start(LAYERS[0], 0, FOUR_BIT[0])]
             assert b.results == [expected_results(LAYERS[0])]
             assert b.commands == [expected_command(LAYERS[0])]
 

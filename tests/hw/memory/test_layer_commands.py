@@ -21,9 +21,9 @@ def test_fields_and_flags(bit: Flag) -> None:
     async def testbench(ctx) -> None:
         raw = int.from_bytes(pack(FIELDS | {"flags": bit}), "little")
         ctx.set(dut.layer.as_value(), raw)
-        ctx.set(dut.narrow, 40)
+        ctx.set(dut.four_bit, 40)
         writer, command = ctx.get(dut.for_writer), ctx.get(dut.for_core)
-        assert writer.narrow == 40
+        assert writer.four_bit == 40
         assert (writer.form.codes, writer.form.shift) == (bit == Flag.CODES, 5)
         for name in ("heads", "tokens", "k0", "output", "ids", "importance"):
             assert writer[name] == FIELDS[name]

@@ -137,7 +137,7 @@ def test_results_of_layers(name: str, bits: int, stall: float) -> None:
         places_ = {"output": base, "ids": base + 6144, "importance": base + 6144 + 256}
         four_bit = int(rng.integers(0, tokens + 1))
         layers.append({**places_, "form": {"codes": codes, "shift": 0}, "heads": heads or 1,
-                       "tokens": tokens, "narrow": four_bit, "write_ids": write_ids, "k0": k0,
+                       "tokens": tokens, "four_bit": four_bit, "write_ids": write_ids, "k0": k0,
                        "report": report})  # fmt: skip
         limit = 128 if codes else 1 << 15
         values = rng.integers(-limit, limit, (heads or 1, tokens, core.d_head))
