@@ -8,9 +8,9 @@ import numpy as np
 from dtqatten.configuration.core import Config
 from dtqatten.driver.errors import LayoutError
 from dtqatten.driver.layers import Layer, Result
-from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attention
 from dtqatten.golden.numerics.codes import Codes, IntArray
+from dtqatten.golden.numerics.masks import causal_mask
 from dtqatten.golden.numerics.order import boundaries, promote
 from dtqatten.golden.numerics.select import select
 
@@ -93,7 +93,7 @@ def expected_layer(config: Config, layer: Layer, before: Expected | None = None)
         promote(edges.q, len(rows)),
         promote(edges.k, len(rows)),
         promote(edges.v, len(rows)),
-        softmax.causal_mask(positions, positions) if layer.causal else None,
+        causal_mask(positions, positions) if layer.causal else None,
         carried,
     )
     options = replace(layer.options, p_planes=config.planes)

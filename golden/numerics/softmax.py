@@ -30,13 +30,11 @@ __all__ = [
     "WEIGHT_BITS",
     "Multiplier",
     "Narrowed",
-    "causal_mask",
     "exponent",
     "exponential",
     "multiplier",
     "narrow",
     "normalized",
-    "padding_mask",
     "reciprocal",
     "row_multiplier",
 ]
@@ -150,20 +148,6 @@ def row_multiplier(factor: Multiplier, gains: IntArray | None, rows: int) -> Int
     """
     joined = apply_gain(factor.m[..., None], GAIN_ONE if gains is None else gains)
     return np.broadcast_to(joined, (*factor.m.shape, rows))
-
-
-def causal_mask(query_ids: ArrayLike, key_ids: ArrayLike) -> BoolArray:
-    """Visibility ``[..., n_q, n_k]``: a query sees the keys at its own and earlier positions.
-
-    Positions are compared, not slots, because clustering moves tokens.
-    """
-    return np.asarray(key_ids)[..., None, :] <= np.asarray(query_ids)[..., :, None]
-
-
-def padding_mask(query_valid: ArrayLike, key_valid: ArrayLike) -> BoolArray:
-    """Visibility ``[..., n_q, n_k]``: real queries see real keys, padding sees nothing."""
-    queries, keys = np.asarray(query_valid, dtype=bool), np.asarray(key_valid, dtype=bool)
-    return queries[..., :, None] & keys[..., None, :]
 
 
 def exponent(

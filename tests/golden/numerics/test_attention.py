@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from dtqatten.golden.numerics.attention import Inputs, Options, attention
 from dtqatten.golden.numerics.codes import Codes, at_precision, dequantize, quantize
 from dtqatten.golden.numerics.importance import IMPORTANCE_MAX, accumulate
+from dtqatten.golden.numerics.masks import causal_mask, padding_mask
 from dtqatten.golden.numerics.output import requantize
 from dtqatten.golden.numerics.reference import reference
-from dtqatten.golden.numerics.softmax import causal_mask, padding_mask
 
 GRANULARITIES = ("head", "token")
 
