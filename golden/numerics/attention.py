@@ -248,7 +248,7 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     n_q, d = q.codes.shape[-2:]
     visible = inputs.visible()
     # Refuse before computing: heads * queries decides, not the data.
-    counted = n_q if inputs.observed is None else int(inputs.observed.sum(-1).max(initial=0))
+    counted = n_q if inputs.observed is None else int(np.sum(inputs.observed, -1).max(initial=0))
     held = None if chosen.importance_saturates else inputs.importance
     check_room(q.codes.shape[-3] * counted, held)
 

@@ -211,4 +211,5 @@ def aligned(e16: IntArray, maximum: IntArray, top: IntArray, scale: RowScale) ->
     """
     # Without keys the maximum has no meaning, and may be above.
     u = distance(np.maximum(top - maximum, 0), scale)
-    return scaled(e16, u[..., None])
+    # Distance 0 changes nothing: a row of one segment need not be multiplied.
+    return scaled(e16, u[..., None]) if u.any() else e16

@@ -76,10 +76,21 @@ def sink_weight(
     -------
     e, divisor : int64 arrays ``[..., heads, n_q]``
         46 bits; 41 bits, 44 with three planes.
+
+    Raises
+    ------
+    ValueError
+        If a sink is no integer of 16 bits.
     """
+    kept = np.asarray(sinks)
+    if (
+        not np.issubdtype(kept.dtype, np.integer)
+        or (np.abs(kept.astype(np.int64) + 0.5) > 2**15).any()
+    ):
+        raise ValueError("sinks must be integers of 16 bits: see quantize_sinks")
     shift = scale.shift[..., None]
     place = (maximum * scale.factor) << (MERGE_FRACTION - FRACTION_BITS)
-    a = np.asarray(sinks, dtype=np.int64)[..., None]
+    a = kept.astype(np.int64)[..., None]
     u = np.maximum((place - (a << shift)) >> shift, -SINK_OCTAVES << MERGE_FRACTION)
     fraction = POWERS[u & ((1 << MERGE_FRACTION) - 1)]
     # From 17 octaves below nothing is left; the shift itself stays in range.

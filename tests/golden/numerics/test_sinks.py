@@ -155,3 +155,9 @@ def test_sinks_equal_plain_python(plain_block, granularity, planes):
 def test_sinks_of_other_shape_are_refused():
     with pytest.raises(ValueError, match=r"sinks has shape \(3,\), but must have \(2,\)"):
         Inputs(*random_codes(0), sinks=np.zeros(3, np.int16))
+
+
+@pytest.mark.parametrize("sinks", [np.array([0.5]), np.array([2**15]), np.array([-(2**15) - 1])])
+def test_sinks_of_other_width_are_refused(sinks):
+    with pytest.raises(ValueError, match="integers of 16 bits"):
+        weight(sinks[0])
