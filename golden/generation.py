@@ -1,7 +1,7 @@
 """Tables of docs/numerics.md on generation: segments, sinks, importance over segments.
 
-``python -m dtqatten.golden.generation`` prints them. Given the file of a decoder's recording, it
-prints the last one for that recording.
+``python -m dtqatten.golden.generation`` prints them. Given files of decoders' recordings, it prints
+the first and the last one for those.
 """
 
 import sys
@@ -53,12 +53,14 @@ def main(paths: Sequence[str] = ()) -> None:
     title = "queries that count|sum|as float64 ranks|" + "|".join(
         f"later attention, {100 * s:g} % kept" for s in SHARES
     )
+    counts = "|".join(f"{n} segments" if n > 1 else "1 segment" for n in SEGMENTS)
     for path in paths:
         found = Recording.load(path)
-        print_table(title, _rank_rows([*zip(found.q, found.k, found.v, strict=True)], 1024))
+        layers = [*zip(found.q, found.k, found.v, strict=True)]
+        print_table(f"case|scales|{counts}", _recorded_rows(layers))
+        print_table(title, _rank_rows(layers, softmax.KEYS_MAX))
     if paths:
         return
-    counts = "|".join(f"{n} segments" if n > 1 else "1 segment" for n in SEGMENTS)
     print_table(f"data|case|scales|{counts}", _segment_rows())
     print_table("sink above largest, nats|its share|in the sum alone|as a key", _sink_rows())
     print_table(title, _rank_rows([drifting()], 96))
@@ -90,31 +92,38 @@ def drifting(n: int = 512, heads: int = 4, d: int = 32) -> Tensors:
 
 
 def segment_errors(
-    qkv: Tensors, scales: Granularity, options: Options, bits: IntArray | None
+    qkv: Tensors,
+    scales: Granularity,
+    options: Options,
+    bits: IntArray | None = None,
+    mask: BoolArray | None = None,
 ) -> list[float | None]:
     """Return the relative rms error of outputs in each of ``SEGMENTS``.
 
-    Against float64 attention of the dequantized codes; None where there are fewer keys.
+    Against float64 attention of the dequantized codes; None where there are fewer keys, or segments
+    would be too long.
 
     Parameters
     ----------
     qkv : tuple of float array
-        Operands; every query sees every key.
+        Operands.
     scales : Granularity
     options : Options
     bits : int array ``[n]``, optional
         Precision of each key and its value.
+    mask : bool array ``[m, n]``, optional
+        True where a query sees a key.
     """
     q, k, v = (quantize(x, scales) for x in qkv)
-    exact = reference(dequantize(q), dequantize(k, bits), dequantize(v, bits)).output
+    exact = reference(dequantize(q), dequantize(k, bits), dequantize(v, bits), mask).output
     n = k.codes.shape[-2]
     found: list[float | None] = []
     for count in SEGMENTS:
-        if count > n:
+        if count > n or n > count * softmax.KEYS_MAX:
             found.append(None)
             continue
         cuts = tuple((np.arange(1, count) * n // count).tolist())
-        inputs = Inputs(q, k, v, k_bits=bits, v_bits=bits, cuts=cuts)
+        inputs = Inputs(q, k, v, k_bits=bits, v_bits=bits, mask=mask, cuts=cuts)
         found.append(_relative(attention(inputs, options), exact))
     return found
 
@@ -144,6 +153,23 @@ def _segment_rows() -> Iterator[Row]:
                 errors = segment_errors(qkv, scales, options, bits if mixes else None)
                 texts = ("" if x is None else f"{x:.4f}" for x in errors)
                 yield name, case, scales, *texts
+
+
+def _recorded_rows(layers: Sequence[Tensors]) -> Iterator[Row]:
+    """Error of rows of a decoder in segments, mean over its layers: 48 queries of the last half."""
+    n = layers[0][0].shape[-2]
+    ids = np.arange(n)
+    asked = np.unique(np.linspace(n // 2, n - 1, 48).astype(np.int64))
+    mask = position_mask(asked, ids)
+    for case, options in (("8 bit", Options()), ("8 bit, P 12 bit", Options(p_planes=3))):
+        for scales in Granularity:
+            errors = []
+            for qkv in layers:
+                q, k, v = (np.concatenate(x) for x in zip(*_heads(qkv), strict=True))
+                errors.append(segment_errors((q[:, asked], k, v), scales, options, mask=mask))
+            columns = zip(*errors, strict=True)
+            texts = ("" if x[0] is None else f"{np.mean(x):.4f}" for x in columns)
+            yield case, scales, *texts
 
 
 def _sink_rows() -> Iterator[Row]:

@@ -73,8 +73,12 @@ def test_recordings_are_ranked_too(tmp_path, capsys):
     path = tmp_path / "layer.npz"
     np.savez(path, q=q, k=k[:1], v=v[:1])
     generation.main([str(path)])
-    head, _, *rows = capsys.readouterr().out.splitlines()
+    first, second = capsys.readouterr().out.strip().split("\n\n")
+    errors = first.splitlines()
+    assert len(errors) == 2 + 4
+    assert all(float(x) < 0.1 for row in errors[2:] for x in row.strip("|").split("|")[2:])
+    head, _, *rows = second.splitlines()
     assert head.startswith("|queries that count|")
-    assert len(rows) == 8 + 1
+    assert len(rows) == 8
     # A prefix of 72 tokens is one segment: running sums are the final ones.
     assert rows[0].replace("final", "running") == rows[1]

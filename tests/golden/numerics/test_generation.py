@@ -60,50 +60,6 @@ def test_segments_equal_plain_python(plain_block, granularity, planes):
         assert (out.importance == total).all()
 
 
-def bound(one, cut, codes, planes):
-    """How far outputs in segments can be from those in one, in units of the output.
-
-    Each weight is off by half a code and by a share of itself, in one segment and in many; a mean
-    moves by the sum of what its weights are off times each value's distance from it, over the
-    divisor. With gains of V a half code multiplies the value itself.
-    """
-    merges = len(cut.partials) - 1
-    # 1/32 octave at a maximum, 1/64 elsewhere, in both; 1/256 octave for each merge.
-    step, factor = 2 ** (1 / 32) - 1, 2 ** (merges / 256) - 1
-    share = (2 * step + factor * (1 + step)) * (1 + step)
-    top, last = {2: (119, 1 / 16), 3: (1911, 1)}[planes]
-    values = codes[2].codes.astype(float)
-    gained = codes[2].gains is not None
-    worth = values * (codes[2].gains[..., None] / 256 if gained else 1)
-    mean = one.output[:, :, None] / 256
-    away = np.abs(worth[:, None] - mean)
-    half = 1.1 * (np.abs(values[:, None]) if gained else away)
-    weights = one.e16[..., None] / 65536 * top
-    seen = one.probability[..., None] + cut.probability[..., None] + weights > 0
-    moved = (seen * (half + share * (weights + 0.1) * away)).sum(2)
-    rounded = merges * last + (2 * merges + 2) / 16 * np.abs(mean[:, :, 0])
-    divisor = np.maximum(cut.weights.divisor, 1)[..., None] / 16
-    return 256 * (moved + rounded) / divisor + 3
-
-
-@given(st.data())
-@settings(max_examples=60)
-def test_any_split_is_within_the_bound_of_one_segment(data):
-    granularity = data.draw(st.sampled_from(GRANULARITIES))
-    planes = data.draw(st.sampled_from([2, 3]))
-    n = data.draw(st.integers(2, 40))
-    size = data.draw(st.sampled_from([0.3, 1.0, 3.0]))
-    codes = random_codes(data.draw(st.integers(0, 999)), granularity, m=3, n=n, size=size)
-    options = Options(p_planes=planes)
-    mask = np.random.default_rng(n).random((3, n)) < data.draw(st.sampled_from([0.3, 1.0]))
-    one = attention(Inputs(*codes, mask=mask), options)
-    cut = attention(Inputs(*codes, mask=mask, cuts=cuts_of(data, n)), options)
-    limit = bound(one, cut, codes, planes)
-    assert (np.abs(cut.output.astype(int) - one.output) <= limit).all()
-    near = np.abs(cut.probability - one.probability)
-    assert (near <= 1.5 + 0.06 * one.probability).all()
-
-
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 def test_one_segment_is_the_block(granularity):
     """Neither an empty list of cuts nor cuts between keys that nobody sees change a bit."""
