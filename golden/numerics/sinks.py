@@ -57,8 +57,8 @@ def sink_weight(
 ) -> tuple[IntArray, IntArray]:
     """What a sink adds to each row's sum and divisor.
 
-    ``u = ((m * M_i << 3) - (a << shift)) >> shift``, rounded down, is how far the sink is below the
-    row's maximum, in 1/256 octaves; negative above it, where it is cut at 29 octaves. Then
+    ``u = ((m * M_i << 3) >> shift) - a``, rounded down, is how far the sink is below the row's
+    maximum, in 1/256 octaves; negative above it, where it is cut at 29 octaves. Then
     ``e = POWERS[u & 255] >> (u >> 8)``, a left shift where ``u`` is negative, and
     ``D = (top*e + 2**11) >> 12`` with ``top`` 119 or 1911, in 1/16 of a code as all divisors.
 
@@ -88,10 +88,9 @@ def sink_weight(
         or (np.abs(kept.astype(np.int64) + 0.5) > 2**15).any()
     ):
         raise ValueError("sinks must be integers of 16 bits: see quantize_sinks")
-    shift = scale.shift[..., None]
-    place = (maximum * scale.factor) << (MERGE_FRACTION - FRACTION_BITS)
+    place = (maximum * scale.factor) << (MERGE_FRACTION - FRACTION_BITS) >> scale.shift[..., None]
     a = kept.astype(np.int64)[..., None]
-    u = np.maximum((place - (a << shift)) >> shift, -SINK_OCTAVES << MERGE_FRACTION)
+    u = np.maximum(place - a, -SINK_OCTAVES << MERGE_FRACTION)
     fraction = POWERS[u & ((1 << MERGE_FRACTION) - 1)]
     # From 17 octaves below nothing is left; the shift itself stays in range.
     octave = np.minimum(u >> MERGE_FRACTION, 32)
