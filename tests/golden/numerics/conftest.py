@@ -4,6 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine may stop a test at any time: what an example takes says nothing. One that hangs is
+# ended by pytest's own limit.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 LUT = [65535] + [round(65535 * 2 ** (-(i + 0.5) / 32)) for i in range(1, 32)]
 POWERS = [65536] + [round(2 ** (16 - (i + 0.5) / 256)) for i in range(1, 256)]
