@@ -8,9 +8,10 @@ import numpy as np
 from dtqatten.configuration.core import Config
 from dtqatten.driver.errors import LayoutError
 from dtqatten.driver.layers import Layer, Result
-from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attention
-from dtqatten.golden.numerics.codes import Codes, IntArray
+from dtqatten.golden.numerics.calls import shared
+from dtqatten.golden.numerics.codes import IntArray
+from dtqatten.golden.numerics.masks import causal_mask
 from dtqatten.golden.numerics.order import boundaries, promote
 from dtqatten.golden.numerics.select import select
 
@@ -50,13 +51,6 @@ class Expected:
     options: Options
 
 
-def _shared(codes: Codes, heads: int) -> Codes:
-    """Repeat heads of K and V for the query heads that share them."""
-    repeats = heads // codes.codes.shape[0]
-    gains = None if codes.gains is None else np.repeat(codes.gains, repeats, 0)
-    return Codes(np.repeat(codes.codes, repeats, 0), np.repeat(codes.scale, repeats), gains)
-
-
 def expected_layer(config: Config, layer: Layer, before: Expected | None = None) -> Expected:
     """Run a layer through :func:`dtqatten.golden.numerics.attention.attention`.
 
@@ -81,7 +75,7 @@ def expected_layer(config: Config, layer: Layer, before: Expected | None = None)
     else:
         rows = positions = np.arange(layer.stored)
         four_bit = layer.four_bit
-    q, k, v = (_shared(codes, layer.heads).take(rows) for codes in (layer.q, layer.k, layer.v))
+    q, k, v = (shared(codes, layer.heads).take(rows) for codes in (layer.q, layer.k, layer.v))
     edges = boundaries(four_bit, len(rows), config.rows, config.cols, config.group)
     carried = None
     if layer.cumulative and not layer.fresh and before is not None:
@@ -93,7 +87,7 @@ def expected_layer(config: Config, layer: Layer, before: Expected | None = None)
         promote(edges.q, len(rows)),
         promote(edges.k, len(rows)),
         promote(edges.v, len(rows)),
-        softmax.causal_mask(positions, positions) if layer.causal else None,
+        causal_mask(positions, positions) if layer.causal else None,
         carried,
     )
     options = replace(layer.options, p_planes=config.planes)

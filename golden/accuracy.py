@@ -3,7 +3,7 @@
 ``python -m dtqatten.golden.accuracy`` prints them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -12,13 +12,13 @@ from dtqatten.golden.numerics.attention import Inputs, Options, attention
 from dtqatten.golden.numerics.codes import Granularity, IntArray, quantize
 from dtqatten.golden.numerics.reference import reference
 from dtqatten.golden.step_errors import step_errors
+from dtqatten.golden.tables import Row, print_table
 from dtqatten.golden.traces.trace import Trace, example
 
 __all__ = ["main"]
 
 KINDS = tuple(Granularity)
 
-Row = tuple[str, ...]
 #: Choices of the block, and the precision of each token.
 Cases = dict[str, tuple[Options, IntArray | None]]
 
@@ -28,26 +28,20 @@ def main() -> None:
     trace = example()
     print(f"{trace.model}, layer {trace.layer}, {trace.heads} x {trace.n} x {trace.d}\n")
     cases = _cases(trace)
-    _table("step|unit|head: max|rms|token: max|rms", _step_rows(trace))
-    _table(
+    print_table("step|unit|head: max|rms|token: max|rms", _step_rows(trace))
+    print_table(
         "case|scales|rms, to dequantized|rms, to float|least cosine|largest error|importance",
         _case_rows(trace, cases),
     )
-    _table(
+    print_table(
         "others below the sink, nats|largest output|"
         + "|".join(f"error, {name} weights" for name in WEIGHTS),
         _sink_rows(),
     )
-    _table("head|cosine, head scales|max error|cosine, token scales|max error", _head_rows(trace))
-    _table("case|scales|top 31 %|top 72 %", _rank_rows(trace, cases))
-
-
-def _table(head: str, rows: Iterable[Row]) -> None:
-    columns = head.split("|")
-    print("|" + "|".join(columns) + "|\n" + "|---" * len(columns) + "|")
-    for row in rows:
-        print("|" + "|".join(row) + "|")
-    print()
+    print_table(
+        "head|cosine, head scales|max error|cosine, token scales|max error", _head_rows(trace)
+    )
+    print_table("case|scales|top 31 %|top 72 %", _rank_rows(trace, cases))
 
 
 def _cases(trace: Trace) -> Cases:

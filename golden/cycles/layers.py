@@ -16,6 +16,7 @@ from dtqatten.golden.cycles.token_ranking import LayerCommand
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attention
 from dtqatten.golden.numerics.codes import Codes, Granularity, quantize
+from dtqatten.golden.numerics.masks import causal_mask
 from dtqatten.golden.numerics.order import boundaries, promote
 from dtqatten.golden.numerics.select import PAPER_SHARES, counts, select
 from dtqatten.golden.traces.trace import Trace
@@ -78,7 +79,7 @@ class CoreLayer:
     @property
     def golden(self) -> Outputs:
         """Outputs of the golden block."""
-        mask = softmax.causal_mask(self.q_ids, self.k_ids) if self.causal else None
+        mask = causal_mask(self.q_ids, self.k_ids) if self.causal else None
         return attention(
             Inputs(
                 self.q,

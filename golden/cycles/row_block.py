@@ -10,6 +10,7 @@ from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query, RowReco
 from dtqatten.golden.cycles.tiles import Row
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import apply_gain
+from dtqatten.golden.numerics.masks import causal_mask
 
 __all__ = ["PassingRow", "ScoredRow", "passing_rows"]
 
@@ -44,7 +45,7 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
     )
     queries, head = [scored.query for scored in tiles[0]], block[0].head
     ids = np.array([key.id for key in keys]), np.array([query.id for query in queries])
-    seen = softmax.causal_mask(ids[1], ids[0]) if head.causal else np.ones(scores.shape, bool)
+    seen = causal_mask(ids[1], ids[0]) if head.causal else np.ones(scores.shape, bool)
     t, _ = softmax.exponent(
         apply_gain(scores, np.array([key.gain for key in keys])),
         apply_gain(head.multiplier, np.array([query.gain for query in queries])),

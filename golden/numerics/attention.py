@@ -1,14 +1,19 @@
 """The attention block on integers: what the machine computes, bit for bit."""
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import BoolArray, Codes, FloatArray, IntArray, apply_gain
 from dtqatten.golden.numerics.importance import accumulate, check_room, importance
+from dtqatten.golden.numerics.masks import IDS_MAX
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION, normalize, requantize
-from dtqatten.golden.numerics.products import scores, weighted_sum
+from dtqatten.golden.numerics.products import CHANNELS_MAX, scores, weighted_sum
+from dtqatten.golden.numerics.segments import Partial, RowScale, aligned, merge
+from dtqatten.golden.numerics.sinks import sink_weight
 
 __all__ = [
     "Inputs",
@@ -40,6 +45,9 @@ class Options:
         Divide a token's importance by the number of queries that saw it.
     softmax_scale : float, optional
         Factor of the scores; ``1/sqrt(d)`` if None.
+    importance_saturates : bool
+        Importance that is added to stays at its largest value, 2**32 - 1. If not, a block whose sum
+        might pass it is refused.
 
     Raises
     ------
@@ -54,6 +62,7 @@ class Options:
     output_shift: int = 0
     count_normalize: bool = False
     softmax_scale: float | None = None
+    importance_saturates: bool = False
 
     def __post_init__(self) -> None:
         for name, values in (("p_planes", (2, 3)), ("output_bits", (8, 16))):
@@ -74,10 +83,14 @@ class Options:
 class Inputs:
     """One block's operands; leading dimensions before ``heads`` are a batch.
 
+    Queries and keys are two lists, of tokens of their own, in an order of their own. What is shared
+    between heads (K and V of grouped queries) is repeated.
+
     Parameters
     ----------
     q : Codes ``[..., heads, n_q, d]``
     k, v : Codes ``[..., heads, n_k, d]``
+        Up to 256 channels and 65,536 keys.
     q_bits : int array ``[..., n_q]``, optional
     k_bits, v_bits : int array ``[..., n_k]``, optional
         Precision of each token: 8, 4 or 0; None is 8 everywhere. A query or key of 0 bits is
@@ -87,11 +100,19 @@ class Inputs:
         True where a query sees a key; all heads alike. None: everything is visible.
     importance : uint32 array ``[..., n_k]``, optional
         Importance of the tokens in earlier blocks, to be added to.
+    cuts : tuple of int
+        Places in the list of keys at which segments begin, besides 0, ascending. A segment has up
+        to 1024 keys.
+    sinks : int16 array ``[..., heads]``, optional
+        Sink of each head (:mod:`~dtqatten.golden.numerics.sinks`).
+    observed : bool array ``[..., n_q]``, optional
+        Queries whose probabilities add to the importance; None: all.
 
     Raises
     ------
     ValueError
-        If shapes disagree or a row has more keys than the divisor has bits for.
+        If shapes disagree, a segment has more keys than the divisor has bits for, or places of cuts
+        are not in order.
     """
 
     q: Codes
@@ -102,6 +123,9 @@ class Inputs:
     v_bits: IntArray | None = None
     mask: BoolArray | None = None
     importance: IntArray | None = None
+    cuts: tuple[int, ...] = ()
+    sinks: IntArray | None = None
+    observed: BoolArray | None = None
 
     def __post_init__(self) -> None:
         q, k, v = self.q.codes.shape, self.k.codes.shape, self.v.codes.shape
@@ -110,8 +134,20 @@ class Inputs:
                 f"shapes disagree: Q {q}, K {k}, V {v}; batch and heads must be equal in all, "
                 "tokens in K and V, channels in Q and K"
             )
-        if k[-2] > softmax.KEYS_MAX:
-            raise ValueError(f"a row has {k[-2]} keys, more than {softmax.KEYS_MAX}: shorten it")
+        if k[-1] > CHANNELS_MAX or v[-1] > CHANNELS_MAX:
+            raise ValueError(
+                f"a head has {max(k[-1], v[-1])} channels, more than {CHANNELS_MAX}: split it"
+            )
+        if k[-2] > IDS_MAX:
+            raise ValueError(f"a row has {k[-2]} keys, more than {IDS_MAX}: evict some")
+        spans = list(self.spans())
+        if any(span.start >= span.stop for span in spans):
+            raise ValueError(f"cuts are {self.cuts}: give places in 1..{k[-2] - 1}, ascending")
+        longest = max(span.stop - span.start for span in spans)
+        if longest > softmax.KEYS_MAX:
+            raise ValueError(
+                f"a segment has {longest} keys, more than {softmax.KEYS_MAX}: cut it (equal_cuts)"
+            )
         batch, n_q, n_k = q[:-3], q[-2], k[-2]
         for name, shape in (
             ("q_bits", (*batch, n_q)),
@@ -119,10 +155,17 @@ class Inputs:
             ("v_bits", (*batch, n_k)),
             ("mask", (*batch, n_q, n_k)),
             ("importance", (*batch, n_k)),
+            ("sinks", q[:-2]),
+            ("observed", (*batch, n_q)),
         ):
             value = getattr(self, name)
             if value is not None and np.shape(value) != shape:
                 raise ValueError(f"{name} has shape {np.shape(value)}, but must have {shape}")
+
+    def spans(self) -> Iterator[slice]:
+        """Places of each segment's keys."""
+        ends = [0, *self.cuts, self.k.codes.shape[-2]]
+        return (slice(*pair) for pair in itertools.pairwise(ends))
 
     def visible(self) -> BoolArray:
         """Which keys each query sees, pruned tokens left out: ``[..., n_q, n_k]``."""
@@ -148,15 +191,18 @@ class Outputs:
     importance : uint32 array ``[..., n_k]``
         Importance, in units of ``2**-16`` of a probability.
     scores : int64 array ``[..., heads, n_q, n_k]``
-        Integer dot products, at most 22 bits, before any gain.
+        Integer dot products, at most 23 bits, before any gain.
     e16 : int64 array ``[..., heads, n_q, n_k]``
-        Exponentials.
+        Exponentials, relative to the maximum of the key's segment.
     probability : int64 array ``[..., heads, n_q, n_k]``
         Normalized 16-bit probabilities, the addends of the importance.
     weights : softmax.Narrowed
-        Narrowed weights and divisors of P x V.
+        Narrowed weights, relative to their segment's largest; lead and divisor of the whole row,
+        its sink included.
     sums : int64 array ``[..., heads, n_q, d]``
-        P x V before the division, at most 29 bits.
+        P x V of the whole row before the division, at most 29 bits, 35 if merged.
+    partials : tuple of segments.Partial
+        Results of the segments.
     """
 
     output: IntArray
@@ -167,6 +213,7 @@ class Outputs:
     probability: IntArray
     weights: softmax.Narrowed
     sums: IntArray
+    partials: tuple[Partial, ...]
 
     @property
     def values(self) -> FloatArray:
@@ -179,8 +226,10 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
 
     Scores, base-2 softmax, narrowed P, P x V, one division a row and importance, as the functions
     of :mod:`~dtqatten.golden.numerics.products`, :mod:`~dtqatten.golden.numerics.softmax`,
-    :mod:`~dtqatten.golden.numerics.output` and :mod:`~dtqatten.golden.numerics.importance` say. A
-    row that sees no key has output 0 and adds no importance.
+    :mod:`~dtqatten.golden.numerics.output` and :mod:`~dtqatten.golden.numerics.importance` say.
+    Segments are merged in the order of the list, then the sink joins
+    (:mod:`~dtqatten.golden.numerics.segments`, :mod:`~dtqatten.golden.numerics.sinks`). A row that
+    sees no key has output 0 and adds no importance, with a sink or without.
 
     Parameters
     ----------
@@ -198,33 +247,81 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     q, k, v = inputs.q, inputs.k, inputs.v
     n_q, d = q.codes.shape[-2:]
     visible = inputs.visible()
-    # Refuse before computing: heads * n_q decides, not the data.
-    check_room(q.codes.shape[-3] * n_q, inputs.importance)
+    # Refuse before computing: heads * queries decides, not the data.
+    counted = n_q if inputs.observed is None else int(np.sum(inputs.observed, -1).max(initial=0))
+    held = None if chosen.importance_saturates else inputs.importance
+    check_room(q.codes.shape[-3] * counted, held)
 
     s = scores(q.codes, k.codes, inputs.q_bits, inputs.k_bits)
     gained = s if k.gains is None else apply_gain(s, k.gains[..., None, :])
     factor = softmax.multiplier(q.unit * k.unit, d, chosen.softmax_scale)
-    t, _ = softmax.exponent(
-        gained,
-        softmax.row_multiplier(factor, q.gains, n_q),
-        factor.shift,
-        visible[..., None, :, :],
-    )
-    e16 = softmax.exponential(t, visible[..., None, :, :])
-    probability = softmax.normalized(e16)
-    weights = softmax.narrow(
-        e16,
-        v.gains,
-        planes=chosen.p_planes,
-        bits=inputs.v_bits if chosen.p_follows_token else None,
-        query_bits=inputs.q_bits if chosen.p_follows_query else None,
-    )
-    sums = weighted_sum(weights.p, v.codes, inputs.v_bits)
-    output = normalize(sums, weights)
+    scale = RowScale(softmax.row_multiplier(factor, q.gains, n_q), factor.shift)
+    found = [_segment(inputs, chosen, gained, visible, scale, span) for span in inputs.spans()]
+    row = found[0].partial
+    for segment in found[1:]:
+        row = merge(row, segment.partial, scale, chosen.p_planes)
+    total = row.total
+    e16 = np.concatenate([x.e16 for x in found], axis=-1)
+    near = [aligned(x.e16, x.partial.maximum, row.maximum, scale) for x in found]
+    if inputs.sinks is not None:
+        e, weight = sink_weight(inputs.sinks, row.maximum, scale, chosen.p_planes)
+        sees = row.total > 0
+        total = total + np.where(sees, e, 0)
+        row = replace(row, divisor=row.divisor + np.where(sees, weight, 0))
+    probability = softmax.normalized(np.concatenate(near, axis=-1), total)
+    p = np.concatenate([x.p for x in found], axis=-1)
+    weights = softmax.Narrowed(p, row.lead, row.divisor)
+    output = normalize(row.sums, weights)
     unit = v.unit / (1 << OUTPUT_FRACTION)
     if chosen.output_bits == 8:
         output = requantize(output, chosen.output_shift)
         unit = v.unit / (1 << chosen.output_shift)
-    seen = visible.sum(-2) if chosen.count_normalize else None
-    total = accumulate(importance(probability, seen), inputs.importance)
-    return Outputs(output, unit, total, s, e16, probability, weights, sums)
+    added = _importance(inputs, chosen, probability, visible)
+    partials = tuple(x.partial for x in found)
+    return Outputs(output, unit, added, s, e16, probability, weights, row.sums, partials)
+
+
+@dataclass(frozen=True, eq=False)
+class _Segment:
+    """Exponentials and weights of a segment's keys, and its partial result."""
+
+    e16: IntArray
+    p: IntArray
+    partial: Partial
+
+
+def _segment(
+    inputs: Inputs,
+    options: Options,
+    gained: IntArray,
+    visible: BoolArray,
+    scale: RowScale,
+    span: slice,
+) -> _Segment:
+    """Compute one segment of each row."""
+    seen = visible[..., None, :, span]
+    t, maximum = softmax.exponent(gained[..., span], scale.factor, scale.shift, seen)
+    e16 = softmax.exponential(t, seen)
+    bits = None if inputs.v_bits is None else np.asarray(inputs.v_bits)[..., span]
+    narrowed = softmax.narrow(
+        e16,
+        None if inputs.v.gains is None else inputs.v.gains[..., span],
+        planes=options.p_planes,
+        bits=bits if options.p_follows_token else None,
+        query_bits=inputs.q_bits if options.p_follows_query else None,
+    )
+    sums = weighted_sum(narrowed.p, inputs.v.codes[..., span, :], bits)
+    partial = Partial(maximum, e16.sum(-1), narrowed.divisor, narrowed.lead, sums)
+    return _Segment(e16, narrowed.p, partial)
+
+
+def _importance(
+    inputs: Inputs, options: Options, probability: IntArray, visible: BoolArray
+) -> IntArray:
+    """Add what queries saw to the importance of the keys."""
+    if inputs.observed is not None:
+        counts = np.asarray(inputs.observed, bool)[..., :, None]
+        probability, visible = np.where(counts[..., None, :, :], probability, 0), visible & counts
+    seen = visible.sum(-2) if options.count_normalize else None
+    added = importance(probability, seen)
+    return accumulate(added, inputs.importance, saturate=options.importance_saturates)

@@ -30,15 +30,26 @@ def importance(probability: IntArray, seen: IntArray | None = None) -> IntArray:
     return total if seen is None else total // np.maximum(seen, 1)
 
 
-def accumulate(current: IntArray, earlier: IntArray | None = None) -> IntArray:
+def accumulate(
+    current: IntArray, earlier: IntArray | None = None, *, saturate: bool = False
+) -> IntArray:
     """Add a block's importance to that of earlier blocks, in 32 bits.
+
+    Parameters
+    ----------
+    current : int array ``[..., n_k]``
+    earlier : int array ``[..., n_k]``, optional
+    saturate : bool
+        A sum beyond 32 bits is ``IMPORTANCE_MAX``, ``min(current + earlier, 2**32 - 1)``.
 
     Raises
     ------
     ValueError
-        If a sum exceeds 32 bits.
+        If a sum exceeds 32 bits and is not to saturate.
     """
     total = current if earlier is None else current + np.asarray(earlier, dtype=np.int64)
+    if saturate:
+        total = np.minimum(total, IMPORTANCE_MAX)
     if total.size and total.max() > IMPORTANCE_MAX:
         raise ValueError(f"importance {total.max()} exceeds {IMPORTANCE_MAX}: start a new sum")
     return total.astype(np.uint32)

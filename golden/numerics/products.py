@@ -5,7 +5,10 @@ import numpy as np
 from dtqatten.configuration.core import CODE_MIN
 from dtqatten.golden.numerics.codes import IntArray, at_precision, code_range
 
-__all__ = ["scores", "weighted_sum"]
+__all__ = ["CHANNELS_MAX", "scores", "weighted_sum"]
+
+#: Most channels of a head: widths of scores hold up to there.
+CHANNELS_MAX = 256
 
 
 def scores(
@@ -26,7 +29,7 @@ def scores(
     Returns
     -------
     int64 array ``[..., heads, n_q, n_k]``
-        At most 22 bits for 128 channels.
+        At most 23 bits for 256 channels.
 
     Raises
     ------

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dtqatten.files.errors import UsageError
-from dtqatten.golden.numerics.codes import IntArray
+from dtqatten.golden.numerics.codes import BoolArray, IntArray
 
-__all__ = ["PAPER_SHARES", "Selection", "counts", "select", "top"]
+__all__ = ["PAPER_SHARES", "Selection", "counts", "protected", "select", "top"]
 
 #: Average shares of 0, 4 and 8-bit tokens on BERT (DTQAtten, DATE 2022).
 PAPER_SHARES = (0.28, 0.414, 0.306)
@@ -42,6 +42,23 @@ class Selection:
         result = np.zeros(n, np.uint8)
         result[self.ids] = self.bits
         return result
+
+    def queries(self, ids: ArrayLike) -> "Selection":
+        """Return the tokens ``ids`` as queries that outlive their keys.
+
+        Kept tokens keep their precision, pruned ones go on in 4 bits.
+
+        Raises
+        ------
+        ValueError
+            If an id is repeated, or a kept token is not among them.
+        """
+        everyone = np.sort(np.asarray(ids, dtype=np.int64))
+        if (np.diff(everyone) == 0).any():
+            raise ValueError("an id is repeated: a token is one query")
+        if not np.isin(self.ids, everyone).all():
+            raise ValueError("a kept token is not among the queries: name all that go on")
+        return Selection(np.setdiff1d(everyone, self.eight, assume_unique=True), self.eight)
 
 
 def counts(n: int, shares: tuple[float, float, float]) -> tuple[int, int]:
@@ -90,8 +107,53 @@ def top(importance: ArrayLike, k: int) -> IntArray:
     return np.sort(descending[:k])
 
 
-def select(importance: ArrayLike, k0: int, k1: int) -> Selection:
+def protected(
+    ids: ArrayLike, *, first: int = 0, last: int = 0, listed: ArrayLike = ()
+) -> BoolArray:
+    """Which tokens no pruning may take: by position, and by name.
+
+    ``id < first``, ``id > latest - last`` with the latest position among ``ids``, or in ``listed``.
+    Positions are compared, so where some were pruned before, fewer than ``first`` or ``last``
+    tokens are protected.
+
+    Parameters
+    ----------
+    ids : int array ``[n]``
+        Positions of the tokens, in any order.
+    first, last : int
+        Positions from the start and from the latest one, 0 or more.
+    listed : int array
+        Ids of further tokens; those not among ``ids`` do not matter.
+
+    Returns
+    -------
+    bool array ``[n]``
+
+    Raises
+    ------
+    ValueError
+        If ``first`` or ``last`` is negative.
+    """
+    if min(first, last) < 0:
+        raise ValueError(f"first is {first} and last {last}: protect 0 positions or more")
+    places = np.asarray(ids, dtype=np.int64)
+    edge = places.max(initial=-1) - last
+    found: BoolArray = (places < first) | (places > edge) | np.isin(places, np.asarray(listed))
+    return found
+
+
+def select(
+    importance: ArrayLike,
+    k0: int,
+    k1: int,
+    *,
+    ids: ArrayLike | None = None,
+    protected: ArrayLike | None = None,
+) -> Selection:
     """Keep the ``k0`` most important tokens, the ``k1`` most important of those in 8 bits.
+
+    Protected tokens rank before all others, so they are kept, and are the first to have 8 bits;
+    among themselves, as among the others, importance ranks.
 
     Parameters
     ----------
@@ -99,11 +161,16 @@ def select(importance: ArrayLike, k0: int, k1: int) -> Selection:
         Importance of each token; ties go to the lowest id.
     k0, k1 : int
         ``0 <= k1 <= k0``, ``1 <= k0 <= n``.
+    ids : int array ``[n]``, optional
+        Id of each token, none twice; places in the list if None.
+    protected : bool array ``[n]``, optional
+        Tokens that rank first, at most ``k0``.
 
     Raises
     ------
     ValueError
-        If ``k0`` or ``k1`` is out of range; the message names value, limit and way out.
+        If ``k0`` or ``k1`` is out of range, ``k0`` is below the number of protected tokens, or ids
+        are repeated; the message names value, limit and way out.
     """
     n = np.size(importance)
     if k0 < 1:
@@ -112,6 +179,25 @@ def select(importance: ArrayLike, k0: int, k1: int) -> Selection:
         raise ValueError(f"k0 is {k0}, more than the {n} tokens there are: use at most {n}")
     if not 0 <= k1 <= k0:
         raise ValueError(f"k1 is {k1}, outside 0..k0 = {k0}: 8-bit tokens are among the kept")
-    kept = top(importance, k0)
-    eight = kept[top(np.asarray(importance)[kept], k1)]
-    return Selection(np.setdiff1d(kept, eight, assume_unique=True), eight)
+    names = np.arange(n) if ids is None else np.asarray(ids, dtype=np.int64)
+    first = np.zeros(n, bool) if protected is None else np.asarray(protected, dtype=bool)
+    for what, array in (("ids", names), ("protected", first)):
+        if array.shape != (n,):
+            raise ValueError(f"{what} has shape {array.shape}, but there are {n} tokens")
+    if first.sum() > k0:
+        raise ValueError(f"k0 is {k0}, but {first.sum()} tokens are protected: keep those at least")
+    order = np.argsort(names, kind="stable")
+    names, first, values = names[order], first[order], np.asarray(importance)[order]
+    if (np.diff(names) == 0).any():
+        raise ValueError("an id is repeated: a token has one importance")
+    eight = _first(values, first, k1)
+    four = np.setdiff1d(_first(values, first, k0), eight, assume_unique=True)
+    return Selection(names[four], names[eight])
+
+
+def _first(importance: IntArray, protected: BoolArray, k: int) -> IntArray:
+    """Places of the ``k`` tokens that rank first, ascending."""
+    safe, others = np.flatnonzero(protected), np.flatnonzero(~protected)
+    some = min(k, len(safe))
+    chosen = safe[top(importance[safe], some)], others[top(importance[others], k - some)]
+    return np.sort(np.concatenate(chosen))

@@ -1,6 +1,6 @@
 """Base-2 integer softmax: scores to exponentials, narrowed weights and 16-bit probabilities.
 
-Every step is a fixed-width integer operation; the widths hold for ``d_head`` up to 128 and rows of
+Every step is a fixed-width integer operation; the widths hold for ``d_head`` up to 256 and rows of
 up to ``KEYS_MAX`` keys. Shapes are ``[..., heads, n_q, n_k]`` unless stated.
 """
 
@@ -30,13 +30,11 @@ __all__ = [
     "WEIGHT_BITS",
     "Multiplier",
     "Narrowed",
-    "causal_mask",
     "exponent",
     "exponential",
     "multiplier",
     "narrow",
     "normalized",
-    "padding_mask",
     "reciprocal",
     "row_multiplier",
 ]
@@ -97,7 +95,7 @@ def multiplier(score_unit: ArrayLike, d: int, softmax_scale: float | None = None
     """Derive the multiplier of a head from its scales; the host's work, once per head.
 
     ``m * 2**-shift ~ 32 * log2(e) * score_unit * softmax_scale``, ``m`` rounded to nearest. Below
-    ``2**-25`` the shift stays at 40 and ``m`` loses bits, down to 0: no score of 128 channels
+    ``2**-25`` the shift stays at 40 and ``m`` loses bits, down to 0: no score of 256 channels
     reaches ``t = 1`` there. Above ``2**16`` ``m`` saturates: a score one below the maximum has
     exponential 0 either way.
 
@@ -152,26 +150,12 @@ def row_multiplier(factor: Multiplier, gains: IntArray | None, rows: int) -> Int
     return np.broadcast_to(joined, (*factor.m.shape, rows))
 
 
-def causal_mask(query_ids: ArrayLike, key_ids: ArrayLike) -> BoolArray:
-    """Visibility ``[..., n_q, n_k]``: a query sees the keys at its own and earlier positions.
-
-    Positions are compared, not slots, because clustering moves tokens.
-    """
-    return np.asarray(key_ids)[..., None, :] <= np.asarray(query_ids)[..., :, None]
-
-
-def padding_mask(query_valid: ArrayLike, key_valid: ArrayLike) -> BoolArray:
-    """Visibility ``[..., n_q, n_k]``: real queries see real keys, padding sees nothing."""
-    queries, keys = np.asarray(query_valid, dtype=bool), np.asarray(key_valid, dtype=bool)
-    return queries[..., :, None] & keys[..., None, :]
-
-
 def exponent(
     scores: IntArray, factor: IntArray, shift: IntArray, visible: BoolArray
 ) -> tuple[IntArray, IntArray]:
     """Distance of each score from its row's maximum, in 1/32 octaves.
 
-    ``t = ((max - s) * M) >> shift``, rounded down; the difference has 22 bits, the product 38.
+    ``t = ((max - s) * M) >> shift``, rounded down; the difference has 23 bits, the product 39.
 
     Parameters
     ----------
@@ -219,6 +203,11 @@ def reciprocal(divisor: IntArray) -> tuple[IntArray, IntArray]:
     divider yields one of the 17 quotient bits a step. ``1/D ~ R * 2**-(z + 16)``, never above and
     less than ``2**-16`` of itself below. ``D = 0`` (a row without keys) gives ``R = z = 0``.
 
+    Parameters
+    ----------
+    divisor : int array
+        At most 46 bits.
+
     Raises
     ------
     ValueError
@@ -231,14 +220,22 @@ def reciprocal(divisor: IntArray) -> tuple[IntArray, IntArray]:
     return np.where(divisor > 0, top // np.maximum(divisor, 1), 0), length
 
 
-def normalized(e16: IntArray) -> IntArray:
+def normalized(e16: IntArray, total: IntArray | None = None) -> IntArray:
     """Probabilities in 16 bits, the addends of the importance.
 
     ``q = min((e16 * R + (1 << z >> 1)) >> z, 65535)`` with ``R, z`` the reciprocal of the row's sum
     of ``e16`` (26 bits): round half up, in units of ``2**-16``. Half a unit of error from rounding,
     less than ``2**-16`` of ``q`` from the reciprocal. A row without keys is all 0.
+
+    Parameters
+    ----------
+    e16 : int array
+        Exponentials.
+    total : int array ``[..., heads, n_q]``, optional
+        What the row's exponentials sum to, where a sink or rounding adds to it; up to 46 bits.
     """
-    r, z = reciprocal(e16.sum(-1, keepdims=True))
+    sums = e16.sum(-1) if total is None else total
+    r, z = reciprocal(sums[..., None])
     return np.minimum((e16 * r + ((np.int64(1) << z) >> 1)) >> z, E16_MAX)
 
 

@@ -6,6 +6,7 @@ import pytest
 from dtqatten.configuration.core import Config
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import apply_gain
+from dtqatten.golden.numerics.masks import causal_mask
 from dtqatten.sim.lockstep.softmax import SoftmaxLockstep, random_softmax_head
 
 CONFIG = Config(rows=3, cols=4, depth=8, d_head=16, n_max=30)
@@ -41,7 +42,7 @@ def test_streams_whole_heads_bit_for_bit(planes: int, v_gains: bool) -> None:
 
         gains = np.array([key.gain for key in head.keys])
         ids = [np.array([token.id for token in side]) for side in (head.queries, head.keys)]
-        seen = softmax.causal_mask(*ids) if head.factor.causal else np.ones((n_q, n_k), bool)
+        seen = causal_mask(*ids) if head.factor.causal else np.ones((n_q, n_k), bool)
         factor = softmax.Multiplier(np.array([head.factor.multiplier]), np.array([0]))
         queries = np.array([[query.gain for query in head.queries]])
         t, _ = softmax.exponent(

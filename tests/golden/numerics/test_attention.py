@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from dtqatten.golden.numerics.attention import Inputs, Options, attention
 from dtqatten.golden.numerics.codes import Codes, at_precision, dequantize, quantize
 from dtqatten.golden.numerics.importance import IMPORTANCE_MAX, accumulate
+from dtqatten.golden.numerics.masks import causal_mask, padding_mask
 from dtqatten.golden.numerics.output import requantize
 from dtqatten.golden.numerics.reference import reference
-from dtqatten.golden.numerics.softmax import causal_mask, padding_mask
 
 GRANULARITIES = ("head", "token")
 
@@ -27,88 +27,13 @@ def random_codes(seed=0, heads=2, n_q=9, n_k=9, d=8, granularity="head", batch=(
     )
 
 
-def naive(inputs, options):
-    """Run the block in plain Python, one row at a time: what DESIGN's equations say, no NumPy."""
-    heads, n_q, d = inputs.q.codes.shape
-    n_k = inputs.k.codes.shape[1]
-    seen = inputs.visible()
-    total = [0] * n_k
-    rows = []
-    lut = [65535] + [round(65535 * 2 ** (-(i + 0.5) / 32)) for i in range(1, 32)]
-    top = {2: 119, 3: 1911}[options.p_planes]
-    all8 = np.full(n_k, 8)
-    bits_q = np.full(n_q, 8) if inputs.q_bits is None else inputs.q_bits
-    bits_k = all8 if inputs.k_bits is None else inputs.k_bits
-    bits_v = all8 if inputs.v_bits is None else inputs.v_bits
-
-    def worth(c, bits):
-        return {0: 0, 4: ((c + 8) >> 4) * 16, 8: c}[int(bits)]
-
-    def divide(divisor):
-        z = divisor.bit_length()
-        return ((1 << (z + 16)) - 1) // divisor, z
-
-    for h in range(heads):
-        unit = float(inputs.q.unit[h] * inputs.k.unit[h])
-        factor = unit / d**0.5 * float(np.log2(np.e)) * 32
-        shift = 0
-        while factor * 2 ** (shift + 1) < 65535.5 and shift < 40:
-            shift += 1
-        m = round(factor * 2**shift)
-        for i in range(n_q):
-            gain = 256 if inputs.q.gains is None else int(inputs.q.gains[h, i])
-            row_m = (m * gain + 128) >> 8
-            keys = [j for j in range(n_k) if seen[i, j]]
-            if not keys:
-                rows.append([0] * inputs.v.codes.shape[-1])
-                continue
-            row = {}
-            for j in keys:
-                s = sum(
-                    worth(int(a), bits_q[i]) * worth(int(b), bits_k[j])
-                    for a, b in zip(inputs.q.codes[h, i], inputs.k.codes[h, j], strict=True)
-                )
-                gain = 256 if inputs.k.gains is None else int(inputs.k.gains[h, j])
-                row[j] = (s * gain + 128) >> 8
-            largest = max(row.values())
-            e = {}
-            for j, s in row.items():
-                t = ((largest - s) * row_m) >> shift
-                e[j] = lut[t & 31] >> (t >> 5)
-            sum_e = sum(e.values())
-            r, z = divide(sum_e)
-            for j in keys:
-                total[j] += min((e[j] * r + (1 << (z - 1))) >> z, 65535)
-            gains = [256] * n_k if inputs.v.gains is None else inputs.v.gains[h].tolist()
-            w = {j: e[j] * gains[j] for j in keys}
-            lead = 0 if inputs.v.gains is None else 24 - max(w.values()).bit_length()
-            p = {j: ((w[j] << lead) * top + (1 << 23)) >> 24 for j in keys}
-            low = {
-                j
-                for j in keys
-                if (options.p_follows_token and bits_v[j] == 4)
-                or (options.p_follows_query and bits_q[i] == 4)
-            }
-            if low:
-                below = 8 if options.p_planes == 2 else 136
-                step = 4 * (options.p_planes - 1)
-                p = {j: ((p[j] + below) >> step) << step if j in low else p[j] for j in keys}
-            divisor = 16 * sum(p.values()) if inputs.v.gains is None else (sum_e * top + 2048) >> 12
-            r, z = divide(divisor)
-            outputs = []
-            for c in range(inputs.v.codes.shape[-1]):
-                total_c = sum(p[j] * worth(int(inputs.v.codes[h, j, c]), bits_v[j]) for j in keys)
-                o = (total_c * r + (1 << (z + lead + 3))) >> (z + lead + 4)
-                outputs.append(max(-32768, min(32767, o)))
-            rows.append(outputs)
-    return np.array(rows).reshape(heads, n_q, -1), np.array(total)
-
-
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 @pytest.mark.parametrize("planes", [2, 3])
 @pytest.mark.parametrize("follows", [False, True])
 @pytest.mark.parametrize("query", [False, True])
-def test_block_equals_the_equations_in_plain_python(granularity, planes, follows, query):
+def test_block_equals_the_equations_in_plain_python(
+    plain_block, granularity, planes, follows, query
+):
     options = Options(p_planes=planes, p_follows_token=follows, p_follows_query=query)
     for seed in range(4):
         q, k, v = random_codes(seed, n_q=5, granularity=granularity)
@@ -123,18 +48,18 @@ def test_block_equals_the_equations_in_plain_python(granularity, planes, follows
             rng.random((5, 9)) < 0.7,
         )
         out = attention(inputs, options)
-        expected, total = naive(inputs, options)
+        expected, total = plain_block(inputs, options)
         assert (out.output == expected).all()
         assert (out.importance == total).all()
 
 
-def test_block_equals_plain_python_on_the_real_trace(trace):
+def test_block_equals_plain_python_on_the_real_trace(plain_block, trace):
     for granularity in GRANULARITIES:
         q, k, v = (quantize(x[:2], granularity) for x in (trace.q, trace.k, trace.v))
         bits = np.where(trace.precision == 0, 4, trace.precision)
         inputs = Inputs(q, k, v, bits, bits, bits)
         out = attention(inputs)
-        expected, total = naive(inputs, Options())
+        expected, total = plain_block(inputs, Options())
         assert (out.output == expected).all()
         assert (out.importance == total).all()
 

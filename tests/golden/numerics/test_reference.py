@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from dtqatten.golden.numerics.reference import reference
-from dtqatten.golden.numerics.softmax import causal_mask
+from dtqatten.golden.numerics.masks import causal_mask
+from dtqatten.golden.numerics.reference import distances, reference
 
 
 def tensors(n_q=5, n_k=7, batch=()):
@@ -44,3 +44,26 @@ def test_count_normalization():
 def test_softmax_scale():
     q, k, v = tensors()
     assert np.allclose(reference(q, k, v, softmax_scale=1.0).output, reference(2 * q, k, v).output)
+
+
+def test_sinks_are_a_key_without_a_value():
+    q, k, v = tensors()
+    sinks = np.array([0.7, -np.inf])
+    found = reference(q, k, v, sinks=sinks)
+    weights = np.exp(q @ k.swapaxes(-1, -2) / 2)
+    total = weights.sum(-1) + np.exp(sinks)[:, None]
+    assert np.allclose(found.probability, weights / total[..., None])
+    assert np.allclose(found.output, weights @ v / total[..., None])
+    assert np.allclose(found.probability[1], reference(q, k, v).probability[1])
+
+
+def test_sinks_far_above_and_below_every_score():
+    q, k, v = tensors()
+    assert not reference(q, k, v, sinks=np.full(2, 1e4)).output.any()
+    assert (reference(q, k, v, sinks=np.full(2, -1e4)).output == reference(q, k, v).output).all()
+    nothing = reference(q, k, v, np.zeros((5, 7), bool), sinks=np.zeros(2))
+    assert not nothing.output.any()
+
+
+def test_distances():
+    assert distances([3, 0], [0, 3]).tolist() == [[3, 0], [0, -3]]

@@ -11,13 +11,11 @@ from dtqatten.golden.numerics.codes import four_bit
 from dtqatten.golden.numerics.softmax import (
     LUT32,
     Multiplier,
-    causal_mask,
     exponent,
     exponential,
     multiplier,
     narrow,
     normalized,
-    padding_mask,
     reciprocal,
     row_multiplier,
 )
@@ -262,14 +260,6 @@ def test_weights_follow_the_precision_of_their_query(gains):
 def test_other_numbers_of_planes_are_refused():
     with pytest.raises(ValueError, match="planes is 4"):
         narrow(np.zeros((1, 1, 1), np.int64), planes=4)
-
-
-def test_masks():
-    assert causal_mask([5, 0], [0, 5, 3]).tolist() == [[True, True, True], [True, False, False]]
-    assert padding_mask([True, False], [True, True, False]).tolist() == [
-        [True, True, False],
-        [False, False, False],
-    ]
 
 
 def test_widths_hold_for_the_largest_rows():

@@ -1,0 +1,141 @@
+"""The block in plain Python, a row at a time, with segments and sinks: equations and no NumPy."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine may stop a test at any time: what an example takes says nothing. One that hangs is
+# ended by pytest's own limit.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
+
+LUT = [65535] + [round(65535 * 2 ** (-(i + 0.5) / 32)) for i in range(1, 32)]
+POWERS = [65536] + [round(2 ** (16 - (i + 0.5) / 256)) for i in range(1, 256)]
+
+
+def worth(code, bits):
+    return {0: 0, 4: ((code + 8) >> 4) * 16, 8: code}[int(bits)]
+
+
+def divide(divisor):
+    z = divisor.bit_length()
+    return ((1 << (z + 16)) - 1) // divisor, z
+
+
+def down(x, u, left=0):
+    """Scale by ``2**(left - u/256)``, half up."""
+    if u >= 32 * 256:
+        return 0
+    right = 16 + u // 256 - left
+    return (x * POWERS[u % 256] + (1 << (right - 1))) >> right
+
+
+def head_factor(unit, d):
+    factor = unit / d**0.5 * float(np.log2(np.e)) * 32
+    shift = 0
+    while factor * 2 ** (shift + 1) < 65535.5 and shift < 40:
+        shift += 1
+    return round(factor * 2**shift), shift
+
+
+def segment(scores, row_m, shift, gains, values, top, low):
+    """Result of one segment: ``scores`` and ``values`` by place, of the keys that are seen."""
+    largest = max(scores.values())
+    e = {}
+    for j, s in scores.items():
+        t = ((largest - s) * row_m) >> shift
+        e[j] = LUT[t & 31] >> (t >> 5)
+    w = {j: e[j] * (256 if gains is None else gains[j]) for j in e}
+    lead = 0 if gains is None else 24 - max(w.values()).bit_length()
+    p = {j: ((w[j] << lead) * top + (1 << 23)) >> 24 for j in e}
+    half, step = (8, 4) if top == 119 else (136, 8)
+    p = {j: ((p[j] + half) >> step) << step if j in low else p[j] for j in e}
+    total = sum(e.values())
+    divisor = 16 * sum(p.values()) if gains is None else (total * top + 2048) >> 12
+    sums = [sum(p[j] * values[j][c] for j in e) for c in range(len(next(iter(values.values()))))]
+    return {"m": largest, "E": total, "D": divisor, "lead": lead, "N": sums, "e": e}
+
+
+def join(a, b, row_m, shift, lead):
+    top = max(a["m"], b["m"])
+    out = {"m": top, "lead": lead, "E": 0, "D": 0, "N": [0] * len(a["N"])}
+    for x in (a, b):
+        u = (((top - x["m"]) * row_m) << 3) >> shift
+        out["E"] += down(x["E"], u)
+        out["D"] += down(x["D"], u)
+        scaled = [down(n, u, lead - x["lead"]) for n in x["N"]]
+        out["N"] = [n + s for n, s in zip(out["N"], scaled, strict=True)]
+    return out
+
+
+def block(inputs, options):
+    """Outputs ``[heads, n_q, d]`` and importance ``[n_k]`` of 16-bit outputs."""
+    heads, n_q, d = inputs.q.codes.shape
+    n_k = inputs.k.codes.shape[1]
+    bits_q = np.full(n_q, 8) if inputs.q_bits is None else inputs.q_bits
+    bits_k = np.full(n_k, 8) if inputs.k_bits is None else inputs.k_bits
+    bits_v = np.full(n_k, 8) if inputs.v_bits is None else inputs.v_bits
+    top, lead = {2: (119, 4), 3: (1911, 0)}[options.p_planes]
+    ends = [0, *inputs.cuts, n_k]
+    total, rows = [0] * n_k, []
+    for h in range(heads):
+        m, shift = head_factor(float(inputs.q.unit[h] * inputs.k.unit[h]), d)
+        gains_v = None if inputs.v.gains is None else inputs.v.gains[h].tolist()
+        values = [[worth(int(c), bits_v[j]) for c in inputs.v.codes[h, j]] for j in range(n_k)]
+        for i in range(n_q):
+            gain = 256 if inputs.q.gains is None else int(inputs.q.gains[h, i])
+            row_m = (m * gain + 128) >> 8
+            parts = []
+            for start, end in itertools.pairwise(ends):
+                scores = {}
+                for j in range(start, end):
+                    hidden = inputs.mask is not None and not inputs.mask[i, j]
+                    if hidden or not bits_q[i] or not bits_k[j]:
+                        continue
+                    s = sum(
+                        worth(int(a), bits_q[i]) * worth(int(b), bits_k[j])
+                        for a, b in zip(inputs.q.codes[h, i], inputs.k.codes[h, j], strict=True)
+                    )
+                    gain = 256 if inputs.k.gains is None else int(inputs.k.gains[h, j])
+                    scores[j] = (s * gain + 128) >> 8
+                if scores:
+                    low = {
+                        j
+                        for j in scores
+                        if (options.p_follows_token and bits_v[j] == 4)
+                        or (options.p_follows_query and bits_q[i] == 4)
+                    }
+                    seen = {j: values[j] for j in scores}
+                    parts.append(segment(scores, row_m, shift, gains_v, seen, top, low))
+            if not parts:
+                rows.append([0] * len(values[0]))
+                continue
+            row = parts[0]
+            for part in parts[1:]:
+                row = join(row, part, row_m, shift, lead)
+            sum_e, divisor = row["E"], row["D"]
+            if inputs.sinks is not None and int(inputs.sinks[h]) != -32768:
+                u = (((row["m"] * row_m) << 3) - (int(inputs.sinks[h]) << shift)) >> shift
+                octave = max(u >> 8, -29)
+                e = POWERS[u & 255] >> octave if octave >= 0 else POWERS[u & 255] << -octave
+                sum_e, divisor = sum_e + e, divisor + ((e * top + 2048) >> 12)
+            r, z = divide(sum_e)
+            if inputs.observed is None or inputs.observed[i]:
+                for part in parts:
+                    u = (((row["m"] - part["m"]) * row_m) << 3) >> shift
+                    for j, e in part["e"].items():
+                        total[j] += min((down(e, u) * r + (1 << z >> 1)) >> z, 65535)
+            r, z = divide(divisor)
+            found = [
+                (n * r + (1 << (z + row["lead"] + 3))) >> (z + row["lead"] + 4) for n in row["N"]
+            ]
+            rows.append([max(-32768, min(32767, o)) for o in found])
+    return np.array(rows).reshape(heads, n_q, -1), np.array(total)
+
+
+@pytest.fixture(scope="session")
+def plain_block():
+    """Return the block in plain Python."""
+    return block
