@@ -36,9 +36,14 @@ CONFIGS = {
         rows=3, cols=4, depth=8, d_head=32, n_max=22, product_stages=2, topk_lanes=4
     ),
 }
+#: Systems of the last one, and the smallest on cocotb, are in `make test`.
+NAMES = [
+    pytest.param(name, marks=[pytest.mark.long] * (name in ("one PE", "counted")))
+    for name in CONFIGS
+]
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("stall", "lazy"), [(0.0, False), (0.4, True)])
 def test_verilog_equals_cycle_model_and_golden(name, stall, lazy, compared) -> None:
     config = CONFIGS[name]
@@ -50,7 +55,7 @@ def test_verilog_equals_cycle_model_and_golden(name, stall, lazy, compared) -> N
     compared["verilator, in process"] += bench.compared
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("stall", "held"), [(0.0, "outputs"), (0.6, None)])
 def test_buffers_full_of_short_heads_lose_nothing(name, stall, held, compared) -> None:
     """A row block of one tile has as many records as rows, and may be left half read."""

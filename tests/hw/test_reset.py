@@ -86,7 +86,9 @@ def device(seed: int) -> Device:
     return simulated_device(SYSTEM, timeout=20_000, optimize=0, power_up=seed)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3))]
+)
 def test_the_system_is_exact_after_one_cycle_of_reset(seed) -> None:
     """From unknown registers and memories, then in the middle of running layers."""
     machine = device(seed)

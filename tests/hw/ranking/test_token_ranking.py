@@ -32,6 +32,9 @@ CONFIGS = {
     ),
 }
 
+#: Those whose options another configuration has, too.
+LONG = ("packed", "cumulative", "counted", "slow")
+
 
 def golden(layers: list[RankedLayer]) -> tuple[list, list]:
     """Ids of each layer, and the importances that are reported."""
@@ -64,7 +67,9 @@ def build(name: str) -> VerilatedModel:
     return VerilatedModel(TokenRanking(CONFIGS[name]), "token_ranking")
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in CONFIGS]
+)
 def test_verilog_equals_cycle_model_and_golden(name: str, compared) -> None:
     rtl = build(name)
     for stall, lazy in ((0.0, False), (0.5, True), (0.9, False)):

@@ -14,7 +14,10 @@ from dtqatten.sim.lockstep.score_array import Lockstep, random_head
 
 @pytest.mark.parametrize(
     "preset",
-    [pytest.param(name, marks=[pytest.mark.long] * (name == "paper")) for name in PRESETS],
+    [
+        pytest.param(name, marks=[pytest.mark.long] * (name in ("base", "paper")))
+        for name in PRESETS
+    ],
 )
 def test_presets_equal_the_cycle_model(preset: str, compared: Counter[str]) -> None:
     config = PRESETS[preset]

@@ -30,7 +30,7 @@ SHAPES = [
 @pytest.mark.parametrize("config", SHAPES, ids=str)
 def test_equals_cycle_model(config: TopKConfig, compared: Counter[str]) -> None:
     rtl = build_topk(config)
-    runs = random_runs(config, np.random.default_rng(config.lanes), 60)
+    runs = random_runs(config, np.random.default_rng(config.lanes), 30)
     for n in sorted({1, config.n_max // 2 or 1, config.n_max}):
         k0, k1 = counts(n, PAPER_SHARES)
         runs += [Run(scores, k0, k1) for scores in adversaries(config, n).values()]

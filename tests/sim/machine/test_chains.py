@@ -65,7 +65,10 @@ def device(name: str) -> Device:
     return simulated_device(SYSTEMS[name], timeout=400_000, optimize=0)
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.long] * (name == "one pass")) for name in SYSTEMS],
+)
 @pytest.mark.parametrize(
     ("latency", "pause", "reorder"), [((1, 1), 0.0, False), ((1, 200), 0.4, True)]
 )

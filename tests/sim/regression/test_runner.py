@@ -1,7 +1,9 @@
 """cocotb on Icarus and Verilator: every configuration, every clock edge."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,16 +17,33 @@ def label(config: Config) -> str:
     return f"{config.rows}x{config.cols}x{config.depth}-d{config.d_head}-{config.schedule}"
 
 
-@pytest.mark.parametrize("simulator", list(Simulator))
-@pytest.mark.parametrize(
-    "job",
-    [
-        *(pytest.param(job, id=label(job[0])) for job in JOBS),
-        # The committed trace takes 21,464 cycles of the core; `make sim` streams it, too.
-        pytest.param(CORE_JOBS[0], id="core-trace", marks=pytest.mark.long),
-        *(pytest.param(job, id=f"core-{label(job[0])}") for job in CORE_JOBS[1:]),
-    ],
+#: Icarus runs all but the largest in `make test`. Verilator, which takes as long to compile each,
+#: runs these, and in process the presets' arrays and the cores of tests/hw/test_core.py.
+ON_VERILATOR = ("4x4x4-d32-plane_major", "1x5x3-d24-interleaved", "core-1x1x1-d8-plane_major")
+LARGE = (
+    "64x1x2-d8-plane_major",
+    "1x2x128-d128-plane_major",
+    "core-trace",
+    "core-3x6x8-d64-plane_major",
+    "core-2x8x24-d96-plane_major",
 )
+
+
+def runs() -> Iterator[Any]:
+    """Every job on both simulators, as `make sim` runs them."""
+    jobs: dict[str, Any] = {label(job[0]): job for job in JOBS}
+    jobs |= {"core-trace": CORE_JOBS[0]}
+    jobs |= {f"core-{label(job[0])}": job for job in CORE_JOBS[1:]}
+    assert len(jobs) == len(JOBS) + len(CORE_JOBS)
+    assert jobs.keys() >= {*ON_VERILATOR, *LARGE}
+    for name, job in jobs.items():
+        for simulator in Simulator:
+            elsewhere = simulator is Simulator.VERILATOR and name not in ON_VERILATOR
+            marks = [pytest.mark.long] * (elsewhere or name in LARGE)
+            yield pytest.param(simulator, job, id=f"{name}-{simulator}", marks=marks)
+
+
+@pytest.mark.parametrize(("simulator", "job"), list(runs()))
 def test_equals_cycle_model(simulator: Simulator, job, compared: Counter[str]) -> None:
     if not available(simulator):
         pytest.fail(f"{simulator} is not installed; `make setup` installs it")
