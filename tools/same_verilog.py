@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-#: Names inside cells' parameters.
-NAMES = {"MEMID", "TEXT"}
+#: Parameters that are names, or follow from the order of the text: words of a memory are
+#: initialized once, so that their order does not matter.
+NAMES = {"MEMID", "TEXT", "PRIORITY"}
 
 
 def mixed(x: np.ndarray) -> np.ndarray:
@@ -37,8 +38,13 @@ def hash_of(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "little")
 
 
-#: Cells that a swap of equal bits of A and B does not change.
-EITHER_WAY = {"$and", "$or", "$xor", "$xnor", "$add", "$eq", "$ne", "$_AND_", "$_OR_", "$_XOR_"}
+#: Cells that a swap of A and B does not change; Yosys orders both by name when it merges cells.
+EITHER_WAY = {
+    *("$and", "$or", "$xor", "$xnor", "$add", "$mul", "$eq", "$ne", "$logic_and", "$logic_or"),
+    *("$_AND_", "$_OR_", "$_XOR_"),
+}
+#: Cells whose bits of A have no order.
+ANY_ORDER = {"$reduce_and", "$reduce_or", "$reduce_bool", "$reduce_xor", "$reduce_xnor"}
 #: Verdicts, the strictest first, and the passes behind flattening that each compares after.
 VIEWS = {
     "": (),
@@ -110,7 +116,8 @@ def colours(module: dict) -> np.ndarray:
         )
         for port, bits in cell["connections"].items():
             for i, bit in enumerate(bits):
-                key = ("A" if swaps and port == "B" else port, i)
+                unordered = port == "A" and cell["type"] in ANY_ORDER
+                key = ("A" if swaps and port == "B" else port, 0 if unordered else i)
                 if key not in labels:
                     labels[key] = hash_of(key)
                 pin_cell.append(number)
