@@ -133,8 +133,8 @@ def test_arguments_that_cannot_be_used_are_named(change, says) -> None:
 @pytest.mark.long
 def test_waves_hold_the_signals_of_the_run(tmp_path) -> None:
     path = tmp_path / "waves.fst"
-    q, k, v = arrays(1, 4, 32)
-    found = dtqatten.attention(q, k, v, preset="tiny", backend="rtl", waves=path)
+    q, k, v = (x[None] for x in arrays(1, 4, 32))
+    (found,) = dtqatten.attention_layers(q, k, v, preset="tiny", backend="rtl", waves=path)
     content = path.read_bytes()
     # Head of an FST file: kind 0, its length, first and last time, e, memory, scopes, signals.
     kind, length, first, last, e, _, scopes, signals = struct.unpack(">BQQQ8sQQQ", content[:57])
