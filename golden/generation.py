@@ -11,10 +11,9 @@ import numpy as np
 
 from dtqatten.golden.agreement import rank_agreement
 from dtqatten.golden.numerics import softmax
-from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attention
+from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attention, row_scale
 from dtqatten.golden.numerics.codes import (
     BoolArray,
-    Codes,
     FloatArray,
     Granularity,
     IntArray,
@@ -23,7 +22,7 @@ from dtqatten.golden.numerics.codes import (
 )
 from dtqatten.golden.numerics.masks import latest, position_mask
 from dtqatten.golden.numerics.reference import reference
-from dtqatten.golden.numerics.segments import RowScale, aligned, equal_cuts, merge
+from dtqatten.golden.numerics.segments import aligned, equal_cuts, merge
 from dtqatten.golden.numerics.select import top
 from dtqatten.golden.numerics.sinks import quantize_sinks
 from dtqatten.golden.tables import Row, print_table
@@ -231,9 +230,9 @@ def _rank_rows(layers: Sequence[Tensors], length: int) -> Iterator[Row]:
 def _heads(qkv: Tensors) -> Iterator[Tensors]:
     """Yield each query head with its keys and values, which several may share."""
     q, k, v = (np.asarray(x, dtype=np.float64) for x in qkv)
-    group = q.shape[0] // k.shape[0]
+    repeats = q.shape[0] // k.shape[0]
     for head in range(q.shape[0]):
-        yield q[[head]], k[[head // group]], v[[head // group]]
+        yield q[[head]], k[[head // repeats]], v[[head // repeats]]
 
 
 def _real(qkv: Tensors, counts: BoolArray) -> FloatArray:
@@ -258,30 +257,26 @@ def _ranked(
     mask = position_mask(asked, ids)
     total = np.zeros(prefix)
     for tensors in _heads(qkv):
-        q, k, v = (quantize(x[:, :prefix]) for x in tensors)
-        inputs = Inputs(q.take(asked), k, v, mask=mask, cuts=equal_cuts(prefix, length))
+        cq, ck, cv = (quantize(x[:, :prefix]) for x in tensors)
+        inputs = Inputs(cq.take(asked), ck, cv, mask=mask, cuts=equal_cuts(prefix, length))
         out = attention(inputs)
         found = _running(inputs, out) if running else out.probability
         total += found.sum((0, 1))
-    exact = _real(tuple(x[..., :prefix, :] for x in qkv), latest(ids, count))  # type: ignore[arg-type]
+    q, k, v = qkv
+    exact = _real((q[:, :prefix], k[:, :prefix], v[:, :prefix]), latest(ids, count))
     seen = mask.sum(0) if by_count else np.ones(prefix)
     return total / seen, exact / seen
 
 
 def _running(inputs: Inputs, out: Outputs) -> IntArray:
     """Probabilities by the maximum and sum of the segments so far, not of the whole row."""
-    scale = _scale(inputs.q, inputs.k)
+    scale = row_scale(inputs.q, inputs.k)
     row, found = out.partials[0], []
     for part, span in zip(out.partials, inputs.spans(), strict=True):
         row = row if part is row else merge(row, part, scale)
         near = aligned(out.e16[..., span], part.maximum, row.maximum, scale)
         found.append(softmax.normalized(near, row.total))
     return np.concatenate(found, axis=-1)
-
-
-def _scale(q: Codes, k: Codes) -> RowScale:
-    factor = softmax.multiplier(q.unit * k.unit, q.codes.shape[-1])
-    return RowScale(softmax.row_multiplier(factor, q.gains, q.codes.shape[-2]), factor.shift)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ __all__ = [
     "Options",
     "Outputs",
     "attention",
+    "row_scale",
 ]
 
 
@@ -245,7 +246,7 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     """
     chosen = Options() if options is None else options
     q, k, v = inputs.q, inputs.k, inputs.v
-    n_q, d = q.codes.shape[-2:]
+    n_q = q.codes.shape[-2]
     visible = inputs.visible()
     # Refuse before computing: heads * queries decides, not the data.
     counted = n_q if inputs.observed is None else int(np.sum(inputs.observed, -1).max(initial=0))
@@ -254,8 +255,7 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
 
     s = scores(q.codes, k.codes, inputs.q_bits, inputs.k_bits)
     gained = s if k.gains is None else apply_gain(s, k.gains[..., None, :])
-    factor = softmax.multiplier(q.unit * k.unit, d, chosen.softmax_scale)
-    scale = RowScale(softmax.row_multiplier(factor, q.gains, n_q), factor.shift)
+    scale = row_scale(q, k, chosen.softmax_scale)
     found = [_segment(inputs, chosen, gained, visible, scale, span) for span in inputs.spans()]
     row = found[0].partial
     for segment in found[1:]:
@@ -279,6 +279,20 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     added = _importance(inputs, chosen, probability, visible)
     partials = tuple(x.partial for x in found)
     return Outputs(output, unit, added, s, e16, probability, weights, row.sums, partials)
+
+
+def row_scale(q: Codes, k: Codes, softmax_scale: float | None = None) -> RowScale:
+    """Return multiplier and shift of each row: steps 3 and 4 of the block.
+
+    Parameters
+    ----------
+    q, k : Codes ``[..., heads, n_q, d]``, ``[..., heads, n_k, d]``
+    softmax_scale : float, optional
+        Factor of the scores; ``1/sqrt(d)`` if None.
+    """
+    rows, d = q.codes.shape[-2:]
+    factor = softmax.multiplier(q.unit * k.unit, d, softmax_scale)
+    return RowScale(softmax.row_multiplier(factor, q.gains, rows), factor.shift)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 
 from dtqatten.golden.numerics.codes import IntArray
 from dtqatten.golden.numerics.masks import IDS_MAX
-from dtqatten.golden.numerics.softmax import FRACTION_BITS, KEYS_MAX
+from dtqatten.golden.numerics.softmax import FRACTION_BITS, KEYS_MAX, octave_table
 
 __all__ = [
     "FACTOR_BITS",
@@ -38,23 +38,8 @@ MERGE_FRACTION = 8
 FACTOR_BITS = 16
 #: A factor is 0 from this many octaves on: 65,536 keys together then weigh 2**-16 of one.
 OCTAVES = 32
-
-
-def _powers() -> IntArray:
-    """Factors of one octave, at the middle of each step; entry 0 is exact.
-
-    Equal maxima are the rule in short rows and where one key leads in turn, and must not change
-    what they scale.
-    """
-    steps = np.arange(1 << MERGE_FRACTION)
-    table = np.rint(np.exp2(FACTOR_BITS - (steps + 0.5) / len(steps))).astype(np.int64)
-    table[0] = 1 << FACTOR_BITS
-    table.flags.writeable = False
-    return table
-
-
 #: ``POWERS[i] = round(2**(16 - (i + 0.5)/256))``, but ``POWERS[0] = 65536``: 16 bits and that one.
-POWERS = _powers()
+POWERS = octave_table(1 << FACTOR_BITS, MERGE_FRACTION)
 
 
 @dataclass(frozen=True, eq=False)

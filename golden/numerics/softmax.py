@@ -35,6 +35,7 @@ __all__ = [
     "multiplier",
     "narrow",
     "normalized",
+    "octave_table",
     "reciprocal",
     "row_multiplier",
 ]
@@ -57,22 +58,30 @@ WEIGHT_BITS = 24
 KEYS_MAX = 1024
 
 
-def _lut32() -> IntArray:
+def octave_table(one: int, fraction_bits: int) -> IntArray:
     """Exponentials of one octave, at the middle of each step.
 
-    ``t`` is rounded down, so an entry stands for exponents in [i, i+1)/32 and holds the value of
-    their middle. Entry 0 stands for the row maximum itself, which is never rounded, and is exact.
-    This halves the error of a probability and costs no gate.
+    ``table[i] = round(one * 2**(-(i + 0.5) / steps))``, but ``table[0] = one``. Exponents are
+    rounded down, so an entry stands for those in [i, i+1) and holds the value of their middle.
+    Entry 0 stands for distance 0 too, which is never rounded and the rule for a row's maximum, and
+    is exact. This halves the error of a probability and costs no gate.
+
+    Parameters
+    ----------
+    one : int
+        Entry 0.
+    fraction_bits : int
+        The table has ``2**fraction_bits`` steps.
     """
-    steps = np.arange(1 << FRACTION_BITS)
-    table = np.rint(E16_MAX * np.exp2(-(steps + 0.5) / len(steps))).astype(np.int64)
-    table[0] = E16_MAX
+    steps = np.arange(1 << fraction_bits)
+    table = np.rint(one * np.exp2(-(steps + 0.5) / len(steps))).astype(np.int64)
+    table[0] = one
     table.flags.writeable = False
     return table
 
 
 #: ``LUT32[i] = round(65535 * 2**(-(i + 0.5)/32))``, but ``LUT32[0] = 65535``; 16 bits each.
-LUT32 = _lut32()
+LUT32 = octave_table(E16_MAX, FRACTION_BITS)
 
 
 @dataclass(frozen=True, eq=False)

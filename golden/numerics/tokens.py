@@ -80,7 +80,7 @@ class CacheImportance:
     A layer reads that of its keys by id, adds to it and writes it back by id; what it does not
     compute on stays as it is. Steps add for ever, so sums saturate: a token at 2**32 - 1 ranks
     before all below it, and of several the lowest id is first. 65,537 rows that see nothing else
-    take a token there; :meth:`halved` makes room and keeps the order.
+    take a token there; :meth:`halved` makes room.
 
     Parameters
     ----------
@@ -146,7 +146,10 @@ class CacheImportance:
         return self.written(ids, accumulate(amounts, self.read(ids), saturate=True))
 
     def halved(self) -> "CacheImportance":
-        """Return half of each value, rounded down: later steps then weigh twice as much."""
+        """Return half of each value, rounded down: later steps then weigh twice as much.
+
+        No token overtakes another, but two that were a unit apart may tie.
+        """
         return CacheImportance(self.values >> np.uint32(1))
 
     def _checked(self, ids: ArrayLike) -> IntArray:

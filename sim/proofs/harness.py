@@ -67,12 +67,12 @@ def held(m: Module, channel: wiring.PureInterface, name: str) -> Value:
     return ~waited | (channel.valid & (Value.cast(channel.p) == payload))
 
 
-def legal(channel: wiring.PureInterface, *, part_words: bool) -> Value:
+def legal(channel: wiring.PureInterface, *, narrow_transfers: bool) -> Value:
     """Return that a burst is of whole words, as many as a burst may have, or one narrow beat."""
     word = (SYSTEM.bus_bytes - 1).bit_length()
     whole, part = (channel.p.size == word), (channel.p.size < word) & (channel.p.len == 0)
     aligned = (channel.p.addr & ((1 << channel.p.size) - 1)) == 0
-    fits = (whole | part) if part_words else whole
+    fits = (whole | part) if narrow_transfers else whole
     return ~channel.valid | (aligned & fits & (channel.p.len < SYSTEM.burst_beats))
 
 

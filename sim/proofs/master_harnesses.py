@@ -82,7 +82,7 @@ class ReadHarness(Harness):
         self._assert(
             m,
             read_stable=held(m, self.ar, "ar"),
-            read_legal=legal(self.ar, part_words=True),
+            read_legal=legal(self.ar, narrow_transfers=True),
             read_page=one_page(self.ar),
             read_window=in_window(self.window, self.ar),
             read_always_taken=self.r.ready,
@@ -147,7 +147,7 @@ class WriteHarness(Harness):
         self._assert(
             m,
             write_stable=held(m, self.aw, "aw") & held(m, self.w, "w"),
-            write_legal=legal(self.aw, part_words=False),
+            write_legal=legal(self.aw, narrow_transfers=False),
             write_page=one_page(self.aw),
             write_window=in_window(self.window, self.aw),
             write_last=~self.w.valid | (last == (word == self.aw.p.len)),

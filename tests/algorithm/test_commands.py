@@ -1,7 +1,9 @@
 """The commands on a tiny model and random sentences."""
 
+import importlib
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -35,6 +37,7 @@ def test_search_then_eval(folder, data, tmp_path, run):
     found = json.loads(told.stdout)
     assert found["policy"] == str(front)
     assert found["trials"] == 4
+    assert found["front"]
     assert found["front"] == sorted(found["front"], key=lambda point: point["bops_ratio"])
     out = tmp_path / "row.json"
     code, text = run(
@@ -68,3 +71,14 @@ def test_commands_refuse(arguments, message, tmp_path, monkeypatch, run):
     code, text = run(*arguments)
     assert code == 2, text
     assert message in re.sub(r"\s+", " ", text)
+
+
+def test_accuracy_prints_what_it_measured_as_json(tmp_path, monkeypatch):
+    rows = {name: {"method": name, "data": "d", "metric": 0.5} for name in ("float", "int8")}
+    command = importlib.import_module("dtqatten.commands.accuracy")
+    monkeypatch.setattr(command, "opened", lambda *_: (SimpleNamespace(steps=0), None))
+    monkeypatch.setattr(command, "measure", lambda *_: (rows, None))
+    monkeypatch.setattr(command, "page_of", lambda *_: "")
+    paths = ("--results", tmp_path / "rows.json", "-o", tmp_path / "page.md")
+    told = CliRunner().invoke(app, ["accuracy", "m:stsb", *map(str, paths), "--json"])
+    assert json.loads(told.stdout) == list(rows.values())

@@ -36,7 +36,7 @@ CONFIGS = {
         rows=3, cols=4, depth=8, d_head=32, n_max=22, product_stages=2, topk_lanes=4
     ),
 }
-#: Systems of the last one, and the smallest on cocotb, are in `make test`.
+#: `make test` runs the smallest core on cocotb, and counts in a system, tests/sim/machine.
 NAMES = [
     pytest.param(name, marks=[pytest.mark.long] * (name in ("one PE", "counted")))
     for name in CONFIGS

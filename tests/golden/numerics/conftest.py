@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from dtqatten.golden.numerics.codes import quantize
+
 # A busy machine may stop a test at any time: what an example takes says nothing. One that hangs is
 # ended by pytest's own limit.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -139,3 +141,21 @@ def block(inputs, options):
 def plain_block():
     """Return the block in plain Python."""
     return block
+
+
+def codes(seed, granularity="head", m=5, n=24, heads=2, d=8, size=1.0):
+    """Q of ``m``, K and V of ``n`` tokens of different size."""
+    rng = np.random.default_rng(seed)
+    return [
+        quantize(
+            size * rng.normal(size=(heads, count, d)) * rng.uniform(0.3, 2, (heads, count, 1)),
+            granularity,
+        )
+        for count in (m, n, n)
+    ]
+
+
+@pytest.fixture(scope="session")
+def random_codes():
+    """Return what makes random codes of Q, K and V."""
+    return codes

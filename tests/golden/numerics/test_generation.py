@@ -19,25 +19,13 @@ from dtqatten.golden.numerics.tokens import CacheImportance, TokenList
 GRANULARITIES = ("head", "token")
 
 
-def random_codes(seed, granularity="head", m=5, n=24, heads=2, d=8, size=1.0):
-    """Q of ``m``, K and V of ``n`` tokens of different size."""
-    rng = np.random.default_rng(seed)
-    return [
-        quantize(
-            size * rng.normal(size=(heads, count, d)) * rng.uniform(0.3, 2, (heads, count, 1)),
-            granularity,
-        )
-        for count in (m, n, n)
-    ]
-
-
 def cuts_of(data, n):
     return tuple(data.draw(st.lists(st.integers(1, n - 1), unique=True, max_size=6).map(sorted)))
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 @pytest.mark.parametrize("planes", [2, 3])
-def test_segments_equal_plain_python(plain_block, granularity, planes):
+def test_segments_equal_plain_python(random_codes, plain_block, granularity, planes):
     """Mixed precisions, all masks, every option that shapes a weight."""
     for seed in range(6):
         rng = np.random.default_rng(seed)
@@ -61,7 +49,7 @@ def test_segments_equal_plain_python(plain_block, granularity, planes):
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
-def test_one_segment_is_the_block(granularity):
+def test_one_segment_is_the_block(random_codes, granularity):
     """Neither an empty list of cuts nor cuts between keys that nobody sees change a bit."""
     codes = random_codes(1, granularity)
     plain = attention(Inputs(*codes))
@@ -78,7 +66,7 @@ def test_one_segment_is_the_block(granularity):
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
-def test_all_visible_keys_in_the_last_segment(granularity):
+def test_all_visible_keys_in_the_last_segment(random_codes, granularity):
     codes = random_codes(2, granularity)
     mask = np.zeros((5, 24), bool)
     mask[:, 23] = True
@@ -88,7 +76,7 @@ def test_all_visible_keys_in_the_last_segment(granularity):
     assert out.importance.tolist() == [0] * 23 + [2 * 5 * 65535]
 
 
-def test_rows_without_visible_keys_among_others():
+def test_rows_without_visible_keys_among_others(random_codes):
     codes = random_codes(3, "token")
     mask = np.random.default_rng(3).random((5, 24)) < 0.4
     mask[1] = False
@@ -97,7 +85,7 @@ def test_rows_without_visible_keys_among_others():
     assert not out.probability[:, 1].any()
 
 
-def test_every_key_a_segment():
+def test_every_key_a_segment(random_codes):
     """Weights are then all 119: what differs is in the factors alone."""
     codes = random_codes(4, n=32)
     out = attention(Inputs(*codes, cuts=tuple(range(1, 32))))
@@ -106,7 +94,7 @@ def test_every_key_a_segment():
     assert np.abs(out.values - exact).max() < 0.004 * np.abs(exact).max()
 
 
-def test_equal_keys_in_64_segments():
+def test_equal_keys_in_64_segments(random_codes):
     """All maxima are equal: nothing is scaled, and the mean of the values is exact."""
     q, k, v = random_codes(5, n=64)
     same = Codes(np.repeat(k.codes[:, :1], 64, 1), k.scale)
@@ -118,7 +106,7 @@ def test_equal_keys_in_64_segments():
 
 @given(st.data())
 @settings(max_examples=30)
-def test_decoding_equals_the_prefill(data):
+def test_decoding_equals_the_prefill(random_codes, data):
     """Each step of one query is a row of one call, bit by bit, and importance adds up to it."""
     granularity = data.draw(st.sampled_from(GRANULARITIES))
     n = data.draw(st.integers(1, 14))
@@ -164,7 +152,7 @@ def test_decoding_equals_the_prefill(data):
 
 @given(st.data())
 @settings(max_examples=30)
-def test_the_order_of_a_list_changes_nothing(data):
+def test_the_order_of_a_list_changes_nothing(random_codes, data):
     """Positions go with their tokens; in segments, each keeps its keys, in any order."""
     granularity = data.draw(st.sampled_from(GRANULARITIES))
     n, m = data.draw(st.integers(2, 12)), data.draw(st.integers(1, 4))
@@ -193,7 +181,7 @@ def test_the_order_of_a_list_changes_nothing(data):
     assert again.ids.tolist() == chosen.ids.tolist()
 
 
-def test_eviction_with_protected_tokens_and_queries_that_go_on():
+def test_eviction_with_protected_tokens_and_queries_that_go_on(random_codes):
     """A cascade of two calls by ids: the second sees what the first kept, and asks for all."""
     n = 12
     codes = random_codes(6, "token", m=n, n=n)
@@ -232,7 +220,7 @@ def test_eviction_with_protected_tokens_and_queries_that_go_on():
     assert np.abs(grown - exact.importance).max() < 0.03
 
 
-def test_observed_queries_alone_count():
+def test_observed_queries_alone_count(random_codes):
     codes = random_codes(7, m=6)
     ids = np.array([20, 3, 23, 8, 22, 9])
     seen = position_mask(ids, np.arange(24))
@@ -247,7 +235,7 @@ def test_observed_queries_alone_count():
         assert (out.output == whole.output).all()
 
 
-def test_importance_that_saturates():
+def test_importance_that_saturates(random_codes):
     codes = random_codes(8)
     held = np.full(24, 2**32 - 1, np.uint32)
     held[3] = 0
@@ -278,7 +266,7 @@ def test_256_channels_at_both_ends_of_the_scores():
     assert np.abs(out.probability / 65536 - exact.probability).max() < 2**-15
 
 
-def test_what_no_machine_holds_is_refused():
+def test_what_no_machine_holds_is_refused(random_codes):
     wide = quantize(np.ones((1, 1, 257)))
     with pytest.raises(ValueError, match="257 channels, more than 256: split it"):
         Inputs(wide, wide, wide)

@@ -6,21 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dtqatten.golden.numerics.attention import Inputs, Options, attention
-from dtqatten.golden.numerics.codes import quantize
 
 GRANULARITIES = ("head", "token")
-
-
-def random_codes(seed, granularity="head", m=5, n=24, heads=2, d=8, size=1.0):
-    """Q of ``m``, K and V of ``n`` tokens of different size."""
-    rng = np.random.default_rng(seed)
-    return [
-        quantize(
-            size * rng.normal(size=(heads, count, d)) * rng.uniform(0.3, 2, (heads, count, 1)),
-            granularity,
-        )
-        for count in (m, n, n)
-    ]
 
 
 def bound(one, cut, codes, planes):
@@ -51,7 +38,7 @@ def bound(one, cut, codes, planes):
 
 @given(st.data())
 @settings(max_examples=60)
-def test_any_split_is_within_the_bound_of_one_segment(data):
+def test_any_split_is_within_the_bound_of_one_segment(random_codes, data):
     granularity = data.draw(st.sampled_from(GRANULARITIES))
     planes = data.draw(st.sampled_from([2, 3]))
     n = data.draw(st.integers(2, 40))
@@ -70,7 +57,7 @@ def test_any_split_is_within_the_bound_of_one_segment(data):
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 @pytest.mark.parametrize("planes", [2, 3])
-def test_the_bound_is_not_far_from_what_is_found(granularity, planes):
+def test_the_bound_is_not_far_from_what_is_found(random_codes, granularity, planes):
     """Over random splits the worst output reaches a fifth of it, and none passes it."""
     rng = np.random.default_rng(0)
     worst = 0.0
