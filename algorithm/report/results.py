@@ -38,28 +38,31 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: list[dict[str, Any]] = []
-        self._read()
-
-    def _read(self) -> None:
-        """Take the rows of the file."""
-        path = self.path
-        if path.is_file():
-            try:
-                self.rows = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise UsageError(f"{path} is no JSON of rows ({error}): move it away") from None
+        self.rows: list[dict[str, Any]] = self._kept()
         if not isinstance(self.rows, list) or any("data" not in row for row in self.rows):
             raise UsageError(
                 f"{path} has rows that do not say how many texts, and which, they were measured "
                 "on: move it away to measure anew, or give another file with --results"
             )
 
+    def _kept(self) -> list[dict[str, Any]]:
+        """Return what the file holds; nothing if there is none."""
+        if not self.path.is_file():
+            return []
+        try:
+            rows: list[dict[str, Any]] = json.loads(self.path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UsageError(f"{self.path} is no JSON of rows ({error}): move it away") from None
+        return rows
+
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Read the file, change its rows, and write them, while no other run does."""
+        """Take the rows that the file holds by now, change them, and write them, alone.
+
+        Rows that are as they were stay the same objects.
+        """
         with alone(self.path.with_name(f".{self.path.name}.lock")):
-            self._read()
+            self.rows = [next((r for r in self.rows if r == row), row) for row in self._kept()]
             yield
             write_text(self.path, json.dumps(self.rows, indent=1) + "\n")
 
