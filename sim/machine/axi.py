@@ -13,9 +13,10 @@ import numpy as np
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.driver.device import Arena, Device
 from dtqatten.golden.memory import Burst
-from dtqatten.hw.base.export import PREFIX, verilog
+from dtqatten.hw.base.export import PREFIX
 from dtqatten.hw.system import System
 from dtqatten.sim.engines.compiler import compiled
+from dtqatten.sim.engines.exported import exported
 from dtqatten.sim.engines.verilated import without_initial_values
 
 __all__ = ["BusCounters", "SimulatedBus", "simulated_device"]
@@ -109,7 +110,7 @@ class SimulatedBus:
             f"#define BUS_BYTES {system.bus_bytes}\n"
             f"{'' if waves is None else '#define DUMP_WAVES'}\n{source}"
         )
-        text = verilog(System(system), "system")
+        text = exported("system", System, system)
         if power_up is not None:
             text = without_initial_values(text)
         library = ctypes.CDLL(

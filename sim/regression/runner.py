@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from amaranth.lib import wiring
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator, get_runner
 
@@ -22,6 +21,7 @@ from dtqatten.hw.base.export import PREFIX, verilog
 from dtqatten.hw.core import AttentionCore
 from dtqatten.hw.system import System
 from dtqatten.sim.engines.compiler import SHARED_MODULES, verilator_environment
+from dtqatten.sim.engines.exported import exported
 from dtqatten.sim.engines.lint import WAIVERS
 from dtqatten.sim.engines.verilated import ports_of, without_initial_values
 from dtqatten.sim.regression.scenarios import CoreScenario, Scenario
@@ -104,8 +104,12 @@ def simulate(
         "config": dataclasses.asdict(config),
         "scenarios": [dataclasses.asdict(s) for s in scenarios],
     }
-    component = AttentionCore(config) if block == "core" else ScoreArray(config, monitored=True)
-    result = _run(simulator, component, block, "dtqatten.sim.regression.testbench", job, waves)
+    text = (
+        exported(block, AttentionCore, config)
+        if block == "core"
+        else exported(block, ScoreArray, config, monitored=True)
+    )
+    result = _run(simulator, text, block, "dtqatten.sim.regression.testbench", job, waves)
     return int(result["compared"])
 
 
@@ -145,13 +149,14 @@ def simulate_chains(
     # Verilator has two values: there all is known.
     watched = ports_of(component) if simulator is Simulator.ICARUS else []
     job["outputs"] = [port.name for port in watched if not port.is_input]
-    result = _run(simulator, component, "system", testbench, job, None)
+    text = verilog(component, "system")
+    result = _run(simulator, text, "system", testbench, job, None)
     return int(result["chains"])
 
 
 def _run(
     simulator: Simulator,
-    component: wiring.Component,
+    text: str,
     block: str,
     testbench: str,
     job: dict[str, Any],
@@ -165,9 +170,10 @@ def _run(
     Parameters
     ----------
     simulator : Simulator
-    component : wiring.Component
+    text : str
+        Verilog of the block.
     block : str
-        Its name in the Verilog.
+        Its name in it.
     testbench : str
         Module of the testbench.
     job : dict
@@ -183,7 +189,6 @@ def _run(
     ):
         top = f"{PREFIX}{block}"
         source, task, result = (directory / n for n in (f"{top}.v", "job.json", "result.json"))
-        text = verilog(component, block)
         source.write_text(without_initial_values(text) if unknown else text)
         task.write_text(json.dumps({**job, "unknown": unknown, "result": str(result)}))
         log = directory / "log"

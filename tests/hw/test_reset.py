@@ -11,8 +11,8 @@ from dtqatten.driver.device import Device
 from dtqatten.driver.errors import StaleChainError
 from dtqatten.driver.expected import compare_results, expected
 from dtqatten.golden.cycles.layers import random_chain as core_chain
-from dtqatten.hw.base.export import verilog
 from dtqatten.hw.core import AttentionCore
+from dtqatten.sim.engines.exported import exported
 from dtqatten.sim.engines.verilated import VerilatedModel, without_initial_values
 from dtqatten.sim.lockstep.core import CoreLockstep
 from dtqatten.sim.machine.axi import SimulatedBus, simulated_device
@@ -47,7 +47,7 @@ def core() -> AttentionCore:
 
 @functools.cache
 def unknown() -> str:
-    return without_initial_values(verilog(core(), "core"))
+    return without_initial_values(exported("core", AttentionCore, CORE))
 
 
 def test_registers_and_memories_lose_their_initial_values() -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from dtqatten import PRESETS
 from dtqatten.configuration.system import SystemConfig
-from dtqatten.hw.base.export import verilog
 from dtqatten.hw.system import System
+from dtqatten.sim.engines.exported import exported
 
 DOCS = Path(__file__).parents[2] / "docs" / "system.md"
 
@@ -33,7 +33,7 @@ def documented(system: SystemConfig) -> dict[str, tuple[str, int]]:
 @pytest.mark.parametrize(("bus_bits", "address_bits"), [(128, 40), (64, 32)])
 def test_the_table_of_ports_is_the_verilog(bus_bits, address_bits) -> None:
     system = SystemConfig(core=PRESETS["tiny"], bus_bits=bus_bits, address_bits=address_bits)
-    text = verilog(System(system), "system")
+    text = exported("system", System, system)
     (top,) = re.findall(r"^module dtqatten_system\(.*?^endmodule", text, re.MULTILINE | re.DOTALL)
     ports = {
         name: (f"{direction}", int(high or 0) + 1)

@@ -65,14 +65,14 @@ def test_temporary_files_may_go_anywhere(odd_folder: Path) -> None:
 def test_a_fault_in_the_verilog_fails(simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Break the RTL and see the run go red, with the cycle in the message."""
     config = JOBS[0][0]
-    verilog = runner.verilog
+    exported = runner.exported
 
-    def broken(*args) -> str:
-        text = verilog(*args)
+    def broken(*args, **options) -> str:
+        text = exported(*args, **options)
         assert text.count("acc <= ") == 1
         return text.replace("acc <= ", "acc <= 1 ^ ")
 
-    monkeypatch.setattr(runner, "verilog", broken)
+    monkeypatch.setattr(runner, "exported", broken)
     with pytest.raises(SimulationError, match=r"cycle \d+: acc is"):
         simulate(simulator, config, [Scenario()])
 
