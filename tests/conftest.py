@@ -1,5 +1,6 @@
 """Shared by all tests: the count of compared cycles, shown at the end."""
 
+import gc
 import os
 import tempfile
 from collections import Counter
@@ -16,6 +17,13 @@ COMPARED = pytest.StashKey[Counter[str]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[COMPARED] = Counter()
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector modules and tests: they stay, and it walks them each time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from amaranth.hdl import Elaboratable, Value
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
-from dtqatten.hw.base.export import port_name
+from dtqatten.hw.base.export import port_name, uncollected
 from dtqatten.sim.engines.bench import Bench, Shown
 from dtqatten.sim.engines.ports import fitting
 
@@ -43,7 +43,8 @@ def run(
     TimeoutError
         If they have not after ``deadline`` clock cycles.
     """
-    simulator = Simulator(component)
+    with uncollected():
+        simulator = Simulator(component)
     # What is combinational has none.
     simulator.add_clock(PERIOD, if_exists=True)
 
