@@ -17,13 +17,11 @@ from dtqatten.golden.numerics.select import PAPER_SHARES, counts
 from dtqatten.golden.traces.trace import example
 from dtqatten.sim.machine.axi import SimulatedBus, simulated_device
 from dtqatten.sim.machine.chains import random_chain
+from dtqatten.sim.machine.samples import DRIVEN
 
 SYSTEMS = {
-    "4x4, 64 bits": SystemConfig(
-        core=Config(rows=4, cols=4, depth=4, d_head=32, n_max=40, heads=12),
-        bus_bits=64,
-        burst_beats=4,
-    ),
+    # That of the driver's tests, so that it is compiled once.
+    "4x4, 64 bits": DRIVEN,
     "gains, 40-byte planes": SystemConfig(
         core=Config(
             rows=3,
