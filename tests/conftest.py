@@ -12,6 +12,10 @@ import pytest
 # Models run for some thousand cycles: compiling them longer does not pay.
 os.environ.setdefault("DTQATTEN_OPTIMIZE", "0")
 
+# Their assertions say what differs, as those of tests do.
+HELPERS = sorted(path.stem for path in (Path(__file__).parent / "helpers").glob("*.py"))
+pytest.register_assert_rewrite(*HELPERS)
+
 COMPARED = pytest.StashKey[Counter[str]]()
 
 

@@ -1,4 +1,4 @@
-"""Rooms import only from rooms above them; `docs/architecture.md` has the same table."""
+"""Rooms import only from rooms above them, and nothing grows long; see `docs/architecture.md`."""
 
 import ast
 import re
@@ -65,6 +65,15 @@ def sources() -> Iterator[tuple[str, Path]]:
 
 
 MODULES = dict(sources())
+#: All that is written by hand in a programming language: rooms are links, each file is here once.
+FILES = sorted(
+    path
+    for top in ROOT.iterdir()
+    if top.is_dir() and not top.name.startswith(".") and top.name != "build"
+    for path in top.rglob("*")
+    if path.suffix in (".py", ".cpp", ".c", ".h", ".js", ".css", ".sh", ".tcl")
+    and not any(parent.is_symlink() for parent in path.parents)
+)
 
 
 def room(module: str) -> str:
@@ -114,3 +123,22 @@ def test_the_page_has_the_same_rooms_in_the_same_order():
     table = page[page.index("| room |") :].split("\n\n")[0]
     rows = [row.removeprefix("dtqatten/") for row in re.findall(r"^\| `([\w/]+)` \|", table, re.M)]
     assert rows == [name.replace(".", "/") for name in ORDER if name]
+
+
+def test_no_file_is_long():
+    """At most 350 lines, tests too."""
+    assert {path.resolve() for path in MODULES.values()} <= set(FILES)
+    lengths = {str(p.relative_to(ROOT)): p.read_text("utf-8").count("\n") for p in FILES}
+    assert {name: lines for name, lines in lengths.items() if lines > 350} == {}
+
+
+def test_no_elaborate_is_long():
+    """At most 90 lines: what is longer has parts that are components of their own."""
+    lengths = {
+        f"{module}:{node.lineno}": node.end_lineno - node.lineno + 1
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name == "elaborate"
+    }
+    assert lengths
+    assert {place: lines for place, lines in lengths.items() if lines > 90} == {}

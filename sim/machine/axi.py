@@ -5,7 +5,6 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,7 @@ import numpy as np
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.driver.device import Arena, Device
 from dtqatten.golden.memory import Burst
-from dtqatten.hw.base.export import PREFIX
-from dtqatten.hw.system import System
-from dtqatten.sim.engines.compiler import compiled
-from dtqatten.sim.engines.exported import exported
-from dtqatten.sim.engines.verilated import without_initial_values
+from dtqatten.sim.machine.axi_library import Issued, load
 
 __all__ = ["BusCounters", "SimulatedBus", "simulated_device"]
 
@@ -46,17 +41,6 @@ class BusCounters:
     stray_writes: int
     beats_read: int
     beats_written: int
-
-
-class _Issued(ctypes.Structure):
-    _fields_ = (
-        ("address", ctypes.c_uint64),
-        ("id", ctypes.c_uint32),
-        ("beats", ctypes.c_uint32),
-        ("width", ctypes.c_uint32),
-        ("written", ctypes.c_uint32),
-        ("cycle", ctypes.c_uint32),
-    )
 
 
 class SimulatedBus:
@@ -104,48 +88,7 @@ class SimulatedBus:
         waves: Path | None = None,
     ) -> None:
         self.system, self.base, self.size, self.timeout = system, base, size, timeout
-        source = resources.files("dtqatten.sim.machine").joinpath("axi_memory.cpp").read_text()
-        shim = (
-            f'#include "V{PREFIX}system.h"\n#define MODEL V{PREFIX}system\n'
-            f"#define BUS_BYTES {system.bus_bytes}\n"
-            f"{'' if waves is None else '#define DUMP_WAVES'}\n{source}"
-        )
-        text = exported("system", System, system)
-        if power_up is not None:
-            text = without_initial_values(text)
-        library = ctypes.CDLL(
-            str(compiled(text, "system", shim, optimize, waves=waves is not None))
-        )
-        for name, result, arguments in (
-            ("create", "p", "qqi"),
-            ("destroy", None, "p"),
-            ("dump", "i", "ps"),
-            ("memory", "p", "p"),
-            ("configure", None, "pqiidi"),
-            ("set_window", None, "piqq"),
-            ("inject", None, "pjji"),
-            ("reset", None, "pi"),
-            ("access_register", "i", "piiP"),
-            ("run", "q", "pqi"),
-            ("interrupt", "i", "p"),
-            ("counters", None, "pP"),
-            ("record", None, "pi"),
-            ("recorded", "q", "p"),
-            ("records", "p", "p"),
-        ):
-            function = getattr(library, name)
-            kinds = {
-                "p": ctypes.c_void_p,
-                "P": ctypes.c_void_p,
-                "q": ctypes.c_uint64,
-                "j": ctypes.c_int64,
-                "i": ctypes.c_uint32,
-                "d": ctypes.c_double,
-                "s": ctypes.c_char_p,
-            }
-            function.restype = None if result is None else kinds[result]
-            function.argtypes = [kinds[kind] for kind in arguments]
-        self._library = library
+        self._library = library = load(system, optimize, power_up, waves)
         # Of one thread at a time; a signal handler may come in between two steps of its thread.
         self._lock = threading.RLock()
         # Register accesses that wait for the lock, or have it; a set changes in one step.
@@ -337,9 +280,9 @@ class SimulatedBus:
         """Return the cycles in which the recorded write bursts were accepted."""
         return [issued.cycle for issued in self._issued() if issued.written]
 
-    def _issued(self) -> list[_Issued]:
+    def _issued(self) -> list[Issued]:
         count = self._library.recorded(self._handle)
-        array = ctypes.cast(self._library.records(self._handle), ctypes.POINTER(_Issued))
+        array = ctypes.cast(self._library.records(self._handle), ctypes.POINTER(Issued))
         return [array[i] for i in range(count)]
 
 

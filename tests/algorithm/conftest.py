@@ -12,7 +12,10 @@ if ABSENT:
         *("block", "report", "search", "session", "tasks"),
         *(
             f"test_{name}.py"
-            for name in ("commands", "families", "folding", "masks", "models", "padding", "runtime")
+            for name in (
+                *("caches", "commands", "conditioning", "decoding", "families", "folding"),
+                *("formats", "masks", "models", "operations", "padding", "pruning", "runtime"),
+            )
         ),
     ]
 

@@ -4,6 +4,7 @@ import pytest
 
 from dtqatten.driver.device import Device
 from dtqatten.sim.machine.axi import SimulatedBus, simulated_device
+from dtqatten.sim.machine.interposed import InterposedBus
 from dtqatten.sim.machine.samples import DRIVEN
 
 
@@ -22,3 +23,14 @@ def plain(machine) -> SimulatedBus:
     bus.inject()
     bus.record(False)
     return bus
+
+
+@pytest.fixture
+def bus(plain) -> InterposedBus:
+    return InterposedBus(plain)
+
+
+@pytest.fixture
+def device(machine, bus) -> Device:
+    """The machine behind a bus that tests put faults into."""
+    return Device(bus, machine.inputs, machine.outputs, patience=2000)

@@ -1,62 +1,19 @@
 """However a chain ends, the machine is idle and the next chain is exact."""
 
-import functools
-import gc
-import threading
-import weakref
-
 import numpy as np
 import pytest
 
+from driven import FIRST, GOOD, SECOND, golden, is_well, layer
 from dtqatten.driver.chain import Chain
-from dtqatten.driver.device import Device
 from dtqatten.driver.errors import (
     EXCEPTIONS,
-    AbortedError,
-    InUseError,
     LayoutError,
     NotIdleError,
     StaleChainError,
 )
 from dtqatten.driver.expected import compare_results, expected
-from dtqatten.driver.layers import Layer
-from dtqatten.golden.numerics.codes import quantize
-from dtqatten.interface.registers import Control, ErrorCode, Status
-from dtqatten.sim.machine.interposed import InterposedBus
+from dtqatten.interface.registers import Control, ErrorCode
 from dtqatten.sim.machine.samples import DRIVEN
-
-
-def layer(tokens: int = 10, seed: int = 0, **options) -> Layer:
-    rng = np.random.default_rng(seed)
-    q, k, v = (quantize(rng.normal(size=(2, tokens, 32))) for _ in range(3))
-    return Layer(q=q, k=k, v=v, **{"k0": min(6, tokens), "k1": 2} | options)
-
-
-FIRST, SECOND = layer(seed=1), layer(seed=2, chained=True, k0=4, k1=1)
-GOOD = [layer(seed=3), layer(seed=4, chained=True, k0=3, k1=1)]
-
-
-@functools.cache
-def golden() -> list:
-    return expected(DRIVEN.core, GOOD)
-
-
-@pytest.fixture
-def bus(plain) -> InterposedBus:
-    return InterposedBus(plain)
-
-
-@pytest.fixture
-def device(machine, bus) -> Device:
-    return Device(bus, machine.inputs, machine.outputs, patience=2000)
-
-
-def is_well(device: Device) -> None:
-    """The machine is idle and silent, and the next chain is exact."""
-    assert Status.BUSY not in device.status
-    assert (device.register("interrupt"), device.register("interrupt_enable")) == (0, 0)
-    compare_results(GOOD, device.run(GOOD), golden())
-    assert Status.BUSY not in device.status
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError, OSError])
@@ -267,92 +224,11 @@ def test_chains_that_are_stale(device, bus) -> None:
     is_well(device)
 
 
-def test_two_devices_on_one_bus(device, bus) -> None:
-    """The other one's chain waits at the same descriptor of the same memory."""
-    other = Device(bus, device.inputs, device.outputs)
-    with Chain(device, 2) as mine, Chain(other, 2) as theirs:
-        with pytest.raises(StaleChainError, match="another chain has begun"):
-            mine.add(FIRST)
-        theirs.add(GOOD[0])
-        theirs.run()
-        theirs.add(GOOD[1])
-        compare_results(GOOD, theirs.run(), golden())
-    is_well(device)
-
-
 def test_a_chain_that_is_left_early(device) -> None:
     with Chain(device, 3) as chain:
         assert chain.run() == []
         chain.add(FIRST)
         assert chain.run() == chain.run()
-    is_well(device)
-
-
-def test_runs_do_not_nest(device) -> None:
-    with pytest.raises(InUseError, match="a layer function cannot run"):
-        device.run([FIRST, lambda _: device.run(GOOD)[0]])
-    is_well(device)
-
-
-def test_one_thread_at_a_time(device, bus) -> None:
-    refused = []
-
-    def intrude() -> None:
-        with pytest.raises(InUseError):
-            device.run(GOOD)
-        refused.append(True)
-
-    def during() -> None:
-        thread = threading.Thread(target=intrude)
-        thread.start()
-        thread.join()
-
-    bus.before_wait = during
-    compare_results(GOOD, device.run(GOOD), golden())
-    assert refused == [True]
-
-
-def test_an_abort_from_another_thread(device, bus) -> None:
-    """While ``run`` is in its wait, with all the time of the bus before it."""
-    waiting = threading.Event()
-
-    def abort() -> None:
-        waiting.wait()
-        device.abort()
-
-    def during() -> None:
-        bus.inner.configure(latency=(15_000, 15_000))
-        waiting.set()
-
-    bus.before_wait = during
-    thread = threading.Thread(target=abort)
-    thread.start()
-    with pytest.raises(AbortedError, match="after 0 complete layers"):
-        device.run([FIRST])
-    thread.join()
-    bus.inner.configure()
-    is_well(device)
-
-
-def test_an_abort_before_the_start_counts(device, bus, monkeypatch) -> None:
-    with Chain(device, 1) as chain:
-        chain.add(FIRST)
-        device.abort()
-        with pytest.raises(AbortedError, match="after 0 complete layers"):
-            chain.run()
-    is_well(device)
-    # Just before the command reaches the machine.
-    write = bus.write_register
-
-    def race(offset, value):
-        if (offset, value) == (0x40, Control.START):
-            device.abort()
-        write(offset, value)
-
-    monkeypatch.setattr(bus, "write_register", race)
-    with pytest.raises(AbortedError, match="after 0 complete layers"):
-        device.run([FIRST])
-    monkeypatch.undo()
     is_well(device)
 
 
@@ -362,12 +238,3 @@ def test_first_layers_are_layers(device) -> None:
     with pytest.raises(TypeError, match="not None: did its function return one"):
         device.run([FIRST, lambda result: None])
     is_well(device)
-
-
-def test_a_session_keeps_no_machine(machine, plain) -> None:
-    gone = InterposedBus(plain)
-    Device(gone, machine.inputs, machine.outputs).run([FIRST])
-    seen = weakref.ref(gone)
-    del gone
-    gc.collect()
-    assert seen() is None

@@ -1,14 +1,15 @@
-"""The driver against a machine: errors by code, what it refuses itself, waiting for the host."""
+"""The driver against a machine: errors by code, waiting for the host, counters."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 
+from driven import BASE, layer
 from dtqatten.configuration.system import ReadStream
 from dtqatten.driver.chain import Chain
-from dtqatten.driver.device import Arena, Device
-from dtqatten.driver.errors import EXCEPTIONS, AbortedError, LayoutError
+from dtqatten.driver.device import Device
+from dtqatten.driver.errors import EXCEPTIONS, AbortedError
 from dtqatten.driver.expected import compare_results, expected
 from dtqatten.driver.layers import Layer
 from dtqatten.golden.memory import layer_reads
@@ -24,12 +25,6 @@ def device(machine, plain) -> Device:
     return machine
 
 
-def layer(heads: int = 2, tokens: int = 10, seed: int = 0, **options) -> Layer:
-    rng = np.random.default_rng(seed)
-    q, k, v = (quantize(rng.normal(size=(heads, tokens, 32))) for _ in range(3))
-    return Layer(q=q, k=k, v=v, **{"k0": min(6, tokens), "k1": 2} | options)
-
-
 def refusal(device: Device, code: ErrorCode, **changes: int) -> int:
     """Run a good layer whose descriptor has some fields changed; return the error's address."""
     between = InterposedBus(device.bus)
@@ -38,9 +33,6 @@ def refusal(device: Device, code: ErrorCode, **changes: int) -> int:
         Device(between, device.inputs, device.outputs).run([layer()])
     assert caught.value.layers_done == 0
     return caught.value.address
-
-
-BASE = 0x1000_0000
 
 
 @pytest.mark.parametrize(
@@ -276,70 +268,6 @@ def test_an_abort_is_an_exception(device) -> None:
 
     with pytest.raises(AbortedError, match="after 1 complete layers"):
         device.run([layer(), never])
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"heads": 13}, "13 heads, more than the machine's 12"),
-        ({"tokens": 41}, "41 tokens, more than the machine's 40"),
-        ({"cumulative": True, "fresh": True}, "cannot do <Flag.CUMULATIVE"),
-        ({"chained": True}, "the first layer is chained"),
-    ],
-)
-def test_the_driver_refuses_what_the_machine_would(device, changes, message) -> None:
-    with pytest.raises(LayoutError, match=message):
-        device.run([layer(**changes)])
-
-
-def test_other_channels_are_refused(device) -> None:
-    q = quantize(np.ones((1, 2, 16)))
-    with pytest.raises(LayoutError, match="16 channels, but the machine has d_head 32"):
-        device.run([Layer(q=q, k=q, v=q, k0=1, k1=0)])
-
-
-def test_shapes_that_disagree_are_refused() -> None:
-    q, k = quantize(np.ones((3, 4, 8))), quantize(np.ones((2, 4, 8)))
-    with pytest.raises(LayoutError, match="shapes disagree"):
-        Layer(q=q, k=k, v=k, k0=1, k1=0)
-
-
-def test_arenas_are_pages_and_have_an_end() -> None:
-    with pytest.raises(LayoutError, match="whole pages"):
-        Arena(64, 4096)
-    arena = Arena(4096, 4096)
-    assert (arena.take(1), arena.take(64), arena.take(0)) == (4096, 4160, 4224)
-    with pytest.raises(LayoutError, match="5000 bytes wanted, 3968 left of the 4096"):
-        arena.take(5000)
-
-
-@pytest.mark.parametrize(("base", "size"), [(0, 0), (-4096, 4096), (4096, -4096), (4096, 100)])
-def test_arenas_that_are_none_are_refused(base, size) -> None:
-    with pytest.raises(LayoutError, match=f"memory of {size} bytes"):
-        Arena(base, size)
-
-
-@pytest.mark.parametrize("shift", [-1, 0, 1, 3])
-def test_arenas_that_overlap_are_refused(device, shift) -> None:
-    inputs = Arena(BASE + 0x4000, 4 * 4096)
-    outputs = Arena(inputs.base + shift * 4096, 2 * 4096)
-    with pytest.raises(LayoutError, match="overlap"):
-        Device(device.bus, inputs, outputs)
-    Device(device.bus, inputs, Arena(inputs.last + 1, 4096))
-
-
-def test_arenas_beyond_the_address_bits_are_refused(device) -> None:
-    low, high = Arena(0, 4096), Arena((1 << DRIVEN.address_bits) - 4096, 4096)
-    Device(device.bus, low, high)
-    beyond = Arena(1 << DRIVEN.address_bits, 4096)
-    for arenas in ((low, beyond), (beyond, low)):
-        with pytest.raises(LayoutError, match="the machine has 40 address bits"):
-            Device(device.bus, *arenas)
-
-
-def test_empty_chains_are_refused(device) -> None:
-    with pytest.raises(LayoutError, match="at least one layer"):
-        device.run([])
 
 
 def test_counters_and_locks(device) -> None:

@@ -10,7 +10,8 @@ from dtqatten.model import results
 from dtqatten.model.compare import Speedup
 from dtqatten.model.core import CoreRun
 from dtqatten.model.energy import coefficients, dram_bytes, head_energy
-from dtqatten.model.results import BLOCKS, figures, markdown
+from dtqatten.model.netlist import BLOCKS
+from dtqatten.model.results import figures, markdown
 from dtqatten.model.workload import Workload
 
 BLOCK = {

@@ -1,0 +1,154 @@
+"""What a user can get wrong with each command is refused with the way out."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from command_line import COMMANDS
+from dtqatten.cli import app
+
+NOWHERE = "/nowhere/at/all"
+
+PRESET = "no preset 'huge': choose one of tiny, edge, base, paper"
+#: What a user can get wrong with each command, and what the command says of it.
+WRONG = {
+    "demo": [
+        (["--preset", "huge"], PRESET),
+        (["--part", "array", "--trace", NOWHERE], "/nowhere/at/all is not a readable"),
+        (["--trace", NOWHERE], "--trace: is for --part array; leave it out"),
+        (["--part", "array", "--waves", "w.fst"], "--waves: is for --part machine"),
+        (["--recording", NOWHERE], "/nowhere/at/all is not a readable"),
+        (["--text", "Hello.", "--recording", NOWHERE], "--recording: --text has been given"),
+    ],
+    "run": [
+        ([NOWHERE], f"{NOWHERE} is not a readable"),
+    ],
+    "estimate": [
+        (["bart"], "'bart' is no model"),
+        (["minilm", "--shares", "1,2"], "give three percentages of sum 100"),
+        (["minilm", "--policy", NOWHERE], "/nowhere/at/all"),
+        (["minilm", "--preset", "huge"], PRESET),
+    ],
+    "encoder": [
+        (["--preset", "huge"], PRESET),
+        (["--policy", NOWHERE], "cannot read the policy /nowhere/at/all"),
+        (["--model", NOWHERE], "cannot load the model /nowhere/at/all"),
+    ],
+    "verilog": [
+        (["--preset", "huge"], PRESET),
+        (["--preset", "tiny", "--depth", "7"], "does not divide d_head = 32: use 4"),
+        (["--topk-lanes", "3"], "topk_lanes is 3, not a power of two: use 2 or 4"),
+        (["--value-depth", "0"], "value_depth is 0, outside 1..128"),
+        (["--block", "topk", "--monitored"], "--monitored is for arrays, not topk"),
+        (["--bus-bits", "64"], "bus_bits: a core has no bus; choose --block system"),
+        (["--block", "system", "--bus-bits", "65"], "bus_bits is 65: choose 64, 128"),
+        (["--output", __file__], "is a file"),
+    ],
+    "registers": [(["--output", __file__], "is a file")],
+    "sim": [
+        (["--simulator", "huge"], "'huge' is not one of"),
+        (["--waves", __file__], "is a file"),
+    ],
+    "stalls": [
+        (["--tokens", "4,0"], "--tokens is '4,0': give 4 or 8 for each token"),
+        (["--tokens", "4, 8"], "--tokens is '4, 8': give 4 or 8 for each token"),
+        (["--rows", "0"], "rows is 0, outside 1..64"),
+    ],
+    "bench": [(["--part", "huge"], "'huge' is not one of"), (["--output", __file__], "is a file")],
+    "compare": [
+        (["--preset", "huge"], PRESET),
+        (["--d-head", "12"], "d_head is 12, not a multiple of 8"),
+        (["--shares", "50,50"], "give three percentages of sum 100"),
+        (["--shares", "nan,50,50"], "give three percentages of sum 100"),
+        (["--policy", "minilm-bbc-values"], "choose a policy that prunes tokens only"),
+        (["--policy", NOWHERE], NOWHERE),
+    ],
+    "sweep": [
+        (["--preset", "huge"], PRESET),
+        (["--rows", "0x4"], "--rows is '0x4': give whole numbers from 1 on"),
+        (["--tokens", "0"], "give whole numbers from 1 on"),
+        (["--value-depth", "200"], "value_depth is 200, outside 1..128"),
+        (["--bus-bits", "100"], "bus_bits is 100: choose 64"),
+        (["--dask", "tcp://x:1", "--workers", "1"], "--workers: --dask has workers of its own"),
+    ],
+    "synth": [
+        (["--target", "ecp5", "--preset", "huge"], PRESET),
+        (["--target", "ecp5", "--preset", "tiny", "--rows", "0"], "rows is 0, outside 1..64"),
+        (["--target", "asic"], "--target asic needs a cell library: give --liberty FILE"),
+        (["--liberty", NOWHERE, "--target", "asic"], "cannot read /nowhere/at/all"),
+        (["--target", "ecp5", "--sram", NOWHERE], "does not exist"),
+        (["--top", "x"], "--verilog and --top belong together"),
+        (["--verilog", __file__, "--top", "x", "--value-depth", "4"], "--value-depth: not for"),
+        (["--target", "ecp5", "--clock", "clk"], "--clock: for another --verilog only; leave it"),
+        (["--target", "ecp5", "--flatten"], "--flatten: for --target asic only"),
+        (["--target", "asic", "--seeds", "2"], "--seeds: for FPGAs only"),
+        (["--target", "ecp5", "--verilog", NOWHERE, "--top", "x"], "cannot read /nowhere/at/all"),
+        (["--target", "ecp5", "--verilog", __file__, "--top", "a; b"], "--top is 'a; b': give a"),
+    ],
+    "results": [
+        (["--synth", NOWHERE], f"no results in {NOWHERE}"),
+        (["--page", "/"], "is a directory"),
+    ],
+    "lint": [],
+    "mutate": [
+        (["--block", "huge"], "no block 'huge': choose of"),
+        (["--mutants", "0"], "greater than or equal to 1"),
+        (["--least", "nan"], "'nan' is no number"),
+    ],
+    "formal": [],
+    "faults": [(["--count", "0"], "greater than or equal to 1"), (["--output", "/"], "directory")],
+    "trace": [
+        (["--text", "x", "--output", f"{__file__}/x.npz"], "is below"),
+        (["--text", "x", "--model", NOWHERE], NOWHERE),
+        (["--text", "x", "--shares", "1", "1", "nan"], "'nan' is no number"),
+    ],
+    "search": [
+        (["--model", "minilm", "--task", "huge"], "no task 'huge': choose one of"),
+        (["--model", NOWHERE, "--task", "bbc", "--method", "huge"], "no method 'huge'"),
+        (
+            ["--model", NOWHERE, "--task", "bbc", "--method", "spatten", "--max-zero", "0"],
+            "--max-zero: for --method dtq only",
+        ),
+    ],
+    "eval": [
+        (["--model", "minilm", "--task", "huge"], "no task 'huge': choose one of"),
+        (["--model", "minilm", "--task", "bbc", "--policy", NOWHERE], "cannot read the policy"),
+        (["--model", "minilm", "--task", "bbc", "--mode", "huge"], "'huge' is not a valid mode"),
+        (["--model", "minilm", "--task", "bbc", "--noise"], "--noise: for --pictures only"),
+    ],
+    "config": [
+        (["check", NOWHERE], f"cannot read the configuration {NOWHERE}"),
+        (["show", "--preset", "huge"], PRESET),
+    ],
+    "accuracy": [
+        (["minilm"], "'minilm' is no MODEL:TASK, such as minilm:stsb"),
+        (["minilm:huge"], "no task 'huge': choose one of"),
+    ],
+}
+
+
+def test_every_command_is_in_the_table() -> None:
+    assert set(WRONG) == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "says"),
+    [
+        pytest.param(command, args, says, id=" ".join([command, *args[:4]]))
+        for command, cases in WRONG.items()
+        for args, says in [*cases, (["--nonsense"], "No such option: --nonsense")]
+    ],
+)
+def test_bad_input_is_refused_with_the_way_out(
+    command: str, args: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command, whatever is wrong: status 2, a message, and nothing written."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DTQATTEN_LIBERTY", "DTQATTEN_SRAM", "DTQATTEN_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    result = CliRunner().invoke(app, [command, *args])
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert says in " ".join(result.output.split())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
