@@ -33,7 +33,7 @@ def core_layouts(config: Config) -> dict[str, data.StructLayout]:
     """Payload of each stream of the core."""
     return {
         "layers": layer_layout(config),
-        "heads": head_layout(),
+        "heads": head_layout(config),
         "q": load_layout(config),
         "k": load_layout(config),
         "v": value_layout(config),
@@ -69,7 +69,7 @@ class AttentionCore(wiring.Component):
     -------
     layers : In(stream.Signature(layer_layout(config)))
         One a layer.
-    heads : In(stream.Signature(head_layout()))
+    heads : In(stream.Signature(head_layout(config)))
         One a head.
     q, k : In(stream.Signature(load_layout(config)))
         Queries and keys, head by head; accepted ahead as far as there is room.

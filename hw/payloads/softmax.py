@@ -1,8 +1,7 @@
 """Payloads and sizes of the softmax unit."""
 
-from amaranth.hdl import Shape, signed, unsigned
+from amaranth.hdl import Shape, ShapeLike, signed, unsigned
 from amaranth.lib import data, stream
-from amaranth.utils import ceil_log2
 
 from dtqatten.configuration.core import Config
 
@@ -13,8 +12,10 @@ __all__ = [
     "GAIN_ONE",
     "LEAD_BITS",
     "MULTIPLIER_BITS",
+    "NO_SINK",
     "RECIPROCAL_BITS",
     "SHIFT_BITS",
+    "SINK_BITS",
     "divisor_bits",
     "exponential_row_layout",
     "flags_layout",
@@ -48,6 +49,9 @@ MULTIPLIER_BITS = 16
 SHIFT_BITS = 6
 #: Bits of a reciprocal.
 RECIPROCAL_BITS = 17
+#: Bits of a sink, and the one that takes no share of any row.
+SINK_BITS = 16
+NO_SINK = -(1 << SINK_BITS - 1)
 #: Bits of an exponential times a gain, and of the left shift of a row's weights.
 GAINED_BITS = 24
 LEAD_BITS = 4
@@ -78,16 +82,32 @@ def divisor_bits(config: Config) -> int:
     return (config.n_max * 16 * top_code(config) + 1).bit_length()
 
 
-def _token_fields(config: Config) -> dict[str, Shape]:
-    return {"id": unsigned(max(1, ceil_log2(config.n_max))), "gain": unsigned(GAIN_BITS)}
+def _token_fields(config: Config) -> dict[str, ShapeLike]:
+    return {"id": unsigned(config.position_bits), "gain": unsigned(GAIN_BITS)}
+
+
+def _factor_fields(config: Config) -> dict[str, ShapeLike]:
+    """Fields of a query head: its factor and its sink, where there are sinks."""
+    fields: dict[str, ShapeLike] = {
+        "multiplier": unsigned(MULTIPLIER_BITS),
+        "shift": unsigned(SHIFT_BITS),
+    }
+    return fields | ({"sink": signed(SINK_BITS)} if config.sinks else {})
 
 
 def query_layout(config: Config) -> data.StructLayout:
-    """A query: its token ``id``, by which causal masks compare, and its ``gain`` in 1/256.
+    """A query: its position ``id``, by which masks compare, and its ``gain`` in 1/256.
 
-    ``narrow``: its weights keep only their highest nibble.
+    ``narrow``: its weights keep only their highest nibble. Where query heads are ``grouped``, also
+    the ``multiplier``, ``shift`` and ``sink`` of its head. Where tiles are skipped, ``last`` marks
+    the head's last query.
     """
-    return data.StructLayout(_token_fields(config) | {"narrow": unsigned(1)})
+    return data.StructLayout(
+        _token_fields(config)
+        | {"narrow": unsigned(1)}
+        | (_factor_fields(config) if config.grouped else {})
+        | ({"last": unsigned(1)} if config.skip_tiles else {})
+    )
 
 
 def key_layout(config: Config) -> data.StructLayout:
@@ -116,18 +136,19 @@ def output_layout() -> data.StructLayout:
     return data.StructLayout({"codes": unsigned(1), "shift": range(8)})
 
 
-def head_layout() -> data.StructLayout:
+def head_layout(config: Config) -> data.StructLayout:
     """A head: its factor from scores to exponents, ``multiplier * 2**-shift``, mask and output.
 
-    ``output`` passes through the softmax into the records.
+    ``causal``: queries do not see keys behind them. ``window``, where there are windows: how many
+    positions a query sees, its own one included; 0: all. ``sink``, where there are sinks: a logit
+    in 1/256 octaves that joins each row, ``NO_SINK`` for none. Where query heads are ``grouped``,
+    factor and sink come with the queries. ``output`` passes through the softmax into the records.
     """
     return data.StructLayout(
-        {
-            "multiplier": unsigned(MULTIPLIER_BITS),
-            "shift": unsigned(SHIFT_BITS),
-            "causal": unsigned(1),
-            "output": output_layout(),
-        }
+        ({} if config.grouped else _factor_fields(config))
+        | {"causal": unsigned(1)}
+        | ({"window": range(config.positions + 1)} if config.windows else {})
+        | {"output": output_layout()}
     )
 
 

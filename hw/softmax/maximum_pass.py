@@ -51,7 +51,7 @@ class MaximumPass(wiring.Component):
         The keys of each head, once, in their order; what concerns values is not used here.
     queries : In(stream.Signature(query_layout(config)))
         The queries of each head in their order.
-    heads : In(stream.Signature(head_layout()))
+    heads : In(stream.Signature(head_layout(config)))
         Factors; taken with the head's last score row.
     room : In(1)
         A row can be stored.
@@ -74,7 +74,7 @@ class MaximumPass(wiring.Component):
                 "scores": In(stream.Signature(score_row_layout(config))),
                 "keys": In(stream.Signature(key_layout(config))),
                 "queries": In(stream.Signature(query_layout(config))),
-                "heads": In(stream.Signature(head_layout())),
+                "heads": In(stream.Signature(head_layout(config))),
                 "room": In(1),
                 "reserve": Out(1),
                 "row_valid": Out(1),

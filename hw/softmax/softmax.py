@@ -65,7 +65,7 @@ class Softmax(wiring.Component):
     -------
     scores : In(stream.Signature(score_row_layout(config)))
         Score rows.
-    heads : In(stream.Signature(head_layout()))
+    heads : In(stream.Signature(head_layout(config)))
         Factor and mask of each head; taken with its last score row.
     queries : In(stream.Signature(query_layout(config)))
         The queries of each head; two row blocks are held.
@@ -85,7 +85,7 @@ class Softmax(wiring.Component):
         super().__init__(
             {
                 "scores": In(stream.Signature(score_row_layout(config))),
-                "heads": In(stream.Signature(head_layout())),
+                "heads": In(stream.Signature(head_layout(config))),
                 "queries": In(stream.Signature(query_layout(config))),
                 "keys": In(stream.Signature(key_layout(config))),
                 "weights": Out(stream.Signature(weight_row_layout(config))),

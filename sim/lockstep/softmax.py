@@ -131,7 +131,7 @@ class SoftmaxLockstep(StreamLockstep):
             SoftmaxModel(config),
             {
                 "scores": score_row_layout(config),
-                "heads": head_layout(),
+                "heads": head_layout(config),
                 "queries": query_layout(config),
                 "keys": key_layout(config),
             },
