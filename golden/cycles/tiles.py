@@ -53,6 +53,7 @@ def load_beats(
     nibbles: int | None = None,
     *,
     follows: bool = False,
+    limited: bool = True,
 ) -> list[Beat]:
     """Return one head's load stream for one edge of the array.
 
@@ -67,11 +68,13 @@ def load_beats(
         Channels a beat: ``load_nibbles`` unless given.
     follows : bool
         Of every beat.
+    limited : bool
+        The head's tokens are all held at once, ``n_max`` at most; queries are not.
 
     Raises
     ------
     ValueError
-        If shapes disagree, ``n`` is not in ``1..n_max``, or a code is not balanced.
+        If shapes disagree, ``n`` is 0 or above its limit, or a code is not balanced.
     """
     codes, wide = np.asarray(codes), np.asarray(wide, dtype=bool)
     if codes.ndim != 2 or codes.shape[1] != config.d_head or wide.shape != codes.shape[:1]:
@@ -79,7 +82,7 @@ def load_beats(
             f"codes {codes.shape} and precisions {wide.shape} do not fit [n, {config.d_head}] "
             "and [n]"
         )
-    if not 1 <= len(codes) <= config.n_max:
+    if not 1 <= len(codes) <= (config.n_max if limited else len(codes)):
         raise ValueError(f"a head has {len(codes)} tokens, outside 1..{config.n_max} (n_max)")
     nibbles = nibbles or config.load_nibbles
     planes = _planes(codes, wide).reshape(2, len(codes), -1, nibbles)

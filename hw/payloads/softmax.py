@@ -32,6 +32,7 @@ __all__ = [
     "row_record_layout",
     "sum_bits",
     "tiles",
+    "token_layout",
     "top_code",
     "unseen",
     "value_stream",
@@ -82,8 +83,14 @@ def divisor_bits(config: Config) -> int:
     return (config.n_max * 16 * top_code(config) + 1).bit_length()
 
 
-def _token_fields(config: Config) -> dict[str, ShapeLike]:
-    return {"id": unsigned(config.position_bits), "gain": unsigned(GAIN_BITS)}
+def token_layout(config: Config) -> data.StructLayout:
+    """A token: its position ``id``, by which masks compare, and its ``gain`` in 1/256."""
+    return data.StructLayout({"id": unsigned(config.position_bits), "gain": unsigned(GAIN_BITS)})
+
+
+def _fields(layout: data.StructLayout) -> dict[str, ShapeLike]:
+    """Fields of a layout, to be those of another one too."""
+    return {str(name): field.shape for name, field in layout}
 
 
 def _factor_fields(config: Config) -> dict[str, ShapeLike]:
@@ -96,14 +103,14 @@ def _factor_fields(config: Config) -> dict[str, ShapeLike]:
 
 
 def query_layout(config: Config) -> data.StructLayout:
-    """A query: its position ``id``, by which masks compare, and its ``gain`` in 1/256.
+    """A query: a token, and ``narrow``: its weights keep only their highest nibble.
 
-    ``narrow``: its weights keep only their highest nibble. Where query heads are ``grouped``, also
+    Where query heads are ``grouped``, also
     the ``multiplier``, ``shift`` and ``sink`` of its head. Where tiles are skipped, ``last`` marks
     the head's last query.
     """
     return data.StructLayout(
-        _token_fields(config)
+        _fields(token_layout(config))
         | {"narrow": unsigned(1)}
         | (_factor_fields(config) if config.grouped else {})
         | ({"last": unsigned(1)} if config.skip_tiles else {})
@@ -116,7 +123,7 @@ def key_layout(config: Config) -> data.StructLayout:
     ``value_gain`` is ignored by a unit built without V gains.
     """
     return data.StructLayout(
-        _token_fields(config)
+        _fields(token_layout(config))
         | {"value_gain": unsigned(GAIN_BITS), "narrow": unsigned(1), "last": unsigned(1)}
     )
 

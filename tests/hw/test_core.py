@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dtqatten import Config, Schedule
-from dtqatten.golden.cycles.layers import random_chain, random_layer
+from dtqatten.golden.cycles.random_layers import random_chain, random_layer
 from dtqatten.sim.lockstep.core import CoreLockstep, build_core
 
 CONFIGS = {
@@ -30,6 +30,17 @@ CONFIGS = {
         cumulative=True,
         count_normalize=True,
         topk_lanes=8,
+    ),
+    "generation": Config(
+        rows=4,
+        cols=3,
+        depth=4,
+        d_head=16,
+        n_max=20,
+        capacity=1000,
+        windows=True,
+        grouped=True,
+        topk_lanes=4,
     ),
     # As on FPGAs.
     "slow logic": Config(
