@@ -82,8 +82,16 @@ def random_layer(
     # Positions among those of a cache: close together, or anywhere in it.
     span = int(rng.choice([max(m, n), config.positions]))
     start = int(rng.integers(0, config.positions - span + 1))
-    k_ids = start + rng.permutation(span)[:n]
-    q_ids = k_ids if queries is None else start + rng.permutation(span)[:m]
+
+    def ids(n: int) -> NDArray[np.int64]:
+        # In any order, or ascending in each of two classes.
+        drawn = start + rng.permutation(span)[:n]
+        edge = int(rng.integers(0, n + 1))
+        classes = np.concatenate([np.sort(drawn[:edge]), np.sort(drawn[edge:])])
+        return classes if rng.random() < 0.8 else drawn
+
+    k_ids = ids(n)
+    q_ids = k_ids if queries is None else ids(m)
     window = int(rng.integers(1, span + 1)) if config.windows and rng.integers(2) else None
     gained = bool(rng.integers(2))
     form = int(rng.choice([8, 16]))

@@ -73,6 +73,7 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
         for at, scored in enumerate(tile):
             row = scored.row
             place = (row.keys, row.last_row, row.last_tile, row.last_block)
+            narrow = queries[at].narrow
             padding = (0, config.cols - row.keys)
             sees = np.pad(seen[at, span], padding) if config.count_normalize else None
             record = RowRecord(
@@ -86,8 +87,8 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
             )
             passing.append(
                 PassingRow(
-                    Row(np.pad(weights[at, span], padding), *place, narrow=queries[at].narrow),
-                    Row(np.pad(probability[at, span], padding), *place, sees),
+                    Row(np.pad(weights[at, span], padding), *place, narrow=narrow, tile=row.tile),
+                    Row(np.pad(probability[at, span], padding), *place, sees, tile=row.tile),
                     record if row.last_tile else None,
                     len(block) if row.last_tile and row.last_row else 0,
                 )

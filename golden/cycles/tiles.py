@@ -16,6 +16,7 @@ __all__ = [
     "Row",
     "Step",
     "TileCosts",
+    "Visit",
     "edges",
     "head_cycles",
     "idle_step",
@@ -160,7 +161,8 @@ def row_places(config: Config, queries: int, keys: int) -> Iterator[tuple[int, i
 class Row:
     """A row of a tile: one query's scores, weights, probabilities or sums, zero past ``keys``.
 
-    ``last_row`` of the tile, ``last_tile`` of the row block, ``last_block`` of the head. ``seen``,
+    ``last_row`` of the tile, ``last_tile`` of the row block, ``last_block`` of the head; ``tile``
+    is the place of the keys among the tiles of their head, 0 where that is not said. ``seen``,
     of probabilities, where queries are counted: the query sees the key. ``narrow``, of weights:
     they have their highest plane only, because their query has 4 bits.
     """
@@ -172,6 +174,7 @@ class Row:
     last_block: bool
     seen: NDArray | None = None
     narrow: bool = False
+    tile: int = 0
 
 
 def tile_rows(
@@ -192,6 +195,7 @@ def tile_rows(
             tile + config.cols >= keys,
             block_end == queries,
             narrow=narrow is not None and bool(narrow[row]),
+            tile=tile // config.cols,
         )
 
 
@@ -271,6 +275,14 @@ def tile_steps(config: Config, q: Edge, k: Edge) -> Iterator[Step]:
             scale=scale,
             last=i == len(order) - 1,
         )
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A tile of keys that a row block visits, the ``last`` one or not."""
+
+    tile: int
+    last: bool
 
 
 @dataclass(frozen=True)

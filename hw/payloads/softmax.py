@@ -4,6 +4,7 @@ from amaranth.hdl import Shape, ShapeLike, signed, unsigned
 from amaranth.lib import data, stream
 
 from dtqatten.configuration.core import Config
+from dtqatten.hw.payloads.arrays import tile_fields
 
 __all__ = [
     "EXPONENTIAL_BITS",
@@ -21,15 +22,18 @@ __all__ = [
     "flags_layout",
     "head_layout",
     "key_layout",
+    "mask_layout",
     "masked_row_layout",
     "maximum_layout",
     "normalizer_layout",
     "output_layout",
+    "position_layout",
     "probability_row_layout",
     "query_layout",
     "reciprocal_layout",
     "reduced_layout",
     "row_record_layout",
+    "stored_query_layout",
     "sum_bits",
     "tiles",
     "token_layout",
@@ -117,6 +121,12 @@ def query_layout(config: Config) -> data.StructLayout:
     )
 
 
+def stored_query_layout(config: Config) -> data.StructLayout:
+    """A query as the softmax keeps it."""
+    fields = _fields(query_layout(config))
+    return data.StructLayout({n: shape for n, shape in fields.items() if n != "last"})
+
+
 def key_layout(config: Config) -> data.StructLayout:
     """A key: as a query, and the gain of its value; ``last`` marks the head's last key.
 
@@ -141,6 +151,17 @@ def value_stream() -> stream.Signature:
 def output_layout() -> data.StructLayout:
     """Output of a head: 16 bits, or balanced 8-bit ``codes`` of ``2**shift`` times the value."""
     return data.StructLayout({"codes": unsigned(1), "shift": range(8)})
+
+
+def mask_layout(config: Config) -> data.StructLayout:
+    """Mask of a head: ``causal`` and, where there are windows, ``window``, as of the head."""
+    fields = _fields(head_layout(config))
+    return data.StructLayout({n: fields[n] for n in ("causal", "window") if n in fields})
+
+
+def position_layout(config: Config) -> data.StructLayout:
+    """Position of a query or key, the head's ``last`` or not."""
+    return data.StructLayout({"id": unsigned(config.position_bits), "last": unsigned(1)})
 
 
 def head_layout(config: Config) -> data.StructLayout:
@@ -168,6 +189,7 @@ def flags_layout(config: Config) -> data.StructLayout:
             "last_tile": unsigned(1),
             "last_block": unsigned(1),
         }
+        | tile_fields(config)
     )
 
 

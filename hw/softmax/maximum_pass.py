@@ -12,17 +12,19 @@ from dtqatten.hw.payloads.arrays import score_row_layout
 from dtqatten.hw.payloads.softmax import (
     GAIN_ONE,
     MULTIPLIER_BITS,
+    flags_layout,
     head_layout,
     key_layout,
     masked_row_layout,
     maximum_layout,
     query_layout,
     reduced_layout,
-    tiles,
+    stored_query_layout,
     token_layout,
 )
 from dtqatten.hw.softmax.masked_score import MaskedScore
 from dtqatten.hw.softmax.row_fold import RowFold
+from dtqatten.hw.softmax.tile_store import tile_store, walk
 
 __all__ = ["MaximumPass"]
 
@@ -93,9 +95,11 @@ class MaximumPass(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        token, seen_token = query_layout(config), token_layout(config)
-        m.submodules.keys = keys = ReplayStore(seen_token, config.cols, 2 * tiles(config))
-        m.submodules.queries = queries = ReplayStore(token, 1, 2 * config.rows)
+        seen_token, token = token_layout(config), stored_query_layout(config)
+        m.submodules.keys = keys = tile_store(config, seen_token, 2)
+        # Where tiles are skipped, queries are known long before their first row comes.
+        row_blocks = 4 if config.skip_tiles else 2
+        m.submodules.queries = queries = ReplayStore(token, 1, row_blocks * config.rows)
         for store, tokens, layout in (
             (keys, self.keys, seen_token),
             (queries, self.queries, token),
@@ -117,11 +121,9 @@ class MaximumPass(wiring.Component):
             block_end.eq(row_end & taking.last_tile),
             head_end.eq(block_end & taking.last_block),
             self.heads.ready.eq(accept & head_end),
-            # Each tile of keys meets all rows of the block, all tiles of the head each block.
+            # Each tile of keys meets all rows of the block, all that are visited each block.
             keys.read.eq(accept),
-            keys.step.eq(row_end),
-            keys.rewind.eq(block_end),
-            keys.release.eq(head_end),
+            *walk(config, keys, taking),
             queries.read.eq(accept),
             queries.step.eq(1),
             queries.rewind.eq(row_end),
@@ -155,10 +157,7 @@ class MaximumPass(wiring.Component):
         placed = delayed(m, taken, self.ROW_LATENCY - 2, "placed")
         m.d.comb += [
             self.row_valid.eq(valid),
-            self.row.keys.eq(placed.keys),
-            self.row.last_row.eq(placed.last_row),
-            self.row.last_tile.eq(placed.last_tile),
-            self.row.last_block.eq(placed.last_block),
+            *(self.row[field].eq(placed[field]) for field, _ in flags_layout(config)),
         ]
 
         levels = reduction_latency(config.cols)
