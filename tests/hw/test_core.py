@@ -40,7 +40,23 @@ CONFIGS = {
         capacity=1000,
         windows=True,
         grouped=True,
+        skip_tiles=True,
         topk_lanes=4,
+    ),
+    "skips, counted": Config(
+        rows=2,
+        cols=3,
+        depth=4,
+        d_head=8,
+        n_max=14,
+        schedule=Schedule.INTERLEAVED,
+        planes=3,
+        v_gains=True,
+        windows=True,
+        count_normalize=True,
+        cumulative=True,
+        skip_tiles=True,
+        topk_lanes=2,
     ),
     # As on FPGAs.
     "slow logic": Config(
@@ -49,7 +65,7 @@ CONFIGS = {
 }
 #: `make test` runs the smallest core on cocotb, and counts in a system, tests/sim/machine.
 NAMES = [
-    pytest.param(name, marks=[pytest.mark.long] * (name in ("one PE", "counted")))
+    pytest.param(name, marks=[pytest.mark.long] * (name in ("one PE", "counted", "skips, counted")))
     for name in CONFIGS
 ]
 
