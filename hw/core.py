@@ -6,8 +6,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.arrays.score_array import ScoreArray
+from dtqatten.hw.arrays.tile_planner import TilePlanner
 from dtqatten.hw.arrays.value_array import ValueArray
 from dtqatten.hw.base.export import place
+from dtqatten.hw.base.fork import fork
+from dtqatten.hw.base.skid import buffered
 from dtqatten.hw.payloads.arrays import load_layout, value_layout
 from dtqatten.hw.payloads.ranking import beat_layout, layer_layout, topk_config
 from dtqatten.hw.payloads.softmax import head_layout, key_layout, query_layout
@@ -33,7 +36,7 @@ def core_layouts(config: Config) -> dict[str, data.StructLayout]:
     """Payload of each stream of the core."""
     return {
         "layers": layer_layout(config),
-        "heads": head_layout(),
+        "heads": head_layout(config),
         "q": load_layout(config),
         "k": load_layout(config),
         "v": value_layout(config),
@@ -69,7 +72,7 @@ class AttentionCore(wiring.Component):
     -------
     layers : In(stream.Signature(layer_layout(config)))
         One a layer.
-    heads : In(stream.Signature(head_layout()))
+    heads : In(stream.Signature(head_layout(config)))
         One a head.
     q, k : In(stream.Signature(load_layout(config)))
         Queries and keys, head by head; accepted ahead as far as there is room.
@@ -112,9 +115,11 @@ class AttentionCore(wiring.Component):
         connect(m, flipped(self.q), array.q)
         connect(m, flipped(self.k), array.k)
         connect(m, array.scores, softmax.scores)
-        connect(m, flipped(self.heads), softmax.heads)
-        connect(m, flipped(self.queries), softmax.queries)
-        connect(m, flipped(self.keys), softmax.keys)
+        if config.skip_tiles:
+            self._plan(m, platform, array, softmax)
+        else:
+            for name in ("heads", "queries", "keys"):
+                connect(m, flipped(getattr(self, name)), getattr(softmax, name))
         connect(m, softmax.weights, values.weights)
         connect(m, flipped(self.v), values.values)
         connect(m, values.sums, normalizer.sums)
@@ -144,3 +149,24 @@ class AttentionCore(wiring.Component):
             waiting = Cat(result.valid & ~result.ready for result in results)
             m.d.comb += stalled[unit.value].eq(waiting.any())
         return m
+
+    def _plan(self, m: Module, platform: object, array: ScoreArray, softmax: Softmax) -> None:
+        """Plan which tiles row blocks visit, by what the softmax gets to know of their tokens.
+
+        Parameters
+        ----------
+        m, platform
+            As in ``elaborate``.
+        array : ScoreArray
+        softmax : Softmax
+        """
+        planner = place(m, platform, "tile_planner", TilePlanner, self.config)
+        connect(m, planner.visits, array.visits)
+        # The softmax keeps a head until its last row; the planner needs the next one before.
+        early = stream.Signature(head_layout(self.config)).create(path=("early_heads",))
+        buffered(m, early, softmax.heads, "head")
+        for name, sink in (("heads", early), ("queries", softmax.queries), ("keys", softmax.keys)):
+            source, plan = getattr(self, name), getattr(planner, name)
+            fork(m, source, [sink, plan], [1, 1], name)
+            m.d.comb += [sink.p.eq(source.p)]
+            m.d.comb += [plan.p[field].eq(source.p[field]) for field, _ in plan.p.shape()]

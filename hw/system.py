@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect
 
+from dtqatten.configuration.fields import ConfigError
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.fork import fork
@@ -47,9 +48,20 @@ class System(wiring.Component):
         AXI4-Lite subordinate, see :func:`dtqatten.hw.bus.axi.lite_ports`.
     irq : Out(1)
         An enabled interrupt is pending; level.
+
+    Raises
+    ------
+    ConfigError
+        If the core has an option that the memory system does not drive.
     """
 
     def __init__(self, system: SystemConfig) -> None:
+        for name in ("capacity", "windows", "sinks", "grouped", "skip_tiles"):
+            if value := getattr(system.core, name):
+                raise ConfigError(
+                    f"{name} is {value}, which the memory system does not drive: leave it out, or "
+                    "build the core alone"
+                )
         self.system = system
         super().__init__(master_ports(system) | lite_ports() | {"irq": Out(1)})
 

@@ -1,13 +1,17 @@
 """Cycles of the core on a workload, by the cycle model that the RTL equals on every edge."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dtqatten.configuration.core import Config
+from dtqatten.golden.cycles.layers import CoreLayer
 from dtqatten.golden.cycles.layers import CoreRun as Run
 from dtqatten.model.workload import Workload, core_layer
 
-__all__ = ["CoreRun", "fit", "run_core"]
+__all__ = ["CoreRun", "causal_cycles", "fit", "run_core"]
+
+#: Hears the cycle that a run is at.
+Tell = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,8 @@ def fit(config: Config, workload: Workload) -> Config:
     return config.replace(d_head=workload.d_head, n_max=max(config.n_max, workload.tokens))
 
 
-def run_core(
-    config: Config, workload: Workload, tell: Callable[[int], object] = lambda cycle: None
-) -> CoreRun:
+def run_core(config: Config, workload: Workload, tell: Tell = lambda cycle: None) -> CoreRun:
     """Run two heads of a workload through the cycle model; ``tell`` hears every cycle.
-
-    Two suffice: all later heads take what the second one does.
 
     Raises
     ------
@@ -58,7 +58,32 @@ def run_core(
         If the configuration cannot be made to fit, see :func:`fit`.
     """
     config = fit(config, workload)
-    bench = Run(config, [core_layer(config, workload, heads=2)])
+    first, cycles, busy = _two_heads(config, core_layer(config, workload, heads=2), tell)
+    useful = sum(workload.filled(config.cols).products)
+    return CoreRun(cycles, first, busy, useful / (config.multipliers * cycles))
+
+
+def causal_cycles(config: Config, tokens: int, tell: Tell = lambda cycle: None) -> tuple[int, int]:
+    """Return cycles of a head that is causal, and of one that is not, on a core that skips tiles.
+
+    Heads are later ones of 4-bit tokens, in the order of their positions; ``tell`` hears every
+    cycle.
+    """
+    config = config.replace(skip_tiles=True)
+    workload = Workload(tokens=tokens, d_head=config.d_head, shares=(0.0, 1.0, 0.0))
+    layer = core_layer(config, workload, heads=2)
+    causal, full = (
+        _two_heads(config, replace(layer, causal=causal), tell)[1] for causal in (True, False)
+    )
+    return causal, full
+
+
+def _two_heads(config: Config, layer: CoreLayer, tell: Tell) -> tuple[int, int, dict[str, float]]:
+    """Return cycles of a layer's first and second head, and what worked in the second one.
+
+    All later heads take what the second one does.
+    """
+    bench = Run(config, [layer])
     outputs, half = bench.taken["outputs"], bench.wanted["outputs"] // 2
     first, before = 0, dict(bench.model.busy)
     while not bench.done:
@@ -70,5 +95,4 @@ def run_core(
             break
     cycles = bench.model.cycle - first
     busy = {unit: (count - before[unit]) / cycles for unit, count in bench.model.busy.items()}
-    useful = sum(workload.filled(config.cols).products)
-    return CoreRun(cycles, first, busy, useful / (config.multipliers * cycles))
+    return first, cycles, busy

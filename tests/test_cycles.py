@@ -17,7 +17,7 @@ from dtqatten.golden.cycles.score_array import ArrayModel
 from dtqatten.golden.cycles.tiles import load_beats
 from dtqatten.golden.cycles.topk import TopKModel, score_beats
 from dtqatten.hw.ranking.importance_finish import topk_config
-from dtqatten.model.core import run_core
+from dtqatten.model.core import causal_cycles, run_core
 from dtqatten.model.workload import Workload, core_layer
 from dtqatten.sim.lockstep.core import CoreLockstep, build_core
 from dtqatten.sim.lockstep.runs import run_heads
@@ -69,6 +69,11 @@ LAYER = {
     "base": (384, 7673, 5616),  # 36 * 156, see docs/core.md
     "paper": (384, 15251, 12544),  # 14 * (2 * 212 + 4 * 118) * 1
 }
+#: Later heads of 4-bit tokens, causal and not, where tiles are skipped: tokens and cycles. P x V
+#: takes 16 (tiny) or 12 (base) cycles a tile that a row block visits, so 16 row blocks of 16 tiles
+#: take 4096 and 64 take 12288. Of a causal head they visit 1 to 16: 2176 and 6528, and those of
+#: fewer than 8 or 6 tiles wait for the normalizer, which takes 128 or 64 a row block.
+CAUSAL = {"tiny": (64, 2596, 4096), "base": (512, 6930, 12288)}
 #: Scores that ascend, three quarters kept and a quarter in 8 bits: thresholds after a pass, and
 #: the last id; R rows are loaded, R + 10 cycles take a pass, R + 1 a class of ids.
 TOPK = {
@@ -129,6 +134,16 @@ def test_a_tile_and_a_head_of_the_score_arrays_verilog(queries, keys, wide, cycl
     q, k = np.zeros((queries, 32), int), np.zeros((keys, 32), int)
     head = Head(q, k, np.full(queries, wide), np.full(keys, wide))
     assert run_heads(PRESETS["tiny"], [head]).cycles == cycles
+
+
+@pytest.mark.parametrize("preset", ["tiny", pytest.param("base", marks=pytest.mark.long)])
+def test_a_causal_head_leaves_out_what_nobody_sees(preset: str) -> None:
+    tokens, causal, full = CAUSAL[preset]
+    assert causal_cycles(PRESETS[preset], tokens) == (causal, full)
+    # Row blocks skip nothing of a head that is not causal, and lose no cycle.
+    config = PRESETS[preset]
+    blocks, tiles = -(-tokens // config.rows), -(-tokens // config.cols)
+    assert full == blocks * tiles * 2 * config.parts * config.channel_passes
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))

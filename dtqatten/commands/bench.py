@@ -98,6 +98,8 @@ def _layer(workload: Any, tell: Tell) -> Any:
 
 def _core(tell: Tell) -> tuple[dict[str, Any], dict[str, Any]]:
     """Measure the core and its top-k engine; return also which units work when."""
+    from dtqatten.configuration.core import PRESETS
+    from dtqatten.model.core import causal_cycles
     from dtqatten.sim.studies.core_bench import measure_core
     from dtqatten.sim.studies.topk_bench import measure_topk
 
@@ -105,6 +107,10 @@ def _core(tell: Tell) -> tuple[dict[str, Any], dict[str, Any]]:
     ran = _layer(workload, tell)
     result = measure_core(ran) | asdict(workload)
     result["in_order"] = measure_core(_layer(_reference(in_turns=False), tell))
+    causal, full = causal_cycles(
+        PRESETS["base"], 512, lambda cycle: cycle % 100 or tell(f"causal heads, cycle {cycle}")
+    )
+    result["causal_ratio"] = causal / full
     tell("top-k")
     result["topk"] = measure_topk()
     return result, ran.activity
@@ -158,8 +164,10 @@ def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
             topk = {
                 str(n): {name: row[name] for name in names} for n, row in result["topk"].items()
             }
+            causal = {"512 tokens": result["causal_ratio"]}
             return [
                 plain("a layer of the core, preset base", rows, "", *runs),
+                plain("a causal head over a full one, tiles skipped", causal, "", "cycles"),
                 plain("top-k, cycles until both thresholds are known", topk, "tokens", *names),
             ]
         case Part.SYSTEM:

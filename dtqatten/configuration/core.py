@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dtqatten.configuration.fields import ConfigError, boolean, integer, member, power_of_two
+from dtqatten.configuration.limits import IMPORTANCE_ROWS, POSITIONS_MAX, check_together
 from dtqatten.configuration.timing import ASIC, FPGA, Timing
 
 __all__ = [
@@ -32,10 +33,6 @@ BANKS = 2
 
 #: Widest beat of a load stream in bits, unless ``depth`` nibbles are wider.
 LOAD_BITS = 64
-
-
-#: Rows of 16-bit probabilities whose sum is certain to fit the 32 bits of an importance.
-IMPORTANCE_ROWS = (2**32 - 1) // (2**16 - 1)
 
 
 class Schedule(enum.StrEnum):
@@ -79,7 +76,19 @@ class Config:
     cumulative : bool
         Importance can be accumulated over layers.
     count_normalize : bool
-        Importance can be divided by the number of queries that saw the token.
+        Importance can be divided by the number of queries that saw the token; not if ``grouped``.
+    capacity : int or None
+        Tokens of a cache, ``n_max`` to 65,536: ids of queries and keys are positions below it.
+        None: ``n_max``.
+    windows : bool
+        Heads can have sliding windows.
+    sinks : bool
+        Heads can have sinks.
+    grouped : bool
+        Query heads that share a head of K and V are one head of the core: each query brings the
+        factor, and the sink, of its own.
+    skip_tiles : bool
+        Tiles of scores that no query of their row block sees are not computed.
 
     Raises
     ------
@@ -101,6 +110,11 @@ class Config:
     topk_lanes: int = 16
     cumulative: bool = False
     count_normalize: bool = False
+    capacity: int | None = None
+    windows: bool = False
+    sinks: bool = False
+    grouped: bool = False
+    skip_tiles: bool = False
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -115,39 +129,14 @@ class Config:
         ):
             integer(self, name, low, high)
         integer(self, "value_depth", 1, 128, optional=True)
+        integer(self, "capacity", 1, POSITIONS_MAX, optional=True)
         power_of_two(self, "topk_lanes", 1, 64)
         for name in ("v_gains", "cumulative", "count_normalize"):
             boolean(self, name)
+        for name in ("windows", "sinks", "grouped", "skip_tiles"):
+            boolean(self, name)
         member(self, "schedule", Schedule)
-        if self.d_head % 8:
-            down, up = self.d_head // 8 * 8, self.d_head // 8 * 8 + 8
-            raise ConfigError(
-                f"d_head is {self.d_head}, not a multiple of 8: pad the heads with zero channels "
-                f"to {up}" + (f", or use {down}" if down else "")
-            )
-        if self.d_head % self.depth:
-            divisors = [d for d in range(1, self.d_head + 1) if self.d_head % d == 0]
-            near = max(d for d in divisors if d <= self.depth)
-            raise ConfigError(
-                f"depth is {self.depth}, which does not divide d_head = {self.d_head}: "
-                f"use {near} (every divisor works: {', '.join(map(str, divisors))})"
-            )
-        # Beyond these, elaboration takes minutes and a monitored array's ports exceed the 65536
-        # bits that Amaranth can express.
-        deeper = "depth" if self.depth >= self.group else "value_depth"
-        deepest = max(self.depth, self.group)
-        for what, value, limit in (
-            (f"rows * cols * {deeper} (multipliers)", self.rows * self.cols * deepest, 32768),
-            ("rows * cols (PEs)", self.rows * self.cols, 2048),
-            (f"cols * {deeper} (operands of a step)", self.cols * deepest, 8192),
-        ):
-            if value > limit:
-                raise ConfigError(f"{what} is {value}, above {limit}: use several smaller arrays")
-        if self.heads * self.n_max > IMPORTANCE_ROWS:
-            raise ConfigError(
-                f"heads * n_max is {self.heads * self.n_max}, above {IMPORTANCE_ROWS}, the rows "
-                f"whose importance fits 32 bits: use at most {IMPORTANCE_ROWS // self.n_max} heads"
-            )
+        check_together(self)
 
     def replace(self, **changes: Any) -> "Config":
         """Return a copy with some fields changed, validated again."""
@@ -205,6 +194,16 @@ class Config:
     def key_tiles(self) -> int:
         """Tiles that the keys of a head of ``n_max`` tokens take."""
         return math.ceil(self.n_max / self.cols)
+
+    @property
+    def positions(self) -> int:
+        """Positions that queries and keys can have: ``capacity``."""
+        return self.capacity or self.n_max
+
+    @property
+    def position_bits(self) -> int:
+        """Bits of a position."""
+        return max(1, (self.positions - 1).bit_length())
 
     @property
     def parts(self) -> int:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dtqatten.configuration.core import Config
+from dtqatten.golden.cycles.core_front import CoreFront, TokenBeats
 from dtqatten.golden.cycles.normalizer import NormalizerModel, OutputBeat
 from dtqatten.golden.cycles.score_accumulator import ImportanceBeat
 from dtqatten.golden.cycles.score_array import ArrayModel
@@ -54,6 +55,7 @@ class CoreModel:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.cycle = 0
+        self._front = CoreFront(config)
         self._array = ArrayModel(config, observed=False)
         self._softmax = SoftmaxModel(config)
         self._values = ValueArrayModel(config, observed=False)
@@ -78,13 +80,26 @@ class CoreModel:
 
     def ready(self, inputs: CoreInputs) -> dict[str, bool]:
         """Return whether each input stream is taken, ``inputs`` being offered."""
-        scores, softmax = self._array.scores, self._softmax
         return {
             "layers": self._ranking.layers_ready,
-            "heads": softmax.heads_ready(scores, inputs.heads),
             "q": self._array.q_ready,
             "k": self._array.k_ready,
             "v": self._values.values_ready,
+            **self._front.ready(self._softmax_ready(inputs)),
+        }
+
+    def _offered(self, inputs: CoreInputs) -> TokenBeats:
+        """Return what the softmax is offered of heads and tokens."""
+        return self._front.offered(TokenBeats(inputs.heads, inputs.queries, inputs.keys))
+
+    def _scores_ready(self, inputs: CoreInputs) -> bool:
+        return self._softmax.scores_ready(self._offered(inputs).heads)
+
+    def _softmax_ready(self, inputs: CoreInputs) -> dict[str, bool]:
+        """Return whether the softmax takes what it is offered of heads and tokens."""
+        softmax = self._softmax
+        return {
+            "heads": softmax.heads_ready(self._array.scores, self._offered(inputs).heads),
             "queries": softmax.queries_ready,
             "keys": softmax.keys_ready,
         }
@@ -94,7 +109,7 @@ class CoreModel:
         softmax, ranking, sums = self._softmax, self._ranking, self._values.sums
         return {
             "score_array": self._array.stepping,
-            "softmax": self._array.scores is not None and softmax.scores_ready(inputs.heads),
+            "softmax": self._array.scores is not None and self._scores_ready(inputs),
             "value_array": self._values.stepping,
             "normalizer": self._normalizer.goes(sums),
             "module_b": softmax.probabilities is not None and ranking.probabilities_ready,
@@ -118,7 +133,7 @@ class CoreModel:
             return result is not None and not taken
 
         return {
-            Unit.SCORE_ARRAY: waits(array.scores, softmax.scores_ready(inputs.heads)),
+            Unit.SCORE_ARRAY: waits(array.scores, self._scores_ready(inputs)),
             Unit.SOFTMAX: waits(softmax.weights, values.weights_ready)
             or waits(softmax.records, normalizer.records_ready)
             or waits(softmax.probabilities, ranking.probabilities_ready),
@@ -145,18 +160,21 @@ class CoreModel:
         scores, sums = array.scores, values.sums
         weights, records, probabilities = softmax.weights, softmax.records, softmax.probabilities
         takes = {
-            "scores": softmax.scores_ready(inputs.heads),
+            "scores": self._scores_ready(inputs),
             "weights": values.weights_ready,
             "records": normalizer.records_ready,
             "probabilities": ranking.probabilities_ready,
             "sums": normalizer.sums_ready(sums),
         }
-        array.clock(inputs.q, inputs.k, takes["scores"])
+        front, offered, taken = self._front, self._offered(inputs), self._softmax_ready(inputs)
+        visits, visits_ready = front.visits, array.visits_ready
+        array.clock(inputs.q, inputs.k, takes["scores"], visits=visits)
+        front.clock(TokenBeats(inputs.heads, inputs.queries, inputs.keys), taken, visits_ready)
         softmax.clock(
             scores,
-            inputs.heads,
-            inputs.queries,
-            inputs.keys,
+            offered.heads,
+            offered.queries,
+            offered.keys,
             weights_ready=takes["weights"],
             records_ready=takes["records"],
             probabilities_ready=takes["probabilities"],

@@ -15,8 +15,9 @@ from dtqatten.golden.cycles.tiles import load_beats
 from dtqatten.golden.cycles.token_ranking import LayerCommand
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attention
+from dtqatten.golden.numerics.calls import shared
 from dtqatten.golden.numerics.codes import Codes, Granularity, quantize
-from dtqatten.golden.numerics.masks import causal_mask
+from dtqatten.golden.numerics.masks import position_mask
 from dtqatten.golden.numerics.order import boundaries, promote
 from dtqatten.golden.numerics.select import PAPER_SHARES, counts, select
 from dtqatten.golden.traces.trace import Trace
@@ -27,8 +28,6 @@ __all__ = [
     "CoreRun",
     "core_beats",
     "output_parts",
-    "random_chain",
-    "random_layer",
     "trace_layers",
 ]
 
@@ -42,13 +41,20 @@ class CoreLayer:
 
     Parameters
     ----------
-    q, k, v : Codes ``[heads, n, d_head]``
-        Tokens in the order in which they are streamed, none of them pruned.
-    q_bits, k_bits, v_bits : int array ``[n]``
+    q : Codes ``[heads, m, d_head]``
+    k, v : Codes ``[kv_heads, n, d_head]``
+        Tokens in the order in which they are streamed, none of them pruned. ``kv_heads`` is
+        ``heads`` unless the core groups heads.
+    q_bits : int array ``[m]``
+    k_bits, v_bits : int array ``[n]``
         Precision of each token in each role.
-    q_ids, k_ids : int array ``[n]``
-        Ids that a causal mask compares.
+    q_ids, k_ids : int array ``[m]``, ``[n]``
+        Positions that masks compare.
     causal : bool
+    window : int, optional
+        Positions that a query sees.
+    by_token : bool
+        Of grouped heads: each token's queries follow each other; if not, each head's.
     options : Options
         Of the golden block; ``p_planes`` as the configuration has them.
     k0, k1 : int
@@ -68,6 +74,8 @@ class CoreLayer:
     q_ids: NDArray[np.integer]
     k_ids: NDArray[np.integer]
     causal: bool = False
+    window: int | None = None
+    by_token: bool = True
     options: Options = field(default_factory=Options)
     k0: int = 1
     k1: int = 0
@@ -79,26 +87,39 @@ class CoreLayer:
     @property
     def golden(self) -> Outputs:
         """Outputs of the golden block."""
-        mask = causal_mask(self.q_ids, self.k_ids) if self.causal else None
+        heads = len(self.q.codes)
         return attention(
             Inputs(
                 self.q,
-                self.k,
-                self.v,
+                shared(self.k, heads),
+                shared(self.v, heads),
                 self.q_bits,
                 self.k_bits,
                 self.v_bits,
-                mask,
+                position_mask(self.q_ids, self.k_ids, causal=self.causal, window=self.window),
                 self.carried,
             ),
             self.options,
         )
 
+    @property
+    def rows(self) -> list[list[tuple[int, int]]]:
+        """Query head and query of each row of scores, by head of K and V."""
+        own, (heads, n_q, _) = len(self.k.codes), self.q.codes.shape
+        group = heads // own
+        places = [
+            divmod(at, group) if self.by_token else divmod(at, n_q)[::-1]
+            for at in range(n_q * group)
+        ]
+        return [[(head * group + i, query) for query, i in places] for head in range(own)]
+
     def beats(self, config: Config) -> dict[str, list]:
         """Return what each source streams for this layer."""
-        heads, n_q, d = self.q.codes.shape
-        n_k = self.k.codes.shape[1]
-        factor = softmax.multiplier(self.q.unit * self.k.unit, d, self.options.softmax_scale)
+        heads, n_k, d = self.k.codes.shape
+        unit = shared(self.k, len(self.q.codes)).unit
+        factor = softmax.multiplier(self.q.unit * unit, d, self.options.softmax_scale)
+        m, shift = (np.ravel(value).tolist() for value in (factor.m, factor.shift))
+        rows = self.rows
         form = OutputForm(self.options.output_bits == 8, self.options.output_shift)
         narrow = (self.v_bits == 4) & self.options.p_follows_token
         narrow_queries = (self.q_bits == 4) & self.options.p_follows_query
@@ -115,12 +136,22 @@ class CoreLayer:
                 )
             ],
             "heads": [
-                HeadFactor(int(m), int(s), self.causal, form)
-                for m, s in zip(np.ravel(factor.m), np.ravel(factor.shift), strict=True)
+                # Grouped, queries bring factors of their own.
+                HeadFactor(m[own[0][0]], shift[own[0][0]], self.causal, form, self.window or 0)
+                for own in rows
             ],
         }
-        for name, codes, bits in (("q", self.q, self.q_bits), ("k", self.k, self.k_bits)):
-            beats[name] = [b for c in codes.codes for b in load_beats(config, c, bits == 8)]
+        beats["q"] = [
+            beat
+            for own in rows
+            for beat in load_beats(
+                config,
+                np.stack([self.q.codes[place] for place in own]),
+                np.array([self.q_bits[query] == 8 for _, query in own]),
+                limited=False,
+            )
+        ]
+        beats["k"] = [b for c in self.k.codes for b in load_beats(config, c, self.k_bits == 8)]
         beats["v"] = [
             beat
             for codes in self.v.codes
@@ -133,16 +164,22 @@ class CoreLayer:
             )
         ]
 
-        def gains(codes: Codes, n: int) -> NDArray[np.int64]:
-            return np.full((heads, n), 256) if codes.gains is None else codes.gains.astype(int)
+        def gains(codes: Codes) -> NDArray[np.int64]:
+            plain = np.full(codes.codes.shape[:2], 256)
+            return plain if codes.gains is None else codes.gains.astype(int)
 
-        q_gains, k_gains, v_gains = (
-            gains(c, n) for c, n in ((self.q, n_q), (self.k, n_k), (self.v, n_k))
-        )
+        q_gains, k_gains, v_gains = (gains(codes) for codes in (self.q, self.k, self.v))
         beats["queries"] = [
-            Query(int(i), int(q_gains[h, at]), bool(narrow_queries[at]))
-            for h in range(heads)
-            for at, i in enumerate(self.q_ids)
+            Query(
+                int(self.q_ids[query]),
+                int(q_gains[head, query]),
+                bool(narrow_queries[query]),
+                m[head],
+                shift[head],
+                last=at == len(own) - 1,
+            )
+            for own in rows
+            for at, (head, query) in enumerate(own)
         ]
         beats["keys"] = [
             Key(
@@ -160,14 +197,14 @@ class CoreLayer:
 
 def output_parts(config: Config, layer: CoreLayer) -> Iterator[tuple[int, int, int, int]]:
     """Yield head, query, first and past channel of every beat of a layer's outputs."""
-    heads, n_q, d = layer.q.codes.shape
-    for head in range(heads):
-        for top in range(0, n_q, config.rows):
+    d = layer.q.codes.shape[-1]
+    for rows in layer.rows:
+        for top in range(0, len(rows), config.rows):
             for left in range(0, d, config.cols):
-                for row in range(top, min(top + config.rows, n_q)):
+                for head, query in rows[top : top + config.rows]:
                     end = min(left + config.cols, d)
                     for at in range(left, end, config.output_lanes):
-                        yield head, row, at, min(at + config.output_lanes, end)
+                        yield head, query, at, min(at + config.output_lanes, end)
 
 
 def core_beats(config: Config, layers: Sequence[CoreLayer]) -> dict[str, list]:
@@ -201,103 +238,6 @@ class CoreRun(StreamRun):
     def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
         """Pass a clock edge of the model."""
         self.model.clock(CoreInputs(**offered), dict(ready))
-
-
-def random_layer(
-    config: Config,
-    rng: np.random.Generator,
-    *,
-    heads: int | None = None,
-    tokens: int | None = None,
-    share: float | None = None,
-    causal: bool | None = None,
-    after: CoreLayer | None = None,
-) -> CoreLayer:
-    """Return a layer of random codes; what is not given is drawn too, corners more often.
-
-    Queries and keys are the same tokens with random ids; precisions differ by role. With
-    cumulative importance a layer ``after`` another one carries on what that one chose.
-
-    Parameters
-    ----------
-    config : Config
-    rng : numpy.random.Generator
-    heads, tokens : int, optional
-        How many; ``after`` decides on the tokens.
-    share : float, optional
-        Probability that a token has 8 bits in a role.
-    causal : bool, optional
-        Whether there is a causal mask.
-    after : CoreLayer, optional
-        Layer on whose chosen tokens this one computes.
-    """
-    carried = None
-    if after is not None:
-        importance = after.golden.importance
-        carried = importance[select(importance, after.k0, after.k1).ids]
-        tokens = len(carried)
-    heads = int(rng.integers(1, min(config.heads, 3) + 1)) if heads is None else heads
-    most = min(config.n_max, 3 * max(config.rows, config.cols))
-    n = int(rng.choice([1, most, int(rng.integers(1, most + 1))])) if tokens is None else tokens
-    share = float(rng.choice([0.0, 0.3, 1.0])) if share is None else share
-    causal = bool(rng.integers(2)) if causal is None else causal
-    d = config.d_head
-
-    def codes(*, gained: bool) -> Codes:
-        values = np.where(
-            rng.random((heads, n, d)) < 0.9,
-            rng.integers(-120, 120, (heads, n, d)),
-            rng.choice([-120, 119, 0], (heads, n, d)),
-        )
-        gains = rng.choice([1, 255, 128, 200], (heads, n)) if gained else None
-        return Codes(values.astype(np.int8), np.full(heads, rng.choice([1e-4, 3e-3])), gains)
-
-    def bits() -> NDArray[np.int64]:
-        return np.where(rng.random(n) < share, 8, 4)
-
-    gained = bool(rng.integers(2))
-    ids = rng.permutation(config.n_max)[:n]
-    form = int(rng.choice([8, 16]))
-    k0 = int(rng.choice([1, n, int(rng.integers(1, n + 1))]))
-    return CoreLayer(
-        q=codes(gained=gained),
-        k=codes(gained=gained),
-        v=codes(gained=config.v_gains),
-        q_bits=bits(),
-        k_bits=bits(),
-        v_bits=bits(),
-        q_ids=ids,
-        k_ids=ids,
-        causal=causal,
-        options=Options(
-            p_planes=config.planes,
-            p_follows_token=bool(rng.integers(2)),
-            p_follows_query=bool(rng.integers(2)),
-            output_bits=form,
-            output_shift=int(rng.integers(0, 8)) if form == 8 else 0,
-            count_normalize=config.count_normalize and bool(rng.integers(2)),
-        ),
-        k0=k0,
-        k1=int(rng.integers(0, k0 + 1)),
-        report=bool(rng.integers(2)),
-        cumulative=config.cumulative,
-        fresh=config.cumulative and after is None,
-        carried=carried,
-    )
-
-
-def random_chain(
-    config: Config, rng: np.random.Generator, count: int, **given: Any
-) -> list[CoreLayer]:
-    """Return random layers as of :func:`random_layer`.
-
-    With cumulative importance about half of them carry on what the one before chose.
-    """
-    layers: list[CoreLayer] = []
-    for _ in range(count):
-        carries = config.cumulative and layers and rng.random() < 0.5
-        layers.append(random_layer(config, rng, after=layers[-1] if carries else None, **given))
-    return layers
 
 
 def trace_layers(config: Config, trace: Trace, layers: int = 2) -> list[CoreLayer]:

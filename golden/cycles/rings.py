@@ -1,9 +1,10 @@
 """Where beats wait: stores of tokens, rings whose room is reserved early, places in a stream."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-__all__ = ["Buffered", "Fifo", "Ring", "TokenStore"]
+__all__ = ["Buffered", "Fifo", "Fork", "Ring", "TokenStore"]
 
 Beat = TypeVar("Beat")
 
@@ -31,6 +32,9 @@ class TokenStore:
         self.held = 0
         self.words: deque[list] = deque()
         self._word: list = []
+        # Words of each complete sequence.
+        self._lengths: deque[int] = deque()
+        self._length = 0
 
     @property
     def ready(self) -> bool:
@@ -38,18 +42,31 @@ class TokenStore:
         return self.held < self.size
 
     def take(self, token: object, *, last: bool) -> None:
-        """Take a token, the last of its word if ``last`` or the word is full."""
+        """Take a token, the last of its word and sequence if ``last``."""
         self._word.append(token)
         if last or len(self._word) == self.lanes:
             self.words.append(self._word)
             self._word = []
             self.held += 1
+            self._length += 1
+        if last:
+            self._lengths.append(self._length)
+            self._length = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether a sequence is."""
+        return bool(self._lengths)
 
     def free(self, words: int) -> None:
         """Forget the oldest words."""
         self.held -= words
         for _ in range(words):
             self.words.popleft()
+
+    def free_sequence(self) -> None:
+        """Forget the oldest sequence."""
+        self.free(self._lengths.popleft())
 
 
 class Buffered(Generic[Beat]):
@@ -71,6 +88,28 @@ class Buffered(Generic[Beat]):
             self.offered, self._aside = waits, None
         else:
             self._aside = waits
+
+
+class Fork:
+    """One stream to several consumers, each of which takes every beat once."""
+
+    def __init__(self, sinks: int) -> None:
+        self._done = [False] * sinks
+
+    def offers(self, beat: Beat | None) -> list[Beat | None]:
+        """What each sink is offered."""
+        return [None if done else beat for done in self._done]
+
+    def ready(self, takes: Sequence[bool]) -> bool:
+        """Whether a beat is taken, by sinks that do or do not take theirs."""
+        return all(done or take for done, take in zip(self._done, takes, strict=True))
+
+    def clock(self, beat: object | None, takes: Sequence[bool]) -> None:
+        """Pass a clock edge."""
+        waits = beat is not None and not self.ready(takes)
+        self._done = [
+            waits and (done or take) for done, take in zip(self._done, takes, strict=True)
+        ]
 
 
 class Ring:

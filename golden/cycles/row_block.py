@@ -10,7 +10,7 @@ from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query, RowReco
 from dtqatten.golden.cycles.tiles import Row
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import apply_gain
-from dtqatten.golden.numerics.masks import causal_mask
+from dtqatten.golden.numerics.masks import position_mask
 
 __all__ = ["PassingRow", "ScoredRow", "passing_rows"]
 
@@ -45,14 +45,19 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
     )
     queries, head = [scored.query for scored in tiles[0]], block[0].head
     ids = np.array([key.id for key in keys]), np.array([query.id for query in queries])
-    seen = causal_mask(ids[1], ids[0]) if head.causal else np.ones(scores.shape, bool)
+    seen = position_mask(ids[1], ids[0], causal=head.causal, window=head.window or None)
+    factors = queries if config.grouped else [head] * len(queries)
+    # A row has a shift of its own, as a head has in the golden block.
     t, _ = softmax.exponent(
-        apply_gain(scores, np.array([key.gain for key in keys])),
-        apply_gain(head.multiplier, np.array([query.gain for query in queries])),
-        np.array(head.shift),
-        seen,
+        apply_gain(scores, np.array([key.gain for key in keys]))[:, None],
+        apply_gain(
+            np.array([factor.multiplier for factor in factors]),
+            np.array([query.gain for query in queries]),
+        )[:, None],
+        np.array([factor.shift for factor in factors]),
+        seen[:, None],
     )
-    e16 = softmax.exponential(t, seen)
+    e16 = softmax.exponential(t[:, 0], seen)
     gains = np.array([key.value_gain for key in keys]) if config.v_gains else None
     bits = np.array([4 if key.narrow else 8 for key in keys])
     query_bits = np.array([4 if query.narrow else 8 for query in queries])
@@ -68,6 +73,7 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
         for at, scored in enumerate(tile):
             row = scored.row
             place = (row.keys, row.last_row, row.last_tile, row.last_block)
+            narrow = queries[at].narrow
             padding = (0, config.cols - row.keys)
             sees = np.pad(seen[at, span], padding) if config.count_normalize else None
             record = RowRecord(
@@ -81,8 +87,8 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
             )
             passing.append(
                 PassingRow(
-                    Row(np.pad(weights[at, span], padding), *place, narrow=queries[at].narrow),
-                    Row(np.pad(probability[at, span], padding), *place, sees),
+                    Row(np.pad(weights[at, span], padding), *place, narrow=narrow, tile=row.tile),
+                    Row(np.pad(probability[at, span], padding), *place, sees, tile=row.tile),
                     record if row.last_tile else None,
                     len(block) if row.last_tile and row.last_row else 0,
                 )

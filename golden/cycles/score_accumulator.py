@@ -97,11 +97,14 @@ class AccumulatorModel:
         self.cycle += 1
 
     def _add(self, row: Row) -> None:
-        if self._tile == len(self._sums):
+        if self.config.skip_tiles:
+            self._tile = row.tile
+        while self._tile >= len(self._sums):
             self._sums.append(np.zeros((2, self.config.cols), dtype=np.int64))
         seen = row.seen if row.seen is not None and self._first_head else np.zeros_like(row.values)
         self._sums[self._tile] = self._sums[self._tile] + np.stack([row.values, seen])
-        if row.last_tile:
+        # The last row block of a head has all its tiles, or the last one.
+        if row.last_tile and row.last_block:
             self._tail = row.keys
         if row.last_row:
             self._tile = 0 if row.last_tile else self._tile + 1

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dtqatten.configuration.core import BANKS, Config
 from dtqatten.golden.cycles.grid import GridModel
 from dtqatten.golden.cycles.score_buffer import ScoreBuffer
-from dtqatten.golden.cycles.tiles import START_INTERVAL, Beat, Edge, Row, Step, tile_steps
+from dtqatten.golden.cycles.tiles import START_INTERVAL, Beat, Edge, Row, Step, Visit, tile_steps
 
 __all__ = ["ArrayModel"]
 
@@ -115,8 +115,11 @@ class ArrayModel:
         # What is loaded, by the cycle from which on the sequencer knows it.
         self._loaded: dict[str, deque[tuple[int, list[Edge]]]] = {"q": deque(), "k": deque()}
         self._key_index = 0
+        # Where tiles are skipped: the tile that is next, and whether it is described.
+        self._visit: Visit | None = None
+        self._visit_known = False
         self._tile: Iterator[Step] | None = None
-        self._tile_ends: tuple[bool, bool, Edge, Edge] | None = None
+        self._tile_ends: tuple[bool, bool, Edge, Edge, int] | None = None
         self._steps_left = 0
         self._earliest_start = self._earliest_end = 0
         self._event = (False, False)  # tile started, and a mixed one, with the step shown
@@ -130,6 +133,11 @@ class ArrayModel:
     def k_ready(self) -> bool:
         """Whether a key beat is taken."""
         return self._loaders["k"].ready
+
+    @property
+    def visits_ready(self) -> bool:
+        """Whether a tile to visit is taken, where tiles are skipped."""
+        return self._visit is None or self._starts
 
     @property
     def stepping(self) -> bool:
@@ -156,31 +164,44 @@ class ArrayModel:
         """PEs that wait for slower ones of their tile."""
         return self._grid.both("occupied") & ~self.busy
 
-    def _start_tile(self) -> bool:
-        """Start the next tile if its edges are here, its rows have room and its end may drain."""
-        if not all(self._banks.values()):
+    @property
+    def _next_tile(self) -> tuple[Edge, Edge, int]:
+        """Edges of the next tile, and its duration."""
+        at = self._key_index if self._visit is None else self._visit.tile
+        q, k = self._banks["q"][0][0], self._banks["k"][0][at]
+        return q, k, self.config.steps << (int(q.wide.any()) + int(k.wide.any()))
+
+    @property
+    def _starts(self) -> bool:
+        """Whether a tile starts: its edges are here, its rows have room, its end may drain."""
+        if self._steps_left or not all(self._banks.values()):
             return False
-        q, k = self._banks["q"][0][0], self._banks["k"][0][self._key_index]
-        duration = self.config.steps << (int(q.wide.any()) + int(k.wide.any()))
-        if self._buffer.room < self.config.rows or self.cycle + duration <= self._earliest_end:
+        if self.config.skip_tiles and not self._visit_known:
             return False
-        if self.cycle < self._earliest_start:
+        if self._buffer.room < self.config.rows or self.cycle < self._earliest_start:
             return False
+        return self.cycle + self._next_tile[2] > self._earliest_end
+
+    def _start_tile(self) -> None:
+        """Start the next tile."""
+        q, k, duration = self._next_tile
+        last, at = k.last, self._key_index
+        if self._visit is not None:
+            last, at = self._visit.last, self._visit.tile
         self._buffer.room -= q.tokens
         self._earliest_start = self.cycle + START_INTERVAL
         self._earliest_end = self.cycle + duration - 1 + self.config.drain_interval
         self._tile, self._steps_left = tile_steps(self.config, q, k), duration
-        self._tile_ends = (k.last, k.last and q.last, q, k)
-        self._key_index = 0 if k.last else self._key_index + 1
+        self._tile_ends = (last, last and q.last, q, k, at)
+        self._key_index = 0 if last else self._key_index + 1
         for side, done in zip(("q", "k"), self._tile_ends, strict=False):
             if done:
                 self._banks[side].popleft()
-        return True
 
     def _end_tile(self) -> None:
         """Schedule what follows from the final step, shown in the next cycle."""
         assert self._tile_ends is not None
-        release_q, release_k, q, k = self._tile_ends
+        release_q, release_k, q, k, at = self._tile_ends
         shown = self.cycle + 1
         if release_q:
             self._loaders["q"].release(shown)
@@ -189,11 +210,20 @@ class ArrayModel:
         scores = q.codes @ k.codes.T
         self._buffer.drain(
             shown,
-            (Row(scores[r], k.tokens, r == q.tokens - 1, k.last, q.last) for r in range(q.tokens)),
+            (
+                Row(scores[r], k.tokens, r == q.tokens - 1, release_q, q.last, tile=at)
+                for r in range(q.tokens)
+            ),
         )
 
     def clock(
-        self, q: Beat | None, k: Beat | None, scores_ready: bool, *, clear: bool = False
+        self,
+        q: Beat | None,
+        k: Beat | None,
+        scores_ready: bool,
+        *,
+        clear: bool = False,
+        visits: Visit | None = None,
     ) -> None:
         """Pass a clock edge.
 
@@ -205,6 +235,8 @@ class ArrayModel:
             The consumer takes a row.
         clear : bool
             Zero the counters.
+        visits : Visit, optional
+            Tile to visit that is offered; taken if ready.
         """
         # Counters and accumulators follow from the steps issued before this edge.
         started, mixed = self._event
@@ -220,14 +252,16 @@ class ArrayModel:
             self.stall_cycles = (self.stall_cycles + self.stalled) * (not clear)
 
         # Sequencer, on what was loaded and described before this edge.
-        for side, loaded in self._loaded.items():
-            while loaded and loaded[0][0] <= self.cycle:
-                self._banks[side].append(loaded.popleft()[1])
         self._event = (False, False)
         step = None
-        if not self._steps_left and self._start_tile():
+        starts, takes_visit = self._starts, self.visits_ready
+        if starts:
+            self._start_tile()
             assert self._tile_ends is not None
             self._event = (True, self._tile_ends[2].mixed or self._tile_ends[3].mixed)
+        self._visit_known = self._visit is not None and not starts
+        if takes_visit:
+            self._visit = visits
         if self._steps_left:
             assert self._tile is not None
             step = next(self._tile)
@@ -243,3 +277,6 @@ class ArrayModel:
             if bank is not None:
                 self._loaded[side].append((self.cycle + self.BANK_DESCRIBED, bank))
         self.cycle += 1
+        for side, loaded in self._loaded.items():
+            while loaded and loaded[0][0] <= self.cycle:
+                self._banks[side].append(loaded.popleft()[1])

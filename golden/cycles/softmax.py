@@ -62,7 +62,8 @@ class SoftmaxModel:
         self._sum = self.SUM + levels
         self._record = self.RECORD + levels
         self._keys = TokenStore(config.cols, 2 * most_tiles)
-        self._queries = TokenStore(1, 2 * config.rows)
+        # Where tiles are skipped, their planner knows queries long before their first row comes.
+        self._queries = TokenStore(1, (4 if config.skip_tiles else 2) * config.rows)
         rings = (3, 4) if self.v_gains else (3,)
         self._values = [TokenStore(config.cols, n * most_tiles) for n in rings]
         # Those that keys go to; where ways are long, keys wait before each.
@@ -114,7 +115,7 @@ class SoftmaxModel:
         return (
             heads is not None
             and self._score_ring.room > 0
-            and self._keys.held > self._tile
+            and (self._keys.complete if self.config.skip_tiles else self._keys.held > self._tile)
             and self._queries.held > self._row
         )
 
@@ -191,7 +192,8 @@ class SoftmaxModel:
     def _accept(self, row: Row, head: HeadFactor) -> None:
         self._score_ring.room -= 1
         query = self._queries.words[self._row][0]
-        self._block.append(ScoredRow(row, self._keys.words[self._tile], query, head))
+        tile = row.tile if self.config.skip_tiles else self._tile
+        self._block.append(ScoredRow(row, self._keys.words[tile], query, head))
         self._row += 1
         if not row.last_row:
             return
@@ -199,7 +201,7 @@ class SoftmaxModel:
             passing = passing_rows(self.config, self._block, self._row)
             self._queries.free(self._row)
             if row.last_block:
-                self._keys.free(self._tile + 1)
+                self._keys.free_sequence()
             self._block, self._tile = [], -1
 
             def complete() -> None:
@@ -247,11 +249,4 @@ class SoftmaxModel:
     def _release_values(self, row: PassingRow, store: int) -> None:
         """Free the head's values in a pass's store, once its last row has read them."""
         if row.size and row.weights.last_block:
-            values = self._values[store]
-
-            def free() -> None:
-                # The head's words end with the first part-filled or marked one.
-                count = next(i for i, word in enumerate(values.words) if word[-1].last) + 1
-                values.free(count)
-
-            self._after(self.VALUES_FREE[store], free)
+            self._after(self.VALUES_FREE[store], self._values[store].free_sequence)

@@ -2,16 +2,26 @@
 
 from dataclasses import dataclass
 
+from dtqatten.golden.numerics.sinks import NO_SINK
+
 __all__ = ["HeadFactor", "Key", "OutputForm", "Query", "RowRecord"]
 
 
 @dataclass(frozen=True)
 class Query:
-    """A query: token id, gain in 1/256, whether its weights are narrow."""
+    """A query: position, gain in 1/256, whether its weights are narrow.
+
+    Where query heads are grouped, also its head's ``multiplier``, ``shift`` and ``sink``; where
+    tiles are skipped, ``last`` of the head.
+    """
 
     id: int
     gain: int
     narrow: bool = False
+    multiplier: int | None = None
+    shift: int | None = None
+    sink: int = NO_SINK
+    last: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -35,12 +45,17 @@ class OutputForm:
 
 @dataclass(frozen=True)
 class HeadFactor:
-    """A head's factor from scores to exponents, whether its mask is causal, and its output."""
+    """A head's factor from scores to exponents, its mask, its output and its sink.
+
+    ``window`` is 0 for none.
+    """
 
     multiplier: int
     shift: int
     causal: bool
     output: OutputForm = OutputForm()
+    window: int = 0
+    sink: int = NO_SINK
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ __all__ = [
     "Row",
     "Step",
     "TileCosts",
+    "Visit",
     "edges",
     "head_cycles",
     "idle_step",
@@ -24,6 +25,7 @@ __all__ = [
     "tile_costs",
     "tile_rows",
     "tile_steps",
+    "visited_tiles",
 ]
 
 
@@ -53,6 +55,7 @@ def load_beats(
     nibbles: int | None = None,
     *,
     follows: bool = False,
+    limited: bool = True,
 ) -> list[Beat]:
     """Return one head's load stream for one edge of the array.
 
@@ -67,11 +70,13 @@ def load_beats(
         Channels a beat: ``load_nibbles`` unless given.
     follows : bool
         Of every beat.
+    limited : bool
+        The head's tokens are all held at once, ``n_max`` at most; queries are not.
 
     Raises
     ------
     ValueError
-        If shapes disagree, ``n`` is not in ``1..n_max``, or a code is not balanced.
+        If shapes disagree, ``n`` is 0 or above its limit, or a code is not balanced.
     """
     codes, wide = np.asarray(codes), np.asarray(wide, dtype=bool)
     if codes.ndim != 2 or codes.shape[1] != config.d_head or wide.shape != codes.shape[:1]:
@@ -79,7 +84,7 @@ def load_beats(
             f"codes {codes.shape} and precisions {wide.shape} do not fit [n, {config.d_head}] "
             "and [n]"
         )
-    if not 1 <= len(codes) <= config.n_max:
+    if not 1 <= len(codes) <= (config.n_max if limited else len(codes)):
         raise ValueError(f"a head has {len(codes)} tokens, outside 1..{config.n_max} (n_max)")
     nibbles = nibbles or config.load_nibbles
     planes = _planes(codes, wide).reshape(2, len(codes), -1, nibbles)
@@ -157,7 +162,8 @@ def row_places(config: Config, queries: int, keys: int) -> Iterator[tuple[int, i
 class Row:
     """A row of a tile: one query's scores, weights, probabilities or sums, zero past ``keys``.
 
-    ``last_row`` of the tile, ``last_tile`` of the row block, ``last_block`` of the head. ``seen``,
+    ``last_row`` of the tile, ``last_tile`` of the row block, ``last_block`` of the head; ``tile``
+    is the place of the keys among the tiles of their head, 0 where that is not said. ``seen``,
     of probabilities, where queries are counted: the query sees the key. ``narrow``, of weights:
     they have their highest plane only, because their query has 4 bits.
     """
@@ -169,26 +175,59 @@ class Row:
     last_block: bool
     seen: NDArray | None = None
     narrow: bool = False
+    tile: int = 0
+
+
+def visited_tiles(config: Config, values: NDArray) -> NDArray[np.bool_]:
+    """Tiles that row blocks visit, ``[row blocks, tiles]``, of a head's ``[queries, keys]``.
+
+    Where tiles are skipped: those with something that is not zero, and the last one for the last
+    row block and for those that would visit none. Else all.
+    """
+    queries, keys = values.shape
+    rows, cols = (range(0, n, lanes) for n, lanes in ((queries, config.rows), (keys, config.cols)))
+    if not config.skip_tiles:
+        return np.ones((len(rows), len(cols)), bool)
+    seen = np.array(
+        [[values[r : r + config.rows, c : c + config.cols].any() for c in cols] for r in rows]
+    )
+    seen[:, -1] |= ~seen.any(1)
+    seen[-1, -1] = True
+    return seen
 
 
 def tile_rows(
-    config: Config, values: NDArray, narrow: NDArray[np.bool_] | None = None
+    config: Config,
+    values: NDArray,
+    narrow: NDArray[np.bool_] | None = None,
+    visited: NDArray[np.bool_] | None = None,
 ) -> Iterator[Row]:
     """Cut a head's ``[queries, keys]`` into rows of tiles, in the order in which scores come.
 
-    ``narrow``, ``[queries]``, of weights: rows that have their highest plane only.
+    Parameters
+    ----------
+    config : Config
+    values : array, [queries, keys]
+    narrow : array of bool, [queries], optional
+        Of weights: rows that have their highest plane only.
+    visited : array of bool, [row blocks, tiles], optional
+        Tiles that each row block visits; all by default.
     """
     queries, keys = values.shape
     for row, tile in row_places(config, queries, keys):
+        ahead = [] if visited is None else visited[row // config.rows, tile // config.cols :]
+        if visited is not None and not ahead[0]:
+            continue
         taken = values[row, tile : tile + config.cols]
         block_end = min(row - row % config.rows + config.rows, queries)
         yield Row(
             np.pad(taken, (0, config.cols - len(taken))).astype(np.int64),
             len(taken),
             row == block_end - 1,
-            tile + config.cols >= keys,
+            tile + config.cols >= keys if visited is None else not any(ahead[1:]),
             block_end == queries,
             narrow=narrow is not None and bool(narrow[row]),
+            tile=tile // config.cols,
         )
 
 
@@ -268,6 +307,14 @@ def tile_steps(config: Config, q: Edge, k: Edge) -> Iterator[Step]:
             scale=scale,
             last=i == len(order) - 1,
         )
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A tile of keys that a row block visits, the ``last`` one or not."""
+
+    tile: int
+    last: bool
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,8 +87,18 @@ def value_steps(
         )
 
 
-#: Weights ``[rows, keys]``, whether they are the head's last, and have their highest plane only.
-_Block = tuple[NDArray[np.int64], bool, bool]
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Weights ``[rows, keys]`` of a row block.
+
+    ``last``: it is the head's last; ``narrow``: all have their highest plane only; ``tiles``: those
+    that it visits, where tiles are skipped.
+    """
+
+    weights: NDArray[np.int64]
+    last: bool
+    narrow: bool
+    tiles: tuple[int, ...]
 
 
 class _BlockLoader:
@@ -113,7 +124,8 @@ class _BlockLoader:
         block = np.concatenate([[r.values[: r.keys] for r in tile] for tile in tiles], axis=1)
         self._rows = []
         self.used += 1
-        return block, row.last_block, all(r.narrow for r in tiles[0])
+        narrow = all(r.narrow for r in tiles[0])
+        return _Block(block, row.last_block, narrow, tuple(tile[0].tile for tile in tiles))
 
 
 #: Values ``[keys, channels]``, those at 8 bit, and whether weights follow their precision.
@@ -155,6 +167,37 @@ class _HeadLoader:
         return np.stack(tokens), np.array(wide), beat.follows
 
 
+class _Lister:
+    """Go through the groups of the tiles that row blocks visit, a group a cycle.
+
+    A tile waits for its head's values; a row block is complete with the last group of its tiles.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        # Tiles, and the row block that the last one completes, by the cycle from which on they are
+        # here; groups of heads, too.
+        self.tiles: deque[tuple[int, int, _Block | None]] = deque()
+        self.heads: deque[tuple[int, int]] = deque()
+        self._part = 0
+
+    def clock(self, cycle: int) -> _Block | None:
+        """Return the row block whose last group is gone through in ``cycle``."""
+        if not self.tiles or not self.heads:
+            return None
+        (here, tile, block), (loaded, groups) = self.tiles[0], self.heads[0]
+        if cycle < max(here, loaded):
+            return None
+        self._part += 1
+        if self._part < min(self.config.parts, groups - tile * self.config.parts):
+            return None
+        self._part = 0
+        self.tiles.popleft()
+        if block is not None and block.last:
+            self.heads.popleft()
+        return block
+
+
 class ValueArrayModel:
     """Predict :class:`dtqatten.hw.arrays.value_array.ValueArray`, observed, on every clock edge.
 
@@ -172,6 +215,9 @@ class ValueArrayModel:
 
     # Cycles from a row block's or a head's last beat to the first in which a tile may start.
     BLOCK_DESCRIBED, HEAD_DESCRIBED = 4, 7
+    # Where tiles are skipped: cycles from a tile's last weights, or a head's last value beat, to
+    # the first group being listed; from a row block's last group to its description.
+    TILE_HERE, HEAD_HERE, LISTED = 1, 2, 2
 
     def __init__(self, config: Config, *, observed: bool = True) -> None:
         self.config = config = config.of_values
@@ -183,6 +229,7 @@ class ValueArrayModel:
         # What is loaded, by the cycle from which on the sequencer knows it.
         self._loaded_blocks: deque[tuple[int, _Block]] = deque()
         self._loaded_heads: deque[tuple[int, _Head]] = deque()
+        self._lister = _Lister(config)
         self._pass = 0
         self._tile: list[Step] = []
         self._earliest_end = 0
@@ -215,7 +262,9 @@ class ValueArrayModel:
     def _start_tile(self) -> None:
         if not self._blocks or not self._heads or self._buffer.room < self.config.rows:
             return
-        (weights, _, narrow), (values, wide, follows) = self._blocks[0], self._heads[0]
+        block, (values, wide, follows) = self._blocks[0], self._heads[0]
+        weights, keys = block.weights, self._keys(block)
+        values, wide = values[keys], wide[keys]
         at = self._pass * self.config.cols
         channels = values[:, at : at + self.config.cols]
         channels = np.pad(channels, ((0, 0), (0, self.config.cols - channels.shape[1])))
@@ -227,7 +276,7 @@ class ValueArrayModel:
                 grouped(self.config, channels),
                 np.array([any(group) for group in grouped(self.config, wide)]),
                 follows=follows,
-                narrow=narrow,
+                narrow=block.narrow,
             )
         )
         if self.cycle + len(steps) <= self._earliest_end:
@@ -236,11 +285,20 @@ class ValueArrayModel:
         self._earliest_end = self.cycle + len(steps) - 1 + self.config.drain_interval
         self._tile = steps[::-1]
 
+    def _keys(self, block: _Block) -> NDArray[np.int64]:
+        """Return the places of the keys in the tiles that a row block visits."""
+        cols, keys = self.config.cols, len(self._heads[0][0])
+        if not self.config.skip_tiles:
+            return np.arange(keys)
+        spans = [np.arange(tile * cols, min(keys, (tile + 1) * cols)) for tile in block.tiles]
+        return np.concatenate(spans)
+
     def _end_tile(self) -> None:
         config, shown = self.config, self.cycle + 1
-        (weights, last_block, _), (values, *_) = self._blocks[0], self._heads[0]
+        block, (values, *_) = self._blocks[0], self._heads[0]
+        last_block = block.last
         at = self._pass * config.cols
-        sums = weights @ values[:, at : at + config.cols]
+        sums = block.weights @ values[self._keys(block), at : at + config.cols]
         channels = sums.shape[1]
         last_pass = at + config.cols >= config.d_head
         self._buffer.drain(
@@ -277,10 +335,37 @@ class ValueArrayModel:
             self._end_tile()
         self._grid.clock(step)
         self._buffer.clock(self.cycle, sums_ready)
-        block = self._block_loader.clock(self.cycle, weights if self.weights_ready else None)
+        took = self.weights_ready
+        block = self._block_loader.clock(self.cycle, weights if took else None)
         head = self._head_loader.clock(self.cycle, values if self.values_ready else None)
-        if block is not None:
-            self._loaded_blocks.append((self.cycle + self.BLOCK_DESCRIBED, block))
-        if head is not None:
-            self._loaded_heads.append((self.cycle + self.HEAD_DESCRIBED, head))
+        if self.config.skip_tiles:
+            self._list(weights if took else None, block, head)
+        else:
+            if block is not None:
+                self._loaded_blocks.append((self.cycle + self.BLOCK_DESCRIBED, block))
+            if head is not None:
+                self._loaded_heads.append((self.cycle + self.HEAD_DESCRIBED, head))
         self.cycle += 1
+
+    def _list(self, row: Row | None, block: _Block | None, head: _Head | None) -> None:
+        """Let a row block wait until the groups that it visits are listed.
+
+        Parameters
+        ----------
+        row : Row, optional
+            Row of weights that is taken.
+        block : _Block, optional
+            Row block that it completes.
+        head : _Head, optional
+            Head of values that is complete.
+        """
+        listed = self._lister.clock(self.cycle)
+        if listed is not None:
+            at = self.cycle + self.LISTED + self.BLOCK_DESCRIBED
+            self._loaded_blocks.append((at, listed))
+        if row is not None and row.last_row:
+            self._lister.tiles.append((self.cycle + self.TILE_HERE, row.tile, block))
+        if head is not None:
+            self._heads.append(head)
+            groups = len(grouped(self.config, head[1]))
+            self._lister.heads.append((self.cycle + self.HEAD_HERE, groups))

@@ -12,7 +12,7 @@ from dtqatten.hw.arrays.score_buffer import ScoreBuffer
 from dtqatten.hw.arrays.sequencer import Sequencer
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import delayed
-from dtqatten.hw.payloads.arrays import load_layout, score_row_layout
+from dtqatten.hw.payloads.arrays import listed_tile_layout, load_layout, score_row_layout
 
 __all__ = ["CONTROL_LATENCY", "DRAIN_LATENCY", "ScoreArray"]
 
@@ -59,6 +59,8 @@ class ScoreArray(wiring.Component):
         Query and key tokens, head by head.
     scores : Out(stream.Signature(score_row_layout(config)))
         Score rows.
+    visits : In(stream.Signature(listed_tile_layout(config)))
+        With ``skip_tiles``: the tiles that each row block visits, of all those of its head.
     working : Out(1)
         A step is issued.
     clear : In(1)
@@ -82,6 +84,11 @@ class ScoreArray(wiring.Component):
                 "q": In(stream.Signature(load_layout(config))),
                 "k": In(stream.Signature(load_layout(config))),
                 "scores": Out(stream.Signature(score_row_layout(config))),
+                **(
+                    {"visits": In(stream.Signature(listed_tile_layout(config)))}
+                    if config.skip_tiles
+                    else {}
+                ),
                 "working": Out(1),
                 "clear": In(1),
                 "steps": Out(COUNTER_WIDTH),
@@ -102,7 +109,7 @@ class ScoreArray(wiring.Component):
             m.submodules.grid = grid = Grid(config, config.score_width, observed=True)
         else:
             grid = place(m, platform, "grid", Grid, config, config.score_width)
-        buffer = place(m, platform, "score_buffer", ScoreBuffer, config, config.score_width)
+        buffer = place(m, platform, "score_buffer", ScoreBuffer, config)
         step = sequencer.step
         stages = config.grid_stages
         control = delayed(m, step.control, CONTROL_LATENCY + stages, "control", reset_less=False)
@@ -111,6 +118,8 @@ class ScoreArray(wiring.Component):
         connect(m, flipped(self.q), q_feeder.i)
         connect(m, flipped(self.k), k_feeder.i)
         connect(m, buffer.o, flipped(self.scores))
+        if config.skip_tiles:
+            connect(m, flipped(self.visits), sequencer.visits)
         m.d.comb += [
             sequencer.q_loaded.eq(q_feeder.loaded),
             sequencer.k_loaded.eq(k_feeder.loaded),

@@ -127,8 +127,8 @@ class ScoreBuffer(wiring.Component):
     Parameters
     ----------
     config : Config
-    width : int
-        Bits of a score.
+    width : int, optional
+        Bits of a weighted sum; None: rows are of scores.
 
     Members
     -------
@@ -142,15 +142,16 @@ class ScoreBuffer(wiring.Component):
         Score rows, tile by tile.
     """
 
-    def __init__(self, config: Config, width: int) -> None:
+    def __init__(self, config: Config, width: int | None = None) -> None:
         self.config = config
-        self.width = width
+        self.row_layout = score_row_layout(config, width)
+        self.width = width or config.score_width
         super().__init__(
             {
                 "drain": In(drain_layout(config)),
-                "columns": In(data.ArrayLayout(signed(width), config.cols)),
+                "columns": In(data.ArrayLayout(signed(self.width), config.cols)),
                 "row_read": Out(1),
-                "o": Out(stream.Signature(score_row_layout(config, width))),
+                "o": Out(stream.Signature(self.row_layout)),
             }
         )
 
@@ -191,19 +192,19 @@ class ScoreBuffer(wiring.Component):
             m.d.sync += row.valid.eq(read)
 
         flags = data.StructLayout(
-            {name: f.shape for name, f in score_row_layout(config, self.width) if name != "scores"}
+            {name: f.shape for name, f in self.row_layout if name != "scores"}
         )
         m.submodules.flags = flag_memory = memory.Memory(shape=flags, depth=rows, init=[])
         flag_write, flag_read = flag_memory.write_port(), flag_memory.read_port()
         m.d.comb += [
             flag_write.en.eq(write.valid),
             flag_write.addr.eq(write_address),
-            flag_write.data.keys.eq(tile.keys),
             flag_write.data.last_row.eq(left == 1),
-            flag_write.data.last_tile.eq(tile.last_tile),
-            flag_write.data.last_block.eq(tile.last_block),
             flag_read.en.eq(read),
             flag_read.addr.eq(read_address),
+        ]
+        m.d.comb += [
+            flag_write.data[name].eq(tile[name]) for name, _ in flags if name != "last_row"
         ]
         m.d.comb += [row.p[name].eq(flag_read.data[name]) for name, _ in flags]
 

@@ -1,14 +1,19 @@
 """The tile sequencer: which tile, which pass, which operands, every cycle."""
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import BANKS, Config
 from dtqatten.hw.arrays.score_buffer import tile_fits
 from dtqatten.hw.arrays.tile_order import TileOrder
 from dtqatten.hw.base.pipeline import counted, delayed
-from dtqatten.hw.payloads.arrays import location_layout, step_layout, tile_layout
+from dtqatten.hw.payloads.arrays import (
+    listed_tile_layout,
+    location_layout,
+    step_layout,
+    tile_layout,
+)
 
 __all__ = ["Sequencer"]
 
@@ -41,6 +46,9 @@ class Sequencer(wiring.Component):
         Locations of the next tile's queries and keys; registered.
     q_tile, k_tile : In(tile_layout)
         Descriptions of the tiles at the previous cycle's peeks.
+    visits : In(stream.Signature(listed_tile_layout(config)))
+        With ``skip_tiles``: the tiles that each row block visits. They decide where a row block
+        ends, and a tile starts two cycles after it has been taken or later.
     score_row_read : In(1)
         A row left the score buffer.
     step : Out(step_layout(config))
@@ -61,6 +69,11 @@ class Sequencer(wiring.Component):
                 },
                 "q_tile": In(tile_layout(config, config.rows)),
                 "k_tile": In(tile_layout(config, config.cols)),
+                **(
+                    {"visits": In(stream.Signature(listed_tile_layout(config)))}
+                    if config.skip_tiles
+                    else {}
+                ),
                 "score_row_read": In(1),
                 "step": Out(step_layout(config)),
                 "tile_started": Out(1),
@@ -91,11 +104,12 @@ class Sequencer(wiring.Component):
         )
         fits = tile_fits(m, config, start, self.q_tile.tokens, self.score_row_read)
         may_drain = self._may_drain(m, order.final)
+        known, visit = self._next_tile(m, start)
         m.d.comb += [
-            start.eq(~running & q_ready & k_ready & fits & may_drain),
+            start.eq(~running & q_ready & k_ready & fits & may_drain & known),
             issue.eq(start | running),
             # Key tiles are used once per row block; a bank is used up with its last use.
-            q_used.eq(start & self.k_tile.last),
+            q_used.eq(start & visit.last),
             k_used.eq(q_used & self.q_tile.last),
         ]
         m.d.sync += running.eq(issue & ~order.final)
@@ -103,7 +117,6 @@ class Sequencer(wiring.Component):
             m.d.sync += [
                 self.q_peek.bank.eq(self.q_peek.bank ^ q_used),
                 self.k_peek.bank.eq(self.k_peek.bank ^ k_used),
-                self.k_peek.tile.eq(Mux(self.k_tile.last, 0, self.k_peek.tile + 1)),
             ]
 
         # The tile being issued, either just started or held from its start.
@@ -116,6 +129,10 @@ class Sequencer(wiring.Component):
                 (self.k_peek, "k_location"),
             )
         )
+        last_tile = k_tile.last
+        if config.skip_tiles:
+            last_tile = held(m, running, visit, "visit").last
+            m.d.sync += self.step.drain.tile.eq(k_location.tile)
         m.d.comb += [
             order.issue.eq(issue),
             order.q_wide.eq(q_tile.wide),
@@ -128,13 +145,13 @@ class Sequencer(wiring.Component):
             self.step.q.plane.eq(order.q_low),
             self.step.q.word.eq(order.word),
             self.step.q.part.eq(order.part),
-            self.step.q.release.eq(order.final & k_tile.last),
+            self.step.q.release.eq(order.final & last_tile),
             self.step.k.valid.eq(issue),
             self.step.k.location.eq(k_location),
             self.step.k.plane.eq(order.k_low),
             self.step.k.word.eq(order.word),
             self.step.k.part.eq(order.part),
-            self.step.k.release.eq(order.final & q_tile.last & k_tile.last),
+            self.step.k.release.eq(order.final & q_tile.last & last_tile),
             control.first.eq(issue & order.first),
             control.shift.eq(Mux(issue, order.shift, 0)),
             control.last.eq(order.final),
@@ -142,12 +159,33 @@ class Sequencer(wiring.Component):
             drain.rows.eq(q_tile.tokens),
             drain.keys.eq(k_tile.tokens),
             drain.lift.eq(order.lift),
-            drain.last_tile.eq(k_tile.last),
+            drain.last_tile.eq(last_tile),
             drain.last_block.eq(q_tile.last),
             self.tile_started.eq(start),
             self.mixed_started.eq(start & (self.q_tile.mixed | self.k_tile.mixed)),
         ]
         return m
+
+    def _next_tile(self, m: Module, start: Value) -> tuple[Value, data.View]:
+        """Move on to the next tile of keys; return whether it is described, and what says ``last``.
+
+        Parameters
+        ----------
+        m : Module
+        start : Value
+            The current tile starts.
+        """
+        if not self.config.skip_tiles:
+            with m.If(start):
+                m.d.sync += self.k_peek.tile.eq(Mux(self.k_tile.last, 0, self.k_peek.tile + 1))
+            return Const(1), self.k_tile
+        there, known = Signal(), Signal()
+        visit = Signal(listed_tile_layout(self.config), name="next_visit")
+        m.d.comb += [self.visits.ready.eq(start | ~there), self.k_peek.tile.eq(visit.tile)]
+        m.d.sync += known.eq(there & ~start)
+        with m.If(self.visits.ready):
+            m.d.sync += [there.eq(self.visits.valid), visit.eq(self.visits.p)]
+        return known, visit
 
     def _may_drain(self, m: Module, final: Value) -> Value:
         """Return whether a tile that starts now leaves the previous one time to drain."""

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.arrays.grid import Grid
+from dtqatten.hw.arrays.group_lister import GroupLister
 from dtqatten.hw.arrays.score_array import CONTROL_LATENCY, DRAIN_LATENCY
 from dtqatten.hw.arrays.score_buffer import ScoreBuffer
 from dtqatten.hw.arrays.value_feeder import ValueFeeder
@@ -89,6 +90,35 @@ class ValueArray(wiring.Component):
         connect(m, flipped(self.weights), weights.i)
         connect(m, flipped(self.values), values.i)
         connect(m, buffer.o, flipped(self.sums))
+        if config.skip_tiles:
+            self._list(m, weights, values, sequencer)
+        else:
+            self._describe(m, weights, values, sequencer)
+        m.d.comb += [
+            sequencer.row_read.eq(buffer.row_read),
+            weights.feed.eq(step.weight),
+            values.feed.eq(step.value),
+            grid.q.eq(weights.operands),
+            grid.k.eq(values.operands),
+            grid.control.eq(control),
+            buffer.drain.eq(drain),
+            buffer.columns.eq(grid.columns),
+            self.working.eq(step.value.valid),
+        ]
+        return m
+
+    def _describe(
+        self, m: Module, weights: WeightFeeder, values: ValueFeeder, sequencer: ValueSequencer
+    ) -> None:
+        """Let the feeders describe row blocks and heads to the sequencer.
+
+        Parameters
+        ----------
+        m : Module
+        weights : WeightFeeder
+        values : ValueFeeder
+        sequencer : ValueSequencer
+        """
         m.d.comb += [
             sequencer.block_loaded.eq(weights.loaded),
             weights.used.eq(sequencer.block_used),
@@ -103,14 +133,33 @@ class ValueArray(wiring.Component):
             values.wide_peek.eq(sequencer.wide_peek),
             sequencer.wide_group.eq(values.wide_group),
             sequencer.is_wide.eq(values.is_wide),
-            sequencer.row_read.eq(buffer.row_read),
-            weights.feed.eq(step.weight),
-            values.feed.eq(step.value),
-            grid.q.eq(weights.operands),
-            grid.k.eq(values.operands),
-            grid.control.eq(control),
-            buffer.drain.eq(drain),
-            buffer.columns.eq(grid.columns),
-            self.working.eq(step.value.valid),
         ]
-        return m
+
+    def _list(
+        self, m: Module, weights: WeightFeeder, values: ValueFeeder, sequencer: ValueSequencer
+    ) -> None:
+        """List the groups of the tiles that each row block visits for the sequencer.
+
+        Parameters
+        ----------
+        m : Module
+        weights : WeightFeeder
+        values : ValueFeeder
+        sequencer : ValueSequencer
+        """
+        m.submodules.groups = groups = GroupLister(self.config.of_values)
+        m.d.comb += [
+            groups.ended.eq(values.ended),
+            groups.follows.eq(values.follows),
+            groups.visited_valid.eq(weights.visited_valid),
+            groups.visited.eq(weights.visited),
+            groups.used.eq(sequencer.block_used),
+            groups.index.eq(sequencer.wide_peek),
+            sequencer.block_loaded.eq(groups.loaded),
+            sequencer.block_bank.eq(groups.bank),
+            sequencer.block.eq(groups.block),
+            sequencer.block_after.eq(groups.block_after),
+            sequencer.listed_group.eq(groups.group),
+            sequencer.wide_group.eq(groups.wide_group),
+            sequencer.is_wide.eq(groups.is_wide),
+        ]

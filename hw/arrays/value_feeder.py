@@ -7,8 +7,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.configuration.core import BANKS, Config
 from dtqatten.hw.arrays.value_index import GroupIndex, HeadDescriber, OperandReader
 from dtqatten.hw.arrays.value_lane import ValueLane
-from dtqatten.hw.arrays.value_loader import ValueLoader
+from dtqatten.hw.arrays.value_loader import ValueLoader, group_end_layout
 from dtqatten.hw.base.export import place
+from dtqatten.hw.base.pipeline import delayed
 from dtqatten.hw.payloads.arrays import (
     group_layout,
     operand_layout,
@@ -53,23 +54,29 @@ class ValueFeeder(wiring.Component):
     wide_peek : In(range(key_tiles * parts))
     wide_group : Out(group_layout(config))
     is_wide : Out(1)
+    ended, follows : Out(group_end_layout(config)), Out(1)
+        With ``skip_tiles``, in place of all these: a group is complete; the head's weights follow.
     feed : In(value_feed_layout(config))
     operands : Out(ArrayLayout(operand_layout(config), cols))
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        described = {
+            "loaded": Out(1),
+            "used": In(1),
+            "bank": Out(range(BANKS)),
+            "head": Out(value_head_layout(config)),
+            "head_after": Out(value_head_layout(config)),
+            "wide_peek": In(range(config.key_tiles * config.parts)),
+            "wide_group": Out(group_layout(config)),
+            "is_wide": Out(1),
+        }
+        ended = {"ended": Out(group_end_layout(config)), "follows": Out(1)}
         super().__init__(
             {
                 "i": In(stream.Signature(value_layout(config))),
-                "loaded": Out(1),
-                "used": In(1),
-                "bank": Out(range(BANKS)),
-                "head": Out(value_head_layout(config)),
-                "head_after": Out(value_head_layout(config)),
-                "wide_peek": In(range(config.key_tiles * config.parts)),
-                "wide_group": Out(group_layout(config)),
-                "is_wide": Out(1),
+                **(ended if config.skip_tiles else described),
                 "feed": In(value_feed_layout(config)),
                 "operands": Out(data.ArrayLayout(operand_layout(config), config.cols)),
             }
@@ -79,10 +86,22 @@ class ValueFeeder(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.loader = loader = ValueLoader(config)
-        m.submodules.index = index = GroupIndex(config)
-        m.submodules.heads = heads = HeadDescriber(config)
         m.submodules.reader = reader = OperandReader(config)
         connect(m, flipped(self.i), loader.i)
+        m.d.comb += [reader.ended.eq(loader.ended), reader.feed.eq(self.feed)]
+        if config.skip_tiles:
+            follows = delayed(m, self.i.p.follows, 1, "follows")
+            m.d.comb += [self.ended.eq(loader.ended), self.follows.eq(follows)]
+        else:
+            self._describe(m, loader)
+        self._lanes(m, platform, loader, reader)
+        return m
+
+    def _describe(self, m: Module, loader: ValueLoader) -> None:
+        """Describe heads and their wide groups."""
+        config = self.config
+        m.submodules.index = index = GroupIndex(config)
+        m.submodules.heads = heads = HeadDescriber(config)
         m.d.comb += [
             index.ended.eq(loader.ended),
             index.bank.eq(heads.bank),
@@ -97,9 +116,23 @@ class ValueFeeder(wiring.Component):
             self.bank.eq(heads.bank),
             self.head.eq(heads.head),
             self.head_after.eq(heads.head_after),
-            reader.ended.eq(loader.ended),
-            reader.feed.eq(self.feed),
         ]
+
+    def _lanes(
+        self, m: Module, platform: object, loader: ValueLoader, reader: OperandReader
+    ) -> None:
+        """Add a lane a column.
+
+        Parameters
+        ----------
+        m, platform
+            As in ``elaborate``.
+        loader : ValueLoader
+            Writes to the lanes.
+        reader : OperandReader
+            Reads from them.
+        """
+        config = self.config
         groups = config.key_tiles * config.parts
         write, read = loader.write, reader.read
         last_pass = config.channel_passes - 1
@@ -132,4 +165,3 @@ class ValueFeeder(wiring.Component):
             read = lane.read_next
             operands.append(lane.operand)
         m.d.comb += [loader.released.eq(read.release), self.operands.eq(Cat(operands))]
-        return m

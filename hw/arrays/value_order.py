@@ -33,6 +33,8 @@ class NextTile:
         The current head and the one after it.
     last_pass : Value
         The tile is its row block's last.
+    each : bool
+        ``head`` and ``head_after`` are what the row blocks themselves say of their heads.
     """
 
     block: data.View
@@ -40,14 +42,13 @@ class NextTile:
     head: data.View
     head_after: data.View
     last_pass: Value
+    each: bool = False
 
     def said(self, of: Said) -> Value:
         """Return the property ``of`` the tile after the current one."""
-        later = Mux(
-            self.block.last,
-            of(self.block_after, self.head_after),
-            of(self.block_after, self.head),
-        )
+        later = of(self.block_after, self.head_after)
+        if not self.each:
+            later = Mux(self.block.last, later, of(self.block_after, self.head))
         return Mux(self.last_pass, later, of(self.block, self.head))
 
 
@@ -74,10 +75,12 @@ class Order(wiring.Component):
     block, block_after : In(weight_block_layout(config))
         The current row block and the one after it.
     head, head_after : In(value_head_layout(config))
-        The current head and the one after it.
+        The current head and the one after it; with ``skip_tiles`` as the row blocks see theirs.
     index : Out(range(key_tiles * parts))
-        Number of the step's group in the head, or among the wide groups where only these are
-        visited.
+        Number of the step's group among those visited, or among the wide ones of them where only
+        these are.
+    listed_group : In(group_layout(config))
+        With ``skip_tiles``: the visited group number ``index``, in the same cycle.
     wide_group : In(group_layout(config))
         The wide group number ``index``, in the same cycle; plane-major only.
     is_wide : In(1)
@@ -108,6 +111,7 @@ class Order(wiring.Component):
                 "head": In(value_head_layout(config)),
                 "head_after": In(value_head_layout(config)),
                 "index": Out(groups),
+                **({"listed_group": In(group_layout(config))} if config.skip_tiles else {}),
                 "wide_group": In(group_layout(config)),
                 "is_wide": In(1),
                 "group": Out(group_layout(config)),
@@ -121,7 +125,14 @@ class Order(wiring.Component):
 
     def ahead(self, m: Module, name: str, first: Said) -> Signal:
         """Return a register that holds ``first`` of block and head when a tile starts."""
-        tile = NextTile(self.block, self.block_after, self.head, self.head_after, self.last_pass)
+        tile = NextTile(
+            self.block,
+            self.block_after,
+            self.head,
+            self.head_after,
+            self.last_pass,
+            self.config.skip_tiles,
+        )
         known = Signal(name=name)
         with m.If(self.final):
             m.d.sync += known.eq(tile.said(first))
@@ -152,13 +163,23 @@ class Order(wiring.Component):
 
     def next_group(self, m: Module, group: data.View) -> None:
         """Move on by one group."""
-        m.d.sync += [group.part.eq(group.part + 1), self.index.eq(self.index + 1)]
+        m.d.sync += self.index.eq(self.index + 1)
+        if self.config.skip_tiles:
+            return
+        m.d.sync += group.part.eq(group.part + 1)
         with m.If(group.part == self.config.parts - 1):
             m.d.sync += [group.part.eq(0), group.tile.eq(group.tile + 1)]
 
     def first_group(self, m: Module, group: data.View) -> None:
         """Begin with the first group again."""
-        m.d.sync += [group.eq(0), self.index.eq(0)]
+        m.d.sync += self.index.eq(0)
+        if not self.config.skip_tiles:
+            m.d.sync += group.eq(0)
+
+    def listed_groups(self, m: Module, group: data.View) -> None:
+        """Take groups from the list, where there is one."""
+        if self.config.skip_tiles:
+            m.d.comb += group.eq(self.listed_group)
 
 
 class InterleavedOrder(Order):
@@ -172,6 +193,7 @@ class InterleavedOrder(Order):
         m = Module()
         planes, plane, low, group = self.config.planes, self.plane, self.low, self.group
         pairs_end, moves, pass_end = Signal(), Signal(), Signal()
+        self.listed_groups(m, group)
         last_group = self.at_last(m, "single", "before_last", moves, pass_end)
         last_plane = self.block.narrow | (plane == planes - 1)
         m.d.comb += [
@@ -207,6 +229,7 @@ class PlaneMajorOrder(Order):
         planes, plane, low = self.config.planes, self.plane, self.low
         follows, some_wide, narrow = self.head.follows, self.head.some_wide, self.block.narrow
         group = Signal(self.group.shape())
+        self.listed_groups(m, group)
         pass_end = Signal()
         last_group = self.at_last(m, "single", "before_last", self.issue, pass_end)
         next_plane, next_low = Signal.like(plane), Signal.like(low)

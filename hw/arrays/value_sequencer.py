@@ -1,6 +1,6 @@
 """The sequencer of the value array: row blocks of weights by the channels of the values."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,6 +10,7 @@ from dtqatten.hw.arrays.value_order import NextTile, order
 from dtqatten.hw.base.pipeline import counted, delayed
 from dtqatten.hw.payloads.arrays import (
     group_layout,
+    listed_block_layout,
     value_head_layout,
     value_step_layout,
     weight_block_layout,
@@ -51,12 +52,16 @@ class ValueSequencer(wiring.Component):
         Where the current ones are.
     block, block_after : In(weight_block_layout(config))
         The current row block and the one after it, as of
-        :class:`~dtqatten.hw.base.descriptions.Descriptions`.
+        :class:`~dtqatten.hw.base.descriptions.Descriptions`; with ``skip_tiles`` of
+        ``listed_block_layout``, and complete only with its head.
     head, head_after : In(value_head_layout(config))
     wide_peek : Out
         Index into the head's wide groups, or the group asked about.
     wide_group : In(group_layout(config))
     is_wide : In(1)
+    listed_group : In(group_layout(config))
+        With ``skip_tiles``: the row block's group ``wide_peek``. Heads are not described then:
+        ``head_loaded``, ``head_used``, ``head_bank``, ``head`` and ``head_after`` are missing.
     row_read : In(1)
         A row left the result buffer.
     step : Out(value_step_layout(config))
@@ -64,18 +69,23 @@ class ValueSequencer(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        heads = {
+            "head_loaded": In(1),
+            "head_used": Out(1),
+            "head_bank": In(range(BANKS)),
+            "head": In(value_head_layout(config)),
+            "head_after": In(value_head_layout(config)),
+        }
+        listed = {"listed_group": In(group_layout(config))}
+        block = listed_block_layout(config) if config.skip_tiles else weight_block_layout(config)
         super().__init__(
             {
                 "block_loaded": In(1),
-                "head_loaded": In(1),
                 "block_used": Out(1),
-                "head_used": Out(1),
                 "block_bank": In(range(BANKS)),
-                "head_bank": In(range(BANKS)),
-                "block": In(weight_block_layout(config)),
-                "block_after": In(weight_block_layout(config)),
-                "head": In(value_head_layout(config)),
-                "head_after": In(value_head_layout(config)),
+                "block": In(block),
+                "block_after": In(block),
+                **(listed if config.skip_tiles else heads),
                 "wide_peek": Out(range(config.key_tiles * config.parts)),
                 "wide_group": In(group_layout(config)),
                 "is_wide": In(1),
@@ -87,7 +97,7 @@ class ValueSequencer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, passes = self.config, self.config.channel_passes
-        block, head = self.block, self.head
+        block = self.block
         channel_pass = Signal(range(passes))
         last_pass = channel_pass == passes - 1
         running, start, issue = Signal(), Signal(), Signal()
@@ -96,31 +106,43 @@ class ValueSequencer(wiring.Component):
 
         # A block or head counts until its last tile starts, so that the counts may be registered.
         begun = start & last_pass
-        blocks, heads = (
-            counted(
-                m,
-                delayed(m, loaded, 3, f"{name}_described", reset_less=False),
-                begins,
-                name,
-                most=BANKS,
-            )
-            for loaded, begins, name in (
-                (self.block_loaded, begun, "blocks"),
-                (self.head_loaded, begun & block.last, "heads"),
-            )
-        )
+
+        def here(loaded: Value, begins: Value, name: str) -> Value:
+            described = delayed(m, loaded, 3, f"{name}_described", reset_less=False)
+            return counted(m, described, begins, name, most=BANKS)
+
+        blocks = here(self.block_loaded, begun, "blocks")
+        head_used = Signal()
+        if config.skip_tiles:
+            heads: Value = Const(1)
+            head_bank = Signal(range(BANKS))
+            m.d.sync += head_bank.eq(head_bank ^ head_used)
+            described = [
+                self._as_head(m, self.block, "now"),
+                self._as_head(m, self.block_after, "after"),
+            ]
+            m.d.comb += steps.listed_group.eq(self.listed_group)
+        else:
+            heads = here(self.head_loaded, begun & block.last, "heads")
+            head_bank, described = self.head_bank, [self.head, self.head_after]
+            m.d.comb += self.head_used.eq(head_used)
+        head, head_after = described
+        tile = NextTile(block, self.block_after, head, head_after, last_pass, config.skip_tiles)
         fits = tile_fits(m, config, start, block.rows, self.row_read)
         m.d.comb += [
-            start.eq(~running & blocks & heads & fits & self._drained(m, final, last_pass)),
+            start.eq(~running & blocks & heads & fits & self._drained(m, final, tile)),
             issue.eq(start | running),
             self.block_used.eq(final & last_pass),
-            self.head_used.eq(self.block_used & block.last),
+            head_used.eq(self.block_used & block.last),
             steps.issue.eq(issue),
             steps.last_pass.eq(last_pass),
-            steps.block.eq(block),
-            steps.block_after.eq(self.block_after),
+            *(steps.block[name].eq(block[name]) for name, _ in weight_block_layout(config)),
+            *(
+                steps.block_after[name].eq(self.block_after[name])
+                for name, _ in weight_block_layout(config)
+            ),
             steps.head.eq(head),
-            steps.head_after.eq(self.head_after),
+            steps.head_after.eq(head_after),
             steps.wide_group.eq(self.wide_group),
             steps.is_wide.eq(self.is_wide),
             self.wide_peek.eq(steps.index),
@@ -141,12 +163,12 @@ class ValueSequencer(wiring.Component):
             weight.plane.eq(steps.plane),
             weight.release.eq(self.block_used),
             value.valid.eq(issue),
-            value.bank.eq(self.head_bank),
+            value.bank.eq(head_bank),
             value.channel_pass.eq(channel_pass),
             value.tile.eq(steps.group.tile),
             value.part.eq(steps.group.part),
             value.plane.eq(steps.low),
-            value.release.eq(self.head_used),
+            value.release.eq(head_used),
             control.first.eq(start),
             control.shift.eq(Mux(issue, steps.shift, 0)),
             control.last.eq(final),
@@ -159,7 +181,13 @@ class ValueSequencer(wiring.Component):
         ]
         return m
 
-    def _drained(self, m: Module, final: Value, last_pass: Value) -> Signal:
+    def _as_head(self, m: Module, block: data.View, name: str) -> data.View:
+        """Return what a listed row block says of its head."""
+        head = Signal(value_head_layout(self.config), name=f"head_{name}")
+        m.d.comb += [head[field].eq(block[field]) for field, _ in head.shape()]
+        return head
+
+    def _drained(self, m: Module, final: Value, tile: NextTile) -> Signal:
         """Return a register that says whether the next tile leaves the previous one time to drain.
 
         Cycles are counted from the previous tile's ``final`` step, and compared one cycle early.
@@ -167,7 +195,6 @@ class ValueSequencer(wiring.Component):
         interval = self.config.drain_interval
         since = Signal(range(interval + 1), init=interval)
         waited = Signal()
-        tile = NextTile(self.block, self.block_after, self.head, self.head_after, last_pass)
 
         def wait(block: data.View, head: data.View) -> Value:
             return Mux(block.narrow, head.narrow_wait, head.wait)
@@ -176,7 +203,7 @@ class ValueSequencer(wiring.Component):
             Mux(
                 final,
                 tile.said(lambda block, head: wait(block, head) == 0),
-                since >= wait(self.block, self.head),
+                since >= wait(tile.block, tile.head),
             )
         )
         with m.If(final):

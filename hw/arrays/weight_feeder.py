@@ -10,6 +10,7 @@ from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import counted, delayed
 from dtqatten.hw.payloads.arrays import (
     operand_layout,
+    visited_tile_layout,
     weight_block_layout,
     weight_feed_layout,
 )
@@ -129,20 +130,26 @@ class WeightFeeder(wiring.Component):
         Where it is.
     block, block_after : Out(weight_block_layout(config))
         Its description, and that of the one after it.
+    visited_valid, visited : Out(1), Out(visited_tile_layout(config))
+        With ``skip_tiles``, in place of the five: a tile of a row block is complete.
     feed : In(weight_feed_layout(config))
     operands : Out(ArrayLayout(operand_layout(config), rows))
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        described = {
+            "loaded": Out(1),
+            "used": In(1),
+            "bank": Out(range(BANKS)),
+            "block": Out(weight_block_layout(config)),
+            "block_after": Out(weight_block_layout(config)),
+        }
+        visited = {"visited_valid": Out(1), "visited": Out(visited_tile_layout(config))}
         super().__init__(
             {
                 "i": In(stream.Signature(weight_row_layout(config))),
-                "loaded": Out(1),
-                "used": In(1),
-                "bank": Out(range(BANKS)),
-                "block": Out(weight_block_layout(config)),
-                "block_after": Out(weight_block_layout(config)),
+                **(visited if config.skip_tiles else described),
                 "feed": In(weight_feed_layout(config)),
                 "operands": Out(data.ArrayLayout(operand_layout(config), config.rows)),
             }
@@ -161,30 +168,47 @@ class WeightFeeder(wiring.Component):
         m.d.comb += [
             beat.eq(self.i.valid & self.i.ready),
             block_end.eq(beat & row_block.last_row & row_block.last_tile),
-            self.loaded.eq(block_end),
         ]
         # All tiles of a row agree on ``narrow``, so the rows of any tile describe the block.
         wide = Signal()
         with m.If(beat):
             m.d.sync += [row.eq(row + 1), wide.eq(wide | ~row_block.narrow)]
             with m.If(row_block.last_row):
-                m.d.sync += [row.eq(0), tile.eq(tile + 1), wide.eq(0)]
+                m.d.sync += [row.eq(0), wide.eq(0)]
+                if not config.skip_tiles:
+                    m.d.sync += tile.eq(tile + 1)
         with m.If(block_end):
-            m.d.sync += [tile.eq(0), filling.eq(Mux(filling == BANKS - 1, 0, filling + 1))]
+            m.d.sync += filling.eq(Mux(filling == BANKS - 1, 0, filling + 1))
+            if not config.skip_tiles:
+                m.d.sync += tile.eq(0)
         free = counted(m, released, block_end, "free", most=BANKS, init=BANKS)
         m.d.comb += self.i.ready.eq(free)
 
-        m.submodules.blocks = blocks = Descriptions(weight_block_layout(config), BANKS)
+        block = Signal(weight_block_layout(config), name="described")
         m.d.comb += [
-            blocks.write.eq(block_end),
-            blocks.written.rows.eq(row + 1),
-            blocks.written.last.eq(row_block.last_block),
-            blocks.written.narrow.eq(row_block.narrow & ~wide),
-            blocks.step.eq(self.used),
-            self.bank.eq(blocks.index),
-            self.block.eq(blocks.item),
-            self.block_after.eq(blocks.after),
+            block.rows.eq(row + 1),
+            block.last.eq(row_block.last_block),
+            block.narrow.eq(row_block.narrow & ~wide),
         ]
+        if config.skip_tiles:
+            m.d.comb += [
+                tile.eq(row_block.tile),
+                self.visited_valid.eq(beat & row_block.last_row),
+                self.visited.tile.eq(tile),
+                self.visited.last.eq(row_block.last_tile),
+                self.visited.block.eq(block),
+            ]
+        else:
+            m.submodules.blocks = blocks = Descriptions(block.shape(), BANKS)
+            m.d.comb += [
+                self.loaded.eq(block_end),
+                blocks.write.eq(block_end),
+                blocks.written.eq(block),
+                blocks.step.eq(self.used),
+                self.bank.eq(blocks.index),
+                self.block.eq(blocks.item),
+                self.block_after.eq(blocks.after),
+            ]
 
         feed = Signal.like(self.feed)
         m.d.sync += feed.eq(self.feed)

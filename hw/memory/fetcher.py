@@ -87,7 +87,7 @@ class Fetcher(wiring.Component):
                 "v": Out(stream.Signature(value_layout(core))),
                 "queries": Out(stream.Signature(query_layout(core))),
                 "keys": Out(stream.Signature(key_layout(core))),
-                "heads": Out(stream.Signature(head_layout())),
+                "heads": Out(stream.Signature(head_layout(core))),
                 "ports": Out(read_port(system)).array(len(ReadStream)),
             }
         )

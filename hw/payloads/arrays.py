@@ -1,6 +1,6 @@
 """Payloads and control words of the arrays."""
 
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import ShapeLike, signed, unsigned
 from amaranth.lib import data, enum
 
 from dtqatten.configuration.core import BANKS, Config, Schedule
@@ -12,16 +12,20 @@ __all__ = [
     "drain_layout",
     "feed_layout",
     "group_layout",
+    "listed_block_layout",
+    "listed_tile_layout",
     "load_layout",
     "location_layout",
     "operand_layout",
     "score_row_layout",
     "step_layout",
+    "tile_fields",
     "tile_layout",
     "value_feed_layout",
     "value_head_layout",
     "value_layout",
     "value_step_layout",
+    "visited_tile_layout",
     "weight_block_layout",
     "weight_feed_layout",
 ]
@@ -159,6 +163,32 @@ def weight_block_layout(config: Config) -> data.StructLayout:
     )
 
 
+def tile_fields(config: Config) -> dict[str, ShapeLike]:
+    """``tile``, the place of a row's keys among the tiles of its head, where tiles are skipped."""
+    return {"tile": range(config.key_tiles)} if config.skip_tiles else {}
+
+
+def listed_tile_layout(config: Config) -> data.StructLayout:
+    """A tile of keys that a row block sees, the row block's ``last`` one or not."""
+    return data.StructLayout({"tile": range(config.key_tiles), "last": unsigned(1)})
+
+
+def visited_tile_layout(config: Config) -> data.StructLayout:
+    """The weights of a row block's ``tile`` are here; with the last ones comes its ``block``."""
+    return data.StructLayout(
+        {"tile": range(config.key_tiles), "last": unsigned(1), "block": weight_block_layout(config)}
+    )
+
+
+def listed_block_layout(config: Config) -> data.StructLayout:
+    """A row block whose groups are listed: as a block of weights, and as its head's values.
+
+    Groups are those of the tiles that the row block visits.
+    """
+    fields = (*weight_block_layout(config), *value_head_layout(config))
+    return data.StructLayout({str(name): field.shape for name, field in fields})
+
+
 def value_head_layout(config: Config) -> data.StructLayout:
     """Description of a head's values: its groups, and those of them that are wide.
 
@@ -202,7 +232,10 @@ def control_layout(config: Config) -> data.StructLayout:
 
 
 def drain_layout(config: Config) -> data.StructLayout:
-    """A tile's results: ``rows`` by ``keys`` scores, to be multiplied by ``16**lift``."""
+    """A tile's results: ``rows`` by ``keys`` scores, to be multiplied by ``16**lift``.
+
+    ``tile``, of scores where tiles are skipped: which one of the head's keys.
+    """
     return data.StructLayout(
         {
             "valid": unsigned(1),
@@ -212,6 +245,7 @@ def drain_layout(config: Config) -> data.StructLayout:
             "last_tile": unsigned(1),
             "last_block": unsigned(1),
         }
+        | tile_fields(config)
     )
 
 
@@ -229,10 +263,11 @@ def step_layout(config: Config) -> data.StructLayout:
 def score_row_layout(config: Config, width: int | None = None) -> data.StructLayout:
     """One query's scores, of ``width`` bits, against one tile of keys; past ``keys`` they are zero.
 
-    ``width`` is ``score_width`` unless given.
+    ``width`` is that of weighted sums, ``score_width`` unless given.
 
     ``last_row``: last row of the tile; ``last_tile``: last tile of the row block; ``last_block``:
-    last row block of the head. A head ends where all three are set.
+    last row block of the head. A head ends where all three are set. ``tile``, of scores where tiles
+    are skipped: which one of the head's keys.
     """
     return data.StructLayout(
         {
@@ -242,4 +277,5 @@ def score_row_layout(config: Config, width: int | None = None) -> data.StructLay
             "last_tile": unsigned(1),
             "last_block": unsigned(1),
         }
+        | ({} if width else tile_fields(config))
     )

@@ -1,10 +1,10 @@
 """Payloads and sizes of the softmax unit."""
 
-from amaranth.hdl import Shape, signed, unsigned
+from amaranth.hdl import Shape, ShapeLike, signed, unsigned
 from amaranth.lib import data, stream
-from amaranth.utils import ceil_log2
 
 from dtqatten.configuration.core import Config
+from dtqatten.hw.payloads.arrays import tile_fields
 
 __all__ = [
     "EXPONENTIAL_BITS",
@@ -13,24 +13,30 @@ __all__ = [
     "GAIN_ONE",
     "LEAD_BITS",
     "MULTIPLIER_BITS",
+    "NO_SINK",
     "RECIPROCAL_BITS",
     "SHIFT_BITS",
+    "SINK_BITS",
     "divisor_bits",
     "exponential_row_layout",
     "flags_layout",
     "head_layout",
     "key_layout",
+    "mask_layout",
     "masked_row_layout",
     "maximum_layout",
     "normalizer_layout",
     "output_layout",
+    "position_layout",
     "probability_row_layout",
     "query_layout",
     "reciprocal_layout",
     "reduced_layout",
     "row_record_layout",
+    "stored_query_layout",
     "sum_bits",
     "tiles",
+    "token_layout",
     "top_code",
     "unseen",
     "value_stream",
@@ -48,6 +54,9 @@ MULTIPLIER_BITS = 16
 SHIFT_BITS = 6
 #: Bits of a reciprocal.
 RECIPROCAL_BITS = 17
+#: Bits of a sink, and the one that takes no share of any row.
+SINK_BITS = 16
+NO_SINK = -(1 << SINK_BITS - 1)
 #: Bits of an exponential times a gain, and of the left shift of a row's weights.
 GAINED_BITS = 24
 LEAD_BITS = 4
@@ -78,16 +87,44 @@ def divisor_bits(config: Config) -> int:
     return (config.n_max * 16 * top_code(config) + 1).bit_length()
 
 
-def _token_fields(config: Config) -> dict[str, Shape]:
-    return {"id": unsigned(max(1, ceil_log2(config.n_max))), "gain": unsigned(GAIN_BITS)}
+def token_layout(config: Config) -> data.StructLayout:
+    """A token: its position ``id``, by which masks compare, and its ``gain`` in 1/256."""
+    return data.StructLayout({"id": unsigned(config.position_bits), "gain": unsigned(GAIN_BITS)})
+
+
+def _fields(layout: data.StructLayout) -> dict[str, ShapeLike]:
+    """Fields of a layout, to be those of another one too."""
+    return {str(name): field.shape for name, field in layout}
+
+
+def _factor_fields(config: Config) -> dict[str, ShapeLike]:
+    """Fields of a query head: its factor and its sink, where there are sinks."""
+    fields: dict[str, ShapeLike] = {
+        "multiplier": unsigned(MULTIPLIER_BITS),
+        "shift": unsigned(SHIFT_BITS),
+    }
+    return fields | ({"sink": signed(SINK_BITS)} if config.sinks else {})
 
 
 def query_layout(config: Config) -> data.StructLayout:
-    """A query: its token ``id``, by which causal masks compare, and its ``gain`` in 1/256.
+    """A query: a token, and ``narrow``: its weights keep only their highest nibble.
 
-    ``narrow``: its weights keep only their highest nibble.
+    Where query heads are ``grouped``, also
+    the ``multiplier``, ``shift`` and ``sink`` of its head. Where tiles are skipped, ``last`` marks
+    the head's last query.
     """
-    return data.StructLayout(_token_fields(config) | {"narrow": unsigned(1)})
+    return data.StructLayout(
+        _fields(token_layout(config))
+        | {"narrow": unsigned(1)}
+        | (_factor_fields(config) if config.grouped else {})
+        | ({"last": unsigned(1)} if config.skip_tiles else {})
+    )
+
+
+def stored_query_layout(config: Config) -> data.StructLayout:
+    """A query as the softmax keeps it."""
+    fields = _fields(query_layout(config))
+    return data.StructLayout({n: shape for n, shape in fields.items() if n != "last"})
 
 
 def key_layout(config: Config) -> data.StructLayout:
@@ -96,7 +133,7 @@ def key_layout(config: Config) -> data.StructLayout:
     ``value_gain`` is ignored by a unit built without V gains.
     """
     return data.StructLayout(
-        _token_fields(config)
+        _fields(token_layout(config))
         | {"value_gain": unsigned(GAIN_BITS), "narrow": unsigned(1), "last": unsigned(1)}
     )
 
@@ -116,18 +153,30 @@ def output_layout() -> data.StructLayout:
     return data.StructLayout({"codes": unsigned(1), "shift": range(8)})
 
 
-def head_layout() -> data.StructLayout:
+def mask_layout(config: Config) -> data.StructLayout:
+    """Mask of a head: ``causal`` and, where there are windows, ``window``, as of the head."""
+    fields = _fields(head_layout(config))
+    return data.StructLayout({n: fields[n] for n in ("causal", "window") if n in fields})
+
+
+def position_layout(config: Config) -> data.StructLayout:
+    """Position of a query or key, the head's ``last`` or not."""
+    return data.StructLayout({"id": unsigned(config.position_bits), "last": unsigned(1)})
+
+
+def head_layout(config: Config) -> data.StructLayout:
     """A head: its factor from scores to exponents, ``multiplier * 2**-shift``, mask and output.
 
-    ``output`` passes through the softmax into the records.
+    ``causal``: queries do not see keys behind them. ``window``, where there are windows: how many
+    positions a query sees, its own one included; 0: all. ``sink``, where there are sinks: a logit
+    in 1/256 octaves that joins each row, ``NO_SINK`` for none. Where query heads are ``grouped``,
+    factor and sink come with the queries. ``output`` passes through the softmax into the records.
     """
     return data.StructLayout(
-        {
-            "multiplier": unsigned(MULTIPLIER_BITS),
-            "shift": unsigned(SHIFT_BITS),
-            "causal": unsigned(1),
-            "output": output_layout(),
-        }
+        ({} if config.grouped else _factor_fields(config))
+        | {"causal": unsigned(1)}
+        | ({"window": range(config.positions + 1)} if config.windows else {})
+        | {"output": output_layout()}
     )
 
 
@@ -140,6 +189,7 @@ def flags_layout(config: Config) -> data.StructLayout:
             "last_tile": unsigned(1),
             "last_block": unsigned(1),
         }
+        | tile_fields(config)
     )
 
 

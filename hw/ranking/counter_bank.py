@@ -40,23 +40,28 @@ class CounterBank(wiring.Component):
     -------
     summed : In(1)
         The bank's run is being summed; else its words are read out.
+    clear : In(1)
+        With ``skip_tiles``: a run is to be summed, no tile of which has had a row.
     accept, tile : In(1), In(range(tiles(config)))
         Read the counters of a row; their address.
     write_tile, sums : In(range(tiles(config))), In(counters_layout(config))
         Tile and sums of the row accepted :func:`adding_stages` cycles ago.
     fetch, address : In(1), In(range(tiles(config)))
-        Read a word out; its address.
+        Read a word out; its address. With ``skip_tiles`` that of a tile without a row is zero.
     moves : In(1)
         Take a word that is read out into the register behind the memory, where there is one.
     word : Out(counters_layout(config))
         The word read.
+    touched : Out(1)
+        With ``skip_tiles``: ``tile`` has had a row in this run.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         words = range(tiles(config))
         super().__init__(
-            {
+            ({"clear": In(1), "touched": Out(1)} if config.skip_tiles else {})
+            | {
                 "summed": In(1),
                 "accept": In(1),
                 "tile": In(words),
@@ -84,13 +89,30 @@ class CounterBank(wiring.Component):
             read.en.eq(Mux(mine, self.accept, self.fetch)),
             read.addr.eq(Mux(mine, self.tile, self.address)),
         ]
-        known = read.data
+        known = self._touched(m, read.data) if config.skip_tiles else read.data
         if config.timing.buffered_counters:
             known = Signal(counters_layout(config), name="known", reset_less=True)
             with m.If(mine | self.moves):
                 m.d.sync += known.eq(read.data)
         m.d.comb += self.word.eq(known)
         return m
+
+    def _touched(self, m: Module, word: data.View) -> Signal:
+        """Keep which tiles have had a row; return the word read, zero without one."""
+        rows = Signal(tiles(self.config), name="rows")
+        with m.If(self.accept & self.summed):
+            m.d.sync += rows.bit_select(self.tile, 1).eq(1)
+        with m.If(self.clear):
+            m.d.sync += rows.eq(0)
+        m.d.comb += self.touched.eq(rows.bit_select(self.tile, 1))
+        some = Signal(name="some", reset_less=True)
+        with m.If(self.fetch):
+            m.d.sync += some.eq(rows.bit_select(self.address, 1))
+        shown = Signal.like(self.word, name="shown")
+        # A row's own counters are read while the run is summed, and replaced if they are its first.
+        with m.If(self.summed | some):
+            m.d.comb += shown.eq(word)
+        return shown
 
 
 class RowAdder(wiring.Component):

@@ -1,6 +1,6 @@
 """The score accumulator: sums probabilities over queries and heads into the importance of keys."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -18,7 +18,8 @@ class ScoreAccumulator(wiring.Component):
 
     A row reads and writes one word of ``cols`` counters. Counters are in two banks: while one run
     is summed, the previous run's importance is read out. A counter's first row of a run overwrites
-    it, so nothing is ever cleared. Queries are counted in the run's first head only: all heads have
+    it, so nothing is ever cleared; where tiles are skipped, it may be any row, and tiles without a
+    row have importance 0. Queries are counted in the run's first head only: all heads have
     the same mask.
 
     32 bits suffice: the configuration limits ``heads * n_max`` rows of at most 65535 each.
@@ -84,15 +85,21 @@ class ScoreAccumulator(wiring.Component):
             m.d.sync += [active.eq(1), heads_left.eq(self.runs.p.heads), first_head.eq(1)]
         with m.If(accept):
             m.d.sync += first_row.eq(row_end)
-            with m.If(row_end):
-                m.d.sync += tile.eq(Mux(row.last_tile, 0, tile + 1))
+            if not config.skip_tiles:
+                with m.If(row_end):
+                    m.d.sync += tile.eq(Mux(row.last_tile, 0, tile + 1))
             with m.If(block_end):
                 m.d.sync += first_block.eq(row.last_block)
             with m.If(head_end):
                 m.d.sync += [first_head.eq(0), heads_left.eq(heads_left - 1)]
                 with m.If(heads_left == 1):
                     m.d.sync += [active.eq(0), ended.eq(1)]
-        with m.If(accept & row.last_tile):
+        final: Value = accept & row.last_tile
+        if config.skip_tiles:
+            # A head's last row block visits the head's last tile; others may not.
+            final = final & row.last_block
+            m.d.comb += tile.eq(row.tile)
+        with m.If(final):
             m.d.sync += [drain.tail.eq(row.keys), drain.last_word.eq(tile)]
 
         # ``bank`` is being summed, the other one leaves. They change places when the last row's
@@ -105,12 +112,12 @@ class ScoreAccumulator(wiring.Component):
             adder.accept.eq(accept),
             adder.tile.eq(tile),
             adder.row.eq(row),
-            adder.fresh.eq(first_head & first_block & first_row),
             adder.counting.eq(first_head),
             adder.bank.eq(bank),
             drain.start.eq(swap),
         ]
         words = []
+        fresh: Value = first_head & first_block & first_row
         for b in range(2):
             m.submodules[f"bank_{b}"] = held = CounterBank(config)
             m.d.comb += [
@@ -124,6 +131,9 @@ class ScoreAccumulator(wiring.Component):
                 held.moves.eq(drain.moves),
                 adder.words[b].eq(held.word),
             ]
+            if config.skip_tiles:
+                m.d.comb += held.clear.eq(swap & (bank != b))
+                fresh = ~held.touched if b == 0 else Mux(bank, ~held.touched, fresh)
             words.append(held.word.as_value())
-        m.d.comb += drain.word.eq(Mux(bank, words[0], words[1]))
+        m.d.comb += [adder.fresh.eq(fresh), drain.word.eq(Mux(bank, words[0], words[1]))]
         return m

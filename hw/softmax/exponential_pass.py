@@ -10,18 +10,17 @@ from amaranth.lib.wiring import In, Out
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import delayed, reduced, reduction_latency
-from dtqatten.hw.base.replay_store import ReplayStore
 from dtqatten.hw.payloads.softmax import (
     EXPONENTIAL_BITS,
     divisor_bits,
     exponential_row_layout,
+    flags_layout,
     masked_row_layout,
     maximum_layout,
     normalizer_layout,
     reduced_layout,
     row_record_layout,
     sum_bits,
-    tiles,
     unseen,
     value_stream,
     value_token_layout,
@@ -29,6 +28,7 @@ from dtqatten.hw.payloads.softmax import (
 from dtqatten.hw.softmax.exponential import Exponential
 from dtqatten.hw.softmax.reciprocal import Reciprocal
 from dtqatten.hw.softmax.row_fold import RowFold
+from dtqatten.hw.softmax.tile_store import tile_store, walk
 
 __all__ = ["FLAGS", "ExponentialPass", "ExponentialRow"]
 
@@ -46,8 +46,8 @@ class ExponentialRow:
         Exponentials.
     place : View of reduced_layout()
         Whether there is one, and its marks.
-    keys : Value
-        Lanes that hold a key.
+    lanes : dict of Value
+        Lanes that hold a key, and which tile's they are, as ``flags_layout`` has them.
     values : View of ArrayLayout
         What each lane needs of its value.
     total : RowFold
@@ -58,7 +58,7 @@ class ExponentialRow:
 
     e16: list[Value]
     place: data.View
-    keys: Value
+    lanes: dict[str, Value]
     values: data.View
     total: RowFold
     total_wait: int
@@ -152,8 +152,13 @@ class ExponentialPass(wiring.Component):
         m.d.comb += [arrived[flag].eq(self.i[flag]) for flag in FLAGS]
         early = delayed(m, arrived, self.EXPONENTIALS - 2, "early", reset_less=False)
         here = delayed(m, early, 2, "here", reset_less=False)
-        keys = delayed(m, self.i.keys, self.EXPONENTIALS, "keys")
-        m.d.comb += [self.exponentials_valid.eq(here.valid), self.exponentials.keys.eq(keys)]
+        lanes = {
+            field: delayed(m, self.i[field], self.EXPONENTIALS, field)
+            for field, _ in flags_layout(self.config)
+            if field not in FLAGS
+        }
+        m.d.comb += self.exponentials_valid.eq(here.valid)
+        m.d.comb += [self.exponentials[field].eq(value) for field, value in lanes.items()]
         m.d.comb += [self.exponentials[flag].eq(here[flag]) for flag in FLAGS]
 
         bits = sum_bits(self.config, EXPONENTIAL_BITS)
@@ -166,7 +171,7 @@ class ExponentialPass(wiring.Component):
             self.reduced.eq(sums),
         ]
         values = self._stored_values(m, early)
-        row = ExponentialRow(e16, here, keys, values, total, inverse.latency)
+        row = ExponentialRow(e16, here, lanes, values, total, inverse.latency)
         self._give_record(m, *self._weigh(m, row))
         return m
 
@@ -198,19 +203,19 @@ class ExponentialPass(wiring.Component):
     def _stored_values(self, m: Module, early: data.View) -> data.View:
         """Keep the head's values; return those of the row that is ``early``, two cycles later."""
         shape = value_token_layout()[self.ITEM].shape
-        m.submodules.values = values = ReplayStore(
-            data.StructLayout({self.ITEM: shape}), self.config.cols, 3 * tiles(self.config)
-        )
-        row_end = early.last_row
+        config = self.config
+        m.submodules.values = values = tile_store(config, data.StructLayout({self.ITEM: shape}), 3)
+        row = Signal(flags_layout(config), name="row_read")
+        m.d.comb += [row[flag].eq(early[flag]) for flag in FLAGS]
+        if config.skip_tiles:
+            m.d.comb += row.tile.eq(delayed(m, self.i.tile, self.EXPONENTIALS - 2, "tile_read"))
         m.d.comb += [
             values.i.valid.eq(self.values.valid),
             values.i.p.item[self.ITEM].eq(self.values.p.item[self.ITEM]),
             values.i.p.last.eq(self.values.p.last),
             self.values.ready.eq(values.i.ready),
             values.read.eq(early.valid),
-            values.step.eq(row_end),
-            values.rewind.eq(row_end & early.last_tile),
-            values.release.eq(row_end & early.last_tile & early.last_block),
+            *walk(config, values, row),
         ]
         # Read early enough to wait for a cycle: the memory is slow.
         return delayed(m, values.data, 1, "value")

@@ -5,17 +5,16 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed
-from dtqatten.hw.base.replay_store import ReplayStore
 from dtqatten.hw.payloads.softmax import (
     GAINED_BITS,
     flags_layout,
-    tiles,
     value_stream,
     value_token_layout,
     weight_row_layout,
 )
 from dtqatten.hw.softmax.narrowing import narrowing, sevenfold
 from dtqatten.hw.softmax.probability_pass import ProbabilityPass
+from dtqatten.hw.softmax.tile_store import tile_store, walk
 
 __all__ = ["GainedProbabilityPass"]
 
@@ -54,18 +53,13 @@ class GainedProbabilityPass(ProbabilityPass):
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
         config = self.config
-        m.submodules.values = values = ReplayStore(
-            value_token_layout(), config.cols, 4 * tiles(config)
-        )
-        row_end = self.i.last_row
+        m.submodules.values = values = tile_store(config, value_token_layout(), 4)
         m.d.comb += [
             values.i.valid.eq(self.values.valid),
             values.i.p.eq(self.values.p),
             self.values.ready.eq(values.i.ready),
             values.read.eq(self.i_valid),
-            values.step.eq(row_end),
-            values.rewind.eq(row_end & self.i.last_tile),
-            values.release.eq(row_end & self.i.last_tile & self.i.last_block),
+            *walk(config, values, self.i),
             self.weights_valid.eq(self.probabilities_valid),
         ]
         m.d.comb += [

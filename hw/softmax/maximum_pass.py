@@ -1,6 +1,6 @@
 """First pass of the softmax: gains, masks and the maximum of each row."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,16 +12,19 @@ from dtqatten.hw.payloads.arrays import score_row_layout
 from dtqatten.hw.payloads.softmax import (
     GAIN_ONE,
     MULTIPLIER_BITS,
+    flags_layout,
     head_layout,
     key_layout,
     masked_row_layout,
     maximum_layout,
     query_layout,
     reduced_layout,
-    tiles,
+    stored_query_layout,
+    token_layout,
 )
 from dtqatten.hw.softmax.masked_score import MaskedScore
 from dtqatten.hw.softmax.row_fold import RowFold
+from dtqatten.hw.softmax.tile_store import tile_store, walk
 
 __all__ = ["MaximumPass"]
 
@@ -29,9 +32,9 @@ __all__ = ["MaximumPass"]
 class MaximumPass(wiring.Component):
     """Apply the keys' gains and the mask to score rows and track the maximum of each row.
 
-    ``s' = (s * gain + 128) >> 8``; a key is seen if it exists and, in a causal head, its id is not
-    above the query's. The query's gain joins the head's multiplier,
-    ``(multiplier * gain + 128) >> 8``.
+    ``s' = (s * gain + 128) >> 8``; a key is seen if it exists, in a causal head only if its id is
+    not above the query's, and in a window of ``w`` only if it is not below the query's by ``w`` or
+    more. The query's gain joins the multiplier of its head, ``(multiplier * gain + 128) >> 8``.
 
     Keys and queries are held from their arrival to the head's or the row block's last row; a row is
     taken when its tile's keys, its query and its head's factor are here and ``room`` is.
@@ -51,7 +54,7 @@ class MaximumPass(wiring.Component):
         The keys of each head, once, in their order; what concerns values is not used here.
     queries : In(stream.Signature(query_layout(config)))
         The queries of each head in their order.
-    heads : In(stream.Signature(head_layout()))
+    heads : In(stream.Signature(head_layout(config)))
         Factors; taken with the head's last score row.
     room : In(1)
         A row can be stored.
@@ -74,7 +77,7 @@ class MaximumPass(wiring.Component):
                 "scores": In(stream.Signature(score_row_layout(config))),
                 "keys": In(stream.Signature(key_layout(config))),
                 "queries": In(stream.Signature(query_layout(config))),
-                "heads": In(stream.Signature(head_layout())),
+                "heads": In(stream.Signature(head_layout(config))),
                 "room": In(1),
                 "reserve": Out(1),
                 "row_valid": Out(1),
@@ -92,10 +95,11 @@ class MaximumPass(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        token = query_layout(config)
-        seen_token = data.StructLayout({name: token[name].shape for name in ("id", "gain")})
-        m.submodules.keys = keys = ReplayStore(seen_token, config.cols, 2 * tiles(config))
-        m.submodules.queries = queries = ReplayStore(token, 1, 2 * config.rows)
+        seen_token, token = token_layout(config), stored_query_layout(config)
+        m.submodules.keys = keys = tile_store(config, seen_token, 2)
+        # Where tiles are skipped, queries are known long before their first row comes.
+        row_blocks = 4 if config.skip_tiles else 2
+        m.submodules.queries = queries = ReplayStore(token, 1, row_blocks * config.rows)
         for store, tokens, layout in (
             (keys, self.keys, seen_token),
             (queries, self.queries, token),
@@ -117,11 +121,9 @@ class MaximumPass(wiring.Component):
             block_end.eq(row_end & taking.last_tile),
             head_end.eq(block_end & taking.last_block),
             self.heads.ready.eq(accept & head_end),
-            # Each tile of keys meets all rows of the block, all tiles of the head each block.
+            # Each tile of keys meets all rows of the block, all that are visited each block.
             keys.read.eq(accept),
-            keys.step.eq(row_end),
-            keys.rewind.eq(block_end),
-            keys.release.eq(head_end),
+            *walk(config, keys, taking),
             queries.read.eq(accept),
             queries.step.eq(1),
             queries.rewind.eq(row_end),
@@ -134,6 +136,8 @@ class MaximumPass(wiring.Component):
         head = delayed(m, self.heads.p, 2, "head")
         query = delayed(m, queries.data[0], 1, "query")
         key = delayed(m, keys.data, 1, "key")
+        factor = query if config.grouped else head
+        lowest = self._lowest(m, query.id) if config.windows else None
         width = config.score_width
         lanes = []
         for c in range(config.cols):
@@ -146,15 +150,14 @@ class MaximumPass(wiring.Component):
                 lane.query.eq(query.id),
                 self.row.scores[c].eq(lane.masked),
             ]
+            if lowest is not None:
+                m.d.comb += lane.lowest.eq(lowest)
             lanes.append(lane.masked)
         valid = delayed(m, accept, self.ROW_LATENCY, "accepted", reset_less=False)
         placed = delayed(m, taken, self.ROW_LATENCY - 2, "placed")
         m.d.comb += [
             self.row_valid.eq(valid),
-            self.row.keys.eq(placed.keys),
-            self.row.last_row.eq(placed.last_row),
-            self.row.last_tile.eq(placed.last_tile),
-            self.row.last_block.eq(placed.last_block),
+            *(self.row[field].eq(placed[field]) for field, _ in flags_layout(config)),
         ]
 
         levels = reduction_latency(config.cols)
@@ -170,18 +173,39 @@ class MaximumPass(wiring.Component):
             self.reduced.eq(fold.o),
             self.record.maximum.eq(fold.total),
         ]
-        self._record(m, head, query)
+        self._record(m, head, query, factor)
         return m
 
-    def _record(self, m: Module, head: data.View, query: data.View) -> None:
-        """Give the row's record all but its maximum, of ``head`` and ``query`` of cycle 2."""
-        factor = multiplied(m, head.multiplier, query.gain, "factor")
+    def _lowest(self, m: Module, query: Value) -> Signal:
+        """Return the lowest id that a row's query sees, in cycle 3, of its id in cycle 2."""
+        bits = self.config.position_bits
+        # Ids before 0 are as good as 0, and no window is one that reaches there.
+        window = self.heads.p.window
+        reach = delayed(m, Mux(window == 0, (1 << bits) - 1, window - 1), 2, "reach")
+        beyond = Signal(signed(bits + 2))
+        lowest = Signal(bits, reset_less=True)
+        m.d.comb += beyond.eq(query - reach)
+        m.d.sync += lowest.eq(Mux(beyond < 0, 0, beyond))
+        return lowest
+
+    def _record(self, m: Module, head: data.View, query: data.View, factor: data.View) -> None:
+        """Give the row's record all but its maximum.
+
+        Parameters
+        ----------
+        m : Module
+        head, query : View
+            Those of the row, in cycle 2.
+        factor : View
+            The one of the two that has the factor.
+        """
+        gained = multiplied(m, factor.multiplier, query.gain, "factor")
         multiplier = Signal(MULTIPLIER_BITS, reset_less=True)
-        m.d.sync += multiplier.eq((factor + GAIN_ONE // 2) >> 8)
+        m.d.sync += multiplier.eq((gained + GAIN_ONE // 2) >> 8)
         wait = reduction_latency(self.config.cols) + RowFold.LATENCY
         m.d.comb += [
             self.record.multiplier.eq(delayed(m, multiplier, wait, "multiplier")),
-            self.record.shift.eq(delayed(m, head.shift, self.ROW_LATENCY - 2 + wait, "shift")),
+            self.record.shift.eq(delayed(m, factor.shift, self.ROW_LATENCY - 2 + wait, "shift")),
             self.record.output.eq(delayed(m, head.output, self.ROW_LATENCY - 2 + wait, "output")),
             self.record.narrow.eq(delayed(m, query.narrow, self.ROW_LATENCY - 2 + wait, "narrow")),
         ]

@@ -60,7 +60,10 @@ class PlainExponentialPass(ExponentialPass):
         after = delayed(m, row.place, 2, "after", reset_less=False)
         m.d.comb += [
             self.weights_valid.eq(after.valid),
-            self.weights.keys.eq(delayed(m, row.keys, 2, "weight_keys")),
+            *(
+                self.weights[field].eq(delayed(m, value, 2, f"weight_{field}"))
+                for field, value in row.lanes.items()
+            ),
             self.weights.narrow.eq(delayed(m, narrow_query, 2, "weight_narrow")),
         ]
         m.d.comb += [self.weights[flag].eq(after[flag]) for flag in FLAGS]

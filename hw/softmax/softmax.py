@@ -6,7 +6,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from dtqatten.configuration.core import Config
+from dtqatten.configuration.core import Config, ConfigError
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.row_ring import RowFifo
 from dtqatten.hw.base.skid import buffered
@@ -59,16 +59,16 @@ class Softmax(wiring.Component):
     Parameters
     ----------
     config : Config
-        Of the array whose scores these are.
+        Of the array whose scores these are; without ``sinks``.
 
     Members
     -------
     scores : In(stream.Signature(score_row_layout(config)))
         Score rows.
-    heads : In(stream.Signature(head_layout()))
+    heads : In(stream.Signature(head_layout(config)))
         Factor and mask of each head; taken with its last score row.
     queries : In(stream.Signature(query_layout(config)))
-        The queries of each head; two row blocks are held.
+        The queries of each head; two row blocks are held, four with ``skip_tiles``.
     keys : In(stream.Signature(key_layout(config)))
         The keys of each head, once; two heads are held, and with ``buffered_keys`` two keys
         more.
@@ -78,14 +78,21 @@ class Softmax(wiring.Component):
         Divisor, its reciprocal and ``lead`` of each row.
     probabilities : Out(stream.Signature(probability_row_layout(config)))
         Rows of 16-bit probabilities, for the importance.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration has sinks.
     """
 
     def __init__(self, config: Config) -> None:
+        if config.sinks:
+            raise ConfigError("sinks is True, but the softmax takes none: leave it out")
         self.config = config
         super().__init__(
             {
                 "scores": In(stream.Signature(score_row_layout(config))),
-                "heads": In(stream.Signature(head_layout())),
+                "heads": In(stream.Signature(head_layout(config))),
                 "queries": In(stream.Signature(query_layout(config))),
                 "keys": In(stream.Signature(key_layout(config))),
                 "weights": Out(stream.Signature(weight_row_layout(config))),

@@ -54,9 +54,9 @@ class CoreLockstep(StreamLockstep):
         outputs = sum(len(list(output_parts(config, layer))) for layer in layers)
         work = sum(map(len, beats.values())) + 4 * outputs
         for layer in layers:
-            heads, n_q, _ = layer.q.codes.shape
-            n_k, passes = layer.k.codes.shape[1], config.channel_passes
-            blocks = -(-n_q // config.rows)
+            heads, n_k, _ = layer.k.codes.shape
+            passes = config.channel_passes
+            blocks = -(-len(layer.rows[0]) // config.rows)
             tiles = -(-n_k // config.cols)
             steps = max(config.rows, 4 * config.steps) * tiles
             groups = max(config.rows, 2 * config.planes * tiles * config.parts) * passes

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.score_accumulator import AccumulatorModel
-from dtqatten.golden.cycles.tiles import tile_rows
+from dtqatten.golden.cycles.tiles import tile_rows, visited_tiles
 from dtqatten.hw.payloads.ranking import importance_layout, ranking_run_layout
 from dtqatten.hw.payloads.softmax import probability_row_layout
 from dtqatten.sim.lockstep.streams import StreamLockstep
+from dtqatten.sim.lockstep.value_array import clear_tiles
 
 __all__ = ["AccumulatorLockstep", "AccumulatorRun", "random_runs"]
 
@@ -47,7 +48,10 @@ def random_runs(
         probabilities = rng.integers(0, top, shape)
         if number % 4 == 1:
             probabilities[:] = 65535
-        runs.append(AccumulatorRun(probabilities, rng.integers(0, 2, (n_q, n_k))))
+        seen = rng.integers(0, 2, (n_q, n_k))
+        if config.skip_tiles:
+            clear_tiles(config, rng, seen, *probabilities)
+        runs.append(AccumulatorRun(probabilities, seen))
     return runs
 
 
@@ -76,8 +80,13 @@ class AccumulatorLockstep(StreamLockstep):
         rows = [
             replace(row, seen=seen.values) if config.count_normalize else row
             for run in runs
+            for visited in [visited_tiles(config, run.seen | run.probabilities.any(0))]
             for head in run.probabilities
-            for row, seen in zip(tile_rows(config, head), tile_rows(config, run.seen), strict=True)
+            for row, seen in zip(
+                tile_rows(config, head, visited=visited),
+                tile_rows(config, run.seen, visited=visited),
+                strict=True,
+            )
         ]
         wanted = sum(
             -(-min(config.cols, run.seen.shape[1] - tile) // config.importance_lanes)

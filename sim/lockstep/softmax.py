@@ -72,21 +72,31 @@ def random_softmax_head(
     scores = rng.integers(-limit, limit + 1, size=(n_q, n_k))
     ends = rng.random(scores.shape)
     scores = np.where(ends < 0.05, -limit, np.where(ends > 0.95, limit, scores))
-    # Octaves of the whole range: 2 * limit * m >> (shift + 5).
-    shift = int(rng.integers(0, 41))
-    m = min(65535, int(spread * 2 ** (shift + 5) / (2 * limit)))
-    shift = shift if 0 < m < 65535 else int(np.clip(36 - np.log2(limit / max(spread, 1e-3)), 0, 40))
-
-    if rng.random() < 0.3:
-        # Neighbouring scores, a step or more of the exponent apart: every rounding shows.
+    neighbours = rng.random() < 0.3
+    if neighbours:
         scores = rng.integers(0, limit) - rng.integers(0, 200, size=scores.shape)
-        m, shift = int(rng.integers(2**15, 2**16)), int(rng.integers(13, 16))
+
+    def factor() -> tuple[int, int]:
+        if neighbours:
+            # A step or more of the exponent apart: every rounding shows.
+            return int(rng.integers(2**15, 2**16)), int(rng.integers(13, 16))
+        # Octaves of the whole range: 2 * limit * m >> (shift + 5).
+        shift = int(rng.integers(0, 41))
+        m = min(65535, int(spread * 2 ** (shift + 5) / (2 * limit)))
+        fits = 0 < m < 65535
+        near = int(np.clip(36 - np.log2(limit / max(spread, 1e-3)), 0, 40))
+        return max(m, 0), shift if fits else near
 
     def gain() -> int:
         return int(rng.choice([1, 255, 256, int(rng.integers(1, 257))]))
 
+    # Ids are close together, so that windows have edges among them, or anywhere.
+    most = int(rng.choice([min(max(n_q, n_k), config.positions), config.positions]))
+    least = int(rng.integers(0, config.positions - most + 1))
+
     def ids(n: int) -> list[int]:
-        return sorted(rng.choice(config.n_max, n, replace=False).tolist(), key=lambda i: i % 3)
+        chosen = least + rng.choice(most, n, replace=n > most)
+        return sorted(chosen.tolist(), key=lambda i: i % 3)
 
     gains_of_values = int(rng.integers(1, 9))
     narrow, narrow_queries = rng.choice([0.0, 0.5]), rng.choice([0.0, 0.5, 1.0])
@@ -96,12 +106,15 @@ def random_softmax_head(
         )
         for at, i in enumerate(ids(n_k))
     ]
+    window = int(rng.choice([0, 1, rng.integers(1, most + 1), config.positions]))
+    output = OutputForm(bool(rng.integers(2)), int(rng.integers(8)))
+    queries_of_head = [
+        Query(i, gain(), bool(rng.random() < narrow_queries), *factor()) for i in ids(n_q)
+    ]
     return SoftmaxHead(
         scores,
-        HeadFactor(
-            max(m, 0), shift, causal, OutputForm(bool(rng.integers(2)), int(rng.integers(8)))
-        ),
-        [Query(i, gain(), bool(rng.random() < narrow_queries)) for i in ids(n_q)],
+        HeadFactor(*factor(), causal, output, window * config.windows),
+        queries_of_head,
         tokens,
     )
 
@@ -131,7 +144,7 @@ class SoftmaxLockstep(StreamLockstep):
             SoftmaxModel(config),
             {
                 "scores": score_row_layout(config),
-                "heads": head_layout(),
+                "heads": head_layout(config),
                 "queries": query_layout(config),
                 "keys": key_layout(config),
             },

@@ -9,7 +9,7 @@ from amaranth.hdl import signed
 from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
-from dtqatten.golden.cycles.tiles import load_beats, tile_rows
+from dtqatten.golden.cycles.tiles import load_beats, tile_rows, visited_tiles
 from dtqatten.golden.cycles.value_array import ValueArrayModel
 from dtqatten.golden.numerics.codes import at_precision, code_range
 from dtqatten.hw.payloads.arrays import score_row_layout, value_layout
@@ -17,7 +17,7 @@ from dtqatten.hw.payloads.softmax import weight_row_layout
 from dtqatten.sim.engines.ports import pack
 from dtqatten.sim.lockstep.streams import StreamLockstep
 
-__all__ = ["ValueHead", "ValueLockstep", "random_value_head"]
+__all__ = ["ValueHead", "ValueLockstep", "clear_tiles", "random_value_head"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +65,8 @@ def random_value_head(
     queries, keys = rng.integers(1, np.minimum(config.n_max, [6, 17]) + 1)
     weights = rng.integers(0, top + 1, (queries, keys)) * (rng.random((queries, keys)) < 0.8)
     weights[rng.random((queries, keys)) < 0.1] = top
+    if config.skip_tiles:
+        clear_tiles(config, rng, weights)
     values = rng.integers(-120, 120, (keys, config.d_head))
     wide = rng.random(keys) < share
     narrow_share = rng.choice([0.0, 0.5, 1.0]) if narrow_share is None else narrow_share
@@ -72,6 +74,24 @@ def random_value_head(
     low = (~wide & follows) | narrow[:, None]
     kept = at_precision(weights, np.where(low, 4, 8), config.planes)
     return ValueHead(kept, values, wide, follows, narrow)
+
+
+def clear_tiles(config: Config, rng: np.random.Generator, *values: NDArray) -> None:
+    """Zero some tiles of some row blocks in arrays ``[queries, keys]``, so that they are skipped.
+
+    Parameters
+    ----------
+    config : Config
+    rng : numpy.random.Generator
+    *values : array, [queries, keys]
+    """
+    queries, keys = values[0].shape
+    share = rng.choice([0.2, 0.8, 1.0])
+    for top in range(0, queries, config.rows):
+        for left in range(0, keys, config.cols):
+            if rng.random() < share:
+                for each in values:
+                    each[top : top + config.rows, left : left + config.cols] = 0
 
 
 class ValueLockstep(StreamLockstep):
@@ -87,7 +107,13 @@ class ValueLockstep(StreamLockstep):
 
     def __init__(self, config: Config, heads: Sequence[ValueHead], **stalls: Any) -> None:
         self.config = config
-        weights = [row for head in heads for row in tile_rows(config, head.weights, head.narrow)]
+        weights = [
+            row
+            for head in heads
+            for row in tile_rows(
+                config, head.weights, head.narrow, visited_tiles(config, head.weights)
+            )
+        ]
         values = [
             beat
             for head in heads

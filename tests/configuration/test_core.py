@@ -89,6 +89,14 @@ def test_schedule_by_name(schedule: Schedule) -> None:
             {"heads": 1025},
             r"heads \* n_max is 65600, above 65537, the rows .*: use at most 1024 heads",
         ),
+        ({"capacity": 65537}, "capacity is 65537, outside 1..65536"),
+        ({"capacity": 63}, "capacity is 63, below n_max = 64: a cache holds at least the tokens"),
+        ({"windows": 1}, "windows is 1: choose True or False"),
+        ({"skip_tiles": None}, "skip_tiles is None: choose True or False"),
+        (
+            {"grouped": True, "count_normalize": True},
+            "count_normalize is True with grouped: .* leave one of the two out",
+        ),
         ({"schedule": "random"}, "schedule is 'random': choose one of interleaved, plane_major"),
     ],
 )
@@ -118,3 +126,11 @@ def test_the_value_array_follows_a_depth_that_is_changed_alone() -> None:
     assert configured("base", depth=16, value_depth=11).group == 11
     with pytest.raises(ConfigError, match="no preset 'huge': choose one of tiny, edge"):
         configured("huge")
+
+
+def test_positions_are_those_of_the_cache() -> None:
+    tiny = PRESETS["tiny"]
+    assert (tiny.positions, tiny.position_bits) == (64, 6)
+    cache = tiny.replace(capacity=65536)
+    assert (cache.positions, cache.position_bits) == (65536, 16)
+    assert tiny.replace(n_max=1).position_bits == 1

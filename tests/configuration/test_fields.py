@@ -17,7 +17,8 @@ GOOD: dict[type, dict[str, Any]] = {
         **{"rows": 4, "cols": 4, "depth": 4, "d_head": 32, "n_max": 64, "value_depth": 3},
         **{"product_stages": 1, "planes": 2, "heads": 16, "topk_lanes": 16},
         **{"schedule": Schedule.INTERLEAVED, "v_gains": False, "cumulative": False},
-        "count_normalize": True,
+        **{"count_normalize": True, "capacity": 128, "windows": True, "sinks": True},
+        **{"grouped": False, "skip_tiles": True},
     },
     SystemConfig: {
         **{"core": PRESETS["tiny"], "bus_bits": 128, "address_bits": 40, "burst_beats": 16},
@@ -50,7 +51,8 @@ CASES = [
     for kind, fields in GOOD.items()
     for name, good in fields.items()
     for bad in bad_values(good)
-    if not (name == "value_depth" and bad is None)  # the depth of the score array
+    # None stands for the depth of the score array, and for n_max.
+    if not (name in ("value_depth", "capacity") and bad is None)
 ]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dtqatten import Config, Schedule
-from dtqatten.golden.cycles.layers import random_chain, random_layer
+from dtqatten.golden.cycles.random_layers import random_chain, random_layer
 from dtqatten.sim.lockstep.core import CoreLockstep, build_core
 
 CONFIGS = {
@@ -31,6 +31,33 @@ CONFIGS = {
         count_normalize=True,
         topk_lanes=8,
     ),
+    "generation": Config(
+        rows=4,
+        cols=3,
+        depth=4,
+        d_head=16,
+        n_max=20,
+        capacity=1000,
+        windows=True,
+        grouped=True,
+        skip_tiles=True,
+        topk_lanes=4,
+    ),
+    "skips, counted": Config(
+        rows=2,
+        cols=3,
+        depth=4,
+        d_head=8,
+        n_max=14,
+        schedule=Schedule.INTERLEAVED,
+        planes=3,
+        v_gains=True,
+        windows=True,
+        count_normalize=True,
+        cumulative=True,
+        skip_tiles=True,
+        topk_lanes=2,
+    ),
     # As on FPGAs.
     "slow logic": Config(
         rows=3, cols=4, depth=8, d_head=32, n_max=22, product_stages=2, topk_lanes=4
@@ -38,7 +65,7 @@ CONFIGS = {
 }
 #: `make test` runs the smallest core on cocotb, and counts in a system, tests/sim/machine.
 NAMES = [
-    pytest.param(name, marks=[pytest.mark.long] * (name in ("one PE", "counted")))
+    pytest.param(name, marks=[pytest.mark.long] * (name in ("one PE", "counted", "skips, counted")))
     for name in CONFIGS
 ]
 

@@ -10,7 +10,7 @@ from dtqatten.configuration.system import SystemConfig
 from dtqatten.driver.device import Device
 from dtqatten.driver.errors import StaleChainError
 from dtqatten.driver.expected import compare_results, expected
-from dtqatten.golden.cycles.layers import random_chain as core_chain
+from dtqatten.golden.cycles.random_layers import random_chain as core_chain
 from dtqatten.hw.core import AttentionCore
 from dtqatten.sim.engines.exported import exported
 from dtqatten.sim.engines.verilated import VerilatedModel, without_initial_values

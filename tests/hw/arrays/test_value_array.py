@@ -22,6 +22,7 @@ SHAPES = [
     {"rows": 3, "cols": 7, "depth": 4, "value_depth": 3, "d_head": 16, "n_max": 20},
     {"rows": 2, "cols": 20, "depth": 8, "d_head": 16, "n_max": 50},
     {"rows": 8, "cols": 2, "depth": 8, "d_head": 8, "n_max": 20, "product_stages": 2},
+    {"rows": 2, "cols": 4, "depth": 3, "d_head": 24, "n_max": 18, "skip_tiles": True},
 ]
 
 

@@ -21,7 +21,10 @@ CONFIGS = [
     CONFIG.replace(count_normalize=True),
     CONFIG.replace(product_stages=2),
     CONFIG.replace(product_stages=2, topk_lanes=2, count_normalize=True),
+    CONFIG.replace(skip_tiles=True, count_normalize=True),
+    CONFIG.replace(skip_tiles=True, product_stages=2),
 ]
+IDS = ["4", "2", "1", "counted", "slow", "slow counted", "skips", "skips, slow"]
 
 
 def golden(config: Config, runs: list[AccumulatorRun]) -> list[list[tuple[int, int]]]:
@@ -48,11 +51,11 @@ def run_verilated(bench: AccumulatorLockstep) -> AccumulatorLockstep:
     return bench
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=["4", "2", "1", "counted", "slow", "slow counted"])
+@pytest.mark.parametrize("config", CONFIGS, ids=IDS)
 def test_verilog_equals_cycle_model_and_golden(config: Config, compared) -> None:
     patterns = [(0.0, 0.0, False), (0.5, 0.5, True), (0.0, 0.5, False), (0.0, 0.95, False)]
     for stall, sink_stall, lazy in patterns:
-        runs = random_runs(CONFIG, np.random.default_rng(0), 60)
+        runs = random_runs(config, np.random.default_rng(0), 60)
         bench = run_verilated(
             AccumulatorLockstep(config, runs, stall=stall, sink_stall=sink_stall, lazy=lazy)
         )

@@ -14,6 +14,33 @@ from dtqatten.sim.engines.verilated import VerilatedModel
 CONFIG = Config(rows=1, cols=1, depth=8, d_head=64, n_max=64)
 
 
+def test_a_window_hides_what_is_below_its_lowest_id() -> None:
+    """The lowest id comes a cycle after the score, as the unit computes it."""
+    config = CONFIG.replace(windows=True, capacity=1000)
+    rtl = VerilatedModel(MaskedScore(config), "windowed_score")
+    cases = list(product((0, 1), (0, 6, 7, 8, 999), (0, 7, 999), (7, 999)))
+    got = []
+    for cycle in range(len(cases) + MaskedScore.LATENCY):
+        ports = {}
+        if cycle < len(cases):
+            causal, key, _, query = cases[cycle]
+            ports = {
+                "score": 5,
+                "exists": 1,
+                "causal": causal,
+                "key": key | GAIN_ONE << config.position_bits,
+                "query": query,
+            }
+        if 1 <= cycle <= len(cases):
+            ports["lowest"] = cases[cycle - 1][2]
+        got.append(rtl.step(ports, "masked")["masked"])
+    hidden = pack([unseen(config)], signed(config.score_width))
+    assert got[MaskedScore.LATENCY :] == [
+        5 if lowest <= key and (not causal or key <= query) else hidden
+        for causal, key, lowest, query in cases
+    ]
+
+
 def test_gains_and_masks_a_score_a_cycle() -> None:
     limit = CONFIG.d_head * 120 * 120
     rng = np.random.default_rng(0)

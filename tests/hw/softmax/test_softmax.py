@@ -21,6 +21,8 @@ OPTIONS = [
     {"planes": 3, "v_gains": False, "count_normalize": True},
     {"planes": 2, "v_gains": True},
     {"planes": 3, "v_gains": True, "count_normalize": True},
+    {"windows": True, "grouped": True},
+    {"windows": True, "v_gains": True, "capacity": 60000},
 ]
 #: Keys wait in registers of their own.
 SLOW = {"planes": 2, "v_gains": True, "product_stages": 2}
@@ -61,7 +63,7 @@ def test_equals_cycle_model_in_amaranths_simulator(shape, options) -> None:
         run_lockstep(Softmax(config), bench)
 
 
-@pytest.mark.parametrize("options", [*OPTIONS[:3], SLOW], ids=str)
+@pytest.mark.parametrize("options", [*OPTIONS[:3], *OPTIONS[4:], SLOW], ids=str)
 @pytest.mark.parametrize("config", [MIDDLE, TALL], ids=["3x5", "6x2"])
 def test_verilog_equals_cycle_model(config, options, compared: Counter[str]) -> None:
     config = config.replace(**options)

@@ -1,0 +1,69 @@
+"""Limits of sizes that concern each other."""
+
+from typing import TYPE_CHECKING
+
+from dtqatten.configuration.fields import ConfigError
+
+if TYPE_CHECKING:
+    from dtqatten.configuration.core import Config
+
+__all__ = ["IMPORTANCE_ROWS", "POSITIONS_MAX", "check_together"]
+
+#: Most tokens of a cache: positions have 16 bits.
+POSITIONS_MAX = 65536
+
+#: Rows of 16-bit probabilities whose sum is certain to fit the 32 bits of an importance.
+IMPORTANCE_ROWS = (2**32 - 1) // (2**16 - 1)
+
+
+def check_together(config: "Config") -> None:
+    """Check the fields of a configuration against each other; each is in its own range.
+
+    Parameters
+    ----------
+    config : Config
+
+    Raises
+    ------
+    ConfigError
+        If they cannot work together; the message names value, limit and way out.
+    """
+    if config.d_head % 8:
+        down, up = config.d_head // 8 * 8, config.d_head // 8 * 8 + 8
+        raise ConfigError(
+            f"d_head is {config.d_head}, not a multiple of 8: pad the heads with zero channels "
+            f"to {up}" + (f", or use {down}" if down else "")
+        )
+    if config.d_head % config.depth:
+        divisors = [d for d in range(1, config.d_head + 1) if config.d_head % d == 0]
+        near = max(d for d in divisors if d <= config.depth)
+        raise ConfigError(
+            f"depth is {config.depth}, which does not divide d_head = {config.d_head}: "
+            f"use {near} (every divisor works: {', '.join(map(str, divisors))})"
+        )
+    # Beyond these, elaboration takes minutes and a monitored array's ports exceed the 65536
+    # bits that Amaranth can express.
+    deeper = "depth" if config.depth >= config.group else "value_depth"
+    deepest = max(config.depth, config.group)
+    for what, value, limit in (
+        (f"rows * cols * {deeper} (multipliers)", config.rows * config.cols * deepest, 32768),
+        ("rows * cols (PEs)", config.rows * config.cols, 2048),
+        (f"cols * {deeper} (operands of a step)", config.cols * deepest, 8192),
+    ):
+        if value > limit:
+            raise ConfigError(f"{what} is {value}, above {limit}: use several smaller arrays")
+    if config.heads * config.n_max > IMPORTANCE_ROWS:
+        raise ConfigError(
+            f"heads * n_max is {config.heads * config.n_max}, above {IMPORTANCE_ROWS}, the rows "
+            f"whose importance fits 32 bits: use at most {IMPORTANCE_ROWS // config.n_max} heads"
+        )
+    if config.positions < config.n_max:
+        raise ConfigError(
+            f"capacity is {config.capacity}, below n_max = {config.n_max}: a cache holds at least "
+            "the tokens of a head"
+        )
+    if config.grouped and config.count_normalize:
+        raise ConfigError(
+            "count_normalize is True with grouped: queries are counted in one query head, and "
+            "those that share a head of K and V are not told apart; leave one of the two out"
+        )

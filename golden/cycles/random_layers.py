@@ -1,0 +1,139 @@
+"""Layers of random codes for the core."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtqatten.configuration.core import Config
+from dtqatten.golden.cycles.layers import CoreLayer
+from dtqatten.golden.numerics.attention import Options
+from dtqatten.golden.numerics.codes import Codes
+from dtqatten.golden.numerics.select import select
+
+__all__ = ["random_chain", "random_layer"]
+
+
+def random_layer(
+    config: Config,
+    rng: np.random.Generator,
+    *,
+    heads: int | None = None,
+    tokens: int | None = None,
+    queries: int | None = None,
+    share: float | None = None,
+    causal: bool | None = None,
+    after: CoreLayer | None = None,
+) -> CoreLayer:
+    """Return a layer of random codes; what is not given is drawn too, corners more often.
+
+    Queries are the keys' tokens, or others, of which some may be keys; precisions differ by role.
+    With cumulative importance a layer ``after`` another one carries on what that one chose.
+
+    Parameters
+    ----------
+    config : Config
+    rng : numpy.random.Generator
+    heads, tokens : int, optional
+        How many heads of K and V, and keys of each; ``after`` decides on the keys.
+    queries : int, optional
+        How many, apart from the keys.
+    share : float, optional
+        Probability that a token has 8 bits in a role.
+    causal : bool, optional
+        Whether there is a causal mask.
+    after : CoreLayer, optional
+        Layer on whose chosen tokens this one computes.
+    """
+    carried = None
+    if after is not None:
+        importance = after.golden.importance
+        carried = importance[select(importance, after.k0, after.k1).ids]
+        tokens = len(carried)
+    group = int(rng.choice([1, 2, 3, 8])) if config.grouped else 1
+    heads = int(rng.integers(1, min(config.heads, 3) + 1)) if heads is None else heads
+    most = min(config.n_max, 3 * max(config.rows, config.cols))
+
+    def count() -> int:
+        return int(rng.choice([1, most, int(rng.integers(1, most + 1))]))
+
+    n = count() if tokens is None else tokens
+    if queries is None and rng.random() < 0.5:
+        queries = count()
+    m = n if queries is None else queries
+    share = float(rng.choice([0.0, 0.3, 1.0])) if share is None else share
+    causal = bool(rng.integers(2)) if causal is None else causal
+    scale = float(rng.choice([1e-4, 3e-3]))
+
+    def codes(heads: int, n: int, *, gained: bool) -> Codes:
+        shape = (heads, n, config.d_head)
+        values = np.where(
+            rng.random(shape) < 0.9,
+            rng.integers(-120, 120, shape),
+            rng.choice([-120, 119, 0], shape),
+        )
+        gains = rng.choice([1, 255, 128, 200], (heads, n)) if gained else None
+        # Scales differ by head, so that each has a factor of its own.
+        return Codes(values.astype(np.int8), scale * rng.uniform(0.5, 1, heads), gains)
+
+    def bits(n: int) -> NDArray[np.int64]:
+        return np.where(rng.random(n) < share, 8, 4)
+
+    # Positions among those of a cache: close together, or anywhere in it.
+    span = int(rng.choice([max(m, n), config.positions]))
+    start = int(rng.integers(0, config.positions - span + 1))
+
+    def ids(n: int) -> NDArray[np.int64]:
+        # In any order, or ascending in each of two classes.
+        drawn = start + rng.permutation(span)[:n]
+        edge = int(rng.integers(0, n + 1))
+        classes = np.concatenate([np.sort(drawn[:edge]), np.sort(drawn[edge:])])
+        return classes if rng.random() < 0.8 else drawn
+
+    k_ids = ids(n)
+    q_ids = k_ids if queries is None else ids(m)
+    window = int(rng.integers(1, span + 1)) if config.windows and rng.integers(2) else None
+    gained = bool(rng.integers(2))
+    form = int(rng.choice([8, 16]))
+    k0 = int(rng.choice([1, n, int(rng.integers(1, n + 1))]))
+    return CoreLayer(
+        q=codes(heads * group, m, gained=gained),
+        k=codes(heads, n, gained=gained),
+        v=codes(heads, n, gained=config.v_gains),
+        q_bits=bits(m),
+        k_bits=bits(n),
+        v_bits=bits(n),
+        q_ids=q_ids,
+        k_ids=k_ids,
+        causal=causal,
+        window=window,
+        by_token=bool(rng.integers(2)),
+        options=Options(
+            p_planes=config.planes,
+            p_follows_token=bool(rng.integers(2)),
+            p_follows_query=bool(rng.integers(2)),
+            output_bits=form,
+            output_shift=int(rng.integers(0, 8)) if form == 8 else 0,
+            count_normalize=config.count_normalize and bool(rng.integers(2)),
+        ),
+        k0=k0,
+        k1=int(rng.integers(0, k0 + 1)),
+        report=bool(rng.integers(2)),
+        cumulative=config.cumulative,
+        fresh=config.cumulative and after is None,
+        carried=carried,
+    )
+
+
+def random_chain(
+    config: Config, rng: np.random.Generator, count: int, **given: Any
+) -> list[CoreLayer]:
+    """Return random layers as of :func:`random_layer`.
+
+    With cumulative importance about half of them carry on what the one before chose.
+    """
+    layers: list[CoreLayer] = []
+    for _ in range(count):
+        carries = config.cumulative and layers and rng.random() < 0.5
+        layers.append(random_layer(config, rng, after=layers[-1] if carries else None, **given))
+    return layers

@@ -1,0 +1,251 @@
+"""The groups of values that each row block visits, where tiles are skipped."""
+
+from amaranth.hdl import Array, Module, Mux, Signal, Value
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.core import BANKS, Config
+from dtqatten.hw.arrays.value_lane import group_number
+from dtqatten.hw.arrays.value_loader import group_end_layout
+from dtqatten.hw.base.descriptions import Descriptions
+from dtqatten.hw.base.pipeline import counted, delayed
+from dtqatten.hw.payloads.arrays import (
+    group_layout,
+    listed_block_layout,
+    visited_tile_layout,
+)
+
+__all__ = ["GroupLister"]
+
+
+class GroupLister(wiring.Component):
+    """List the groups of the tiles that a row block visits, and those of them that are wide.
+
+    Stands for :class:`~dtqatten.hw.arrays.value_index.GroupIndex` and
+    :class:`~dtqatten.hw.arrays.value_index.HeadDescriber` where row blocks of a head visit tiles of
+    their own. Tiles wait until their head's values are here; then a group is listed a cycle.
+
+    Latency: ``loaded`` pulses two cycles after the row block's last group has been listed, with
+    ``block`` and ``block_after``, which are :class:`~dtqatten.hw.base.descriptions.Descriptions`
+    written in that cycle. ``group``, ``wide_group`` and ``is_wide`` follow ``index`` in the same
+    cycle. Throughput one group a cycle: a row block computes for at least as long.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    ended : In(group_end_layout(config))
+        A group of values is complete.
+    follows : In(1)
+        With the head's last group: its weights follow their tokens.
+    visited_valid, visited : In(1), In(visited_tile_layout(config))
+        A tile of weights is complete; no more than two row blocks are.
+    loaded : Out(1)
+        A row block is described.
+    used : In(1)
+        The current row block is done with.
+    bank : Out(range(BANKS))
+        Where its weights are.
+    block, block_after : Out(listed_block_layout(config))
+        Its description, and that of the one after it.
+    index : In(range(key_tiles * parts))
+        Number among the row block's groups, or among the wide ones of them.
+    group, wide_group : Out(group_layout(config))
+        The group of that number; the wide group of that number.
+    is_wide : Out(1)
+        Whether ``group`` is wide.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "ended": In(group_end_layout(config)),
+                "follows": In(1),
+                "visited_valid": In(1),
+                "visited": In(visited_tile_layout(config)),
+                "loaded": Out(1),
+                "used": In(1),
+                "bank": Out(range(BANKS)),
+                "block": Out(listed_block_layout(config)),
+                "block_after": Out(listed_block_layout(config)),
+                "index": In(range(config.key_tiles * config.parts)),
+                "group": Out(group_layout(config)),
+                "wide_group": Out(group_layout(config)),
+                "is_wide": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        groups = config.key_tiles * config.parts
+        # The tile whose groups are listed, and where: its row block's bank, its head's bank.
+        active, tile_end, block_end, head_end = (
+            Signal(name=name) for name in ("active", "tile_end", "block_end", "head_end")
+        )
+        group = Signal(group_layout(config))
+        filling, head = Signal(range(BANKS)), Signal(range(BANKS))
+        count, wide_count = Signal(range(groups + 1)), Signal(range(groups + 1))
+        tile, waits = self._tiles(m, active & tile_end)
+        wide, last, follows, known = self._heads(m, group, head, head_end)
+        m.d.comb += [
+            group.tile.eq(tile.tile),
+            active.eq(waits & known),
+            tile_end.eq((group.part == config.parts - 1) | (group.as_value() == last.as_value())),
+            block_end.eq(active & tile_end & tile.last),
+            head_end.eq(block_end & tile.block.last),
+        ]
+        ended = delayed(m, block_end, 1, "block_ended", reset_less=False)
+        with m.If(active):
+            m.d.sync += group.part.eq(Mux(tile_end, 0, group.part + 1))
+        with m.If(active | ended):
+            m.d.sync += [
+                count.eq(Mux(ended, 0, count) + active),
+                wide_count.eq(Mux(ended, 0, wide_count) + (active & wide)),
+            ]
+        m.d.sync += [filling.eq(filling ^ block_end), head.eq(head ^ head_end)]
+
+        at, wide_at = Mux(ended, 0, count), Mux(ended, 0, wide_count)
+        for name, writes, place, answer in (
+            ("groups", active, at, self.group),
+            ("wide_groups", active & wide, wide_at, self.wide_group),
+        ):
+            entry = data.StructLayout({"group": group.shape(), "wide": 1})
+            m.submodules[name] = listed = memory.Memory(shape=entry, depth=BANKS * groups, init=[])
+            write, read = listed.write_port(), listed.read_port(domain="comb")
+            m.d.comb += [
+                write.en.eq(writes),
+                write.addr.eq(filling * groups + place),
+                write.data.group.eq(group),
+                write.data.wide.eq(wide),
+                read.addr.eq(self.bank * groups + self.index),
+                answer.eq(read.data.group),
+            ]
+            if name == "groups":
+                m.d.comb += self.is_wide.eq(read.data.wide)
+        block = delayed(m, tile.block, 1, "block_of")
+        self._describe(m, ended, block, delayed(m, follows, 1, "follows"), count, wide_count)
+        return m
+
+    def _tiles(self, m: Module, done: Value) -> tuple[data.View, Value]:
+        """Queue the tiles that are complete; return the oldest, and whether there is one."""
+        most = BANKS * self.config.key_tiles
+        m.submodules.tiles = tiles = memory.Memory(shape=self.visited.shape(), depth=most, init=[])
+        write, read = tiles.write_port(), tiles.read_port(domain="comb")
+        m.d.comb += [write.en.eq(self.visited_valid), write.data.eq(self.visited)]
+        for port, moves in ((write, self.visited_valid), (read, done)):
+            with m.If(moves):
+                m.d.sync += port.addr.eq(Mux(port.addr == most - 1, 0, port.addr + 1))
+        return read.data, counted(m, self.visited_valid, done, "tiles_here", most=most)
+
+    def _heads(
+        self, m: Module, group: data.View, head: Value, head_end: Value
+    ) -> tuple[Value, data.View, Value, Value]:
+        """Keep what is known of two heads of values.
+
+        Parameters
+        ----------
+        m : Module
+        group : View
+            The group asked about.
+        head : Value
+            Bank of its head.
+        head_end : Value
+            That head has been listed.
+
+        Returns
+        -------
+        wide : Value
+            The group is wide.
+        last : View
+            The head's last group.
+        follows, here : Value
+            Whether its weights follow their tokens; whether it is complete.
+        """
+        config, ended = self.config, self.ended
+        m.submodules.wide = wide = memory.Memory(
+            shape=data.ArrayLayout(1, BANKS), depth=config.key_tiles * config.parts, init=[]
+        )
+        write, read = wide.write_port(granularity=1), wide.read_port(domain="comb")
+        m.d.comb += [
+            write.en.eq(ended.valid << ended.bank),
+            write.addr.eq(group_number(config, ended.group)),
+            write.data.eq(ended.wide.any().replicate(BANKS)),
+            read.addr.eq(group_number(config, group)),
+        ]
+        lasts = [Signal(group_layout(config), name=f"last_{i}") for i in range(BANKS)]
+        follows = Signal(BANKS)
+        for i, last in enumerate(lasts):
+            with m.If(ended.head & (ended.bank == i)):
+                m.d.sync += [last.eq(ended.group), follows[i].eq(self.follows)]
+        chosen = Signal(group_layout(config), name="last")
+        m.d.comb += chosen.eq(Array(last.as_value() for last in lasts)[head])
+        here = counted(m, ended.head, head_end, "heads_here", most=BANKS)
+        return read.data.as_value().bit_select(head, 1), chosen, follows.bit_select(head, 1), here
+
+    def _describe(
+        self,
+        m: Module,
+        ended: Value,
+        block: data.View,
+        follows: Value,
+        count: Value,
+        wide_count: Value,
+    ) -> None:
+        """Describe the row block that has ended: its groups, and how long its tiles wait.
+
+        Parameters
+        ----------
+        m : Module
+        ended : Value
+            Its groups have been counted.
+        block : View
+            The row block.
+        follows : Value
+            Its weights follow their tokens.
+        count, wide_count : Value
+            Its groups, and those that are wide.
+        """
+        config = self.config
+        planes, interval = config.planes, config.drain_interval
+        most = 2 * planes * config.key_tiles * config.parts
+        length, narrow_length = Signal(range(most + 1)), Signal(range(most + 1))
+        low_planes = planes * wide_count
+        m.d.sync += [
+            length.eq(
+                Mux(
+                    follows,
+                    count + (low_planes << 1) - wide_count,
+                    planes * count + low_planes,
+                )
+            ),
+            narrow_length.eq(count + wide_count),
+        ]
+
+        def wait(length: Value) -> Value:
+            return Mux(length < interval, interval - length, 0)
+
+        counts, wide_counts = delayed(m, count, 1, "counts"), delayed(m, wide_count, 1, "wides")
+        described = delayed(m, block, 1, "described")
+        m.submodules.blocks = blocks = Descriptions(listed_block_layout(config), BANKS)
+        written = blocks.written
+        m.d.comb += [
+            self.loaded.eq(delayed(m, ended, 1, "loads", reset_less=False)),
+            blocks.write.eq(self.loaded),
+            *(written[name].eq(described[name]) for name, _ in described.shape()),
+            written.single.eq(counts == 1),
+            written.before_last.eq(counts - 2),
+            written.some_wide.eq(wide_counts != 0),
+            written.single_wide.eq(wide_counts == 1),
+            written.before_last_wide.eq(wide_counts - 2),
+            written.follows.eq(delayed(m, follows, 1, "block_follows")),
+            written.wait.eq(wait(length)),
+            written.narrow_wait.eq(wait(narrow_length)),
+            blocks.step.eq(self.used),
+            self.bank.eq(blocks.index),
+            self.block.eq(blocks.item),
+            self.block_after.eq(blocks.after),
+        ]
