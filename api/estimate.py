@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from dtqatten.api.machines import Machine, fitted
-from dtqatten.configuration.core import PRESETS, Config
 from dtqatten.files.errors import UsageError
+from dtqatten.files.notices import waiting
 from dtqatten.golden.numerics.select import PAPER_SHARES
+from dtqatten.model.clock import Clock, clock_of, measured_of
 from dtqatten.model.core import run_core
 from dtqatten.model.energy import DRAM_PJ_PER_BIT, dram_bytes
-from dtqatten.model.measured import Measured, measured
+from dtqatten.model.measured import Measured
 from dtqatten.model.shapes import Shape, shape_of
 from dtqatten.model.workload import Workload, policy_workloads
 
@@ -109,7 +110,7 @@ def estimate(
     policy : Policy, optional
         Shares of each layer, in place of ``shares``.
     clock_mhz : float, optional
-        Clock rate; by default the preset's measured one, at most 1 GHz.
+        Clock rate; by default that of :func:`dtqatten.model.clock.clock_of`.
 
     Returns
     -------
@@ -140,18 +141,19 @@ def estimate(
                 f"the policy is of {len(policy.layers)} layers, the model has {shape.layers}"
             )
         workloads = policy_workloads(policy, workload)
-    known = _of_preset(core)
-    runs = {one: run_core(core, one) for one in dict.fromkeys(workloads)}
+    known = measured_of(core)
+    what = f"{core.rows} x {core.cols} x {core.depth} multipliers on {tokens} tokens"
+    with waiting(f"cycle model: {what}; small arrays take more cycles, and up to a minute"):
+        runs = {one: run_core(core, one) for one in dict.fromkeys(workloads)}
     layers = [shape.heads * runs[one].head_cycles for one in workloads]
     cycles = sum(layers)
 
-    clock = _clock(clock_mhz, known)
-    assert clock.value is not None
+    clock = clock_of(core) if clock_mhz is None else Clock(clock_mhz, False, "as asked for")
     moved = sum(_layer_bytes(one, shape) for one in workloads)
     return Estimate(
         cycles=Quantity(cycles, "", "modelled", "the core's cycle model, which the RTL equals"),
-        seconds=Quantity(cycles / clock.value / 1e6, "s", "modelled", "cycles at that clock"),
-        clock=clock,
+        seconds=Quantity(cycles / clock.mhz / 1e6, "s", "modelled", "cycles at that clock"),
+        clock=Quantity(clock.mhz, "MHz", "measured" if clock.measured else "assumed", clock.says),
         bytes=Quantity(moved, "bytes", "modelled", "Q, K, V of the tokens kept, 8-bit outputs"),
         mm2=_area(known),
         joules=_energy(known, shape, (runs[one] for one in workloads), moved),
@@ -159,26 +161,9 @@ def estimate(
     )
 
 
-def _of_preset(core: Config) -> Measured | None:
-    """Return what is known of the preset that a core is, None if it is another machine."""
-    found = measured()
-    return next(
-        (found[name] for name, one in PRESETS.items() if one == core and name in found), None
-    )
-
-
 def _layer_bytes(workload: Workload, shape: Shape) -> float:
     """Return bytes of a layer: heads of K and V that several query heads share move once."""
     return dram_bytes(workload, kv_heads=shape.shared / shape.heads) * shape.heads
-
-
-def _clock(wanted: float | None, known: Measured | None) -> Quantity:
-    if wanted is not None:
-        return Quantity(wanted, "MHz", "assumed", "as asked for")
-    if known is None:
-        return Quantity(1000.0, "MHz", "assumed", "this machine has not been synthesized")
-    says = f"{known.fmax_mhz:.1f} MHz by timing analysis, {known.target}"
-    return Quantity(min(1000.0, known.fmax_mhz), "MHz", "measured", says)
 
 
 def _area(known: Measured | None) -> Quantity:

@@ -1,6 +1,5 @@
 """Cycles of the core on a workload, by the cycle model that the RTL equals on every edge."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from dtqatten.configuration.core import Config
@@ -45,10 +44,8 @@ def fit(config: Config, workload: Workload) -> Config:
     return config.replace(d_head=workload.d_head, n_max=max(config.n_max, workload.tokens))
 
 
-def run_core(
-    config: Config, workload: Workload, tell: Callable[[int], object] = lambda cycle: None
-) -> CoreRun:
-    """Run two heads of a workload through the cycle model; ``tell`` hears every cycle.
+def run_core(config: Config, workload: Workload) -> CoreRun:
+    """Run two heads of a workload through the cycle model.
 
     Two suffice: all later heads take what the second one does.
 
@@ -61,13 +58,10 @@ def run_core(
     bench = Run(config, [core_layer(config, workload, heads=2)])
     outputs, half = bench.taken["outputs"], bench.wanted["outputs"] // 2
     first, before = 0, dict(bench.model.busy)
-    while not bench.done:
+    while len(outputs) < 2 * half:
         bench.clock()
-        tell(bench.model.cycle)
         if not first and len(outputs) == half:
             first, before = bench.model.cycle, dict(bench.model.busy)
-        if len(outputs) == 2 * half:
-            break
     cycles = bench.model.cycle - first
     busy = {unit: (count - before[unit]) / cycles for unit, count in bench.model.busy.items()}
     useful = sum(workload.filled(config.cols).products)

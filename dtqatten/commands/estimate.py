@@ -31,7 +31,10 @@ def estimate(
     shares: SharesOption = None,
     policy: PolicyOption = None,
     clock_mhz: Annotated[
-        float | None, typer.Option(help="Clock rate; by default the measured one.")
+        float | None,
+        typer.Option(
+            help="Clock rate; by default the measured one, or what the preset is made for."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

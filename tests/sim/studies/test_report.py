@@ -12,6 +12,7 @@ from dtqatten.api.simulated import device_for
 from dtqatten.golden.numerics.order import Order
 from dtqatten.golden.traces.recording import example_recording
 from dtqatten.interface.units import Unit
+from dtqatten.model.clock import clock_of
 from dtqatten.sim.machine.sampled import SampledBus
 from dtqatten.sim.studies.machine_demo import DemoLayer, cosine, run_demo
 from dtqatten.sim.studies.report import COLUMNS, report, rows_of
@@ -44,7 +45,7 @@ def page(layers, tmp_path_factory) -> Path:
         layers,
         {"clustered order": study(system.core, bits, Order.CLUSTERED)},
         preset="tiny",
-        clock="1 GHz, assumed",
+        clock=str(clock_of(system.core)),
         rows=rows_of(layers, 1000.0),
         command="dtqatten demo",
     )
