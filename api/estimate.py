@@ -23,6 +23,12 @@ __all__ = ["Estimate", "Quantity", "Shape", "estimate"]
 Origin = Literal["measured", "modelled", "assumed", "not measured"]
 
 
+SMALL = (("", 1.0), ("m", 1e-3), ("u", 1e-6), ("n", 1e-9))
+LARGE = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
+#: Symbols of units that take prefixes, and these, the largest first.
+PREFIXES = {"s": ("s", SMALL), "J": ("J", SMALL), "bytes": ("B", LARGE)}
+
+
 @dataclass(frozen=True)
 class Quantity:
     """A number, and where it comes from.
@@ -45,8 +51,18 @@ class Quantity:
     says: str
 
     def __str__(self) -> str:
-        number = "-" if self.value is None else f"{self.value:.4g} {self.unit}"
-        return f"{number} ({self.origin}: {self.says})"
+        return f"{self.text} ({self.origin}: {self.says})"
+
+    @property
+    def text(self) -> str:
+        """The number as people read it: a count in full, seconds, joules and bytes in 4 digits."""
+        if self.value is None:
+            return "-"
+        if not self.unit:
+            return f"{self.value:,.0f}"
+        symbol, prefixes = PREFIXES.get(self.unit, (self.unit, (("", 1.0),)))
+        prefix, factor = next((one for one in prefixes if self.value >= one[1]), prefixes[-1])
+        return f"{self.value / factor:.4g} {prefix}{symbol}"
 
 
 @dataclass(frozen=True)

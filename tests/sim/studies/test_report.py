@@ -116,6 +116,13 @@ def test_in_a_browser(page, width, scheme) -> None:
         assert view.evaluate("document.documentElement.scrollWidth") == width
         colour = view.evaluate("getComputedStyle(document.body).color")
         assert colour == {"light": "rgb(29, 33, 38)", "dark": "rgb(230, 232, 234)"}[scheme]
+        # Nothing in a table is cut, or narrower than a word; both tables end on the page.
+        for table in view.locator("table").all():
+            assert table.evaluate("e => e.getBoundingClientRect().right") <= width
+            assert (
+                table.locator("td").evaluate_all("all => Math.min(...all.map(e => e.clientWidth))")
+                > 20
+            )
         drawn = view.locator("#timeline .xtick text").first.evaluate("e => e.style.fill")
         assert drawn == colour
         browser.close()
