@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from dtqatten.api.machines import Machine, fitted
-from dtqatten.configuration.core import PRESETS, Config
 from dtqatten.files.errors import UsageError
+from dtqatten.files.notices import waiting
 from dtqatten.golden.numerics.select import PAPER_SHARES
+from dtqatten.model.clock import Clock, clock_of, measured_of
 from dtqatten.model.core import run_core
 from dtqatten.model.energy import DRAM_PJ_PER_BIT, dram_bytes
-from dtqatten.model.measured import Measured, measured
+from dtqatten.model.measured import Measured
 from dtqatten.model.shapes import Shape, shape_of
 from dtqatten.model.workload import Workload, policy_workloads
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["Estimate", "Quantity", "Shape", "estimate"]
 
 Origin = Literal["measured", "modelled", "assumed", "not measured"]
+
+
+SMALL = (("", 1.0), ("m", 1e-3), ("u", 1e-6), ("n", 1e-9))
+LARGE = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
+#: Symbols of units that take prefixes, and these, the largest first.
+PREFIXES = {"s": ("s", SMALL), "J": ("J", SMALL), "bytes": ("B", LARGE)}
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,18 @@ class Quantity:
     says: str
 
     def __str__(self) -> str:
-        number = "-" if self.value is None else f"{self.value:.4g} {self.unit}"
-        return f"{number} ({self.origin}: {self.says})"
+        return f"{self.text} ({self.origin}: {self.says})"
+
+    @property
+    def text(self) -> str:
+        """The number as people read it: a count in full, seconds, joules and bytes in 4 digits."""
+        if self.value is None:
+            return "-"
+        if not self.unit:
+            return f"{self.value:,.0f}"
+        symbol, prefixes = PREFIXES.get(self.unit, (self.unit, (("", 1.0),)))
+        prefix, factor = next((one for one in prefixes if self.value >= one[1]), prefixes[-1])
+        return f"{self.value / factor:.4g} {prefix}{symbol}"
 
 
 @dataclass(frozen=True)
@@ -109,7 +126,7 @@ def estimate(
     policy : Policy, optional
         Shares of each layer, in place of ``shares``.
     clock_mhz : float, optional
-        Clock rate; by default the preset's measured one, at most 1 GHz.
+        Clock rate; by default that of :func:`dtqatten.model.clock.clock_of`.
 
     Returns
     -------
@@ -140,18 +157,19 @@ def estimate(
                 f"the policy is of {len(policy.layers)} layers, the model has {shape.layers}"
             )
         workloads = policy_workloads(policy, workload)
-    known = _of_preset(core)
-    runs = {one: run_core(core, one) for one in dict.fromkeys(workloads)}
+    known = measured_of(core)
+    what = f"{core.rows} x {core.cols} x {core.depth} multipliers on {tokens} tokens"
+    with waiting(f"cycle model: {what}; small arrays take more cycles, and up to a minute"):
+        runs = {one: run_core(core, one) for one in dict.fromkeys(workloads)}
     layers = [shape.heads * runs[one].head_cycles for one in workloads]
     cycles = sum(layers)
 
-    clock = _clock(clock_mhz, known)
-    assert clock.value is not None
+    clock = clock_of(core) if clock_mhz is None else Clock(clock_mhz, False, "as asked for")
     moved = sum(_layer_bytes(one, shape) for one in workloads)
     return Estimate(
         cycles=Quantity(cycles, "", "modelled", "the core's cycle model, which the RTL equals"),
-        seconds=Quantity(cycles / clock.value / 1e6, "s", "modelled", "cycles at that clock"),
-        clock=clock,
+        seconds=Quantity(cycles / clock.mhz / 1e6, "s", "modelled", "cycles at that clock"),
+        clock=Quantity(clock.mhz, "MHz", "measured" if clock.measured else "assumed", clock.says),
         bytes=Quantity(moved, "bytes", "modelled", "Q, K, V of the tokens kept, 8-bit outputs"),
         mm2=_area(known),
         joules=_energy(known, shape, (runs[one] for one in workloads), moved),
@@ -159,26 +177,9 @@ def estimate(
     )
 
 
-def _of_preset(core: Config) -> Measured | None:
-    """Return what is known of the preset that a core is, None if it is another machine."""
-    found = measured()
-    return next(
-        (found[name] for name, one in PRESETS.items() if one == core and name in found), None
-    )
-
-
 def _layer_bytes(workload: Workload, shape: Shape) -> float:
     """Return bytes of a layer: heads of K and V that several query heads share move once."""
     return dram_bytes(workload, kv_heads=shape.shared / shape.heads) * shape.heads
-
-
-def _clock(wanted: float | None, known: Measured | None) -> Quantity:
-    if wanted is not None:
-        return Quantity(wanted, "MHz", "assumed", "as asked for")
-    if known is None:
-        return Quantity(1000.0, "MHz", "assumed", "this machine has not been synthesized")
-    says = f"{known.fmax_mhz:.1f} MHz by timing analysis, {known.target}"
-    return Quantity(min(1000.0, known.fmax_mhz), "MHz", "measured", says)
 
 
 def _area(known: Measured | None) -> Quantity:

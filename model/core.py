@@ -1,6 +1,5 @@
 """Cycles of the core on a workload, by the cycle model that the RTL equals on every edge."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dtqatten.configuration.core import Config
@@ -9,9 +8,6 @@ from dtqatten.golden.cycles.layers import CoreRun as Run
 from dtqatten.model.workload import Workload, core_layer
 
 __all__ = ["CoreRun", "causal_cycles", "fit", "run_core"]
-
-#: Hears the cycle that a run is at.
-Tell = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -49,8 +45,8 @@ def fit(config: Config, workload: Workload) -> Config:
     return config.replace(d_head=workload.d_head, n_max=max(config.n_max, workload.tokens))
 
 
-def run_core(config: Config, workload: Workload, tell: Tell = lambda cycle: None) -> CoreRun:
-    """Run two heads of a workload through the cycle model; ``tell`` hears every cycle.
+def run_core(config: Config, workload: Workload) -> CoreRun:
+    """Run two heads of a workload through the cycle model.
 
     Raises
     ------
@@ -58,27 +54,26 @@ def run_core(config: Config, workload: Workload, tell: Tell = lambda cycle: None
         If the configuration cannot be made to fit, see :func:`fit`.
     """
     config = fit(config, workload)
-    first, cycles, busy = _two_heads(config, core_layer(config, workload, heads=2), tell)
+    first, cycles, busy = _two_heads(config, core_layer(config, workload, heads=2))
     useful = sum(workload.filled(config.cols).products)
     return CoreRun(cycles, first, busy, useful / (config.multipliers * cycles))
 
 
-def causal_cycles(config: Config, tokens: int, tell: Tell = lambda cycle: None) -> tuple[int, int]:
+def causal_cycles(config: Config, tokens: int) -> tuple[int, int]:
     """Return cycles of a head that is causal, and of one that is not, on a core that skips tiles.
 
-    Heads are later ones of 4-bit tokens, in the order of their positions; ``tell`` hears every
-    cycle.
+    Heads are later ones of 4-bit tokens, in the order of their positions.
     """
     config = config.replace(skip_tiles=True)
     workload = Workload(tokens=tokens, d_head=config.d_head, shares=(0.0, 1.0, 0.0))
     layer = core_layer(config, workload, heads=2)
     causal, full = (
-        _two_heads(config, replace(layer, causal=causal), tell)[1] for causal in (True, False)
+        _two_heads(config, replace(layer, causal=causal))[1] for causal in (True, False)
     )
     return causal, full
 
 
-def _two_heads(config: Config, layer: CoreLayer, tell: Tell) -> tuple[int, int, dict[str, float]]:
+def _two_heads(config: Config, layer: CoreLayer) -> tuple[int, int, dict[str, float]]:
     """Return cycles of a layer's first and second head, and what worked in the second one.
 
     All later heads take what the second one does.
@@ -86,13 +81,10 @@ def _two_heads(config: Config, layer: CoreLayer, tell: Tell) -> tuple[int, int, 
     bench = Run(config, [layer])
     outputs, half = bench.taken["outputs"], bench.wanted["outputs"] // 2
     first, before = 0, dict(bench.model.busy)
-    while not bench.done:
+    while len(outputs) < 2 * half:
         bench.clock()
-        tell(bench.model.cycle)
         if not first and len(outputs) == half:
             first, before = bench.model.cycle, dict(bench.model.busy)
-        if len(outputs) == 2 * half:
-            break
     cycles = bench.model.cycle - first
     busy = {unit: (count - before[unit]) / cycles for unit, count in bench.model.busy.items()}
     return first, cycles, busy

@@ -220,6 +220,11 @@ def test_a_browser_shows_every_page(site: Path, browser: Any, width: int, scheme
         wide = page.evaluate("document.documentElement.scrollWidth")
         broken = page.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
         assert (wide, broken, wrong) == (width, [], []), path.name
+        # A command is seen whole, at any width.
+        cut = page.locator(":is(.language-sh, .language-console) code").evaluate_all(
+            "all => all.filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
+        )
+        assert cut == [], path.name
     context.close()
 
 

@@ -127,6 +127,7 @@ def _machine(
         from dtqatten.api.machines import fitted
         from dtqatten.api.simulated import device_for
         from dtqatten.files.whole import write_text
+        from dtqatten.model.clock import clock_of
         from dtqatten.sim.studies.machine_demo import run_demo
         from dtqatten.sim.studies.report import COLUMNS, report, rows_of
         from dtqatten.sim.studies.stalls import orders
@@ -162,15 +163,15 @@ def _machine(
     studies = orders(system.core, bits)
     phase("PEs watched in three orders of the tokens")
 
-    clock_mhz, clock = 1000.0, "1 GHz, assumed"
-    rows = rows_of(layers, clock_mhz)
+    clock = clock_of(system.core)
+    rows = rows_of(layers, clock.mhz)
     page = report(
         recorded,
         system,
         layers,
         studies,
         preset=preset,
-        clock=clock,
+        clock=str(clock),
         rows=rows,
         command=made_by,
     )

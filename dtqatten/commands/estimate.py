@@ -31,7 +31,10 @@ def estimate(
     shares: SharesOption = None,
     policy: PolicyOption = None,
     clock_mhz: Annotated[
-        float | None, typer.Option(help="Clock rate; by default the measured one.")
+        float | None,
+        typer.Option(
+            help="Clock rate; by default the measured one, or what the preset is made for."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,6 +58,5 @@ def estimate(
         print_json({name: asdict(one) for name, one in found.quantities.items()})
     table = Table("quantity", "value", "origin", "how")
     for name, one in found.quantities.items():
-        value = "-" if one.value is None else f"{one.value:.4g} {one.unit}"
-        table.add_row(name, value, one.origin, one.says)
+        table.add_row(name, one.text, one.origin, one.says)
     show(table)

@@ -80,8 +80,11 @@ def stalls(
     config = configure(preset, file, "tiny", n_max=len(bits), **given)
     rows, cols = config.rows, config.cols
     with needs("sim"):
-        from dtqatten.sim.studies.plots import activity_figure
         from dtqatten.sim.studies.stalls import study
+
+        # Matplotlib takes seconds to begin, the first time many: not for numbers alone.
+        if plot is not None:
+            from dtqatten.sim.studies.plots import activity_figure
     result = study(config, bits, order)
     if plot is not None:
         save(activity_figure({order.value: result}), plot)

@@ -153,7 +153,8 @@ class CoreModel:
             Whether ``outputs``, ``ids`` and ``report`` are taken.
         """
         for unit, works in self.working(inputs).items():
-            self.busy[unit] += works
+            if works:
+                self.busy[unit] += 1
         array, softmax, values = self._array, self._softmax, self._values
         normalizer, ranking = self._normalizer, self._ranking
         # What each unit shows now decides; then all pass the edge.

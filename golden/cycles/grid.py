@@ -31,6 +31,8 @@ class GridModel:
     def __init__(self, config: Config, *, observed: bool = True) -> None:
         self.config, self.observed = config, observed
         self.idle = idle_step(config)
+        #: Stands for any step where nobody looks at what it does.
+        self.unobserved = idle_step(config)
         self.acc = np.zeros((config.rows, config.cols), dtype=np.int64)
         # The step of PE (r, c) is the one issued r + c cycles before that of PE (0, 0).
         self.operand = 3 + config.timing.word_stages

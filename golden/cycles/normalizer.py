@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.rings import Fifo
 from dtqatten.golden.cycles.softmax_beats import RowRecord
-from dtqatten.golden.cycles.tiles import Row
+from dtqatten.golden.cycles.tiles import Row, padded
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.output import normalize, requantize
 
@@ -53,6 +53,8 @@ class NormalizerModel:
         self.cycle = 0
         self._records: deque[RowRecord] = deque()
         self._row = self._part = 0
+        # Outputs of the row whose parts set out.
+        self._outputs = np.zeros(0, dtype=np.int64)
         self._beats = Fifo(self.ROOM)
         self._under_way: deque[tuple[int, OutputBeat]] = deque()
 
@@ -98,18 +100,24 @@ class NormalizerModel:
             self._beats.write(self._under_way.popleft()[1])
         self.cycle += 1
 
-    def _beat(self, sums: Row, last: bool) -> OutputBeat:
-        lanes, record = self.config.output_lanes, self._records[self._row]
-        at = self._part * lanes
-        values = np.pad(sums.values, (0, lanes))[at : at + lanes]
+    def _normalized(self, sums: Row) -> NDArray[np.int64]:
+        """Return the outputs of a row of sums."""
+        record = self._records[self._row]
         weights = softmax.Narrowed(
             np.zeros(0, int), np.array([record.lead]), np.array([record.divisor])
         )
-        output = normalize(values[None], weights)
+        output = normalize(sums.values[None], weights)
         if record.output.codes:
             output = requantize(output, record.output.shift)
+        return output[0].astype(np.int64)
+
+    def _beat(self, sums: Row, last: bool) -> OutputBeat:
+        lanes = self.config.output_lanes
+        at = self._part * lanes
+        if not self._part:
+            self._outputs = padded(self._normalized(sums), len(sums.values) + lanes)
         return OutputBeat(
-            output[0].astype(np.int64),
+            self._outputs[at : at + lanes],
             min(lanes, sums.keys - at),
             last,
             sums.last_row,

@@ -7,7 +7,7 @@ import numpy as np
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query, RowRecord
-from dtqatten.golden.cycles.tiles import Row
+from dtqatten.golden.cycles.tiles import Row, padded
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import apply_gain
 from dtqatten.golden.numerics.masks import position_mask
@@ -70,12 +70,17 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
     passing = []
     for number, tile in enumerate(tiles):
         span = slice(edges[number], edges[number + 1])
+        of_tile = [padded(each[:, span], config.cols) for each in (weights, probability, seen)]
         for at, scored in enumerate(tile):
             row = scored.row
             place = (row.keys, row.last_row, row.last_tile, row.last_block)
+<<<<<<< HEAD
             narrow = queries[at].narrow
             padding = (0, config.cols - row.keys)
             sees = np.pad(seen[at, span], padding) if config.count_normalize else None
+=======
+            row_weights, row_probability, sees = (each[at] for each in of_tile)
+>>>>>>> 1c816f4
             record = RowRecord(
                 int(divisor[at]),
                 int(mantissa[at]),
@@ -87,8 +92,13 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
             )
             passing.append(
                 PassingRow(
+<<<<<<< HEAD
                     Row(np.pad(weights[at, span], padding), *place, narrow=narrow, tile=row.tile),
                     Row(np.pad(probability[at, span], padding), *place, sees, tile=row.tile),
+=======
+                    Row(row_weights, *place, narrow=queries[at].narrow),
+                    Row(row_probability, *place, sees if config.count_normalize else None),
+>>>>>>> 1c816f4
                     record if row.last_tile else None,
                     len(block) if row.last_tile and row.last_row else 0,
                 )

@@ -18,11 +18,12 @@ class _Loader:
     """Collect a load stream into banks of edges, two of which are held."""
 
     def __init__(self, config: Config, lanes: int, tiles: int) -> None:
-        self.config, self.lanes, self.tiles = config, lanes, tiles
+        self.lanes, self.tiles = lanes, tiles
+        self.nibbles, self.words, self.channels = config.load_nibbles, config.words, config.d_head
         self.used = 0
         self.freed: deque[int] = deque()  # cycles from which on a bank more is free
         self._bank: list[Edge] = []
-        self._planes = np.zeros((2, lanes, config.d_head), dtype=np.int8)
+        self._planes = np.zeros((2, lanes, self.channels), dtype=np.int8)
         self._wide: list[bool] = []
         self._low = self._word = 0
 
@@ -41,10 +42,10 @@ class _Loader:
             self.used -= 1
         if beat is None:
             return None
-        at = self._word * self.config.load_nibbles
-        self._planes[self._low, len(self._wide), at : at + self.config.load_nibbles] = beat.nibbles
+        at = self._word * self.nibbles
+        self._planes[self._low, len(self._wide), at : at + self.nibbles] = beat.nibbles
         self._word += 1
-        if self._word < self.config.words:
+        if self._word < self.words:
             return None
         self._word = 0
         if beat.wide and not self._low:
@@ -264,7 +265,7 @@ class ArrayModel:
             self._visit = visits
         if self._steps_left:
             assert self._tile is not None
-            step = next(self._tile)
+            step = next(self._tile) if self.observed else self._grid.unobserved
             self._steps_left -= 1
             if not self._steps_left:
                 self._end_tile()

@@ -9,6 +9,11 @@ import numpy as np
 __all__ = ["Source", "StreamRun"]
 
 
+def _chance(probability: float, rng: np.random.Generator) -> bool:
+    """Draw whether something happens that has a probability; nothing is drawn for 0."""
+    return probability > 0 and bool(rng.random() < probability)
+
+
 class Source:
     """Producer of a stream that pauses at random and keeps an offered beat until it is taken."""
 
@@ -18,14 +23,15 @@ class Source:
         self._offer()
 
     def _offer(self) -> None:
-        if self.offered is None and self.beats and self.rng.random() >= self.pause:
+        if self.beats and not _chance(self.pause, self.rng):
             self.offered = self.beats.pop()
 
     def clock(self, ready: bool) -> None:
         """Pass a clock edge at which the beat offered, if any, is taken if ``ready``."""
         if ready:
             self.offered = None
-        self._offer()
+        if self.offered is None:
+            self._offer()
 
     @property
     def done(self) -> bool:
@@ -98,7 +104,7 @@ class StreamRun(abc.ABC):
 
     def _draw(self) -> None:
         self.ready = {
-            name: bool(self.rng.random() >= self.stall)
+            name: not _chance(self.stall, self.rng)
             and (not self.lazy or getattr(self.model, name) is not None)
             and (name != self.held or self.model.cycle >= self.HELD)
             for name in self.taken

@@ -196,6 +196,13 @@ def visited_tiles(config: Config, values: NDArray) -> NDArray[np.bool_]:
     return seen
 
 
+def padded(values: NDArray, size: int) -> NDArray:
+    """Return values with zeros behind them, up to ``size`` along the last axis."""
+    result = np.zeros((*values.shape[:-1], size), dtype=values.dtype)
+    result[..., : values.shape[-1]] = values
+    return result
+
+
 def tile_rows(
     config: Config,
     values: NDArray,
@@ -221,7 +228,7 @@ def tile_rows(
         taken = values[row, tile : tile + config.cols]
         block_end = min(row - row % config.rows + config.rows, queries)
         yield Row(
-            np.pad(taken, (0, config.cols - len(taken))).astype(np.int64),
+            padded(taken, config.cols).astype(np.int64),
             len(taken),
             row == block_end - 1,
             tile + config.cols >= keys if visited is None else not any(ahead[1:]),

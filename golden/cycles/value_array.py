@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dtqatten.configuration.core import BANKS, Config, Schedule
 from dtqatten.golden.cycles.grid import GridModel
 from dtqatten.golden.cycles.score_buffer import ScoreBuffer
-from dtqatten.golden.cycles.tiles import Beat, Row, Step
+from dtqatten.golden.cycles.tiles import Beat, Row, Step, padded
 from dtqatten.golden.numerics.codes import split
 
 __all__ = ["ValueArrayModel", "grouped", "value_steps"]
@@ -26,6 +26,37 @@ def grouped(config: Config, tokens: NDArray) -> NDArray:
             filler = [(0, config.depth - len(group))] + [(0, 0)] * (tokens.ndim - 1)
             groups.append(np.pad(group, filler))
     return np.stack(groups)
+
+
+def value_order(
+    config: Config, wide: NDArray[np.bool_], *, follows: bool = False, narrow: bool = False
+) -> list[tuple[tuple[int, int], int]]:
+    """Return the planes of weights and values, and the group of tokens, of a tile's steps.
+
+    Parameters
+    ----------
+    config : Config
+    wide : array of bool, [g]
+        Groups with an 8-bit token.
+    follows : bool
+        Weights of the other groups have their highest plane only.
+    narrow : bool
+        All weights have.
+    """
+    planes = config.planes
+    # A pair of planes (i, low) has a weight of 16**(planes - i - low).
+    pairs = [(i, low) for low in (0, 1) for i in range(planes)]
+
+    def needed(pair: tuple[int, int], g: int) -> bool:
+        i, low = pair
+        return (not low or bool(wide[g])) and not (i and (narrow or (follows and not wide[g])))
+
+    groups = range(len(wide))
+    if config.schedule is Schedule.PLANE_MAJOR:
+        # By weight; of one weight the high plane of the values first.
+        pairs.sort(key=lambda pair: (sum(pair), pair[1]))
+        return [(pair, g) for pair in pairs for g in groups if needed(pair, g)]
+    return [(pair, g) for g in groups for pair in pairs if needed(pair, g)]
 
 
 def value_steps(
@@ -46,29 +77,12 @@ def value_steps(
         Weights by group of tokens.
     values : array of int, [g, depth, cols]
         Values of one channel pass, 4-bit ones with a low plane of zeros.
-    wide : array of bool, [g]
-        Groups with an 8-bit token.
-    follows : bool
-        Weights of the other groups have their highest plane only.
-    narrow : bool
-        All weights have.
+    wide, follows, narrow
+        As of :func:`value_order`.
     """
     planes = config.planes
     p, v = np.stack(split(weights, planes)), np.stack(split(values))
-    # A pair of planes (i, low) has a weight of 16**(planes - i - low).
-    pairs = [(i, low) for low in (0, 1) for i in range(planes)]
-
-    def needed(pair: tuple[int, int], g: int) -> bool:
-        i, low = pair
-        return (not low or bool(wide[g])) and not (i and (narrow or (follows and not wide[g])))
-
-    groups = range(len(wide))
-    if config.schedule is Schedule.PLANE_MAJOR:
-        # By weight; of one weight the high plane of the values first.
-        pairs.sort(key=lambda pair: (sum(pair), pair[1]))
-        order = [(pair, g) for pair in pairs for g in groups if needed(pair, g)]
-    else:
-        order = [(pair, g) for g in groups for pair in pairs if needed(pair, g)]
+    order = value_order(config, wide, follows=follows, narrow=narrow)
     nothing = np.zeros(0, dtype=bool)
     level = 0
     for index, ((i, low), g) in enumerate(order):
@@ -128,7 +142,7 @@ class _BlockLoader:
         return _Block(block, row.last_block, narrow, tuple(tile[0].tile for tile in tiles))
 
 
-#: Values ``[keys, channels]``, those at 8 bit, and whether weights follow their precision.
+#: Values ``[keys, channels]``, groups with one at 8 bit, and whether weights follow precision.
 _Head = tuple[NDArray[np.int64], NDArray[np.bool_], bool]
 
 
@@ -164,7 +178,8 @@ class _HeadLoader:
             tokens.append(16 * high + (next(planes) if wide[-1] else 0))
         self._beats = []
         self.used += 1
-        return np.stack(tokens), np.array(wide), beat.follows
+        groups = grouped(self.config, np.array(wide)).any(axis=1)
+        return np.stack(tokens), groups, beat.follows
 
 
 class _Lister:
@@ -220,7 +235,7 @@ class ValueArrayModel:
     TILE_HERE, HEAD_HERE, LISTED = 1, 2, 2
 
     def __init__(self, config: Config, *, observed: bool = True) -> None:
-        self.config = config = config.of_values
+        self.config, self.observed = (config := config.of_values), observed
         self.cycle = 0
         self._grid, self._buffer = GridModel(config, observed=observed), ScoreBuffer(config)
         self._block_loader, self._head_loader = _BlockLoader(config), _HeadLoader(config)
@@ -231,7 +246,8 @@ class ValueArrayModel:
         self._loaded_heads: deque[tuple[int, _Head]] = deque()
         self._lister = _Lister(config)
         self._pass = 0
-        self._tile: list[Step] = []
+        self._tile: Iterator[Step] = iter(())
+        self._steps_left = 0
         self._earliest_end = 0
 
     @property
@@ -262,6 +278,7 @@ class ValueArrayModel:
     def _start_tile(self) -> None:
         if not self._blocks or not self._heads or self._buffer.room < self.config.rows:
             return
+<<<<<<< HEAD
         block, (values, wide, follows) = self._blocks[0], self._heads[0]
         weights, keys = block.weights, self._keys(block)
         values, wide = values[keys], wide[keys]
@@ -271,19 +288,27 @@ class ValueArrayModel:
         rows = np.pad(weights, ((0, self.config.rows - len(weights)), (0, 0)))
         steps = list(
             value_steps(
+=======
+        (weights, _, narrow), (values, wide, follows) = self._blocks[0], self._heads[0]
+        duration = len(value_order(self.config, wide, follows=follows, narrow=narrow))
+        if self.cycle + duration <= self._earliest_end:
+            return
+        self._buffer.room -= len(weights)
+        self._earliest_end = self.cycle + duration - 1 + self.config.drain_interval
+        self._steps_left = duration
+        if self.observed:
+            at = self._pass * self.config.cols
+            self._tile = value_steps(
+>>>>>>> 1c816f4
                 self.config,
-                grouped(self.config, rows.T),
-                grouped(self.config, channels),
-                np.array([any(group) for group in grouped(self.config, wide)]),
+                grouped(self.config, padded(weights.T, self.config.rows)),
+                grouped(
+                    self.config, padded(values[:, at : at + self.config.cols], self.config.cols)
+                ),
+                wide,
                 follows=follows,
                 narrow=block.narrow,
             )
-        )
-        if self.cycle + len(steps) <= self._earliest_end:
-            return
-        self._buffer.room -= len(weights)
-        self._earliest_end = self.cycle + len(steps) - 1 + self.config.drain_interval
-        self._tile = steps[::-1]
 
     def _keys(self, block: _Block) -> NDArray[np.int64]:
         """Return the places of the keys in the tiles that a row block visits."""
@@ -300,12 +325,13 @@ class ValueArrayModel:
         at = self._pass * config.cols
         sums = block.weights @ values[self._keys(block), at : at + config.cols]
         channels = sums.shape[1]
+        sums = padded(sums, config.cols)
         last_pass = at + config.cols >= config.d_head
         self._buffer.drain(
             shown,
             (
                 Row(
-                    np.pad(row, (0, config.cols - channels)),
+                    row,
                     channels,
                     r == len(sums) - 1,
                     last_pass,
@@ -328,11 +354,14 @@ class ValueArrayModel:
             self._blocks.append(self._loaded_blocks.popleft()[1])
         while self._loaded_heads and self._loaded_heads[0][0] <= self.cycle:
             self._heads.append(self._loaded_heads.popleft()[1])
-        if not self._tile:
+        if not self._steps_left:
             self._start_tile()
-        step = self._tile.pop() if self._tile else None
-        if step is not None and not self._tile:
-            self._end_tile()
+        step = None
+        if self._steps_left:
+            step = next(self._tile) if self.observed else self._grid.unobserved
+            self._steps_left -= 1
+            if not self._steps_left:
+                self._end_tile()
         self._grid.clock(step)
         self._buffer.clock(self.cycle, sums_ready)
         took = self.weights_ready

@@ -235,7 +235,7 @@ def stall_picture(studies: Mapping[str, StallStudy]) -> go.Figure:
 def _estimates() -> list[tuple[str, str, str, str]]:
     """Return the quantities of every preset that has been measured, on the reference model."""
     return [
-        (preset, name, "-" if one.value is None else f"{one.value:.4g} {one.unit}", how)
+        (preset, name, one.text, how)
         for preset in measured()
         for name, one in estimate(REFERENCE, preset, tokens=TOKENS).quantities.items()
         for how in [f"{one.origin}: {one.says}"]

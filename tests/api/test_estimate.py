@@ -8,6 +8,7 @@ import dtqatten
 from dtqatten import PRESETS, Shape
 from dtqatten.algorithm.packaged import packaged_policy
 from dtqatten.algorithm.policy import Policy
+from dtqatten.api.estimate import Quantity
 from dtqatten.model.compare import SEARCHED
 from dtqatten.model.measured import Measured, measured, text_of
 
@@ -87,3 +88,23 @@ def test_measured_file_reads_back() -> None:
     found = measured()
     assert {name: Measured(**{**vars(one)}) for name, one in found.items()} == found
     assert set(json.loads(text_of(found))) == set(found) <= set(PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (822528, "", "822,528"),
+        (0.0008225, "s", "822.5 us"),
+        (1.5, "s", "1.5 s"),
+        (0.004841, "J", "4.841 mJ"),
+        (7.99e6, "bytes", "7.99 MB"),
+        (12, "bytes", "12 B"),
+        (0.0, "J", "0 nJ"),
+        (3.032, "mm2", "3.032 mm2"),
+        (124.9, "MHz", "124.9 MHz"),
+        (None, "J", "-"),
+    ],
+)
+def test_numbers_read_as_people_write_them(value, unit, text) -> None:
+    """No powers of ten: a count in full, a unit with a prefix."""
+    assert Quantity(value, unit, "assumed", "").text == text

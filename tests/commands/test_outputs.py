@@ -1,5 +1,6 @@
 """Outputs: checked before anything is computed, whole, and in a folder of their own."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,3 +133,10 @@ def test_measured_values_are_not_replaced_by_none(
     page.unlink()
     monkeypatch.setattr(HEAVY["results"][1], lambda *_: [Figure("core_mm2", None, "", "")])
     refused(run("results", "--synth", "synth"), "build/results.json has values of core_mm2")
+
+
+def test_numbers_alone_need_no_matplotlib(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "dtqatten.sim.studies.plots", raising=False)
+    ended(monkeypatch, "stalls")
+    refused(run(*arguments("stalls", "--plot", "x.png")), "matplotlib is not installed")

@@ -12,6 +12,7 @@ from dtqatten.api.simulated import device_for
 from dtqatten.golden.numerics.order import Order
 from dtqatten.golden.traces.recording import example_recording
 from dtqatten.interface.units import Unit
+from dtqatten.model.clock import clock_of
 from dtqatten.sim.machine.sampled import SampledBus
 from dtqatten.sim.studies.machine_demo import DemoLayer, cosine, run_demo
 from dtqatten.sim.studies.report import COLUMNS, report, rows_of
@@ -44,7 +45,7 @@ def page(layers, tmp_path_factory) -> Path:
         layers,
         {"clustered order": study(system.core, bits, Order.CLUSTERED)},
         preset="tiny",
-        clock="1 GHz, assumed",
+        clock=str(clock_of(system.core)),
         rows=rows_of(layers, 1000.0),
         command="dtqatten demo",
     )
@@ -115,6 +116,13 @@ def test_in_a_browser(page, width, scheme) -> None:
         assert view.evaluate("document.documentElement.scrollWidth") == width
         colour = view.evaluate("getComputedStyle(document.body).color")
         assert colour == {"light": "rgb(29, 33, 38)", "dark": "rgb(230, 232, 234)"}[scheme]
+        # Nothing in a table is cut, or narrower than a word; both tables end on the page.
+        for table in view.locator("table").all():
+            assert table.evaluate("e => e.getBoundingClientRect().right") <= width
+            assert (
+                table.locator("td").evaluate_all("all => Math.min(...all.map(e => e.clientWidth))")
+                > 20
+            )
         drawn = view.locator("#timeline .xtick text").first.evaluate("e => e.style.fill")
         assert drawn == colour
         browser.close()
