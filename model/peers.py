@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dtqatten.configuration.core import Config, Schedule
-from dtqatten.golden.cycles.tiles import tile_costs
+from dtqatten.golden.cycles.tile_costs import tile_costs
 from dtqatten.golden.numerics.order import Order, arrange
 from dtqatten.model.workload import Workload
 

@@ -74,13 +74,7 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
         for at, scored in enumerate(tile):
             row = scored.row
             place = (row.keys, row.last_row, row.last_tile, row.last_block)
-<<<<<<< HEAD
-            narrow = queries[at].narrow
-            padding = (0, config.cols - row.keys)
-            sees = np.pad(seen[at, span], padding) if config.count_normalize else None
-=======
             row_weights, row_probability, sees = (each[at] for each in of_tile)
->>>>>>> 1c816f4
             record = RowRecord(
                 int(divisor[at]),
                 int(mantissa[at]),
@@ -92,13 +86,13 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
             )
             passing.append(
                 PassingRow(
-<<<<<<< HEAD
-                    Row(np.pad(weights[at, span], padding), *place, narrow=narrow, tile=row.tile),
-                    Row(np.pad(probability[at, span], padding), *place, sees, tile=row.tile),
-=======
-                    Row(row_weights, *place, narrow=queries[at].narrow),
-                    Row(row_probability, *place, sees if config.count_normalize else None),
->>>>>>> 1c816f4
+                    Row(row_weights, *place, narrow=queries[at].narrow, tile=row.tile),
+                    Row(
+                        row_probability,
+                        *place,
+                        sees if config.count_normalize else None,
+                        tile=row.tile,
+                    ),
                     record if row.last_tile else None,
                     len(block) if row.last_tile and row.last_row else 0,
                 )

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from dtqatten.configuration.core import BANKS, Config
 from dtqatten.golden.cycles.grid import GridModel
 from dtqatten.golden.cycles.score_buffer import ScoreBuffer
-from dtqatten.golden.cycles.tiles import START_INTERVAL, Beat, Edge, Row, Step, Visit, tile_steps
+from dtqatten.golden.cycles.tile_costs import START_INTERVAL
+from dtqatten.golden.cycles.tiles import Beat, Edge, Row, Step, Visit, tile_steps
 
 __all__ = ["ArrayModel"]
 

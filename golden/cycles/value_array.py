@@ -7,98 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dtqatten.configuration.core import BANKS, Config, Schedule
+from dtqatten.configuration.core import BANKS, Config
 from dtqatten.golden.cycles.grid import GridModel
 from dtqatten.golden.cycles.score_buffer import ScoreBuffer
 from dtqatten.golden.cycles.tiles import Beat, Row, Step, padded
-from dtqatten.golden.numerics.codes import split
+from dtqatten.golden.cycles.value_steps import grouped, value_order, value_steps
 
-__all__ = ["ValueArrayModel", "grouped", "value_steps"]
-
-
-def grouped(config: Config, tokens: NDArray) -> NDArray:
-    """Cut ``[n, ...]`` into groups ``[g, depth, ...]``, filled up with zeros in every tile."""
-    groups = []
-    for tile in range(0, len(tokens), config.cols):
-        in_tile = tokens[tile : tile + config.cols]
-        for start in range(0, len(in_tile), config.depth):
-            group = in_tile[start : start + config.depth]
-            filler = [(0, config.depth - len(group))] + [(0, 0)] * (tokens.ndim - 1)
-            groups.append(np.pad(group, filler))
-    return np.stack(groups)
-
-
-def value_order(
-    config: Config, wide: NDArray[np.bool_], *, follows: bool = False, narrow: bool = False
-) -> list[tuple[tuple[int, int], int]]:
-    """Return the planes of weights and values, and the group of tokens, of a tile's steps.
-
-    Parameters
-    ----------
-    config : Config
-    wide : array of bool, [g]
-        Groups with an 8-bit token.
-    follows : bool
-        Weights of the other groups have their highest plane only.
-    narrow : bool
-        All weights have.
-    """
-    planes = config.planes
-    # A pair of planes (i, low) has a weight of 16**(planes - i - low).
-    pairs = [(i, low) for low in (0, 1) for i in range(planes)]
-
-    def needed(pair: tuple[int, int], g: int) -> bool:
-        i, low = pair
-        return (not low or bool(wide[g])) and not (i and (narrow or (follows and not wide[g])))
-
-    groups = range(len(wide))
-    if config.schedule is Schedule.PLANE_MAJOR:
-        # By weight; of one weight the high plane of the values first.
-        pairs.sort(key=lambda pair: (sum(pair), pair[1]))
-        return [(pair, g) for pair in pairs for g in groups if needed(pair, g)]
-    return [(pair, g) for g in groups for pair in pairs if needed(pair, g)]
-
-
-def value_steps(
-    config: Config,
-    weights: NDArray[np.int64],
-    values: NDArray[np.int64],
-    wide: NDArray[np.bool_],
-    *,
-    follows: bool = False,
-    narrow: bool = False,
-) -> Iterator[Step]:
-    """Yield the steps of one tile of weighted sums.
-
-    Parameters
-    ----------
-    config : Config
-    weights : array of int, [g, depth, rows]
-        Weights by group of tokens.
-    values : array of int, [g, depth, cols]
-        Values of one channel pass, 4-bit ones with a low plane of zeros.
-    wide, follows, narrow
-        As of :func:`value_order`.
-    """
-    planes = config.planes
-    p, v = np.stack(split(weights, planes)), np.stack(split(values))
-    order = value_order(config, wide, follows=follows, narrow=narrow)
-    nothing = np.zeros(0, dtype=bool)
-    level = 0
-    for index, ((i, low), g) in enumerate(order):
-        scale = 1
-        if config.schedule is Schedule.INTERLEAVED:
-            scale = 16 ** (planes - i - low)
-        elif i + low > level:
-            level, scale = i + low, 16
-        yield Step(
-            p[i, g].T.astype(np.int64),
-            v[low, g].T.astype(np.int64),
-            *(nothing,) * 4,
-            index == 0,
-            scale,
-            index == len(order) - 1,
-        )
+__all__ = ["ValueArrayModel"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,45 +193,36 @@ class ValueArrayModel:
     def _start_tile(self) -> None:
         if not self._blocks or not self._heads or self._buffer.room < self.config.rows:
             return
-<<<<<<< HEAD
         block, (values, wide, follows) = self._blocks[0], self._heads[0]
-        weights, keys = block.weights, self._keys(block)
-        values, wide = values[keys], wide[keys]
-        at = self._pass * self.config.cols
-        channels = values[:, at : at + self.config.cols]
-        channels = np.pad(channels, ((0, 0), (0, self.config.cols - channels.shape[1])))
-        rows = np.pad(weights, ((0, self.config.rows - len(weights)), (0, 0)))
-        steps = list(
-            value_steps(
-=======
-        (weights, _, narrow), (values, wide, follows) = self._blocks[0], self._heads[0]
-        duration = len(value_order(self.config, wide, follows=follows, narrow=narrow))
-        if self.cycle + duration <= self._earliest_end:
+        wide = wide[self._places(block, self.config.parts, len(wide))]
+        order = value_order(self.config, wide, follows=follows, narrow=block.narrow)
+        if self.cycle + len(order) <= self._earliest_end:
             return
-        self._buffer.room -= len(weights)
-        self._earliest_end = self.cycle + duration - 1 + self.config.drain_interval
-        self._steps_left = duration
+        self._buffer.room -= len(block.weights)
+        self._earliest_end = self.cycle + len(order) - 1 + self.config.drain_interval
+        self._steps_left = len(order)
         if self.observed:
-            at = self._pass * self.config.cols
+            at, keys = self._pass * self.config.cols, self._keys(block)
+            channels = values[keys, at : at + self.config.cols]
             self._tile = value_steps(
->>>>>>> 1c816f4
                 self.config,
-                grouped(self.config, padded(weights.T, self.config.rows)),
-                grouped(
-                    self.config, padded(values[:, at : at + self.config.cols], self.config.cols)
-                ),
+                grouped(self.config, padded(block.weights.T, self.config.rows)),
+                grouped(self.config, padded(channels, self.config.cols)),
                 wide,
                 follows=follows,
                 narrow=block.narrow,
             )
 
-    def _keys(self, block: _Block) -> NDArray[np.int64]:
-        """Return the places of the keys in the tiles that a row block visits."""
-        cols, keys = self.config.cols, len(self._heads[0][0])
+    def _places(self, block: _Block, size: int, total: int) -> NDArray[np.int64]:
+        """Return those of ``total`` places, ``size`` a tile, that a row block visits."""
         if not self.config.skip_tiles:
-            return np.arange(keys)
-        spans = [np.arange(tile * cols, min(keys, (tile + 1) * cols)) for tile in block.tiles]
+            return np.arange(total)
+        spans = [np.arange(tile * size, min(total, (tile + 1) * size)) for tile in block.tiles]
         return np.concatenate(spans)
+
+    def _keys(self, block: _Block) -> NDArray[np.int64]:
+        """Return the places of the keys that a row block visits."""
+        return self._places(block, self.config.cols, len(self._heads[0][0]))
 
     def _end_tile(self) -> None:
         config, shown = self.config, self.cycle + 1
@@ -396,5 +302,4 @@ class ValueArrayModel:
             self._lister.tiles.append((self.cycle + self.TILE_HERE, row.tile, block))
         if head is not None:
             self._heads.append(head)
-            groups = len(grouped(self.config, head[1]))
-            self._lister.heads.append((self.cycle + self.HEAD_HERE, groups))
+            self._lister.heads.append((self.cycle + self.HEAD_HERE, len(head[1])))

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
-from dtqatten.golden.cycles.tiles import load_beats, row_places, tile_costs
+from dtqatten.golden.cycles.tile_costs import tile_costs
+from dtqatten.golden.cycles.tiles import load_beats, row_places
 from dtqatten.hw.arrays.score_array import ScoreArray
 from dtqatten.sim.engines.ports import pack_beat, unpack
 from dtqatten.sim.engines.verilated import VerilatedModel

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.agreement import Agreement, compare, rank_agreement
-from dtqatten.golden.cycles.tiles import head_cycles, row_places, tile_costs
+from dtqatten.golden.cycles.tile_costs import head_cycles, tile_costs
+from dtqatten.golden.cycles.tiles import row_places
 from dtqatten.golden.numerics.attention import Inputs, attention
 from dtqatten.golden.numerics.codes import quantize
 from dtqatten.golden.numerics.order import Order

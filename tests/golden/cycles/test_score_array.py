@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from dtqatten import PRESETS, Config, Schedule
 from dtqatten.golden.cycles.score_array import ArrayModel
-from dtqatten.golden.cycles.tiles import head_cycles, load_beats, row_places, tile_costs
+from dtqatten.golden.cycles.tile_costs import head_cycles, tile_costs
+from dtqatten.golden.cycles.tiles import load_beats, row_places
 from dtqatten.golden.numerics.codes import at_precision
 
 TINY = PRESETS["tiny"]

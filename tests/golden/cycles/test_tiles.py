@@ -6,14 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dtqatten import PRESETS, Config, Schedule
-from dtqatten.golden.cycles.tiles import (
-    edges,
-    head_cycles,
-    load_beats,
-    row_places,
-    tile_costs,
-    tile_steps,
-)
+from dtqatten.golden.cycles.tile_costs import head_cycles, tile_costs
+from dtqatten.golden.cycles.tiles import edges, load_beats, row_places, tile_steps
 from dtqatten.golden.numerics.codes import at_precision
 
 TINY = PRESETS["tiny"]

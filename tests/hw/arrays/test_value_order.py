@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dtqatten import Config, Schedule
-from dtqatten.golden.cycles.value_array import value_steps
+from dtqatten.golden.cycles.value_steps import value_steps
 from dtqatten.hw.arrays.value_order import order
 from dtqatten.sim.engines.native import run
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dtqatten import PRESETS
-from dtqatten.golden.cycles.tiles import head_cycles, tile_costs
+from dtqatten.golden.cycles.tile_costs import head_cycles, tile_costs
 from dtqatten.golden.numerics.codes import at_precision
 from dtqatten.golden.numerics.order import Order
 from dtqatten.golden.traces.trace import example

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dtqatten import Config, Schedule
-from dtqatten.golden.cycles.tiles import tile_costs
+from dtqatten.golden.cycles.tile_costs import tile_costs
 from dtqatten.golden.numerics.order import Order, arrange
 from dtqatten.sim.studies.stalls import orders, study
 
