@@ -219,16 +219,19 @@ def tile_rows(
     """
     queries, keys = values.shape
     for row, tile in row_places(config, queries, keys):
-        ahead = [] if visited is None else visited[row // config.rows, tile // config.cols :]
-        if visited is not None and not ahead[0]:
-            continue
+        last_tile = tile + config.cols >= keys
+        if visited is not None:
+            here, *ahead = visited[row // config.rows, tile // config.cols :]
+            if not here:
+                continue
+            last_tile = not any(ahead)
         taken = values[row, tile : tile + config.cols]
         block_end = min(row - row % config.rows + config.rows, queries)
         yield Row(
             padded(taken, config.cols).astype(np.int64),
             len(taken),
             row == block_end - 1,
-            tile + config.cols >= keys if visited is None else not any(ahead[1:]),
+            last_tile,
             block_end == queries,
             narrow=narrow is not None and bool(narrow[row]),
             tile=tile // config.cols,
