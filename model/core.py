@@ -9,6 +9,9 @@ from dtqatten.model.workload import Workload, core_layer
 
 __all__ = ["CoreRun", "fit", "run_core"]
 
+#: Tokens up to which heads are short: they may wait for a bank.
+SHORT = 128
+
 
 @dataclass(frozen=True)
 class CoreRun:
@@ -17,7 +20,8 @@ class CoreRun:
     Attributes
     ----------
     head_cycles : int
-        From the last output of one head to that of the next, operands a beat a cycle.
+        From the last output of one head to that of the next, operands a beat a cycle; of short
+        heads the mean of two, since the banks that heads take turns in need not take equally long.
     first_head_cycles : int
         From the first operand offered to the last output of the first head.
     busy : dict of float
@@ -48,9 +52,10 @@ def fit(config: Config, workload: Workload) -> Config:
 def run_core(
     config: Config, workload: Workload, tell: Callable[[int], object] = lambda cycle: None
 ) -> CoreRun:
-    """Run two heads of a workload through the cycle model; ``tell`` hears every cycle.
+    """Run a few heads of a workload through the cycle model; ``tell`` hears every cycle.
 
-    Two suffice: all later heads take what the second one does.
+    The first one fills the pipeline; all later ones take what the second one does, or the second
+    and the third one in turns.
 
     Raises
     ------
@@ -58,17 +63,16 @@ def run_core(
         If the configuration cannot be made to fit, see :func:`fit`.
     """
     config = fit(config, workload)
-    bench = Run(config, [core_layer(config, workload, heads=2)])
-    outputs, half = bench.taken["outputs"], bench.wanted["outputs"] // 2
+    later = 2 if workload.tokens <= SHORT else 1
+    bench = Run(config, [core_layer(config, workload, heads=1 + later)])
+    outputs, head = bench.taken["outputs"], bench.wanted["outputs"] // (1 + later)
     first, before = 0, dict(bench.model.busy)
-    while not bench.done:
+    while len(outputs) < (1 + later) * head:
         bench.clock()
         tell(bench.model.cycle)
-        if not first and len(outputs) == half:
+        if not first and len(outputs) == head:
             first, before = bench.model.cycle, dict(bench.model.busy)
-        if len(outputs) == 2 * half:
-            break
     cycles = bench.model.cycle - first
     busy = {unit: (count - before[unit]) / cycles for unit, count in bench.model.busy.items()}
-    useful = sum(workload.filled(config.cols).products)
-    return CoreRun(cycles, first, busy, useful / (config.multipliers * cycles))
+    useful = later * sum(workload.filled(config.cols).products)
+    return CoreRun(-(-cycles // later), first, busy, useful / (config.multipliers * cycles))

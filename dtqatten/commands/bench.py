@@ -98,13 +98,17 @@ def _layer(workload: Any, tell: Tell) -> Any:
 
 def _core(tell: Tell) -> tuple[dict[str, Any], dict[str, Any]]:
     """Measure the core and its top-k engine; return also which units work when."""
-    from dtqatten.sim.studies.core_bench import measure_core
+    from dtqatten.configuration.core import PRESETS
+    from dtqatten.sim.studies.core_bench import measure_core, useful_share
     from dtqatten.sim.studies.topk_bench import measure_topk
 
     workload = _reference(in_turns=True)
     ran = _layer(workload, tell)
     result = measure_core(ran) | asdict(workload)
     result["in_order"] = measure_core(_layer(_reference(in_turns=False), tell))
+    result["useful_share"] = useful_share(
+        PRESETS["base"], lambda tokens: tell(f"heads of {tokens} tokens")
+    )
     tell("top-k")
     result["topk"] = measure_topk()
     return result, ran.activity
@@ -160,6 +164,12 @@ def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
             }
             return [
                 plain("a layer of the core, preset base", rows, "", *runs),
+                plain(
+                    "useful products, of all multiplier cycles",
+                    {str(tokens): share for tokens, share in result["useful_share"].items()},
+                    "tokens",
+                    "share",
+                ),
                 plain("top-k, cycles until both thresholds are known", topk, "tokens", *names),
             ]
         case Part.SYSTEM:

@@ -18,6 +18,8 @@ VALUES: dict[str, tuple] = {
     "rows": (1, 2),
     "cols": (1, 2, 3),
     "d_head": (8, 16),
+    "load_bits": (16, 32, 64),
+    "normalizer_lanes": (None, 1, 2),
     "product_stages": (1, 2),
     "planes": (2, 3),
     "heads": (1, 3),
