@@ -9,6 +9,9 @@ from dtqatten.model.workload import Workload, core_layer
 
 __all__ = ["CoreRun", "causal_cycles", "fit", "run_core"]
 
+#: Tokens up to which heads are short: they may wait for a bank.
+SHORT = 128
+
 
 @dataclass(frozen=True)
 class CoreRun:
@@ -17,7 +20,8 @@ class CoreRun:
     Attributes
     ----------
     head_cycles : int
-        From the last output of one head to that of the next, operands a beat a cycle.
+        From the last output of one head to that of the next, operands a beat a cycle; of short
+        heads the mean of two, since the banks that heads take turns in need not take equally long.
     first_head_cycles : int
         From the first operand offered to the last output of the first head.
     busy : dict of float
@@ -46,7 +50,10 @@ def fit(config: Config, workload: Workload) -> Config:
 
 
 def run_core(config: Config, workload: Workload) -> CoreRun:
-    """Run two heads of a workload through the cycle model.
+    """Run a few heads of a workload through the cycle model.
+
+    The first one fills the pipeline; all later ones take what the second one does, or the second
+    and the third one in turns.
 
     Raises
     ------
@@ -54,9 +61,10 @@ def run_core(config: Config, workload: Workload) -> CoreRun:
         If the configuration cannot be made to fit, see :func:`fit`.
     """
     config = fit(config, workload)
-    first, cycles, busy = _two_heads(config, core_layer(config, workload, heads=2))
-    useful = sum(workload.filled(config.cols).products)
-    return CoreRun(cycles, first, busy, useful / (config.multipliers * cycles))
+    later = 2 if workload.tokens <= SHORT else 1
+    first, cycles, busy = _later_heads(config, core_layer(config, workload, heads=1 + later))
+    useful = later * sum(workload.filled(config.cols).products)
+    return CoreRun(-(-cycles // later), first, busy, useful / (config.multipliers * cycles))
 
 
 def causal_cycles(config: Config, tokens: int) -> tuple[int, int]:
@@ -68,22 +76,20 @@ def causal_cycles(config: Config, tokens: int) -> tuple[int, int]:
     workload = Workload(tokens=tokens, d_head=config.d_head, shares=(0.0, 1.0, 0.0))
     layer = core_layer(config, workload, heads=2)
     causal, full = (
-        _two_heads(config, replace(layer, causal=causal))[1] for causal in (True, False)
+        _later_heads(config, replace(layer, causal=causal))[1] for causal in (True, False)
     )
     return causal, full
 
 
-def _two_heads(config: Config, layer: CoreLayer) -> tuple[int, int, dict[str, float]]:
-    """Return cycles of a layer's first and second head, and what worked in the second one.
-
-    All later heads take what the second one does.
-    """
+def _later_heads(config: Config, layer: CoreLayer) -> tuple[int, int, dict[str, float]]:
+    """Return cycles of a layer's first head and of all later ones, and what worked in these."""
     bench = Run(config, [layer])
-    outputs, half = bench.taken["outputs"], bench.wanted["outputs"] // 2
+    outputs, wanted = bench.taken["outputs"], bench.wanted["outputs"]
+    head = wanted // len(layer.k.codes)
     first, before = 0, dict(bench.model.busy)
-    while len(outputs) < 2 * half:
+    while len(outputs) < wanted:
         bench.clock()
-        if not first and len(outputs) == half:
+        if not first and len(outputs) == head:
             first, before = bench.model.cycle, dict(bench.model.busy)
     cycles = bench.model.cycle - first
     busy = {unit: (count - before[unit]) / cycles for unit, count in bench.model.busy.items()}

@@ -100,7 +100,7 @@ def _core(tell: Tell) -> tuple[dict[str, Any], dict[str, Any]]:
     """Measure the core and its top-k engine; return also which units work when."""
     from dtqatten.configuration.core import PRESETS
     from dtqatten.model.core import causal_cycles
-    from dtqatten.sim.studies.core_bench import measure_core
+    from dtqatten.sim.studies.core_bench import measure_core, useful_share
     from dtqatten.sim.studies.topk_bench import measure_topk
 
     workload = _reference(in_turns=True)
@@ -110,6 +110,9 @@ def _core(tell: Tell) -> tuple[dict[str, Any], dict[str, Any]]:
     tell("causal heads of 512 tokens")
     causal, full = causal_cycles(PRESETS["base"], 512)
     result["causal_ratio"] = causal / full
+    result["useful_share"] = useful_share(
+        PRESETS["base"], lambda tokens: tell(f"heads of {tokens} tokens")
+    )
     tell("top-k")
     result["topk"] = measure_topk()
     return result, ran.activity
@@ -167,6 +170,12 @@ def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
             return [
                 plain("a layer of the core, preset base", rows, "", *runs),
                 plain("a causal head over a full one, tiles skipped", causal, "", "cycles"),
+                plain(
+                    "useful products, of all multiplier cycles",
+                    {str(tokens): share for tokens, share in result["useful_share"].items()},
+                    "tokens",
+                    "share",
+                ),
                 plain("top-k, cycles until both thresholds are known", topk, "tokens", *names),
             ]
         case Part.SYSTEM:

@@ -47,6 +47,12 @@ def verilog(
     value_depth: ValueDepthOption = None,
     d_head: DHeadOption = None,
     n_max: NMaxOption = None,
+    load_bits: Annotated[
+        int | None, typer.Option(help="Widest beat of the streams of Q, K and V.")
+    ] = None,
+    normalizer_lanes: Annotated[
+        int | None, typer.Option(help="Channels of the output a cycle.")
+    ] = None,
     schedule: ScheduleOption = None,
     product_stages: Annotated[
         int | None, typer.Option(help="Cycles that a PE takes for its products.")
@@ -83,6 +89,8 @@ def verilog(
         value_depth=value_depth,
         d_head=d_head,
         n_max=n_max,
+        load_bits=load_bits,
+        normalizer_lanes=normalizer_lanes,
         schedule=schedule,
         product_stages=product_stages,
         planes=planes,

@@ -16,7 +16,6 @@ __all__ = [
     "CODE_MAX",
     "CODE_MIN",
     "IMPORTANCE_ROWS",
-    "LOAD_BITS",
     "PRESETS",
     "Config",
     "ConfigError",
@@ -30,9 +29,6 @@ CODE_MIN, CODE_MAX = -120, 119
 
 #: Banks of a line buffer: one is read while the other is written.
 BANKS = 2
-
-#: Widest beat of a load stream in bits, unless ``depth`` nibbles are wider.
-LOAD_BITS = 64
 
 
 class Schedule(enum.StrEnum):
@@ -60,6 +56,13 @@ class Config:
         Most tokens of a head, 1 to 1024.
     value_depth : int or None
         Depth of the value array; need not divide ``d_head``. None: ``depth``.
+    load_bits : int
+        Widest beat of the streams of Q, K and V, unless ``depth`` nibbles of Q and K are wider: a
+        power of two from 16 to 1024. Short heads need wide ones, since a head takes at least as
+        long as it loads.
+    normalizer_lanes : int or None
+        Channels of the output a cycle, at most ``cols``. None: ``ceil(cols/4)``, which keeps up
+        from 128 keys on.
     schedule : Schedule
         Order of the nibble planes.
     product_stages : int
@@ -102,6 +105,8 @@ class Config:
     d_head: int = 64
     n_max: int = 512
     value_depth: int | None = None
+    load_bits: int = 64
+    normalizer_lanes: int | None = None
     schedule: Schedule = Schedule.PLANE_MAJOR
     product_stages: int = 1
     planes: int = 2
@@ -130,7 +135,9 @@ class Config:
             integer(self, name, low, high)
         integer(self, "value_depth", 1, 128, optional=True)
         integer(self, "capacity", 1, POSITIONS_MAX, optional=True)
+        integer(self, "normalizer_lanes", 1, 128, optional=True)
         power_of_two(self, "topk_lanes", 1, 64)
+        power_of_two(self, "load_bits", 16, 1024)
         for name in ("v_gains", "cumulative", "count_normalize"):
             boolean(self, name)
         for name in ("windows", "sinks", "grouped", "skip_tiles"):
@@ -168,13 +175,13 @@ class Config:
     def load_nibbles(self) -> int:
         """Nibbles per beat of a load stream.
 
-        The largest multiple of ``depth`` that divides ``d_head`` and fits ``LOAD_BITS``;
+        The largest multiple of ``depth`` that divides ``d_head`` and fits ``load_bits``;
         ``depth`` itself where that is wider.
         """
         return max(
             n
             for n in range(self.depth, self.d_head + 1, self.depth)
-            if self.d_head % n == 0 and (4 * n <= LOAD_BITS or n == self.depth)
+            if self.d_head % n == 0 and (4 * n <= self.load_bits or n == self.depth)
         )
 
     @property
@@ -218,17 +225,13 @@ class Config:
     @property
     def value_nibbles(self) -> int:
         """Nibbles per beat of the value stream, each for a different column."""
-        limit = min(self.cols, LOAD_BITS // 4)
+        limit = min(self.cols, self.load_bits // 4)
         return max(n for n in range(1, limit + 1) if self.d_head % n == 0)
 
     @property
     def output_lanes(self) -> int:
-        """Channels per beat of the output.
-
-        Rows of ``cols`` sums leave the value array seldom enough that a quarter as many dividers
-        keep up from 128 keys on.
-        """
-        return math.ceil(self.cols / 4)
+        """Channels per beat of the output."""
+        return self.normalizer_lanes or math.ceil(self.cols / 4)
 
     @property
     def importance_lanes(self) -> int:
@@ -305,17 +308,24 @@ PRESETS: dict[str, Config] = {
     "edge": Config(rows=8, cols=4, depth=8, d_head=64, n_max=256, topk_lanes=4, product_stages=2),
     # 2048 multipliers in the score array, whose 4-bit tiles compute for as long as their scores
     # drain; 2816 in the value array, which then takes about as long.
-    "base": Config(rows=8, cols=32, depth=8, value_depth=11, d_head=64, n_max=512),
+    # Beats of 128 bits and 16 lanes of the normalizer keep up with the arrays from 64 tokens on.
+    "base": Config(
+        rows=8,
+        cols=32,
+        depth=8,
+        value_depth=11,
+        d_head=64,
+        n_max=512,
+        load_bits=128,
+        normalizer_lanes=16,
+    ),
     # The paper's machine: 3168 multipliers in two arrays of 4-bit MACs.
     "paper": Config(rows=24, cols=66, depth=1, d_head=64, n_max=512, schedule=Schedule.INTERLEAVED),
 }
 
 
 def configured(preset: str, **changes: Any) -> Config:
-    """Return a preset with some fields changed.
-
-    If ``depth`` is changed alone, ``value_depth`` equals it: the preset's ``value_depth`` suits
-    only the preset's ``depth``.
+    """Return a preset with some fields changed, as of :func:`changed`.
 
     Parameters
     ----------
@@ -334,13 +344,17 @@ def configured(preset: str, **changes: Any) -> Config:
 
 
 def changed(config: Config, **changes: Any) -> Config:
-    """Return a configuration with some fields changed; ``depth`` alone sets ``value_depth`` too.
+    """Return a configuration with some fields changed.
+
+    A preset's ``value_depth`` suits only its ``depth``, its ``normalizer_lanes`` only its ``cols``:
+    where ``depth`` or ``cols`` is changed alone, the other one gets its default.
 
     Raises
     ------
     ConfigError
         If a value is impossible.
     """
-    if "depth" in changes:
-        changes = {"value_depth": None, **changes}
+    for changed_alone, suited in (("depth", "value_depth"), ("cols", "normalizer_lanes")):
+        if changed_alone in changes:
+            changes = {suited: None, **changes}
     return config.replace(**changes)

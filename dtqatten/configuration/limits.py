@@ -41,6 +41,11 @@ def check_together(config: "Config") -> None:
             f"depth is {config.depth}, which does not divide d_head = {config.d_head}: "
             f"use {near} (every divisor works: {', '.join(map(str, divisors))})"
         )
+    if config.output_lanes > config.cols:
+        raise ConfigError(
+            f"normalizer_lanes is {config.normalizer_lanes}, above cols = {config.cols}: a row of "
+            f"sums has that many channels; use at most {config.cols}"
+        )
     # Beyond these, elaboration takes minutes and a monitored array's ports exceed the 65536
     # bits that Amaranth can express.
     deeper = "depth" if config.depth >= config.group else "value_depth"

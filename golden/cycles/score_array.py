@@ -21,8 +21,13 @@ class _Loader:
     def __init__(self, config: Config, lanes: int, tiles: int) -> None:
         self.lanes, self.tiles = lanes, tiles
         self.nibbles, self.words, self.channels = config.load_nibbles, config.words, config.d_head
-        self.used = 0
-        self.freed: deque[int] = deque()  # cycles from which on a bank more is free
+        # Banks that are not free, and those of them that some lane still reads; each is given back
+        # from a cycle on.
+        self.used = self.unsettled = 0
+        self.freed: deque[int] = deque()
+        self.settled: deque[int] = deque()
+        # A tile that is complete but for the last reads of what was in its place.
+        self._ending: Edge | None = None
         self._bank: list[Edge] = []
         self._planes = np.zeros((2, lanes, self.channels), dtype=np.int8)
         self._wide: list[bool] = []
@@ -30,19 +35,44 @@ class _Loader:
 
     @property
     def ready(self) -> bool:
-        return self.used < BANKS
+        return self.used < BANKS and self._ending is None
 
     def release(self, step_cycle: int) -> None:
-        """Free the bank that the step in ``step_cycle`` reads last, in every lane in turn."""
-        self.freed.append(step_cycle + self.lanes + 2)
+        """Free the bank that the step in ``step_cycle`` reads last, lane after lane."""
+        self.freed.append(step_cycle + 2)
+        self.settled.append(step_cycle + self.lanes + 2)
 
     def clock(self, cycle: int, beat: Beat | None) -> list[Edge] | None:
-        """Take a beat in ``cycle`` and return the bank's edges if it completes them."""
+        """Take a beat in ``cycle`` and return the bank's edges if they are complete by then."""
+        if beat is not None:
+            self._ending = self._load(beat)
+            self.used += self._ending is not None and self._ends_bank(self._ending)
+        bank = self._end() if self.unsettled < BANKS else None
         while self.freed and self.freed[0] == cycle + 1:
             self.freed.popleft()
             self.used -= 1
-        if beat is None:
+        while self.settled and self.settled[0] == cycle + 1:
+            self.settled.popleft()
+            self.unsettled -= 1
+        return bank
+
+    def _ends_bank(self, edge: Edge) -> bool:
+        return edge.last or self.tiles == 1
+
+    def _end(self) -> list[Edge] | None:
+        """End the tile that is complete; return the bank's edges if it is the last one."""
+        edge, self._ending = self._ending, None
+        if edge is None:
             return None
+        self._bank.append(edge)
+        if not self._ends_bank(edge):
+            return None
+        bank, self._bank = self._bank, []
+        self.unsettled += 1
+        return bank
+
+    def _load(self, beat: Beat) -> Edge | None:
+        """Take a beat; return the tile that it completes."""
         at = self._word * self.nibbles
         self._planes[self._low, len(self._wide), at : at + self.nibbles] = beat.nibbles
         self._word += 1
@@ -59,13 +89,9 @@ class _Loader:
         count = len(self._wide)
         wide = np.zeros(self.lanes, dtype=bool)
         wide[:count] = self._wide
-        self._bank.append(Edge(self._planes, np.arange(self.lanes) < count, wide, beat.last))
+        edge = Edge(self._planes, np.arange(self.lanes) < count, wide, beat.last)
         self._planes, self._wide = np.zeros_like(self._planes), []
-        if len(self._bank) < self.tiles and not beat.last:
-            return None
-        bank, self._bank = self._bank, []
-        self.used += 1
-        return bank
+        return edge
 
 
 class ArrayModel:

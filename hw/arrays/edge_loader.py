@@ -39,6 +39,10 @@ class EdgeLoader(wiring.Component):
     A token's high plane comes first, then its low plane if it has one. A tile ends when its last
     lane is filled or its head ends; a bank of several tiles ends with its head.
 
+    Lanes are written in the order in which they are read, so a bank is loaded again as soon as its
+    first lane has been read for the last time. The end of a tile concerns all lanes at once: it
+    waits until the last one has been read, and beats wait for it.
+
     Latency: ``write`` follows a beat by one cycle, since it reaches all lanes. Throughput one beat
     a cycle while a bank is free.
 
@@ -54,12 +58,13 @@ class EdgeLoader(wiring.Component):
     -------
     i : In(stream.Signature(load_layout(config)))
         Tokens of head after head.
-    released : In(1)
-        A bank is free again.
+    released, settled : In(1)
+        The first lane, the last lane has read a bank for the last time; in this order, banks in
+        turn.
     loaded : Out(1)
-        A bank is complete with this cycle's beat.
+        A bank is complete: its last tile ends in the next cycle.
     write : Out(edge_write_layout(config, lanes, tiles))
-        Write that a beat causes.
+        Write that a beat causes, and the end of a tile.
     """
 
     def __init__(self, config: Config, lanes: int, tiles: int) -> None:
@@ -68,6 +73,7 @@ class EdgeLoader(wiring.Component):
             {
                 "i": In(stream.Signature(load_layout(config))),
                 "released": In(1),
+                "settled": In(1),
                 "loaded": Out(1),
                 "write": Out(edge_write_layout(config, lanes, tiles)),
             }
@@ -93,7 +99,6 @@ class EdgeLoader(wiring.Component):
             tile_end.eq(token_end & ((lane == lanes - 1) | self.i.p.last)),
             wide_now.eq(wide_lanes | (wide << lane)),
             bank_end.eq(tile_end & (self.i.p.last if tiles > 1 else 1)),
-            self.loaded.eq(bank_end),
         ]
         with m.If(beat):
             m.d.sync += word.eq(Mux(plane_end, 0, word + 1))
@@ -108,23 +113,36 @@ class EdgeLoader(wiring.Component):
                 location.tile.eq(Mux(bank_end, 0, location.tile + 1)),
                 location.bank.eq(location.bank ^ bank_end),
             ]
+        # A tile that is complete may still wait for its end.
+        waits, waits_bank, ends = Signal(), Signal(), Signal()
         free = counted(m, self.released, bank_end, "free", most=BANKS, init=BANKS)
-        m.d.comb += self.i.ready.eq(free)
-
-        occupied_now = Signal(lanes)
-        tokens = Signal(range(lanes + 1))
-        m.d.comb += [tokens.eq(lane + 1), occupied_now.eq((1 << tokens) - 1)]
-        write = self.write
-        m.d.sync += [write.lanes.eq(beat << lane), write.tile_end.eq(tile_end)]
+        unread = counted(m, self.settled, self.loaded, "unread", most=BANKS, init=BANKS)
         m.d.comb += [
-            write.location.eq(delayed(m, location, 1, "location")),
+            self.i.ready.eq(free & ~waits),
+            ends.eq((tile_end | waits) & unread),
+            self.loaded.eq((bank_end | waits_bank) & unread),
+        ]
+        m.d.sync += [
+            waits.eq((tile_end | waits) & ~unread),
+            waits_bank.eq((bank_end | waits_bank) & ~unread),
+        ]
+
+        tokens = Signal(range(lanes + 1))
+        write = self.write
+        m.d.comb += tokens.eq(lane + 1)
+        m.d.sync += [write.lanes.eq(beat << lane), write.tile_end.eq(ends)]
+        m.d.comb += [
             write.address.eq(
                 delayed(m, Cat(low, location.tile) * config.words + word, 1, "address")
             ),
             write.nibbles.eq(delayed(m, self.i.p.nibbles, 1, "nibbles")),
-            write.tokens.eq(delayed(m, tokens, 1, "tokens")),
-            write.occupied.eq(delayed(m, occupied_now, 1, "occupied")),
-            write.wide.eq(delayed(m, wide_now, 1, "wide")),
-            write.last.eq(delayed(m, self.i.p.last, 1, "last")),
         ]
+        with m.If(~waits):
+            m.d.sync += [
+                write.location.eq(location),
+                write.tokens.eq(tokens),
+                write.occupied.eq((1 << tokens) - 1),
+                write.wide.eq(wide_now),
+                write.last.eq(self.i.p.last),
+            ]
         return m

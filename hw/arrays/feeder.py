@@ -30,8 +30,8 @@ class Feeder(wiring.Component):
     bank. ``tile`` describes the tile at ``peek`` of the previous cycle; a bank's first tile is
     described from three cycles after ``loaded`` on.
     Reading, of complete banks only: ``operands[l]`` follows ``feed`` by ``l + 2 + word_stages``
-    cycles. A feed with ``release`` frees its bank when the last lane has read it, ``lanes + 2``
-    cycles later. Reads never stall.
+    cycles. A feed with ``release`` frees its bank 2 cycles later; tiles of the next tokens there
+    end from ``lanes + 2`` cycles later on, when the last lane has read it. Reads never stall.
 
     Parameters
     ----------
@@ -110,6 +110,7 @@ class Feeder(wiring.Component):
             tile_read.addr.eq(Cat(self.peek.bank, self.peek.tile)),
         ]
         m.d.sync += self.tile.eq(tile_read.data)
+        m.d.comb += loader.released.eq(read.release)
         buffers = []
         for i in range(lanes):
             buffer = place(m, platform, f"lane_{i}", LineBuffer, config, tiles)
@@ -129,7 +130,7 @@ class Feeder(wiring.Component):
             buffers.append(buffer)
             read = buffer.read_next
         m.d.comb += [
-            loader.released.eq(read.release),
+            loader.settled.eq(read.release),
             self.operands.eq(Cat(buffer.operand for buffer in buffers)),
             self.occupied.eq(Cat(buffer.occupied for buffer in buffers)),
             self.active.eq(Cat(buffer.active for buffer in buffers)),

@@ -18,6 +18,7 @@ VALUES: dict[str, tuple] = {
     "rows": (1, 2),
     "cols": (1, 2, 3),
     "d_head": (8, 16),
+    "load_bits": (16, 32, 64),
     "product_stages": (1, 2),
     "planes": (2, 3),
     "heads": (1, 3),
@@ -53,6 +54,7 @@ def small_machines(count: int, seed: int) -> list[SystemConfig]:
         depths = [d for d in range(1, d_head + 1) if d_head % d == 0]
         drawn["depth"] = int(rng.choice([1, d_head] if extreme else depths))
         drawn["value_depth"] = int(rng.integers(1, cols + 2))
+        drawn["normalizer_lanes"] = int(rng.integers(1, cols + 1))
         drawn["n_max"] = (cols, cols + 1, max(1, cols - 1), 1, 2 * cols)[len(machines) % 5]
         bus = {name: drawn.pop(name) for name in BUS}
         try:

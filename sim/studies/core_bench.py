@@ -1,15 +1,21 @@
-"""Benchmark of the core: a layer of the reference workload, on RTL and cycle model at once."""
+"""Benchmark of the core: a layer of the reference workload, on RTL and cycle model at once.
+
+Short sentences by the cycle model alone.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 from dtqatten.configuration.core import Config
+from dtqatten.model.core import run_core
 from dtqatten.model.workload import Workload, core_layer
 from dtqatten.sim.lockstep.core import CoreLockstep, build_core
 
-__all__ = ["HEADS", "measure_core", "simulate_layer"]
+__all__ = ["HEADS", "TOKENS", "measure_core", "simulate_layer", "useful_share"]
 
 HEADS = 12
+#: Lengths of sentences, from STS-B's shortest to the longest that most encoders take.
+TOKENS = (8, 16, 32, 64, 128, 256, 512)
 
 
 def simulate_layer(
@@ -57,3 +63,18 @@ def measure_core(bench: CoreLockstep) -> dict[str, Any]:
         "busy_fraction": {u: float(a[:cycles].mean()) for u, a in bench.activity.items()},
         "module_b_overhead": max(0, ends["ids"] + 1 - cycles) / cycles,
     }
+
+
+def useful_share(
+    config: Config, tell: Callable[[int], object] = lambda _: None
+) -> dict[int, float]:
+    """Return, by the tokens of a head, which share of all multiplier cycles its products take.
+
+    The paper's shares of 0, 4 and 8-bit tokens, and as many tokens more as fit the last key tile.
+    """
+    shares = {}
+    for tokens in TOKENS:
+        tell(tokens)
+        workload = Workload(tokens=tokens, d_head=config.d_head, full_tiles=True)
+        shares[tokens] = run_core(config, workload).limit_share
+    return shares

@@ -20,14 +20,29 @@ def test_presets_are_what_they_are_named_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("d_head", "depth", "load_nibbles"),
-    [(64, 8, 16), (64, 1, 16), (80, 5, 10), (72, 8, 8), (88, 8, 8), (96, 32, 32), (8, 1, 8)],
+    ("d_head", "depth", "load_bits", "load_nibbles"),
+    [
+        *[(64, 8, 64, 16), (64, 1, 64, 16), (80, 5, 64, 10), (72, 8, 64, 8), (88, 8, 64, 8)],
+        *[(96, 32, 64, 32), (8, 1, 64, 8), (64, 8, 128, 32), (64, 8, 1024, 64), (80, 5, 16, 5)],
+    ],
 )
-def test_load_beats_divide_a_plane(d_head: int, depth: int, load_nibbles: int) -> None:
-    config = Config(rows=2, cols=2, depth=depth, d_head=d_head)
+def test_load_beats_divide_a_plane(
+    d_head: int, depth: int, load_bits: int, load_nibbles: int
+) -> None:
+    config = Config(rows=2, cols=2, depth=depth, d_head=d_head, load_bits=load_bits)
     assert config.load_nibbles == load_nibbles
     assert config.words * config.load_nibbles == d_head
     assert config.steps * depth == d_head
+
+
+def test_streams_of_values_and_outputs_are_no_wider_than_a_tile() -> None:
+    tiny, base = PRESETS["tiny"], PRESETS["base"]
+    assert (tiny.value_nibbles, tiny.output_lanes) == (4, 1)
+    assert (base.value_nibbles, base.output_lanes) == (32, 16)
+    assert base.replace(load_bits=64).value_nibbles == 16
+    assert base.replace(load_bits=1024).value_nibbles == 32
+    assert base.replace(normalizer_lanes=None).output_lanes == 8
+    assert base.replace(normalizer_lanes=32).output_lanes == 32
 
 
 def test_score_width_holds_the_extremes_and_no_more() -> None:
@@ -84,6 +99,13 @@ def test_schedule_by_name(schedule: Schedule) -> None:
         ({"v_gains": 1}, "v_gains is 1: choose True or False"),
         ({"topk_lanes": 12}, "topk_lanes is 12, not a power of two: use 8 or 16"),
         ({"topk_lanes": 128}, "topk_lanes is 128, outside 1..64"),
+        ({"load_bits": 96}, "load_bits is 96, not a power of two: use 64 or 128"),
+        ({"load_bits": 8}, r"load_bits is 8, outside 16\.\.1024"),
+        ({"normalizer_lanes": 0}, "normalizer_lanes is 0, outside 1..128"),
+        (
+            {"normalizer_lanes": 5},
+            "normalizer_lanes is 5, above cols = 4: .* has that many channels; use at most 4",
+        ),
         ({"heads": 0}, "heads is 0, outside 1..65537"),
         (
             {"heads": 1025},
@@ -116,14 +138,18 @@ def test_the_value_array_may_have_a_depth_of_its_own() -> None:
         plain.replace(value_depth=0)
 
 
-def test_the_value_array_follows_a_depth_that_is_changed_alone() -> None:
-    """A preset's value_depth is chosen beside the preset's depth."""
+def test_sizes_follow_what_they_were_chosen_for_where_that_is_changed_alone() -> None:
+    """A preset's value_depth is chosen beside its depth, its normalizer beside its columns."""
     base = PRESETS["base"]
     assert base.value_depth not in (None, 16)
     assert configured("base") == base
     assert configured("base", rows=4).value_depth == base.value_depth
     assert configured("base", depth=16).group == 16
     assert configured("base", depth=16, value_depth=11).group == 11
+    assert base.normalizer_lanes not in (None, 4)
+    assert configured("base", rows=4).normalizer_lanes == base.normalizer_lanes
+    assert configured("base", cols=16).output_lanes == 4
+    assert configured("base", cols=16, normalizer_lanes=16).output_lanes == 16
     with pytest.raises(ConfigError, match="no preset 'huge': choose one of tiny, edge"):
         configured("huge")
 

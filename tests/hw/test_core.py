@@ -9,7 +9,7 @@ from dtqatten.sim.lockstep.core import CoreLockstep, build_core
 
 CONFIGS = {
     "one PE": Config(rows=1, cols=1, depth=1, d_head=8, n_max=3, topk_lanes=1),
-    "4x4": Config(rows=4, cols=4, depth=4, d_head=32, n_max=24),
+    "4x4": Config(rows=4, cols=4, depth=4, d_head=32, n_max=24, load_bits=128, normalizer_lanes=4),
     "12 bits, gains": Config(
         rows=3,
         cols=5,

@@ -75,8 +75,8 @@ def test_energy_by_hand() -> None:
     assert energy["PEs of value_array"] == pytest.approx(256 * 2.0 * 11 / 8)
     assert energy["logic of array"] == pytest.approx(100.0 - 25.6)
     assert energy["logic of softmax"] == pytest.approx(100.0)
-    # A pair of banks is read in half of the cycles, written and read, and read in all of them.
-    assert energy["memories of array"] == pytest.approx(2 * 3.0 * 0.5 + 2 / 2 * 5.0 * 0.5)
+    # A word of a pair of banks serves four steps, is written and read, and serves one step.
+    assert energy["memories of array"] == pytest.approx(2 * 3.0 * 0.5 + 2 / 4 * 5.0 * 0.5)
     assert energy["memories of softmax"] == pytest.approx(2 * 2 * 3.0 * 0.5 + 2 * 2 * 5.0 * 0.5)
     assert energy["memories of value_array"] == pytest.approx(2 * 3.0 * 0.5 + 2 * 5.0 * 0.5)
 

@@ -46,11 +46,12 @@ def test_beats_are_written_and_tiles_end_where_stated(side: str) -> None:
     lanes, tiles = {"q": CONFIG.rows, "k": CONFIG.cols}[side], CONFIG.bank_tiles[side]
     dut = EdgeLoader(CONFIG, lanes, tiles)
     rng = np.random.default_rng(lanes)
-    full = 0
+    full = waited = 0
 
     async def testbench(ctx) -> None:
-        nonlocal full
-        held = bank = 0
+        nonlocal full, waited
+        # Banks that are not free, of those the ones that some lane still reads; beats so far.
+        held = unread = bank = 0
         for _ in range(12):
             wide = rng.random(int(rng.integers(1, CONFIG.n_max + 1))) < rng.choice([0.0, 0.5, 1.0])
             for beat in beats_of(lanes, tiles, wide):
@@ -65,11 +66,15 @@ def test_beats_are_written_and_tiles_end_where_stated(side: str) -> None:
                     full += not ready
                     given = rng.random() < 0.8
                     release = held > 0 and rng.random() < (0.02 if ready else 0.5)
+                    settle = unread > held and rng.random() < 0.1
                     ctx.set(dut.i.valid, int(given))
                     ctx.set(dut.released, int(release))
-                    held -= release
+                    ctx.set(dut.settled, int(settle))
                     taken = given and ready
-                    assert ctx.get(dut.loaded) == (taken and beat["bank_end"])
+                    ends = taken and beat["tile_end"] and unread < BANKS
+                    held -= release
+                    unread -= settle
+                    assert ctx.get(dut.loaded) == (ends and beat["bank_end"])
                     await ctx.tick()
                     write = ctx.get(dut.write)
                     if taken:
@@ -79,14 +84,33 @@ def test_beats_are_written_and_tiles_end_where_stated(side: str) -> None:
                 assert (write.location.bank, write.location.tile) == (bank, beat["tile"])
                 assert (write.lanes, write.address) == (beat["lanes"], beat["address"])
                 assert [write.nibbles[i] for i in range(len(nibbles))] == nibbles
-                assert write.tile_end == beat["tile_end"]
+                assert write.tile_end == ends
+                ctx.set(dut.i.valid, 1)
+                while beat["tile_end"] and not ends:
+                    # The tile's end waits for the bank's last reads, and beats for it.
+                    waited += 1
+                    assert not ctx.get(dut.i.ready)
+                    ends = unread < BANKS
+                    assert ctx.get(dut.loaded) == (ends and beat["bank_end"])
+                    settle = not ends and rng.random() < 0.5
+                    ctx.set(dut.released, 0)
+                    ctx.set(dut.settled, int(settle))
+                    unread -= settle
+                    await ctx.tick()
+                    write = ctx.get(dut.write)
+                    assert not write.lanes
+                    assert write.tile_end == ends
+                    assert (write.location.bank, write.location.tile) == (bank, beat["tile"])
+                ctx.set(dut.i.valid, 0)
                 if beat["tile_end"]:
                     assert (write.tokens, write.last) == (beat["tokens"], beat["last"])
                     assert write.occupied == (1 << beat["tokens"]) - 1
                     assert write.wide == beat["places"]
                 if beat["bank_end"]:
                     held += 1
+                    unread += 1
                     bank = 1 - bank
 
     run(dut, testbench, deadline=20_000)
     assert full > 3
+    assert waited > 3

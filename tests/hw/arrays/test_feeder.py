@@ -115,24 +115,31 @@ def test_feeds_what_was_loaded(side, rows, cols, tokens, pause) -> None:
     run(dut, source, watch, reader)
 
 
-def test_full_banks_stall_and_a_release_frees_one() -> None:
-    config = Config(rows=2, cols=2, depth=4, d_head=16, n_max=8)
+def test_full_banks_stall_and_a_release_frees_one_before_its_last_lane_is_read() -> None:
+    config = Config(rows=4, cols=2, depth=4, d_head=16, n_max=12)
     dut = Feeder(config, "q")
-    codes = np.zeros((6, 16), dtype=int)
-    beats = load_beats(config, codes, np.zeros(6, dtype=bool))
+    lanes = dut.lanes
+    codes = np.zeros((9, 16), dtype=int)
+    beats = load_beats(config, codes, np.zeros(9, dtype=bool))
 
     async def testbench(ctx) -> None:
-        await load(ctx, dut, beats[:4], 0.0, np.random.default_rng(0))
-        assert not ctx.get(dut.i.ready)  # two banks of two tokens are full
+        await load(ctx, dut, beats[:8], 0.0, np.random.default_rng(0))
+        assert not ctx.get(dut.i.ready)  # two banks of four tokens are full
         ctx.set(dut.feed.valid, 1)
         ctx.set(dut.feed.release, 1)
         await ctx.tick()
         ctx.set(dut.feed.valid, 0)
-        for _ in range(dut.lanes + 1):
+        assert not ctx.get(dut.i.ready)
+        await ctx.tick()
+        # The head's last token ends a tile at once; the last lane is still to be read.
+        assert ctx.get(dut.i.ready)
+        await load(ctx, dut, beats[8:], 0.0, np.random.default_rng(0))
+        for cycle in range(3, lanes + 2):
+            assert not ctx.get(dut.loaded), cycle
             assert not ctx.get(dut.i.ready)
             await ctx.tick()
-        assert ctx.get(dut.i.ready)
-        await load(ctx, dut, beats[4:], 0.0, np.random.default_rng(0))
-        assert not ctx.get(dut.i.ready)
+        assert ctx.get(dut.loaded)
+        await ctx.tick()
+        assert not ctx.get(dut.i.ready)  # full again
 
     run(dut, testbench)

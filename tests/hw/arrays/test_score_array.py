@@ -7,7 +7,7 @@ from dtqatten import PRESETS, Config, Schedule
 from dtqatten.hw.arrays.score_array import ScoreArray
 from dtqatten.sim.engines.bench import MismatchError
 from dtqatten.sim.engines.native import run_lockstep
-from dtqatten.sim.lockstep.score_array import Lockstep, random_head
+from dtqatten.sim.lockstep.score_array import Head, Lockstep, random_head
 
 SHAPES = [
     {"rows": 1, "cols": 1, "depth": 1, "d_head": 8, "n_max": 3},
@@ -33,6 +33,34 @@ def test_equals_cycle_model(schedule, shape, stall, lazy) -> None:
     bench = lockstep(config, stall=stall, lazy=lazy, seed=shape["rows"])
     run_lockstep(ScoreArray(config, monitored=True), bench)
     assert len(bench.rows) == bench.expected_rows
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.3])
+def test_a_short_head_ends_after_the_last_lane_has_read_a_long_one(stall: float) -> None:
+    """A head of one token is there long before twelve lanes have read the bank that it goes to."""
+    config = Config(rows=5, cols=12, depth=8, d_head=8, n_max=12)
+    rng = np.random.default_rng(0)
+    heads = [
+        random_head(config, rng, queries=queries, keys=keys)
+        for queries, keys in [(5, 12), (5, 12), (1, 1), (1, 1), (5, 2)] * 4
+    ]
+    bench = Lockstep(config, heads, stall=stall)
+    run_lockstep(ScoreArray(config, monitored=True), bench)
+    assert len(bench.rows) == bench.expected_rows
+
+
+def test_a_bank_is_loaded_right_after_its_last_step() -> None:
+    """Heads of one tile, 8 queries by 8 keys in 8 bits: 32 steps, and 32 beats for each side."""
+    config = Config(rows=8, cols=8, depth=4, d_head=32, n_max=8)
+    codes, wide = np.ones((8, 32), dtype=int), np.ones(8, dtype=bool)
+    bench = Lockstep(config, [Head(codes, codes, wide, wide)] * 12)
+    starts = []
+    while not bench.done:
+        if bench.model.stepping and bench.model.steps % 32 == 0:
+            starts.append(bench.model.cycle)
+        bench.clock()
+    # A bank's round takes its steps, its beats and 4 cycles between them; there are two banks.
+    assert [b - a for a, b in zip(starts, starts[2:], strict=False)] == [32 + 32 + 4] * 10
 
 
 def test_a_consumer_that_never_reads_stops_the_array_and_loses_nothing() -> None:

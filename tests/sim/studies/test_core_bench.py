@@ -1,10 +1,13 @@
 """A layer of the reference workload on the core, measured."""
 
 import numpy as np
+import pytest
 
 from dtqatten import Config
+from dtqatten.model.core import run_core
 from dtqatten.model.workload import Workload
-from dtqatten.sim.studies.core_bench import measure_core, simulate_layer
+from dtqatten.sim.studies import core_bench
+from dtqatten.sim.studies.core_bench import TOKENS, measure_core, simulate_layer, useful_share
 from dtqatten.sim.studies.plots import timeline_figure
 
 CONFIG = Config(rows=4, cols=4, depth=4, d_head=32, n_max=24)
@@ -21,6 +24,18 @@ def test_busy_fractions_are_those_that_the_model_predicts(compared) -> None:
     for unit, busy in bench.model.busy.items():
         assert bench.activity[unit].sum() == busy
         assert np.isclose(result["busy_fraction"][unit], busy / result["cycles"], atol=0.02)
+
+
+def test_the_useful_share_of_short_heads_counts_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: 6 tokens in 4 bits and 2 in 8, on two arrays of 4 x 4 x 4 multipliers."""
+    assert TOKENS == (8, 16, 32, 64, 128, 256, 512)
+    monkeypatch.setattr(core_bench, "TOKENS", (8,))
+    told: list[int] = []
+    shares = useful_share(CONFIG, told.append)
+    products = (6 + 2 * 2) ** 2 * 32 + 8 * 2 * (6 + 2 * 2) * 32
+    cycles = run_core(CONFIG, Workload(tokens=8, d_head=32, full_tiles=True)).head_cycles
+    assert shares == {8: products / (2 * 4 * 4 * 4 * cycles)}
+    assert told == [8]
 
 
 def test_timeline_draws_all_units() -> None:
