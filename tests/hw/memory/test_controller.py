@@ -21,29 +21,32 @@ WINDOWS = {
     "read_base": 0, "read_limit": 0x3FFF, "write_base": 0x10000, "write_limit": 0x13FFF,
 }  # fmt: skip
 GOOD = {
-    "ready": 1, "heads": 4, "kv_heads": 2, "stored": 12, "tokens": 12, "four_bit": 5,
+    "ready": 1, "heads": 4, "kv_heads": 2, "queries": 11, "query_four_bit": 3, "query_start": 1,
+    "stored": 12, "capacity": 12, "tokens": 12, "four_bit": 5,
     "output_shift": 0, "k0": 9, "k1": 4, "q": 0, "k": 0, "v": 0, "head_table": 0,
     "q_gains": 0, "output": 0x10000, "ids": 0x11000, "importance": 0x12000,
 }  # fmt: skip
 #: Each layer on the tokens that the one before keeps.
 LAYERS = (
     GOOD | {"flags": Flag.IDS | Flag.CUMULATIVE | Flag.FRESH},
-    GOOD | {"flags": Flag.CHAINED | Flag.REPORT | Flag.CUMULATIVE | Flag.CODES, "tokens": 9,
+    GOOD | {"flags": Flag.CHAINED | Flag.QUERY_CHAINED | Flag.REPORT | Flag.CUMULATIVE | Flag.CODES,
+            "queries": 9, "query_four_bit": 0, "query_start": 0, "tokens": 9,
             "ready": 1 << 31, "heads": 3, "kv_heads": 1, "k0": 5, "k1": 5, "four_bit": 0,
             "output_shift": 3},
     GOOD | {"flags": Flag.CHAINED, "stored": 9, "tokens": 5, "k0": 2, "k1": 0, "ready": 2,
             "four_bit": 0},
 )  # fmt: skip
-#: Layer by layer the tokens of the 4-bit class: the descriptor's, then what is kept in 4 bits.
-FOUR_BIT = (5, 5, 0)
+#: Layer by layer the keys of the 4-bit class, and the queries: the descriptor's, or what is kept in
+#: 4 bits.
+FOUR_BIT = ((5, 3), (5, 5), (0, 3))
 
 
 def chain(first: int, *layers: dict) -> bytes:
-    """Return a memory with the layers' descriptors, 192 bytes apart from ``first`` on."""
+    """Return a memory with the layers' descriptors, 320 bytes apart from ``first`` on."""
     memory = bytearray(0x4000)
     for i, layer in enumerate(layers):
-        at = first + 192 * i
-        following = {"next": at + 192 if i < len(layers) - 1 else 0}
+        at = first + 320 * i
+        following = {"next": at + 320 if i < len(layers) - 1 else 0}
         memory[at : at + SIZE] = pack(following | layer)
     return bytes(memory)
 
@@ -78,15 +81,20 @@ class Bench:
         dut, left, ids = self.dut, 0, 0
         ctx.set(dut.fetched, 1)
         while True:
-            *_, start, flush, layer, four_bit, repeats = await ctx.tick().sample(
-                dut.start, dut.flush, dut.layer.as_value(), dut.four_bit, dut.repeats
+            *_, start, flush, layer, four_bit, query_four_bit, repeats = await ctx.tick().sample(
+                dut.start,
+                dut.flush,
+                dut.layer.as_value(),
+                dut.four_bit,
+                dut.query_four_bit,
+                dut.repeats,
             )
             if start:
                 assert left == 0
                 if self.starts:  # what the layer before keeps is known, and others have it
                     assert ids == 0
                     assert len(self.starts) == len(self.results) == len(self.commands)
-                self.starts.append((layer, four_bit, repeats))
+                self.starts.append((layer, (four_bit, query_four_bit), repeats))
                 # The ids come half-way through what is written.
                 left, ids = 3 + self.wait(), 3 + self.writing // 2 + self.wait()
             left, ids = max(left - 1, 0), max(ids - 1, 0)
@@ -110,7 +118,8 @@ class Bench:
             if valid and ready:
                 p = payload
                 self.results.append(
-                    (p.output, p.form.codes, p.form.shift, p.heads, p.tokens, p.ids, p.write_ids,
+                    (p.output, p.form.codes, p.form.shift, p.heads, p.queries,
+                     p.query_four_bit, p.tokens, p.ids, p.write_ids,
                      p.k0, p.importance, p.report)
                 )  # fmt: skip
                 left = 2 + self.writing + self.wait()
@@ -186,16 +195,17 @@ def bench(
     return Bench(dut, store, rng, delay), found, port
 
 
-def expected_start(layer: dict, following: int, four_bit: int) -> tuple:
+def expected_start(layer: dict, following: int, four_bit: tuple[int, int]) -> tuple:
     raw = int.from_bytes(pack({"next": following} | layer), "little")
     return raw, four_bit, layer["heads"] // layer["kv_heads"]
 
 
-def expected_results(layer: dict) -> tuple:
+def expected_results(layer: dict, query_four_bit: int) -> tuple:
     flags = Flag(layer["flags"])
     bits = [int(f in flags) for f in (Flag.CODES, Flag.IDS, Flag.REPORT)]
-    return (layer["output"], bits[0], layer["output_shift"], layer["heads"], layer["tokens"],
-            layer["ids"], bits[1], layer["k0"], layer["importance"], bits[2])  # fmt: skip
+    return (layer["output"], bits[0], layer["output_shift"], layer["heads"], layer["queries"],
+            query_four_bit, layer["tokens"], layer["ids"], bits[1], layer["k0"],
+            layer["importance"], bits[2])  # fmt: skip
 
 
 def expected_command(layer: dict) -> tuple:
@@ -219,17 +229,20 @@ def test_a_chain_in_its_order(count: int, stall: float, delay: int, writing: int
             found.clear()
             await b.begin(ctx, first)
             await b.end(ctx)
-            last = first + 192 * (count - 1)
+            last = first + 320 * (count - 1)
             assert found == [
-                burst for i in range(count) for burst in descriptor_reads(SYSTEM, first + 192 * i)
+                burst for i in range(count) for burst in descriptor_reads(SYSTEM, first + 320 * i)
             ]
             assert b.starts == [
-                expected_start(layer, at and first + 192 * at, four_bit)
+                expected_start(layer, at and first + 320 * at, four_bit)
                 for layer, at, four_bit in zip(
                     layers, [*range(1, count), 0], FOUR_BIT, strict=False
                 )
             ]
-            assert b.results == [expected_results(layer) for layer in layers]
+            assert b.results == [
+                expected_results(layer, four_bit[1])
+                for layer, four_bit in zip(layers, FOUR_BIT, strict=False)
+            ]
             assert b.commands == [expected_command(layer) for layer in layers]
             assert ctx.get(b.dut.layers_done) == count == len(b.pulses["completed"])
             assert ctx.get(b.dut.current) == last
@@ -262,12 +275,12 @@ def test_latency_and_the_next_descriptor_is_read_meanwhile() -> None:
     # From the command, in cycle 0, to the first request; from a start to the next one.
     assert requested[0] == 2
     assert requested[per_descriptor] == b.pulses["start"][0] + 2
-    # Words of 32 bits follow the memory's and the stream's cycles: the head's, and 3 cycles later
+    # Words of 64 bits follow the memory's and the stream's cycles: the head's, and 3 cycles later
     # the next request; then those of the whole; then the check.
     for i, repeats in enumerate((2, 3, 2)):
         head, asked = requested[i * per_descriptor :][:2]
-        assert asked == head + (1 + 3 + 2) - 1 + 3
-        assert b.pulses["start"][i] == asked + (1 + 3 + 32) - 1 + repeats + 42
+        assert asked == head + (1 + 3 + 1) - 1 + 3
+        assert b.pulses["start"][i] == asked + (1 + 3 + 32) - 1 + repeats + 48
 
 
 def test_a_descriptor_that_is_not_ready_is_waited_for_and_read_again() -> None:
@@ -275,7 +288,7 @@ def test_a_descriptor_that_is_not_ready_is_waited_for_and_read_again() -> None:
         # What else it says does not count yet.
         layers = [dict(layer) for layer in LAYERS]
         layers[unready] |= {"ready": 0, "heads": 0}
-        at = 0x80 + 192 * unready
+        at = 0x80 + 320 * unready
         b, found, port = bench(chain(0x80, *layers), unready, 0.2, 5)
 
         async def testbench(ctx, b=b, at=at, unready=unready, found=found) -> None:
@@ -295,14 +308,17 @@ def test_a_descriptor_that_is_not_ready_is_waited_for_and_read_again() -> None:
             while not ctx.get(b.dut.waiting):
                 await ctx.tick()
             assert len(b.pulses["stopped"]) == 3
-            following = at + 192 if unready < 2 else 0
+            following = at + 320 if unready < 2 else 0
             b.memory.data[at : at + SIZE] = pack({"next": following} | LAYERS[unready])
             ctx.set(b.dut.resume, 1)
             await ctx.tick()
             ctx.set(b.dut.resume, 0)
             await b.end(ctx)
             assert ctx.get(b.dut.layers_done) == 3
-            assert b.results == [expected_results(layer) for layer in LAYERS]
+            assert b.results == [
+                expected_results(layer, four_bit[1])
+                for layer, four_bit in zip(LAYERS, FOUR_BIT, strict=True)
+            ]
             # Until it is ready its head is read, and nothing else of it.
             head = next(bursts(SYSTEM, at, HEAD_BYTES))
             assert len(found) == 3 + 3 * len(descriptor_reads(SYSTEM, 0))
@@ -328,8 +344,8 @@ def test_a_descriptor_completed_in_any_cycle_is_taken_whole(bus_bits: int, stall
         for phase in range(phases):
             b.memory.data[:] = chain(at, {"ready": 0})
             # The host writes words of 32 bits, one a cycle, `ready` last, in cycle `phase`.
-            order = [*b.rng.permutation([i for i in range(32) if i != 1]).tolist(), 1]
-            for cycle, word in enumerate(order, phase - 31):
+            order = [*b.rng.permutation([i for i in range(SIZE // 4) if i != 1]).tolist(), 1]
+            for cycle, word in enumerate(order, phase - SIZE // 4 + 1):
                 if cycle == 0:
                     await b.begin(ctx, at)
                 elif cycle > 0:
@@ -514,7 +530,7 @@ def test_an_error_in_a_descriptor_lets_the_layers_before_it_end(
 ) -> None:
     layers = [dict(layer) for layer in LAYERS]
     layers[bad] |= fields
-    at = 0x80 + 192 * bad
+    at = 0x80 + 320 * bad
     b, found, port = bench(chain(0x80, *layers), bad, 0.3, 3)
     b.writing = writing
     fails = next(bursts(SYSTEM, at, HEAD_BYTES)) if writing else descriptor_reads(SYSTEM, at)[-1]
@@ -535,7 +551,10 @@ def test_an_error_in_a_descriptor_lets_the_layers_before_it_end(
         await b.begin(ctx, 0x80)
         await b.end(ctx)
         assert len(b.starts) == bad
-        assert b.results == [expected_results(layer) for layer in LAYERS[:bad]]
+        assert b.results == [
+            expected_results(layer, four_bit[1])
+            for layer, four_bit in zip(LAYERS[:bad], FOUR_BIT, strict=False)
+        ]
         assert len(b.pulses.get("completed", ())) == bad
         check_end(ctx, b, code, at, bad)
 
@@ -617,7 +636,7 @@ def test_whenever_something_goes_wrong(what: str) -> None:
             await b.begin(ctx, 0x2000)
             await b.end(ctx)
             assert b.starts == [expected_start(LAYERS[0], 0, FOUR_BIT[0])]
-            assert b.results == [expected_results(LAYERS[0])]
+            assert b.results == [expected_results(LAYERS[0], FOUR_BIT[0][1])]
             assert b.commands == [expected_command(LAYERS[0])]
 
     b.run(testbench, port)

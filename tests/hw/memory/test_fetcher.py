@@ -6,9 +6,9 @@ import pytest
 from dtqatten import Config
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.golden.cycles.tiles import load_beats
-from dtqatten.golden.memory import head_table_bytes, layer_reads, tensor_bytes
+from dtqatten.golden.memory import head_table_bytes, layer_reads, list_bytes, tensor_bytes
 from dtqatten.golden.numerics.codes import quantize
-from dtqatten.golden.numerics.order import alternate, boundaries
+from dtqatten.golden.numerics.order import aligned, alternate, boundaries
 from dtqatten.hw.memory.fetcher import Fetcher
 from dtqatten.interface.descriptor import Flag, pack
 from dtqatten.interface.registers import ErrorCode
@@ -16,48 +16,96 @@ from dtqatten.sim.engines.native import collect, offer, run, watch
 from dtqatten.sim.lockstep.port_memory import PortMemory
 from dtqatten.sim.lockstep.row_table import id_beats
 
-CORE = Config(rows=2, cols=4, depth=2, value_depth=3, d_head=8, n_max=12, heads=4, topk_lanes=4)
+CORE = Config(rows=2, cols=4, depth=2, value_depth=3, d_head=8, n_max=12, heads=4, topk_lanes=4,
+              capacity=40)  # fmt: skip
 SYSTEM = SystemConfig(core=CORE, bus_bits=64, burst_beats=4, buffer_bursts=2, address_bits=20)
 STREAMS = ("q", "k", "v", "queries", "keys", "heads")
 GAINS = Flag.Q_GAINS | Flag.K_GAINS | Flag.V_GAINS
 
 
 class Layer:
-    """A layer's data at addresses of its own, on the tokens that the layer before keeps.
+    """A layer's data at addresses of its own.
 
-    ``ids``: rows of its tensors, 4-bit class first, or None: all; ``positions`` of the tokens.
+    Parameters
+    ----------
+    rng : Generator
+    memory : bytearray
+        Gets the data.
+    flags, heads, kv_heads
+        Of the descriptor; CHAINED and the lists follow from what is given.
+    stored, capacity : int
+        Of K and V.
+    ids : list of int, optional
+        Places of the keys, 4-bit class first; all if None.
+    positions : list of int, optional
+        Of all places; given, ids are chained, else a list.
+    four_bit : int
+        Keys of the 4-bit class.
+    queries : (list of int or int, int), optional
+        Their positions, as a list or from the first on, and how many there are; those of the keys
+        if None.
+    query_four_bit : int
     """
 
-    def __init__(self, rng, memory: bytearray, *, flags, heads, kv_heads, stored, ids=None,
-                 four_bit=0, positions=None) -> None:  # fmt: skip
+    def __init__(self, rng, memory: bytearray, *, flags, heads, kv_heads, stored, capacity=None,
+                 ids=None, positions=None, four_bit=0, queries=None,
+                 query_four_bit=0) -> None:  # fmt: skip
         self.heads, self.kv_heads, self.four_bit = heads, kv_heads, four_bit
-        self.flags = flags | (Flag.CHAINED if ids else 0)
+        capacity = capacity or stored
+        chained = positions is not None
+        self.flags = flags | (Flag.CHAINED if chained else Flag.KEY_LIST if ids else Flag(0))
         self.ids = ids or list(range(stored))
-        self.chosen = ids
-        before = positions or list(range(stored))
+        before = positions or list(range(capacity))
         self.positions = [before[i] for i in self.ids]
-        shapes = {"q": heads, "k": kv_heads, "v": kv_heads}
+        start = 0
+        if queries is None:
+            count = len(self.ids)
+            self.queries, self.rows = self.positions, self.ids
+            self.query_four_bit = four_bit
+            assert chained or not ids
+            self.flags |= Flag.QUERY_CHAINED if chained else Flag(0)
+        else:
+            given, count = queries
+            self.rows = list(range(count))
+            self.query_four_bit = query_four_bit
+            if isinstance(given, list):
+                self.queries = given
+                self.flags |= Flag.QUERY_LIST
+            else:
+                start, self.queries = given, list(range(given, given + count))
+        shapes = {"q": (heads, stored if self.flags & Flag.QUERY_CHAINED else count),
+                  "k": (kv_heads, capacity), "v": (kv_heads, capacity)}  # fmt: skip
         self.codes = {
-            name: quantize(rng.normal(size=(count, stored, CORE.d_head))).codes
-            for name, count in shapes.items()
+            name: quantize(rng.normal(size=(*shape, CORE.d_head))).codes
+            for name, shape in shapes.items()
         }
-        self.gains = {
-            name: rng.integers(1, 256, (count, stored), np.uint8) for name, count in shapes.items()
-        }
+        self.gains = {name: rng.integers(1, 256, s, np.uint8) for name, s in shapes.items()}
         self.factors = [(int(rng.integers(1 << 16)), int(rng.integers(41))) for _ in range(heads)]
         self.shift = int(rng.integers(8))
         # Chained, the descriptor's own class boundary is not looked at.
         self.fields = {"flags": int(self.flags), "heads": heads, "kv_heads": kv_heads,
-                       "stored": stored, "tokens": len(self.ids), "output_shift": self.shift,
-                       "four_bit": 0xFFFF if ids else four_bit}  # fmt: skip
+                       "queries": count, "query_start": start, "stored": stored,
+                       "capacity": capacity, "tokens": len(self.ids), "output_shift": self.shift,
+                       "query_four_bit": self.query_four_bit,
+                       "four_bit": 0xFFFF if chained else four_bit}  # fmt: skip
         for name, raw in (
             *((name, tensor_bytes(codes)) for name, codes in self.codes.items()),
             *((f"{name}_gains", gains.tobytes()) for name, gains in self.gains.items()),
             ("head_table", head_table_bytes(*zip(*self.factors, strict=True))),
+            ("query_list", list_bytes(self.queries)),
+            ("key_list", list_bytes(self.ids)),
         ):
             memory += bytes(-len(memory) % 64)
             self.fields[name] = len(memory)
             memory += raw
+
+    def set(self, ctx, dut: Fetcher) -> None:
+        """Give the fetcher the layer."""
+        raw = dict(self.fields) | {"query_four_bit": 0xFFFF}
+        ctx.set(dut.layer.as_value(), int.from_bytes(pack(raw), "little"))
+        ctx.set(dut.four_bit, self.four_bit)
+        ctx.set(dut.query_four_bit, self.query_four_bit)
+        ctx.set(dut.repeats, self.heads // self.kv_heads)
 
     def gain(self, name: str, flag: Flag, head: int, token: int) -> int:
         repeats = self.heads // len(self.gains[name])
@@ -65,36 +113,38 @@ class Layer:
 
     def beats(self) -> dict[str, list]:
         """Return what each stream gives."""
-        tokens = len(self.ids)
+        tokens, queries = len(self.ids), len(self.queries)
         edges = boundaries(self.four_bit, tokens, CORE.rows, CORE.cols, CORE.group)
+        edge = aligned(self.query_four_bit, queries, CORE.rows)
+        order = alternate(edge, queries, CORE.rows)
         follows = bool(self.flags & Flag.FOLLOWS)
         follows_query = bool(self.flags & Flag.FOLLOWS_QUERY)
         found: dict[str, list] = {}
-        for name, edge, nibbles in (("q", edges.q, CORE.load_nibbles),
-                                    ("k", edges.k, CORE.load_nibbles),
-                                    ("v", edges.v, CORE.value_nibbles)):  # fmt: skip
+        for name, wide, nibbles, slots, places in (
+            ("q", edge, CORE.load_nibbles, order, self.rows),
+            ("k", edges.k, CORE.load_nibbles, np.arange(tokens), self.ids),
+            ("v", edges.v, CORE.value_nibbles, np.arange(tokens), self.ids),
+        ):
             repeats = self.heads // len(self.codes[name])
-            slots = alternate(edge, tokens, CORE.rows) if name == "q" else np.arange(tokens)
             found[name] = [
                 (beat.nibbles.tolist(), int(beat.wide), int(beat.last))
                 + ((int(follows),) if name == "v" else ())
                 for head in range(self.heads)
                 for beat in load_beats(
                     CORE,
-                    self.codes[name][head // repeats][np.array(self.ids)[slots]],
-                    slots >= edge,
+                    self.codes[name][head // repeats][np.array(places)[slots]],
+                    slots >= wide,
                     nibbles,
                 )
             ]
-        slots = list(enumerate(zip(self.ids, self.positions, strict=True)))
         found["queries"] = [
             (
-                position,
-                self.gain("q", Flag.Q_GAINS, head, token),
-                int(follows_query and i < edges.q),
+                self.queries[i],
+                self.gain("q", Flag.Q_GAINS, head, self.rows[i]),
+                int(follows_query and i < edge),
             )
             for head in range(self.heads)
-            for i, (token, position) in (slots[i] for i in alternate(edges.q, tokens, CORE.rows))
+            for i in order.tolist()
         ]
         found["keys"] = [
             (
@@ -105,7 +155,7 @@ class Layer:
                 int(slot == tokens - 1),
             )
             for head in range(self.heads)
-            for slot, (token, position) in slots
+            for slot, (token, position) in enumerate(zip(self.ids, self.positions, strict=True))
         ]
         causal, codes = (int(bool(self.flags & f)) for f in (Flag.CAUSAL, Flag.CODES))
         found["heads"] = [(m, s, causal, codes, self.shift) for m, s in self.factors]
@@ -129,38 +179,67 @@ def choose(tokens: int, rng) -> tuple[list[int], int]:
     return sorted(kept[:four_bit]) + sorted(kept[four_bit:]), four_bit
 
 
+def a_list(rng, count: int, below: int) -> tuple[list[int], int]:
+    """Return ids of a list, 4-bit class first, and how many are in it."""
+    four_bit = int(rng.integers(0, count + 1))
+    ids = rng.permutation(below)[:count].tolist()
+    return sorted(ids[:four_bit]) + sorted(ids[four_bit:]), four_bit
+
+
 def chain(rng, shapes: list[tuple], memory: bytearray) -> tuple[list[Layer], list[list[dict]]]:
-    """Return layers, and the ids that each keeps; a shape is flags, heads, kv_heads, chained."""
+    """Return layers, and the ids that each keeps.
+
+    A shape is flags, heads, kv_heads, where keys come from (``"chained"``, ``"list"`` or ``"all"``)
+    and where queries do (likewise, or ``"keys"``).
+    """
     layers: list[Layer] = []
     kept: list[list[dict]] = []
     chosen: tuple[list[int], int] = ([], 0)
-    for flags, heads, kv_heads, chained in shapes:
+    for flags, heads, kv_heads, keys, queries in shapes:
         options: dict = {"flags": flags, "heads": heads, "kv_heads": kv_heads}
-        if chained:
+        if keys == "chained":
             before = layers[-1]
-            options |= {"ids": chosen[0], "four_bit": chosen[1], "positions": before.positions}
-            layers.append(Layer(rng, memory, stored=len(before.ids), **options))
+            options |= {"ids": chosen[0], "four_bit": chosen[1], "positions": before.positions,
+                        "stored": len(before.ids)}  # fmt: skip
+        elif keys == "list":
+            ids, four_bit = a_list(rng, int(rng.integers(1, CORE.n_max + 1)), 30)
+            options |= {"ids": ids, "four_bit": four_bit, "stored": 30, "capacity": 40}
         else:
-            stored = CORE.n_max - len(layers) % 3
-            four_bit = int(rng.integers(0, stored + 1))
-            layers.append(Layer(rng, memory, stored=stored, four_bit=four_bit, **options))
+            options["stored"] = stored = CORE.n_max - len(layers) % 3
+            options["four_bit"] = int(rng.integers(0, stored + 1))
+        if queries != "keys":
+            count = int(rng.integers(1, CORE.n_max + 1))
+            ids, four_bit = a_list(rng, count, 40)
+            start = int(rng.integers(0, 40 - count + 1))
+            options |= {"queries": (ids if queries == "list" else start, count),
+                        "query_four_bit": four_bit}  # fmt: skip
+        layers.append(Layer(rng, memory, **options))
         chosen = choose(len(layers[-1].ids), rng)
         kept.append(id_beats(*chosen, CORE.topk_lanes))
     return layers, kept
+
+
+#: What comes from where, in every combination that there is.
+SHAPES = [
+    (GAINS | Flag.CAUSAL, 4, 2, "all", "keys"),
+    (GAINS | Flag.FOLLOWS, 3, 1, "chained", "keys"),
+    (Flag.V_GAINS | Flag.CODES | Flag.FOLLOWS | Flag.FOLLOWS_QUERY, 2, 2, "chained", "keys"),
+    (Flag.FOLLOWS_QUERY, 1, 1, "all", "keys"),
+    (Flag.Q_GAINS | Flag.FOLLOWS, 2, 2, "all", "all"),
+    (GAINS | Flag.FOLLOWS_QUERY, 4, 2, "all", "list"),
+    (GAINS | Flag.CAUSAL, 2, 1, "list", "all"),
+    (GAINS, 2, 2, "chained", "all"),
+    (Flag.K_GAINS, 2, 1, "list", "list"),
+    (GAINS, 1, 1, "chained", "keys"),
+    (Flag(0), 1, 1, "chained", "list"),
+]
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_a_chain_of_layers(stall: float) -> None:
     rng = np.random.default_rng(4)
     data = bytearray()
-    shapes = [
-        (GAINS | Flag.CAUSAL, 4, 2, False),
-        (GAINS | Flag.FOLLOWS, 3, 1, True),
-        (Flag.V_GAINS | Flag.CODES | Flag.FOLLOWS | Flag.FOLLOWS_QUERY, 2, 2, True),
-        (Flag.FOLLOWS_QUERY, 1, 1, False),
-        (Flag.Q_GAINS | Flag.FOLLOWS, 2, 2, False),
-    ]
-    layers, kept = chain(rng, shapes, data)
+    layers, kept = chain(rng, SHAPES, data)
     memory = PortMemory(SYSTEM, bytes(data) + bytes(64), rng, stall)
     dut = Fetcher(SYSTEM)
     found, ports = zip(*map(memory.reads, dut.ports), strict=True)
@@ -174,14 +253,15 @@ def test_a_chain_of_layers(stall: float) -> None:
     async def start(ctx) -> None:
         for layer, ids in zip(layers, kept, strict=True):
             assert ctx.get(dut.idle)
-            ctx.set(dut.layer.as_value(), int.from_bytes(pack(layer.fields), "little"))
-            ctx.set(dut.four_bit, layer.four_bit)
-            ctx.set(dut.repeats, layer.heads // layer.kv_heads)
+            layer.set(ctx, dut)
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)
             assert not ctx.get(dut.idle)
             assert not ctx.get(dut.ids_complete)
+            # The core keeps none before it has keys.
+            while not ctx.get(dut.keys.valid):
+                await ctx.tick()
             await offer(dut.ids, ids, rng, stall)(ctx)
             while not (ctx.get(dut.idle) and ctx.get(dut.ids_complete)):
                 await ctx.tick()
@@ -189,10 +269,7 @@ def test_a_chain_of_layers(stall: float) -> None:
     run(dut, start, *(bench for _, bench in sinks.values()), background=ports)
     for name in STREAMS:
         assert sinks[name][0] == expected[name], name
-    reads = [
-        layer_reads(SYSTEM, 0, layer.fields, layer.chosen, layer.four_bit if layer.chosen else None)
-        for layer in layers
-    ]
+    reads = [layer_reads(SYSTEM, 0, layer.fields, layer.ids, layer.four_bit) for layer in layers]
     for stream in ReadStream:
         if stream is ReadStream.DESCRIPTOR:
             assert not found[stream]
@@ -208,10 +285,11 @@ def test_a_chain_of_layers(stall: float) -> None:
         ("k_gains", CORE.n_max - 1, 0, ErrorCode.GAIN),
         ("v_gains", 2 * CORE.n_max - 1, 0, ErrorCode.GAIN),
         ("head_table", 2, 41, ErrorCode.HEAD_TABLE),
-        ("head_table", 6, 64, ErrorCode.HEAD_TABLE),
-        ("head_table", 7, 1, ErrorCode.HEAD_TABLE),
-        ("head_table", 15, 0x80, ErrorCode.HEAD_TABLE),
-        ("head_table", 14, 40, ErrorCode.NONE),
+        ("head_table", 10, 64, ErrorCode.HEAD_TABLE),
+        ("head_table", 11, 1, ErrorCode.HEAD_TABLE),
+        *(("head_table", at, 1 << at % 8, ErrorCode.HEAD_TABLE) for at in range(3, 8)),
+        ("head_table", 31, 0x80, ErrorCode.HEAD_TABLE),
+        ("head_table", 26, 40, ErrorCode.NONE),
         ("k_gains", 1, 1, ErrorCode.NONE),
     ],
 )
@@ -220,16 +298,14 @@ def test_what_may_not_be_is_told_with_its_place(
 ) -> None:
     rng = np.random.default_rng(1)
     data = bytearray()
-    (layer,), _ = chain(rng, [(GAINS, 4, 2, False)], data)
+    (layer,), _ = chain(rng, [(GAINS, 4, 2, "all", "keys")], data)
     data[layer.fields[name] + at] = value
     memory = PortMemory(SYSTEM, bytes(data) + bytes(64), rng)
     dut = Fetcher(SYSTEM)
     ports = [memory.reads(port)[1] for port in dut.ports]
 
     async def testbench(ctx) -> None:
-        ctx.set(dut.layer.as_value(), int.from_bytes(pack(layer.fields), "little"))
-        ctx.set(dut.four_bit, layer.four_bit)
-        ctx.set(dut.repeats, 2)
+        layer.set(ctx, dut)
         for stream in STREAMS:
             ctx.set(getattr(dut, stream).ready, 1)
         ctx.set(dut.start, 1)
@@ -240,7 +316,7 @@ def test_what_may_not_be_is_told_with_its_place(
         await ctx.tick()
         assert ctx.get(dut.fault) == code
         if code:
-            entry = at // 4 * 4 if name == "head_table" else at
+            entry = at // 8 * 8 if name == "head_table" else at
             assert ctx.get(dut.fault_address) == layer.fields[name] + entry
 
     run(dut, testbench, background=ports)
@@ -249,7 +325,7 @@ def test_what_may_not_be_is_told_with_its_place(
 def test_a_stream_that_is_not_taken_holds_up_no_other() -> None:
     rng = np.random.default_rng(0)
     data = bytearray()
-    layers, kept = chain(rng, [(GAINS, 1, 1, False)] * len(STREAMS), data)
+    layers, kept = chain(rng, [(GAINS, 1, 1, "all", "keys")] * len(STREAMS), data)
     memory = PortMemory(SYSTEM, bytes(data) + bytes(64), rng)
     dut = Fetcher(SYSTEM)
     ports = [memory.reads(port)[1] for port in dut.ports]
@@ -263,9 +339,7 @@ def test_a_stream_that_is_not_taken_holds_up_no_other() -> None:
             expected = layer.beats()
             for log in passed:
                 log.clear()
-            ctx.set(dut.layer.as_value(), int.from_bytes(pack(layer.fields), "little"))
-            ctx.set(dut.four_bit, layer.four_bit)
-            ctx.set(dut.repeats, 1)
+            layer.set(ctx, dut)
             for name in STREAMS:
                 ctx.set(getattr(dut, name).ready, int(name != held))
             ctx.set(dut.start, 1)
@@ -290,16 +364,14 @@ def test_a_stream_that_is_not_taken_holds_up_no_other() -> None:
 def test_latency() -> None:
     rng = np.random.default_rng(0)
     data = bytearray()
-    (layer,), _ = chain(rng, [(Flag(0), 2, 2, False)], data)
+    (layer,), _ = chain(rng, [(Flag(0), 2, 2, "all", "keys")], data)
     memory = PortMemory(SYSTEM, bytes(data) + bytes(64), rng)
     dut = Fetcher(SYSTEM)
     ports = [memory.reads(port)[1] for port in dut.ports]
     passed, monitors = zip(*(watch(getattr(dut, name)) for name in STREAMS), strict=True)
 
     async def testbench(ctx) -> None:
-        ctx.set(dut.layer.as_value(), int.from_bytes(pack(layer.fields), "little"))
-        ctx.set(dut.four_bit, layer.four_bit)
-        ctx.set(dut.repeats, 1)
+        layer.set(ctx, dut)
         for name in STREAMS:
             ctx.set(getattr(dut, name).ready, 1)
         ctx.set(dut.start, 1)
@@ -312,7 +384,7 @@ def test_latency() -> None:
     first = {name: log[0][0] for name, log in zip(STREAMS, passed, strict=True)}
     # The memory answers in the cycle after a request.
     assert first["heads"] == 6 + 1
-    assert first["queries"] == first["keys"] == 1 + 5
+    assert first["queries"] == first["keys"] == 1 + 4
     # A run of a burst's tokens, 8 here, and the one behind it; then 4 cycles. Those of queries may
     # be shorter, as row blocks take turns.
     assert first["k"] == first["v"] == 1 + (8 + 1 + 1) + 4 + 1
