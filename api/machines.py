@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from dtqatten.configuration.core import Config, ConfigError, configured
+from dtqatten.configuration.changes import configured
+from dtqatten.configuration.core import Config, ConfigError
 from dtqatten.configuration.system import SystemConfig
 
 __all__ = ["Machine", "fitted", "system_of"]

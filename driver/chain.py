@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dtqatten.driver.blocks import Block, Result
 from dtqatten.driver.errors import AbortedError, LayoutError, StaleChainError, error_of
-from dtqatten.driver.layers import Layer, Result
 from dtqatten.interface.descriptor import HEAD_BYTES, SIZE, pack, region_sizes
 from dtqatten.interface.registers import Control, Interrupt, Status
 
@@ -52,7 +52,7 @@ class Chain:
         self.aborting = False
         self._open = self._started = False
         self._addresses: list[int] = []
-        self._placed: list[tuple[Layer, Mapping[str, int]]] = []
+        self._placed: list[tuple[Block, Mapping[str, int]]] = []
 
     def __enter__(self) -> "Chain":
         """Begin.
@@ -97,7 +97,7 @@ class Chain:
             with self.device.session.turn(self):
                 self._end(error)
 
-    def add(self, layer: Layer) -> None:
+    def add(self, layer: Block) -> None:
         """Put the next layer into memory.
 
         Raises
@@ -112,8 +112,10 @@ class Chain:
             If another call is using the machine.
         """
         with self._guarded():
-            if not isinstance(layer, Layer):
-                raise TypeError(f"a layer is a Layer, not {layer!r}: did its function return one?")
+            if not isinstance(layer, Block):
+                raise TypeError(
+                    f"a layer is a Layer or a Call, not {layer!r}: did its function return one?"
+                )
             at = len(self._placed)
             if at == self.length:
                 raise LayoutError(f"this chain has its {at} layers: make it longer")
@@ -171,18 +173,18 @@ class Chain:
             # Ctrl-C and the like propagate unchanged.
             error.add_note(str(failure))
 
-    def _place(self, layer: Layer, at: int) -> dict[str, int]:
+    def _place(self, layer: Block, at: int) -> dict[str, int]:
         """Write a layer's contents and then its descriptor; return the descriptor's fields."""
         device = self.device
         device.check(layer)
-        tokens = layer.stored
-        if layer.chained:
-            if not at:
-                raise LayoutError("the first layer is chained: there is no layer before it")
-            tokens = self._placed[-1][0].k0
-        fields = layer.fields(tokens)
+        if layer.chained and not at:
+            raise LayoutError("the first layer is chained: there is no layer before it")
+        fields = layer.fields(self._placed[-1][0].k0 if layer.chained else 0)
         contents = layer.contents()
         for name, size, written in region_sizes(fields, layer.q.codes.shape[2]):
+            if name in layer.placed:
+                fields[name] = layer.placed[name]
+                continue
             fields[name] = (device.outputs if written else device.inputs).take(size)
             if not written:
                 device.bus.write(fields[name], contents[name])
@@ -267,9 +269,9 @@ class Chain:
                 "another host uses it, or a descriptor was overwritten"
             )
 
-    def _collect(self, layer: Layer, fields: Mapping[str, int]) -> Result:
+    def _collect(self, layer: Block, fields: Mapping[str, int]) -> Result:
         """Return the result of a complete layer."""
-        heads, tokens, d = layer.heads, fields["tokens"], layer.q.codes.shape[2]
+        heads, queries, d = layer.heads, fields["queries"], layer.q.codes.shape[2]
         sizes = {name: size for name, size, _ in region_sizes(fields, d)}
 
         def array(name: str, kind: str) -> np.ndarray | None:
@@ -282,7 +284,7 @@ class Chain:
         ids = array("ids", "<u2")
         bits = np.repeat(np.array([4, 8], np.uint8), [layer.k0 - layer.k1, layer.k1])
         return Result(
-            output.reshape(heads, tokens, d),
+            output.reshape(heads, queries, d),
             layer.output_unit(),
             None if ids is None else ids.astype(np.int64),
             bits,

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
+from dtqatten.driver.blocks import Block, Result
 from dtqatten.driver.bus import Bus
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.errors import LayoutError, NotIdleError
-from dtqatten.driver.layers import Layer, Result
 from dtqatten.driver.session import session_of
 from dtqatten.interface.descriptor import ADDRESS_ALIGNMENT, PAGE_BYTES, VERSION, Flag
 from dtqatten.interface.registers import (
@@ -21,15 +21,15 @@ __all__ = ["Arena", "Device"]
 
 #: Registers of a machine's sizes, read once.
 SIZES = (
-    *("rows", "cols", "depth", "value_depth", "planes", "d_head", "n_max", "heads", "bus_bits"),
-    *("address_bits", "flags", "flags_required"),
+    *("rows", "cols", "depth", "value_depth", "planes", "d_head", "n_max", "capacity"),
+    *("heads", "bus_bits", "address_bits", "flags", "flags_required"),
 )
 
 _WIDE = {register.name for register in REGISTERS if register.bits == 64}
 
 
 class Arena:
-    """Memory given out from the bottom up, aligned for the machine.
+    """Memory given out from the bottom up, or for good from the top down, aligned for the machine.
 
     Parameters
     ----------
@@ -50,6 +50,8 @@ class Arena:
             )
         self.base, self.size = base, size
         self._used = 0
+        # What is kept for good lies at the top.
+        self._top = size
 
     @property
     def last(self) -> int:
@@ -57,7 +59,7 @@ class Arena:
         return self.base + self.size - 1
 
     def clear(self) -> None:
-        """Take everything back."""
+        """Take everything back but what is kept."""
         self._used = 0
 
     def take(self, size: int) -> int:
@@ -69,13 +71,30 @@ class Arena:
             If there are not so many left.
         """
         start = -(-self._used // ADDRESS_ALIGNMENT) * ADDRESS_ALIGNMENT
-        if start + size > self.size:
-            raise LayoutError(
-                f"{size} bytes wanted, {max(0, self.size - start)} left of the {self.size} at "
-                f"{self.base:#x}: give the driver more memory, or run shorter chains"
-            )
+        if start + size > self._top:
+            raise self._full(size, self._top - start, "or run shorter chains")
         self._used = start + size
         return self.base + start
+
+    def keep(self, size: int) -> int:
+        """Return the address of ``size`` bytes that :meth:`clear` does not take back.
+
+        Raises
+        ------
+        LayoutError
+            If there are not so many left.
+        """
+        start = (self._top - size) // ADDRESS_ALIGNMENT * ADDRESS_ALIGNMENT
+        if start < self._used:
+            raise self._full(size, self._top - self._used, "or keep less in it")
+        self._top = start
+        return self.base + start
+
+    def _full(self, size: int, left: int, way_out: str) -> LayoutError:
+        return LayoutError(
+            f"{size} bytes wanted, {max(0, left)} left of the {self.size} at "
+            f"{self.base:#x}: give the driver more memory, {way_out}"
+        )
 
 
 class Device:
@@ -183,12 +202,12 @@ class Device:
                 )
         self.set_register("interrupt", int(~Interrupt(0)))
 
-    def run(self, layers: Sequence[Layer | Callable[[Result], Layer]]) -> list[Result]:
+    def run(self, layers: Sequence[Block | Callable[[Result], Block]]) -> list[Result]:
         """Run a chain and return each layer's results.
 
         Parameters
         ----------
-        layers : sequence of Layer, or of functions
+        layers : sequence of Layer or Call, or of functions
             A function takes the previous layer's result and returns the layer; the machine waits
             for it.
 
@@ -213,7 +232,7 @@ class Device:
         chain = Chain(self, len(layers))
         with self.session.turn(chain), chain:
             for layer in layers:
-                if not isinstance(layer, Layer):
+                if not isinstance(layer, Block):
                     done = chain.run()
                     if not done:
                         raise LayoutError("the first layer is a function: give it as a Layer")
@@ -221,7 +240,7 @@ class Device:
                 chain.add(layer)
             return chain.run()
 
-    def check(self, layer: Layer) -> None:
+    def check(self, layer: Block) -> None:
         """Refuse layers that this machine was not generated for.
 
         Raises
@@ -230,22 +249,23 @@ class Device:
             With value, limit and way out.
         """
         sizes = self.sizes
-        heads, stored, d = layer.q.codes.shape
+        d = layer.q.codes.shape[2]
         if d != sizes["d_head"]:
             raise LayoutError(
                 f"{d} channels, but the machine has d_head {sizes['d_head']}: pad with zeros, "
                 "or generate another"
             )
-        for name, value, limit in (
-            ("heads", heads, sizes["heads"]),
-            ("tokens", stored, sizes["n_max"]),
-        ):
-            if value > limit:
-                raise LayoutError(f"{value} {name}, more than the machine's {limit}: split them")
+        for value, name, register in ((layer.heads, "heads", "heads"), *layer.limits):
+            if value > sizes[register]:
+                raise LayoutError(
+                    f"{value} {name}, more than the machine's {sizes[register]}: split them, or "
+                    f"generate it with more {register}"
+                )
         unknown = layer.flags & ~Flag(sizes["flags"])
         missing = Flag(sizes["flags_required"]) & ~layer.flags
         if unknown or missing:
             raise LayoutError(
                 f"the machine cannot do {unknown!r} and needs {missing!r}: change the layer, or "
-                "generate it with other options (v_gains, cumulative, count_normalize)"
+                "generate it with other options (v_gains, cumulative, count_normalize, windows, "
+                "sinks)"
             )

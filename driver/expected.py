@@ -6,14 +6,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dtqatten.configuration.core import Config
+from dtqatten.driver.blocks import Block, Result
+from dtqatten.driver.calls import Call
 from dtqatten.driver.errors import LayoutError
-from dtqatten.driver.layers import Layer, Result
+from dtqatten.driver.layers import Layer
 from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attention
-from dtqatten.golden.numerics.calls import shared
+from dtqatten.golden.numerics.calls import layer_call
 from dtqatten.golden.numerics.codes import IntArray
-from dtqatten.golden.numerics.masks import causal_mask
-from dtqatten.golden.numerics.order import boundaries, promote
+from dtqatten.golden.numerics.masks import position_mask
 from dtqatten.golden.numerics.select import select
+from dtqatten.golden.numerics.tokens import TokenList
 
 __all__ = ["Expected", "compare_results", "expected", "expected_layer"]
 
@@ -29,12 +31,12 @@ class Expected:
         What it keeps, 4-bit class first.
     kept_four_bit : int
         How many of those are of the 4-bit class.
-    rows : int array ``[tokens]``
-        Rows of the tensors that it computed on.
+    rows : int array ``[keys]``
+        Places in K and V of the keys that it computed on.
     four_bit : int
         How many first ones of those are of the 4-bit class.
-    positions : int array ``[tokens]``
-        Places of those tokens in the layer that began the chain, which a causal mask compares.
+    positions : int array ``[keys]``
+        Of those, in the layer that began the chain: ids of a cache, where it had one.
     inputs : Inputs
         What the golden block was given: codes of the rows, promoted precisions.
     options : Options
@@ -51,14 +53,14 @@ class Expected:
     options: Options
 
 
-def expected_layer(config: Config, layer: Layer, before: Expected | None = None) -> Expected:
+def expected_layer(config: Config, layer: Block, before: Expected | None = None) -> Expected:
     """Run a layer through :func:`dtqatten.golden.numerics.attention.attention`.
 
     Parameters
     ----------
     config : Config
         The machine's.
-    layer : Layer
+    layer : Block
     before : Expected, optional
         The layer before it in the chain; the first one has none.
 
@@ -67,37 +69,52 @@ def expected_layer(config: Config, layer: Layer, before: Expected | None = None)
     LayoutError
         If the layer is chained and there is none before it.
     """
-    if layer.chained:
-        if before is None:
-            raise LayoutError("the first layer is chained: there is no layer before it")
-        rows, positions = before.ids, before.positions[before.ids]
-        four_bit = before.kept_four_bit
+    keys, positions = _keys(layer, before)
+    if isinstance(layer, Call):
+        queries, query_positions = layer.queries, layer.queries.ids
+        q = layer.q
     else:
-        rows = positions = np.arange(layer.stored)
-        four_bit = layer.four_bit
-    q, k, v = (shared(codes, layer.heads).take(rows) for codes in (layer.q, layer.k, layer.v))
-    edges = boundaries(four_bit, len(rows), config.rows, config.cols, config.group)
+        queries, query_positions = keys, positions
+        q = layer.q.take(keys.ids)
+    inputs = layer_call(
+        q,
+        layer.k,
+        layer.v,
+        queries,
+        keys,
+        causal=False,
+        sinks=layer.sinks,
+        tile=(config.rows, config.cols, config.group),
+    )
     carried = None
     if layer.cumulative and not layer.fresh and before is not None:
-        carried = before.outputs.importance[rows]
-    inputs = Inputs(
-        q,
-        k,
-        v,
-        promote(edges.q, len(rows)),
-        promote(edges.k, len(rows)),
-        promote(edges.v, len(rows)),
-        causal_mask(positions, positions) if layer.causal else None,
-        carried,
-    )
+        carried = before.outputs.importance[keys.ids]
+    mask = None
+    if layer.causal or layer.window is not None:
+        mask = position_mask(query_positions, positions, causal=layer.causal, window=layer.window)
+    inputs = replace(inputs, mask=mask, importance=carried)
     options = replace(layer.options, p_planes=config.planes)
     outputs = attention(inputs, options)
     chosen = select(outputs.importance, layer.k0, layer.k1)
     kept = layer.k0 - layer.k1
-    return Expected(outputs, chosen.ids, kept, rows, four_bit, positions, inputs, options)
+    return Expected(outputs, chosen.ids, kept, keys.ids, keys.four_bit, positions, inputs, options)
 
 
-def expected(config: Config, layers: Sequence[Layer]) -> list[Expected]:
+def _keys(layer: Block, before: Expected | None) -> tuple[TokenList, IntArray]:
+    """Return the places of a layer's keys in K and V, and their positions."""
+    if layer.chained:
+        if before is None:
+            raise LayoutError("the first layer is chained: there is no layer before it")
+        return TokenList(before.ids, before.kept_four_bit), before.positions[before.ids]
+    if isinstance(layer, Call):
+        assert layer.keys is not None
+        return layer.keys, layer.keys.ids
+    assert isinstance(layer, Layer)
+    keys = TokenList(np.arange(layer.stored), layer.four_bit)
+    return keys, keys.ids
+
+
+def expected(config: Config, layers: Sequence[Block]) -> list[Expected]:
     """Run a chain through the golden model."""
     results: list[Expected] = []
     for layer in layers:
@@ -106,7 +123,7 @@ def expected(config: Config, layers: Sequence[Layer]) -> list[Expected]:
 
 
 def compare_results(
-    layers: Sequence[Layer], results: Sequence[Result], wanted: Sequence[Expected]
+    layers: Sequence[Block], results: Sequence[Result], wanted: Sequence[Expected]
 ) -> None:
     """Compare what the machine gave with the golden model, bit by bit.
 

@@ -7,9 +7,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dtqatten.configuration.system import ReadStream, SystemConfig
-from dtqatten.golden.numerics.codes import split
-from dtqatten.golden.numerics.order import alternate, boundaries
-from dtqatten.interface.descriptor import HEAD_BYTES, SIZE, Flag
+from dtqatten.golden.numerics.codes import IntArray, split
+from dtqatten.golden.numerics.order import aligned, alternate, boundaries
+from dtqatten.interface.descriptor import (
+    ENTRY_BYTES,
+    HEAD_BYTES,
+    ID_BYTES,
+    SIZE,
+    Flag,
+    query_rows,
+)
 
 __all__ = [
     "Burst",
@@ -18,6 +25,7 @@ __all__ = [
     "head_table_bytes",
     "ideal_bytes",
     "layer_reads",
+    "list_bytes",
     "runs",
     "tensor_bytes",
 ]
@@ -57,11 +65,23 @@ def tensor_bytes(codes: ArrayLike) -> bytes:
     return (nibbles[..., ::2] | nibbles[..., 1::2] << 4).tobytes()
 
 
-def head_table_bytes(multipliers: ArrayLike, shifts: ArrayLike) -> bytes:
-    """Lay out the factors ``multiplier * 2**-shift`` from scores to exponents, 4 bytes a head."""
-    table = np.zeros((np.size(multipliers), 2), "<u2")
+def head_table_bytes(
+    multipliers: ArrayLike, shifts: ArrayLike, sinks: ArrayLike | None = None
+) -> bytes:
+    """Lay out the factors ``multiplier * 2**-shift`` from scores to exponents, 8 bytes a head.
+
+    ``sinks``, if there are any, are signed numbers of 16 bits.
+    """
+    table = np.zeros((np.size(multipliers), ENTRY_BYTES // 2), "<u2")
     table[:, 0], table[:, 1] = multipliers, shifts
+    if sinks is not None:
+        table[:, 2] = np.asarray(sinks, "<i2").view("<u2")
     return table.tobytes()
+
+
+def list_bytes(ids: ArrayLike) -> bytes:
+    """Lay out a list of tokens, 16 bits an id."""
+    return np.asarray(ids).astype("<u2").tobytes()
 
 
 def runs(ids: ArrayLike) -> list[tuple[int, int]]:
@@ -120,8 +140,8 @@ def layer_reads(
 ) -> dict[ReadStream, list[Burst]]:
     """Return the bursts of each stream that a layer reads, in their order.
 
-    A head of K and V that several query heads share is read once. Low planes are read of 8-bit
-    tokens and of those 4-bit ones that share a tile with them
+    A head of K and V that several query heads share is read once, and so are its gains. Low planes
+    are read of 8-bit tokens and of those 4-bit ones that share a tile with them
     (:func:`dtqatten.golden.numerics.order.boundaries`). Row blocks of 4-bit and of 8-bit queries
     alternate (:func:`dtqatten.golden.numerics.order.alternate`).
 
@@ -133,57 +153,92 @@ def layer_reads(
     fields : mapping
         Fields of the descriptor.
     ids : int array ``[tokens]``, optional
-        Rows of the tensors to compute on, 4-bit class first; all in order if None.
+        Places of the keys, 4-bit class first, and of chained queries; all in order if None.
     four_bit : int, optional
-        Tokens of the 4-bit class; the descriptor's if ``ids`` is None.
+        Tokens of the 4-bit class, if they are chained; else the descriptor's.
     """
-    flags, stored, tokens = Flag(fields["flags"]), fields["stored"], fields["tokens"]
-    core = system.core
+    flags, core = Flag(fields["flags"]), system.core
+    tokens, queries = fields["tokens"], fields["queries"]
     if ids is None:
-        rows, four_bit = np.arange(tokens), fields["four_bit"]
-    elif four_bit is None:
-        raise ValueError("ids without the number of those in 4 bits")
+        places = np.arange(tokens)
+    elif four_bit is None and Flag.CHAINED in flags:
+        raise ValueError("chained ids without the number of those in 4 bits")
     else:
-        rows = np.asarray(ids)
-    edges = boundaries(four_bit, tokens, core.rows, core.cols, core.group)
-    size = system.plane_bytes
+        places = np.asarray(ids)
+    edges = boundaries(
+        fields["four_bit"] if four_bit is None else four_bit,
+        tokens,
+        core.rows,
+        core.cols,
+        core.group,
+    )
+    chained = Flag.QUERY_CHAINED in flags
+    rows = places if chained else np.arange(queries)
+    edge = edges.q if chained else aligned(fields["query_four_bit"], queries, core.rows)
+    tensors = (
+        ("q", fields["heads"], query_rows(fields), rows, edge),
+        ("k", fields["kv_heads"], fields["capacity"], places, edges.k),
+        ("v", fields["kv_heads"], fields["capacity"], places, edges.v),
+    )
     found: dict[ReadStream, list[Burst]] = {
         ReadStream.DESCRIPTOR: descriptor_reads(system, address),
-        ReadStream.HEAD_TABLE: list(bursts(system, fields["head_table"], 4 * fields["heads"])),
-    }
-    queries = rows[alternate(edges.q, tokens, core.rows)]
-    for name, heads, high, in_order, edge in (
-        ("q", fields["heads"], ReadStream.Q_HIGH, queries, edges.q),
-        ("k", fields["kv_heads"], ReadStream.K_HIGH, rows, edges.k),
-        ("v", fields["kv_heads"], ReadStream.V_HIGH, rows, edges.v),
-    ):
-        for plane, wanted in ((0, in_order), (1, rows[edge:])):
-            found[ReadStream(high + plane)] = [
-                burst
-                for head in range(heads)
-                for first, count in runs(wanted)
-                for burst in bursts(
-                    system,
-                    fields[name] + ((2 * head + plane) * stored + first) * size,
-                    count * size,
-                )
-            ]
-    for name, heads, gains, flag in (
-        ("q_gains", fields["heads"], ReadStream.Q_GAINS, Flag.Q_GAINS),
-        ("k_gains", fields["kv_heads"], ReadStream.K_GAINS, Flag.K_GAINS),
-        ("v_gains", fields["kv_heads"], ReadStream.V_GAINS, Flag.V_GAINS),
-    ):
-        found[gains] = [
+        ReadStream.HEAD_TABLE: list(
+            bursts(system, fields["head_table"], ENTRY_BYTES * fields["heads"])
+        ),
+        ReadStream.LISTS: [
             burst
-            for head in range(fields["heads"] if flag in flags else 0)
-            for burst in bursts(
-                system, fields[name] + head * heads // fields["heads"] * stored, stored
+            for name, flag, count in (
+                ("query_list", Flag.QUERY_LIST, queries),
+                ("key_list", Flag.KEY_LIST, tokens),
             )
+            if flag in flags
+            for burst in bursts(system, fields[name], ID_BYTES * count)
+        ],
+    }
+
+    def vectors(base: int, heads: int, pitch: int, wanted: IntArray, size: int) -> list[Burst]:
+        """Read ``size`` bytes of each token, ``pitch`` bytes a head."""
+        return [
+            burst
+            for head in range(heads)
+            for first, count in runs(wanted)
+            for burst in bursts(system, base + head * pitch + first * size, count * size)
         ]
+
+    for (name, heads, capacity, wanted, wide), high, gains, flag in zip(
+        tensors,
+        (ReadStream.Q_HIGH, ReadStream.K_HIGH, ReadStream.V_HIGH),
+        (ReadStream.Q_GAINS, ReadStream.K_GAINS, ReadStream.V_GAINS),
+        (Flag.Q_GAINS, Flag.K_GAINS, Flag.V_GAINS),
+        strict=True,
+    ):
+        size = system.plane_bytes
+        plane = capacity * size
+        in_order = wanted[alternate(wide, queries, core.rows)] if name == "q" else wanted
+        found[high] = vectors(fields[name], heads, 2 * plane, in_order, size)
+        found[ReadStream(high + 1)] = vectors(
+            fields[name] + plane, heads, 2 * plane, wanted[wide:], size
+        )
+        base = fields.get(f"{name}_gains", 0)
+        found[gains] = vectors(base, heads if flag in flags else 0, capacity, wanted, 1)
     return found
 
 
-def ideal_bytes(system: SystemConfig, fields: Mapping[str, int], four_bit: int) -> int:
-    """Bytes of Q, K and V that a layer needs: ``d/2`` of a 4-bit token, ``d`` of an 8-bit one."""
-    token_bytes = (2 * fields["tokens"] - four_bit) * system.plane_bytes
-    return token_bytes * (fields["heads"] + 2 * fields["kv_heads"])
+def ideal_bytes(
+    system: SystemConfig, fields: Mapping[str, int], four_bit: int | None = None
+) -> int:
+    """Bytes of Q, K and V that a layer needs: ``d/2`` of a 4-bit token, ``d`` of an 8-bit one.
+
+    Parameters
+    ----------
+    system : SystemConfig
+    fields : mapping
+        Fields of the descriptor.
+    four_bit : int, optional
+        Tokens of the 4-bit class, if they are chained; else the descriptor's.
+    """
+    keys = fields["four_bit"] if four_bit is None else four_bit
+    queries = keys if fields["flags"] & Flag.QUERY_CHAINED else fields["query_four_bit"]
+    planes = (2 * fields["queries"] - queries) * fields["heads"]
+    planes += (2 * fields["tokens"] - keys) * 2 * fields["kv_heads"]
+    return planes * system.plane_bytes

@@ -56,7 +56,7 @@ class System(wiring.Component):
     """
 
     def __init__(self, system: SystemConfig) -> None:
-        for name in ("capacity", "windows", "sinks", "grouped", "skip_tiles"):
+        for name in ("windows", "sinks", "grouped", "skip_tiles"):
             if value := getattr(system.core, name):
                 raise ConfigError(
                     f"{name} is {value}, which the memory system does not drive: leave it out, or "
@@ -105,6 +105,7 @@ class System(wiring.Component):
             fetcher.start.eq(control.start),
             fetcher.layer.eq(control.layer),
             fetcher.four_bit.eq(control.four_bit),
+            fetcher.query_four_bit.eq(control.query_four_bit),
             fetcher.repeats.eq(control.repeats),
             control.fetched.eq(fetcher.idle),
             control.ids_complete.eq(fetcher.ids_complete),
@@ -180,6 +181,7 @@ class System(wiring.Component):
             "planes": config.planes,
             "value_depth": config.group,
             "address_bits": self.system.address_bits,
+            "capacity": config.positions,
             "flags": int(known_flags(config)),
             "flags_required": int(required_flags(config)),
             "status": Cat(control.busy, control.waiting, control.failed, control.aborted),

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from io import StringIO
 
-from dtqatten.configuration.core import Config, ConfigError, changed
+from dtqatten.configuration.changes import changed
+from dtqatten.configuration.core import Config, ConfigError
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.model.core import fit, run_core
 from dtqatten.model.workload import Workload

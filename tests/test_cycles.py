@@ -75,8 +75,8 @@ LAYER = {
 #: Later heads of 4-bit tokens, causal and not, where tiles are skipped: tokens and cycles. P x V
 #: takes 16 (tiny) or 12 (base) cycles a tile that a row block visits, so 16 row blocks of 16 tiles
 #: take 4096 and 64 take 12288. Of a causal head they visit 1 to 16: 2176 and 6528, and those of
-#: fewer than 8 or 6 tiles wait for the normalizer, which takes 128 or 64 a row block.
-CAUSAL = {"tiny": (64, 2596, 4096), "base": (512, 6930, 12288)}
+#: fewer than 8 or 3 tiles wait for the normalizer, which takes 128 or 32 a row block.
+CAUSAL = {"tiny": (64, 2596, 4096), "base": (512, 6638, 12288)}
 #: Heads of so many tokens in the paper's shares, as many more kept as fill a key tile of ``base``.
 SHORT_HEADS = {
     16: 68,  # 8 queries in 8 bits hold a bank for 32 beats, 32 steps and 4 cycles

@@ -69,7 +69,7 @@ def one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     made = axi.simulated_device
 
     def machine(system: SystemConfig, *, timeout: int) -> Any:
-        assert system.core.replace(value_depth=5, n_max=40, heads=12) == DRIVEN.core
+        assert system.core.replace(value_depth=5, n_max=40, heads=12, capacity=100) == DRIVEN.core
         return made(DRIVEN, timeout=timeout, optimize=0)
 
     monkeypatch.setattr(axi, "simulated_device", machine)

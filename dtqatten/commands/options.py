@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dtqatten.configuration.core import PRESETS, Config, Schedule, changed, configured
+from dtqatten.configuration.changes import changed, configured
+from dtqatten.configuration.core import PRESETS, Config, Schedule
 from dtqatten.configuration.file import ConfigFile, load
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.files.errors import UsageError

@@ -20,8 +20,6 @@ __all__ = [
     "Config",
     "ConfigError",
     "Schedule",
-    "changed",
-    "configured",
 ]
 
 #: Smallest and largest balanced 8-bit code ``16*h + l``, ``h`` in [-7, 7], ``l`` in [-8, 7].
@@ -322,39 +320,3 @@ PRESETS: dict[str, Config] = {
     # The paper's machine: 3168 multipliers in two arrays of 4-bit MACs.
     "paper": Config(rows=24, cols=66, depth=1, d_head=64, n_max=512, schedule=Schedule.INTERLEAVED),
 }
-
-
-def configured(preset: str, **changes: Any) -> Config:
-    """Return a preset with some fields changed, as of :func:`changed`.
-
-    Parameters
-    ----------
-    preset : str
-    **changes
-        Fields of :class:`Config`.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such preset, or a value is impossible.
-    """
-    if preset not in PRESETS:
-        raise ConfigError(f"no preset {preset!r}: choose one of {', '.join(PRESETS)}")
-    return changed(PRESETS[preset], **changes)
-
-
-def changed(config: Config, **changes: Any) -> Config:
-    """Return a configuration with some fields changed.
-
-    A preset's ``value_depth`` suits only its ``depth``, its ``normalizer_lanes`` only its ``cols``:
-    where ``depth`` or ``cols`` is changed alone, the other one gets its default.
-
-    Raises
-    ------
-    ConfigError
-        If a value is impossible.
-    """
-    for changed_alone, suited in (("depth", "value_depth"), ("cols", "normalizer_lanes")):
-        if changed_alone in changes:
-            changes = {suited: None, **changes}
-    return config.replace(**changes)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dtqatten.configuration.core import PRESETS, Config, ConfigError, changed, configured
+from dtqatten.configuration.changes import changed, configured
+from dtqatten.configuration.core import PRESETS, Config, ConfigError
 from dtqatten.configuration.system import SystemConfig
 
 __all__ = ["CORE", "SYSTEM", "ConfigFile", "load"]
@@ -52,7 +53,7 @@ class ConfigFile:
             Start from this one, in place of the file's own.
         **changes
             Fields that win over the file's. ``depth`` alone sets ``value_depth`` too, as
-            :func:`~dtqatten.configuration.core.configured` has it.
+            :func:`~dtqatten.configuration.changes.configured` has it.
 
         Raises
         ------

@@ -85,3 +85,4 @@ class ReadStream(enum.IntEnum):
     Q_GAINS = 8
     K_GAINS = 9
     V_GAINS = 10
+    LISTS = 11

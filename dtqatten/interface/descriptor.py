@@ -7,24 +7,28 @@ from dtqatten.interface.described import DescribedFlag
 
 __all__ = [
     "ADDRESS_ALIGNMENT",
+    "ENTRY_BYTES",
     "FIELDS",
     "HEAD_BYTES",
     "HEAD_SHIFT_MAX",
+    "ID_BYTES",
     "MAGIC",
     "PAGE_BYTES",
     "SIZE",
     "VERSION",
+    "WINDOW_MAX",
     "Field",
     "Flag",
     "pack",
+    "query_rows",
     "region_sizes",
     "unpack",
 ]
 
 #: Bytes of a descriptor.
-SIZE = 128
+SIZE = 256
 #: First half-word, ``"DT"``, and version of the layout.
-MAGIC, VERSION = 0x5444, 2
+MAGIC, VERSION = 0x5444, 3
 #: The head: ``version``, ``magic`` and ``ready``. The machine reads it alone, in one beat, and
 #: reads all ``SIZE`` bytes only after it has received a ``ready`` that is not 0. Everything that
 #: the host wrote before ``ready`` is then visible, in whatever order the bus moves beats.
@@ -33,26 +37,43 @@ HEAD_BYTES = 8
 ADDRESS_ALIGNMENT = 64
 #: Windows consist of pages; no burst crosses a page.
 PAGE_BYTES = 4096
-#: Largest right shift in an entry of the head table.
-HEAD_SHIFT_MAX = 40
+#: Bytes of an entry of the head table, and its largest right shift.
+ENTRY_BYTES, HEAD_SHIFT_MAX = 8, 40
+#: Largest sliding window.
+WINDOW_MAX = 1 << 16
+#: Bytes of an id in a list.
+ID_BYTES = 2
 
 
 class Flag(DescribedFlag):
     """Bits of the field ``flags``; all others must be 0."""
 
-    CHAINED = 1 << 0, "tokens are those that the previous layer kept; else all `stored` ones"
+    CHAINED = (
+        1 << 0,
+        "keys are the tokens that the previous layer kept; else all `stored` ones, or those of"
+        " KEY_LIST",
+    )
     CAUSAL = 1 << 1, "a query sees no key of a later position"
     CODES = 1 << 2, "outputs are balanced 8-bit codes, a byte each, not 16-bit values"
     Q_GAINS = 1 << 3, "each token of Q has a gain"
     K_GAINS = 1 << 4, "the same for each token of K"
     V_GAINS = 1 << 5, "the same for each token of V"
-    REPORT = 1 << 6, "write the importance of every token"
+    REPORT = 1 << 6, "write the importance of every key"
     CUMULATIVE = 1 << 7, "add the importance of earlier layers; carry the sum to the next layer"
     FRESH = 1 << 8, "take earlier importance as 0; required unless CHAINED to a CUMULATIVE layer"
     COUNT = 1 << 9, "divide importance by the number of queries that see the token"
     FOLLOWS = 1 << 10, "weights of P x V follow their token's precision"
     IDS = 1 << 11, "write the ids of the kept tokens"
     FOLLOWS_QUERY = 1 << 12, "weights of P x V follow their query's precision"
+    QUERY_CHAINED = (
+        1 << 13,
+        "queries are the tokens that the previous layer kept, as the keys are; with CHAINED. Else"
+        " all of Q, at positions from `query_start` on, or at those of QUERY_LIST",
+    )
+    QUERY_LIST = 1 << 14, "queries are at the positions in `query_list`; not with QUERY_CHAINED"
+    KEY_LIST = 1 << 15, "keys are the tokens at the places in `key_list`; not with CHAINED"
+    WINDOW = 1 << 16, "a query sees `window` positions only, its own and those before it"
+    SINKS = 1 << 17, "each head has a sink"
 
 
 @dataclass(frozen=True)
@@ -74,32 +95,56 @@ FIELDS: tuple[Field, ...] = (
     Field("flags", 0x10, 32, "see below"),
     Field("heads", 0x14, 16, "query heads"),
     Field("kv_heads", 0x16, 16, "heads of K and V; divides `heads`"),
-    Field("stored", 0x18, 16, "tokens in the tensors"),
-    Field("tokens", 0x1A, 16, "tokens to compute on; `stored` unless chained"),
+    Field("queries", 0x18, 16, "queries to compute"),
+    Field("query_four_bit", 0x1A, 16, "queries in 4 bits, the first ones; 0 if QUERY_CHAINED"),
+    Field(
+        "query_start", 0x1C, 32, "position of the first query; 0 with QUERY_LIST or QUERY_CHAINED"
+    ),
+    Field("tokens", 0x20, 16, "keys to compute on; `stored` unless CHAINED or KEY_LIST"),
     Field(
         "four_bit",
-        0x1C,
+        0x22,
         16,
-        "tokens in 4 bits, the first ones; the others have 8 bits; 0 if chained",
+        "keys in 4 bits, the first ones; the others have 8 bits; 0 if CHAINED",
     ),
-    Field("output_shift", 0x1E, 16, "left shift of 8-bit outputs, 0 to 7; 0 without CODES"),
-    Field("k0", 0x20, 16, "tokens kept for the next layer"),
-    Field("k1", 0x22, 16, "kept tokens in 8 bits"),
-    Field("q", 0x28, 64, "Q, `[heads][plane hi, lo][stored][d_head/2 bytes]`"),
-    Field("k", 0x30, 64, "K, likewise with `kv_heads`"),
-    Field("v", 0x38, 64, "V, likewise with `kv_heads`"),
+    Field("k0", 0x24, 16, "keys kept for the next layer"),
+    Field("k1", 0x26, 16, "kept keys in 8 bits"),
+    Field("stored", 0x28, 32, "tokens in K and V, at the places 0 to `stored` - 1"),
+    Field("capacity", 0x2C, 32, "tokens that a head of K and V has room for"),
+    Field("window", 0x30, 32, f"with WINDOW 1 to {WINDOW_MAX}, else 0"),
+    Field("output_shift", 0x34, 16, "left shift of 8-bit outputs, 0 to 7; 0 without CODES"),
     Field(
-        "head_table",
+        "q",
         0x40,
         64,
-        f"per query head 2 bytes multiplier, a byte shift, 0 to {HEAD_SHIFT_MAX}, and a byte 0",
+        "Q, `[heads][plane hi, lo][queries][d_head/2 bytes]`; QUERY_CHAINED: `[stored]` in place of"
+        " `[queries]`",
     ),
-    Field("q_gains", 0x48, 64, "`[heads][stored]` bytes, in 1/256, never 0; with flag Q_GAINS"),
-    Field("k_gains", 0x50, 64, "`[kv_heads][stored]`; with K_GAINS"),
-    Field("v_gains", 0x58, 64, "`[kv_heads][stored]`; with V_GAINS"),
-    Field("output", 0x60, 64, "written: `[heads][tokens][d_head]`, 16 bits or a byte each"),
-    Field("ids", 0x68, 64, "written with IDS: `k0` ids of 16 bits, 4-bit class first"),
-    Field("importance", 0x70, 64, "written with REPORT: `tokens` values of 32 bits"),
+    Field("k", 0x48, 64, "K, `[kv_heads][plane hi, lo][capacity][d_head/2 bytes]`"),
+    Field("v", 0x50, 64, "V, likewise"),
+    Field(
+        "head_table",
+        0x58,
+        64,
+        f"per query head {ENTRY_BYTES} bytes: multiplier, 2 bytes; shift, a byte, 0 to"
+        f" {HEAD_SHIFT_MAX}; a byte 0; with SINKS the sink, 2 bytes, signed; the others 0",
+    ),
+    Field(
+        "q_gains",
+        0x60,
+        64,
+        "with Q_GAINS: `[heads][queries]` bytes, in 1/256, never 0; QUERY_CHAINED:"
+        " `[heads][stored]`",
+    ),
+    Field("k_gains", 0x68, 64, "with K_GAINS: `[kv_heads][capacity]` bytes"),
+    Field("v_gains", 0x70, 64, "with V_GAINS: `[kv_heads][capacity]` bytes"),
+    Field(
+        "query_list", 0x78, 64, "with QUERY_LIST: `queries` ids of 16 bits, ascending in each class"
+    ),
+    Field("key_list", 0x80, 64, "with KEY_LIST: `tokens` ids of 16 bits, likewise"),
+    Field("output", 0xA0, 64, "written: `[heads][queries][d_head]`, 16 bits or a byte each"),
+    Field("ids", 0xA8, 64, "written with IDS: `k0` ids of 16 bits, 4-bit class first"),
+    Field("importance", 0xB0, 64, "written with REPORT: `tokens` values of 32 bits"),
 )
 
 _BY_NAME = {field.name: field for field in FIELDS}
@@ -145,20 +190,34 @@ def unpack(raw: bytes) -> dict[str, int]:
 def region_sizes(fields: Mapping[str, int], d_head: int) -> Iterator[tuple[str, int, bool]]:
     """Yield each region of a layer: name of the address field, bytes, whether it is written."""
     flags = Flag(fields["flags"])
-    heads, kv_heads = fields["heads"], fields["kv_heads"]
-    stored, tokens = fields["stored"], fields["tokens"]
-    for name, count in (("q", heads), ("k", kv_heads), ("v", kv_heads)):
-        yield name, count * stored * d_head, False
-    yield "head_table", 4 * heads, False
-    for name, count, flag in (
-        ("q_gains", heads, Flag.Q_GAINS),
-        ("k_gains", kv_heads, Flag.K_GAINS),
-        ("v_gains", kv_heads, Flag.V_GAINS),
+    heads, kv_heads, capacity = fields["heads"], fields["kv_heads"], fields["capacity"]
+    queries, tokens = fields["queries"], fields["tokens"]
+    rows = query_rows(fields)
+    for name, count, places in (
+        ("q", heads, rows),
+        ("k", kv_heads, capacity),
+        ("v", kv_heads, capacity),
+    ):
+        yield name, count * places * d_head, False
+    yield "head_table", ENTRY_BYTES * heads, False
+    for name, count, places, flag in (
+        ("q_gains", heads, rows, Flag.Q_GAINS),
+        ("k_gains", kv_heads, capacity, Flag.K_GAINS),
+        ("v_gains", kv_heads, capacity, Flag.V_GAINS),
     ):
         if flag in flags:
-            yield name, count * stored, False
-    yield "output", heads * tokens * d_head * (1 if Flag.CODES in flags else 2), True
+            yield name, count * places, False
+    if Flag.QUERY_LIST in flags:
+        yield "query_list", ID_BYTES * queries, False
+    if Flag.KEY_LIST in flags:
+        yield "key_list", ID_BYTES * tokens, False
+    yield "output", heads * queries * d_head * (1 if Flag.CODES in flags else 2), True
     if Flag.IDS in flags:
-        yield "ids", 2 * fields["k0"], True
+        yield "ids", ID_BYTES * fields["k0"], True
     if Flag.REPORT in flags:
         yield "importance", 4 * tokens, True
+
+
+def query_rows(fields: Mapping[str, int]) -> int:
+    """Return the tokens in a head of Q: those to compute on, or all that the layer before had."""
+    return fields["stored" if fields["flags"] & Flag.QUERY_CHAINED else "queries"]

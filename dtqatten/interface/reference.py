@@ -4,6 +4,7 @@ import enum
 
 from dtqatten.interface.descriptor import (
     ADDRESS_ALIGNMENT,
+    ENTRY_BYTES,
     FIELDS,
     HEAD_BYTES,
     HEAD_SHIFT_MAX,
@@ -88,7 +89,7 @@ _VALUES = (
     ("ALIGNMENT", f"{ADDRESS_ALIGNMENT}u", "of descriptors and of every address in one"),
     ("DESCRIPTOR_BYTES", f"{SIZE}u", "size of struct dtqatten_descriptor"),
     ("READY_BYTES", f"{HEAD_BYTES}u", "first bytes of a descriptor, written last, by one store"),
-    ("HEAD_BYTES", "4u", "size of struct dtqatten_head"),
+    ("HEAD_BYTES", f"{ENTRY_BYTES}u", "size of struct dtqatten_head"),
     ("HEAD_SHIFT_MAX", f"{HEAD_SHIFT_MAX}u", "largest shift of a head"),
     ("OUTPUT_SHIFT_MAX", "7u", "largest output_shift"),
 )
@@ -142,12 +143,15 @@ def c_header() -> str:
         "struct dtqatten_head {",
         "    uint16_t multiplier;",
         "    uint8_t shift;",
-        "    uint8_t reserved;",
+        "    uint8_t reserved_3;",
+        "    int16_t sink;",
+        "    uint8_t reserved_6[2];",
         "};",
         "",
         *_asserts("sizeof(struct dtqatten_descriptor)", "DTQATTEN_DESCRIPTOR_BYTES"),
         *_asserts("sizeof(struct dtqatten_head)", "DTQATTEN_HEAD_BYTES"),
         *_asserts("offsetof(struct dtqatten_head, shift)", "2"),
+        *_asserts("offsetof(struct dtqatten_head, sink)", "4"),
     ]
     for f in FIELDS:
         place = f"offsetof(struct dtqatten_descriptor, {f.name})"

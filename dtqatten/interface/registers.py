@@ -71,18 +71,19 @@ class ErrorCode(DescribedInt):
     VERSION = 1, "the descriptor's magic or version is wrong: driver and machine differ"
     FLAGS = (
         2,
-        "`flags` has a bit that this build lacks, or lacks a required one; or a reserved value is"
-        " not 0",
+        "`flags` has a bit that this build lacks, lacks a required one, or names two sources of the"
+        " same tokens; `window` or `output_shift` is out of range; or a reserved value is not 0",
     )
     NO_HEADS = 3, "`heads` is 0"
     TOO_MANY_HEADS = 4, "`heads` exceeds this build's limit"
     KV_HEADS = 5, "`kv_heads` does not divide `heads`"
-    NO_TOKENS = 6, "`stored` or `tokens` is 0"
-    TOO_MANY_TOKENS = 7, "`stored` exceeds this build's limit"
+    NO_TOKENS = 6, "`queries`, `stored` or `tokens` is 0"
+    TOO_MANY_TOKENS = 7, "`queries` or `tokens` exceeds `n_max`"
     TOKENS = (
         8,
-        "`tokens` or `stored` does not match the previous layer; or `four_bit` is above `tokens`,"
-        " or not 0 in a chained layer",
+        "`tokens` is not `stored`, or above it with KEY_LIST, or `four_bit` is above `tokens`; in a"
+        " CHAINED layer `stored` or `tokens` is not what the previous layer had or kept, or"
+        " `four_bit` is not 0",
     )
     K0 = 9, "`k0` is 0 or more than `tokens`"
     K1 = 10, "`k1 > k0`"
@@ -99,10 +100,26 @@ class ErrorCode(DescribedInt):
     )
     HEAD_TABLE = (
         18,
-        f"the entry of the head table there has a shift above {HEAD_SHIFT_MAX}, or its last byte is"
-        " not 0",
+        f"the entry of the head table there has a shift above {HEAD_SHIFT_MAX}, or a reserved byte"
+        " that is not 0",
     )
     GAIN = 19, "the gain there is 0"
+    QUERIES = (
+        20,
+        "`query_four_bit` is above `queries`; in a QUERY_CHAINED layer `queries` is not what the"
+        " previous layer kept, or `query_four_bit` is not 0",
+    )
+    CAPACITY = 21, "`stored` exceeds `capacity`, or that the register `capacity`"
+    POSITIONS = (
+        22,
+        "`query_start + queries` exceeds the register `capacity`; or `query_start` is not 0 where"
+        " queries have positions of their own",
+    )
+    LIST = (
+        23,
+        "the id there is not above the one before it in its class; or is not below `stored`, in a"
+        " list of queries the register `capacity`",
+    )
 
 
 @dataclass(frozen=True)
@@ -131,7 +148,7 @@ REGISTERS: tuple[Register, ...] = (
     Register("cols", 0x00C, _R, "PEs: key tokens of a tile"),
     Register("depth", 0x010, _R, "4-bit products per PE and cycle"),
     Register("d_head", 0x014, _R, "channels of a head"),
-    Register("n_max", 0x018, _R, "most tokens"),
+    Register("n_max", 0x018, _R, "most queries, and most keys, of a layer"),
     Register("heads", 0x01C, _R, "most query heads"),
     Register("bus_bits", 0x020, _R, "width of the AXI data bus"),
     Register("flags", 0x024, _R, "descriptor flags that this build knows"),
@@ -139,6 +156,7 @@ REGISTERS: tuple[Register, ...] = (
     Register("planes", 0x02C, _R, "nibbles of a weight of P x V"),
     Register("value_depth", 0x030, _R, "tokens that P x V reduces in a cycle: a tile of V"),
     Register("address_bits", 0x034, _R, "width of the AXI addresses"),
+    Register("capacity", 0x038, _R, "most places of a cache, and positions of queries"),
     Register("control", 0x040, _P, "`Control` bits", flags=Control),
     Register("status", 0x044, _R, "`Status` bits"),
     Register(

@@ -72,7 +72,7 @@ class ChainStates:
         self.before = Signal(chain_layout(system.core))
         self.given_core, self.given_writer = Signal(), Signal()
         self._state = Signal(State)
-        self._left = Signal(range(SIZE // 4))
+        self._left = Signal(range(SIZE // HEAD_BYTES))
         self._resumed, self._asked_again = Signal(), Signal()
         self._flushing = Signal(range(system.core.flush_cycles))
         # What is wrong with the descriptor, and is held; and what ends the chain at once.
@@ -119,7 +119,7 @@ class ChainStates:
             m.d.comb += [error.eq(addresses.error), error_address.eq(addresses.error_address)]
             m.d.comb += reader.ask.eq(error == 0)
             with m.If(reader.asked):
-                m.d.sync += self._left.eq(Mux(self.whole, SIZE // 4 - 1, HEAD_BYTES // 4 - 1))
+                m.d.sync += self._left.eq(Mux(self.whole, SIZE // HEAD_BYTES - 1, 0))
                 m.d.sync += self._state.eq(State.READ)
         with m.Case(State.READ), m.If(reader.word):
             m.d.sync += self._left.eq(self._left - 1)
@@ -157,6 +157,7 @@ class ChainStates:
     def _start(self, m: Module) -> None:
         """Start the layer and go on to the next descriptor."""
         ports, before, descriptor = self.ports, self.before, self.reader.descriptor
+        kept_four_bit = before.k0 - before.k1
         with m.Case(State.START):
             # The layer before has been read, and what it keeps is known.
             free = ~self.given_core & ~self.given_writer
@@ -164,11 +165,15 @@ class ChainStates:
                 m.d.sync += [
                     ports.layer.eq(descriptor),
                     ports.repeats.eq(self.checker.repeats),
-                    ports.four_bit.eq(
-                        Mux(
-                            flag(descriptor, Flag.CHAINED),
-                            before.k0 - before.k1,
-                            descriptor.four_bit,
+                    *(
+                        boundary.eq(Mux(flag(descriptor, chained), kept_four_bit, given))
+                        for boundary, chained, given in (
+                            (ports.four_bit, Flag.CHAINED, descriptor.four_bit),
+                            (
+                                ports.query_four_bit,
+                                Flag.QUERY_CHAINED,
+                                descriptor.query_four_bit,
+                            ),
                         )
                     ),
                     before.valid.eq(1),

@@ -22,7 +22,7 @@ class Checker(wiring.Component):
     regions in the order of the descriptor, ``next`` between what is read and what is written.
 
     Latency from ``start`` to ``done``: ``repeats + 3`` cycles, and unless a field fails 3 for each
-    of the twelve regions, as far as the one that fails; ``heads // kv_heads`` is found by
+    of the fourteen regions, as far as the one that fails; ``heads // kv_heads`` is found by
     subtraction, a cycle each, and not at all for too many heads.
 
     Parameters

@@ -37,12 +37,12 @@ class Controller(wiring.Component):
     that is on the bus has been answered, core, fetcher and writer are reset (``flush``) for as long
     as the core needs, and the chain has ended.
 
-    Latency: 2 cycles from ``begin``, or a layer's ``start``, to the request of the next head, whose
-    2 words take a cycle each; 3 from the last of them to the request of the whole descriptor, whose
-    32 words take a cycle each; ``repeats`` + 42 cycles from the last one to ``start``, if nothing
-    else is waited for. So the first layer of a chain waits twice for the memory. ``stop`` in the
-    cycle after what goes wrong; ``flush`` for ``flush_cycles`` from the cycle after ``drained`` on,
-    ``ended`` with the last of them.
+    Latency: 2 cycles from ``begin``, or a layer's ``start``, to the request of the next head, a
+    word; 3 from it to the request of the whole descriptor, whose 32 words take a cycle each;
+    ``repeats`` + 48 cycles from the last one to ``start``, if nothing else is waited for. So the
+    first layer of a chain waits twice for the memory. ``stop`` in the cycle after what goes wrong;
+    ``flush`` for ``flush_cycles`` from the cycle after ``drained`` on, ``ended`` with the last of
+    them.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Controller(wiring.Component):
     port
         Read port.
     start : Out(1)
-        The fetcher begins with ``layer``, ``four_bit`` and ``repeats``.
+        The fetcher begins with ``layer``, ``four_bit``, ``query_four_bit`` and ``repeats``.
     fetched, ids_complete : In(1)
         The fetcher is idle; has the ids of the layer started last.
     results : Out(stream.Signature(results_layout(system)))
@@ -121,6 +121,7 @@ class Controller(wiring.Component):
                 "start": Out(1),
                 "layer": Out(descriptor_layout()),
                 "four_bit": Out(range(system.core.n_max + 1)),
+                "query_four_bit": Out(range(system.core.n_max + 1)),
                 "repeats": Out(16),
                 "fetched": In(1),
                 "ids_complete": In(1),
@@ -164,7 +165,7 @@ class Controller(wiring.Component):
             checker.read_window.eq(self.read_window),
             checker.write_window.eq(self.write_window),
             commands.layer.eq(self.layer),
-            commands.four_bit.eq(self.four_bit),
+            commands.query_four_bit.eq(self.query_four_bit),
             self.results.p.eq(commands.for_writer),
             self.results.valid.eq(states.given_writer),
             self.layers.p.eq(commands.for_core),

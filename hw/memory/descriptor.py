@@ -50,6 +50,8 @@ def known_flags(config: Config) -> Flag:
         (config.v_gains, Flag.V_GAINS),
         (config.cumulative, Flag.CUMULATIVE | Flag.FRESH),
         (config.count_normalize, Flag.COUNT),
+        (config.windows, Flag.WINDOW),
+        (config.sinks, Flag.SINKS),
     ):
         if not possible:
             flags &= ~needing

@@ -20,7 +20,7 @@ class DescriptorReader(wiring.Component):
     ``head`` does.
 
     Latency: a word is in ``descriptor`` and ``head`` from the cycle after ``word`` on. Throughput
-    one word of 32 bits a cycle; words are always taken.
+    one word of ``HEAD_BYTES`` bytes a cycle; words are always taken.
 
     Parameters
     ----------
@@ -67,12 +67,19 @@ class DescriptorReader(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         channel = place(
-            m, platform, "channel", ReadChannel, self.system, 8, HEAD_BYTES, reset=self.flush
+            m,
+            platform,
+            "channel",
+            ReadChannel,
+            self.system,
+            2 * HEAD_BYTES,
+            HEAD_BYTES,
+            reset=self.flush,
         )
         connect(m, channel.port, flipped(self.port))
         held = Signal(descriptor_layout())
         with m.If(channel.o.valid):
-            m.d.sync += held.eq(Cat(held.as_value()[32:], channel.o.p.as_value()))
+            m.d.sync += held.eq(Cat(held.as_value()[8 * HEAD_BYTES :], channel.o.p.as_value()))
         rest = Const(0, 8 * (SIZE - HEAD_BYTES))
         head = data.View(descriptor_layout(), Cat(held.as_value()[len(rest) :], rest))
         m.d.comb += [

@@ -1,13 +1,15 @@
 """The fetcher: reads a layer's operands and feeds the core's streams."""
 
-from amaranth.hdl import Module, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.hw.base.export import place
-from dtqatten.hw.bus.read_channel import ReadChannel, read_port
+from dtqatten.hw.bus.read_channel import read_port
 from dtqatten.hw.memory.descriptor import descriptor_layout, flag
+from dtqatten.hw.memory.head_table import HeadTable
+from dtqatten.hw.memory.list_reader import ListReader
 from dtqatten.hw.memory.slots import aligned
 from dtqatten.hw.memory.tensor_fetcher import TensorFetcher
 from dtqatten.hw.memory.token_stream import TokenStream
@@ -16,10 +18,13 @@ from dtqatten.hw.payloads.arrays import load_layout, value_layout
 from dtqatten.hw.payloads.ranking import topk_config
 from dtqatten.hw.payloads.softmax import head_layout, key_layout, query_layout
 from dtqatten.hw.payloads.topk import ids_layout
-from dtqatten.interface.descriptor import HEAD_SHIFT_MAX, Flag
+from dtqatten.interface.descriptor import Flag
 from dtqatten.interface.registers import ErrorCode
 
 __all__ = ["Fetcher"]
+
+#: Readers of places: both planes of Q, K and V, and their gains, as their streams are numbered.
+READERS = 9
 
 
 class Fetcher(wiring.Component):
@@ -32,12 +37,13 @@ class Fetcher(wiring.Component):
     while this one is computed. The token table receives the ids that the core
     keeps; the next layer can start when ``idle`` and ``ids_complete``.
 
-    A gain of 0 or an invalid entry of the head table is a fault, which invalidates the layer's
-    results.
+    A gain of 0, or an entry of the head table or of a list that is none, is a fault, which
+    invalidates the layer's results. Nothing but lists is read before they are known to be good.
 
-    Latency: units start 1 cycle after ``start``; in a chained layer, those of the tensors share one
-    token a cycle of the token table. The first head comes 6 cycles and the memory's latency after
-    ``start``.
+    Latency: units start 1 cycle after ``start``, or after the lists
+    (:class:`~dtqatten.hw.memory.list_reader.ListReader`); in a chained or listed layer, those of
+    the tensors share one token a cycle of the token table. The first head comes 6 cycles and the
+    memory's latency after ``start``.
 
     Parameters
     ----------
@@ -49,8 +55,8 @@ class Fetcher(wiring.Component):
         Begin a layer. Only while ``idle``, and after the first layer while ``ids_complete``.
     layer : In(descriptor_layout())
         Its descriptor; stays until ``idle``.
-    four_bit : In(range(n_max + 1))
-        Tokens of the 4-bit class; stays too.
+    four_bit, query_four_bit : In(range(n_max + 1))
+        Keys, and queries, of the 4-bit class; they stay too.
     repeats : In(16)
         Query heads that share a head of K and V; stays too.
     idle : Out(1)
@@ -63,7 +69,7 @@ class Fetcher(wiring.Component):
         First fault's ``ErrorCode`` and address; from the cycle after it arrived until reset.
     q, k, v, queries, keys, heads
         Streams of the core.
-    ports : Out(read_port(system)).array(11)
+    ports : Out(read_port(system)).array(12)
         Read ports, by :class:`~dtqatten.configuration.system.ReadStream`; that of the descriptor is
         not used.
     """
@@ -76,6 +82,7 @@ class Fetcher(wiring.Component):
                 "start": In(1),
                 "layer": In(descriptor_layout()),
                 "four_bit": In(range(core.n_max + 1)),
+                "query_four_bit": In(range(core.n_max + 1)),
                 "repeats": In(16),
                 "idle": Out(1),
                 "ids": In(stream.Signature(ids_layout(topk_config(core)))),
@@ -96,24 +103,90 @@ class Fetcher(wiring.Component):
         m = Module()
         core, layer = self.system.core, self.layer
 
-        table = place(m, platform, "tokens", TokenTable, core, 6)
+        table = place(m, platform, "tokens", TokenTable, core, READERS)
         connect(m, flipped(self.ids), table.ids)
         m.d.comb += [
             table.begin.eq(self.start),
             table.chained.eq(flag(layer, Flag.CHAINED)),
+            table.listed.eq(flag(layer, Flag.KEY_LIST)),
+            table.query_chained.eq(flag(layer, Flag.QUERY_CHAINED)),
+            table.query_listed.eq(flag(layer, Flag.QUERY_LIST)),
+            table.query_start.eq(layer.query_start),
             self.ids_complete.eq(table.complete),
         ]
-
-        # Units start one cycle after the table, which is then valid.
-        start = Signal()
-        m.d.sync += start.eq(self.start)
+        # Units start after the table, which is then valid.
+        lists = self._lists(m, platform, table)
+        start = lists.done
         edges, tensors_idle = self._tensors(m, platform, table, start)
         tokens_idle = self._tokens(m, platform, table, start, edges)
-        idle = ~start
+        idle = lists.idle
         for unit in (*tensors_idle, *tokens_idle, self._heads(m, platform, start)):
             idle = idle & unit
         m.d.comb += self.idle.eq(idle)
         return m
+
+    def _lists(self, m: Module, platform: object, table: TokenTable) -> ListReader:
+        """Fetch the lists of tokens into their table; return what does."""
+        system, layer = self.system, self.layer
+        lists = place(m, platform, "lists", ListReader, system)
+        connect(m, lists.port, flipped(self.ports[ReadStream.LISTS]))
+        m.d.comb += [
+            lists.start.eq(self.start),
+            table.write.eq(lists.write),
+            table.write_slot.eq(lists.slot),
+            table.write_id.eq(lists.id),
+        ]
+        for i, (present, base, count, four_bit, limit) in enumerate(
+            (
+                (
+                    Flag.QUERY_LIST,
+                    layer.query_list,
+                    layer.queries,
+                    self.query_four_bit,
+                    system.core.positions,
+                ),
+                (Flag.KEY_LIST, layer.key_list, layer.tokens, self.four_bit, layer.stored),
+            )
+        ):
+            m.d.comb += [
+                lists.lists[i].present.eq(flag(layer, present)),
+                lists.lists[i].base.eq(base),
+                lists.lists[i].count.eq(count),
+                lists.lists[i].four_bit.eq(four_bit),
+                lists.lists[i].limit.eq(limit),
+            ]
+        self._refuse(m, lists.fault, ErrorCode.LIST, lists.fault_address)
+        return lists
+
+    def _plan(self, m: Module, plan: data.View, role: str, base: Value) -> None:
+        """Plan a role's tensor, or its gains.
+
+        Parameters
+        ----------
+        m : Module
+        plan : View of plan_layout(system)
+        role : str
+            ``"q"``, ``"k"`` or ``"v"``.
+        base : Value
+            Where it is.
+        """
+        layer = self.layer
+        chained = flag(layer, Flag.QUERY_CHAINED)
+        if role == "q":
+            heads, repeats, tokens, listed = layer.heads, 1, layer.queries, chained
+            capacity = Mux(chained, layer.stored, layer.queries)
+        else:
+            heads, repeats, tokens = layer.kv_heads, self.repeats, layer.tokens
+            listed = flag(layer, Flag.CHAINED) | flag(layer, Flag.KEY_LIST)
+            capacity = layer.capacity
+        m.d.comb += [
+            plan.base.eq(base),
+            plan.heads.eq(heads),
+            plan.repeats.eq(repeats),
+            plan.capacity.eq(capacity),
+            plan.tokens.eq(tokens),
+            plan.listed.eq(listed),
+        ]
 
     def _tensors(
         self, m: Module, platform: object, table: TokenTable, start: Value
@@ -132,27 +205,23 @@ class Fetcher(wiring.Component):
         system, core, layer = self.system, self.system.core, self.layer
         idle: list[Value] = []
         edges: dict[str, Signal] = {}
-        for number, (role, high, base, heads, tile, nibbles) in enumerate(
+        for number, (role, high, base, tile, nibbles) in enumerate(
             (
-                ("q", ReadStream.Q_HIGH, layer.q, layer.heads, core.rows, core.load_nibbles),
-                ("k", ReadStream.K_HIGH, layer.k, layer.kv_heads, core.cols, core.load_nibbles),
-                ("v", ReadStream.V_HIGH, layer.v, layer.kv_heads, core.group, core.value_nibbles),
+                ("q", ReadStream.Q_HIGH, layer.q, core.rows, core.load_nibbles),
+                ("k", ReadStream.K_HIGH, layer.k, core.cols, core.load_nibbles),
+                ("v", ReadStream.V_HIGH, layer.v, core.group, core.value_nibbles),
             )
         ):
             replayed = int(role != "q")
             tensor = place(m, platform, role, TensorFetcher, system, nibbles, replayed)
             edges[role] = Signal(range(core.n_max + 1), name=f"{role}_four_bit")
             out = getattr(self, role)
-            m.d.sync += edges[role].eq(aligned(self.four_bit, layer.tokens, tile))
+            four_bit = self.four_bit if replayed else self.query_four_bit
+            m.d.sync += edges[role].eq(aligned(four_bit, tensor.plan.tokens, tile))
+            self._plan(m, tensor.plan, role, base)
             m.d.comb += [
                 tensor.start.eq(start),
-                tensor.plan.base.eq(base),
-                tensor.plan.heads.eq(heads),
-                tensor.plan.repeats.eq(self.repeats),
-                tensor.plan.stored.eq(layer.stored),
-                tensor.plan.tokens.eq(layer.tokens),
                 tensor.plan.four_bit.eq(edges[role]),
-                tensor.plan.chained.eq(flag(layer, Flag.CHAINED)),
                 tensor.entry.eq(table.entry),
                 tensor.granted.eq(table.granted[2 * number : 2 * number + 2]),
                 table.asked[2 * number : 2 * number + 2].eq(tensor.asked),
@@ -194,14 +263,22 @@ class Fetcher(wiring.Component):
         """
         system, layer = self.system, self.layer
         idle: list[Value] = []
-        for role, number, gains in (
-            ("queries", 0, ((ReadStream.Q_GAINS, Flag.Q_GAINS, layer.q_gains, 1),)),
+        for role, count, slot, token, gains in (
+            (
+                "queries",
+                layer.queries,
+                table.query_slot,
+                table.query,
+                (("q", ReadStream.Q_GAINS, Flag.Q_GAINS, layer.q_gains),),
+            ),
             (
                 "keys",
-                1,
+                layer.tokens,
+                table.key_slot,
+                table.key,
                 (
-                    (ReadStream.K_GAINS, Flag.K_GAINS, layer.k_gains, self.repeats),
-                    (ReadStream.V_GAINS, Flag.V_GAINS, layer.v_gains, self.repeats),
+                    ("k", ReadStream.K_GAINS, Flag.K_GAINS, layer.k_gains),
+                    ("v", ReadStream.V_GAINS, Flag.V_GAINS, layer.v_gains),
                 ),
             ),
         ):
@@ -210,10 +287,11 @@ class Fetcher(wiring.Component):
             m.d.comb += [
                 tokens.start.eq(start),
                 tokens.heads.eq(layer.heads),
-                tokens.tokens.eq(layer.tokens),
+                tokens.tokens.eq(count),
                 tokens.four_bit.eq(edges["q"]),
-                table.slots[number].eq(tokens.slot),
-                tokens.token.eq(table.tokens[number]),
+                slot.eq(tokens.slot),
+                tokens.token.eq(token),
+                tokens.entry.eq(table.entry),
                 out.valid.eq(tokens.o.valid),
                 out.p.id.eq(tokens.o.p.position),
                 out.p.gain.eq(tokens.o.p.gains[0]),
@@ -223,19 +301,22 @@ class Fetcher(wiring.Component):
                 m.d.comb += out.p.narrow.eq(
                     flag(layer, Flag.FOLLOWS_QUERY) & (tokens.o.p.slot < edges["q"])
                 )
+                if system.core.skip_tiles:
+                    m.d.comb += out.p.last.eq(tokens.o.p.last)
             else:
                 m.d.comb += [
                     out.p.value_gain.eq(tokens.o.p.gains[1]),
                     out.p.narrow.eq(flag(layer, Flag.FOLLOWS) & (tokens.o.p.slot < edges["v"])),
                     out.p.last.eq(tokens.o.p.last),
                 ]
-            for i, (port, present, base, repeats) in enumerate(gains):
-                plan = tokens.plans[i]
+            for i, (tensor, port, present, base) in enumerate(gains):
+                reader = port - ReadStream.Q_HIGH
+                self._plan(m, tokens.plans[i], tensor, base)
                 m.d.comb += [
-                    plan.present.eq(flag(layer, present)),
-                    plan.base.eq(base),
-                    plan.stored.eq(layer.stored),
-                    plan.repeats.eq(repeats),
+                    tokens.present[i].eq(flag(layer, present)),
+                    table.asked[reader].eq(tokens.asked[i]),
+                    table.index[reader].eq(tokens.index[i]),
+                    tokens.granted[i].eq(table.granted[reader]),
                 ]
                 connect(m, tokens.ports[i], flipped(self.ports[port]))
             idle.append(tokens.idle)
@@ -243,33 +324,13 @@ class Fetcher(wiring.Component):
         return idle
 
     def _heads(self, m: Module, platform: object, start: Value) -> Value:
-        """Fetch the table of heads, an entry each; return whether all are out."""
-        system, layer = self.system, self.layer
-        channel = place(m, platform, "head_table", ReadChannel, system, 8, 4)
-        connect(m, channel.port, flipped(self.ports[ReadStream.HEAD_TABLE]))
-        left = Signal.like(layer.heads)
-        entry = Value.cast(channel.o.p)
-        m.d.comb += [
-            channel.runs.p.address.eq(layer.head_table),
-            channel.runs.p.size.eq(layer.heads << 2),
-            self.heads.valid.eq(channel.o.valid),
-            channel.o.ready.eq(self.heads.ready),
-            self.heads.p.multiplier.eq(entry[:16]),
-            self.heads.p.shift.eq(entry[16:24]),
-            self.heads.p.causal.eq(flag(layer, Flag.CAUSAL)),
-            self.heads.p.output.codes.eq(flag(layer, Flag.CODES)),
-            self.heads.p.output.shift.eq(layer.output_shift),
-        ]
-        with m.If(start):
-            m.d.sync += [left.eq(layer.heads), channel.runs.valid.eq(1)]
-        with m.Elif(self.heads.valid & self.heads.ready):
-            m.d.sync += left.eq(left - 1)
-        with m.If(channel.runs.valid & channel.runs.ready):
-            m.d.sync += channel.runs.valid.eq(0)
-        beyond = (entry[16:24] > HEAD_SHIFT_MAX) | entry[24:].any()
-        where = layer.head_table + ((layer.heads - left) << 2)
-        self._refuse(m, self.heads.valid & beyond, ErrorCode.HEAD_TABLE, where)
-        return left == 0
+        """Fetch the table of heads; return whether all are out."""
+        table = place(m, platform, "head_table", HeadTable, self.system)
+        connect(m, table.port, flipped(self.ports[ReadStream.HEAD_TABLE]))
+        connect(m, table.o, flipped(self.heads))
+        m.d.comb += [table.start.eq(start), table.layer.eq(self.layer)]
+        self._refuse(m, table.fault, ErrorCode.HEAD_TABLE, table.fault_address)
+        return table.idle
 
     def _refuse(self, m: Module, found: Value, code: ErrorCode, address: Value) -> None:
         """Keep the first fault, and its address.

@@ -5,7 +5,7 @@ from amaranth.lib import data
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.memory.descriptor import flag, known_flags, required_flags
-from dtqatten.interface.descriptor import FIELDS, SIZE, Flag
+from dtqatten.interface.descriptor import FIELDS, SIZE, WINDOW_MAX, Flag
 from dtqatten.interface.registers import ErrorCode
 
 __all__ = ["field_checks"]
@@ -34,17 +34,20 @@ def field_checks(
         (ErrorCode.NO_HEADS, d.heads == 0),
         (ErrorCode.TOO_MANY_HEADS, d.heads > config.heads),
         (ErrorCode.KV_HEADS, (d.kv_heads == 0) | (remainder != 0)),
-        (ErrorCode.NO_TOKENS, (d.stored == 0) | (d.tokens == 0)),
-        (ErrorCode.TOO_MANY_TOKENS, d.stored > config.n_max),
+        (ErrorCode.NO_TOKENS, (d.queries == 0) | (d.stored == 0) | (d.tokens == 0)),
+        (ErrorCode.TOO_MANY_TOKENS, (d.queries > config.n_max) | (d.tokens > config.n_max)),
         (ErrorCode.TOKENS, ~_tokens_match(d, before)),
         (ErrorCode.K0, (d.k0 == 0) | (d.k0 > d.tokens)),
         (ErrorCode.K1, d.k1 > d.k0),
         (ErrorCode.CHAIN, (d.next != 0) & (d.next <= address)),
+        (ErrorCode.QUERIES, ~_queries_match(d, before)),
+        (ErrorCode.CAPACITY, (d.stored > d.capacity) | (d.capacity > config.positions)),
+        (ErrorCode.POSITIONS, _beyond(config, d)),
     )
 
 
 def _wrong_flags(config: Config, d: data.View, before: data.View) -> Value:
-    """Whether flags, reserved bits or the shift ask for what this build cannot do."""
+    """Whether flags, reserved bits, shift or window ask for what this build cannot do."""
     unknown = d.flags & Const(~int(known_flags(config)) & 0xFFFFFFFF, 32)
     missing = ~d.flags & Const(int(required_flags(config)), 32)
     covered = sum((1 << f.bits) - 1 << 8 * f.offset for f in FIELDS)
@@ -54,19 +57,43 @@ def _wrong_flags(config: Config, d: data.View, before: data.View) -> Value:
         & ~flag(d, Flag.FRESH)
         & ~(flag(d, Flag.CHAINED) & before.valid & before.cumulative)
     )
+    two_lists = (flag(d, Flag.CHAINED) & flag(d, Flag.KEY_LIST)) | (
+        flag(d, Flag.QUERY_CHAINED) & (flag(d, Flag.QUERY_LIST) | ~flag(d, Flag.CHAINED))
+    )
     return (
         (unknown != 0)
         | (missing != 0)
+        | two_lists
         | (d.as_value() & reserved).any()
         | (d.output_shift > Mux(flag(d, Flag.CODES), 7, 0))
+        | Mux(flag(d, Flag.WINDOW), (d.window == 0) | (d.window > WINDOW_MAX), d.window != 0)
         | nothing_carried
     )
 
 
 def _tokens_match(d: data.View, before: data.View) -> Value:
-    """Whether a chained layer takes what is left to it, and any other one all that is stored."""
+    """Whether a chained layer takes what is left to it, and any other one all that is stored.
+
+    A list may leave out some of that.
+    """
+    all_of_them = Mux(flag(d, Flag.KEY_LIST), d.tokens <= d.stored, d.tokens == d.stored)
     return Mux(
         flag(d, Flag.CHAINED),
         before.valid & (d.stored == before.tokens) & (d.tokens == before.k0) & (d.four_bit == 0),
-        (d.tokens == d.stored) & (d.four_bit <= d.tokens),
+        all_of_them & (d.four_bit <= d.tokens),
     )
+
+
+def _queries_match(d: data.View, before: data.View) -> Value:
+    """Whether chained queries are those that are left to the layer, and the boundary is theirs."""
+    return Mux(
+        flag(d, Flag.QUERY_CHAINED),
+        before.valid & (d.queries == before.k0) & (d.query_four_bit == 0),
+        d.query_four_bit <= d.queries,
+    )
+
+
+def _beyond(config: Config, d: data.View) -> Value:
+    """Whether queries are at positions that ids cannot name, or have two positions each."""
+    listed = flag(d, Flag.QUERY_CHAINED) | flag(d, Flag.QUERY_LIST)
+    return Mux(listed, d.query_start != 0, d.query_start + d.queries > config.positions)

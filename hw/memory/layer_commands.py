@@ -24,8 +24,8 @@ class LayerCommands(wiring.Component):
     -------
     layer : In(descriptor_layout())
         The layer.
-    four_bit : In(range(n_max + 1))
-        How many of its tokens have 4 bits.
+    query_four_bit : In(range(n_max + 1))
+        How many of its queries have 4 bits.
     for_writer : Out(results_layout(system))
         What the writer needs.
     for_core : Out(layer_layout(system.core))
@@ -37,7 +37,7 @@ class LayerCommands(wiring.Component):
         super().__init__(
             {
                 "layer": In(descriptor_layout()),
-                "four_bit": In(range(system.core.n_max + 1)),
+                "query_four_bit": In(range(system.core.n_max + 1)),
                 "for_writer": Out(results_layout(system)),
                 "for_core": Out(layer_layout(system.core)),
             }
@@ -51,8 +51,9 @@ class LayerCommands(wiring.Component):
             results.form.codes.eq(flag(layer, Flag.CODES)),
             results.form.shift.eq(layer.output_shift),
             results.heads.eq(layer.heads),
+            results.queries.eq(layer.queries),
+            results.query_four_bit.eq(self.query_four_bit),
             results.tokens.eq(layer.tokens),
-            results.four_bit.eq(self.four_bit),
             results.ids.eq(layer.ids),
             results.write_ids.eq(flag(layer, Flag.IDS)),
             results.k0.eq(layer.k0),

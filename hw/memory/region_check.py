@@ -7,12 +7,12 @@ from amaranth.lib.wiring import In, Out
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.bus.window import PAGE_BITS, contains, window_layout
 from dtqatten.hw.memory.descriptor import ALIGNMENT_BITS, descriptor_layout, flag
-from dtqatten.interface.descriptor import SIZE, Flag
+from dtqatten.interface.descriptor import ENTRY_BYTES, ID_BYTES, SIZE, Flag
 
 __all__ = ["REGIONS", "RegionCheck"]
 
 #: Regions of a descriptor, in the order in which they are checked.
-REGIONS = 12
+REGIONS = 14
 
 
 class RegionCheck(wiring.Component):
@@ -70,24 +70,27 @@ class RegionCheck(wiring.Component):
         system, core, d = self.system, self.system.core, self.descriptor
         codes = flag(d, Flag.CODES)
         channels = core.d_head
+        rows = Mux(flag(d, Flag.QUERY_CHAINED), d.stored, d.queries)
         regions = (
             # address, enabled, x, y, bytes of an element, written
-            (d.q, 1, d.heads, d.stored, channels, False),
-            (d.k, 1, d.kv_heads, d.stored, channels, False),
-            (d.v, 1, d.kv_heads, d.stored, channels, False),
-            (d.head_table, 1, d.heads, 1, 4, False),
-            (d.q_gains, flag(d, Flag.Q_GAINS), d.heads, d.stored, 1, False),
-            (d.k_gains, flag(d, Flag.K_GAINS), d.kv_heads, d.stored, 1, False),
-            (d.v_gains, flag(d, Flag.V_GAINS), d.kv_heads, d.stored, 1, False),
+            (d.q, 1, d.heads, rows, channels, False),
+            (d.k, 1, d.kv_heads, d.capacity, channels, False),
+            (d.v, 1, d.kv_heads, d.capacity, channels, False),
+            (d.head_table, 1, d.heads, 1, ENTRY_BYTES, False),
+            (d.q_gains, flag(d, Flag.Q_GAINS), d.heads, rows, 1, False),
+            (d.k_gains, flag(d, Flag.K_GAINS), d.kv_heads, d.capacity, 1, False),
+            (d.v_gains, flag(d, Flag.V_GAINS), d.kv_heads, d.capacity, 1, False),
+            (d.query_list, flag(d, Flag.QUERY_LIST), d.queries, 1, ID_BYTES, False),
+            (d.key_list, flag(d, Flag.KEY_LIST), d.tokens, 1, ID_BYTES, False),
             (d.next, d.next != 0, 1, 1, SIZE, False),
-            (d.output, ~codes, d.heads, d.tokens, 2 * channels, True),
-            (d.output, codes, d.heads, d.tokens, channels, True),
-            (d.ids, flag(d, Flag.IDS), d.k0, 1, 2, True),
+            (d.output, ~codes, d.heads, d.queries, 2 * channels, True),
+            (d.output, codes, d.heads, d.queries, channels, True),
+            (d.ids, flag(d, Flag.IDS), d.k0, 1, ID_BYTES, True),
             (d.importance, flag(d, Flag.REPORT), d.tokens, 1, 4, True),
         )
         assert len(regions) == REGIONS
         x = Signal(range(max(core.heads, core.n_max) + 1))
-        y = Signal(range(core.n_max + 1))
+        y = Signal(range(core.positions + 1))
         unit = Signal(range(2 * channels + SIZE))
         with m.Switch(self.index):
             for i, (at, wanted, first, second, size, write) in enumerate(regions):

@@ -59,7 +59,7 @@ class TensorFetcher(wiring.Component):
                 "asked": Out(2),
                 "granted": In(2),
                 "index": Out(range(core.n_max)).array(2),
-                "entry": In(range(core.n_max)),
+                "entry": In(range(core.positions)),
                 "high": Out(read_port(system)),
                 "low": Out(read_port(system)),
                 "o": Out(stream.Signature(joined_layout(nibbles))),

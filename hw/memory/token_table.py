@@ -1,6 +1,6 @@
-"""The tokens that a layer computes on: rows of its tensors, and their positions."""
+"""The tokens that a layer computes on: places in its tensors, and their positions."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -14,48 +14,59 @@ __all__ = ["TokenTable", "token_layout"]
 
 
 def token_layout(config: Config) -> data.StructLayout:
-    """Token of a slot: its row ``id`` in the tensors, and its ``position`` in the sequence."""
-    bits = unsigned(max(1, ceil_log2(config.n_max)))
+    """Token of a slot: the place ``id`` in its tensor, and its ``position`` in the sequence."""
+    bits = unsigned(config.position_bits)
     return data.StructLayout({"id": bits, "position": bits})
 
 
 class TokenTable(wiring.Component):
-    """Turn the ids that a layer keeps into the tokens of the next one.
+    """Know the tokens of a layer: its keys, and its queries, by slot.
 
-    There are two tables: the current layer's, and the next one's, which the arriving ids fill.
-    ``begin`` makes the filled table the current one (``chained``), or restarts with all tokens in
-    order.
+    Keys have a table, and the next layer's have another, which the ids that this layer keeps fill
+    as they arrive. ``begin`` makes the filled one the current one (``chained``), or has the current
+    one filled from a list (``listed``), or restarts with all tokens in order. Queries are those
+    keys (``query_chained``), or in their tensor's order, at positions from a list
+    (``query_listed``), or from ``query_start`` on.
 
-    Latency: ``complete`` 2 cycles after the last id; ``tokens`` 1 cycle after ``slots``; ``entry``
-    1 cycle after ``granted``. Throughput one id, one entry, and one token a port, a cycle.
+    Latency: ``complete`` 2 cycles after the last id; ``query`` and ``key`` 1 cycle after their
+    slots; ``entry`` 1 cycle after ``granted``. Throughput one id, one entry, and one token a port,
+    a cycle.
 
     Parameters
     ----------
     config : Config
     readers : int
-        Readers of rows.
+        Readers of places.
 
     Members
     -------
     ids : In(stream.Signature(ids_layout(topk_config(config))))
-        Ids that the core keeps: slots of the current layer.
+        Ids that the core keeps: slots of the current layer's keys.
     begin : In(1)
         A layer begins. Never while a layer's ids are arriving.
-    chained : In(1)
-        With ``begin``: on the tokens received. Otherwise on all tokens, in order.
+    chained, listed : In(1)
+        With ``begin``: on the tokens received, or on those of a list; at most one of both.
+        Otherwise on all tokens, in order.
+    query_chained, query_listed, query_start : In(1), In(1), In(range(capacity))
+        Of the current layer's queries; they stay for it.
+    write : In(2)
+        An entry of a list of queries, of keys. Only of ``listed`` ones, before slots are looked up.
+    write_slot, write_id : In(range(n_max)), In(range(capacity))
+        Its slot, and its token.
     complete : Out(1)
         The ids of the current layer have arrived.
     asked : In(readers)
-        The reader wants the row of its ``index``, a slot; held until ``granted``. Only ``chained``.
+        The reader wants the place of its ``index``, a slot; held until ``granted``. Only of
+        ``chained`` and ``listed`` layers.
     index : In(range(n_max)).array(readers)
         Slots of the current layer.
     granted : Out(readers)
-        The reader's row is at ``entry`` in the next cycle.
-    entry : Out(range(n_max))
-        A row.
-    slots : In(range(n_max)).array(2)
+        The reader's place is at ``entry`` in the next cycle.
+    entry : Out(range(capacity))
+        A place.
+    query_slot, key_slot : In(range(n_max))
         Slots of the current layer.
-    tokens : Out(token_layout(config)).array(2)
+    query, key : Out(token_layout(config))
         Their tokens.
     """
 
@@ -66,13 +77,22 @@ class TokenTable(wiring.Component):
                 "ids": In(stream.Signature(ids_layout(topk_config(config)))),
                 "begin": In(1),
                 "chained": In(1),
+                "listed": In(1),
+                "query_chained": In(1),
+                "query_listed": In(1),
+                "query_start": In(range(config.positions)),
+                "write": In(2),
+                "write_slot": In(range(config.n_max)),
+                "write_id": In(range(config.positions)),
                 "complete": Out(1),
                 "asked": In(readers),
                 "index": In(range(config.n_max)).array(readers),
                 "granted": Out(readers),
-                "entry": Out(range(config.n_max)),
-                "slots": In(range(config.n_max)).array(2),
-                "tokens": Out(token_layout(config)).array(2),
+                "entry": Out(range(config.positions)),
+                "query_slot": In(range(config.n_max)),
+                "key_slot": In(range(config.n_max)),
+                "query": Out(token_layout(config)),
+                "key": Out(token_layout(config)),
             }
         )
 
@@ -85,7 +105,7 @@ class TokenTable(wiring.Component):
         )
         bank, identity = Signal(), Signal(init=1)
 
-        def address(which: Signal, slot: Signal) -> Cat:
+        def address(which: Value, slot: Signal) -> Cat:
             padded = Signal(bits, name=f"{slot.name}_padded")
             m.d.comb += padded.eq(slot)
             return Cat(padded, which)
@@ -115,45 +135,62 @@ class TokenTable(wiring.Component):
                 slot.eq(Mux(final & self.ids.p.last, 0, slot + 1)),
             ]
 
-        # Stage 2: into the other table.
+        # Stage 2: into the other table. A list comes while no ids do, into the current one.
         write = table.write_port()
         m.d.comb += [
-            write.en.eq(arrived),
-            write.addr.eq(address(~bank, arrived_slot)),
-            write.data.id.eq(arrived_id),
-            write.data.position.eq(Mux(identity, arrived_id, look.data.position)),
+            write.en.eq(arrived | self.write[1]),
+            write.addr.eq(
+                Mux(arrived, address(~bank, arrived_slot), address(bank, self.write_slot))
+            ),
+            write.data.id.eq(Mux(arrived, arrived_id, self.write_id)),
+            write.data.position.eq(
+                Mux(arrived, Mux(identity, arrived_id, look.data.position), self.write_id)
+            ),
         ]
         with m.If(arrived & ends):
             m.d.sync += self.complete.eq(1)
 
         with m.If(self.begin):
-            m.d.sync += [self.complete.eq(0), identity.eq(~self.chained)]
+            m.d.sync += [self.complete.eq(0), identity.eq(~self.chained & ~self.listed)]
             with m.If(self.chained):
                 m.d.sync += bank.eq(~bank)
 
-        # Readers of rows take turns.
+        # Readers of places take turns.
         turn = Signal(range(self.readers))
         choice = rotated_choice(m, self.asked, turn, "choice")
-        read_row = table.read_port()
+        read_place = table.read_port()
         chosen = Signal(range(config.n_max))
         m.d.comb += [
             chosen.eq(Array(self.index)[choice]),
-            read_row.addr.eq(address(bank, chosen)),
+            read_place.addr.eq(address(bank, chosen)),
             self.granted.eq(self.asked & (1 << choice)),
-            self.entry.eq(read_row.data.id),
+            self.entry.eq(read_place.data.id),
         ]
         with m.If(self.asked.any()):
             m.d.sync += turn.eq(choice)
-        for i in range(2):
-            read = table.read_port()
-            asked = Signal(range(config.n_max), name=f"slot_{i}")
-            before = Signal(bits, name=f"slot_before_{i}")
-            m.d.comb += [
-                asked.eq(self.slots[i]),
-                read.addr.eq(address(bank, asked)),
-                self.tokens[i].eq(read.data),
-            ]
-            m.d.sync += before.eq(asked)
-            with m.If(identity):
-                m.d.comb += [self.tokens[i].id.eq(before), self.tokens[i].position.eq(before)]
+
+        m.submodules.positions = positions = memory.Memory(
+            shape=range(config.positions), depth=config.n_max, init=[]
+        )
+        write_position, read_position = positions.write_port(), positions.read_port()
+        read_query, read_key = table.read_port(), table.read_port()
+        query_slot, key_slot = Signal(bits), Signal(bits)
+        m.d.sync += [query_slot.eq(self.query_slot), key_slot.eq(self.key_slot)]
+        m.d.comb += [
+            write_position.en.eq(self.write[0]),
+            write_position.addr.eq(self.write_slot),
+            write_position.data.eq(self.write_id),
+            read_position.addr.eq(self.query_slot),
+            read_query.addr.eq(address(bank, self.query_slot)),
+            read_key.addr.eq(address(bank, self.key_slot)),
+            self.key.eq(read_key.data),
+            self.query.id.eq(query_slot),
+            self.query.position.eq(self.query_start + query_slot),
+        ]
+        with m.If(identity):
+            m.d.comb += [self.key.id.eq(key_slot), self.key.position.eq(key_slot)]
+        with m.If(self.query_chained):
+            m.d.comb += self.query.eq(read_query.data)
+        with m.If(self.query_listed):
+            m.d.comb += self.query.position.eq(read_position.data)
         return m

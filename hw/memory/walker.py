@@ -8,27 +8,26 @@ from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.bursts import run_layout
 from dtqatten.hw.memory.slots import Slots
-from dtqatten.hw.payloads.arrays import Plane
 
 __all__ = ["PlaneWalker", "plan_layout"]
 
 
 def plan_layout(system: SystemConfig) -> data.StructLayout:
-    """Part of a tensor that a layer fetches: ``heads`` of ``stored`` tokens from ``base`` on.
+    """Part of a tensor that a layer fetches: ``heads`` of ``capacity`` places from ``base`` on.
 
-    Of ``tokens`` slots the first ``four_bit`` have no low plane. A slot's token is its entry in the
-    token table if ``chained``, else its number. Each head is sent ``repeats`` times.
+    Of ``tokens`` slots the first ``four_bit`` have no low plane. A slot's place is its entry in the
+    token table if ``listed``, else its number. Each head is sent ``repeats`` times.
     """
-    count = range(system.core.n_max + 1)
+    count, places = range(system.core.n_max + 1), range(system.core.positions + 1)
     return data.StructLayout(
         {
             "base": unsigned(system.address_bits),
             "heads": unsigned(16),
             "repeats": unsigned(16),
-            "stored": count,
+            "capacity": places,
             "tokens": count,
             "four_bit": count,
-            "chained": unsigned(1),
+            "listed": unsigned(1),
         }
     )
 
@@ -36,9 +35,10 @@ def plan_layout(system: SystemConfig) -> data.StructLayout:
 class PlaneWalker(wiring.Component):
     """Turn a layer's tokens into runs of bytes of a plane.
 
-    ``address = base + ((2*head + plane)*stored + token) * d_head/2``. The low plane is that of the
-    slots from ``four_bit`` on. Tokens with consecutive bytes make one run, which ends where the
-    longest burst has to end: there another burst would begin anyway.
+    ``address = base + ((2*head + plane)*capacity + place) * d_head/2``. The low plane is that of
+    the slots from ``four_bit`` on. Gains are a plane of their own, a byte a token:
+    ``base + head*capacity + place``. Tokens with consecutive bytes make one run, which ends where
+    the longest burst has to end: there another burst would begin anyway.
 
     Latency: a run of n tokens takes 2n + 1 cycles if reads are granted at once, n + 1 where none
     are needed. A head's first run takes one token's time more, for the token that does not join it;
@@ -48,7 +48,7 @@ class PlaneWalker(wiring.Component):
     ----------
     system : SystemConfig
     plane : str
-        ``"high"`` or ``"low"``.
+        ``"high"``, ``"low"`` or ``"gains"``.
     in_turns : bool
         The high plane of queries: row blocks of both classes alternate.
 
@@ -68,7 +68,9 @@ class PlaneWalker(wiring.Component):
 
     def __init__(self, system: SystemConfig, plane: str, in_turns: bool = False) -> None:
         self.system = system
-        self.plane = {"high": Plane.HIGH, "low": Plane.LOW}[plane]
+        self.low = plane == "low"
+        #: Bytes of a token in the plane, and planes of a head.
+        self.size, self.planes = (1, 1) if plane == "gains" else (system.plane_bytes, 2)
         self.in_turns = in_turns
         core = system.core
         super().__init__(
@@ -79,7 +81,7 @@ class PlaneWalker(wiring.Component):
                 "asked": Out(1),
                 "index": Out(range(core.n_max)),
                 "granted": In(1),
-                "entry": In(range(core.n_max)),
+                "entry": In(range(core.positions)),
                 "o": Out(stream.Signature(run_layout(system))),
             }
         )
@@ -88,15 +90,16 @@ class PlaneWalker(wiring.Component):
         m = Module()
         system, plan = self.system, self.plan
         count = range(system.core.n_max + 1)
-        size, longest = system.plane_bytes, system.burst_beats * system.bus_bytes
-        low = self.plane is Plane.LOW
+        places = system.core.positions
+        size, longest = self.size, system.burst_beats * system.bus_bytes
+        low = self.low
         head = Signal(16)
         base = Signal(system.address_bits)
-        plane_size = Signal(range(system.core.n_max * size + 1))
+        plane_size = Signal(range(places * size + 1))
         slots = place(m, platform, "slots", Slots, system.core, self.in_turns)
         slot, wanted = Signal(range(system.core.n_max)), Signal(count)
         m.d.comb += [
-            plane_size.eq(plan.stored * size),
+            plane_size.eq(plan.capacity * size),
             wanted.eq(plan.tokens - (plan.four_bit if low else 0)),
             slots.restart.eq(self.start),
             slots.tokens.eq(wanted),
@@ -106,11 +109,11 @@ class PlaneWalker(wiring.Component):
         ]
 
         # The run so far, and the token that begins the next run.
-        first, tokens = Signal(range(system.core.n_max)), Signal(count)
+        first, tokens = Signal(range(places)), Signal(count)
         token, begun, ends = Signal.like(first), Signal.like(first), Signal()
         end, joins = Signal.like(self.o.p.address), Signal()
         m.d.comb += [
-            token.eq(Mux(plan.chained, self.entry, slot)),
+            token.eq(Mux(plan.listed, self.entry, slot)),
             self.o.p.address.eq(base + first * size),
             self.o.p.size.eq(tokens * size),
             end.eq(base + (first + tokens) * size),
@@ -119,7 +122,7 @@ class PlaneWalker(wiring.Component):
 
         def next_token() -> None:
             m.next = "ASK"
-            with m.If(~plan.chained):
+            with m.If(~plan.listed):
                 m.next = "TAKE"
 
         with m.FSM():
@@ -160,7 +163,11 @@ class PlaneWalker(wiring.Component):
             with m.State("END"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.sync += [tokens.eq(0), head.eq(head + 1), base.eq(base + 2 * plane_size)]
+                    m.d.sync += [
+                        tokens.eq(0),
+                        head.eq(head + 1),
+                        base.eq(base + self.planes * plane_size),
+                    ]
                     next_token()
                     with m.If(head + 1 == plan.heads):
                         m.d.sync += self.idle.eq(1)

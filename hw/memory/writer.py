@@ -25,7 +25,8 @@ STREAMS = 3
 def results_layout(system: SystemConfig) -> data.StructLayout:
     """Destination of a layer's results: addresses, counts, and which are wanted.
 
-    ``four_bit`` counts tokens of the 4-bit class.
+    Outputs are of ``queries``, ``query_four_bit`` of them in the 4-bit class; importance is of
+    ``tokens``, the keys.
     """
     address, count = unsigned(system.address_bits), range(system.core.n_max + 1)
     return data.StructLayout(
@@ -33,11 +34,12 @@ def results_layout(system: SystemConfig) -> data.StructLayout:
             "output": address,
             "form": output_layout(),
             "heads": unsigned(16),
-            "tokens": count,
-            "four_bit": count,
+            "queries": count,
+            "query_four_bit": count,
             "ids": address,
             "write_ids": unsigned(1),
             "k0": count,
+            "tokens": count,
             "importance": address,
             "report": unsigned(1),
         }
@@ -59,14 +61,14 @@ class OutputRuns(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin with ``base``, ``heads``, ``tokens``, ``four_bit`` and ``codes``, which stay until
+        Begin with ``base``, ``heads``, ``queries``, ``four_bit`` and ``codes``, which stay until
         ``idle``.
     base : In(address_bits)
         First byte.
-    heads, tokens : In(16), In(range(n_max + 1))
+    heads, queries : In(16), In(range(n_max + 1))
         Both at least 1.
     four_bit : In(range(n_max + 1))
-        Slots of 4-bit queries.
+        Queries of the 4-bit class.
     codes : In(1)
         A value has 1 byte in place of 2.
     idle : Out(1)
@@ -83,7 +85,7 @@ class OutputRuns(wiring.Component):
                 "start": In(1),
                 "base": In(system.address_bits),
                 "heads": In(16),
-                "tokens": In(count),
+                "queries": In(count),
                 "four_bit": In(count),
                 "codes": In(1),
                 "idle": Out(1),
@@ -103,7 +105,7 @@ class OutputRuns(wiring.Component):
         blocks = place(m, platform, "blocks", RowBlocks, core)
         m.d.comb += [
             blocks.restart.eq(self.start),
-            blocks.tokens.eq(self.tokens),
+            blocks.tokens.eq(self.queries),
             blocks.four_bit.eq(self.four_bit),
             blocks.next.eq(active & free & block_end),
             free.eq(~self.o.valid | self.o.ready),
@@ -147,7 +149,7 @@ class OutputRuns(wiring.Component):
             m.d.sync += [
                 head.eq(head + 1),
                 active.eq(head + 1 != self.heads),
-                head_base.eq(head_base + bytes_of(self.tokens * channels)),
+                head_base.eq(head_base + bytes_of(self.queries * channels)),
             ]
         with m.If(self.start):
             m.d.sync += [active.eq(1), head.eq(0), head_base.eq(self.base)]
@@ -215,7 +217,9 @@ class Writer(wiring.Component):
         with m.If(self.layer.valid & self.layer.ready):
             m.d.sync += [
                 layer.eq(self.layer.p),
-                layer.four_bit.eq(aligned(self.layer.p.four_bit, self.layer.p.tokens, core.rows)),
+                layer.query_four_bit.eq(
+                    aligned(self.layer.p.query_four_bit, self.layer.p.queries, core.rows)
+                ),
                 active.eq(1),
             ]
 
@@ -230,8 +234,8 @@ class Writer(wiring.Component):
             runs.start.eq(begin),
             runs.base.eq(layer.output),
             runs.heads.eq(layer.heads),
-            runs.tokens.eq(layer.tokens),
-            runs.four_bit.eq(layer.four_bit),
+            runs.queries.eq(layer.queries),
+            runs.four_bit.eq(layer.query_four_bit),
             runs.codes.eq(codes),
             outputs.i.valid.eq(self.outputs.valid),
             self.outputs.ready.eq(outputs.i.ready),

@@ -35,7 +35,7 @@ def grant_rows(
     ----------
     reader : wiring interface
         Has ``asked``, ``granted``, ``index`` and ``entry``; the first two a bit a reader, and
-        ``index`` an array if there are several.
+        ``index`` an array unless there is one.
     rows : sequence of int
         By slot.
     rng : Generator
@@ -47,7 +47,7 @@ def grant_rows(
     AssertionError
         From the testbench, if a reader asks for a slot that there is not.
     """
-    indices = [reader.index] if len(reader.asked) == 1 else list(reader.index)
+    indices = reader.index if isinstance(reader.index, list) else [reader.index]
 
     async def testbench(context: Any) -> None:
         while True:

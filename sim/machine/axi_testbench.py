@@ -201,7 +201,7 @@ async def chains_are_bit_exact(dut: Any) -> None:
         half = SIZE // 2
         device = Device(host, Arena(BASE, half), Arena(BASE + half, half))
         for _ in range(job["chains"]):
-            chain = random_chain(system.core, rng, layers=int(rng.integers(1, 4)))
+            chain = random_chain(system.core, rng, layers=int(rng.integers(1, 4)), calls=0.4)
             compare_results(chain, device.run(chain), expected(system.core, chain))
 
     await cocotb.task.bridge(run)()

@@ -1,13 +1,26 @@
 """Random chains of layers for the whole machine."""
 
+from typing import Any
+
 import numpy as np
 
 from dtqatten.configuration.core import Config
+from dtqatten.driver.blocks import Block
+from dtqatten.driver.calls import Call
 from dtqatten.driver.layers import Layer
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes, quantize
+from dtqatten.golden.numerics.tokens import TokenList
 
-__all__ = ["random_chain"]
+__all__ = ["random_chain", "random_list"]
+
+
+def random_list(rng: np.random.Generator, count: int, below: int) -> TokenList:
+    """Return a list of ``count`` tokens with ids below ``below``, in classes of any size."""
+    ids = rng.permutation(below)[:count]
+    four_bit = int(rng.integers(0, count + 1))
+    classes = (np.sort(ids[:four_bit]), np.sort(ids[four_bit:]))
+    return TokenList(np.concatenate(classes), four_bit)
 
 
 def random_chain(
@@ -17,7 +30,8 @@ def random_chain(
     layers: int,
     tokens: int | None = None,
     heads: int | None = None,
-) -> list[Layer]:
+    calls: float = 0.0,
+) -> list[Block]:
     """Return a chain of random layers with random options, as the configuration has them.
 
     Parameters
@@ -28,6 +42,8 @@ def random_chain(
         Layers of the chain.
     tokens, heads : int, optional
         Of layers that are not chained, of all layers; drawn by default.
+    calls : float
+        Share of the layers whose queries are not their keys.
     """
 
     def flip(share: float = 0.5) -> bool:
@@ -36,48 +52,75 @@ def random_chain(
     def pick(low: int, high: int) -> int:
         return (low, high, int(rng.integers(low, high + 1)))[int(rng.integers(3))]
 
-    chain: list[Layer] = []
+    def sequence(count: int, below: int) -> TokenList:
+        """Return tokens in any order, or one after the other."""
+        if flip():
+            return random_list(rng, count, below)
+        start = pick(0, below - count)
+        return TokenList(np.arange(start, start + count), pick(0, count))
+
+    chain: list[Block] = []
+    # Keys that the last layer computes on.
+    computed = 0
     for number in range(layers):
-        chained = number > 0 and flip(0.8)
-        if chained:
-            before = chain[-1]
-            stored = before.stored if not before.chained else chain[-2].k0
-            count = before.k0
-        else:
-            stored = count = tokens or pick(1, config.n_max)
+        call = flip(calls)
+        chained = number > 0 and flip(0.5 if call else 0.8)
+        kept = chain[-1].k0 if chain else 0
         kv_heads = heads or pick(1, min(3, config.heads))
         repeats = 1 if heads else pick(1, min(3, config.heads // kv_heads))
 
-        def codes(many: int, gains: bool, n: int = stored) -> Codes:
+        def codes(many: int, gains: bool, n: int) -> Codes:
             values = rng.normal(size=(many, n, config.d_head)) * rng.uniform(0.2, 2, (many, n, 1))
             return quantize(values, "token" if gains else "head")
 
+        most = min(tokens or config.n_max, config.n_max)
+        queries = sequence(pick(1, most), config.positions) if call else None
+        keys = None
+        stored = computed
+        if not chained:
+            stored = tokens or pick(1, config.n_max)
+            if call:
+                stored = pick(1, config.positions)
+                keys = sequence(pick(1, min(most, stored)), stored)
+        count = kept if chained else stored if keys is None else len(keys)
         k0 = pick(1, count)
         eight = flip()
         cumulative = config.cumulative and flip(0.7)
         carried = chained and chain[-1].cumulative
-        chain.append(
-            Layer(
-                q=codes(kv_heads * repeats, flip()),
-                k=codes(kv_heads, flip()),
-                v=codes(kv_heads, config.v_gains),
-                k0=k0,
-                k1=pick(0, k0),
-                chained=chained,
-                four_bit=0 if chained else pick(0, count),
-                causal=flip(),
-                report=flip(),
-                cumulative=cumulative,
-                fresh=cumulative and (not carried or flip(0.3)),
-                ids=flip(0.8),
-                options=Options(
-                    p_planes=config.planes,
-                    p_follows_token=flip(0.3),
-                    p_follows_query=flip(0.3),
-                    output_bits=8 if eight else 16,
-                    output_shift=pick(0, 7) if eight else 0,
-                    count_normalize=config.count_normalize and flip(),
-                ),
+        shared: dict[str, Any] = {
+            "q": codes(kv_heads * repeats, flip(), stored if queries is None else len(queries)),
+            "k": codes(kv_heads, flip(), stored),
+            "v": codes(kv_heads, config.v_gains, stored),
+            "k0": k0,
+            "k1": pick(0, k0),
+            "causal": flip(),
+            "report": flip(),
+            "cumulative": cumulative,
+            "fresh": cumulative and (not carried or flip(0.3)),
+            "ids": flip(0.8),
+            "options": Options(
+                p_planes=config.planes,
+                p_follows_token=flip(0.3),
+                p_follows_query=flip(0.3),
+                output_bits=8 if eight else 16,
+                output_shift=pick(0, 7) if eight else 0,
+                count_normalize=config.count_normalize and flip(),
+            ),
+        }
+        if queries is not None:
+            many = len(shared["q"].codes)
+            windowed, sunk = config.windows and flip(), config.sinks and flip()
+            chain.append(
+                Call(
+                    queries=queries,
+                    keys=keys,
+                    window=pick(1, config.positions) if windowed else None,
+                    sinks=rng.integers(-2000, 2000, many).astype(np.int16) if sunk else None,
+                    **shared,
+                )
             )
-        )
+        else:
+            four_bit = 0 if chained else pick(0, count)
+            chain.append(Layer(chained=chained, four_bit=four_bit, **shared))
+        computed = count
     return chain

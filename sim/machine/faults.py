@@ -10,22 +10,30 @@ import numpy as np
 
 from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
+from dtqatten.driver.blocks import Block
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.device import Device
 from dtqatten.driver.errors import AbortedError, DeviceError, NotIdleError, StaleChainError
 from dtqatten.driver.expected import Expected, compare_results, expected
-from dtqatten.driver.layers import Layer
-from dtqatten.interface.descriptor import FIELDS
+from dtqatten.interface.descriptor import FIELDS, ID_BYTES, Flag
 from dtqatten.sim.machine.axi import SimulatedBus
 from dtqatten.sim.machine.chains import random_chain
 from dtqatten.sim.machine.interposed import InterposedBus
 
-__all__ = ["SYSTEM", "Fault", "Tally", "inject", "summary"]
+__all__ = ["SYSTEM", "Fault", "Tally", "inject", "list_spoiler", "summary"]
 
 #: What faults are injected into: every kind of stream, several bursts of each, quick to simulate.
 SYSTEM = SystemConfig(
     core=Config(
-        rows=4, cols=4, depth=4, d_head=32, n_max=24, heads=9, cumulative=True, topk_lanes=4
+        rows=4,
+        cols=4,
+        depth=4,
+        d_head=32,
+        n_max=24,
+        heads=9,
+        cumulative=True,
+        topk_lanes=4,
+        capacity=100,
     ),
     bus_bits=64,
     burst_beats=4,
@@ -50,6 +58,7 @@ class Fault(enum.StrEnum):
     WRITE_ERROR = "write error"
     ABORT = "abort"
     DESCRIPTOR = "bad descriptor"
+    LIST = "bad list"
     RESET = "reset"
     INTERRUPT = "Ctrl-C"
     TIMEOUT = "time-out"
@@ -64,6 +73,7 @@ RAISED: dict[Fault, tuple[type[BaseException], ...]] = {
     Fault.WRITE_ERROR: (DeviceError,),
     Fault.ABORT: (AbortedError,),
     Fault.DESCRIPTOR: (DeviceError, StaleChainError, TimeoutError),
+    Fault.LIST: (DeviceError,),
     Fault.RESET: (StaleChainError, TimeoutError),
     Fault.INTERRUPT: (KeyboardInterrupt,),
     Fault.TIMEOUT: (TimeoutError,),
@@ -106,7 +116,7 @@ class Tally:
 
 @dataclass(frozen=True, eq=False)
 class _Case:
-    chain: list[Layer]
+    chain: list[Block]
     golden: list[Expected]
     beats: int
     bursts: int
@@ -171,7 +181,7 @@ def inject(device: Device, count: int, seed: int = 0) -> Iterator[tuple[Tally, d
 
 def _case(device: Device, bus: SimulatedBus, rng: np.random.Generator) -> _Case:
     config: Config = bus.system.core
-    chain = random_chain(config, rng, layers=2, tokens=int(rng.integers(4, 13)), heads=2)
+    chain = random_chain(config, rng, layers=2, tokens=int(rng.integers(4, 13)), heads=2, calls=0.5)
     start = bus.counters
     bus.record()
     device.run(chain)
@@ -216,6 +226,8 @@ def _suffer(
         inner.inject(write=int(rng.integers(case.bursts)), response=response)
     elif kind is Fault.DESCRIPTOR:
         bus.spoil = _spoiler(int(rng.integers(len(case.chain))), rng)
+    elif kind is Fault.LIST:
+        bus.spoil = list_spoiler(inner, rng)
     elif kind in (Fault.ABORT, Fault.RESET, Fault.INTERRUPT, Fault.TIMEOUT, Fault.SILENCE):
         # The bus delays now: beyond a good run's cycles too.
         bus.before_wait = _happening(device, inner, kind, int(rng.integers(3 * case.cycles)))
@@ -305,6 +317,24 @@ def _spoiler(
         if left != -1:
             return fields
         return fields | {field.name: (noise, fields[field.name] ^ bit, 0, top)[how]}
+
+    return spoil
+
+
+def list_spoiler(
+    bus: SimulatedBus, rng: np.random.Generator
+) -> Callable[[int, dict[str, int]], dict[str, int]]:
+    """Return what overwrites an id of each list of tokens, once the list is in memory."""
+
+    def spoil(address: int, fields: dict[str, int]) -> dict[str, int]:
+        for name, flag, count in (
+            ("query_list", Flag.QUERY_LIST, fields["queries"]),
+            ("key_list", Flag.KEY_LIST, fields["tokens"]),
+        ):
+            if fields["flags"] & flag:
+                at = fields[name] + ID_BYTES * int(rng.integers(count))
+                bus.write(at, b"\xff" * ID_BYTES)
+        return fields
 
     return spoil
 

@@ -9,7 +9,9 @@ __all__ = ["BUS", "DRIVEN", "small_machines"]
 
 #: The machine that tests of the driver and examples of the documents run, so that one is compiled.
 DRIVEN = SystemConfig(
-    core=PRESETS["tiny"].replace(value_depth=5, n_max=40, heads=12), bus_bits=64, burst_beats=4
+    core=PRESETS["tiny"].replace(value_depth=5, n_max=40, heads=12, capacity=100),
+    bus_bits=64,
+    burst_beats=4,
 )
 
 #: Values of the parameters that a small machine may have, the extreme ones at both ends.

@@ -3,7 +3,7 @@
 import pytest
 
 from dtqatten import PRESETS, Config, ConfigError, Schedule
-from dtqatten.configuration.core import configured
+from dtqatten.configuration.changes import configured
 
 
 def test_presets_are_what_they_are_named_for() -> None:

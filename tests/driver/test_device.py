@@ -14,7 +14,7 @@ from dtqatten.driver.expected import compare_results, expected
 from dtqatten.driver.layers import Layer
 from dtqatten.golden.memory import layer_reads
 from dtqatten.golden.numerics.codes import quantize
-from dtqatten.interface.descriptor import VERSION, pack, unpack
+from dtqatten.interface.descriptor import SIZE, VERSION, Flag, pack, unpack
 from dtqatten.interface.registers import Control, ErrorCode, Interrupt, Status
 from dtqatten.sim.machine.interposed import InterposedBus
 from dtqatten.sim.machine.samples import DRIVEN
@@ -46,10 +46,17 @@ def refusal(device: Device, code: ErrorCode, **changes: int) -> int:
         (ErrorCode.TOO_MANY_HEADS, {"heads": 13}, None),
         (ErrorCode.KV_HEADS, {"kv_heads": 0}, None),
         (ErrorCode.KV_HEADS, {"heads": 3}, None),
+        (ErrorCode.FLAGS, {"flags": int(Flag.QUERY_CHAINED)}, None),
         (ErrorCode.NO_TOKENS, {"stored": 0}, None),
+        (ErrorCode.NO_TOKENS, {"queries": 0}, None),
         (ErrorCode.TOO_MANY_TOKENS, {"stored": 41, "tokens": 41}, None),
         (ErrorCode.TOKENS, {"tokens": 9}, None),
+        (ErrorCode.TOO_MANY_TOKENS, {"queries": 41}, None),
         (ErrorCode.TOKENS, {"four_bit": 11}, None),
+        (ErrorCode.QUERIES, {"query_four_bit": 11}, None),
+        (ErrorCode.CAPACITY, {"capacity": 9}, None),
+        (ErrorCode.CAPACITY, {"capacity": 101}, None),
+        (ErrorCode.POSITIONS, {"query_start": 91}, None),
         (ErrorCode.TOKENS, {"flags": 1}, None),
         (ErrorCode.K0, {"k0": 0}, None),
         (ErrorCode.K0, {"k0": 11}, None),
@@ -89,7 +96,7 @@ def test_an_error_ahead_lets_the_layer_before_it_end(device) -> None:
 @pytest.mark.parametrize(
     ("name", "at", "value", "code"),
     [
-        ("head_table", 6, 41, ErrorCode.HEAD_TABLE),
+        ("head_table", 10, 41, ErrorCode.HEAD_TABLE),
         ("head_table", 3, 1, ErrorCode.HEAD_TABLE),
         ("k_gains", 13, 0, ErrorCode.GAIN),
     ],
@@ -103,7 +110,7 @@ def test_head_tables_and_gains_are_checked_as_they_come(device, name, at, value,
         device.bus.write(start + at, bytes([value]))
         with pytest.raises(EXCEPTIONS[code]) as caught:
             chain.run()
-    entry = at // 4 * 4 if code == ErrorCode.HEAD_TABLE else at
+    entry = at // 8 * 8 if code == ErrorCode.HEAD_TABLE else at
     assert caught.value.address == start + entry
     assert caught.value.layers_done == 0
     good = layer(seed=2)
@@ -154,9 +161,10 @@ def test_an_abort_starts_nothing(device, command) -> None:
 def test_registers_tell_all_that_results_depend_on(device) -> None:
     core = DRIVEN.core
     expected_sizes = {
-        "version": 2, "rows": core.rows, "cols": core.cols, "value_depth": core.group,
+        "version": 3, "rows": core.rows, "cols": core.cols, "value_depth": core.group,
         "planes": core.planes, "depth": core.depth, "d_head": core.d_head, "n_max": core.n_max,
         "heads": core.heads, "bus_bits": DRIVEN.bus_bits, "address_bits": DRIVEN.address_bits,
+        "capacity": core.positions,
     }  # fmt: skip
     assert {name: device.register(name) for name in expected_sizes} == expected_sizes
 
@@ -300,6 +308,6 @@ def test_what_is_no_register_is_answered_with_an_error(device) -> None:
 def test_descriptors_round_trip_through_memory(device) -> None:
     device.run([layer()])
     ((address, fields),) = device.chain
-    found = unpack(device.bus.read(address, 128))
+    found = unpack(device.bus.read(address, SIZE))
     assert {name: found[name] for name in fields} == fields
     assert dataclasses.asdict(device.bus.counters)["violations"] == 0

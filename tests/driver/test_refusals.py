@@ -37,6 +37,17 @@ def test_shapes_that_disagree_are_refused() -> None:
         Layer(q=q, k=k, v=k, k0=1, k1=0)
 
 
+def test_what_an_arena_keeps_is_not_taken_back() -> None:
+    arena = Arena(4096, 4096)
+    assert (arena.take(100), arena.keep(100), arena.keep(1)) == (4096, 8064, 8000)
+    arena.clear()
+    assert arena.take(3904) == 4096
+    with pytest.raises(LayoutError, match="64 bytes wanted, 0 left of the 4096"):
+        arena.take(64)
+    with pytest.raises(LayoutError, match=r"1 bytes wanted, 0 left .* or keep less in it"):
+        arena.keep(1)
+
+
 def test_arenas_are_pages_and_have_an_end() -> None:
     with pytest.raises(LayoutError, match="whole pages"):
         Arena(64, 4096)

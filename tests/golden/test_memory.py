@@ -11,6 +11,7 @@ from dtqatten.golden.memory import (
     head_table_bytes,
     ideal_bytes,
     layer_reads,
+    list_bytes,
     runs,
     tensor_bytes,
 )
@@ -36,7 +37,12 @@ def test_odd_channels_are_refused() -> None:
 
 
 def test_head_table() -> None:
-    assert head_table_bytes([0x1234, 5], [6, 63]) == bytes.fromhex("34120600 05003f00")
+    assert head_table_bytes([0x1234, 5], [6, 63]) == bytes.fromhex(
+        "34120600 00000000 05003f00 00000000"
+    )
+    assert head_table_bytes([1, 2], [3, 4], np.array([-2, 300], np.int16)) == bytes.fromhex(
+        "01000300 feff0000 02000400 2c010000"
+    )
 
 
 def test_runs_merge_consecutive_ids() -> None:
@@ -73,7 +79,9 @@ def _fields(**changes: int) -> dict[str, int]:
     values = {
         "heads": 2,
         "kv_heads": 1,
+        "queries": 8,
         "stored": 8,
+        "capacity": 8,
         "tokens": 8,
         "k0": 4,
         "q": 0x1000,
@@ -86,7 +94,9 @@ def _fields(**changes: int) -> dict[str, int]:
 
 def test_reads_of_chosen_tokens() -> None:
     """Tokens 1, 2 and 5 in 4 bits, 6 in 8: low planes are aligned to 2 rows and 4 columns."""
-    reads = layer_reads(SYSTEM, 0x40, _fields(tokens=4), [1, 2, 5, 6], 3)
+    chained = int(Flag.CHAINED | Flag.QUERY_CHAINED)
+    fields = _fields(tokens=4, queries=4, flags=chained)
+    reads = layer_reads(SYSTEM, 0x40, fields, [1, 2, 5, 6], 3)
     plane = 8 * 16
     assert reads[ReadStream.K_HIGH] == [
         Burst(0x2010, 2, 8),
@@ -102,9 +112,9 @@ def test_reads_of_chosen_tokens() -> None:
     low = [b.address for b in reads[ReadStream.Q_LOW]]
     assert low == [a + plane + 2 * plane * head for head in range(2) for a in (0x1050, 0x1060)]
     # Its head alone, then all of it.
-    whole = [Burst(0x40 + 32 * i, 4, 8) for i in range(4)]
+    whole = [Burst(0x40 + 32 * i, 4, 8) for i in range(8)]
     assert reads[ReadStream.DESCRIPTOR] == [Burst(0x40, 1, 8), *whole]
-    assert reads[ReadStream.HEAD_TABLE] == [Burst(0x4000, 1, 8)]
+    assert reads[ReadStream.HEAD_TABLE] == [Burst(0x4000, 2, 8)]
     assert not reads[ReadStream.V_GAINS]
 
 
@@ -113,16 +123,45 @@ def test_all_tokens_in_eight_bits_read_every_byte_once() -> None:
     reads = layer_reads(SYSTEM, 0, fields)
     planes = [s for s in ReadStream if ReadStream.Q_HIGH <= s <= ReadStream.V_LOW]
     beats = sum(b.beats for s in planes for b in reads[s])
-    assert 8 * beats == ideal_bytes(SYSTEM, fields, 0) == 4 * 8 * 32
+    assert 8 * beats == ideal_bytes(SYSTEM, fields) == 4 * 8 * 32
 
 
-def test_gains_are_read_for_every_query_head() -> None:
-    fields = _fields(flags=int(Flag.K_GAINS | Flag.Q_GAINS), q_gains=0x5000, k_gains=0x6000)
-    reads = layer_reads(SYSTEM, 0, fields)
+def test_gains_are_read_once_and_only_of_the_tokens() -> None:
+    """Heads that share K share its gains; a run of one is a narrow transfer."""
+    flags = int(Flag.K_GAINS | Flag.Q_GAINS | Flag.KEY_LIST)
+    places = {"q_gains": 0x5000, "k_gains": 0x6000, "key_list": 0x7000}
+    fields = _fields(flags=flags, capacity=40, stored=40, tokens=5, **places)
+    reads = layer_reads(SYSTEM, 0, fields, [1, 2, 3, 21, 5])
     assert reads[ReadStream.Q_GAINS] == [Burst(0x5000, 1, 8), Burst(0x5008, 1, 8)]
-    assert reads[ReadStream.K_GAINS] == [Burst(0x6000, 1, 8)] * 2
+    assert reads[ReadStream.K_GAINS] == [
+        Burst(0x6000, 1, 4),
+        Burst(0x6015, 1, 1),
+        Burst(0x6005, 1, 1),
+    ]
+    assert reads[ReadStream.LISTS] == [Burst(0x7000, 1, 8), Burst(0x7008, 1, 2)]
+
+
+def test_queries_and_keys_have_sizes_of_their_own() -> None:
+    """Three queries, two of them in 4 bits, beside a cache of 8 places: a tile has two rows."""
+    fields = _fields(queries=3, query_four_bit=2, stored=5, tokens=5, four_bit=5)
+    reads = layer_reads(SYSTEM, 0, fields)
+    vector = SYSTEM.plane_bytes
+    read = {s: sum(b.size for b in reads[s]) for s in ReadStream}
+    assert read[ReadStream.Q_HIGH] == 2 * 3 * vector
+    assert read[ReadStream.Q_LOW] == 2 * vector
+    assert read[ReadStream.K_HIGH] == 5 * vector
+    assert read[ReadStream.K_LOW] == 0
+    # The low plane of a head of Q comes after three high vectors.
+    assert reads[ReadStream.Q_LOW][0].address == 0x1000 + (3 + 2) * vector
+    assert ideal_bytes(SYSTEM, fields) == sum(
+        read[s] for s in ReadStream if ReadStream.Q_HIGH <= s <= ReadStream.V_LOW
+    )
 
 
 def test_ids_need_their_classes() -> None:
     with pytest.raises(ValueError, match="number of those in 4 bits"):
-        layer_reads(SYSTEM, 0, _fields(), [1, 2])
+        layer_reads(SYSTEM, 0, _fields(flags=int(Flag.CHAINED)), [1, 2])
+
+
+def test_a_list_has_two_bytes_an_id() -> None:
+    assert list_bytes([1, 0x1234, 65535]) == bytes([1, 0, 0x34, 0x12, 0xFF, 0xFF])

@@ -19,29 +19,32 @@ WINDOWS = {
     "read_base": 0, "read_limit": 0x3FFF, "write_base": 0x10000, "write_limit": 0x13FFF,
 }  # fmt: skip
 GOOD = {
-    "ready": 1, "heads": 4, "kv_heads": 2, "stored": 12, "tokens": 12, "four_bit": 5,
+    "ready": 1, "heads": 4, "kv_heads": 2, "queries": 11, "query_four_bit": 3, "query_start": 1,
+    "stored": 12, "capacity": 12, "tokens": 12, "four_bit": 5,
     "output_shift": 0, "k0": 9, "k1": 4, "q": 0, "k": 0, "v": 0, "head_table": 0,
     "q_gains": 0, "output": 0x10000, "ids": 0x11000, "importance": 0x12000,
 }  # fmt: skip
 #: Each layer on the tokens that the one before keeps.
 LAYERS = (
     GOOD | {"flags": Flag.IDS | Flag.CUMULATIVE | Flag.FRESH},
-    GOOD | {"flags": Flag.CHAINED | Flag.REPORT | Flag.CUMULATIVE | Flag.CODES, "tokens": 9,
+    GOOD | {"flags": Flag.CHAINED | Flag.QUERY_CHAINED | Flag.REPORT | Flag.CUMULATIVE | Flag.CODES,
+            "queries": 9, "query_four_bit": 0, "query_start": 0, "tokens": 9,
             "ready": 1 << 31, "heads": 3, "kv_heads": 1, "k0": 5, "k1": 5, "four_bit": 0,
             "output_shift": 3},
     GOOD | {"flags": Flag.CHAINED, "stored": 9, "tokens": 5, "k0": 2, "k1": 0, "ready": 2,
             "four_bit": 0},
 )  # fmt: skip
-#: Layer by layer the tokens of the 4-bit class: the descriptor's, then what is kept in 4 bits.
-FOUR_BIT = (5, 5, 0)
+#: Layer by layer the keys of the 4-bit class, and the queries: the descriptor's, or what is kept in
+#: 4 bits.
+FOUR_BIT = ((5, 3), (5, 5), (0, 3))
 
 
 def chain(first: int, *layers: dict) -> bytes:
-    """Return a memory with the layers' descriptors, 192 bytes apart from ``first`` on."""
+    """Return a memory with the layers' descriptors, 320 bytes apart from ``first`` on."""
     memory = bytearray(0x4000)
     for i, layer in enumerate(layers):
-        at = first + 192 * i
-        following = {"next": at + 192 if i < len(layers) - 1 else 0}
+        at = first + 320 * i
+        following = {"next": at + 320 if i < len(layers) - 1 else 0}
         memory[at : at + SIZE] = pack(following | layer)
     return bytes(memory)
 
@@ -76,15 +79,20 @@ class Bench:
         dut, left, ids = self.dut, 0, 0
         ctx.set(dut.fetched, 1)
         while True:
-            *_, start, flush, layer, four_bit, repeats = await ctx.tick().sample(
-                dut.start, dut.flush, dut.layer.as_value(), dut.four_bit, dut.repeats
+            *_, start, flush, layer, four_bit, query_four_bit, repeats = await ctx.tick().sample(
+                dut.start,
+                dut.flush,
+                dut.layer.as_value(),
+                dut.four_bit,
+                dut.query_four_bit,
+                dut.repeats,
             )
             if start:
                 assert left == 0
                 if self.starts:  # what the layer before keeps is known, and others have it
                     assert ids == 0
                     assert len(self.starts) == len(self.results) == len(self.commands)
-                self.starts.append((layer, four_bit, repeats))
+                self.starts.append((layer, (four_bit, query_four_bit), repeats))
                 # The ids come half-way through what is written.
                 left, ids = 3 + self.wait(), 3 + self.writing // 2 + self.wait()
             left, ids = max(left - 1, 0), max(ids - 1, 0)
@@ -108,7 +116,8 @@ class Bench:
             if valid and ready:
                 p = payload
                 self.results.append(
-                    (p.output, p.form.codes, p.form.shift, p.heads, p.tokens, p.ids, p.write_ids,
+                    (p.output, p.form.codes, p.form.shift, p.heads, p.queries,
+                     p.query_four_bit, p.tokens, p.ids, p.write_ids,
                      p.k0, p.importance, p.report)
                 )  # fmt: skip
                 left = 2 + self.writing + self.wait()
@@ -184,16 +193,17 @@ def bench(
     return Bench(dut, store, rng, delay), found, port
 
 
-def expected_start(layer: dict, following: int, four_bit: int) -> tuple:
+def expected_start(layer: dict, following: int, four_bit: tuple[int, int]) -> tuple:
     raw = int.from_bytes(pack({"next": following} | layer), "little")
     return raw, four_bit, layer["heads"] // layer["kv_heads"]
 
 
-def expected_results(layer: dict) -> tuple:
+def expected_results(layer: dict, query_four_bit: int) -> tuple:
     flags = Flag(layer["flags"])
     bits = [int(f in flags) for f in (Flag.CODES, Flag.IDS, Flag.REPORT)]
-    return (layer["output"], bits[0], layer["output_shift"], layer["heads"], layer["tokens"],
-            layer["ids"], bits[1], layer["k0"], layer["importance"], bits[2])  # fmt: skip
+    return (layer["output"], bits[0], layer["output_shift"], layer["heads"], layer["queries"],
+            query_four_bit, layer["tokens"], layer["ids"], bits[1], layer["k0"],
+            layer["importance"], bits[2])  # fmt: skip
 
 
 def expected_command(layer: dict) -> tuple:

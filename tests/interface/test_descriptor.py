@@ -12,6 +12,7 @@ from dtqatten.interface.descriptor import (
     VERSION,
     Flag,
     pack,
+    query_rows,
     region_sizes,
     unpack,
 )
@@ -30,7 +31,7 @@ def test_fields_do_not_overlap_and_fit() -> None:
 def test_the_head_tells_whether_the_rest_counts() -> None:
     head = [field.name for field in FIELDS if field.offset < HEAD_BYTES]
     assert head == ["version", "magic", "ready"]
-    assert pack({"ready": 1})[:HEAD_BYTES] == bytes([2, 0, 0x44, 0x54, 1, 0, 0, 0])
+    assert pack({"ready": 1})[:HEAD_BYTES] == bytes([3, 0, 0x44, 0x54, 1, 0, 0, 0])
 
 
 def test_shifts_of_the_head_table_are_those_of_the_arithmetic() -> None:
@@ -58,22 +59,30 @@ def test_what_does_not_fit_is_refused(values, message) -> None:
 
 
 def test_a_descriptor_has_its_size() -> None:
-    with pytest.raises(ValueError, match="128 bytes, not 3"):
+    with pytest.raises(ValueError, match="256 bytes, not 3"):
         unpack(b"abc")
 
 
 def test_regions_follow_flags() -> None:
-    fields = unpack(pack({"heads": 4, "kv_heads": 2, "stored": 10, "tokens": 6, "k0": 5}))
+    given = {"heads": 4, "kv_heads": 2, "queries": 7, "stored": 9, "capacity": 10, "tokens": 6}
+    fields = unpack(pack(given | {"k0": 5}))
     assert {n: s for n, s, _ in region_sizes(fields, 32)} == {
-        "q": 1280,
-        "k": 640,
-        "v": 640,
-        "head_table": 16,
-        "output": 4 * 6 * 64,
+        "q": 4 * 7 * 32,
+        "k": 2 * 10 * 32,
+        "v": 2 * 10 * 32,
+        "head_table": 32,
+        "output": 4 * 7 * 64,
     }
     every = fields | {"flags": int(~Flag(0))}
     sizes = {name: (size, written) for name, size, written in region_sizes(every, 32)}
-    assert sizes["output"] == (4 * 6 * 32, True)
+    assert sizes["output"] == (4 * 7 * 32, True)
     assert sizes["ids"] == (10, True)
     assert sizes["importance"] == (24, True)
     assert sizes["k_gains"] == (20, False)
+    assert sizes["query_list"] == (14, False)
+    assert sizes["key_list"] == (12, False)
+    # Chained queries are some of those that the layer before had.
+    assert sizes["q"] == (4 * 9 * 32, False)
+    assert sizes["q_gains"] == (4 * 9, False)
+    assert query_rows(fields) == 7
+    assert query_rows(every) == 9

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from dtqatten.golden.memory import head_table_bytes
@@ -53,9 +52,9 @@ def test_the_header_has_every_offset_value_and_code() -> None:
         "DTQATTEN_APERTURE_BYTES": 512,
         "DTQATTEN_PAGE_BYTES": 4096,
         "DTQATTEN_ALIGNMENT": 64,
-        "DTQATTEN_DESCRIPTOR_BYTES": 128,
+        "DTQATTEN_DESCRIPTOR_BYTES": 256,
         "DTQATTEN_READY_BYTES": 8,
-        "DTQATTEN_HEAD_BYTES": 4,
+        "DTQATTEN_HEAD_BYTES": 8,
         "DTQATTEN_HEAD_SHIFT_MAX": 40,
         "DTQATTEN_OUTPUT_SHIFT_MAX": 7,
     }
@@ -72,6 +71,7 @@ int main(void) {{
 {assignments}
     head.multiplier = 0x1234u;
     head.shift = 0x56u;
+    head.sink = -3;
     return fwrite(&descriptor, sizeof descriptor, 1, stdout) != 1 ||
            fwrite(&head, sizeof head, 1, stdout) != 1;
 }}
@@ -102,4 +102,4 @@ def test_structs_in_c_have_the_bytes_of_the_table(tmp_path, compiler) -> None:
     run = [compiler[0], *warnings, *compiler[1:], str(source), "-o", str(tmp_path / "main")]
     subprocess.run(run, check=True)
     raw = subprocess.run([tmp_path / "main"], check=True, capture_output=True).stdout
-    assert raw == pack(values) + head_table_bytes(np.array([0x1234]), np.array([0x56]))
+    assert raw == pack(values) + head_table_bytes([0x1234], [0x56], [-3])

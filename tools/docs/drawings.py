@@ -163,12 +163,14 @@ def machine() -> Drawing:
 #: Address fields of the descriptor, and how the tensors there are laid out.
 REGIONS = {
     "q": "Q: heads, planes, tokens, d/2 bytes",
-    "k": "K: likewise, shared heads",
-    "v": "V: likewise, shared heads",
-    "head_table": "head table: 4 bytes a head",
+    "k": "K: heads, planes, places, d/2 bytes",
+    "v": "V: likewise",
+    "head_table": "head table: 8 bytes a head",
     "q_gains": "gains of Q: a byte a token",
     "k_gains": "gains of K",
     "v_gains": "gains of V",
+    "query_list": "positions of queries: 16 bits each",
+    "key_list": "places of keys: 16 bits each",
     "output": "outputs: heads, tokens, channels",
     "ids": "kept ids: 4-bit class first",
     "importance": "importance: 32 bits a token",
@@ -177,7 +179,7 @@ REGIONS = {
 
 def memory() -> Drawing:
     """Draw a descriptor, what it points to, and the planes of a tensor."""
-    d = Drawing("Memory layout: descriptor, tensors in planes, order of tokens", 826)
+    d = Drawing("Memory layout: descriptor, tensors in planes, order of tokens", 945)
     d.text(10, 20, f"Descriptor, {SIZE} bytes", "bold")
     written = {"output", "ids", "importance"}
     y = 30

@@ -1,181 +1,29 @@
 """The checker: each code for its own bad field, and good neighbours at every limit."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-
 import numpy as np
 import pytest
 
+from checker_model import (
+    ADDRESS,
+    ADDRESS_BITS,
+    BEFORE,
+    CHAINED,
+    FULL,
+    GAINED,
+    GOOD,
+    LISTED,
+    PLAIN,
+    READ,
+    WRITE,
+    Case,
+    check,
+    regions,
+    served,
+)
 from dtqatten import Config
-from dtqatten.configuration.system import SystemConfig
-from dtqatten.hw.memory.checker import Checker
 from dtqatten.hw.memory.descriptor import descriptor_layout
-from dtqatten.interface.descriptor import FIELDS, SIZE, Flag, pack, region_sizes
+from dtqatten.interface.descriptor import FIELDS, SIZE, Flag, pack
 from dtqatten.interface.registers import ErrorCode
-from dtqatten.sim.engines.native import run
-
-# Large enough that no region fits a step of its alignment.
-PLAIN = Config(rows=2, cols=2, depth=2, d_head=8, n_max=100, heads=36)
-FULL = PLAIN.replace(cumulative=True, count_normalize=True)
-GAINED = FULL.replace(v_gains=True)
-
-ADDRESS_BITS = 20
-#: First byte and the one after the last, of what may be read and written.
-READ, WRITE = (0x2000, 0x14000), (0x20000, 0x30000)
-ADDRESS = 0x3000
-NO_LAYER = {"valid": 0, "tokens": 5, "k0": 3, "k1": 1, "cumulative": 1}
-BEFORE = {"valid": 1, "tokens": 12, "k0": 9, "k1": 4, "cumulative": 0}
-GOOD = {
-    "ready": 1,
-    "flags": Flag.Q_GAINS | Flag.K_GAINS | Flag.REPORT | Flag.IDS,
-    "next": 0x4000, "heads": 36, "kv_heads": 18, "stored": 100, "tokens": 100, "four_bit": 7,
-    "output_shift": 0, "k0": 90, "k1": 90,
-    "q": 0x2000, "k": 0x9100, "v": 0x9140, "head_table": 0x11000, "q_gains": 0x11100,
-    "k_gains": 0x12000, "v_gains": 0x13000, "output": 0x20000, "ids": 0x2F000,
-    "importance": 0x2F400,
-}  # fmt: skip
-CHAINED = GOOD | {
-    "flags": GOOD["flags"] | Flag.CHAINED,
-    "stored": 12,
-    "tokens": 9,
-    "four_bit": 0,
-    "k0": 9,
-    "k1": 9,
-}
-
-
-@dataclass
-class Case:
-    """A descriptor, what was before it, and what the checker has to say."""
-
-    fields: Mapping[str, int]
-    before: Mapping[str, int] = field(default_factory=lambda: NO_LAYER)
-    address: int = ADDRESS
-    #: Bits set besides, which no field covers.
-    reserved: int = 0
-
-
-def served(config: Config) -> tuple[Flag, Flag]:
-    """Return the flags that a build knows, and those that it needs."""
-    known = ~Flag(0)
-    if not config.v_gains:
-        known &= ~Flag.V_GAINS
-    if not config.cumulative:
-        known &= ~(Flag.CUMULATIVE | Flag.FRESH)
-    if not config.count_normalize:
-        known &= ~Flag.COUNT
-    return known, Flag.V_GAINS if config.v_gains else Flag(0)
-
-
-def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
-    f, before = case.fields, case.before
-    known, needed = served(config)
-    flags = f["flags"]
-    chained = flags & Flag.CHAINED
-    carried = chained and before["valid"] and before["cumulative"]
-    lost = flags & Flag.CUMULATIVE and not flags & Flag.FRESH and not carried
-    shifted = f["output_shift"] > (7 if flags & Flag.CODES else 0)
-    if flags & ~int(known) or needed & ~flags or case.reserved or shifted or lost:
-        yield ErrorCode.FLAGS
-    if f["heads"] == 0:
-        yield ErrorCode.NO_HEADS
-    if f["heads"] > config.heads:
-        yield ErrorCode.TOO_MANY_HEADS
-    if f["kv_heads"] == 0 or f["heads"] % f["kv_heads"]:
-        yield ErrorCode.KV_HEADS
-    if not f["stored"] or not f["tokens"]:
-        yield ErrorCode.NO_TOKENS
-    if f["stored"] > config.n_max:
-        yield ErrorCode.TOO_MANY_TOKENS
-    if chained:
-        counts = (f["stored"], f["tokens"], f["four_bit"])
-        fits = before["valid"] and counts == (before["tokens"], before["k0"], 0)
-    else:
-        fits = f["tokens"] == f["stored"] and f["four_bit"] <= f["tokens"]
-    if not fits:
-        yield ErrorCode.TOKENS
-    if not 1 <= f["k0"] <= f["tokens"]:
-        yield ErrorCode.K0
-    if f["k1"] > f["k0"]:
-        yield ErrorCode.K1
-    if f["next"] and f["next"] <= case.address:
-        yield ErrorCode.CHAIN
-
-
-def regions(config: Config, fields: Mapping[str, int]) -> list[tuple[str, int, bool]]:
-    """Return what is accessed, in the order in which it is checked."""
-    found = list(region_sizes(fields, config.d_head))
-    written = next(i for i, (_, _, write) in enumerate(found) if write)
-    if fields["next"]:
-        found.insert(written, ("next", SIZE, False))
-    return found
-
-
-def verdict(config: Config, case: Case) -> tuple[ErrorCode, int]:
-    """Return the error and the address that it is about."""
-    for code in field_failures(config, case):
-        return code, case.address
-    for name, size, write in regions(config, case.fields):
-        first, end = WRITE if write else READ
-        at = case.fields[name]
-        if at % 64:
-            return ErrorCode.ALIGNMENT, at
-        if not first <= at <= at + size <= end:
-            return ErrorCode.WRITE_WINDOW if write else ErrorCode.READ_WINDOW, at
-    return ErrorCode.NONE, case.address
-
-
-#: Regions in the order of the checker's cycles: position of the one that an address names.
-PLACES = ("q", "k", "v", "head_table", "q_gains", "k_gains", "v_gains", "next")
-
-
-def latency(config: Config, case: Case) -> int:
-    code, at = verdict(config, case)
-    f = case.fields
-    divides = f["kv_heads"] and f["heads"] <= config.heads
-    cycles = 3 + (f["heads"] // f["kv_heads"] if divides else 0)
-    if any(True for _ in field_failures(config, case)):
-        return cycles
-    if code == ErrorCode.NONE:
-        return cycles + 3 * 12
-    failing = next(name for name, *_ in regions(config, f) if f[name] == at)
-    written = {"output": 9 if f["flags"] & Flag.CODES else 8, "ids": 10, "importance": 11}
-    place = PLACES.index(failing) if failing in PLACES else written[failing]
-    return cycles + 3 * (place + 1)
-
-
-def check(config: Config, cases: list[Case]) -> list[ErrorCode]:
-    """Compare the checker with :func:`verdict`, case by case, and return what it says."""
-    system = SystemConfig(core=config, address_bits=ADDRESS_BITS)
-    dut = Checker(system)
-    codes = []
-
-    async def testbench(ctx) -> None:
-        for window, (first, end) in ((dut.read_window, READ), (dut.write_window, WRITE)):
-            ctx.set(window, {"base": first >> 12, "limit": (end - 1) >> 12})
-        for case in cases:
-            raw = int.from_bytes(pack(case.fields), "little") | case.reserved
-            ctx.set(dut.descriptor.as_value(), raw)
-            ctx.set(dut.address, case.address)
-            ctx.set(dut.before, case.before)
-            ctx.set(dut.start, 1)
-            await ctx.tick()
-            ctx.set(dut.start, 0)
-            for _ in range(latency(config, case) - 1):
-                assert not ctx.get(dut.done), case
-                await ctx.tick()
-            assert ctx.get(dut.done), case
-            code, address = verdict(config, case)
-            assert (ctx.get(dut.error), ctx.get(dut.error_address)) == (code, address), case
-            if code in (ErrorCode.NONE, ErrorCode.READ_WINDOW, ErrorCode.WRITE_WINDOW):
-                group = case.fields["heads"] // case.fields["kv_heads"]
-                assert ctx.get(dut.repeats) == group, case
-            await ctx.tick()
-            assert not ctx.get(dut.done), case
-            codes.append(code)
-
-    run(dut, testbench, deadline=60 * len(cases))
-    return codes
 
 
 def test_layout_has_every_field_at_its_place() -> None:
@@ -186,11 +34,18 @@ def test_layout_has_every_field_at_its_place() -> None:
 
 
 def test_good_descriptors_pass() -> None:
-    cases = [Case(GOOD), Case(CHAINED, BEFORE), Case(GOOD, BEFORE)]
-    cases.append(Case(GOOD | {"heads": 1, "kv_heads": 1, "stored": 1, "tokens": 1, "four_bit": 0,
+    cases = [Case(GOOD), Case(CHAINED, BEFORE), Case(GOOD, BEFORE), Case(LISTED)]
+    cases.append(Case(GOOD | {"heads": 1, "kv_heads": 1, "queries": 1, "query_four_bit": 1,
+                              "stored": 1, "capacity": 1, "tokens": 1, "four_bit": 0,
                               "k0": 1, "k1": 0, "next": 0}))  # fmt: skip
+    # Chained keys, queries of their own; a query of all that there may be.
+    cases.append(Case(CHAINED | {"flags": Flag.CHAINED, "queries": 7, "query_four_bit": 7,
+                                 "query_start": 100}, BEFORE))  # fmt: skip
+    cases.append(Case(CHAINED | {"flags": Flag.CHAINED | Flag.QUERY_LIST, "queries": 1}, BEFORE))
+    cases.append(Case(LISTED | {"tokens": 100, "stored": 104, "queries": 100}))
     # What its flag does not ask for may be anywhere.
-    unused = dict.fromkeys(("q_gains", "k_gains", "ids", "importance"), (1 << 64) - 1)
+    unused = dict.fromkeys(("q_gains", "k_gains", "query_list", "key_list", "ids", "importance"),
+                           (1 << 64) - 1)  # fmt: skip
     cases.append(Case(GOOD | unused | {"flags": Flag.CODES, "v_gains": 1}))
     assert set(check(FULL, cases)) == {ErrorCode.NONE}
 
@@ -202,12 +57,23 @@ def test_good_descriptors_pass() -> None:
         (ErrorCode.NO_HEADS, {"heads": (0,)}, {"heads": (18, 36)}),
         (ErrorCode.TOO_MANY_HEADS, {"heads": (37, 54, 0xFFFF)}, {}),
         (ErrorCode.KV_HEADS, {"kv_heads": (0, 5, 24, 35, 37, 72)}, {"kv_heads": (1, 2, 4, 36)}),
-        (ErrorCode.NO_TOKENS, {"stored": (0,), "tokens": (0,)}, {}),
-        (ErrorCode.TOO_MANY_TOKENS, {"stored": (101, 128, 0xFFFF)}, {}),
-        (ErrorCode.TOKENS, {"stored": (99,), "tokens": (99, 101, 0xFFFF)}, {}),
+        (ErrorCode.NO_TOKENS, {"queries": (0,), "stored": (0,), "tokens": (0,)}, {}),
+        (ErrorCode.TOO_MANY_TOKENS, {"queries": (101, 128, 0xFFFF), "tokens": (101, 0xFFFF)}, {}),
+        (ErrorCode.TOKENS, {"stored": (99, 101, 1 << 31), "tokens": (91, 99)}, {}),
         (ErrorCode.TOKENS, {"four_bit": (101, 0xFFFF)}, {"four_bit": (0, 100)}),
         (ErrorCode.K0, {"k0": (0, 101, 0xFFFF)}, {"k0": (90, 100)}),
         (ErrorCode.K1, {"k1": (91, 100, 0xFFFF)}, {"k1": (0, 90)}),
+        (ErrorCode.QUERIES, {"query_four_bit": (101, 0xFFFF)}, {"query_four_bit": (0, 100)}),
+        (
+            ErrorCode.CAPACITY,
+            {"capacity": (0, 99, 111, 65536 + 104, 1 << 31)},
+            {"capacity": (100, 110)},
+        ),
+        (
+            ErrorCode.POSITIONS,
+            {"query_start": (11, 100, 65536, (1 << 32) - 1, (1 << 32) - 100)},
+            {"query_start": (0, 10)},
+        ),
         (ErrorCode.CHAIN, {"next": (ADDRESS, ADDRESS - 64, 64)}, {"next": (0, ADDRESS + 64)}),
     ],
 )
@@ -223,6 +89,16 @@ def test_codes_may_be_shifted() -> None:
     assert check(FULL, cases) == [ErrorCode.NONE] * 3 + [ErrorCode.FLAGS] * 3
 
 
+def test_a_window_sees_a_position_at_least() -> None:
+    windowed = GOOD | {"flags": GOOD["flags"] | Flag.WINDOW}
+    sizes = (1, 110, 65535, 65536, 0, 65537, 1 << 31)
+    cases = [Case(windowed | {"window": size}) for size in sizes]
+    assert check(FULL, cases) == [ErrorCode.NONE] * 4 + [ErrorCode.FLAGS] * 3
+    cases = [Case(GOOD | {"window": size}) for size in sizes]
+    wanted = [ErrorCode.NONE if size == 0 else ErrorCode.FLAGS for size in sizes]
+    assert check(FULL, cases) == wanted
+
+
 def test_a_chained_layer_takes_what_the_layer_before_leaves() -> None:
     bad = [Case(CHAINED | change, BEFORE) for change in ({"stored": 11}, {"stored": 13})]
     bad += [Case(CHAINED | {"tokens": n, "k0": 8, "k1": 0}, BEFORE) for n in (8, 10, 12)]
@@ -230,6 +106,32 @@ def test_a_chained_layer_takes_what_the_layer_before_leaves() -> None:
     # Its classes are those of the ids.
     bad += [Case(CHAINED | {"four_bit": n}, BEFORE) for n in (1, 9, 0xFFFF)]
     assert set(check(FULL, bad)) == {ErrorCode.TOKENS}
+    bad = [Case(CHAINED | {"queries": n}, BEFORE) for n in (8, 10, 12)]
+    bad += [Case(CHAINED | {"query_four_bit": n}, BEFORE) for n in (1, 9, 0xFFFF)]
+    assert set(check(FULL, bad)) == {ErrorCode.QUERIES}
+    bad = [Case(CHAINED | {"query_start": n}, BEFORE) for n in (1, 1 << 31)]
+    assert set(check(FULL, bad)) == {ErrorCode.POSITIONS}
+
+
+def test_a_list_names_some_of_what_is_stored() -> None:
+    bad = [Case(LISTED | {"stored": 91}), Case(LISTED | {"tokens": 100, "stored": 99})]
+    bad += [Case(LISTED | {"four_bit": n}) for n in (93, 0xFFFF)]
+    assert set(check(FULL, bad)) == {ErrorCode.TOKENS}
+    assert check(FULL, [Case(LISTED | {"query_start": 1})]) == [ErrorCode.POSITIONS]
+    assert check(FULL, [Case(LISTED | {"stored": 105})]) == [ErrorCode.CAPACITY]
+
+
+def test_tokens_come_from_one_source() -> None:
+    for flags, code in (
+        (Flag.CHAINED | Flag.KEY_LIST, ErrorCode.FLAGS),
+        (Flag.CHAINED | Flag.QUERY_CHAINED | Flag.QUERY_LIST, ErrorCode.FLAGS),
+        (Flag.QUERY_CHAINED, ErrorCode.FLAGS),
+        (Flag.QUERY_CHAINED | Flag.KEY_LIST, ErrorCode.FLAGS),
+        (Flag.CHAINED | Flag.QUERY_CHAINED, ErrorCode.NONE),
+        (Flag.CHAINED | Flag.QUERY_LIST, ErrorCode.NONE),
+        (Flag.CHAINED, ErrorCode.NONE),
+    ):
+        assert check(FULL, [Case(CHAINED | {"flags": flags}, BEFORE)]) == [code], flags
 
 
 @pytest.mark.parametrize("config", [PLAIN, FULL, GAINED])
@@ -238,7 +140,13 @@ def test_flags_that_a_build_serves(config: Config) -> None:
     cases = []
     for bit in range(32):
         flags = 1 << bit | needed | (Flag.FRESH if 1 << bit == Flag.CUMULATIVE else 0)
-        fields = CHAINED if 1 << bit == Flag.CHAINED else GOOD
+        fields = CHAINED if 1 << bit & (Flag.CHAINED | Flag.QUERY_CHAINED) else GOOD
+        if 1 << bit == Flag.QUERY_CHAINED:
+            flags |= Flag.CHAINED
+        if 1 << bit == Flag.QUERY_LIST:
+            fields = fields | {"query_start": 0}
+        if 1 << bit == Flag.WINDOW:
+            fields = fields | {"window": 5}
         cases.append(Case(fields | {"flags": flags}, BEFORE))
     codes = check(config, cases)
     possible = known & ~Flag(0)
@@ -267,14 +175,14 @@ def test_importance_is_carried_on_from_a_layer_that_has_it() -> None:
 def test_bytes_between_the_fields_must_be_zero() -> None:
     covered = sum(((1 << f.bits) - 1) << 8 * f.offset for f in FIELDS)
     bits = [bit for bit in range(8 * SIZE) if not covered >> bit & 1]
-    assert len(bits) == 96
+    assert len(bits) == 8 * SIZE - sum(f.bits for f in FIELDS)
     assert set(check(PLAIN, [Case(GOOD, reserved=1 << bit) for bit in bits])) == {ErrorCode.FLAGS}
 
 
 @pytest.mark.parametrize("codes", [0, Flag.CODES])
 def test_every_region_lies_in_its_window(codes: int) -> None:
-    every = GOOD | {"flags": codes | Flag.Q_GAINS | Flag.K_GAINS | Flag.V_GAINS | Flag.REPORT
-                    | Flag.IDS}  # fmt: skip
+    every = LISTED | {"flags": codes | Flag.Q_GAINS | Flag.K_GAINS | Flag.V_GAINS | Flag.REPORT
+                    | Flag.IDS | Flag.QUERY_LIST | Flag.KEY_LIST}  # fmt: skip
     expected, cases = [], []
     for name, size, write in regions(GAINED, every):
         first, end = WRITE if write else READ
@@ -307,24 +215,26 @@ def test_random_descriptors(config: Config) -> None:
     rng = np.random.default_rng(3)
     choices = {
         "heads": (0, 18, 24, 36, 37),
-        "kv_heads": (0, 6, 9, 18, 36), "stored": (0, 1, 12, 100, 101),
-        "tokens": (0, 1, 9, 12, 100), "four_bit": (0, 9, 100, 101), "k0": (0, 1, 9, 100),
+        "kv_heads": (0, 6, 9, 18, 36), "stored": (0, 1, 12, 100, 101, 110),
+        "queries": (0, 1, 9, 100, 101), "query_four_bit": (0, 1, 9, 10, 101),
+        "query_start": (0, 1, 10, 11, 100), "capacity": (12, 100, 104, 110, 111),
+        "tokens": (0, 1, 9, 12, 100, 101), "four_bit": (0, 9, 100, 101), "k0": (0, 1, 9, 100),
         "k1": (0, 1, 9, 10), "output_shift": (0, 7, 8),
         "next": (0, ADDRESS, 0x4000, 0x13F80, 0x13FC0, 0x4020),
     }  # fmt: skip
     known, needed = served(config)
     cases = []
     for _ in range(600):
-        chained = bool(rng.integers(2))
-        fields = dict(CHAINED if chained else GOOD)
+        fields = dict((GOOD, CHAINED, LISTED)[rng.integers(3)])
         flags = fields["flags"] | needed
         for name in rng.permutation(list(choices))[: rng.integers(0, 3)].tolist():
             fields[name] = int(rng.choice(choices[name]))
         for bit in Flag:
-            if bit & known and bit != Flag.CHAINED and rng.random() < 0.3:
+            sources = Flag.CHAINED | Flag.QUERY_CHAINED | Flag.QUERY_LIST | Flag.KEY_LIST
+            if bit & known and rng.random() < (0.05 if bit & sources else 0.3):
                 flags ^= bit
         fields["flags"] = int(flags)
-        for name in ("q", "v", "k_gains", "output", "ids", "importance"):
+        for name in ("q", "v", "k_gains", "key_list", "output", "ids", "importance"):
             if rng.random() < 0.1:
                 first, end = WRITE if name in ("output", "ids", "importance") else READ
                 fields[name] = int(rng.choice([first - 64, end - 64, end - 8192, end + 32]))
@@ -332,5 +242,5 @@ def test_random_descriptors(config: Config) -> None:
         cases.append(Case(fields, before))
     # All but those of the head, of responses, and of what the fetcher reads.
     others = {ErrorCode.VERSION, ErrorCode.READ_RESPONSE, ErrorCode.WRITE_RESPONSE,
-              ErrorCode.WINDOW, ErrorCode.HEAD_TABLE, ErrorCode.GAIN}  # fmt: skip
+              ErrorCode.WINDOW, ErrorCode.HEAD_TABLE, ErrorCode.GAIN, ErrorCode.LIST}  # fmt: skip
     assert set(check(config, cases)) == set(ErrorCode) - others

@@ -36,17 +36,20 @@ def test_a_chain_in_its_order(count: int, stall: float, delay: int, writing: int
             found.clear()
             await b.begin(ctx, first)
             await b.end(ctx)
-            last = first + 192 * (count - 1)
+            last = first + 320 * (count - 1)
             assert found == [
-                burst for i in range(count) for burst in descriptor_reads(SYSTEM, first + 192 * i)
+                burst for i in range(count) for burst in descriptor_reads(SYSTEM, first + 320 * i)
             ]
             assert b.starts == [
-                expected_start(layer, at and first + 192 * at, four_bit)
+                expected_start(layer, at and first + 320 * at, four_bit)
                 for layer, at, four_bit in zip(
                     layers, [*range(1, count), 0], FOUR_BIT, strict=False
                 )
             ]
-            assert b.results == [expected_results(layer) for layer in layers]
+            assert b.results == [
+                expected_results(layer, four_bit[1])
+                for layer, four_bit in zip(layers, FOUR_BIT, strict=False)
+            ]
             assert b.commands == [expected_command(layer) for layer in layers]
             assert ctx.get(b.dut.layers_done) == count == len(b.pulses["completed"])
             assert ctx.get(b.dut.current) == last
@@ -79,12 +82,12 @@ def test_latency_and_the_next_descriptor_is_read_meanwhile() -> None:
     # From the command, in cycle 0, to the first request; from a start to the next one.
     assert requested[0] == 2
     assert requested[per_descriptor] == b.pulses["start"][0] + 2
-    # Words of 32 bits follow the memory's and the stream's cycles: the head's, and 3 cycles later
+    # Words of 64 bits follow the memory's and the stream's cycles: the head's, and 3 cycles later
     # the next request; then those of the whole; then the check.
     for i, repeats in enumerate((2, 3, 2)):
         head, asked = requested[i * per_descriptor :][:2]
-        assert asked == head + (1 + 3 + 2) - 1 + 3
-        assert b.pulses["start"][i] == asked + (1 + 3 + 32) - 1 + repeats + 42
+        assert asked == head + (1 + 3 + 1) - 1 + 3
+        assert b.pulses["start"][i] == asked + (1 + 3 + 32) - 1 + repeats + 48
 
 
 def test_memory_that_nobody_has_written_is_no_descriptor() -> None:

@@ -29,7 +29,7 @@ def test_an_error_in_a_descriptor_lets_the_layers_before_it_end(
 ) -> None:
     layers = [dict(layer) for layer in LAYERS]
     layers[bad] |= fields
-    at = 0x80 + 192 * bad
+    at = 0x80 + 320 * bad
     b, found, port = bench(chain(0x80, *layers), bad, 0.3, 3)
     b.writing = writing
     fails = next(bursts(SYSTEM, at, HEAD_BYTES)) if writing else descriptor_reads(SYSTEM, at)[-1]
@@ -50,7 +50,10 @@ def test_an_error_in_a_descriptor_lets_the_layers_before_it_end(
         await b.begin(ctx, 0x80)
         await b.end(ctx)
         assert len(b.starts) == bad
-        assert b.results == [expected_results(layer) for layer in LAYERS[:bad]]
+        assert b.results == [
+            expected_results(layer, four_bit[1])
+            for layer, four_bit in zip(LAYERS[:bad], FOUR_BIT, strict=False)
+        ]
         assert len(b.pulses.get("completed", ())) == bad
         check_end(ctx, b, code, at, bad)
 
@@ -132,7 +135,7 @@ def test_whenever_something_goes_wrong(what: str) -> None:
             await b.begin(ctx, 0x2000)
             await b.end(ctx)
             assert b.starts == [expected_start(LAYERS[0], 0, FOUR_BIT[0])]
-            assert b.results == [expected_results(LAYERS[0])]
+            assert b.results == [expected_results(LAYERS[0], FOUR_BIT[0][1])]
             assert b.commands == [expected_command(LAYERS[0])]
 
     b.run(testbench, port)

@@ -25,7 +25,7 @@ def test_a_descriptor_that_is_not_ready_is_waited_for_and_read_again() -> None:
         # What else it says does not count yet.
         layers = [dict(layer) for layer in LAYERS]
         layers[unready] |= {"ready": 0, "heads": 0}
-        at = 0x80 + 192 * unready
+        at = 0x80 + 320 * unready
         b, found, port = bench(chain(0x80, *layers), unready, 0.2, 5)
 
         async def testbench(ctx, b=b, at=at, unready=unready, found=found) -> None:
@@ -45,14 +45,17 @@ def test_a_descriptor_that_is_not_ready_is_waited_for_and_read_again() -> None:
             while not ctx.get(b.dut.waiting):
                 await ctx.tick()
             assert len(b.pulses["stopped"]) == 3
-            following = at + 192 if unready < 2 else 0
+            following = at + 320 if unready < 2 else 0
             b.memory.data[at : at + SIZE] = pack({"next": following} | LAYERS[unready])
             ctx.set(b.dut.resume, 1)
             await ctx.tick()
             ctx.set(b.dut.resume, 0)
             await b.end(ctx)
             assert ctx.get(b.dut.layers_done) == 3
-            assert b.results == [expected_results(layer) for layer in LAYERS]
+            assert b.results == [
+                expected_results(layer, four_bit[1])
+                for layer, four_bit in zip(LAYERS, FOUR_BIT, strict=True)
+            ]
             # Until it is ready its head is read, and nothing else of it.
             head = next(bursts(SYSTEM, at, HEAD_BYTES))
             assert len(found) == 3 + 3 * len(descriptor_reads(SYSTEM, 0))
@@ -78,8 +81,8 @@ def test_a_descriptor_completed_in_any_cycle_is_taken_whole(bus_bits: int, stall
         for phase in range(phases):
             b.memory.data[:] = chain(at, {"ready": 0})
             # The host writes words of 32 bits, one a cycle, `ready` last, in cycle `phase`.
-            order = [*b.rng.permutation([i for i in range(32) if i != 1]).tolist(), 1]
-            for cycle, word in enumerate(order, phase - 31):
+            order = [*b.rng.permutation([i for i in range(SIZE // 4) if i != 1]).tolist(), 1]
+            for cycle, word in enumerate(order, phase - SIZE // 4 + 1):
                 if cycle == 0:
                     await b.begin(ctx, at)
                 elif cycle > 0:

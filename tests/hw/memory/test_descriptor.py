@@ -14,7 +14,7 @@ from dtqatten.hw.memory.descriptor import (
 from dtqatten.interface.descriptor import ADDRESS_ALIGNMENT, SIZE, Flag, pack
 
 PLAIN = Config(rows=2, cols=2, depth=2, d_head=8, n_max=100)
-OPTIONAL = Flag.V_GAINS | Flag.CUMULATIVE | Flag.FRESH | Flag.COUNT
+OPTIONAL = Flag.V_GAINS | Flag.CUMULATIVE | Flag.FRESH | Flag.COUNT | Flag.WINDOW | Flag.SINKS
 
 
 def test_each_option_brings_its_flags() -> None:
@@ -23,6 +23,8 @@ def test_each_option_brings_its_flags() -> None:
     carried = Flag.CUMULATIVE | Flag.FRESH
     assert known_flags(PLAIN.replace(cumulative=True)) & OPTIONAL == carried
     assert known_flags(PLAIN.replace(count_normalize=True)) & OPTIONAL == Flag.COUNT
+    assert known_flags(PLAIN.replace(windows=True)) & OPTIONAL == Flag.WINDOW
+    assert known_flags(PLAIN.replace(sinks=True)) & OPTIONAL == Flag.SINKS
 
 
 def test_gains_are_required_where_there_are_any() -> None:

@@ -44,7 +44,7 @@ def test_heads_and_descriptors(stall: float) -> None:
             found.clear()
             for whole, size in ((False, HEAD_BYTES), (True, SIZE)):
                 await ask(ctx, dut, at, whole=whole)
-                await words(ctx, dut, size // 4)
+                await words(ctx, dut, size // HEAD_BYTES)
                 held = dut.descriptor if whole else dut.head
                 value = int.from_bytes(memory.data[at : at + size], "little")
                 assert ctx.get(held.as_value()) == value
@@ -61,11 +61,11 @@ def test_words_come_one_a_cycle() -> None:
 
     async def testbench(ctx) -> None:
         await ask(ctx, dut, 0, whole=True)
-        while sum(pattern) < SIZE // 4:
+        while sum(pattern) < SIZE // HEAD_BYTES:
             pattern.append((await ctx.tick().sample(dut.word))[-1])
 
     run(dut, testbench, background=[port])
-    assert pattern[pattern.index(1) :] == [1] * (SIZE // 4)
+    assert pattern[pattern.index(1) :] == [1] * (SIZE // HEAD_BYTES)
 
 
 def test_a_flush_forgets_what_is_due() -> None:
@@ -84,7 +84,7 @@ def test_a_flush_forgets_what_is_due() -> None:
         for _ in range(SIZE):
             assert not (await ctx.tick().sample(dut.word))[-1]
         await ask(ctx, dut, 0x80, whole=False)
-        await words(ctx, dut, HEAD_BYTES // 4)
+        await words(ctx, dut, 1)
         value = int.from_bytes(memory.data[0x80 : 0x80 + HEAD_BYTES], "little")
         assert ctx.get(dut.head.as_value()) == value
 

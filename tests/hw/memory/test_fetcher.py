@@ -3,114 +3,14 @@
 import numpy as np
 import pytest
 
-from dtqatten import Config
-from dtqatten.configuration.system import ReadStream, SystemConfig
-from dtqatten.golden.cycles.tiles import load_beats
-from dtqatten.golden.memory import head_table_bytes, layer_reads, tensor_bytes
-from dtqatten.golden.numerics.codes import quantize
-from dtqatten.golden.numerics.order import alternate, boundaries
+from dtqatten.configuration.system import ReadStream
+from dtqatten.golden.memory import layer_reads
 from dtqatten.hw.memory.fetcher import Fetcher
-from dtqatten.interface.descriptor import Flag, pack
+from dtqatten.interface.descriptor import Flag
 from dtqatten.interface.registers import ErrorCode
 from dtqatten.sim.engines.native import collect, offer, run, watch
 from dtqatten.sim.lockstep.port_memory import PortMemory
-from dtqatten.sim.lockstep.row_table import id_beats
-
-CORE = Config(rows=2, cols=4, depth=2, value_depth=3, d_head=8, n_max=12, heads=4, topk_lanes=4)
-SYSTEM = SystemConfig(core=CORE, bus_bits=64, burst_beats=4, buffer_bursts=2, address_bits=20)
-STREAMS = ("q", "k", "v", "queries", "keys", "heads")
-GAINS = Flag.Q_GAINS | Flag.K_GAINS | Flag.V_GAINS
-
-
-class Layer:
-    """A layer's data at addresses of its own, on the tokens that the layer before keeps.
-
-    ``ids``: rows of its tensors, 4-bit class first, or None: all; ``positions`` of the tokens.
-    """
-
-    def __init__(self, rng, memory: bytearray, *, flags, heads, kv_heads, stored, ids=None,
-                 four_bit=0, positions=None) -> None:  # fmt: skip
-        self.heads, self.kv_heads, self.four_bit = heads, kv_heads, four_bit
-        self.flags = flags | (Flag.CHAINED if ids else 0)
-        self.ids = ids or list(range(stored))
-        self.chosen = ids
-        before = positions or list(range(stored))
-        self.positions = [before[i] for i in self.ids]
-        shapes = {"q": heads, "k": kv_heads, "v": kv_heads}
-        self.codes = {
-            name: quantize(rng.normal(size=(count, stored, CORE.d_head))).codes
-            for name, count in shapes.items()
-        }
-        self.gains = {
-            name: rng.integers(1, 256, (count, stored), np.uint8) for name, count in shapes.items()
-        }
-        self.factors = [(int(rng.integers(1 << 16)), int(rng.integers(41))) for _ in range(heads)]
-        self.shift = int(rng.integers(8))
-        # Chained, the descriptor's own class boundary is not looked at.
-        self.fields = {"flags": int(self.flags), "heads": heads, "kv_heads": kv_heads,
-                       "stored": stored, "tokens": len(self.ids), "output_shift": self.shift,
-                       "four_bit": 0xFFFF if ids else four_bit}  # fmt: skip
-        for name, raw in (
-            *((name, tensor_bytes(codes)) for name, codes in self.codes.items()),
-            *((f"{name}_gains", gains.tobytes()) for name, gains in self.gains.items()),
-            ("head_table", head_table_bytes(*zip(*self.factors, strict=True))),
-        ):
-            memory += bytes(-len(memory) % 64)
-            self.fields[name] = len(memory)
-            memory += raw
-
-    def gain(self, name: str, flag: Flag, head: int, token: int) -> int:
-        repeats = self.heads // len(self.gains[name])
-        return int(self.gains[name][head // repeats, token]) if flag & self.flags else 256
-
-    def beats(self) -> dict[str, list]:
-        """Return what each stream gives."""
-        tokens = len(self.ids)
-        edges = boundaries(self.four_bit, tokens, CORE.rows, CORE.cols, CORE.group)
-        follows = bool(self.flags & Flag.FOLLOWS)
-        follows_query = bool(self.flags & Flag.FOLLOWS_QUERY)
-        found: dict[str, list] = {}
-        for name, edge, nibbles in (("q", edges.q, CORE.load_nibbles),
-                                    ("k", edges.k, CORE.load_nibbles),
-                                    ("v", edges.v, CORE.value_nibbles)):  # fmt: skip
-            repeats = self.heads // len(self.codes[name])
-            slots = alternate(edge, tokens, CORE.rows) if name == "q" else np.arange(tokens)
-            found[name] = [
-                (beat.nibbles.tolist(), int(beat.wide), int(beat.last))
-                + ((int(follows),) if name == "v" else ())
-                for head in range(self.heads)
-                for beat in load_beats(
-                    CORE,
-                    self.codes[name][head // repeats][np.array(self.ids)[slots]],
-                    slots >= edge,
-                    nibbles,
-                )
-            ]
-        slots = list(enumerate(zip(self.ids, self.positions, strict=True)))
-        found["queries"] = [
-            (
-                position,
-                self.gain("q", Flag.Q_GAINS, head, token),
-                int(follows_query and i < edges.q),
-            )
-            for head in range(self.heads)
-            for i, (token, position) in (slots[i] for i in alternate(edges.q, tokens, CORE.rows))
-        ]
-        found["keys"] = [
-            (
-                position,
-                self.gain("k", Flag.K_GAINS, head, token),
-                self.gain("v", Flag.V_GAINS, head, token),
-                int(follows and slot < edges.v),
-                int(slot == tokens - 1),
-            )
-            for head in range(self.heads)
-            for slot, (token, position) in slots
-        ]
-        causal, codes = (int(bool(self.flags & f)) for f in (Flag.CAUSAL, Flag.CODES))
-        found["heads"] = [(m, s, causal, codes, self.shift) for m, s in self.factors]
-        return found
-
+from fetched_layers import CORE, GAINS, STREAMS, SYSTEM, chain
 
 READERS = {
     "q": lambda p: (list(p.nibbles), p.precision.value, p.last),
@@ -122,45 +22,27 @@ READERS = {
 }
 
 
-def choose(tokens: int, rng) -> tuple[list[int], int]:
-    """Return slots to keep, 4-bit class first, and how many are in it."""
-    kept = rng.permutation(tokens)[: rng.integers(1, tokens + 1)].tolist()
-    four_bit = int(rng.integers(0, len(kept) + 1))
-    return sorted(kept[:four_bit]) + sorted(kept[four_bit:]), four_bit
-
-
-def chain(rng, shapes: list[tuple], memory: bytearray) -> tuple[list[Layer], list[list[dict]]]:
-    """Return layers, and the ids that each keeps; a shape is flags, heads, kv_heads, chained."""
-    layers: list[Layer] = []
-    kept: list[list[dict]] = []
-    chosen: tuple[list[int], int] = ([], 0)
-    for flags, heads, kv_heads, chained in shapes:
-        options: dict = {"flags": flags, "heads": heads, "kv_heads": kv_heads}
-        if chained:
-            before = layers[-1]
-            options |= {"ids": chosen[0], "four_bit": chosen[1], "positions": before.positions}
-            layers.append(Layer(rng, memory, stored=len(before.ids), **options))
-        else:
-            stored = CORE.n_max - len(layers) % 3
-            four_bit = int(rng.integers(0, stored + 1))
-            layers.append(Layer(rng, memory, stored=stored, four_bit=four_bit, **options))
-        chosen = choose(len(layers[-1].ids), rng)
-        kept.append(id_beats(*chosen, CORE.topk_lanes))
-    return layers, kept
+#: What comes from where, in every combination that there is.
+SHAPES = [
+    (GAINS | Flag.CAUSAL, 4, 2, "all", "keys"),
+    (GAINS | Flag.FOLLOWS, 3, 1, "chained", "keys"),
+    (Flag.V_GAINS | Flag.CODES | Flag.FOLLOWS | Flag.FOLLOWS_QUERY, 2, 2, "chained", "keys"),
+    (Flag.FOLLOWS_QUERY, 1, 1, "all", "keys"),
+    (Flag.Q_GAINS | Flag.FOLLOWS, 2, 2, "all", "all"),
+    (GAINS | Flag.FOLLOWS_QUERY, 4, 2, "all", "list"),
+    (GAINS | Flag.CAUSAL, 2, 1, "list", "all"),
+    (GAINS, 2, 2, "chained", "all"),
+    (Flag.K_GAINS, 2, 1, "list", "list"),
+    (GAINS, 1, 1, "chained", "keys"),
+    (Flag(0), 1, 1, "chained", "list"),
+]
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_a_chain_of_layers(stall: float) -> None:
     rng = np.random.default_rng(4)
     data = bytearray()
-    shapes = [
-        (GAINS | Flag.CAUSAL, 4, 2, False),
-        (GAINS | Flag.FOLLOWS, 3, 1, True),
-        (Flag.V_GAINS | Flag.CODES | Flag.FOLLOWS | Flag.FOLLOWS_QUERY, 2, 2, True),
-        (Flag.FOLLOWS_QUERY, 1, 1, False),
-        (Flag.Q_GAINS | Flag.FOLLOWS, 2, 2, False),
-    ]
-    layers, kept = chain(rng, shapes, data)
+    layers, kept = chain(rng, SHAPES, data)
     memory = PortMemory(SYSTEM, bytes(data) + bytes(64), rng, stall)
     dut = Fetcher(SYSTEM)
     found, ports = zip(*map(memory.reads, dut.ports), strict=True)
@@ -174,14 +56,15 @@ def test_a_chain_of_layers(stall: float) -> None:
     async def start(ctx) -> None:
         for layer, ids in zip(layers, kept, strict=True):
             assert ctx.get(dut.idle)
-            ctx.set(dut.layer.as_value(), int.from_bytes(pack(layer.fields), "little"))
-            ctx.set(dut.four_bit, layer.four_bit)
-            ctx.set(dut.repeats, layer.heads // layer.kv_heads)
+            layer.set(ctx, dut)
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)
             assert not ctx.get(dut.idle)
             assert not ctx.get(dut.ids_complete)
+            # The core keeps none before it has keys.
+            while not ctx.get(dut.keys.valid):
+                await ctx.tick()
             await offer(dut.ids, ids, rng, stall)(ctx)
             while not (ctx.get(dut.idle) and ctx.get(dut.ids_complete)):
                 await ctx.tick()
@@ -189,10 +72,7 @@ def test_a_chain_of_layers(stall: float) -> None:
     run(dut, start, *(bench for _, bench in sinks.values()), background=ports)
     for name in STREAMS:
         assert sinks[name][0] == expected[name], name
-    reads = [
-        layer_reads(SYSTEM, 0, layer.fields, layer.chosen, layer.four_bit if layer.chosen else None)
-        for layer in layers
-    ]
+    reads = [layer_reads(SYSTEM, 0, layer.fields, layer.ids, layer.four_bit) for layer in layers]
     for stream in ReadStream:
         if stream is ReadStream.DESCRIPTOR:
             assert not found[stream]
@@ -208,10 +88,11 @@ def test_a_chain_of_layers(stall: float) -> None:
         ("k_gains", CORE.n_max - 1, 0, ErrorCode.GAIN),
         ("v_gains", 2 * CORE.n_max - 1, 0, ErrorCode.GAIN),
         ("head_table", 2, 41, ErrorCode.HEAD_TABLE),
-        ("head_table", 6, 64, ErrorCode.HEAD_TABLE),
-        ("head_table", 7, 1, ErrorCode.HEAD_TABLE),
-        ("head_table", 15, 0x80, ErrorCode.HEAD_TABLE),
-        ("head_table", 14, 40, ErrorCode.NONE),
+        ("head_table", 10, 64, ErrorCode.HEAD_TABLE),
+        ("head_table", 11, 1, ErrorCode.HEAD_TABLE),
+        *(("head_table", at, 1 << at % 8, ErrorCode.HEAD_TABLE) for at in range(3, 8)),
+        ("head_table", 31, 0x80, ErrorCode.HEAD_TABLE),
+        ("head_table", 26, 40, ErrorCode.NONE),
         ("k_gains", 1, 1, ErrorCode.NONE),
     ],
 )
@@ -220,16 +101,14 @@ def test_what_may_not_be_is_told_with_its_place(
 ) -> None:
     rng = np.random.default_rng(1)
     data = bytearray()
-    (layer,), _ = chain(rng, [(GAINS, 4, 2, False)], data)
+    (layer,), _ = chain(rng, [(GAINS, 4, 2, "all", "keys")], data)
     data[layer.fields[name] + at] = value
     memory = PortMemory(SYSTEM, bytes(data) + bytes(64), rng)
     dut = Fetcher(SYSTEM)
     ports = [memory.reads(port)[1] for port in dut.ports]
 
     async def testbench(ctx) -> None:
-        ctx.set(dut.layer.as_value(), int.from_bytes(pack(layer.fields), "little"))
-        ctx.set(dut.four_bit, layer.four_bit)
-        ctx.set(dut.repeats, 2)
+        layer.set(ctx, dut)
         for stream in STREAMS:
             ctx.set(getattr(dut, stream).ready, 1)
         ctx.set(dut.start, 1)
@@ -240,7 +119,7 @@ def test_what_may_not_be_is_told_with_its_place(
         await ctx.tick()
         assert ctx.get(dut.fault) == code
         if code:
-            entry = at // 4 * 4 if name == "head_table" else at
+            entry = at // 8 * 8 if name == "head_table" else at
             assert ctx.get(dut.fault_address) == layer.fields[name] + entry
 
     run(dut, testbench, background=ports)
@@ -249,7 +128,7 @@ def test_what_may_not_be_is_told_with_its_place(
 def test_a_stream_that_is_not_taken_holds_up_no_other() -> None:
     rng = np.random.default_rng(0)
     data = bytearray()
-    layers, kept = chain(rng, [(GAINS, 1, 1, False)] * len(STREAMS), data)
+    layers, kept = chain(rng, [(GAINS, 1, 1, "all", "keys")] * len(STREAMS), data)
     memory = PortMemory(SYSTEM, bytes(data) + bytes(64), rng)
     dut = Fetcher(SYSTEM)
     ports = [memory.reads(port)[1] for port in dut.ports]
@@ -263,9 +142,7 @@ def test_a_stream_that_is_not_taken_holds_up_no_other() -> None:
             expected = layer.beats()
             for log in passed:
                 log.clear()
-            ctx.set(dut.layer.as_value(), int.from_bytes(pack(layer.fields), "little"))
-            ctx.set(dut.four_bit, layer.four_bit)
-            ctx.set(dut.repeats, 1)
+            layer.set(ctx, dut)
             for name in STREAMS:
                 ctx.set(getattr(dut, name).ready, int(name != held))
             ctx.set(dut.start, 1)
@@ -290,16 +167,14 @@ def test_a_stream_that_is_not_taken_holds_up_no_other() -> None:
 def test_latency() -> None:
     rng = np.random.default_rng(0)
     data = bytearray()
-    (layer,), _ = chain(rng, [(Flag(0), 2, 2, False)], data)
+    (layer,), _ = chain(rng, [(Flag(0), 2, 2, "all", "keys")], data)
     memory = PortMemory(SYSTEM, bytes(data) + bytes(64), rng)
     dut = Fetcher(SYSTEM)
     ports = [memory.reads(port)[1] for port in dut.ports]
     passed, monitors = zip(*(watch(getattr(dut, name)) for name in STREAMS), strict=True)
 
     async def testbench(ctx) -> None:
-        ctx.set(dut.layer.as_value(), int.from_bytes(pack(layer.fields), "little"))
-        ctx.set(dut.four_bit, layer.four_bit)
-        ctx.set(dut.repeats, 1)
+        layer.set(ctx, dut)
         for name in STREAMS:
             ctx.set(getattr(dut, name).ready, 1)
         ctx.set(dut.start, 1)
@@ -312,7 +187,7 @@ def test_latency() -> None:
     first = {name: log[0][0] for name, log in zip(STREAMS, passed, strict=True)}
     # The memory answers in the cycle after a request.
     assert first["heads"] == 6 + 1
-    assert first["queries"] == first["keys"] == 1 + 5
+    assert first["queries"] == first["keys"] == 1 + 4
     # A run of a burst's tokens, 8 here, and the one behind it; then 4 cycles. Those of queries may
     # be shorter, as row blocks take turns.
     assert first["k"] == first["v"] == 1 + (8 + 1 + 1) + 4 + 1

@@ -10,10 +10,11 @@ from dtqatten.interface.descriptor import Flag, pack
 from dtqatten.interface.registers import ErrorCode
 from dtqatten.sim.engines.native import run
 
-CONFIG = Config(rows=2, cols=2, depth=2, d_head=8, n_max=12, heads=4)
+CONFIG = Config(rows=2, cols=2, depth=2, d_head=8, n_max=12, heads=4, capacity=16)
 ADDRESS = 0x100
-GOOD = {"heads": 4, "kv_heads": 2, "stored": 12, "tokens": 12, "four_bit": 12, "k0": 12,
-        "k1": 12, "next": 0x140}  # fmt: skip
+GOOD = {"heads": 4, "kv_heads": 2, "queries": 12, "query_four_bit": 12, "query_start": 4,
+        "stored": 12, "capacity": 16, "tokens": 12, "four_bit": 12, "k0": 12, "k1": 12,
+        "next": 0x140}  # fmt: skip
 BEFORE = {"valid": 1, "tokens": 12, "k0": 9, "k1": 4, "cumulative": 0}
 
 
@@ -48,15 +49,30 @@ def failures(fields: dict[str, int], remainder: int = 0) -> list[ErrorCode]:
         ({"heads": 5}, [ErrorCode.TOO_MANY_HEADS]),
         ({"kv_heads": 0}, [ErrorCode.KV_HEADS]),
         ({"stored": 13, "tokens": 13}, [ErrorCode.TOO_MANY_TOKENS]),
+        ({"queries": 13, "query_start": 3}, [ErrorCode.TOO_MANY_TOKENS]),
         ({"four_bit": 13}, [ErrorCode.TOKENS]),
         ({"flags": Flag.CHAINED, "tokens": 9, "k0": 9, "k1": 9, "four_bit": 0}, []),
         ({"flags": Flag.CHAINED, "four_bit": 0}, [ErrorCode.TOKENS]),
+        ({"query_four_bit": 13}, [ErrorCode.QUERIES]),
+        ({"flags": Flag.CHAINED | Flag.QUERY_CHAINED, "tokens": 9, "k0": 9, "k1": 9,
+          "four_bit": 0, "queries": 9, "query_four_bit": 0, "query_start": 0}, []),
+        ({"flags": Flag.CHAINED | Flag.QUERY_CHAINED, "tokens": 9, "k0": 9, "k1": 9,
+          "four_bit": 0, "queries": 8}, [ErrorCode.QUERIES, ErrorCode.POSITIONS]),
+        ({"flags": Flag.KEY_LIST, "stored": 16}, []),
+        ({"flags": Flag.KEY_LIST, "stored": 11}, [ErrorCode.TOKENS]),
+        ({"flags": Flag.KEY_LIST, "stored": 17}, [ErrorCode.CAPACITY]),
+        ({"flags": Flag.QUERY_LIST}, [ErrorCode.POSITIONS]),
+        ({"flags": Flag.QUERY_LIST, "query_start": 0}, []),
+        ({"capacity": 11}, [ErrorCode.CAPACITY]),
+        ({"capacity": 17}, [ErrorCode.CAPACITY]),
+        ({"query_start": 5}, [ErrorCode.POSITIONS]),
         ({"k0": 0, "k1": 0}, [ErrorCode.K0]),
         ({"k0": 11}, [ErrorCode.K1]),
         ({"next": ADDRESS}, [ErrorCode.CHAIN]),
         ({"next": 0}, []),
         ({"stored": 0, "tokens": 0, "four_bit": 0},
          [ErrorCode.NO_TOKENS, ErrorCode.K0]),
+        ({"queries": 0, "query_four_bit": 0}, [ErrorCode.NO_TOKENS]),
     ],
 )  # fmt: skip
 def test_fields_and_their_codes(changes: dict[str, int], codes: list[ErrorCode]) -> None:

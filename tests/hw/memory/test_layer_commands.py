@@ -9,7 +9,8 @@ from dtqatten.interface.descriptor import Flag, pack
 from dtqatten.sim.engines.native import run
 
 CORE = Config(rows=2, cols=2, depth=2, d_head=8, n_max=100)
-FIELDS = {"heads": 7, "tokens": 90, "k0": 50, "k1": 20, "output": 0x1000, "ids": 0x2000,
+FIELDS = {"heads": 7, "queries": 80, "tokens": 90, "k0": 50, "k1": 20,
+          "output": 0x1000, "ids": 0x2000,
           "importance": 0x3000, "output_shift": 5}  # fmt: skip
 
 
@@ -21,11 +22,11 @@ def test_fields_and_flags(bit: Flag) -> None:
     async def testbench(ctx) -> None:
         raw = int.from_bytes(pack(FIELDS | {"flags": bit}), "little")
         ctx.set(dut.layer.as_value(), raw)
-        ctx.set(dut.four_bit, 40)
+        ctx.set(dut.query_four_bit, 40)
         writer, command = ctx.get(dut.for_writer), ctx.get(dut.for_core)
-        assert writer.four_bit == 40
+        assert writer.query_four_bit == 40
         assert (writer.form.codes, writer.form.shift) == (bit == Flag.CODES, 5)
-        for name in ("heads", "tokens", "k0", "output", "ids", "importance"):
+        for name in ("heads", "queries", "tokens", "k0", "output", "ids", "importance"):
             assert writer[name] == FIELDS[name]
         assert writer.write_ids == (bit == Flag.IDS)
         assert writer.report == command.report == (bit == Flag.REPORT)

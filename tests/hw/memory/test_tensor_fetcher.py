@@ -14,7 +14,7 @@ from dtqatten.sim.engines.native import collect, run, watch
 from dtqatten.sim.lockstep.port_memory import PortMemory
 from dtqatten.sim.lockstep.row_table import grant_rows
 
-CORE = Config(rows=2, cols=2, depth=2, d_head=16, n_max=12)
+CORE = Config(rows=2, cols=2, depth=2, d_head=16, n_max=12, capacity=20)
 BASE = 4096 - 64  # the first head crosses a page
 
 
@@ -41,6 +41,7 @@ LAYERS = [
     (list(range(12)), 1, 0),
     (list(range(7)), 0, 4),
     ([7], 1, 0),
+    ([0, 19], 1, 2),
     ([3], 1, 1),
     ([0, 1, 4, 11, 2, 3, 5, 6, 9], 1, 4),
     ([0, 1, 4, 11, 2, 3, 5, 6, 9], 1, 2),
@@ -52,7 +53,7 @@ LAYERS = [
 def test_layer_after_layer(bits: int, nibbles: int, grouped: int, stall: float) -> None:
     system = SystemConfig(core=CORE, bus_bits=bits, burst_beats=4, buffer_bursts=2, address_bits=20)
     rng = np.random.default_rng(bits + nibbles)
-    heads, stored = 3, 12
+    heads, stored = 3, 20
     codes = quantize(rng.normal(size=(heads, stored, CORE.d_head))).codes
     memory = PortMemory(system, rng.bytes(BASE) + tensor_bytes(codes) + bytes(64), rng, stall)
     dut = TensorFetcher(system, nibbles, grouped)
@@ -62,8 +63,8 @@ def test_layer_after_layer(bits: int, nibbles: int, grouped: int, stall: float) 
     for number, (ids, chained, four_bit) in enumerate(LAYERS):
         repeats = 1 + number % 3 if grouped else 1
         used = 1 + number % heads
-        plan = {"base": BASE, "heads": used, "repeats": repeats, "stored": stored}
-        plan |= {"tokens": len(ids), "four_bit": four_bit, "chained": chained}
+        plan = {"base": BASE, "heads": used, "repeats": repeats, "capacity": stored}
+        plan |= {"tokens": len(ids), "four_bit": four_bit, "listed": chained}
         plans.append((plan, ids))
         slots = np.arange(len(ids))
         if not grouped:
@@ -103,7 +104,7 @@ def test_it_runs_ahead_and_waits_for_nothing_but_the_core() -> None:
     memory = PortMemory(system, tensor_bytes(codes), rng)
     dut = TensorFetcher(system, 16, 0)
     found, ports = zip(*map(memory.reads, (dut.high, dut.low)), strict=True)
-    plan = {"base": 0, "heads": 2, "repeats": 1, "stored": 12, "tokens": 12, "four_bit": 0}
+    plan = {"base": 0, "heads": 2, "repeats": 1, "capacity": 12, "tokens": 12, "four_bit": 0}
     passed, monitor = watch(dut.o, read)
 
     async def testbench(ctx) -> None:

@@ -8,7 +8,7 @@ from dtqatten.hw.memory.token_table import TokenTable
 from dtqatten.sim.engines.native import offer, run
 from dtqatten.sim.lockstep.row_table import id_beats
 
-CONFIG = Config(rows=2, cols=2, depth=2, d_head=8, n_max=24, topk_lanes=4)
+CONFIG = Config(rows=2, cols=2, depth=2, d_head=8, n_max=24, topk_lanes=4, capacity=90)
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
@@ -42,12 +42,12 @@ def test_a_chain_of_layers(stall: float) -> None:
 
     async def read(ctx, positions, ids) -> None:
         for slot, (id_, position) in enumerate(zip(ids, positions, strict=True)):
-            for port in range(2):
-                ctx.set(dut.slots[port], slot)
+            ctx.set(dut.query_slot, slot)
+            ctx.set(dut.key_slot, slot)
             await ctx.tick()
-            for port in range(2):
-                assert ctx.get(dut.tokens[port].id) == id_
-                assert ctx.get(dut.tokens[port].position) == position
+            for token in (dut.query, dut.key):
+                assert ctx.get(token.id) == id_
+                assert ctx.get(token.position) == position
 
     async def host(ctx) -> None:
         ctx.set(dut.begin, 1)
@@ -63,10 +63,77 @@ def test_a_chain_of_layers(stall: float) -> None:
             assert ctx.get(dut.complete)
             ctx.set(dut.begin, 1)
             ctx.set(dut.chained, 1)
+            ctx.set(dut.query_chained, 1)
             await ctx.tick()
             ctx.set(dut.begin, 0)
             positions = [positions[i] for i in ids]
             await read(ctx, positions, ids)
             await read_rows(ctx, ids)
+
+    run(dut, host, deadline=20_000)
+
+
+async def tokens_of(ctx, dut: TokenTable, queries: int, keys: int) -> tuple[list, list]:
+    """Return place and position of each query and each key."""
+    found: tuple[list, list] = ([], [])
+    for slot in range(max(queries, keys)):
+        ctx.set(dut.query_slot, slot if slot < queries else 0)
+        ctx.set(dut.key_slot, slot if slot < keys else 0)
+        await ctx.tick()
+        for log, token, count in zip(found, (dut.query, dut.key), (queries, keys), strict=True):
+            if slot < count:
+                log.append((ctx.get(token.id), ctx.get(token.position)))
+    return found
+
+
+@pytest.mark.parametrize("chained_after", [False, True])
+def test_lists_come_from_memory(chained_after: bool) -> None:
+    """Queries and keys in every combination; what is kept of a list has its positions."""
+    rng = np.random.default_rng(2)
+    dut = TokenTable(CONFIG, 1)
+    queries, keys = (rng.permutation(90)[:n].tolist() for n in (7, 24))
+
+    async def write(ctx, which: int, ids: list[int]) -> None:
+        ctx.set(dut.write, 1 << which)
+        for slot, id_ in enumerate(ids):
+            ctx.set(dut.write_slot, slot)
+            ctx.set(dut.write_id, id_)
+            await ctx.tick()
+        ctx.set(dut.write, 0)
+
+    async def host(ctx) -> None:
+        for query_listed, listed, start in ((0, 0, 66), (1, 0, 0), (0, 1, 3), (1, 1, 0)):
+            ctx.set(dut.begin, 1)
+            ctx.set(dut.chained, 0)
+            ctx.set(dut.query_chained, 0)
+            ctx.set(dut.listed, listed)
+            ctx.set(dut.query_listed, query_listed)
+            ctx.set(dut.query_start, start)
+            await ctx.tick()
+            ctx.set(dut.begin, 0)
+            if query_listed:
+                await write(ctx, 0, queries)
+            if listed:
+                await write(ctx, 1, keys)
+            asked, found = await tokens_of(ctx, dut, 7, 24)
+            assert asked == [(i, queries[i] if query_listed else start + i) for i in range(7)]
+            positions = keys if listed else list(range(24))
+            assert found == [(p, p) for p in positions]
+            ids = sorted(rng.permutation(24)[:9].tolist())
+            await offer(dut.ids, id_beats(ids, 9, 4), rng, 0.3)(ctx)
+            await ctx.tick().repeat(2)
+            assert ctx.get(dut.complete)
+            if not chained_after:
+                continue
+            ctx.set(dut.begin, 1)
+            ctx.set(dut.chained, 1)
+            ctx.set(dut.listed, 0)
+            await ctx.tick()
+            ctx.set(dut.begin, 0)
+            asked, found = await tokens_of(ctx, dut, 7, 9)
+            assert found == [(i, positions[i]) for i in ids]
+            assert asked == [(i, queries[i] if query_listed else start + i) for i in range(7)]
+            await offer(dut.ids, id_beats([0], 1, 4), rng)(ctx)
+            await ctx.tick().repeat(2)
 
     run(dut, host, deadline=20_000)

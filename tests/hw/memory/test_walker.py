@@ -11,15 +11,17 @@ from dtqatten.hw.memory.walker import PlaneWalker
 from dtqatten.sim.engines.native import collect, run, watch
 from dtqatten.sim.lockstep.row_table import grant_rows
 
-CORE = Config(rows=2, cols=2, depth=2, d_head=16, n_max=24)
+CORE = Config(rows=2, cols=2, depth=2, d_head=16, n_max=24, capacity=60)
 SYSTEM = SystemConfig(core=CORE, address_bits=20, bus_bits=64, burst_beats=4)
 SIZE = SYSTEM.plane_bytes
 
 #: Plane, and whether its slots take turns.
-WALKERS = [("high", False), ("high", True), ("low", False)]
+WALKERS = [("high", False), ("high", True), ("low", False), ("gains", False)]
 
 #: Rows of a layer's tokens, 4-bit class first.
 ALONE, ALL, SCATTERED = [5], list(range(24)), [0, 2, 3, 9, 1, 4, 5, 23]
+#: In a cache larger than any layer.
+FAR = [0, 24, 58, 59, 23]
 
 
 def wanted(plane: str, in_turns: bool, plan: dict, ids: list[int]) -> list[tuple[int, int]]:
@@ -34,10 +36,12 @@ def wanted(plane: str, in_turns: bool, plan: dict, ids: list[int]) -> list[tuple
         slots = slots[plan["four_bit"] :]
     burst = SYSTEM.burst_beats * SYSTEM.bus_bytes
     result: list[tuple[int, int]] = []
+    vector = 1 if plane == "gains" else SIZE
     for head in range(plan["heads"]):
-        base = plan["base"] + (2 * head + (plane == "low")) * plan["stored"] * SIZE
-        for first, tokens in runs(np.array(ids)[slots] if plan["chained"] else slots):
-            address, end = base + first * SIZE, base + (first + tokens) * SIZE
+        at = head if plane == "gains" else 2 * head + (plane == "low")
+        base = plan["base"] + at * plan["capacity"] * vector
+        for first, tokens in runs(np.array(ids)[slots] if plan["listed"] else slots):
+            address, end = base + first * vector, base + (first + tokens) * vector
             while address < end:
                 size = min(end, (address // burst + 1) * burst) - address
                 result.append((address, size))
@@ -60,7 +64,7 @@ def walk(dut, plan: dict, ids: list[int], expected, rng, stall) -> list[int]:
         left = len(expected)
         while left:
             _, _, ready, valid, asked = await ctx.tick().sample(dut.o.ready, dut.o.valid, dut.asked)
-            assert plan["chained"] or not asked
+            assert plan["listed"] or not asked
             left -= ready & valid
             assert ctx.get(dut.idle) == (left == 0)
         for _ in range(8):  # and nothing follows
@@ -77,34 +81,34 @@ def walk(dut, plan: dict, ids: list[int], expected, rng, stall) -> list[int]:
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 @pytest.mark.parametrize(("plane", "in_turns"), WALKERS)
-@pytest.mark.parametrize("chained", [0, 1])
-@pytest.mark.parametrize("ids", [ALONE, ALL, SCATTERED])
+@pytest.mark.parametrize("listed", [0, 1])
+@pytest.mark.parametrize("ids", [ALONE, ALL, SCATTERED, FAR])
 @pytest.mark.parametrize("heads", [1, 3])
 def test_corners(
-    ids: list[int], heads: int, chained: int, plane: str, in_turns: bool, stall: float
+    ids: list[int], heads: int, listed: int, plane: str, in_turns: bool, stall: float
 ) -> None:
     for four_bit in sorted({0, 1, 4, len(ids) - 1, len(ids)}):
         if four_bit > len(ids):
             continue
         four_bit = aligned(four_bit, len(ids), CORE.rows) if in_turns else four_bit
         rng = np.random.default_rng(four_bit)
-        plan = {"base": 0x1FC0, "heads": heads, "repeats": 1, "stored": 24, "chained": chained}
-        plan |= {"tokens": len(ids), "four_bit": four_bit}
+        plan = {"base": 0x1FC0, "heads": heads, "repeats": 1, "listed": listed}
+        plan |= {"capacity": 60 if ids is FAR else 24, "tokens": len(ids), "four_bit": four_bit}
         expected = wanted(plane, in_turns, plan, ids)
         assert (not expected) == (plane == "low" and four_bit == len(ids))
         walk(PlaneWalker(SYSTEM, plane, in_turns), plan, ids, expected, rng, stall)
 
 
-@pytest.mark.parametrize("chained", [0, 1])
+@pytest.mark.parametrize("listed", [0, 1])
 @pytest.mark.parametrize("plane", ["high", "low"])
-def test_one_or_two_cycles_a_token_and_one_a_run(plane: str, chained: int) -> None:
+def test_one_or_two_cycles_a_token_and_one_a_run(plane: str, listed: int) -> None:
     """A head's first run waits for the token behind it, its last one for none."""
-    plan = {"base": 8, "heads": 2, "repeats": 1, "stored": 24, "tokens": 8, "four_bit": 4}
-    plan["chained"] = chained
+    plan = {"base": 8, "heads": 2, "repeats": 1, "capacity": 24, "tokens": 8, "four_bit": 4}
+    plan["listed"] = listed
     expected = wanted(plane, False, plan, SCATTERED)
     rng = np.random.default_rng(0)
     cycles = walk(PlaneWalker(SYSTEM, plane), plan, SCATTERED, expected, rng, 0.0)
-    token = 1 + chained
+    token = 1 + listed
     gaps = [token * size // SIZE + 1 for _, size in expected]
     for head in range(2):
         gaps[head * len(gaps) // 2] += token
@@ -118,14 +122,14 @@ def test_layer_after_layer(plane: str, in_turns: bool) -> None:
     dut = PlaneWalker(SYSTEM, plane, in_turns)
     layers, expected = [], []
     for _ in range(25):
-        stored = int(rng.integers(1, 25))
-        ids = rng.permutation(stored)[: rng.integers(1, stored + 1)].tolist()
+        stored = int(rng.integers(1, 61))
+        ids = rng.permutation(stored)[: rng.integers(1, min(stored, 24) + 1)].tolist()
         four_bit = int(rng.integers(0, len(ids) + 1))
         ids = sorted(ids[:four_bit]) + sorted(ids[four_bit:])
         plan = {"base": int(rng.integers(1 << 10)) * 64, "heads": int(rng.integers(1, 4))}
-        plan |= {"repeats": 1, "stored": stored, "tokens": len(ids)}
+        plan |= {"repeats": 1, "capacity": stored, "tokens": len(ids)}
         plan |= {"four_bit": aligned(four_bit, len(ids), CORE.rows)}
-        plan |= {"chained": int(rng.integers(0, 2))}
+        plan |= {"listed": int(rng.integers(0, 2))}
         layers.append((plan, ids))
         expected += wanted(plane, in_turns, plan, ids)
     taken, sink = collect(dut.o, len(expected), rng, 0.4, lambda p: (p.address, p.size))

@@ -70,7 +70,7 @@ def test_runs_of_outputs(name: str, stall: float) -> None:
         for base, heads, tokens, four, codes in layers:
             assert ctx.get(dut.idle)
             four_bit = aligned(four, tokens, core.rows)
-            for port, value in ((dut.base, base), (dut.heads, heads), (dut.tokens, tokens),
+            for port, value in ((dut.base, base), (dut.heads, heads), (dut.queries, tokens),
                                 (dut.four_bit, four_bit), (dut.codes, codes),
                                 (dut.start, 1)):  # fmt: skip
                 ctx.set(port, value)
@@ -135,19 +135,21 @@ def test_results_of_layers(name: str, bits: int, stall: float) -> None:
     ):
         base = 8192 * i + 4096 - 64  # the outputs cross a page
         places_ = {"output": base, "ids": base + 6144, "importance": base + 6144 + 256}
-        four_bit = int(rng.integers(0, tokens + 1))
+        # Queries and keys are as many, or not.
+        queries = tokens if i % 2 else int(rng.integers(1, full + 1))
+        four_bit = int(rng.integers(0, queries + 1))
         layers.append({**places_, "form": {"codes": codes, "shift": 0}, "heads": heads or 1,
-                       "tokens": tokens, "four_bit": four_bit, "write_ids": write_ids, "k0": k0,
-                       "report": report})  # fmt: skip
+                       "queries": queries, "query_four_bit": four_bit, "write_ids": write_ids,
+                       "k0": k0, "tokens": tokens, "report": report})  # fmt: skip
         limit = 128 if codes else 1 << 15
-        values = rng.integers(-limit, limit, (heads or 1, tokens, core.d_head))
+        values = rng.integers(-limit, limit, (heads or 1, queries, core.d_head))
         ids = np.sort(rng.permutation(tokens)[:k0])
         shares = rng.integers(0, 1 << 32, tokens, np.uint32)
         beats["outputs"] += output_beats(core, values, four_bit)
         beats["ids"] += id_beats(ids.tolist(), int(rng.integers(0, k0 + 1)), core.topk_lanes)
         raw = values.astype("<i1" if codes else "<i2").tobytes()
         expected[base : base + len(raw)] = raw
-        for given in places(core, base, heads or 1, tokens, four_bit, 2 - codes):
+        for given in places(core, base, heads or 1, queries, four_bit, 2 - codes):
             wanted[0] += bursts(system, *given, narrow_transfers=False)
         halves, words = ids.astype("<u2"), shares.astype("<u4")
         for number, which, asked, data in (
@@ -202,8 +204,8 @@ def test_a_layer_is_not_done_while_anything_is_missing(missing: str) -> None:
     system = SystemConfig(core=core, bus_bits=64, burst_beats=4, address_bits=20)
     rng = np.random.default_rng(0)
     memory = PortMemory(system, bytes(8192), rng)
-    layer = {"output": 0, "form": {"codes": 0}, "heads": 1, "tokens": 3, "ids": 4096,
-             "write_ids": 0, "k0": 2, "importance": 5120, "report": 1}  # fmt: skip
+    layer = {"output": 0, "form": {"codes": 0}, "heads": 1, "queries": 3, "tokens": 3,
+             "ids": 4096, "write_ids": 0, "k0": 2, "importance": 5120, "report": 1}  # fmt: skip
     given = {
         "outputs": output_beats(core, np.ones((1, 3, 8), int), 0),
         "ids": id_beats([0, 2], 1, 4),

@@ -3,36 +3,65 @@
 import dataclasses
 import functools
 
-from dtqatten import Config
-from dtqatten.configuration.system import SystemConfig
+import numpy as np
+import pytest
+
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.device import Device
+from dtqatten.driver.errors import EXCEPTIONS
+from dtqatten.driver.expected import compare_results, expected
+from dtqatten.interface.descriptor import Flag
+from dtqatten.interface.registers import ErrorCode
 from dtqatten.sim.machine.axi import simulated_device
-from dtqatten.sim.machine.faults import inject, summary
-
-SYSTEM = SystemConfig(
-    core=Config(rows=4, cols=4, depth=4, d_head=32, n_max=40, heads=12), bus_bits=64, burst_beats=4
-)
+from dtqatten.sim.machine.chains import random_chain
+from dtqatten.sim.machine.faults import inject, list_spoiler, summary
+from dtqatten.sim.machine.interposed import InterposedBus
+from dtqatten.sim.machine.samples import DRIVEN
 
 
 @functools.cache
 def device() -> Device:
-    return simulated_device(SYSTEM, timeout=400_000, optimize=0)
+    return simulated_device(DRIVEN, timeout=400_000, optimize=0)
 
 
 def test_every_kind_of_fault_is_recovered_from() -> None:
-    *_, (tally, kinds) = inject(device(), 18, seed=1)
+    *_, (tally, kinds) = inject(device(), 20, seed=1)
     assert set(kinds.values()) == {2}
     found = summary(tally, kinds)
     unseen = found.pop("unseen")
     assert unseen < 12
     assert found == {
-        "faults": 18,
-        "recovered": 18,
+        "faults": 20,
+        "recovered": 20,
         "by_kind": {kind.value: count for kind, count in kinds.items()},
     } | dict.fromkeys(
         ("hangs", "false_done", "unexpected", "stray_reads", "stray_writes", "violations"), 0
     )
+
+
+def test_a_bad_list_is_refused_by_name() -> None:
+    """Not all chains have lists: of those that have, each is refused with the place of the id."""
+    machine = device()
+    bus = InterposedBus(machine.bus)
+    spoiled = Device(bus, machine.inputs, machine.outputs)
+    rng = np.random.default_rng(0)
+    refused = 0
+    while refused < 6:
+        chain = random_chain(DRIVEN.core, rng, layers=1, calls=1.0)
+        listed = chain[0].flags & (Flag.QUERY_LIST | Flag.KEY_LIST)
+        bus.spoil = list_spoiler(machine.bus, rng)
+        if not listed:
+            compare_results(chain, spoiled.run(chain), expected(DRIVEN.core, chain))
+            continue
+        with pytest.raises(EXCEPTIONS[ErrorCode.LIST]) as told:
+            spoiled.run(chain)
+        # The list of queries is read first.
+        name = "query_list" if Flag.QUERY_LIST in listed else "key_list"
+        (fields,) = (fields for _, fields in spoiled.chain)
+        place, count = fields[name], fields["queries" if name == "query_list" else "tokens"]
+        assert told.value.address in range(place, place + 2 * count, 2)
+        assert machine.bus.read(told.value.address, 2) == b"\xff\xff"
+        refused += 1
 
 
 def test_wrong_results_are_no_recovery(monkeypatch) -> None:

@@ -1,0 +1,178 @@
+"""What every kind of layer has: queries, options, and what comes back."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtqatten.golden.memory import head_table_bytes, tensor_bytes
+from dtqatten.golden.numerics import softmax
+from dtqatten.golden.numerics.attention import Options
+from dtqatten.golden.numerics.codes import Codes, FloatArray, IntArray
+from dtqatten.golden.numerics.output import OUTPUT_FRACTION
+from dtqatten.interface.descriptor import Flag
+
+__all__ = ["Block", "Result"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Block:
+    """An attention block of a chain: :class:`~dtqatten.driver.layers.Layer` and others.
+
+    Parameters
+    ----------
+    q : Codes ``[heads, m, d_head]``
+    k, v : Codes ``[kv_heads, n, d_head]``
+    k0, k1 : int
+        Keys to keep for the next layer, and how many of them in 8 bits.
+    causal, report, cumulative, fresh : bool
+        Causal mask; importance is wanted; it is added to that of earlier layers; that is taken as
+        0.
+    ids : bool
+        Whether the kept ids are wanted.
+    options : Options
+        ``softmax_scale``, ``output_bits``, ``output_shift``, ``p_follows_token``,
+        ``p_follows_query`` and ``count_normalize``; ``p_planes`` is the machine's.
+    """
+
+    q: Codes
+    k: Codes
+    v: Codes
+    k0: int
+    k1: int
+    causal: bool = False
+    report: bool = False
+    cumulative: bool = False
+    fresh: bool = False
+    ids: bool = True
+    options: Options = field(default_factory=Options)
+
+    @property
+    def heads(self) -> int:
+        """Query heads."""
+        return self.q.codes.shape[0]
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads of K and V."""
+        return self.k.codes.shape[0]
+
+    @property
+    def chained(self) -> bool:
+        """Whether keys are those that the layer before keeps."""
+        raise NotImplementedError
+
+    @property
+    def placed(self) -> Mapping[str, int]:
+        """Addresses of what is in memory already, by the name of the address field."""
+        return {}
+
+    @property
+    def limits(self) -> Iterator[tuple[int, str, str]]:
+        """How many there are of something, its name, and the register that limits it."""
+        raise NotImplementedError
+
+    @property
+    def sinks(self) -> IntArray | None:
+        """Sink of each head, if there are any."""
+        return None
+
+    @property
+    def window(self) -> int | None:
+        """How many positions a query sees; None: all."""
+        return None
+
+    @property
+    def flags(self) -> Flag:
+        """Flags of the descriptor."""
+        wanted = {
+            Flag.CHAINED: self.chained,
+            Flag.CAUSAL: self.causal,
+            Flag.CODES: self.options.output_bits == 8,
+            Flag.Q_GAINS: self.q.gains is not None,
+            Flag.K_GAINS: self.k.gains is not None,
+            Flag.V_GAINS: self.v.gains is not None,
+            Flag.REPORT: self.report,
+            Flag.CUMULATIVE: self.cumulative,
+            Flag.FRESH: self.fresh,
+            Flag.COUNT: self.options.count_normalize,
+            Flag.FOLLOWS: self.options.p_follows_token,
+            Flag.FOLLOWS_QUERY: self.options.p_follows_query,
+            Flag.IDS: self.ids,
+            Flag.WINDOW: self.window is not None,
+            Flag.SINKS: self.sinks is not None,
+        }
+        flags = Flag(0)
+        for flag, on in wanted.items():
+            if on:
+                flags |= flag
+        return flags
+
+    def fields(self, before: int) -> dict[str, int]:
+        """Return the descriptor's fields but for addresses, ``next`` and ``ready``.
+
+        ``before``: how many tokens the layer before keeps; of chained layers only.
+        """
+        return {
+            "flags": int(self.flags),
+            "heads": self.heads,
+            "kv_heads": self.kv_heads,
+            "output_shift": self.options.output_shift,
+            "k0": self.k0,
+            "k1": self.k1,
+            "window": self.window or 0,
+        }
+
+    def contents(self) -> dict[str, bytes]:
+        """Return what the machine reads, by the name of the address field."""
+        factor = softmax.multiplier(
+            self.q.unit * np.repeat(self.k.unit, self.heads // self.kv_heads),
+            self.q.codes.shape[2],
+            self.options.softmax_scale,
+        )
+        found = {"head_table": head_table_bytes(factor.m, factor.shift, self.sinks)}
+        for name in ("q", "k", "v"):
+            codes: Codes = getattr(self, name)
+            if name in self.placed:
+                continue
+            found[name] = tensor_bytes(codes.codes)
+            if codes.gains is not None:
+                found[f"{name}_gains"] = np.asarray(codes.gains, np.uint8).tobytes()
+        return found
+
+    def output_unit(self) -> FloatArray:
+        """Return the worth of one unit of the output, ``[heads]``."""
+        unit = np.repeat(self.v.unit, self.heads // self.kv_heads)
+        if self.options.output_bits == 8:
+            return unit / (1 << self.options.output_shift)
+        return unit / (1 << OUTPUT_FRACTION)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Results of a layer.
+
+    Parameters
+    ----------
+    output : int16 array (int8 with ``output_bits`` 8) ``[heads, queries, d_head]``
+        Attention output, queries in the order of the layer.
+    output_unit : float array ``[heads]``
+        Worth of one unit.
+    ids : int array ``[k0]`` or None
+        Kept keys, places in the layer's order, 4-bit class first.
+    bits : int array ``[k0]``
+        Their precisions.
+    importance : uint32 array ``[keys]`` or None
+    """
+
+    output: NDArray[np.integer]
+    output_unit: FloatArray
+    ids: NDArray[np.int64] | None
+    bits: NDArray[np.uint8]
+    importance: NDArray[np.uint32] | None
+
+    @property
+    def values(self) -> FloatArray:
+        """The output as float64."""
+        return self.output * self.output_unit[:, None, None]

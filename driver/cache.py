@@ -1,0 +1,207 @@
+"""A cache of keys and values in the machine's memory."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dtqatten.driver.calls import Call
+from dtqatten.driver.errors import LayoutError
+from dtqatten.golden.memory import tensor_bytes
+from dtqatten.golden.numerics.codes import Codes, FloatArray
+from dtqatten.golden.numerics.tokens import TokenList
+
+if TYPE_CHECKING:
+    from dtqatten.driver.device import Device
+
+__all__ = ["Cache"]
+
+
+class Cache:
+    """Keys and values of one layer of a decoder, a token at its id, written once.
+
+    It has memory of its own among the device's inputs for as long as the device lives. Scales of
+    heads are those that it begins with; tokens may have gains.
+
+    Parameters
+    ----------
+    device : Device
+    capacity : int
+        Tokens that there is room for.
+    k_scale, v_scale : float array ``[kv_heads]``
+        Worth of one code, as of :class:`~dtqatten.golden.numerics.codes.Codes`.
+    k_gains, v_gains : bool
+        Each token has a gain; ``v_gains`` as the machine was generated.
+
+    Attributes
+    ----------
+    stored : int
+        Tokens appended so far, evicted ones too: ids of the next ones begin here.
+    ids : int64 array
+        Of the tokens that are not evicted, ascending.
+    placed : dict of int
+        Addresses, by the name of the descriptor's field.
+
+    Raises
+    ------
+    LayoutError
+        If the machine, or its memory, has no room for so many tokens; or scales disagree.
+    """
+
+    def __init__(
+        self,
+        device: "Device",
+        capacity: int,
+        k_scale: FloatArray,
+        v_scale: FloatArray,
+        *,
+        k_gains: bool = False,
+        v_gains: bool = False,
+    ) -> None:
+        if k_scale.ndim != 1 or k_scale.shape != v_scale.shape or not len(k_scale):
+            raise LayoutError(
+                f"scales of shapes {k_scale.shape} and {v_scale.shape}: give one a head of K and V"
+            )
+        if not 1 <= capacity <= device.sizes["capacity"]:
+            raise LayoutError(
+                f"a cache of {capacity} tokens, but the machine has places 1 to "
+                f"{device.sizes['capacity']}: generate it with more capacity"
+            )
+        self.device, self.capacity, self.stored = device, capacity, 0
+        self.ids: NDArray[np.int64] = np.arange(0)
+        self.placed: dict[str, int] = {}
+        self._tensors: dict[str, Codes] = {}
+        heads, d = len(k_scale), device.sizes["d_head"]
+        for name, scale, gains in (("k", k_scale, k_gains), ("v", v_scale, v_gains)):
+            self._tensors[name] = Codes(
+                np.zeros((heads, capacity, d), np.int8),
+                np.asarray(scale, np.float64),
+                np.ones((heads, capacity), np.uint8) if gains else None,
+            )
+            self.placed[name] = device.inputs.keep(heads * capacity * d)
+            if gains:
+                self.placed[f"{name}_gains"] = device.inputs.keep(heads * capacity)
+
+    @property
+    def k(self) -> Codes:
+        """Keys ``[kv_heads, capacity, d]``; places from ``stored`` on are without meaning."""
+        return self._tensors["k"]
+
+    @property
+    def v(self) -> Codes:
+        """Values, likewise."""
+        return self._tensors["v"]
+
+    def append(self, k: Codes, v: Codes) -> NDArray[np.int64]:
+        """Write tokens behind those that are here, and return their ids.
+
+        Parameters
+        ----------
+        k, v : Codes ``[kv_heads, n, d]``
+            At the scales of the cache.
+
+        Raises
+        ------
+        LayoutError
+            If there is no room, or they do not suit the cache.
+        """
+        heads, _, d = self.k.codes.shape
+        count = k.codes.shape[1]
+        for name, given in (("k", k), ("v", v)):
+            own = self._tensors[name]
+            if given.codes.shape != (heads, count, d):
+                raise LayoutError(
+                    f"{name.upper()} has shape {given.codes.shape}: give {(heads, count, d)}"
+                )
+            if not np.array_equal(given.scale, own.scale):
+                raise LayoutError(
+                    f"{name.upper()} has scales of its own: quantize it with those of the cache"
+                )
+            if (given.gains is None) != (own.gains is None):
+                raise LayoutError(
+                    f"{name.upper()} is of another granularity than the cache, which has "
+                    f"{'no ' * (own.gains is None)}gains: quantize it likewise"
+                )
+        if self.stored + count > self.capacity:
+            raise LayoutError(
+                f"{count} tokens more than {self.stored} are beyond the cache's {self.capacity} "
+                "places, which evicting does not free: make it larger"
+            )
+        new = np.arange(self.stored, self.stored + count)
+        for name, given in (("k", k), ("v", v)):
+            self._write(name, given)
+        self.stored += count
+        self.ids = np.concatenate([self.ids, new])
+        return new
+
+    def _write(self, name: str, given: Codes) -> None:
+        """Write tokens to memory from place ``stored`` on, a run of bytes a head and plane."""
+        own, bus, at = self._tensors[name], self.device.bus, self.stored
+        heads, count, d = given.codes.shape
+        own.codes[:, at : at + count] = given.codes
+        vectors = np.frombuffer(tensor_bytes(given.codes), np.uint8).reshape(2 * heads, -1)
+        for number, raw in enumerate(vectors):
+            place = self.placed[name] + (number * self.capacity + at) * d // 2
+            bus.write(place, raw.tobytes())
+        if own.gains is not None and given.gains is not None:
+            own.gains[:, at : at + count] = given.gains
+            for head, gains in enumerate(given.gains):
+                place = self.placed[f"{name}_gains"] + head * self.capacity + at
+                bus.write(place, gains.astype(np.uint8).tobytes())
+
+    def evict(self, ids: ArrayLike) -> None:
+        """Leave tokens out of all later lists; their places are not used again.
+
+        Raises
+        ------
+        LayoutError
+            If one is not here.
+        """
+        gone = np.asarray(ids, np.int64)
+        absent = np.setdiff1d(gone, self.ids)
+        if absent.size:
+            raise LayoutError(f"token {absent[0]} is not in the cache: nothing to evict")
+        self.ids = np.setdiff1d(self.ids, gone)
+
+    def keys(self, four_bit: ArrayLike = ()) -> TokenList:
+        """Return all tokens as a list, those of ``four_bit`` that are here in 4 bits."""
+        narrow = np.isin(self.ids, np.asarray(four_bit, np.int64))
+        order = np.concatenate([self.ids[narrow], self.ids[~narrow]])
+        return TokenList(order, int(narrow.sum()))
+
+    def call(
+        self, q: Codes, queries: TokenList, keys: TokenList | None = None, **options: Any
+    ) -> Call:
+        """Return a layer call on this cache.
+
+        Parameters
+        ----------
+        q, queries
+            As of :class:`~dtqatten.driver.calls.Call`.
+        keys : TokenList, optional
+            What to compute on. None: all tokens, in 8 bits.
+        **options
+            Other parameters of the call; ``causal`` unless said otherwise.
+
+        Raises
+        ------
+        LayoutError
+            If lists and tensors disagree.
+        """
+        listed = self.keys() if keys is None else keys
+        evicted = np.setdiff1d(listed.ids, self.ids)
+        if evicted.size:
+            raise LayoutError(f"key {evicted[0]} is not in the cache: append it first")
+        return Call(
+            **{"causal": True, **options},
+            q=q,
+            k=self.k,
+            v=self.v,
+            queries=queries,
+            keys=listed,
+            cache=self,
+        )
+
+    def __len__(self) -> int:
+        """How many tokens are not evicted."""
+        return len(self.ids)

@@ -1,0 +1,141 @@
+"""Reads a layer's lists of tokens, and refuses those that are no lists."""
+
+from amaranth.hdl import Array, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.base.export import place
+from dtqatten.hw.bus.read_channel import ReadChannel, read_port
+from dtqatten.interface.descriptor import ID_BYTES
+
+__all__ = ["ListReader", "list_layout"]
+
+
+def list_layout(system: SystemConfig) -> data.StructLayout:
+    """A list in memory, if it is ``present``: ``count`` ids of 16 bits from ``base`` on.
+
+    Each is below ``limit``. They ascend in each class; the first ``four_bit`` are one.
+    """
+    count = range(system.core.n_max + 1)
+    return data.StructLayout(
+        {
+            "present": unsigned(1),
+            "base": unsigned(system.address_bits),
+            "count": count,
+            "four_bit": count,
+            "limit": range(system.core.positions + 1),
+        }
+    )
+
+
+class ListReader(wiring.Component):
+    """Read the list of queries, then that of keys, an id a cycle.
+
+    An id that is not below its list's limit, or not above the one before it in its class, is a
+    fault, after which nothing more is written and ``done`` does not come.
+
+    Latency: ``done`` 1 cycle after ``start``, and for each list, one after the other, 4 cycles, the
+    memory's latency and a cycle an id more.
+
+    Parameters
+    ----------
+    system : SystemConfig
+
+    Members
+    -------
+    start : In(1)
+        Begin with ``lists``, which stay until ``done``.
+    lists : In(list_layout(system)).array(2)
+        Of queries, and of keys.
+    done : Out(1)
+        All entries are written, for one cycle.
+    idle : Out(1)
+        Nothing has begun, or ``done`` was in an earlier cycle.
+    write : Out(2)
+        Write an entry of the queries, of the keys.
+    slot, id : Out(range(n_max)), Out(range(capacity))
+        Its place in the list, and its token.
+    fault, fault_address : Out(1), Out(address_bits)
+        An id is refused; its address.
+    port
+        Read port.
+    """
+
+    def __init__(self, system: SystemConfig) -> None:
+        self.system = system
+        core = system.core
+        super().__init__(
+            {
+                "start": In(1),
+                "lists": In(list_layout(system)).array(2),
+                "done": Out(1),
+                "idle": Out(1, init=1),
+                "write": Out(2),
+                "slot": Out(range(core.n_max)),
+                "id": Out(range(core.positions)),
+                "fault": Out(1),
+                "fault_address": Out(system.address_bits),
+                "port": Out(read_port(system)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        system = self.system
+        channel = place(m, platform, "channel", ReadChannel, system, 2 * ID_BYTES, ID_BYTES)
+        connect(m, channel.port, flipped(self.port))
+        which = Signal()
+        current = Signal(list_layout(system))
+        before = Signal(8 * ID_BYTES)
+        id_ = Value.cast(channel.o.p)
+        good, last = Signal(), Signal()
+        m.d.comb += [
+            current.eq(Array(each.as_value() for each in self.lists)[which]),
+            channel.runs.p.address.eq(current.base),
+            channel.runs.p.size.eq(current.count * ID_BYTES),
+            self.id.eq(id_),
+            good.eq(
+                (id_ < current.limit)
+                & ((self.slot == 0) | (self.slot == current.four_bit) | (id_ > before))
+            ),
+            last.eq(self.slot == current.count - 1),
+            self.fault_address.eq(current.base + self.slot * ID_BYTES),
+        ]
+        m.d.sync += self.done.eq(0)
+        with m.If(self.done):
+            m.d.sync += self.idle.eq(1)
+
+        def finish() -> None:
+            m.d.sync += self.done.eq(1)
+            m.next = "IDLE"
+
+        with m.FSM():
+            with m.State("IDLE"), m.If(self.start):
+                m.d.sync += [self.idle.eq(0), which.eq(~self.lists[0].present)]
+                m.next = "ASK"
+                with m.If(~self.lists[0].present & ~self.lists[1].present):
+                    finish()
+            with m.State("ASK"):
+                m.d.comb += channel.runs.valid.eq(1)
+                m.d.sync += self.slot.eq(0)
+                with m.If(channel.runs.ready):
+                    m.next = "TAKE"
+            with m.State("TAKE"), m.If(channel.o.valid):
+                m.d.comb += [
+                    channel.o.ready.eq(1),
+                    self.write.eq(Mux(good, 1 << which, 0)),
+                    self.fault.eq(~good),
+                ]
+                m.d.sync += [before.eq(id_), self.slot.eq(self.slot + 1)]
+                with m.If(~good):
+                    m.next = "REFUSED"
+                with m.Elif(last & ~which & self.lists[1].present):
+                    m.d.sync += which.eq(1)
+                    m.next = "ASK"
+                with m.Elif(last):
+                    finish()
+            # Only a reset leads out.
+            with m.State("REFUSED"):
+                m.d.comb += channel.o.ready.eq(1)
+        return m

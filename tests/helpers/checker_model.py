@@ -1,0 +1,228 @@
+"""What the checker must say of a descriptor, and when, and a bench that asks it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from dtqatten import Config
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.memory.checker import Checker
+from dtqatten.interface.descriptor import SIZE, Flag, pack, region_sizes
+from dtqatten.interface.registers import ErrorCode
+from dtqatten.sim.engines.native import run
+
+# Large enough that no region fits a step of its alignment.
+PLAIN = Config(rows=2, cols=2, depth=2, d_head=8, n_max=100, heads=36, capacity=110)
+
+
+FULL = PLAIN.replace(cumulative=True, count_normalize=True, windows=True, sinks=True)
+
+
+GAINED = FULL.replace(v_gains=True)
+
+
+ADDRESS_BITS = 20
+
+
+#: First byte and the one after the last, of what may be read and written.
+READ, WRITE = (0x2000, 0x14000), (0x20000, 0x30000)
+
+
+ADDRESS = 0x3000
+
+
+NO_LAYER = {"valid": 0, "tokens": 5, "k0": 3, "k1": 1, "cumulative": 1}
+
+
+BEFORE = {"valid": 1, "tokens": 12, "k0": 9, "k1": 4, "cumulative": 0}
+
+
+GOOD = {
+    "ready": 1,
+    "flags": Flag.Q_GAINS | Flag.K_GAINS | Flag.REPORT | Flag.IDS,
+    "next": 0x4000, "heads": 36, "kv_heads": 18, "queries": 100, "query_four_bit": 3,
+    "query_start": 10, "stored": 100, "capacity": 104, "tokens": 100, "four_bit": 7,
+    "output_shift": 0, "k0": 90, "k1": 90,
+    "q": 0x2000, "k": 0x9100, "v": 0x9140, "head_table": 0x11000, "q_gains": 0x11200,
+    "k_gains": 0x12080, "v_gains": 0x13000, "query_list": 0x2080, "key_list": 0x20C0,
+    "output": 0x20000, "ids": 0x2F000,
+    "importance": 0x2F400,
+}  # fmt: skip
+
+
+CHAINED = GOOD | {
+    "flags": GOOD["flags"] | Flag.CHAINED | Flag.QUERY_CHAINED,
+    "queries": 9,
+    "query_four_bit": 0,
+    "query_start": 0,
+    "stored": 12,
+    "tokens": 9,
+    "four_bit": 0,
+    "k0": 9,
+    "k1": 9,
+}
+
+
+LISTED = GOOD | {
+    "flags": GOOD["flags"] | Flag.QUERY_LIST | Flag.KEY_LIST,
+    "query_start": 0,
+    "tokens": 92,
+}
+
+
+#: Regions in the order of the checker's cycles: position of the one that an address names.
+PLACES = ("q", "k", "v", "head_table", "q_gains", "k_gains", "v_gains", "query_list", "key_list",
+          "next")  # fmt: skip
+
+
+@dataclass
+class Case:
+    """A descriptor, what was before it, and what the checker has to say."""
+
+    fields: Mapping[str, int]
+    before: Mapping[str, int] = field(default_factory=lambda: NO_LAYER)
+    address: int = ADDRESS
+    #: Bits set besides, which no field covers.
+    reserved: int = 0
+
+
+def served(config: Config) -> tuple[Flag, Flag]:
+    """Return the flags that a build knows, and those that it needs."""
+    known = ~Flag(0)
+    if not config.v_gains:
+        known &= ~Flag.V_GAINS
+    if not config.cumulative:
+        known &= ~(Flag.CUMULATIVE | Flag.FRESH)
+    if not config.count_normalize:
+        known &= ~Flag.COUNT
+    if not config.windows:
+        known &= ~Flag.WINDOW
+    if not config.sinks:
+        known &= ~Flag.SINKS
+    return known, Flag.V_GAINS if config.v_gains else Flag(0)
+
+
+def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
+    f, before = case.fields, case.before
+    known, needed = served(config)
+    flags = f["flags"]
+    chained = flags & Flag.CHAINED
+    carried = chained and before["valid"] and before["cumulative"]
+    query_chained = flags & Flag.QUERY_CHAINED
+    twice = chained and flags & Flag.KEY_LIST
+    twice |= query_chained and (not chained or flags & Flag.QUERY_LIST)
+    lost = flags & Flag.CUMULATIVE and not flags & Flag.FRESH and not carried
+    shifted = f["output_shift"] > (7 if flags & Flag.CODES else 0)
+    window = f.get("window", 0)
+    windowed = 1 <= window <= 65536 if flags & Flag.WINDOW else not window
+    unserved = flags & ~int(known) or needed & ~flags
+    if unserved or case.reserved or shifted or lost or twice or not windowed:
+        yield ErrorCode.FLAGS
+    if f["heads"] == 0:
+        yield ErrorCode.NO_HEADS
+    if f["heads"] > config.heads:
+        yield ErrorCode.TOO_MANY_HEADS
+    if f["kv_heads"] == 0 or f["heads"] % f["kv_heads"]:
+        yield ErrorCode.KV_HEADS
+    if not f["queries"] or not f["stored"] or not f["tokens"]:
+        yield ErrorCode.NO_TOKENS
+    if max(f["queries"], f["tokens"]) > config.n_max:
+        yield ErrorCode.TOO_MANY_TOKENS
+    if chained:
+        counts = (f["stored"], f["tokens"], f["four_bit"])
+        fits = before["valid"] and counts == (before["tokens"], before["k0"], 0)
+    else:
+        some = flags & Flag.KEY_LIST and f["tokens"] < f["stored"]
+        fits = (some or f["tokens"] == f["stored"]) and f["four_bit"] <= f["tokens"]
+    if not fits:
+        yield ErrorCode.TOKENS
+    if not 1 <= f["k0"] <= f["tokens"]:
+        yield ErrorCode.K0
+    if f["k1"] > f["k0"]:
+        yield ErrorCode.K1
+    if f["next"] and f["next"] <= case.address:
+        yield ErrorCode.CHAIN
+    if query_chained:
+        fits = before["valid"] and (f["queries"], f["query_four_bit"]) == (before["k0"], 0)
+    else:
+        fits = f["query_four_bit"] <= f["queries"]
+    if not fits:
+        yield ErrorCode.QUERIES
+    if not f["stored"] <= f["capacity"] <= config.positions:
+        yield ErrorCode.CAPACITY
+    if query_chained or flags & Flag.QUERY_LIST:
+        if f["query_start"]:
+            yield ErrorCode.POSITIONS
+    elif f["query_start"] + f["queries"] > config.positions:
+        yield ErrorCode.POSITIONS
+
+
+def regions(config: Config, fields: Mapping[str, int]) -> list[tuple[str, int, bool]]:
+    """Return what is accessed, in the order in which it is checked."""
+    found = list(region_sizes(fields, config.d_head))
+    written = next(i for i, (_, _, write) in enumerate(found) if write)
+    if fields["next"]:
+        found.insert(written, ("next", SIZE, False))
+    return found
+
+
+def verdict(config: Config, case: Case) -> tuple[ErrorCode, int]:
+    """Return the error and the address that it is about."""
+    for code in field_failures(config, case):
+        return code, case.address
+    for name, size, write in regions(config, case.fields):
+        first, end = WRITE if write else READ
+        at = case.fields[name]
+        if at % 64:
+            return ErrorCode.ALIGNMENT, at
+        if not first <= at <= at + size <= end:
+            return ErrorCode.WRITE_WINDOW if write else ErrorCode.READ_WINDOW, at
+    return ErrorCode.NONE, case.address
+
+
+def latency(config: Config, case: Case) -> int:
+    code, at = verdict(config, case)
+    f = case.fields
+    divides = f["kv_heads"] and f["heads"] <= config.heads
+    cycles = 3 + (f["heads"] // f["kv_heads"] if divides else 0)
+    if any(True for _ in field_failures(config, case)):
+        return cycles
+    if code == ErrorCode.NONE:
+        return cycles + 3 * 14
+    failing = next(name for name, *_ in regions(config, f) if f[name] == at)
+    written = {"output": 11 if f["flags"] & Flag.CODES else 10, "ids": 12, "importance": 13}
+    place = PLACES.index(failing) if failing in PLACES else written[failing]
+    return cycles + 3 * (place + 1)
+
+
+def check(config: Config, cases: list[Case]) -> list[ErrorCode]:
+    """Compare the checker with :func:`verdict`, case by case, and return what it says."""
+    system = SystemConfig(core=config, address_bits=ADDRESS_BITS)
+    dut = Checker(system)
+    codes = []
+
+    async def testbench(ctx) -> None:
+        for window, (first, end) in ((dut.read_window, READ), (dut.write_window, WRITE)):
+            ctx.set(window, {"base": first >> 12, "limit": (end - 1) >> 12})
+        for case in cases:
+            raw = int.from_bytes(pack(case.fields), "little") | case.reserved
+            ctx.set(dut.descriptor.as_value(), raw)
+            ctx.set(dut.address, case.address)
+            ctx.set(dut.before, case.before)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            for _ in range(latency(config, case) - 1):
+                assert not ctx.get(dut.done), case
+                await ctx.tick()
+            assert ctx.get(dut.done), case
+            code, address = verdict(config, case)
+            assert (ctx.get(dut.error), ctx.get(dut.error_address)) == (code, address), case
+            if code in (ErrorCode.NONE, ErrorCode.READ_WINDOW, ErrorCode.WRITE_WINDOW):
+                group = case.fields["heads"] // case.fields["kv_heads"]
+                assert ctx.get(dut.repeats) == group, case
+            await ctx.tick()
+            assert not ctx.get(dut.done), case
+            codes.append(code)
+
+    run(dut, testbench, deadline=90 * len(cases))
+    return codes
