@@ -100,7 +100,7 @@ def stalls(
         f"{order} order, {rows} x {cols} PEs, stall ratio of each tile in percent:",
         *lines,
         f"mean of all {len(result.tiles)} tiles      {_cut(result.mean_all)} %",
-        f"mean of the {stalled} that stall  {_cut(result.mean_stalled)} %",
+        *([f"mean of the {stalled} that stall  {_cut(result.mean_stalled)} %"] * (stalled > 0)),
         f"cycles per k step       {result.cycles_per_step:g}",
         f"utilization in tiles    {_cut(100 * result.utilization)} %",
         f"cycles of the head      {result.cycles}",

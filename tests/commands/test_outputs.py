@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from command_table import HEAVY, OUTPUTS, arguments, files, refused, replaced, run
@@ -140,3 +141,11 @@ def test_numbers_alone_need_no_matplotlib(folder: Path, monkeypatch: pytest.Monk
     monkeypatch.delitem(sys.modules, "dtqatten.sim.studies.plots", raising=False)
     ended(monkeypatch, "stalls")
     refused(run(*arguments("stalls", "--plot", "x.png")), "matplotlib is not installed")
+
+
+def test_a_mean_of_no_tiles_is_not_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dtqatten.sim.studies.stalls import StallStudy
+
+    even = StallStudy([0.0, 0.0], 0.0, 0.0, 16.0, 1.0, 4, np.zeros((4, 9), np.uint8))
+    monkeypatch.setattr(HEAVY["stalls"][1], lambda *_: even)
+    assert "that stall" not in run("stalls").stdout

@@ -1,8 +1,11 @@
 """Cycles of the core: against RTL, and what holds for every machine."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from dtqatten.configuration.core import Config, ConfigError
+from dtqatten.golden.cycles import score_array, value_array
 from dtqatten.model.core import fit, run_core
 from dtqatten.model.workload import Workload, core_layer
 from dtqatten.sim.lockstep.core import CoreLockstep, build_core
@@ -38,3 +41,15 @@ def test_machines_grow_to_fit() -> None:
     assert fit(SMALL, Workload(tokens=3, d_head=32)) == SMALL
     with pytest.raises(ConfigError, match="n_max is 2000"):
         fit(SMALL, Workload(tokens=2000, d_head=32))
+
+
+def test_what_nobody_looks_at_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cycles need no operand of a PE: half the time of an estimate went there."""
+
+    def steps(*_: object, **__: object) -> Iterator[object]:
+        raise AssertionError("a step is made")
+        yield
+
+    monkeypatch.setattr(score_array, "tile_steps", steps)
+    monkeypatch.setattr(value_array, "value_steps", steps)
+    assert run_core(SMALL, Workload(tokens=16, d_head=32)).head_cycles > 0
