@@ -186,4 +186,17 @@ CORE_JOBS: list[tuple[Config, list[CoreScenario]]] = [
     _core_job(rows=3, cols=5, depth=5, d_head=80, n_max=16, schedule=Schedule.INTERLEAVED),
     _core_job(rows=2, cols=8, depth=24, d_head=96, n_max=17, cumulative=True, topk_lanes=8),
     _core_job(rows=2, cols=3, depth=16, d_head=128, n_max=9, count_normalize=True),
+    # A core that generates.
+    _core_job(
+        rows=3,
+        cols=4,
+        depth=4,
+        d_head=16,
+        n_max=15,
+        capacity=200,
+        windows=True,
+        grouped=True,
+        skip_tiles=True,
+        topk_lanes=4,
+    ),
 ]
