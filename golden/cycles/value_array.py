@@ -93,7 +93,7 @@ class _HeadLoader:
             tokens.append(16 * high + (next(planes) if wide[-1] else 0))
         self._beats = []
         self.used += 1
-        groups = grouped(self.config, np.array(wide)).any(axis=1)
+        groups = np.array([any(group) for group in grouped(self.config, np.array(wide))])
         return np.stack(tokens), groups, beat.follows
 
 
