@@ -46,7 +46,7 @@ def test_the_table_of_ports_is_the_verilog(bus_bits, address_bits) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [(name, True) for name in ("windows", "sinks", "grouped", "skip_tiles")],
+    [(name, True) for name in ("sinks", "grouped")],
 )
 def test_an_option_that_the_memory_system_does_not_drive_is_refused(name: str, value: bool) -> None:
     core = PRESETS["tiny"].replace(**{name: value})

@@ -49,6 +49,8 @@ SYSTEMS = {
             topk_lanes=8,
             heads=9,
             capacity=1000,
+            windows=True,
+            skip_tiles=True,
         ),
         bus_bits=512,
         address_bits=32,
