@@ -14,6 +14,36 @@ from dtqatten.golden.numerics.select import select
 __all__ = ["random_chain", "random_layer"]
 
 
+def _codes(
+    rng: np.random.Generator, shape: tuple[int, int, int], scale: float, *, gained: bool
+) -> Codes:
+    """Return codes ``[heads, n, d]`` at scales up to ``scale``, extremes more often.
+
+    Scales differ by head, so that each has a factor of its own.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : tuple of int
+    scale : float
+    gained : bool
+        Tokens have gains.
+    """
+    values = np.where(
+        rng.random(shape) < 0.9, rng.integers(-120, 120, shape), rng.choice([-120, 119, 0], shape)
+    )
+    gains = rng.choice([1, 255, 128, 200], shape[:2]) if gained else None
+    return Codes(values.astype(np.int8), scale * rng.uniform(0.5, 1, shape[0]), gains)
+
+
+def _places(rng: np.random.Generator, span: int, n: int) -> NDArray[np.int64]:
+    """Return ``n`` places below ``span``, ascending in each of two classes, or in any order."""
+    drawn = rng.permutation(span)[:n]
+    edge = int(rng.integers(0, n + 1))
+    classes = np.concatenate([np.sort(drawn[:edge]), np.sort(drawn[edge:])])
+    return classes if rng.random() < 0.8 else drawn
+
+
 def random_layer(
     config: Config,
     rng: np.random.Generator,
@@ -66,15 +96,7 @@ def random_layer(
     scale = float(rng.choice([1e-4, 3e-3]))
 
     def codes(heads: int, n: int, *, gained: bool) -> Codes:
-        shape = (heads, n, config.d_head)
-        values = np.where(
-            rng.random(shape) < 0.9,
-            rng.integers(-120, 120, shape),
-            rng.choice([-120, 119, 0], shape),
-        )
-        gains = rng.choice([1, 255, 128, 200], (heads, n)) if gained else None
-        # Scales differ by head, so that each has a factor of its own.
-        return Codes(values.astype(np.int8), scale * rng.uniform(0.5, 1, heads), gains)
+        return _codes(rng, (heads, n, config.d_head), scale, gained=gained)
 
     def bits(n: int) -> NDArray[np.int64]:
         return np.where(rng.random(n) < share, 8, 4)
@@ -82,16 +104,8 @@ def random_layer(
     # Positions among those of a cache: close together, or anywhere in it.
     span = int(rng.choice([max(m, n), config.positions]))
     start = int(rng.integers(0, config.positions - span + 1))
-
-    def ids(n: int) -> NDArray[np.int64]:
-        # In any order, or ascending in each of two classes.
-        drawn = start + rng.permutation(span)[:n]
-        edge = int(rng.integers(0, n + 1))
-        classes = np.concatenate([np.sort(drawn[:edge]), np.sort(drawn[edge:])])
-        return classes if rng.random() < 0.8 else drawn
-
-    k_ids = ids(n)
-    q_ids = k_ids if queries is None else ids(m)
+    k_ids = start + _places(rng, span, n)
+    q_ids = k_ids if queries is None else start + _places(rng, span, m)
     window = int(rng.integers(1, span + 1)) if config.windows and rng.integers(2) else None
     gained = bool(rng.integers(2))
     form = int(rng.choice([8, 16]))

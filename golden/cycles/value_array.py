@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dtqatten.configuration.core import BANKS, Config
 from dtqatten.golden.cycles.grid import GridModel
+from dtqatten.golden.cycles.group_lister import GroupListerModel
 from dtqatten.golden.cycles.score_buffer import ScoreBuffer
 from dtqatten.golden.cycles.tiles import Beat, Row, Step, padded
 from dtqatten.golden.cycles.value_steps import grouped, value_order, value_steps
@@ -97,37 +98,6 @@ class _HeadLoader:
         return np.stack(tokens), groups, beat.follows
 
 
-class _Lister:
-    """Go through the groups of the tiles that row blocks visit, a group a cycle.
-
-    A tile waits for its head's values; a row block is complete with the last group of its tiles.
-    """
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        # Tiles, and the row block that the last one completes, by the cycle from which on they are
-        # here; groups of heads, too.
-        self.tiles: deque[tuple[int, int, _Block | None]] = deque()
-        self.heads: deque[tuple[int, int]] = deque()
-        self._part = 0
-
-    def clock(self, cycle: int) -> _Block | None:
-        """Return the row block whose last group is gone through in ``cycle``."""
-        if not self.tiles or not self.heads:
-            return None
-        (here, tile, block), (loaded, groups) = self.tiles[0], self.heads[0]
-        if cycle < max(here, loaded):
-            return None
-        self._part += 1
-        if self._part < min(self.config.parts, groups - tile * self.config.parts):
-            return None
-        self._part = 0
-        self.tiles.popleft()
-        if block is not None and block.last:
-            self.heads.popleft()
-        return block
-
-
 class ValueArrayModel:
     """Predict :class:`dtqatten.hw.arrays.value_array.ValueArray`, observed, on every clock edge.
 
@@ -159,7 +129,7 @@ class ValueArrayModel:
         # What is loaded, by the cycle from which on the sequencer knows it.
         self._loaded_blocks: deque[tuple[int, _Block]] = deque()
         self._loaded_heads: deque[tuple[int, _Head]] = deque()
-        self._lister = _Lister(config)
+        self._lister: GroupListerModel[_Block] = GroupListerModel(config)
         self._pass = 0
         self._tile: Iterator[Step] = iter(())
         self._steps_left = 0

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.score_accumulator import AccumulatorModel
-from dtqatten.golden.cycles.tiles import tile_rows, visited_tiles
+from dtqatten.golden.cycles.tile_rows import tile_rows, visited_tiles
 from dtqatten.hw.payloads.ranking import importance_layout, ranking_run_layout
 from dtqatten.hw.payloads.softmax import probability_row_layout
 from dtqatten.sim.lockstep.streams import StreamLockstep

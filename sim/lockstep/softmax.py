@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.softmax import SoftmaxModel
 from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, OutputForm, Query
-from dtqatten.golden.cycles.tiles import tile_rows
+from dtqatten.golden.cycles.tile_rows import tile_rows
 from dtqatten.hw.payloads.arrays import score_row_layout
 from dtqatten.hw.payloads.softmax import (
     head_layout,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.score_accumulator import ImportanceBeat
-from dtqatten.golden.cycles.tiles import tile_rows
+from dtqatten.golden.cycles.tile_rows import tile_rows
 from dtqatten.golden.cycles.token_ranking import LayerCommand, TokenRankingModel
 from dtqatten.golden.cycles.topk import IdBeat
 from dtqatten.hw.payloads.ranking import beat_layout, layer_layout, topk_config

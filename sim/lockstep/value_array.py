@@ -9,7 +9,8 @@ from amaranth.hdl import signed
 from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
-from dtqatten.golden.cycles.tiles import load_beats, tile_rows, visited_tiles
+from dtqatten.golden.cycles.tile_rows import tile_rows, visited_tiles
+from dtqatten.golden.cycles.tiles import load_beats
 from dtqatten.golden.cycles.value_array import ValueArrayModel
 from dtqatten.golden.numerics.codes import at_precision, code_range
 from dtqatten.hw.payloads.arrays import score_row_layout, value_layout

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dtqatten import PRESETS, Config
+from dtqatten import PRESETS, Config, ConfigError
 from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query
 from dtqatten.hw.base.export import verilog
 from dtqatten.hw.softmax.softmax import Softmax
@@ -187,6 +187,11 @@ def test_a_wrong_device_is_reported_with_its_cycle() -> None:
     bench = SoftmaxLockstep(MIDDLE.replace(planes=3), heads_of(MIDDLE, 3))
     with pytest.raises(MismatchError, match=r"cycle \d+: weights__payload is 0x"):
         run_verilated(build(MIDDLE), bench)
+
+
+def test_sinks_are_refused() -> None:
+    with pytest.raises(ConfigError, match="sinks is True, but the softmax takes none: leave it"):
+        Softmax(MIDDLE.replace(sinks=True))
 
 
 def test_ports_are_flat() -> None:

@@ -1,0 +1,58 @@
+"""Model of the lister of groups: when a row block's groups are listed."""
+
+from collections import deque
+from typing import Generic, Protocol, TypeVar
+
+from dtqatten.configuration.core import Config
+
+__all__ = ["GroupListerModel"]
+
+
+class _OfHead(Protocol):
+    @property
+    def last(self) -> bool:
+        """Whether it is its head's last row block."""
+
+
+Block = TypeVar("Block", bound=_OfHead)
+
+
+class GroupListerModel(Generic[Block]):
+    """Go through the groups of the tiles that row blocks visit, a group a cycle.
+
+    A tile waits for its head's values; a row block is complete with the last group of its tiles.
+
+    Parameters
+    ----------
+    config : Config
+        With the value array's depth.
+
+    Attributes
+    ----------
+    tiles : deque
+        Cycle from which on a tile is here, the tile, and the row block that it completes, if any.
+    heads : deque
+        Cycle from which on a head's values are here, and its groups.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.tiles: deque[tuple[int, int, Block | None]] = deque()
+        self.heads: deque[tuple[int, int]] = deque()
+        self._part = 0
+
+    def clock(self, cycle: int) -> Block | None:
+        """Return the row block whose last group is gone through in ``cycle``."""
+        if not self.tiles or not self.heads:
+            return None
+        (here, tile, block), (loaded, groups) = self.tiles[0], self.heads[0]
+        if cycle < max(here, loaded):
+            return None
+        self._part += 1
+        if self._part < min(self.config.parts, groups - tile * self.config.parts):
+            return None
+        self._part = 0
+        self.tiles.popleft()
+        if block is not None and block.last:
+            self.heads.popleft()
+        return block
