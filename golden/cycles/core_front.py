@@ -80,9 +80,10 @@ class CoreFront:
         if not self.plans:
             return
         takes = self._takes(softmax)
-        offers = {name: fork.offers(getattr(beats, name)) for name, fork in self._forks.items()}
-        early = offers["heads"][0] if self._early.ready else None
-        self._early.clock(early, taken=softmax["heads"])  # type: ignore[arg-type]
-        self._planner.clock(*(offers[name][1] for name in self._forks), visits_ready)  # type: ignore[arg-type]
+        heads, queries, keys = (
+            fork.offers(getattr(beats, name)) for name, fork in self._forks.items()
+        )
+        self._early.clock(heads[0] if self._early.ready else None, taken=softmax["heads"])
+        self._planner.clock(heads[1], queries[1], keys[1], visits_ready)
         for name, fork in self._forks.items():
             fork.clock(getattr(beats, name), takes[name])

@@ -169,11 +169,31 @@ class TokenTable(wiring.Component):
         with m.If(self.asked.any()):
             m.d.sync += turn.eq(choice)
 
+        read_query, read_key = table.read_port(), table.read_port()
+        m.d.comb += [
+            read_query.addr.eq(address(bank, self.query_slot)),
+            read_key.addr.eq(address(bank, self.key_slot)),
+        ]
+        self._give_tokens(m, identity, read_query.data, read_key.data)
+        return m
+
+    def _give_tokens(self, m: Module, identity: Signal, query: data.View, key: data.View) -> None:
+        """Show query and key of the slots of the cycle before.
+
+        Parameters
+        ----------
+        m : Module
+        identity : Signal
+            Keys are all tokens: each slot is its token.
+        query, key : View
+            What the table holds in these slots.
+        """
+        config = self.config
         m.submodules.positions = positions = memory.Memory(
             shape=range(config.positions), depth=config.n_max, init=[]
         )
         write_position, read_position = positions.write_port(), positions.read_port()
-        read_query, read_key = table.read_port(), table.read_port()
+        bits = len(self.query_slot)
         query_slot, key_slot = Signal(bits), Signal(bits)
         m.d.sync += [query_slot.eq(self.query_slot), key_slot.eq(self.key_slot)]
         m.d.comb += [
@@ -181,16 +201,13 @@ class TokenTable(wiring.Component):
             write_position.addr.eq(self.write_slot),
             write_position.data.eq(self.write_id),
             read_position.addr.eq(self.query_slot),
-            read_query.addr.eq(address(bank, self.query_slot)),
-            read_key.addr.eq(address(bank, self.key_slot)),
-            self.key.eq(read_key.data),
+            self.key.eq(key),
             self.query.id.eq(query_slot),
             self.query.position.eq(self.query_start + query_slot),
         ]
         with m.If(identity):
             m.d.comb += [self.key.id.eq(key_slot), self.key.position.eq(key_slot)]
         with m.If(self.query_chained):
-            m.d.comb += self.query.eq(read_query.data)
+            m.d.comb += self.query.eq(query)
         with m.If(self.query_listed):
             m.d.comb += self.query.position.eq(read_position.data)
-        return m
