@@ -58,8 +58,7 @@ class Config:
         Depth of the value array; need not divide ``d_head``. None: ``depth``.
     load_bits : int
         Widest beat of the streams of Q, K and V, unless ``depth`` nibbles of Q and K are wider: a
-        power of two from 16 to 1024. Short heads need wide ones, since a head takes at least as
-        long as it loads.
+        power of two from 16 to 1024.
     normalizer_lanes : int or None
         Channels of the output a cycle, at most ``cols``. None: ``ceil(cols/4)``, which keeps up
         from 128 keys on.
@@ -138,10 +137,9 @@ class Config:
         integer(self, "normalizer_lanes", 1, 128, optional=True)
         power_of_two(self, "topk_lanes", 1, 64)
         power_of_two(self, "load_bits", 16, 1024)
-        for name in ("v_gains", "cumulative", "count_normalize"):
+        for name in ("v_gains", "cumulative", "count_normalize", "windows", "sinks", "grouped"):
             boolean(self, name)
-        for name in ("windows", "sinks", "grouped", "skip_tiles"):
-            boolean(self, name)
+        boolean(self, "skip_tiles")
         member(self, "schedule", Schedule)
         check_together(self)
 
@@ -309,16 +307,7 @@ PRESETS: dict[str, Config] = {
     # 2048 multipliers in the score array, whose 4-bit tiles compute for as long as their scores
     # drain; 2816 in the value array, which then takes about as long.
     # Beats of 128 bits and 16 lanes of the normalizer keep up with the arrays from 64 tokens on.
-    "base": Config(
-        rows=8,
-        cols=32,
-        depth=8,
-        value_depth=11,
-        d_head=64,
-        n_max=512,
-        load_bits=128,
-        normalizer_lanes=16,
-    ),
+    "base": Config(rows=8, cols=32, depth=8, value_depth=11, load_bits=128, normalizer_lanes=16),
     # The paper's machine: 3168 multipliers in two arrays of 4-bit MACs.
     "paper": Config(rows=24, cols=66, depth=1, d_head=64, n_max=512, schedule=Schedule.INTERLEAVED),
 }
@@ -346,8 +335,7 @@ def configured(preset: str, **changes: Any) -> Config:
 def changed(config: Config, **changes: Any) -> Config:
     """Return a configuration with some fields changed.
 
-    A preset's ``value_depth`` suits only its ``depth``, its ``normalizer_lanes`` only its ``cols``:
-    where ``depth`` or ``cols`` is changed alone, the other one gets its default.
+    ``depth`` alone resets ``value_depth``, which suits only it; ``cols`` alone ``normalizer_lanes``.
 
     Raises
     ------
