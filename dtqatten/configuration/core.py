@@ -335,7 +335,8 @@ def configured(preset: str, **changes: Any) -> Config:
 def changed(config: Config, **changes: Any) -> Config:
     """Return a configuration with some fields changed.
 
-    ``depth`` alone resets ``value_depth``, which suits only it; ``cols`` alone ``normalizer_lanes``.
+    ``depth`` alone resets ``value_depth``, which suits only it, as ``cols`` does
+    ``normalizer_lanes``.
 
     Raises
     ------
