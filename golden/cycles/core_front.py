@@ -80,9 +80,10 @@ class CoreFront:
         if not self.plans:
             return
         takes = self._takes(softmax)
-        offers = {name: fork.offers(getattr(beats, name)) for name, fork in self._forks.items()}
-        early = offers["heads"][0] if self._early.ready else None
-        self._early.clock(early, taken=softmax["heads"])  # type: ignore[arg-type]
-        self._planner.clock(*(offers[name][1] for name in self._forks), visits_ready)  # type: ignore[arg-type]
+        head, planned = self._forks["heads"].offers(beats.heads)
+        _, query = self._forks["queries"].offers(beats.queries)
+        _, key = self._forks["keys"].offers(beats.keys)
+        self._early.clock(head if self._early.ready else None, taken=softmax["heads"])
+        self._planner.clock(planned, query, key, visits_ready)
         for name, fork in self._forks.items():
             fork.clock(getattr(beats, name), takes[name])

@@ -106,7 +106,7 @@ def random_softmax_head(
         )
         for at, i in enumerate(ids(n_k))
     ]
-    window = int(rng.choice([0, 1, rng.integers(1, most + 1), config.positions]))
+    window = int(rng.choice([0, 1, int(rng.integers(1, most + 1)), config.positions]))
     output = OutputForm(bool(rng.integers(2)), int(rng.integers(8)))
     queries_of_head = [
         Query(i, gain(), bool(rng.random() < narrow_queries), *factor()) for i in ids(n_q)

@@ -45,13 +45,13 @@ def random_planned_head(config: Config, rng: np.random.Generator) -> PlannedHead
     """Return a head of up to ``n_max`` keys, ascending in each of two classes, or in any order."""
 
     def ids(most: int) -> list[int]:
-        n = int(rng.choice([1, most, rng.integers(1, most + 1)]))
+        n = int(rng.choice([1, most, int(rng.integers(1, most + 1))]))
         drawn = rng.permutation(config.positions)[:n]
         edge = int(rng.integers(0, n + 1))
         classes = [*sorted(drawn[:edge].tolist()), *sorted(drawn[edge:].tolist())]
         return classes if rng.random() < 0.8 else drawn.tolist()
 
-    window = int(rng.choice([0, 1, rng.integers(1, config.positions + 1)])) * config.windows
+    window = int(rng.choice([0, 1, int(rng.integers(1, config.positions + 1))])) * config.windows
     return PlannedHead(
         ids(min(3 * config.rows + 1, config.positions)),
         ids(config.n_max),
