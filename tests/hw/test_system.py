@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The system's ports are those that its docs list for an integrator."""
 
 import re

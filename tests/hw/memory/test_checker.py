@@ -224,7 +224,7 @@ def test_random_descriptors(config: Config) -> None:
     }  # fmt: skip
     known, needed = served(config)
     cases = []
-    for _ in range(600):
+    for _ in range(1000):
         fields = dict((GOOD, CHAINED, LISTED)[rng.integers(3)])
         flags = fields["flags"] | needed
         for name in rng.permutation(list(choices))[: rng.integers(0, 3)].tolist():

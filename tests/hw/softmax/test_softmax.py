@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The softmax unit, equal to its cycle model in every cycle."""
 
 import functools
