@@ -185,7 +185,10 @@ def _layer_bytes(workload: Workload, shape: Shape) -> float:
 def _area(known: Measured | None) -> Quantity:
     if known is None or known.mm2 is None:
         return Quantity(None, "mm2", "not measured", "run `dtqatten synth` on this machine")
-    return Quantity(known.mm2, "mm2", "measured", f"{known.command}; {known.target}")
+    how = f"{known.command}; {known.target}"
+    if known.before:
+        return Quantity(known.mm2, "mm2", "modelled", f"{how}; measured {known.before}")
+    return Quantity(known.mm2, "mm2", "measured", how)
 
 
 def _energy(known: Measured | None, shape: Shape, runs: Iterable[Any], moved: float) -> Quantity:

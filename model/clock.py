@@ -48,4 +48,6 @@ def clock_of(core: Config) -> Clock:
     if known is None:
         return Clock(most, False, f"its registers are placed for {where}; not synthesized")
     says = f"{known.fmax_mhz:.1f} MHz by timing analysis, {known.target}"
-    return Clock(min(most, known.fmax_mhz), True, says)
+    if known.before:
+        says += f"; {known.before}"
+    return Clock(min(most, known.fmax_mhz), not known.before, says)

@@ -30,6 +30,9 @@ class Measured:
         Energy of its parts, where power was measured.
     command, tools : str
         What made these numbers.
+    before : str
+        How the preset differed then, if it has changed since: its figures are then no measurement
+        of this machine.
     """
 
     target: str
@@ -38,6 +41,7 @@ class Measured:
     power: Coefficients | None
     command: str
     tools: str
+    before: str = ""
 
 
 def read(path: Traversable) -> dict[str, Measured]:

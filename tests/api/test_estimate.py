@@ -42,6 +42,8 @@ def test_base_has_measured_figures() -> None:
     found = dtqatten.estimate("bert-base", "base", tokens=64)
     known = measured()["base"]
     assert found.mm2.value == known.mm2
+    assert (found.mm2.origin == "measured") == (not known.before)
+    assert known.before in found.mm2.says
     assert found.clock.value == min(1000.0, known.fmax_mhz)
     # Another machine than the preset has no measured area.
     other = PRESETS["base"].replace(rows=4)

@@ -1,5 +1,7 @@
 """Which clock a machine's cycles are told in."""
 
+import dataclasses
+
 import pytest
 
 from dtqatten.configuration.core import PRESETS
@@ -26,8 +28,15 @@ def test_a_variant_of_an_fpga_s_preset_is_an_fpga_s() -> None:
 
 
 def test_measured_rates_count_up_to_what_registers_are_placed_for(monkeypatch) -> None:
-    found = clock_of(PRESETS["base"])
-    assert (found.mhz, found.measured) == (min(1000.0, measured()["base"].fmax_mhz), True)
+    fast = dataclasses.replace(measured()["base"], fmax_mhz=1007.0, before="")
+    for known, mhz in ((fast, 1000.0), (dataclasses.replace(fast, fmax_mhz=950.0), 950.0)):
+        monkeypatch.setattr(clock, "measured", lambda known=known: {"base": known})
+        found = clock_of(PRESETS["base"])
+        assert (found.mhz, found.measured) == (mhz, True)
+    earlier = dataclasses.replace(fast, before="with other streams")
+    monkeypatch.setattr(clock, "measured", lambda: {"base": earlier})
+    assert not clock_of(PRESETS["base"]).measured
+    assert "cells, typical, without wires; with other streams" in str(clock_of(PRESETS["base"]))
     slow = Measured("ECP5-85", 96.5, None, None, "", "")
     monkeypatch.setattr(clock, "measured", lambda: {"edge": slow})
     assert clock_of(PRESETS["edge"]).mhz == 96.5
