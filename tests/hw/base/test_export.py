@@ -31,7 +31,7 @@ def test_every_kind_of_block_is_one_module() -> None:
         "dtqatten_line_buffer_16",
         "dtqatten_pe_20",
         "dtqatten_score_bank_20",
-        "dtqatten_score_buffer_20",
+        "dtqatten_score_buffer",
         "dtqatten_sequencer",
     ]
     assert text.count("dtqatten_pe_20 pe_") == 16

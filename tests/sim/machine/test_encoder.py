@@ -42,6 +42,7 @@ CORE = Config(
     planes=3,
     v_gains=True,
     heads=9,
+    capacity=300,
 )
 
 

@@ -26,6 +26,8 @@ LARGE = (
     "core-trace",
     "core-3x6x8-d64-plane_major",
     "core-2x8x24-d96-plane_major",
+    "core-2x3x16-d128-plane_major",
+    "core-3x5x5-d80-interleaved",
 )
 
 
