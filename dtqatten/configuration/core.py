@@ -89,8 +89,7 @@ class Config:
         Query heads that share a head of K and V are one head of the core: each query brings the
         factor, and the sink, of its own.
     skip_tiles : bool
-        Tiles of scores that no query of their row block sees are not computed. Needs a
-        ``product_stages`` of 1.
+        Tiles of scores that no query of their row block sees are not computed.
 
     Raises
     ------

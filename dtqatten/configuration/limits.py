@@ -67,11 +67,6 @@ def check_together(config: "Config") -> None:
             f"capacity is {config.capacity}, below n_max = {config.n_max}: a cache holds at least "
             "the tokens of a head"
         )
-    if config.skip_tiles and config.product_stages > 1:
-        raise ConfigError(
-            f"skip_tiles is True with product_stages {config.product_stages}: the counters of slow "
-            "logic do not clear tiles that are skipped; leave skip_tiles out, or use 1 stage"
-        )
     if config.grouped and config.count_normalize:
         raise ConfigError(
             "count_normalize is True with grouped: queries are counted in one query head, and "

@@ -89,12 +89,13 @@ class CounterBank(wiring.Component):
             read.en.eq(Mux(mine, self.accept, self.fetch)),
             read.addr.eq(Mux(mine, self.tile, self.address)),
         ]
-        known = self._touched(m, read.data) if config.skip_tiles else read.data
+        shown = self._touched(m, read.data) if config.skip_tiles else read.data
         if config.timing.buffered_counters:
             known = Signal(counters_layout(config), name="known", reset_less=True)
             with m.If(mine | self.moves):
-                m.d.sync += known.eq(read.data)
-        m.d.comb += self.word.eq(known)
+                m.d.sync += known.eq(shown)
+            shown = known
+        m.d.comb += self.word.eq(shown)
         return m
 
     def _touched(self, m: Module, word: data.View) -> Signal:

@@ -114,7 +114,6 @@ def test_schedule_by_name(schedule: Schedule) -> None:
         ({"capacity": 65537}, "capacity is 65537, outside 1..65536"),
         ({"capacity": 63}, "capacity is 63, below n_max = 64: a cache holds at least the tokens"),
         ({"windows": 1}, "windows is 1: choose True or False"),
-        ({"skip_tiles": True, "product_stages": 2}, "skip_tiles is True with product_stages 2"),
         ({"skip_tiles": None}, "skip_tiles is None: choose True or False"),
         (
             {"grouped": True, "count_normalize": True},

@@ -22,9 +22,9 @@ CONFIGS = [
     CONFIG.replace(product_stages=2),
     CONFIG.replace(product_stages=2, topk_lanes=2, count_normalize=True),
     CONFIG.replace(skip_tiles=True, count_normalize=True),
-    CONFIG.replace(skip_tiles=True),
+    CONFIG.replace(skip_tiles=True, product_stages=2),
 ]
-IDS = ["4", "2", "1", "counted", "slow", "slow counted", "skips, counted", "skips"]
+IDS = ["4", "2", "1", "counted", "slow", "slow counted", "skips", "skips, slow"]
 
 
 def golden(config: Config, runs: list[AccumulatorRun]) -> list[list[tuple[int, int]]]:
