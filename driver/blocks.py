@@ -1,5 +1,6 @@
 """What every kind of layer has: queries, options, and what comes back."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -17,7 +18,7 @@ __all__ = ["Block", "Result"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Block:
+class Block(ABC):
     """An attention block of a chain: :class:`~dtqatten.driver.layers.Layer` and others.
 
     Parameters
@@ -59,9 +60,9 @@ class Block:
         return self.k.codes.shape[0]
 
     @property
+    @abstractmethod
     def chained(self) -> bool:
         """Whether keys are those that the layer before keeps."""
-        raise NotImplementedError
 
     @property
     def placed(self) -> Mapping[str, int]:
@@ -69,9 +70,9 @@ class Block:
         return {}
 
     @property
+    @abstractmethod
     def limits(self) -> Iterator[tuple[int, str, str]]:
         """How many there are of something, its name, and the register that limits it."""
-        raise NotImplementedError
 
     @property
     def sinks(self) -> IntArray | None:

@@ -69,6 +69,14 @@ def verilog(
     count_normalize: Annotated[
         bool | None, typer.Option(help="Divide importance by counts of queries, where asked for.")
     ] = None,
+    capacity: Annotated[int | None, typer.Option(help="Places of a cache; else --n-max.")] = None,
+    windows: Annotated[bool | None, typer.Option(help="Heads can have sliding windows.")] = None,
+    grouped: Annotated[
+        bool | None, typer.Option(help="Core: query heads that share K and V fill rows together.")
+    ] = None,
+    skip_tiles: Annotated[
+        bool | None, typer.Option(help="Leave out tiles that no query of a row block sees.")
+    ] = None,
     bus_bits: Annotated[int | None, typer.Option(help="System: AXI4 data width.")] = None,
     address_bits: Annotated[int | None, typer.Option(help="System: AXI4 address width.")] = None,
     burst_beats: Annotated[int | None, typer.Option(help="System: longest burst.")] = None,
@@ -99,6 +107,10 @@ def verilog(
         topk_lanes=topk_lanes,
         cumulative=cumulative,
         count_normalize=count_normalize,
+        capacity=capacity,
+        windows=windows,
+        grouped=grouped,
+        skip_tiles=skip_tiles,
     )
     if monitored and block not in (Block.ARRAY, Block.VALUE_ARRAY):
         raise refuse(f"--monitored is for arrays, not {block}: leave it out")

@@ -84,7 +84,7 @@ class Config:
     windows : bool
         Heads can have sliding windows.
     sinks : bool
-        Heads can have sinks.
+        Heads have sinks in payloads and memory; softmax and system refuse it.
     grouped : bool
         Query heads that share a head of K and V are one head of the core: each query brings the
         factor, and the sink, of its own.
@@ -136,9 +136,8 @@ class Config:
         integer(self, "normalizer_lanes", 1, 128, optional=True)
         power_of_two(self, "topk_lanes", 1, 64)
         power_of_two(self, "load_bits", 16, 1024)
-        for name in ("v_gains", "cumulative", "count_normalize"):
-            boolean(self, name)
-        for name in ("windows", "sinks", "grouped", "skip_tiles"):
+        options = ("v_gains", "cumulative", "count_normalize")
+        for name in (*options, "windows", "sinks", "grouped", "skip_tiles"):
             boolean(self, name)
         member(self, "schedule", Schedule)
         check_together(self)

@@ -1,8 +1,10 @@
 """Side information of tokens: loaded once, replayed for every tile that needs it."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+
+from dtqatten.hw.base.word_ring import after, word_ring
 
 __all__ = ["ReplayStore"]
 
@@ -58,31 +60,11 @@ class ReplayStore(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes, depth = self.lanes, self.depth
-        m.submodules.words = words = memory.Memory(
-            shape=data.ArrayLayout(self.item, lanes), depth=depth, init=[]
-        )
-        write, read = words.write_port(granularity=1), words.read_port()
-
-        def after(index: Value) -> Value:
-            return Mux(index == depth - 1, 0, index + 1)
-
+        _, read, _, complete = word_ring(m, self.i, lanes, depth)
         # Words held, and those of them at the pointer or behind it: ``ready`` if there are any.
         held, ahead = Signal(range(depth + 1)), Signal(range(depth + 1))
-        lane = Signal(range(lanes))
-        beat, complete = Signal(), Signal()
         room = Signal(init=1)
-        m.d.comb += [
-            self.i.ready.eq(room),
-            beat.eq(self.i.valid & self.i.ready),
-            complete.eq(beat & (self.i.p.last | (lane == lanes - 1))),
-            # Lanes past the item's own take it too, so that every lane of a word is written.
-            write.en.eq(beat.replicate(lanes) << lane),
-        ]
-        m.d.comb += [write.data[i].eq(self.i.p.item) for i in range(lanes)]
-        with m.If(beat):
-            m.d.sync += lane.eq(Mux(complete, 0, lane + 1))
-        with m.If(complete):
-            m.d.sync += write.addr.eq(after(write.addr))
+        m.d.comb += self.i.ready.eq(room)
 
         # The sequence's first word is at ``base``.
         base, pointer = Signal(range(depth)), Signal(range(depth))
@@ -105,9 +87,9 @@ class ReplayStore(wiring.Component):
                 self.ready.eq(complete | Mux(self.step, back | (ahead > 1), self.ready)),
             ]
             with m.If(self.step):
-                m.d.sync += pointer.eq(Mux(back, base, after(pointer)))
+                m.d.sync += pointer.eq(Mux(back, base, after(pointer, depth)))
             with m.If(leaves):
-                m.d.sync += base.eq(after(pointer))
+                m.d.sync += base.eq(after(pointer, depth))
         with m.Else():
             m.d.sync += [
                 room.eq(some),

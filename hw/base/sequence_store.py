@@ -1,10 +1,11 @@
 """Side information of tokens: loaded once, read in any order until its sequence is freed."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.hw.base.pipeline import counted
+from dtqatten.hw.base.word_ring import after, word_ring
 
 __all__ = ["SequenceStore"]
 
@@ -60,44 +61,28 @@ class SequenceStore(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes, depth = self.lanes, self.depth
-        m.submodules.words = words = memory.Memory(
-            shape=data.ArrayLayout(self.item, lanes), depth=depth, init=[]
-        )
+        write, read, beat, complete = word_ring(m, self.i, lanes, depth)
         # Of each sequence the address behind its end: as many as words, if all have one.
         m.submodules.ends = ends = memory.Memory(shape=range(depth), depth=depth, init=[])
-        write, read = words.write_port(granularity=1), words.read_port()
         end_write, end_read = ends.write_port(), ends.read_port(domain="comb")
 
-        def after(index: Value) -> Value:
-            return Mux(index == depth - 1, 0, index + 1)
-
-        lane = Signal(range(lanes))
         base = Signal(range(depth))
-        beat, complete, closes, leaves = Signal(), Signal(), Signal(), Signal()
+        closes, leaves = Signal(), Signal()
         at = Signal(range(2 * depth))
         m.d.comb += [
-            beat.eq(self.i.valid & self.i.ready),
             closes.eq(beat & self.i.p.last),
-            complete.eq(closes | (beat & (lane == lanes - 1))),
             leaves.eq(self.read & self.release),
-            # Lanes past the item's own take it too, so that every lane of a word is written.
-            write.en.eq(beat.replicate(lanes) << lane),
-            *(write.data[i].eq(self.i.p.item) for i in range(lanes)),
             end_write.en.eq(closes),
-            end_write.data.eq(after(write.addr)),
+            end_write.data.eq(after(write.addr, depth)),
             at.eq(base + self.word),
             read.en.eq(self.read),
             read.addr.eq(Mux(at >= depth, at - depth, at)),
             self.data.eq(read.data),
         ]
-        with m.If(beat):
-            m.d.sync += lane.eq(Mux(complete, 0, lane + 1))
-        with m.If(complete):
-            m.d.sync += write.addr.eq(after(write.addr))
         with m.If(closes):
-            m.d.sync += end_write.addr.eq(after(end_write.addr))
+            m.d.sync += end_write.addr.eq(after(end_write.addr, depth))
         with m.If(leaves):
-            m.d.sync += [base.eq(end_read.data), end_read.addr.eq(after(end_read.addr))]
+            m.d.sync += [base.eq(end_read.data), end_read.addr.eq(after(end_read.addr, depth))]
 
         # A sequence that ends where it begins fills the ring.
         held, length, holds = (
