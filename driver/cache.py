@@ -10,6 +10,7 @@ from dtqatten.driver.errors import LayoutError
 from dtqatten.golden.memory import tensor_bytes
 from dtqatten.golden.numerics.codes import Codes, FloatArray
 from dtqatten.golden.numerics.tokens import TokenList
+from dtqatten.interface.descriptor import Flag
 
 if TYPE_CHECKING:
     from dtqatten.driver.device import Device
@@ -181,7 +182,8 @@ class Cache:
         keys : TokenList, optional
             What to compute on. None: all tokens, in 8 bits.
         **options
-            Other parameters of the call; ``causal`` unless said otherwise.
+            Other parameters of the call; ``causal`` unless said otherwise, and ``grouped`` where
+            the machine has that and there is room for the rows.
 
         Raises
         ------
@@ -192,8 +194,11 @@ class Cache:
         evicted = np.setdiff1d(listed.ids, self.ids)
         if evicted.size:
             raise LayoutError(f"key {evicted[0]} is not in the cache: append it first")
+        sizes, heads = self.device.sizes, len(self.k.codes)
+        rows = q.codes.shape[0] // heads * q.codes.shape[1]
+        grouped = bool(Flag(sizes["flags"]) & Flag.GROUPED) and rows <= sizes["n_max"]
         return Call(
-            **{"causal": True, **options},
+            **{"causal": True, "grouped": grouped, **options},
             q=q,
             k=self.k,
             v=self.v,

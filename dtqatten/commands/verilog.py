@@ -72,7 +72,7 @@ def verilog(
     capacity: Annotated[int | None, typer.Option(help="Places of a cache; else --n-max.")] = None,
     windows: Annotated[bool | None, typer.Option(help="Heads can have sliding windows.")] = None,
     grouped: Annotated[
-        bool | None, typer.Option(help="Core: query heads that share K and V fill rows together.")
+        bool | None, typer.Option(help="Query heads that share K and V fill rows together.")
     ] = None,
     skip_tiles: Annotated[
         bool | None, typer.Option(help="Leave out tiles that no query of a row block sees.")
