@@ -56,11 +56,12 @@ class System(wiring.Component):
     """
 
     def __init__(self, system: SystemConfig) -> None:
-        if system.core.sinks:
-            raise ConfigError(
-                "sinks is True, which the memory system does not drive: leave it out, or build the "
-                "core alone"
-            )
+        for name in ("sinks", "held_importance"):
+            if getattr(system.core, name):
+                raise ConfigError(
+                    f"{name} is True, which the memory system does not drive: leave it out, or "
+                    "build the core alone"
+                )
         self.system = system
         super().__init__(master_ports(system) | lite_ports() | {"irq": Out(1)})
 

@@ -74,6 +74,9 @@ def verilog(
     grouped: Annotated[
         bool | None, typer.Option(help="Query heads that share K and V fill rows together.")
     ] = None,
+    held_importance: Annotated[
+        bool | None, typer.Option(help="Core: keys have importance from before, or protection.")
+    ] = None,
     skip_tiles: Annotated[
         bool | None, typer.Option(help="Leave out tiles that no query of a row block sees.")
     ] = None,
@@ -110,6 +113,7 @@ def verilog(
         capacity=capacity,
         windows=windows,
         grouped=grouped,
+        held_importance=held_importance,
         skip_tiles=skip_tiles,
     )
     if monitored and block not in (Block.ARRAY, Block.VALUE_ARRAY):
