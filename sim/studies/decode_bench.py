@@ -26,19 +26,25 @@ LATENCY = 60
 class Shape:
     """A model's attention: ``kv_heads`` heads of K and V of ``group`` query heads, ``d`` channels.
 
-    ``run``: heads of K and V that are simulated; the others would do the same.
+    ``run``: heads of K and V that are simulated, of one of the ``layers``; the others would do the
+    same.
     """
 
+    layers: int
     kv_heads: int
     group: int
     d: int
     run: int
 
+    def tokens_per_gb(self, bytes_per_key: float, keys: int) -> float:
+        """Tokens a second per GB/s of the bus, if a key takes so many bytes of it a K/V head."""
+        return 1e9 / (self.layers * self.kv_heads * keys * bytes_per_key)
+
 
 SHAPES = {
-    "SmolLM2": Shape(3, 3, 64, 3),
-    "Llama-3.2-1B": Shape(8, 4, 64, 4),
-    "7B": Shape(32, 1, 128, 4),
+    "SmolLM2": Shape(30, 3, 3, 64, 3),
+    "Llama-3.2-1B": Shape(16, 8, 4, 64, 4),
+    "7B": Shape(32, 32, 1, 128, 4),
 }
 #: Share of the keys that have 8 bits.
 SHARES = {"4 bit": 0.0, "74 / 26": 0.26, "8 bit": 1.0}
@@ -65,13 +71,22 @@ def decode_step(shape: Shape, tokens: int, share: float) -> Call:
     )
 
 
-def measure_step(system: SystemConfig, device: Device, call: Call) -> dict[str, Any]:
+def measure_step(system: SystemConfig, device: Device, shape: Shape, call: Call) -> dict[str, Any]:
     """Run a decode step, bit-exact to the golden model.
 
     ``bus_busy``: words read over the cycles from the first word of Q, K or V to the
     acknowledgement of the last write. ``bytes_ratio``: bytes read over ``d/2`` of each 4-bit and
     ``d`` of each 8-bit token of Q, K and V. ``cycles_per_token``: those cycles over keys and heads
-    of K and V.
+    of K and V. ``tokens_per_s_per_gb_s``: for the attention of the whole model, beside what dense
+    8 and 16 bits have at the bus's limit.
+
+    Parameters
+    ----------
+    system : SystemConfig
+    device : Device
+    shape : Shape
+    call : Call
+        Of :func:`decode_step`.
 
     Raises
     ------
@@ -94,11 +109,16 @@ def measure_step(system: SystemConfig, device: Device, call: Call) -> dict[str, 
     beats -= sum(burst.beats for stream in apart for burst in reads[stream])
     size = sum(burst.size for bursts in reads.values() for burst in bursts)
     assert call.keys is not None
+    keys = len(call.keys)
+    each = cycles / keys / call.kv_heads
     return {
         "cycles": cycles,
         "bus_busy": beats / cycles,
         "bytes_ratio": size / ideal_bytes(system, fields),
-        "cycles_per_token": cycles / len(call.keys) / call.kv_heads,
+        "cycles_per_token": each,
+        "tokens_per_s_per_gb_s": shape.tokens_per_gb(each * system.bus_bytes, keys),
+        "dense_8_bit": shape.tokens_per_gb(2 * shape.d, keys),
+        "dense_16_bit": shape.tokens_per_gb(4 * shape.d, keys),
     }
 
 
@@ -147,5 +167,7 @@ def measure_decode(
                         tell(f"{name}, {tokens} tokens, {share}, {bits} bits")
                         call = decode_step(SHAPES[name], tokens, wide)
                         step = {"model": name, "tokens": tokens, "share": share, "bus_bits": bits}
-                        result["steps"].append(step | measure_step(system, device, call))
+                        result["steps"].append(
+                            step | measure_step(system, device, SHAPES[name], call)
+                        )
     return result
