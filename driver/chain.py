@@ -271,7 +271,7 @@ class Chain:
 
     def _collect(self, layer: Block, fields: Mapping[str, int]) -> Result:
         """Return the result of a complete layer."""
-        heads, queries, d = layer.heads, fields["queries"], layer.q.codes.shape[2]
+        d = layer.q.codes.shape[2]
         sizes = {name: size for name, size, _ in region_sizes(fields, d)}
 
         def array(name: str, kind: str) -> np.ndarray | None:
@@ -284,7 +284,7 @@ class Chain:
         ids = array("ids", "<u2")
         bits = np.repeat(np.array([4, 8], np.uint8), [layer.k0 - layer.k1, layer.k1])
         return Result(
-            output.reshape(heads, queries, d),
+            layer.query_heads(output),
             layer.output_unit(),
             None if ids is None else ids.astype(np.int64),
             bits,

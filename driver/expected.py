@@ -14,6 +14,7 @@ from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attenti
 from dtqatten.golden.numerics.calls import layer_call
 from dtqatten.golden.numerics.codes import IntArray
 from dtqatten.golden.numerics.masks import position_mask
+from dtqatten.golden.numerics.order import query_tile
 from dtqatten.golden.numerics.select import select
 from dtqatten.golden.numerics.tokens import TokenList
 
@@ -84,7 +85,7 @@ def expected_layer(config: Config, layer: Block, before: Expected | None = None)
         keys,
         causal=False,
         sinks=layer.sinks,
-        tile=(config.rows, config.cols, config.group),
+        tile=(query_tile(config.rows, layer.group), config.cols, config.group),
     )
     carried = None
     if layer.cumulative and not layer.fresh and before is not None:

@@ -11,7 +11,6 @@ from dtqatten.commands.command import add
 from dtqatten.commands.compare import compare
 from dtqatten.commands.config import check_config, show_config
 from dtqatten.commands.demo import demo
-from dtqatten.commands.encoder import encoder
 from dtqatten.commands.estimate import estimate
 from dtqatten.commands.evaluate import evaluate
 from dtqatten.commands.faults import faults
@@ -62,7 +61,6 @@ COMMANDS = (
     demo,
     run,
     estimate,
-    encoder,
     verilog,
     registers,
     sim,

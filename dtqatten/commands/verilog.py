@@ -72,7 +72,10 @@ def verilog(
     capacity: Annotated[int | None, typer.Option(help="Places of a cache; else --n-max.")] = None,
     windows: Annotated[bool | None, typer.Option(help="Heads can have sliding windows.")] = None,
     grouped: Annotated[
-        bool | None, typer.Option(help="Core: query heads that share K and V fill rows together.")
+        bool | None, typer.Option(help="Query heads that share K and V fill rows together.")
+    ] = None,
+    held_importance: Annotated[
+        bool | None, typer.Option(help="Core: keys have importance from before, or protection.")
     ] = None,
     skip_tiles: Annotated[
         bool | None, typer.Option(help="Leave out tiles that no query of a row block sees.")
@@ -110,6 +113,7 @@ def verilog(
         capacity=capacity,
         windows=windows,
         grouped=grouped,
+        held_importance=held_importance,
         skip_tiles=skip_tiles,
     )
     if monitored and block not in (Block.ARRAY, Block.VALUE_ARRAY):

@@ -1,7 +1,7 @@
 """Layers as the core gets them, and runs of its cycle model on them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,14 @@ from dtqatten.golden.cycles.core import CoreInputs, CoreModel
 from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, OutputForm, Query
 from dtqatten.golden.cycles.streams import StreamRun
 from dtqatten.golden.cycles.tiles import load_beats
-from dtqatten.golden.cycles.token_ranking import LayerCommand
+from dtqatten.golden.cycles.token_ranking import Held, LayerCommand
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attention
 from dtqatten.golden.numerics.calls import shared
 from dtqatten.golden.numerics.codes import Codes, Granularity, quantize
 from dtqatten.golden.numerics.masks import position_mask
 from dtqatten.golden.numerics.order import boundaries, promote
-from dtqatten.golden.numerics.select import PAPER_SHARES, counts, select
+from dtqatten.golden.numerics.select import PAPER_SHARES, Selection, counts, select
 from dtqatten.golden.traces.trace import Trace
 
 __all__ = [
@@ -28,10 +28,11 @@ __all__ = [
     "CoreRun",
     "core_beats",
     "output_parts",
+    "sources",
     "trace_layers",
 ]
 
-#: Input streams of the core.
+#: Input streams of every core.
 SOURCES = ("layers", "heads", "q", "k", "v", "queries", "keys")
 
 
@@ -63,6 +64,10 @@ class CoreLayer:
         As of a layer command.
     carried : int array ``[n]``, optional
         Importance of the keys in earlier layers.
+    held : int array ``[n]``, optional
+        What the keys have from before, which is added to.
+    protected : bool array ``[n]``, optional
+        With ``held``: keys that rank first, at most ``k0``.
     """
 
     q: Codes
@@ -83,6 +88,14 @@ class CoreLayer:
     cumulative: bool = False
     fresh: bool = False
     carried: NDArray[np.integer] | None = None
+    held: NDArray[np.integer] | None = None
+    protected: NDArray[np.bool_] | None = None
+
+    @property
+    def chosen(self) -> Selection:
+        """Keys that are kept, by their places."""
+        importance = self.golden.importance
+        return select(importance, self.k0, self.k1, protected=self.protected)
 
     @property
     def golden(self) -> Outputs:
@@ -97,9 +110,9 @@ class CoreLayer:
                 self.k_bits,
                 self.v_bits,
                 position_mask(self.q_ids, self.k_ids, causal=self.causal, window=self.window),
-                self.carried,
+                self.carried if self.held is None else self.held,
             ),
-            self.options,
+            replace(self.options, importance_saturates=self.held is not None),
         )
 
     @property
@@ -133,6 +146,7 @@ class CoreLayer:
                     self.cumulative,
                     self.fresh,
                     self.options.count_normalize,
+                    self.held is not None,
                 )
             ],
             "heads": [
@@ -192,7 +206,16 @@ class CoreLayer:
             for h in range(heads)
             for at, i in enumerate(self.k_ids)
         ]
+        if config.held_importance:
+            beats["held"] = self._held()
         return beats
+
+    def _held(self) -> list[Held]:
+        """Return what the core is told of the keys from before."""
+        if self.held is None:
+            return []
+        safe = np.zeros(len(self.held), bool) if self.protected is None else self.protected
+        return [Held(int(h), bool(p)) for h, p in zip(self.held, safe, strict=True)]
 
 
 def output_parts(config: Config, layer: CoreLayer) -> Iterator[tuple[int, int, int, int]]:
@@ -210,7 +233,12 @@ def output_parts(config: Config, layer: CoreLayer) -> Iterator[tuple[int, int, i
 def core_beats(config: Config, layers: Sequence[CoreLayer]) -> dict[str, list]:
     """Return what each source streams for layers one after the other."""
     per_layer = [layer.beats(config) for layer in layers]
-    return {name: [b for one in per_layer for b in one[name]] for name in SOURCES}
+    return {name: [b for one in per_layer for b in one[name]] for name in sources(config)}
+
+
+def sources(config: Config) -> tuple[str, ...]:
+    """Input streams of a configuration's core."""
+    return (*SOURCES, "held") if config.held_importance else SOURCES
 
 
 class CoreRun(StreamRun):

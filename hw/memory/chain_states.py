@@ -165,6 +165,7 @@ class ChainStates:
                 m.d.sync += [
                     ports.layer.eq(descriptor),
                     ports.repeats.eq(self.checker.repeats),
+                    *([ports.rows.eq(self.checker.rows)] if self.system.core.grouped else []),
                     *(
                         boundary.eq(Mux(flag(descriptor, chained), kept_four_bit, given))
                         for boundary, chained, given in (

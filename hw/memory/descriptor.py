@@ -52,6 +52,7 @@ def known_flags(config: Config) -> Flag:
         (config.count_normalize, Flag.COUNT),
         (config.windows, Flag.WINDOW),
         (config.sinks, Flag.SINKS),
+        (config.grouped, Flag.GROUPED),
     ):
         if not possible:
             flags &= ~needing

@@ -19,6 +19,7 @@ __all__ = [
     "SINK_BITS",
     "divisor_bits",
     "exponential_row_layout",
+    "factor_layout",
     "flags_layout",
     "head_layout",
     "key_layout",
@@ -97,13 +98,13 @@ def _fields(layout: data.StructLayout) -> dict[str, ShapeLike]:
     return {str(name): field.shape for name, field in layout}
 
 
-def _factor_fields(config: Config) -> dict[str, ShapeLike]:
-    """Fields of a query head: its factor and its sink, where there are sinks."""
+def factor_layout(config: Config) -> data.StructLayout:
+    """Factor of a query head from scores to exponents, and its sink, where there are sinks."""
     fields: dict[str, ShapeLike] = {
         "multiplier": unsigned(MULTIPLIER_BITS),
         "shift": unsigned(SHIFT_BITS),
     }
-    return fields | ({"sink": signed(SINK_BITS)} if config.sinks else {})
+    return data.StructLayout(fields | ({"sink": signed(SINK_BITS)} if config.sinks else {}))
 
 
 def query_layout(config: Config) -> data.StructLayout:
@@ -116,7 +117,7 @@ def query_layout(config: Config) -> data.StructLayout:
     return data.StructLayout(
         _fields(token_layout(config))
         | {"narrow": unsigned(1)}
-        | (_factor_fields(config) if config.grouped else {})
+        | (_fields(factor_layout(config)) if config.grouped else {})
         | ({"last": unsigned(1)} if config.skip_tiles else {})
     )
 
@@ -173,7 +174,7 @@ def head_layout(config: Config) -> data.StructLayout:
     factor and sink come with the queries. ``output`` passes through the softmax into the records.
     """
     return data.StructLayout(
-        ({} if config.grouped else _factor_fields(config))
+        ({} if config.grouped else _fields(factor_layout(config)))
         | {"causal": unsigned(1)}
         | ({"window": range(config.positions + 1)} if config.windows else {})
         | {"output": output_layout()}

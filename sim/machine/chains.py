@@ -67,14 +67,17 @@ def random_chain(
         chained = number > 0 and flip(0.5 if call else 0.8)
         kept = chain[-1].k0 if chain else 0
         kv_heads = heads or pick(1, min(3, config.heads))
-        repeats = 1 if heads else pick(1, min(3, config.heads // kv_heads))
+        shared_by = min(8 if config.grouped else 3, config.heads // kv_heads)
+        repeats = 1 if heads else pick(1, shared_by)
 
         def codes(many: int, gains: bool, n: int) -> Codes:
             values = rng.normal(size=(many, n, config.d_head)) * rng.uniform(0.2, 2, (many, n, 1))
             return quantize(values, "token" if gains else "head")
 
         most = min(tokens or config.n_max, config.n_max)
-        queries = sequence(pick(1, most), config.positions) if call else None
+        grouped = config.grouped and call and flip(0.8) and repeats <= most
+        rows = most // repeats if grouped else most
+        queries = sequence(pick(1, rows), config.positions) if call else None
         keys = None
         stored = computed
         if not chained:
@@ -114,6 +117,7 @@ def random_chain(
                 Call(
                     queries=queries,
                     keys=keys,
+                    grouped=grouped,
                     window=pick(1, config.positions) if windowed else None,
                     sinks=rng.integers(-2000, 2000, many).astype(np.int16) if sunk else None,
                     **shared,

@@ -23,17 +23,17 @@ WRONG = {
     ],
     "run": [
         ([NOWHERE], f"{NOWHERE} is not a readable"),
+        (["--model", "minilm", "--preset", "huge"], PRESET),
+        (["--model", "minilm", "--policy", NOWHERE], "cannot read the policy /nowhere/at/all"),
+        (["--model", NOWHERE], "cannot load the model /nowhere/at/all"),
+        (["--model", "minilm", "--causal"], "--causal: is for arrays, not for --model"),
+        (["in.npz", "--generate", "8"], "--generate: is for --model"),
     ],
     "estimate": [
         (["bart"], "'bart' is no model"),
         (["minilm", "--shares", "1,2"], "give three percentages of sum 100"),
         (["minilm", "--policy", NOWHERE], "/nowhere/at/all"),
         (["minilm", "--preset", "huge"], PRESET),
-    ],
-    "encoder": [
-        (["--preset", "huge"], PRESET),
-        (["--policy", NOWHERE], "cannot read the policy /nowhere/at/all"),
-        (["--model", NOWHERE], "cannot load the model /nowhere/at/all"),
     ],
     "verilog": [
         (["--preset", "huge"], PRESET),

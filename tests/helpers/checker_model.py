@@ -98,6 +98,8 @@ def served(config: Config) -> tuple[Flag, Flag]:
         known &= ~Flag.WINDOW
     if not config.sinks:
         known &= ~Flag.SINKS
+    if not config.grouped:
+        known &= ~Flag.GROUPED
     return known, Flag.V_GAINS if config.v_gains else Flag(0)
 
 
@@ -110,6 +112,7 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
     query_chained = flags & Flag.QUERY_CHAINED
     twice = chained and flags & Flag.KEY_LIST
     twice |= query_chained and (not chained or flags & Flag.QUERY_LIST)
+    twice |= query_chained and flags & Flag.GROUPED
     lost = flags & Flag.CUMULATIVE and not flags & Flag.FRESH and not carried
     shifted = f["output_shift"] > (7 if flags & Flag.CODES else 0)
     window = f.get("window", 0)
@@ -125,7 +128,10 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
         yield ErrorCode.KV_HEADS
     if not f["queries"] or not f["stored"] or not f["tokens"]:
         yield ErrorCode.NO_TOKENS
-    if max(f["queries"], f["tokens"]) > config.n_max:
+    rows = f["queries"]
+    if flags & Flag.GROUPED and f["kv_heads"] and f["heads"] <= config.heads:
+        rows *= f["heads"] // f["kv_heads"]
+    if max(f["queries"], rows, f["tokens"]) > config.n_max:
         yield ErrorCode.TOO_MANY_TOKENS
     if chained:
         counts = (f["stored"], f["tokens"], f["four_bit"])

@@ -27,7 +27,6 @@ HEAVY: dict[str, tuple[str, str]] = {
     "demo": ("", "dtqatten.api.simulated.device_for"),
     "run": ("in.npz --preset tiny", "dtqatten.api.attention.attention_layers"),
     "estimate": ("minilm --preset tiny --tokens 16", "dtqatten.api.estimate.run_core"),
-    "encoder": ("", "dtqatten.algorithm.models.load"),
     "verilog": ("--preset tiny --block pe", "dtqatten.hw.base.export.verilog"),
     "registers": ("", "dtqatten.commands.registers.markdown"),
     "sim": ("--simulator verilator", "dtqatten.sim.regression.runner.simulate"),
@@ -72,9 +71,8 @@ OUTPUTS: dict[str, dict[str, str]] = {
 #: option.
 INPUTS: dict[str, list[str]] = {
     "demo": ["--part array --trace {}", "--recording {}", "--config {}"],
-    "run": ["{}", "in.npz --config {}"],
+    "run": ["{}", "in.npz --config {}", "-q --model minilm --policy {}"],
     "estimate": ["{}", "minilm --policy {}", "minilm --config {}"],
-    "encoder": ["--policy {}", "--config {}"],
     "verilog": ["--config {}"],
     "stalls": ["--config {}"],
     "compare": ["--policy {}", "--config {}"],
