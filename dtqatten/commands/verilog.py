@@ -71,6 +71,7 @@ def verilog(
     ] = None,
     capacity: Annotated[int | None, typer.Option(help="Places of a cache; else --n-max.")] = None,
     windows: Annotated[bool | None, typer.Option(help="Heads can have sliding windows.")] = None,
+    sinks: Annotated[bool | None, typer.Option(help="Query heads can have sinks.")] = None,
     grouped: Annotated[
         bool | None, typer.Option(help="Core: query heads that share K and V fill rows together.")
     ] = None,
@@ -109,6 +110,7 @@ def verilog(
         count_normalize=count_normalize,
         capacity=capacity,
         windows=windows,
+        sinks=sinks,
         grouped=grouped,
         skip_tiles=skip_tiles,
     )

@@ -84,7 +84,7 @@ class Config:
     windows : bool
         Heads can have sliding windows.
     sinks : bool
-        Heads have sinks in payloads and memory; softmax and system refuse it.
+        Query heads can have sinks: logits that join their rows' sums and divisors.
     grouped : bool
         Query heads that share a head of K and V are one head of the core: each query brings the
         factor, and the sink, of its own.

@@ -20,6 +20,7 @@ from dtqatten.golden.numerics.codes import Codes, Granularity, quantize
 from dtqatten.golden.numerics.masks import position_mask
 from dtqatten.golden.numerics.order import boundaries, promote
 from dtqatten.golden.numerics.select import PAPER_SHARES, counts, select
+from dtqatten.golden.numerics.sinks import NO_SINK
 from dtqatten.golden.traces.trace import Trace
 
 __all__ = [
@@ -53,6 +54,7 @@ class CoreLayer:
     causal : bool
     window : int, optional
         Positions that a query sees.
+    sinks : int16 array ``[heads]``, optional
     by_token : bool
         Of grouped heads: each token's queries follow each other; if not, each head's.
     options : Options
@@ -75,6 +77,7 @@ class CoreLayer:
     k_ids: NDArray[np.integer]
     causal: bool = False
     window: int | None = None
+    sinks: NDArray[np.int16] | None = None
     by_token: bool = True
     options: Options = field(default_factory=Options)
     k0: int = 1
@@ -98,6 +101,7 @@ class CoreLayer:
                 self.v_bits,
                 position_mask(self.q_ids, self.k_ids, causal=self.causal, window=self.window),
                 self.carried,
+                sinks=self.sinks,
             ),
             self.options,
         )
@@ -120,6 +124,7 @@ class CoreLayer:
         factor = softmax.multiplier(self.q.unit * unit, d, self.options.softmax_scale)
         m, shift = (np.ravel(value).tolist() for value in (factor.m, factor.shift))
         rows = self.rows
+        sinks = [NO_SINK] * len(m) if self.sinks is None else self.sinks.tolist()
         form = OutputForm(self.options.output_bits == 8, self.options.output_shift)
         narrow = (self.v_bits == 4) & self.options.p_follows_token
         narrow_queries = (self.q_bits == 4) & self.options.p_follows_query
@@ -136,8 +141,15 @@ class CoreLayer:
                 )
             ],
             "heads": [
-                # Grouped, queries bring factors of their own.
-                HeadFactor(m[own[0][0]], shift[own[0][0]], self.causal, form, self.window or 0)
+                # Grouped, queries bring factors and sinks of their own.
+                HeadFactor(
+                    m[own[0][0]],
+                    shift[own[0][0]],
+                    self.causal,
+                    form,
+                    self.window or 0,
+                    sinks[own[0][0]],
+                )
                 for own in rows
             ],
         }
@@ -176,6 +188,7 @@ class CoreLayer:
                 bool(narrow_queries[query]),
                 m[head],
                 shift[head],
+                sinks[head],
                 last=at == len(own) - 1,
             )
             for own in rows

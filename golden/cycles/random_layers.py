@@ -10,6 +10,7 @@ from dtqatten.golden.cycles.layers import CoreLayer
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes
 from dtqatten.golden.numerics.select import select
+from dtqatten.golden.numerics.sinks import NO_SINK
 
 __all__ = ["random_chain", "random_layer"]
 
@@ -110,6 +111,11 @@ def random_layer(
     gained = bool(rng.integers(2))
     form = int(rng.choice([8, 16]))
     k0 = int(rng.choice([1, n, int(rng.integers(1, n + 1))]))
+    sinks = None
+    if config.sinks and rng.random() < 0.8:
+        ends = (NO_SINK, -NO_SINK - 1)
+        drawn = rng.choice([*ends, *rng.integers(-2000, 2001, 4)], heads * group)
+        sinks = drawn.astype(np.int16)
     return CoreLayer(
         q=codes(heads * group, m, gained=gained),
         k=codes(heads, n, gained=gained),
@@ -121,6 +127,7 @@ def random_layer(
         k_ids=k_ids,
         causal=causal,
         window=window,
+        sinks=sinks,
         by_token=bool(rng.integers(2)),
         options=Options(
             p_planes=config.planes,

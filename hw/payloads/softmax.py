@@ -17,6 +17,8 @@ __all__ = [
     "RECIPROCAL_BITS",
     "SHIFT_BITS",
     "SINK_BITS",
+    "SINK_OCTAVES",
+    "SINK_WEIGHT_BITS",
     "divisor_bits",
     "exponential_row_layout",
     "flags_layout",
@@ -32,12 +34,15 @@ __all__ = [
     "query_layout",
     "reciprocal_layout",
     "reduced_layout",
+    "row_divisor_bits",
     "row_record_layout",
+    "sink_divisor_bits",
     "stored_query_layout",
     "sum_bits",
     "tiles",
     "token_layout",
     "top_code",
+    "total_bits",
     "unseen",
     "value_stream",
     "value_token_layout",
@@ -57,6 +62,9 @@ RECIPROCAL_BITS = 17
 #: Bits of a sink, and the one that takes no share of any row.
 SINK_BITS = 16
 NO_SINK = -(1 << SINK_BITS - 1)
+#: Most octaves that a sink counts as above a row's maximum, and bits of its exponential then.
+SINK_OCTAVES = 29
+SINK_WEIGHT_BITS = 17 + SINK_OCTAVES
 #: Bits of an exponential times a gain, and of the left shift of a row's weights.
 GAINED_BITS = 24
 LEAD_BITS = 4
@@ -82,9 +90,31 @@ def sum_bits(config: Config, bits: int) -> int:
     return (config.n_max * ((1 << bits) - 1)).bit_length()
 
 
+def total_bits(config: Config) -> int:
+    """Bits of the sum of a row's exponentials, with its sink where there are sinks."""
+    keys = config.n_max * ((1 << EXPONENTIAL_BITS) - 1)
+    return (keys + config.sinks * (1 << SINK_WEIGHT_BITS - 1)).bit_length()
+
+
+def _key_divisor(config: Config) -> int:
+    """Return the largest ``16 * sum(p)`` or ``top * sum(e16) >> 12``, whichever is larger."""
+    return config.n_max * 16 * top_code(config) + 1
+
+
 def divisor_bits(config: Config) -> int:
-    """Bits of a row's divisor, ``16 * sum(p)`` or ``top * sum(e16) >> 12``, whichever is larger."""
-    return (config.n_max * 16 * top_code(config) + 1).bit_length()
+    """Bits of what a row's keys add to its divisor."""
+    return _key_divisor(config).bit_length()
+
+
+def sink_divisor_bits(config: Config) -> int:
+    """Bits of what a sink adds to a row's divisor, ``(top * e + 2**11) >> 12``."""
+    return (top_code(config) << SINK_WEIGHT_BITS - 13).bit_length()
+
+
+def row_divisor_bits(config: Config) -> int:
+    """Bits of a row's divisor, with its sink where there are sinks."""
+    sink = top_code(config) << SINK_WEIGHT_BITS - 13
+    return (_key_divisor(config) + config.sinks * sink).bit_length()
 
 
 def token_layout(config: Config) -> data.StructLayout:
@@ -258,7 +288,7 @@ def row_record_layout(config: Config) -> data.StructLayout:
     (0 without V gains); ``output`` is the head's. ``last_row``: the block's last row;
     ``last_block``: the row belongs to the head's last block.
     """
-    width = divisor_bits(config)
+    width = row_divisor_bits(config)
     return data.StructLayout(
         {
             "divisor": unsigned(width),
@@ -274,13 +304,13 @@ def row_record_layout(config: Config) -> data.StructLayout:
 def maximum_layout(config: Config) -> data.StructLayout:
     """Input of a row's exponentials: its largest score, and the factor of the differences.
 
-    ``narrow``, of the query, and ``output`` pass through.
+    ``sink``, where there are sinks, is the row's; ``narrow``, of the query, and ``output`` pass
+    through.
     """
     return data.StructLayout(
-        {
-            "maximum": signed(config.score_width),
-            "multiplier": unsigned(MULTIPLIER_BITS),
-            "shift": unsigned(SHIFT_BITS),
+        {"maximum": signed(config.score_width)}
+        | _factor_fields(config)
+        | {
             "narrow": unsigned(1),
             "output": output_layout(),
         }
@@ -288,13 +318,13 @@ def maximum_layout(config: Config) -> data.StructLayout:
 
 
 def normalizer_layout(config: Config) -> data.StructLayout:
-    """Input of a row's probabilities: the reciprocal of ``sum(e16)``, and ``lead``.
+    """Input of a row's probabilities: the reciprocal of its sum, and ``lead``.
 
     ``narrow``, of the query, passes through, for weights with V gains.
     """
     return data.StructLayout(
         {
-            "reciprocal": reciprocal_layout(sum_bits(config, EXPONENTIAL_BITS)),
+            "reciprocal": reciprocal_layout(total_bits(config)),
             "lead": unsigned(LEAD_BITS),
             "narrow": unsigned(1),
         }

@@ -12,15 +12,16 @@ from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import delayed, reduced, reduction_latency
 from dtqatten.hw.payloads.softmax import (
     EXPONENTIAL_BITS,
-    divisor_bits,
     exponential_row_layout,
     flags_layout,
     masked_row_layout,
     maximum_layout,
     normalizer_layout,
     reduced_layout,
+    row_divisor_bits,
     row_record_layout,
     sum_bits,
+    total_bits,
     unseen,
     value_stream,
     value_token_layout,
@@ -28,6 +29,7 @@ from dtqatten.hw.payloads.softmax import (
 from dtqatten.hw.softmax.exponential import Exponential
 from dtqatten.hw.softmax.reciprocal import Reciprocal
 from dtqatten.hw.softmax.row_fold import RowFold
+from dtqatten.hw.softmax.sink_weight import SinkWeight
 from dtqatten.hw.softmax.tile_store import tile_store, walk
 
 __all__ = ["FLAGS", "ExponentialPass", "ExponentialRow"]
@@ -73,8 +75,11 @@ class ExponentialPass(wiring.Component):
     :meth:`_weigh` what a row's divisor is. Helpers add statements to this one module, not modules
     of their own: synthesis maps each by itself, and paths here are long.
 
+    Where there are sinks, a row's sink joins its sum and its divisor, each a cycle before it is
+    inverted; a row that sees no key takes none.
+
     Latency: ``exponentials`` 8 cycles, ``reduced`` ``28 + log2(cols)`` (rounded up), ``row_record``
-    ``30 + log2(cols)``. Throughput one row a cycle; never stalls.
+    ``30 + log2(cols)``, with sinks a cycle more each. Throughput one row a cycle; never stalls.
 
     Parameters
     ----------
@@ -136,8 +141,12 @@ class ExponentialPass(wiring.Component):
     @classmethod
     def reduced_latency(cls, config: Config) -> int:
         """Cycles from a row to ``reduced``: exponentials, their sum, its reciprocal."""
-        inverted = Reciprocal.LATENCY
-        return cls.EXPONENTIALS + reduction_latency(config.cols) + RowFold.LATENCY + inverted
+        return cls._folded_latency(config) + config.sinks + Reciprocal.LATENCY
+
+    @classmethod
+    def _folded_latency(cls, config: Config) -> int:
+        """Cycles from a row to its sum."""
+        return cls.EXPONENTIALS + reduction_latency(config.cols) + RowFold.LATENCY
 
     @classmethod
     def record_latency(cls, config: Config) -> int:
@@ -163,17 +172,61 @@ class ExponentialPass(wiring.Component):
 
         bits = sum_bits(self.config, EXPONENTIAL_BITS)
         total = self._folded(m, "exponential_sum", here, e16, bits=bits, kind="sum")
-        m.submodules.sum_reciprocal = inverse = Reciprocal(bits)
-        sums = delayed(m, total.o, inverse.latency, "reduced", reset_less=False)
+        m.submodules.sum_reciprocal = inverse = Reciprocal(total_bits(self.config))
+        wait = self.config.sinks + inverse.latency
+        sums = delayed(m, total.o, wait, "reduced", reset_less=False)
+        sink = self._sink_weight(m) if self.config.sinks else None
+        whole = total.total
+        if sink is not None:
+            whole = self._with_sink(m, total.total, sink.e, SinkWeight.LATENCY, 0, "sum")
         m.d.comb += [
-            inverse.divisor.eq(total.total),
+            inverse.divisor.eq(whole),
             self.normalizer.reciprocal.eq(inverse.o),
             self.reduced.eq(sums),
         ]
         values = self._stored_values(m, early)
-        row = ExponentialRow(e16, here, lanes, values, total, inverse.latency)
-        self._give_record(m, *self._weigh(m, row))
+        row = ExponentialRow(e16, here, lanes, values, total, wait)
+        divisor, found = self._weigh(m, row)
+        if sink is not None:
+            late = SinkWeight.DIVISOR
+            divisor = self._with_sink(m, divisor, sink.divisor, late, 2, "divisor")
+            found = delayed(m, found, 1, "sunk", reset_less=False)
+        self._give_record(m, divisor, found)
         return m
+
+    def _sink_weight(self, m: Module) -> SinkWeight:
+        """Add what weighs the row's sink."""
+        m.submodules.sink_weight = weight = SinkWeight(self.config)
+        m.d.comb += [
+            weight.maximum.eq(self.record.maximum),
+            weight.multiplier.eq(self.record.multiplier),
+            weight.shift.eq(self.record.shift),
+            weight.sink.eq(self.record.sink),
+        ]
+        return weight
+
+    def _with_sink(
+        self, m: Module, keys: Value, sink: Value, wait: int, late: int, name: str
+    ) -> Signal:
+        """Return a sum with what the sink adds, a cycle later.
+
+        Parameters
+        ----------
+        m : Module
+        keys : Value
+            What the keys sum to; 0 if the row sees none.
+        sink : Value
+        wait : int
+            Cycles from a row to ``sink``.
+        late : int
+            Cycles from the sum of a row's exponentials to ``keys``.
+        name : str
+            Of the sum.
+        """
+        beside = delayed(m, sink, self._folded_latency(self.config) + late - wait, f"{name}_sink")
+        whole = Signal((keys + beside).shape(), name=f"{name}_whole", reset_less=True)
+        m.d.sync += whole.eq(keys + Mux(keys == 0, 0, beside))
+        return whole
 
     def _weigh(self, m: Module, row: ExponentialRow) -> tuple[Value, data.View]:
         """Add what depends on V gains; return a row's divisor and the row's place beside it."""
@@ -252,7 +305,7 @@ class ExponentialPass(wiring.Component):
 
     def _give_record(self, m: Module, divisor: Value, found: data.View) -> None:
         """Invert the divisor of a row and give its record."""
-        m.submodules.reciprocal = reciprocal = Reciprocal(divisor_bits(self.config))
+        m.submodules.reciprocal = reciprocal = Reciprocal(row_divisor_bits(self.config))
         wait = reciprocal.latency
         done = delayed(m, found, wait, "done", reset_less=False)
         output_wait = self.record_latency(self.config)

@@ -209,3 +209,6 @@ class MaximumPass(wiring.Component):
             self.record.output.eq(delayed(m, head.output, self.ROW_LATENCY - 2 + wait, "output")),
             self.record.narrow.eq(delayed(m, query.narrow, self.ROW_LATENCY - 2 + wait, "narrow")),
         ]
+        if self.config.sinks:
+            sink = delayed(m, factor.sink, self.ROW_LATENCY - 2 + wait, "sink")
+            m.d.comb += self.record.sink.eq(sink)

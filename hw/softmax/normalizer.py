@@ -13,8 +13,8 @@ from dtqatten.hw.payloads.arrays import score_row_layout
 from dtqatten.hw.payloads.softmax import (
     LEAD_BITS,
     RECIPROCAL_BITS,
-    divisor_bits,
     output_layout,
+    row_divisor_bits,
     row_record_layout,
 )
 
@@ -45,7 +45,7 @@ def output_beat_layout(config: Config) -> data.StructLayout:
 
 def scale_layout(config: Config) -> data.StructLayout:
     """What a row's sums are multiplied by, ``mantissa * 2**-(shift + 4)``, and their form."""
-    most = divisor_bits(config) + (1 << LEAD_BITS) - 1
+    most = row_divisor_bits(config) + (1 << LEAD_BITS) - 1
     return data.StructLayout(
         {"mantissa": RECIPROCAL_BITS, "shift": range(most + 1), "output": output_layout()}
     )

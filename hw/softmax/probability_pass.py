@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from amaranth.hdl import Const, Module, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Member, Out
 
@@ -74,7 +74,13 @@ class ProbabilityPass(wiring.Component):
         # Shared by all lanes, and so ahead of them by a register.
         half = Signal.like(lanes[0].half, reset_less=True)
         exponent = self.normalizer.reciprocal.exponent
-        early = delayed(m, exponent[: len(lanes[0].shift)], 2, "early_shift")
+        above = exponent[: len(lanes[0].shift)]
+        if config.sinks:
+            # The exponent has more bits than those of a right shift beyond 16.
+            most = Probability.largest(config)
+            above = Mux(exponent >= most + Probability.LEAST, most, exponent - Probability.LEAST)
+            above = above[: len(lanes[0].shift)]
+        early = delayed(m, above, 2, "early_shift")
         m.d.sync += half.eq(Const(1) << early)
         shift = delayed(m, early, 2, "shift")
         e16 = [self.i.exponentials[c] for c in range(config.cols)]

@@ -43,6 +43,8 @@ def random_heads(config: Config, rng: np.random.Generator, count: int) -> list[W
         sums = (rng.choice([-120, 119], reach.shape) * weight[:, None] * reach).astype(np.int64)
         lead = rng.integers(0, 9, queries) * config.v_gains
         divisor = np.maximum(1, 16 * weight // 2**lead)
+        # A sink may make a divisor much larger.
+        divisor += config.sinks * (top << rng.integers(0, 34, queries))
         nothing = rng.random(queries) < 0.1
         sums[nothing], divisor[nothing] = 0, 0
         form = OutputForm(bool(rng.integers(2)), int(rng.integers(8)))

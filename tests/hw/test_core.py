@@ -60,6 +60,31 @@ CONFIGS = {
         skip_tiles=True,
         topk_lanes=2,
     ),
+    "sinks": Config(
+        rows=2,
+        cols=4,
+        depth=4,
+        d_head=16,
+        n_max=18,
+        planes=3,
+        sinks=True,
+        count_normalize=True,
+        topk_lanes=4,
+    ),
+    "sinks of grouped heads": Config(
+        rows=4,
+        cols=3,
+        depth=8,
+        d_head=16,
+        n_max=12,
+        capacity=300,
+        v_gains=True,
+        windows=True,
+        sinks=True,
+        grouped=True,
+        skip_tiles=True,
+        topk_lanes=4,
+    ),
     # As on FPGAs.
     "slow logic": Config(
         rows=3, cols=4, depth=8, d_head=32, n_max=22, product_stages=2, topk_lanes=4
@@ -101,7 +126,7 @@ def test_buffers_full_of_short_heads_lose_nothing(name, stall, held, compared) -
 
 
 def test_amaranths_simulator_agrees_on_generation() -> None:
-    """Grouped heads, a window and skipped tiles, where the dot products are plain sums."""
+    """Grouped heads, a window, sinks and skipped tiles, where the dot products are plain sums."""
     config = Config(
         rows=2,
         cols=2,
@@ -111,6 +136,7 @@ def test_amaranths_simulator_agrees_on_generation() -> None:
         capacity=40,
         windows=True,
         grouped=True,
+        sinks=True,
         skip_tiles=True,
         topk_lanes=2,
     )
