@@ -56,7 +56,7 @@ class System(wiring.Component):
     """
 
     def __init__(self, system: SystemConfig) -> None:
-        for name in ("grouped",):
+        for name in ("grouped", "merge_rows"):
             if value := getattr(system.core, name):
                 raise ConfigError(
                     f"{name} is {value}, which the memory system does not drive: leave it out, or "

@@ -78,6 +78,9 @@ def verilog(
     skip_tiles: Annotated[
         bool | None, typer.Option(help="Leave out tiles that no query of a row block sees.")
     ] = None,
+    merge_rows: Annotated[
+        int | None, typer.Option(help="Rows of queries held to take keys beyond --n-max.")
+    ] = None,
     bus_bits: Annotated[int | None, typer.Option(help="System: AXI4 data width.")] = None,
     address_bits: Annotated[int | None, typer.Option(help="System: AXI4 address width.")] = None,
     burst_beats: Annotated[int | None, typer.Option(help="System: longest burst.")] = None,
@@ -113,6 +116,7 @@ def verilog(
         sinks=sinks,
         grouped=grouped,
         skip_tiles=skip_tiles,
+        merge_rows=merge_rows,
     )
     if monitored and block not in (Block.ARRAY, Block.VALUE_ARRAY):
         raise refuse(f"--monitored is for arrays, not {block}: leave it out")

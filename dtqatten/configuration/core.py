@@ -90,6 +90,9 @@ class Config:
         factor, and the sink, of its own.
     skip_tiles : bool
         Tiles of scores that no query of their row block sees are not computed.
+    merge_rows : int
+        Rows of queries, up to 4096, whose partial results are held, so that they can have more than
+        ``n_max`` keys: in segments that are merged one after another. 0: none.
 
     Raises
     ------
@@ -118,6 +121,7 @@ class Config:
     sinks: bool = False
     grouped: bool = False
     skip_tiles: bool = False
+    merge_rows: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -129,6 +133,7 @@ class Config:
             ("product_stages", 1, 2),
             ("planes", 2, 3),
             ("heads", 1, IMPORTANCE_ROWS),
+            ("merge_rows", 0, 4096),
         ):
             integer(self, name, low, high)
         integer(self, "value_depth", 1, 128, optional=True)

@@ -9,6 +9,7 @@ from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.layers import CoreLayer
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes
+from dtqatten.golden.numerics.segments import equal_cuts
 from dtqatten.golden.numerics.select import select
 from dtqatten.golden.numerics.sinks import NO_SINK
 
@@ -45,6 +46,17 @@ def _places(rng: np.random.Generator, span: int, n: int) -> NDArray[np.int64]:
     return classes if rng.random() < 0.8 else drawn
 
 
+def _cuts(rng: np.random.Generator, n: int, most: int) -> tuple[int, ...]:
+    """Return cuts of ``n`` keys into segments of ``most`` at most: full ones, or of any length."""
+    if rng.integers(2):
+        return equal_cuts(n, most)
+    cuts, at = [], int(rng.integers(1, most + 1))
+    while at < n:
+        cuts.append(at)
+        at += int(rng.integers(1, most + 1))
+    return tuple(cuts)
+
+
 def random_layer(
     config: Config,
     rng: np.random.Generator,
@@ -59,7 +71,8 @@ def random_layer(
     """Return a layer of random codes; what is not given is drawn too, corners more often.
 
     Queries are the keys' tokens, or others, of which some may be keys; precisions differ by role.
-    With cumulative importance a layer ``after`` another one carries on what that one chose.
+    With cumulative importance a layer ``after`` another one carries on what that one chose. Where
+    rows can be merged, most layers have more keys than a segment, and are cut at random.
 
     Parameters
     ----------
@@ -84,11 +97,17 @@ def random_layer(
     group = int(rng.choice([1, 2, 3, 8])) if config.grouped else 1
     heads = int(rng.integers(1, min(config.heads, 3) + 1)) if heads is None else heads
     most = min(config.n_max, 3 * max(config.rows, config.cols))
+    # In segments, unless importance is carried from layer to layer.
+    segments = 1
+    if config.merge_rows and not config.cumulative and after is None and rng.random() < 0.7:
+        segments = int(rng.integers(2, 6))
+        most = min(segments * config.n_max, config.positions)
 
     def count() -> int:
         return int(rng.choice([1, most, int(rng.integers(1, most + 1))]))
 
     n = count() if tokens is None else tokens
+    cuts = _cuts(rng, n, config.n_max) if segments > 1 or n > config.n_max else ()
     if queries is None and rng.random() < 0.5:
         queries = count()
     m = n if queries is None else queries
@@ -143,6 +162,7 @@ def random_layer(
         cumulative=config.cumulative,
         fresh=config.cumulative and after is None,
         carried=carried,
+        cuts=cuts,
     )
 
 

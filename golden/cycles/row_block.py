@@ -76,10 +76,9 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
         sinks = np.array([factor.sink for factor in factors])
         e, weight = sink_weight(sinks, maximum, scale, config.planes)
         sees = total > 0
-        total, divisor = (
-            total + np.where(sees, e[:, 0], 0),
-            divisor + np.where(sees, weight[:, 0], 0),
-        )
+        total = total + np.where(sees, e[:, 0], 0)
+        if not config.merge_rows:
+            divisor = divisor + np.where(sees, weight[:, 0], 0)
     probability = softmax.normalized(e16, total)
     mantissa, exponent = softmax.reciprocal(divisor)
     passing = []
@@ -98,6 +97,14 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
                 head.output,
                 row.last_row,
                 row.last_block,
+                # Of a row that sees no key: the lowest score, which stands for those hidden.
+                int(maximum[at, 0]) if total[at] else -(1 << config.score_width - 1),
+                int(scale.factor[at, 0]),
+                factors[at].shift,
+                factors[at].sink,
+                head.first_segment,
+                head.last_segment,
+                head.restart,
             )
             passing.append(
                 PassingRow(
@@ -107,6 +114,7 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
                         *place,
                         sees if config.count_normalize else None,
                         tile=row.tile,
+                        partial=not (head.first_segment and head.last_segment),
                     ),
                     record if row.last_tile else None,
                     len(block) if row.last_tile and row.last_row else 0,

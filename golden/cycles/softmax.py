@@ -33,6 +33,8 @@ class SoftmaxModel:
     # the tree over a row's lanes; a sink joins sum and divisor in a cycle more.
     MAXIMUM = 8
     SUM, RECORD = 34, 36
+    # Of a record's cycles, those that invert its divisor.
+    INVERTED = 18
     # Cycles from a row read to it being there, when its record is reserved.
     READ = 6
     # Cycles from a row read to what leaves being written: weights of the second pass, and what the
@@ -60,7 +62,9 @@ class SoftmaxModel:
         block = most_tiles * config.rows
         self._maximum = self.MAXIMUM + levels
         self._sum = self.SUM + levels + config.sinks
-        self._record = self.RECORD + levels + config.sinks
+        # Where rows can be merged, divisors are inverted behind that, and take sinks there.
+        early = -self.INVERTED if config.merge_rows else config.sinks
+        self._record = self.RECORD + levels + early
         self._keys = TokenStore(config.cols, 2 * most_tiles)
         # Where tiles are skipped, their planner knows queries long before their first row comes.
         self._queries = TokenStore(1, (4 if config.skip_tiles else 2) * config.rows)
@@ -81,7 +85,7 @@ class SoftmaxModel:
         self._exponential_rows: deque[PassingRow] = deque()
         self._weights = Fifo(self.WEIGHT_RING, late=late)
         self._probabilities = Fifo(self.PROBABILITY_RING, late=late)
-        records = 2 * config.rows + levels + config.sinks + self.RECORD_RING
+        records = 2 * config.rows + levels + early + self.RECORD_RING
         self._records = Fifo(records, late=late)
         self._events: dict[int, list[Callable[[], None]]] = defaultdict(list)
         # Place in the head: tile and row; scores and flags of the block so far.

@@ -11,25 +11,24 @@ from dtqatten.configuration.core import Config
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import delayed, reduced, reduction_latency
 from dtqatten.hw.payloads.softmax import (
-    EXPONENTIAL_BITS,
     exponential_row_layout,
+    factor_fields,
     flags_layout,
     masked_row_layout,
     maximum_layout,
     normalizer_layout,
     reduced_layout,
-    row_divisor_bits,
     row_record_layout,
-    sum_bits,
-    total_bits,
+    segment_fields,
     unseen,
     value_stream,
     value_token_layout,
 )
+from dtqatten.hw.payloads.sums import EXPONENTIAL_BITS, row_divisor_bits, sum_bits, total_bits
 from dtqatten.hw.softmax.exponential import Exponential
 from dtqatten.hw.softmax.reciprocal import Reciprocal
 from dtqatten.hw.softmax.row_fold import RowFold
-from dtqatten.hw.softmax.sink_weight import SinkWeight
+from dtqatten.hw.softmax.sink_weight import SinkWeight, with_sink
 from dtqatten.hw.softmax.tile_store import tile_store, walk
 
 __all__ = ["FLAGS", "ExponentialPass", "ExponentialRow"]
@@ -150,7 +149,12 @@ class ExponentialPass(wiring.Component):
 
     @classmethod
     def record_latency(cls, config: Config) -> int:
-        """Cycles from a row to ``row_record``, whose divisor takes two cycles more than the sum."""
+        """Cycles from a row to ``row_record``, whose divisor takes two cycles more than the sum.
+
+        Where rows can be merged, it is inverted later.
+        """
+        if config.merge_rows:
+            return cls._folded_latency(config) + 2
         return cls.reduced_latency(config) + 2
 
     def elaborate(self, platform: object) -> Module:
@@ -178,7 +182,8 @@ class ExponentialPass(wiring.Component):
         sink = self._sink_weight(m) if self.config.sinks else None
         whole = total.total
         if sink is not None:
-            whole = self._with_sink(m, total.total, sink.e, SinkWeight.LATENCY, 0, "sum")
+            ahead = self._folded_latency(self.config) - SinkWeight.LATENCY
+            whole = with_sink(m, total.total, delayed(m, sink.e, ahead, "sink_e"), "sum")
         m.d.comb += [
             inverse.divisor.eq(whole),
             self.normalizer.reciprocal.eq(inverse.o),
@@ -187,9 +192,13 @@ class ExponentialPass(wiring.Component):
         values = self._stored_values(m, early)
         row = ExponentialRow(e16, here, lanes, values, total, wait)
         divisor, found = self._weigh(m, row)
+        if self.config.merge_rows:
+            self._give_partial(m, divisor, found)
+            return m
         if sink is not None:
-            late = SinkWeight.DIVISOR
-            divisor = self._with_sink(m, divisor, sink.divisor, late, 2, "divisor")
+            ahead = self._folded_latency(self.config) + 2 - SinkWeight.DIVISOR
+            weight = delayed(m, sink.divisor, ahead, "sink_divisor")
+            divisor = with_sink(m, divisor, weight, "divisor")
             found = delayed(m, found, 1, "sunk", reset_less=False)
         self._give_record(m, divisor, found)
         return m
@@ -204,29 +213,6 @@ class ExponentialPass(wiring.Component):
             weight.sink.eq(self.record.sink),
         ]
         return weight
-
-    def _with_sink(
-        self, m: Module, keys: Value, sink: Value, wait: int, late: int, name: str
-    ) -> Signal:
-        """Return a sum with what the sink adds, a cycle later.
-
-        Parameters
-        ----------
-        m : Module
-        keys : Value
-            What the keys sum to; 0 if the row sees none.
-        sink : Value
-        wait : int
-            Cycles from a row to ``sink``.
-        late : int
-            Cycles from the sum of a row's exponentials to ``keys``.
-        name : str
-            Of the sum.
-        """
-        beside = delayed(m, sink, self._folded_latency(self.config) + late - wait, f"{name}_sink")
-        whole = Signal((keys + beside).shape(), name=f"{name}_whole", reset_less=True)
-        m.d.sync += whole.eq(keys + Mux(keys == 0, 0, beside))
-        return whole
 
     def _weigh(self, m: Module, row: ExponentialRow) -> tuple[Value, data.View]:
         """Add what depends on V gains; return a row's divisor and the row's place beside it."""
@@ -302,6 +288,36 @@ class ExponentialPass(wiring.Component):
             fold.value.eq(reduced(m, lanes, combine, name)),
         ]
         return fold
+
+    def _give_partial(self, m: Module, divisor: Value, found: data.View) -> None:
+        """Give a row's record, and say which of its segments this is.
+
+        Parameters
+        ----------
+        m : Module
+        divisor : Value
+            That of the keys.
+        found : View
+            Place of the row.
+        """
+        wait = self.record_latency(self.config)
+        for field in (
+            "maximum",
+            "output",
+            *factor_fields(self.config),
+            *segment_fields(self.config),
+        ):
+            late = delayed(m, self.record[field], wait, f"partial_{field}")
+            m.d.comb += self.row_record[field].eq(late)
+        whole = self.record.first_segment & self.record.last_segment
+        late = delayed(m, ~whole, self.reduced_latency(self.config), "partial")
+        m.d.comb += [
+            self.normalizer.partial.eq(late),
+            self.row_record_valid.eq(found.valid & found.last_tile),
+            self.row_record.divisor.eq(divisor),
+            self.row_record.last_row.eq(found.last_row),
+            self.row_record.last_block.eq(found.last_block),
+        ]
 
     def _give_record(self, m: Module, divisor: Value, found: data.View) -> None:
         """Invert the divisor of a row and give its record."""

@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import multiplied
-from dtqatten.hw.payloads.softmax import EXPONENTIAL_BITS, RECIPROCAL_BITS, total_bits
+from dtqatten.hw.payloads.softmax import RECIPROCAL_BITS
+from dtqatten.hw.payloads.sums import EXPONENTIAL_BITS, total_bits
 
 __all__ = ["Probability"]
 

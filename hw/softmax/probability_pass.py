@@ -67,6 +67,9 @@ class ProbabilityPass(wiring.Component):
         m.d.comb += [flags[field].eq(self.i[field]) for field in fields]
         placed = delayed(m, flags, self.LATENCY, "placed")
         m.d.comb += [self.probabilities[field].eq(placed[field]) for field in fields]
+        if config.merge_rows:
+            partial = delayed(m, self.normalizer.partial, self.LATENCY, "partial")
+            m.d.comb += self.probabilities.partial.eq(partial)
 
         lanes = [
             place(m, platform, f"probability_{c}", Probability, config) for c in range(config.cols)

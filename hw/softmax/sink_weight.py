@@ -1,23 +1,15 @@
 """What a sink adds to a row's sum and divisor."""
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed, multiplied
-from dtqatten.hw.payloads.softmax import (
-    MULTIPLIER_BITS,
-    NO_SINK,
-    SHIFT_BITS,
-    SINK_BITS,
-    SINK_OCTAVES,
-    SINK_WEIGHT_BITS,
-    sink_divisor_bits,
-    top_code,
-)
+from dtqatten.hw.payloads.softmax import MULTIPLIER_BITS, NO_SINK, SHIFT_BITS, SINK_BITS
+from dtqatten.hw.payloads.sums import SINK_OCTAVES, SINK_WEIGHT_BITS, sink_divisor_bits, top_code
 
-__all__ = ["POWERS", "SinkWeight"]
+__all__ = ["POWERS", "SinkWeight", "with_sink"]
 
 #: One octave of ``2**-x`` in 17 bits, at the middle of each of 256 steps but for the first.
 POWERS = [1 << 16, *(round(2 ** (16 - (i + 0.5) / 256)) for i in range(1, 256))]
@@ -111,3 +103,20 @@ class SinkWeight(wiring.Component):
             self.divisor.eq((halves + 1) >> 1),
         ]
         return m
+
+
+def with_sink(m: Module, keys: Value, sink: Value, name: str) -> Signal:
+    """Return a row's sum or divisor with what its sink adds, a cycle later.
+
+    Parameters
+    ----------
+    m : Module
+    keys : Value
+        What the row's keys give, 0 if it sees none: then the sink adds nothing either.
+    sink : Value
+    name : str
+        Of the result.
+    """
+    whole = Signal((keys + sink).shape(), name=f"{name}_whole", reset_less=True)
+    m.d.sync += whole.eq(keys + Mux(keys == 0, 0, sink))
+    return whole

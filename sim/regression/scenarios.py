@@ -199,5 +199,6 @@ CORE_JOBS: list[tuple[Config, list[CoreScenario]]] = [
         grouped=True,
         skip_tiles=True,
         topk_lanes=4,
+        merge_rows=8,
     ),
 ]
