@@ -56,10 +56,10 @@ class System(wiring.Component):
     """
 
     def __init__(self, system: SystemConfig) -> None:
-        for name in ("sinks", "held_importance"):
-            if getattr(system.core, name):
+        for name in ("merge_rows", "held_importance"):
+            if value := getattr(system.core, name):
                 raise ConfigError(
-                    f"{name} is True, which the memory system does not drive: leave it out, or "
+                    f"{name} is {value}, which the memory system does not drive: leave it out, or "
                     "build the core alone"
                 )
         self.system = system

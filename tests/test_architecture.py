@@ -22,6 +22,7 @@ ORDER = (
     "hw.payloads",
     "hw.arrays",
     "hw.softmax",
+    "hw.merge",
     "hw.ranking",
     "hw.bus",
     "hw.memory",

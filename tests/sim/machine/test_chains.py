@@ -34,6 +34,7 @@ SYSTEMS = {
             v_gains=True,
             heads=9,
             capacity=300,
+            sinks=True,
         ),
         bus_bits=128,
     ),
