@@ -1,4 +1,4 @@
-"""From a board to its bitstream: Yosys, nextpnr and ecppack, and what the result needs and reaches."""
+"""From a board to its bitstream: Yosys, nextpnr and ecppack; what it needs and reaches."""
 
 import json
 import re
@@ -107,9 +107,7 @@ def aimed(constraints: str) -> str:
     )
 
 
-def best_of(
-    board: Board, folder: Path, seeds: int, step: Callable[[str], None]
-) -> dict[str, Any]:
+def best_of(board: Board, folder: Path, seeds: int, step: Callable[[str], None]) -> dict[str, Any]:
     """Place and route until the clock rate is reached; return the result.
 
     Parameters
@@ -157,5 +155,6 @@ def best_of(
             }
     rates = ", ".join(f"{rate:.1f}" for rate in tried)
     raise TooSlowError(
-        f"{board.name} needs {needed:.1f} MHz and reaches {rates}: it is not built; try more --seeds"
+        f"{board.name} needs {needed:.1f} MHz and reaches {rates}: it is not built; try "
+        "more --seeds"
     )

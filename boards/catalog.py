@@ -14,7 +14,7 @@ __all__ = ["BOARDS", "SIMULATED_DIVISOR", "SIMULATED_SILENCE", "Board", "board_o
 #: On a simulated board bits are short, so that the line takes little of the time...
 SIMULATED_DIVISOR = 4
 #: ...and so is what ends half a packet, in cycles.
-SIMULATED_SILENCE = 1 << 16
+SIMULATED_SILENCE = 1 << 13
 
 #: How far the baud rate may be off, of 1: half a bit over a frame of ten is five hundredths.
 BAUD_ERROR = 0.02

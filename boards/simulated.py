@@ -20,7 +20,8 @@ __all__ = ["SimulatedBoard"]
 
 #: Cycles that run at a time.
 SLICE = 1024
-#: Cycles that run after the last byte before time stands still until the next one.
+#: Cycles that run after the last byte before time stands still until the next one: too few to end
+#: half a packet, whose other half the host may be about to write.
 BESIDE = 4 * SLICE
 #: Bytes that pass at a time.
 PIECE = 4096

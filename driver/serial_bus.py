@@ -253,9 +253,13 @@ class SerialBus:
         found = [int.from_bytes(answer[i : i + 4], "big") for i in range(0, len(answer), 4)]
         came, went, refused = found[words:]
         if came != self._went:
-            raise LinkCorruptError(f"{self.port}: the board has received other bytes than were sent")
+            raise LinkCorruptError(
+                f"{self.port}: the board has received other bytes than were sent"
+            )
         if went != zlib.crc32(answer[: 4 * words + 4], self._came):
-            raise LinkCorruptError(f"{self.port}: the board has sent other bytes than were received")
+            raise LinkCorruptError(
+                f"{self.port}: the board has sent other bytes than were received"
+            )
         self._came = zlib.crc32(answer, self._came)
         before, self._refused = self._refused, refused
         if refused != before:
