@@ -132,7 +132,8 @@ class Pins(Elaboratable):
         )
         m.submodules.reset = ResetSynchronizer(~locked, domain="sync")
 
-        uart = platform.request("uart", 0, dir={"rx": "-", "tx": "-"})
+        lines = [line.name for line in platform.lookup("uart").ios]
+        uart = platform.request("uart", 0, dir=dict.fromkeys(lines, "-"))
         m.submodules.rx = rx = io.Buffer("i", uart.rx)
         m.submodules.tx = tx = io.Buffer("o", uart.tx)
         shown = Signal(5)

@@ -29,7 +29,7 @@ PIECE = 4096
 LOOK = 0.2
 
 
-def load(config: BoardConfig, optimize: int = 2) -> ctypes.CDLL:
+def load(config: BoardConfig) -> ctypes.CDLL:
     """Return the library of a board, compiled if that has not been done before.
 
     Raises
@@ -43,7 +43,7 @@ def load(config: BoardConfig, optimize: int = 2) -> ctypes.CDLL:
         f"#define DIVISOR {config.divisor}u\n{source}"
     )
     text = exported("board", BoardMachine, config)
-    library = ctypes.CDLL(str(compiled(text, "board", shim, optimize)))
+    library = ctypes.CDLL(str(compiled(text, "board", shim, 1, least=1)))
     handle, count, content = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_char_p
     for name, result, arguments in (
         ("create", handle, ()),
@@ -66,8 +66,6 @@ class SimulatedBoard:
     Parameters
     ----------
     board : Board
-    optimize : int
-        As of :func:`dtqatten.sim.engines.compiler.compiled`.
 
     Attributes
     ----------
@@ -80,8 +78,8 @@ class SimulatedBoard:
         If Verilator or the C++ compiler fails, with their messages.
     """
 
-    def __init__(self, board: Board, optimize: int = 2) -> None:
-        self._library = load(board.simulated(), optimize)
+    def __init__(self, board: Board) -> None:
+        self._library = load(board.simulated())
         self._handle = self._library.create()
         self._master, self._slave = pty.openpty()
         # The end that stays open here keeps the terminal alive between two hosts.

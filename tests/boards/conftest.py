@@ -11,8 +11,5 @@ from dtqatten.boards.simulated import SimulatedBoard
 @pytest.fixture(scope="session")
 def small_board() -> Iterator[SimulatedBoard]:
     """The smallest board, served; what one test leaves on it the next one has to bear."""
-    with pytest.MonkeyPatch.context() as patch:
-        # It runs for a million cycles: compiling it well pays.
-        patch.setenv("DTQATTEN_OPTIMIZE", "1")
-        with served(SMALL) as simulated:
-            yield simulated
+    with served(SMALL) as simulated:
+        yield simulated

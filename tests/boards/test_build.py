@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Bitstreams: clocks, pins and constraints; what misses its clock is not built."""
 
 import importlib

@@ -23,8 +23,7 @@ MAIN = (
 
 
 def environment() -> dict[str, str]:
-    """Compile well: a board runs for a million cycles."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "DTQATTEN_OPTIMIZE": "1"}
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def dtqatten(*args: object, folder: Path) -> subprocess.CompletedProcess[str]:

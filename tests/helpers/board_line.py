@@ -39,7 +39,7 @@ Disturb = Callable[[bytes], bytes]
 def served(board: Board) -> Iterator[SimulatedBoard]:
     """Serve a simulated board on a thread."""
     ended = threading.Event()
-    with SimulatedBoard(board, 1) as simulated:
+    with SimulatedBoard(board) as simulated:
         thread = threading.Thread(target=simulated.serve, args=(ended.is_set,))
         thread.start()
         try:
