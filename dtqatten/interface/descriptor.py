@@ -74,6 +74,14 @@ class Flag(DescribedFlag):
     KEY_LIST = 1 << 15, "keys are the tokens at the places in `key_list`; not with CHAINED"
     WINDOW = 1 << 16, "a query sees `window` positions only, its own and those before it"
     SINKS = 1 << 17, "each head has a sink"
+    CONTINUES = (
+        1 << 18,
+        "a further segment: keys join those of the layer before, for the same heads and queries",
+    )
+    HOLDS = (
+        1 << 19,
+        "further segments follow: partial results are held in the machine, and nothing is written",
+    )
 
 
 @dataclass(frozen=True)
@@ -100,19 +108,31 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "query_start", 0x1C, 32, "position of the first query; 0 with QUERY_LIST or QUERY_CHAINED"
     ),
-    Field("tokens", 0x20, 16, "keys to compute on; `stored` unless CHAINED or KEY_LIST"),
+    Field(
+        "tokens",
+        0x20,
+        16,
+        "keys to compute on; `stored` unless CHAINED or KEY_LIST, or the register `merge_rows` is"
+        " not 0",
+    ),
     Field(
         "four_bit",
         0x22,
         16,
         "keys in 4 bits, the first ones; the others have 8 bits; 0 if CHAINED",
     ),
-    Field("k0", 0x24, 16, "keys kept for the next layer"),
+    Field("k0", 0x24, 16, "keys kept for the next layer; 0 with CONTINUES or HOLDS"),
     Field("k1", 0x26, 16, "kept keys in 8 bits"),
     Field("stored", 0x28, 32, "tokens in K and V, at the places 0 to `stored` - 1"),
     Field("capacity", 0x2C, 32, "tokens that a head of K and V has room for"),
     Field("window", 0x30, 32, f"with WINDOW 1 to {WINDOW_MAX}, else 0"),
     Field("output_shift", 0x34, 16, "left shift of 8-bit outputs, 0 to 7; 0 without CODES"),
+    Field(
+        "key_start",
+        0x36,
+        16,
+        "place of the first key; 0 with KEY_LIST or CHAINED, or where the register `merge_rows` is",
+    ),
     Field(
         "q",
         0x40,
@@ -142,7 +162,12 @@ FIELDS: tuple[Field, ...] = (
         "query_list", 0x78, 64, "with QUERY_LIST: `queries` ids of 16 bits, ascending in each class"
     ),
     Field("key_list", 0x80, 64, "with KEY_LIST: `tokens` ids of 16 bits, likewise"),
-    Field("output", 0xA0, 64, "written: `[heads][queries][d_head]`, 16 bits or a byte each"),
+    Field(
+        "output",
+        0xA0,
+        64,
+        "written without HOLDS: `[heads][queries][d_head]`, 16 bits or a byte each",
+    ),
     Field("ids", 0xA8, 64, "written with IDS: `k0` ids of 16 bits, 4-bit class first"),
     Field("importance", 0xB0, 64, "written with REPORT: `tokens` values of 32 bits"),
 )
@@ -211,7 +236,8 @@ def region_sizes(fields: Mapping[str, int], d_head: int) -> Iterator[tuple[str, 
         yield "query_list", ID_BYTES * queries, False
     if Flag.KEY_LIST in flags:
         yield "key_list", ID_BYTES * tokens, False
-    yield "output", heads * queries * d_head * (1 if Flag.CODES in flags else 2), True
+    if Flag.HOLDS not in flags:
+        yield "output", heads * queries * d_head * (1 if Flag.CODES in flags else 2), True
     if Flag.IDS in flags:
         yield "ids", ID_BYTES * fields["k0"], True
     if Flag.REPORT in flags:

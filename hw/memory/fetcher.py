@@ -102,7 +102,6 @@ class Fetcher(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         core, layer = self.system.core, self.layer
-
         table = place(m, platform, "tokens", TokenTable, core, READERS)
         connect(m, flipped(self.ids), table.ids)
         m.d.comb += [
@@ -114,6 +113,8 @@ class Fetcher(wiring.Component):
             table.query_start.eq(layer.query_start),
             self.ids_complete.eq(table.complete),
         ]
+        if core.merge_rows:
+            m.d.comb += table.key_start.eq(layer.key_start)
         # Units start after the table, which is then valid.
         lists = self._lists(m, platform, table)
         start = lists.done
@@ -187,6 +188,8 @@ class Fetcher(wiring.Component):
             plan.tokens.eq(tokens),
             plan.listed.eq(listed),
         ]
+        if self.system.core.merge_rows and role != "q":
+            m.d.comb += plan.first.eq(layer.key_start)
 
     def _tensors(
         self, m: Module, platform: object, table: TokenTable, start: Value

@@ -87,6 +87,12 @@ class HeadTable(wiring.Component):
             # Beyond all positions a window hides nothing.
             hides = layer.window <= core.positions
             m.d.comb += self.o.p.window.eq(Mux(hides, layer.window, 0))
+        if core.merge_rows:
+            m.d.comb += [
+                self.o.p.first_segment.eq(~flag(layer, Flag.CONTINUES)),
+                self.o.p.last_segment.eq(~flag(layer, Flag.HOLDS)),
+                self.o.p.restart.eq(left == 1),
+            ]
         if core.sinks:
             m.d.comb += self.o.p.sink.eq(Mux(sinks, sink.as_signed(), NO_SINK))
         with m.If(self.start):
