@@ -10,6 +10,7 @@ from dtqatten.driver.blocks import Block, Result
 from dtqatten.driver.calls import Call
 from dtqatten.driver.errors import LayoutError
 from dtqatten.driver.layers import Layer
+from dtqatten.driver.segments import chunk_length
 from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attention
 from dtqatten.golden.numerics.calls import layer_call
 from dtqatten.golden.numerics.codes import IntArray
@@ -85,6 +86,8 @@ def expected_layer(config: Config, layer: Block, before: Expected | None = None)
         keys,
         causal=False,
         sinks=layer.sinks,
+        segment=config.n_max,
+        chunk=_chunk(config, layer, len(keys)),
         tile=(query_tile(config.rows, layer.group), config.cols, config.group),
     )
     carried = None
@@ -99,6 +102,13 @@ def expected_layer(config: Config, layer: Block, before: Expected | None = None)
     chosen = select(outputs.importance, layer.k0, layer.k1)
     kept = layer.k0 - layer.k1
     return Expected(outputs, chosen.ids, kept, keys.ids, keys.four_bit, positions, inputs, options)
+
+
+def _chunk(config: Config, layer: Block, keys: int) -> int | None:
+    """Return how many queries the machine computes at a time, if that is not all of them."""
+    if keys <= config.n_max:
+        return None
+    return chunk_length(layer.heads, config.merge_rows, config.rows, config.n_max, layer.group)
 
 
 def _keys(layer: Block, before: Expected | None) -> tuple[TokenList, IntArray]:

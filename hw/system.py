@@ -56,7 +56,7 @@ class System(wiring.Component):
     """
 
     def __init__(self, system: SystemConfig) -> None:
-        for name in ("merge_rows", "held_importance"):
+        for name in ("held_importance",):
             if value := getattr(system.core, name):
                 raise ConfigError(
                     f"{name} is {value}, which the memory system does not drive: leave it out, or "
@@ -112,6 +112,7 @@ class System(wiring.Component):
             control.ids_complete.eq(fetcher.ids_complete),
             control.layer_done.eq(writer.done),
             control.written.eq(writer.idle),
+            writer.fetched.eq(fetcher.idle),
             writer.answered.eq(writes.idle),
             reads.stop.eq(control.stop),
             writes.stop.eq(control.stop),
@@ -183,6 +184,7 @@ class System(wiring.Component):
             "value_depth": config.group,
             "address_bits": self.system.address_bits,
             "capacity": config.positions,
+            "merge_rows": config.merge_rows,
             "flags": int(known_flags(config)),
             "flags_required": int(required_flags(config)),
             "status": Cat(control.busy, control.waiting, control.failed, control.aborted),

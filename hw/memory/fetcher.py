@@ -108,7 +108,6 @@ class Fetcher(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         core, layer = self.system.core, self.layer
-
         table = place(m, platform, "tokens", TokenTable, core, READERS)
         connect(m, flipped(self.ids), table.ids)
         m.d.comb += [
@@ -120,6 +119,8 @@ class Fetcher(wiring.Component):
             table.query_start.eq(layer.query_start),
             self.ids_complete.eq(table.complete),
         ]
+        if core.merge_rows:
+            m.d.comb += table.key_start.eq(layer.key_start)
         rows = self.rows if core.grouped else None
         shape = LayerShape.of(layer, self.repeats, self.query_four_bit, rows)
         # Units start after the table, which is then valid.

@@ -15,8 +15,8 @@ from dtqatten.interface.descriptor import ENTRY_BYTES, HEAD_SHIFT_MAX, Flag
 __all__ = ["EntryReader", "HeadTable", "core_head"]
 
 
-def core_head(m: Module, config: Config, layer: data.View, head: data.View) -> None:
-    """Give a head of the core what all heads of a layer have: mask and output.
+def core_head(m: Module, config: Config, layer: data.View, head: data.View, is_last: Value) -> None:
+    """Give a head of the core what all heads of a layer have: mask, output and segment.
 
     A window beyond all positions hides nothing, so the core gets 0.
 
@@ -26,6 +26,8 @@ def core_head(m: Module, config: Config, layer: data.View, head: data.View) -> N
     config : Config
     layer : View of descriptor_layout()
     head : View of head_layout(config)
+    is_last : Value
+        It is the layer's last one.
     """
     m.d.comb += [
         head.causal.eq(flag(layer, Flag.CAUSAL)),
@@ -35,6 +37,12 @@ def core_head(m: Module, config: Config, layer: data.View, head: data.View) -> N
     if config.windows:
         hides = layer.window <= config.positions
         m.d.comb += head.window.eq(Mux(hides, layer.window, 0))
+    if config.merge_rows:
+        m.d.comb += [
+            head.first_segment.eq(~flag(layer, Flag.CONTINUES)),
+            head.last_segment.eq(~flag(layer, Flag.HOLDS)),
+            head.restart.eq(is_last),
+        ]
 
 
 class EntryReader(wiring.Component):
@@ -63,6 +71,8 @@ class EntryReader(wiring.Component):
         Read port.
     o : Out(stream.Signature(factor_layout(config)))
         Entries.
+    is_last : Out(1)
+        The entry is the table's last one.
     """
 
     def __init__(self, system: SystemConfig) -> None:
@@ -76,6 +86,7 @@ class EntryReader(wiring.Component):
                 "fault_address": Out(system.address_bits),
                 "port": Out(read_port(system)),
                 "o": Out(stream.Signature(factor_layout(system.core))),
+                "is_last": Out(1),
             }
         )
 
@@ -99,6 +110,7 @@ class EntryReader(wiring.Component):
             self.o.p.multiplier.eq(entry[:16]),
             self.o.p.shift.eq(shift),
             self.idle.eq(left == 0),
+            self.is_last.eq(left == 1),
             self.fault.eq(self.o.valid & ((shift > HEAD_SHIFT_MAX) | reserved)),
             self.fault_address.eq(layer.head_table + (layer.heads - left) * ENTRY_BYTES),
         ]
@@ -159,5 +171,5 @@ class HeadTable(wiring.Component):
             entries.o.ready.eq(self.o.ready),
         ]
         m.d.comb += [self.o.p[name].eq(entries.o.p[name]) for name, _ in factor_layout(core)]
-        core_head(m, core, self.layer, self.o.p)
+        core_head(m, core, self.layer, self.o.p, entries.is_last)
         return m

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.system import SystemConfig
-from dtqatten.hw.memory.descriptor import descriptor_layout, flag
+from dtqatten.hw.memory.descriptor import descriptor_layout, flag, is_segment
 from dtqatten.hw.memory.group_rows import rows_layout
 from dtqatten.hw.memory.writer import results_layout
 from dtqatten.hw.payloads.ranking import layer_layout
@@ -74,6 +74,11 @@ class LayerCommands(wiring.Component):
                 results.queries.eq(self.rows.rows),
                 results.query_four_bit.eq(self.rows.four_bit),
                 command.heads.eq(self.rows.heads),
+            ]
+        if self.system.core.merge_rows:
+            m.d.comb += [
+                results.held.eq(flag(layer, Flag.HOLDS)),
+                results.segment.eq(is_segment(layer)),
             ]
         optional = {"cumulative": Flag.CUMULATIVE, "fresh": Flag.FRESH, "count": Flag.COUNT}
         for name, which in optional.items():

@@ -85,3 +85,5 @@ class LayerShape:
             plan.tokens.eq(tokens),
             plan.listed.eq(listed),
         ]
+        if "first" in plan.shape().members and role != "q":
+            m.d.comb += plan.first.eq(layer.key_start)

@@ -2,7 +2,7 @@
 
 from math import gcd
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -26,7 +26,8 @@ def results_layout(system: SystemConfig) -> data.StructLayout:
     """Destination of a layer's results: addresses, counts, and which are wanted.
 
     Outputs are of ``queries``, ``query_four_bit`` of them in the 4-bit class; importance is of
-    ``tokens``, the keys.
+    ``tokens``, the keys. Where rows can be merged: a ``segment`` keeps no ids, and one that is
+    ``held`` has no outputs either; it is complete when its operands have been read.
     """
     address, count = unsigned(system.address_bits), range(system.core.n_max + 1)
     return data.StructLayout(
@@ -43,6 +44,7 @@ def results_layout(system: SystemConfig) -> data.StructLayout:
             "importance": address,
             "report": unsigned(1),
         }
+        | (dict.fromkeys(("segment", "held"), unsigned(1)) if system.core.merge_rows else {})
     )
 
 
@@ -180,6 +182,8 @@ class Writer(wiring.Component):
         Results of the core.
     ports : Out(write_port(system)).array(3)
         Write ports.
+    fetched : In(1)
+        The operands of the layers so far have been read.
     answered : In(1)
         Every burst requested has been acknowledged.
     done : Out(1)
@@ -198,6 +202,7 @@ class Writer(wiring.Component):
                 "ids": In(stream.Signature(ids_layout(topk))),
                 "importance": In(stream.Signature(beat_layout(system.core.topk_lanes))),
                 "ports": Out(write_port(system)).array(STREAMS),
+                "fetched": In(1),
                 "answered": In(1),
                 "done": Out(1),
                 "idle": Out(1),
@@ -212,6 +217,8 @@ class Writer(wiring.Component):
         layer = Signal(results_layout(system))
         codes = layer.form.codes
         active, begin = Signal(), Signal()
+        held = layer.held if core.merge_rows else Const(0)
+        keeps = ~layer.segment if core.merge_rows else Const(1)
         m.d.comb += self.layer.ready.eq(~active)
         m.d.sync += begin.eq(self.layer.valid & self.layer.ready)
         with m.If(self.layer.valid & self.layer.ready):
@@ -231,7 +238,7 @@ class Writer(wiring.Component):
         connect(m, outputs.port, flipped(self.ports[0]))
         as_codes = Cat(value[:8] for value in self.outputs.p.values)
         m.d.comb += [
-            runs.start.eq(begin),
+            runs.start.eq(begin & ~held),
             runs.base.eq(layer.output),
             runs.heads.eq(layer.heads),
             runs.queries.eq(layer.queries),
@@ -278,7 +285,7 @@ class Writer(wiring.Component):
                 source.ready.eq(waiting & (~wanted | channel.i.ready)),
             ]
             with m.If(begin):
-                m.d.sync += [waiting.eq(1 if number == 1 else wanted), given.eq(wanted)]
+                m.d.sync += [waiting.eq(keeps if number == 1 else wanted), given.eq(wanted)]
             with m.If(channel.runs.valid & channel.runs.ready):
                 m.d.sync += given.eq(0)
             with m.If(source.valid & source.ready & source.p.last):
@@ -286,7 +293,7 @@ class Writer(wiring.Component):
             finished = finished & ~waiting & ~given & channel.empty
 
         m.d.comb += [
-            self.done.eq(active & ~begin & finished & self.answered),
+            self.done.eq(active & ~begin & finished & self.answered & (~held | self.fetched)),
             self.idle.eq(~active),
         ]
         with m.If(self.done):
