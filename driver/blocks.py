@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,17 @@ from dtqatten.golden.numerics.codes import Codes, FloatArray, IntArray
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION
 from dtqatten.interface.descriptor import Flag
 
-__all__ = ["Block", "Result"]
+__all__ = ["Block", "Result", "grouped"]
+
+
+def grouped(values: NDArray[Any], group: int) -> NDArray[Any]:
+    """Return ``[heads, m, ...]`` as ``[heads // group, m * group, ...]``, a query's rows together.
+
+    Row ``i * group + j`` of a head is query ``i`` of the ``j``-th query head of its group.
+    """
+    heads, m, *rest = values.shape
+    rows = values.reshape(heads // group, group, m, *rest).swapaxes(1, 2)
+    return rows.reshape(heads // group, m * group, *rest)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -85,6 +96,11 @@ class Block(ABC):
         return None
 
     @property
+    def group(self) -> int:
+        """Query heads that have the rows of a head of K and V together."""
+        return 1
+
+    @property
     def flags(self) -> Flag:
         """Flags of the descriptor."""
         wanted = {
@@ -137,10 +153,17 @@ class Block(ABC):
             codes: Codes = getattr(self, name)
             if name in self.placed:
                 continue
-            found[name] = tensor_bytes(codes.codes)
+            group = self.group if name == "q" else 1
+            found[name] = tensor_bytes(grouped(codes.codes, group))
             if codes.gains is not None:
-                found[f"{name}_gains"] = np.asarray(codes.gains, np.uint8).tobytes()
+                found[f"{name}_gains"] = grouped(codes.gains, group).astype(np.uint8).tobytes()
         return found
+
+    def query_heads(self, output: NDArray[np.integer]) -> NDArray[np.integer]:
+        """Return an output as it lies in memory by query head: ``[heads, queries, d_head]``."""
+        heads, d = self.heads, self.q.codes.shape[2]
+        rows = output.reshape(heads // self.group, -1, self.group, d)
+        return rows.swapaxes(1, 2).reshape(heads, -1, d)
 
     def output_unit(self) -> FloatArray:
         """Return the worth of one unit of the output, ``[heads]``."""

@@ -10,6 +10,7 @@ from dtqatten.driver.errors import LayoutError
 from dtqatten.golden.memory import tensor_bytes
 from dtqatten.golden.numerics.codes import Codes, FloatArray
 from dtqatten.golden.numerics.tokens import TokenList
+from dtqatten.interface.descriptor import Flag
 
 if TYPE_CHECKING:
     from dtqatten.driver.device import Device
@@ -21,7 +22,7 @@ class Cache:
     """Keys and values of one layer of a decoder, a token at its id, written once.
 
     It has memory of its own among the device's inputs for as long as the device lives. Scales of
-    heads are those that it begins with; tokens may have gains.
+    heads are those that it begins with, or is written again at; tokens may have gains.
 
     Parameters
     ----------
@@ -105,22 +106,13 @@ class Cache:
         LayoutError
             If there is no room, or they do not suit the cache.
         """
-        heads, _, d = self.k.codes.shape
         count = k.codes.shape[1]
         for name, given in (("k", k), ("v", v)):
-            own = self._tensors[name]
-            if given.codes.shape != (heads, count, d):
+            self._check(name, given, count)
+            if not np.array_equal(given.scale, self._tensors[name].scale):
                 raise LayoutError(
-                    f"{name.upper()} has shape {given.codes.shape}: give {(heads, count, d)}"
-                )
-            if not np.array_equal(given.scale, own.scale):
-                raise LayoutError(
-                    f"{name.upper()} has scales of its own: quantize it with those of the cache"
-                )
-            if (given.gains is None) != (own.gains is None):
-                raise LayoutError(
-                    f"{name.upper()} is of another granularity than the cache, which has "
-                    f"{'no ' * (own.gains is None)}gains: quantize it likewise"
+                    f"{name.upper()} has scales of its own: quantize it with those of the cache, "
+                    "or write the cache again at others (rescale)"
                 )
         if self.stored + count > self.capacity:
             raise LayoutError(
@@ -129,14 +121,49 @@ class Cache:
             )
         new = np.arange(self.stored, self.stored + count)
         for name, given in (("k", k), ("v", v)):
-            self._write(name, given)
+            self._write(name, given, self.stored)
         self.stored += count
         self.ids = np.concatenate([self.ids, new])
         return new
 
-    def _write(self, name: str, given: Codes) -> None:
-        """Write tokens to memory from place ``stored`` on, a run of bytes a head and plane."""
-        own, bus, at = self._tensors[name], self.device.bus, self.stored
+    def rescale(self, k: Codes, v: Codes) -> None:
+        """Write all tokens that are stored again, at scales that a larger one to come needs.
+
+        Parameters
+        ----------
+        k, v : Codes ``[kv_heads, stored, d]``
+            Those of evicted tokens are without meaning.
+
+        Raises
+        ------
+        LayoutError
+            If they do not suit the cache.
+        """
+        for name, given in (("k", k), ("v", v)):
+            self._check(name, given, self.stored)
+        for name, given in (("k", k), ("v", v)):
+            own = self._tensors[name]
+            scale = np.asarray(given.scale, np.float64)
+            self._tensors[name] = Codes(own.codes, scale, own.gains)
+            self._write(name, given, 0)
+
+    def _check(self, name: str, given: Codes, count: int) -> None:
+        """Refuse ``count`` tokens that do not suit the cache, but for their scales."""
+        own = self._tensors[name]
+        heads, _, d = own.codes.shape
+        if given.codes.shape != (heads, count, d):
+            raise LayoutError(
+                f"{name.upper()} has shape {given.codes.shape}: give {(heads, count, d)}"
+            )
+        if (given.gains is None) != (own.gains is None):
+            raise LayoutError(
+                f"{name.upper()} is of another granularity than the cache, which has "
+                f"{'no ' * (own.gains is None)}gains: quantize it likewise"
+            )
+
+    def _write(self, name: str, given: Codes, at: int) -> None:
+        """Write tokens to memory from a place on, a run of bytes a head and plane."""
+        own, bus = self._tensors[name], self.device.bus
         heads, count, d = given.codes.shape
         own.codes[:, at : at + count] = given.codes
         vectors = np.frombuffer(tensor_bytes(given.codes), np.uint8).reshape(2 * heads, -1)
@@ -181,7 +208,8 @@ class Cache:
         keys : TokenList, optional
             What to compute on. None: all tokens, in 8 bits.
         **options
-            Other parameters of the call; ``causal`` unless said otherwise.
+            Other parameters of the call; ``causal`` unless said otherwise, and ``grouped`` where
+            the machine has that and there is room for the rows.
 
         Raises
         ------
@@ -192,8 +220,11 @@ class Cache:
         evicted = np.setdiff1d(listed.ids, self.ids)
         if evicted.size:
             raise LayoutError(f"key {evicted[0]} is not in the cache: append it first")
+        sizes, heads = self.device.sizes, len(self.k.codes)
+        rows = q.codes.shape[0] // heads * q.codes.shape[1]
+        grouped = bool(Flag(sizes["flags"]) & Flag.GROUPED) and rows <= sizes["n_max"]
         return Call(
-            **{"causal": True, **options},
+            **{"causal": True, "grouped": grouped, **options},
             q=q,
             k=self.k,
             v=self.v,

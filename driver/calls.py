@@ -42,6 +42,9 @@ class Call(Block):
         How many positions a query sees, its own one included; 1 to 65,536.
     sinks : int16 array ``[heads]``, optional
         As :func:`~dtqatten.golden.numerics.sinks.quantize_sinks` gives them.
+    grouped : bool
+        Query heads that share a head of K and V have its rows together, so that its keys and values
+        pass the core once for all of them; ``heads / kv_heads * m`` rows are at most ``n_max``.
     k0, k1, causal, report, cumulative, fresh, ids, options
         As of :class:`~dtqatten.driver.blocks.Block`. ``k0`` 0: all keys.
 
@@ -56,6 +59,7 @@ class Call(Block):
     cache: "Cache | None" = None
     window: int | None = None
     sinks: IntArray | None = None
+    grouped: bool = False
     k0: int = 0
     k1: int = 0
     ids: bool = False
@@ -112,10 +116,15 @@ class Call(Block):
     @property
     def limits(self) -> Iterator[tuple[int, str, str]]:
         """How many there are of something, its name, and the register that limits it."""
-        yield len(self.queries), "queries", "n_max"
+        yield len(self.queries) * self.group, "queries of a head of K and V", "n_max"
         yield self.stored if self.keys is None else len(self.keys), "keys", "n_max"
         yield self.k.codes.shape[1], "places of a cache", "capacity"
         yield int(self.queries.ids.max()) + 1, "positions of queries", "capacity"
+
+    @property
+    def group(self) -> int:
+        """Query heads that have the rows of a head of K and V together."""
+        return self.heads // self.kv_heads if self.grouped else 1
 
     @property
     def query_start(self) -> int | None:
@@ -134,6 +143,8 @@ class Call(Block):
         flags = super().flags
         if self.query_start is None:
             flags |= Flag.QUERY_LIST
+        if self.grouped:
+            flags |= Flag.GROUPED
         return flags | (Flag.KEY_LIST if self.listed else Flag(0))
 
     def fields(self, before: int) -> dict[str, int]:

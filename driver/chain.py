@@ -310,7 +310,7 @@ class Chain:
 
         output = array("output", "i1" if layer.options.output_bits == 8 else "<i2")
         if output is not None:
-            self._parts.append(output.reshape(layer.heads, fields["queries"], d))
+            self._parts.append(step.piece.query_heads(output))
         if not step.ends:
             return
         whole, self._parts = np.concatenate(self._parts, axis=1), []

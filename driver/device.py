@@ -267,5 +267,6 @@ class Device:
         if unknown or missing:
             raise LayoutError(
                 f"the machine cannot do {unknown!r} and needs {missing!r}: change the layer, or "
-                "generate it with other options (v_gains, cumulative, count_normalize, windows)"
+                "generate it with other options (v_gains, cumulative, count_normalize, windows, "
+                "grouped)"
             )

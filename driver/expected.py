@@ -15,6 +15,7 @@ from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attenti
 from dtqatten.golden.numerics.calls import layer_call
 from dtqatten.golden.numerics.codes import IntArray
 from dtqatten.golden.numerics.masks import position_mask
+from dtqatten.golden.numerics.order import query_tile
 from dtqatten.golden.numerics.select import select
 from dtqatten.golden.numerics.tokens import TokenList
 
@@ -87,7 +88,7 @@ def expected_layer(config: Config, layer: Block, before: Expected | None = None)
         sinks=layer.sinks,
         segment=config.n_max,
         chunk=_chunk(config, layer, len(keys)),
-        tile=(config.rows, config.cols, config.group),
+        tile=(query_tile(config.rows, layer.group), config.cols, config.group),
     )
     carried = None
     if layer.cumulative and not layer.fresh and before is not None:
@@ -107,7 +108,7 @@ def _chunk(config: Config, layer: Block, keys: int) -> int | None:
     """Return how many queries the machine computes at a time, if that is not all of them."""
     if keys <= config.n_max:
         return None
-    return chunk_length(layer.heads, config.merge_rows, config.rows, config.n_max)
+    return chunk_length(layer, config.merge_rows, config.rows, config.n_max)
 
 
 def _keys(layer: Block, before: Expected | None) -> tuple[TokenList, IntArray]:

@@ -10,6 +10,7 @@ from dtqatten.driver.calls import Call
 from dtqatten.driver.errors import LayoutError
 from dtqatten.golden.memory import list_bytes
 from dtqatten.golden.numerics.masks import position_mask
+from dtqatten.golden.numerics.order import query_tile
 from dtqatten.golden.numerics.tokens import TokenList
 from dtqatten.interface.descriptor import Flag
 
@@ -90,18 +91,18 @@ class Segment(Call):
         return {name: raw for name, raw in found.items() if name not in self.at}
 
 
-def chunk_length(heads: int, merge_rows: int, rows: int, n_max: int) -> int:
+def chunk_length(call: Block, merge_rows: int, rows: int, n_max: int) -> int:
     """Return how many queries are computed at a time: whole row blocks if there are any.
 
     Parameters
     ----------
-    heads : int
-        Query heads of the call.
+    call : Block
     merge_rows, rows, n_max : int
         Of the machine.
     """
-    most = min(merge_rows // heads, n_max)
-    return most - most % rows if most >= rows else most
+    most = min(merge_rows // call.heads, n_max // call.group)
+    tile = query_tile(rows, call.group)
+    return most - most % tile if most >= tile else most
 
 
 def pieces(block: Block, sizes: Mapping[str, int]) -> list[Block]:
@@ -133,7 +134,7 @@ def pieces(block: Block, sizes: Mapping[str, int]) -> list[Block]:
             "leave k0, k1, ids, report, cumulative and count_normalize out, or generate the "
             f"machine with n_max {len(keys)}"
         )
-    length = chunk_length(block.heads, held, sizes["rows"], most)
+    length = chunk_length(block, held, sizes["rows"], most)
     if not length:
         raise LayoutError(
             f"{block.heads} heads, more than the {held} rows that the machine holds: generate it "

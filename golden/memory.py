@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.golden.numerics.codes import IntArray, split
-from dtqatten.golden.numerics.order import aligned, alternate, boundaries
+from dtqatten.golden.numerics.order import aligned, alternate, boundaries, query_tile
 from dtqatten.interface.descriptor import (
     ENTRY_BYTES,
     HEAD_BYTES,
@@ -143,7 +143,8 @@ def layer_reads(
     A head of K and V that several query heads share is read once, and so are its gains. Low planes
     are read of 8-bit tokens and of those 4-bit ones that share a tile with them
     (:func:`dtqatten.golden.numerics.order.boundaries`). Row blocks of 4-bit and of 8-bit queries
-    alternate (:func:`dtqatten.golden.numerics.order.alternate`).
+    alternate (:func:`dtqatten.golden.numerics.order.alternate`). Of grouped query heads, each query
+    has a row for each head of the group.
 
     Parameters
     ----------
@@ -173,10 +174,13 @@ def layer_reads(
         core.group,
     )
     chained = Flag.QUERY_CHAINED in flags
-    rows = places if chained else np.arange(queries)
-    edge = edges.q if chained else aligned(fields["query_four_bit"], queries, core.rows)
+    group = fields["heads"] // fields["kv_heads"] if Flag.GROUPED in flags else 1
+    rows = places if chained else np.arange(queries * group)
+    edge = edges.q
+    if not chained:
+        edge = group * aligned(fields["query_four_bit"], queries, query_tile(core.rows, group))
     tensors = (
-        ("q", fields["heads"], query_rows(fields), rows, edge),
+        ("q", fields["heads"] // group, query_rows(fields) * group, rows, edge),
         ("k", fields["kv_heads"], fields["capacity"], places, edges.k),
         ("v", fields["kv_heads"], fields["capacity"], places, edges.v),
     )
@@ -214,7 +218,7 @@ def layer_reads(
     ):
         size = system.plane_bytes
         plane = capacity * size
-        in_order = wanted[alternate(wide, queries, core.rows)] if name == "q" else wanted
+        in_order = wanted[alternate(wide, len(rows), core.rows)] if name == "q" else wanted
         found[high] = vectors(fields[name], heads, 2 * plane, in_order, size)
         found[ReadStream(high + 1)] = vectors(
             fields[name] + plane, heads, 2 * plane, wanted[wide:], size

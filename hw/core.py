@@ -13,7 +13,7 @@ from dtqatten.hw.base.fork import fork
 from dtqatten.hw.base.skid import buffered
 from dtqatten.hw.merge.merger import Merger
 from dtqatten.hw.payloads.arrays import load_layout, value_layout
-from dtqatten.hw.payloads.ranking import beat_layout, layer_layout, topk_config
+from dtqatten.hw.payloads.ranking import beat_layout, held_layout, layer_layout, topk_config
 from dtqatten.hw.payloads.softmax import head_layout, key_layout, query_layout
 from dtqatten.hw.payloads.topk import ids_layout
 from dtqatten.hw.ranking.token_ranking import TokenRanking
@@ -43,6 +43,7 @@ def core_layouts(config: Config) -> dict[str, data.StructLayout]:
         "v": value_layout(config),
         "queries": query_layout(config),
         "keys": key_layout(config),
+        **({"held": held_layout()} if config.held_importance else {}),
         "outputs": output_beat_layout(config),
         "ids": ids_layout(topk_config(config)),
         "report": beat_layout(config.topk_lanes),
@@ -83,6 +84,8 @@ class AttentionCore(wiring.Component):
         Id and gain of each query of each head.
     keys : In(stream.Signature(key_layout(config)))
         Id and gains of each key of each head.
+    held : In(stream.Signature(held_layout()))
+        With ``held_importance``: what each key of a ``held`` layer has from before.
     outputs : Out(stream.Signature(output_beat_layout(config)))
         Attention outputs: row block by row block, ``cols`` channels of all its rows at a time.
     ids : Out(stream.Signature(ids_layout(topk_config(config))))
@@ -130,6 +133,8 @@ class AttentionCore(wiring.Component):
         connect(m, normalizer.outputs, flipped(self.outputs))
         connect(m, flipped(self.layers), ranking.layers)
         self._rank(m, softmax, ranking)
+        if config.held_importance:
+            connect(m, flipped(self.held), ranking.held)
         connect(m, ranking.ids, flipped(self.ids))
         connect(m, ranking.report, flipped(self.report))
 

@@ -56,7 +56,7 @@ class System(wiring.Component):
     """
 
     def __init__(self, system: SystemConfig) -> None:
-        for name in ("grouped",):
+        for name in ("held_importance",):
             if value := getattr(system.core, name):
                 raise ConfigError(
                     f"{name} is {value}, which the memory system does not drive: leave it out, or "
@@ -107,6 +107,7 @@ class System(wiring.Component):
             fetcher.four_bit.eq(control.four_bit),
             fetcher.query_four_bit.eq(control.query_four_bit),
             fetcher.repeats.eq(control.repeats),
+            *([fetcher.rows.eq(control.rows)] if config.grouped else []),
             control.fetched.eq(fetcher.idle),
             control.ids_complete.eq(fetcher.ids_complete),
             control.layer_done.eq(writer.done),

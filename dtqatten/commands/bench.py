@@ -26,6 +26,7 @@ class Part(enum.StrEnum):
     ARRAY = "array"
     CORE = "core"
     SYSTEM = "system"
+    DECODE = "decode"
 
 
 #: Picture of the core's units.
@@ -42,7 +43,7 @@ def bench(
     ] = Path("build/bench"),
     as_json: JsonOption = False,
 ) -> None:
-    """Measure array, core and top-k, and the machine on a bus; write a JSON file each."""
+    """Measure array, core and top-k, the machine on a bus, and decode; write a JSON file each."""
     with needs("dev"):
         from dtqatten.sim.studies.array_bench import measure, versions
         from dtqatten.sim.studies.plots import timeline_figure
@@ -61,6 +62,8 @@ def bench(
                     result, activity = _core(tell)
                 case Part.SYSTEM:
                     result = _system(tell)
+                case Part.DECODE:
+                    result = _decode(tell)
         if one is not Part.ARRAY:
             result["versions"] = versions()
         results[str(one)] = result
@@ -131,6 +134,14 @@ def _system(tell: Tell) -> dict[str, Any]:
     return result | asdict(workload)
 
 
+def _decode(tell: Tell) -> dict[str, Any]:
+    """Measure decode steps on the arrays of preset base."""
+    from dtqatten.configuration.core import PRESETS
+    from dtqatten.sim.studies.decode_bench import measure_decode
+
+    return measure_decode(PRESETS["base"], tell)
+
+
 def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
     from rich.table import Table
 
@@ -178,6 +189,15 @@ def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
                 ),
                 plain("top-k, cycles until both thresholds are known", topk, "tokens", *names),
             ]
+        case Part.DECODE:
+            names = ("bus_busy", "bytes_ratio", "cycles_per_token", "tokens_per_s_per_gb_s")
+            steps = {
+                f"{s['model']}, {s['tokens']}, {s['share']}, {s['bus_bits']} bits": {
+                    name: s[name] for name in names
+                }
+                for s in result["steps"]
+            }
+            return [plain("decode steps, latency 60", steps, "model, keys, precision, bus", *names)]
         case Part.SYSTEM:
             latencies = [f"latency {n}" for n in next(iter(result["dma_overhead"].values()))]
             return [

@@ -73,7 +73,10 @@ def verilog(
     windows: Annotated[bool | None, typer.Option(help="Heads can have sliding windows.")] = None,
     sinks: Annotated[bool | None, typer.Option(help="Query heads can have sinks.")] = None,
     grouped: Annotated[
-        bool | None, typer.Option(help="Core: query heads that share K and V fill rows together.")
+        bool | None, typer.Option(help="Query heads that share K and V fill rows together.")
+    ] = None,
+    held_importance: Annotated[
+        bool | None, typer.Option(help="Core: keys have importance from before, or protection.")
     ] = None,
     skip_tiles: Annotated[
         bool | None, typer.Option(help="Leave out tiles that no query of a row block sees.")
@@ -115,6 +118,7 @@ def verilog(
         windows=windows,
         sinks=sinks,
         grouped=grouped,
+        held_importance=held_importance,
         skip_tiles=skip_tiles,
         merge_rows=merge_rows,
     )

@@ -88,6 +88,9 @@ class Config:
     grouped : bool
         Query heads that share a head of K and V are one head of the core: each query brings the
         factor, and the sink, of its own.
+    held_importance : bool
+        Keys can have importance from before, which is added to, and protected keys, which rank
+        before all others.
     skip_tiles : bool
         Tiles of scores that no query of their row block sees are not computed.
     merge_rows : int
@@ -120,6 +123,7 @@ class Config:
     windows: bool = False
     sinks: bool = False
     grouped: bool = False
+    held_importance: bool = False
     skip_tiles: bool = False
     merge_rows: int = 0
 
@@ -142,7 +146,7 @@ class Config:
         power_of_two(self, "topk_lanes", 1, 64)
         power_of_two(self, "load_bits", 16, 1024)
         options = ("v_gains", "cumulative", "count_normalize")
-        for name in (*options, "windows", "sinks", "grouped", "skip_tiles"):
+        for name in (*options, "windows", "sinks", "grouped", "held_importance", "skip_tiles"):
             boolean(self, name)
         member(self, "schedule", Schedule)
         check_together(self)
@@ -239,9 +243,9 @@ class Config:
     def importance_lanes(self) -> int:
         """Importances that the accumulator emits a cycle.
 
-        1 if each is divided or accumulated, else ``gcd(cols, topk_lanes)``.
+        1 if each is divided or added to, else ``gcd(cols, topk_lanes)``.
         """
-        if self.cumulative or self.count_normalize:
+        if self.cumulative or self.count_normalize or self.held_importance:
             return 1
         return math.gcd(self.cols, self.topk_lanes)
 

@@ -74,12 +74,17 @@ class Flag(DescribedFlag):
     KEY_LIST = 1 << 15, "keys are the tokens at the places in `key_list`; not with CHAINED"
     WINDOW = 1 << 16, "a query sees `window` positions only, its own and those before it"
     SINKS = 1 << 17, "each head has a sink"
-    CONTINUES = (
+    GROUPED = (
         1 << 18,
+        "the `heads / kv_heads` query heads of a head of K and V have its rows together, at most"
+        " `n_max`; not with QUERY_CHAINED",
+    )
+    CONTINUES = (
+        1 << 19,
         "a further segment: keys join those of the layer before, for the same heads and queries",
     )
     HOLDS = (
-        1 << 19,
+        1 << 20,
         "further segments follow: partial results are held in the machine, and nothing is written",
     )
 
@@ -138,7 +143,7 @@ FIELDS: tuple[Field, ...] = (
         0x40,
         64,
         "Q, `[heads][plane hi, lo][queries][d_head/2 bytes]`; QUERY_CHAINED: `[stored]` in place of"
-        " `[queries]`",
+        " `[queries]`; GROUPED: `[kv_heads][plane hi, lo][queries][heads of the group][d_head/2]`",
     ),
     Field("k", 0x48, 64, "K, `[kv_heads][plane hi, lo][capacity][d_head/2 bytes]`"),
     Field("v", 0x50, 64, "V, likewise"),
@@ -154,7 +159,7 @@ FIELDS: tuple[Field, ...] = (
         0x60,
         64,
         "with Q_GAINS: `[heads][queries]` bytes, in 1/256, never 0; QUERY_CHAINED:"
-        " `[heads][stored]`",
+        " `[heads][stored]`; GROUPED: `[kv_heads][queries][heads of the group]`",
     ),
     Field("k_gains", 0x68, 64, "with K_GAINS: `[kv_heads][capacity]` bytes"),
     Field("v_gains", 0x70, 64, "with V_GAINS: `[kv_heads][capacity]` bytes"),
@@ -166,7 +171,8 @@ FIELDS: tuple[Field, ...] = (
         "output",
         0xA0,
         64,
-        "written without HOLDS: `[heads][queries][d_head]`, 16 bits or a byte each",
+        "written without HOLDS: `[heads][queries][d_head]`, 16 bits or a byte each; GROUPED:"
+        " `[kv_heads][queries][heads of the group][d_head]`",
     ),
     Field("ids", 0xA8, 64, "written with IDS: `k0` ids of 16 bits, 4-bit class first"),
     Field("importance", 0xB0, 64, "written with REPORT: `tokens` values of 32 bits"),

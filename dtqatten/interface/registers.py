@@ -72,13 +72,17 @@ class ErrorCode(DescribedInt):
     FLAGS = (
         2,
         "`flags` has a bit that this build lacks, lacks a required one, or names two sources of the"
-        " same tokens; `window` or `output_shift` is out of range; or a reserved value is not 0",
+        " same tokens, or GROUPED with QUERY_CHAINED; `window` or `output_shift` is out of range;"
+        " or a reserved value is not 0",
     )
     NO_HEADS = 3, "`heads` is 0"
     TOO_MANY_HEADS = 4, "`heads` exceeds this build's limit"
     KV_HEADS = 5, "`kv_heads` does not divide `heads`"
     NO_TOKENS = 6, "`queries`, `stored` or `tokens` is 0"
-    TOO_MANY_TOKENS = 7, "`queries` or `tokens` exceeds `n_max`"
+    TOO_MANY_TOKENS = (
+        7,
+        "`queries` or `tokens` exceeds `n_max`; with GROUPED, `queries * heads / kv_heads` does",
+    )
     TOKENS = (
         8,
         "`tokens` is not `stored`, or above it with KEY_LIST, or `key_start + tokens` is above it"
@@ -124,8 +128,8 @@ class ErrorCode(DescribedInt):
     SEGMENT = (
         24,
         "CONTINUES without HOLDS in the layer before, or HOLDS there without it; or `heads`,"
-        " `kv_heads` or `queries` are not those of that layer; or HOLDS in the last layer; or a"
-        " segment is CHAINED",
+        " `kv_heads`, `queries` or GROUPED are not those of that layer; or HOLDS in the last layer;"
+        " or a segment is CHAINED",
     )
     SEGMENT_IMPORTANCE = (
         25,

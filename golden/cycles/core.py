@@ -11,7 +11,7 @@ from dtqatten.golden.cycles.score_array import ArrayModel
 from dtqatten.golden.cycles.softmax import SoftmaxModel
 from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query
 from dtqatten.golden.cycles.tiles import Beat, Row
-from dtqatten.golden.cycles.token_ranking import LayerCommand, TokenRankingModel
+from dtqatten.golden.cycles.token_ranking import Held, LayerCommand, TokenRankingModel
 from dtqatten.golden.cycles.topk import IdBeat
 from dtqatten.golden.cycles.value_array import ValueArrayModel
 from dtqatten.interface.units import Unit
@@ -30,6 +30,7 @@ class CoreInputs:
     v: Beat | None = None
     queries: Query | None = None
     keys: Key | None = None
+    held: Held | None = None
 
 
 class CoreModel:
@@ -87,6 +88,7 @@ class CoreModel:
             "q": self._array.q_ready,
             "k": self._array.k_ready,
             "v": self._values.values_ready,
+            **({"held": self._ranking.held_ready} if self.config.held_importance else {}),
             **self._front.ready(self._softmax_ready(inputs)),
         }
 
@@ -192,6 +194,10 @@ class CoreModel:
         values.clock(weights, inputs.v, takes["sums"])
         normalizer.clock(sums, records, ready["outputs"])
         ranking.clock(
-            inputs.layers, probabilities, ids_ready=ready["ids"], report_ready=ready["report"]
+            inputs.layers,
+            probabilities,
+            ids_ready=ready["ids"],
+            report_ready=ready["report"],
+            held=inputs.held,
         )
         self.cycle += 1

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,14 @@ from dtqatten.golden.cycles.core_head import CoreHead
 from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, OutputForm, Query
 from dtqatten.golden.cycles.streams import StreamRun
 from dtqatten.golden.cycles.tiles import load_beats
-from dtqatten.golden.cycles.token_ranking import LayerCommand
+from dtqatten.golden.cycles.token_ranking import Held, LayerCommand
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attention
 from dtqatten.golden.numerics.calls import shared
-from dtqatten.golden.numerics.codes import Codes, Granularity, quantize
+from dtqatten.golden.numerics.codes import Codes
 from dtqatten.golden.numerics.masks import position_mask
-from dtqatten.golden.numerics.order import boundaries, promote
-from dtqatten.golden.numerics.select import PAPER_SHARES, counts, select
+from dtqatten.golden.numerics.select import Selection, select
 from dtqatten.golden.numerics.sinks import NO_SINK
-from dtqatten.golden.traces.trace import Trace
 
 __all__ = [
     "SOURCES",
@@ -31,10 +29,10 @@ __all__ = [
     "CoreRun",
     "core_beats",
     "output_parts",
-    "trace_layers",
+    "sources",
 ]
 
-#: Input streams of the core.
+#: Input streams of every core.
 SOURCES = ("layers", "heads", "q", "k", "v", "queries", "keys")
 
 
@@ -67,6 +65,10 @@ class CoreLayer:
         As of a layer command.
     carried : int array ``[n]``, optional
         Importance of the keys in earlier layers.
+    held : int array ``[n]``, optional
+        What the keys have from before, which is added to.
+    protected : bool array ``[n]``, optional
+        With ``held``: keys that rank first, at most ``k0``.
     cuts : tuple of int
         Places at which segments of the keys begin, besides 0. With any, module B takes no part.
     """
@@ -90,7 +92,15 @@ class CoreLayer:
     cumulative: bool = False
     fresh: bool = False
     carried: NDArray[np.integer] | None = None
+    held: NDArray[np.integer] | None = None
+    protected: NDArray[np.bool_] | None = None
     cuts: tuple[int, ...] = ()
+
+    @property
+    def chosen(self) -> Selection:
+        """Keys that are kept, by their places."""
+        importance = self.golden.importance
+        return select(importance, self.k0, self.k1, protected=self.protected)
 
     @property
     def golden(self) -> Outputs:
@@ -105,11 +115,11 @@ class CoreLayer:
                 self.k_bits,
                 self.v_bits,
                 position_mask(self.q_ids, self.k_ids, causal=self.causal, window=self.window),
-                self.carried,
+                self.carried if self.held is None else self.held,
                 self.cuts,
                 self.sinks,
             ),
-            self.options,
+            replace(self.options, importance_saturates=self.held is not None),
         )
 
     @property
@@ -159,7 +169,8 @@ class CoreLayer:
         factor = softmax.multiplier(self.q.unit * unit, d, self.options.softmax_scale)
         sinks = np.full(len(self.q.codes), NO_SINK) if self.sinks is None else self.sinks
         # Of each query head: multiplier, shift and sink.
-        factors = np.stack([np.ravel(x) for x in (factor.m, factor.shift, sinks)], -1).tolist()
+        columns = (np.ravel(x).tolist() for x in (factor.m, factor.shift, sinks))
+        factors = list(zip(*columns, strict=True))
         command = LayerCommand(
             heads,
             self.k0,
@@ -168,17 +179,27 @@ class CoreLayer:
             self.cumulative,
             self.fresh,
             self.options.count_normalize,
+            self.held is not None,
         )
         # Segments have no importance.
         beats: dict[str, list] = {"layers": [] if self.cuts else [command]}
         beats |= {name: [] for name in SOURCES if name != "layers"}
+        if config.held_importance:
+            beats["held"] = self._held()
         for head in self.heads(config):
             for name, found in self._head_beats(config, head, factors).items():
                 beats[name] += found
         return beats
 
+    def _held(self) -> list[Held]:
+        """Return what the core is told of the keys from before."""
+        if self.held is None:
+            return []
+        safe = np.zeros(len(self.held), bool) if self.protected is None else self.protected
+        return [Held(int(h), bool(p)) for h, p in zip(self.held, safe, strict=True)]
+
     def _head_beats(
-        self, config: Config, head: CoreHead, factors: list[list[int]]
+        self, config: Config, head: CoreHead, factors: list[tuple[int, int, int]]
     ) -> dict[str, list]:
         """Return what each source streams for a head.
 
@@ -186,7 +207,7 @@ class CoreLayer:
         ----------
         config : Config
         head : CoreHead
-        factors : list
+        factors : list of tuple
             Multiplier, shift and sink of each query head.
         """
         own, rows, span = head.own, head.rows, head.span
@@ -260,7 +281,12 @@ def output_parts(config: Config, layer: CoreLayer) -> Iterator[tuple[int, int, i
 def core_beats(config: Config, layers: Sequence[CoreLayer]) -> dict[str, list]:
     """Return what each source streams for layers one after the other."""
     per_layer = [layer.beats(config) for layer in layers]
-    return {name: [b for one in per_layer for b in one[name]] for name in SOURCES}
+    return {name: [b for one in per_layer for b in one[name]] for name in sources(config)}
+
+
+def sources(config: Config) -> tuple[str, ...]:
+    """Input streams of a configuration's core."""
+    return (*SOURCES, "held") if config.held_importance else SOURCES
 
 
 class CoreRun(StreamRun):
@@ -288,44 +314,3 @@ class CoreRun(StreamRun):
     def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
         """Pass a clock edge of the model."""
         self.model.clock(CoreInputs(**offered), dict(ready))
-
-
-def trace_layers(config: Config, trace: Trace, layers: int = 2) -> list[CoreLayer]:
-    """Return a recorded layer on its kept tokens, then on those that it chooses itself.
-
-    One layer is recorded: a later one computes on the same Q, K and V, of the tokens that the core
-    chose, clustered and promoted to full tiles.
-    """
-    q, k, v = (
-        quantize(x, Granularity.TOKEN if config.v_gains else Granularity.HEAD)
-        for x in trace.gathered()
-    )
-    kept, n8 = np.arange(len(trace.kept)), int((trace.bits == 8).sum())
-    result: list[CoreLayer] = []
-    for _ in range(layers):
-        n = len(kept)
-        limits = boundaries(n - n8, n, config.rows, config.cols, config.group)
-
-        def gathered(codes: Codes, places: NDArray[np.integer]) -> Codes:
-            gains = None if codes.gains is None else codes.gains[:, places]
-            return Codes(codes.codes[:, places], codes.scale, gains)
-
-        keep, wide = counts(n, PAPER_SHARES)
-        layer = CoreLayer(
-            q=gathered(q, kept),
-            k=gathered(k, kept),
-            v=gathered(v, kept),
-            q_bits=promote(limits.q, n),
-            k_bits=promote(limits.k, n),
-            v_bits=promote(limits.v, n),
-            q_ids=trace.kept[kept],
-            k_ids=trace.kept[kept],
-            options=Options(p_planes=config.planes, output_bits=8, output_shift=2),
-            k0=keep,
-            k1=wide,
-            report=True,
-        )
-        result.append(layer)
-        chosen = select(layer.golden.importance, keep, wide)
-        kept, n8 = kept[chosen.ids], wide
-    return result

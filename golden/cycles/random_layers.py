@@ -10,7 +10,6 @@ from dtqatten.golden.cycles.layers import CoreLayer
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes
 from dtqatten.golden.numerics.segments import equal_cuts
-from dtqatten.golden.numerics.select import select
 from dtqatten.golden.numerics.sinks import NO_SINK
 
 __all__ = ["random_chain", "random_layer"]
@@ -91,8 +90,7 @@ def random_layer(
     """
     carried = None
     if after is not None:
-        importance = after.golden.importance
-        carried = importance[select(importance, after.k0, after.k1).ids]
+        carried = after.golden.importance[after.chosen.ids]
         tokens = len(carried)
     group = int(rng.choice([1, 2, 3, 8])) if config.grouped else 1
     heads = int(rng.integers(1, min(config.heads, 3) + 1)) if heads is None else heads
@@ -135,6 +133,7 @@ def random_layer(
         ends = (NO_SINK, -NO_SINK - 1)
         drawn = rng.choice([*ends, *rng.integers(-2000, 2001, 4)], heads * group)
         sinks = drawn.astype(np.int16)
+    holds = config.held_importance and not cuts and carried is None and rng.random() < 0.7
     return CoreLayer(
         q=codes(heads * group, m, gained=gained),
         k=codes(heads, n, gained=gained),
@@ -162,6 +161,10 @@ def random_layer(
         cumulative=config.cumulative,
         fresh=config.cumulative and after is None,
         carried=carried,
+        held=rng.integers(0, int(rng.choice([1 << 20, 1 << 32])), n) if holds else None,
+        protected=np.isin(np.arange(n), rng.permutation(n)[: rng.integers(0, k0 + 1)])
+        if holds
+        else None,
         cuts=cuts,
     )
 

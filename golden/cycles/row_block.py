@@ -100,7 +100,7 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
                 # Of a row that sees no key: the lowest score, which stands for those hidden.
                 int(maximum[at, 0]) if total[at] else -(1 << config.score_width - 1),
                 int(scale.factor[at, 0]),
-                factors[at].shift,
+                int(scale.shift[at]),
                 factors[at].sink,
                 head.first_segment,
                 head.last_segment,

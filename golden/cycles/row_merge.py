@@ -94,7 +94,8 @@ def _partial(record: RowRecord, sums: NDArray[np.int64]) -> Partial:
     """Return a record as a partial result; its total only says whether the row saw a key."""
     seen = int(record.divisor > 0)
     fields = (record.maximum, seen, record.divisor, record.lead)
-    return Partial(*(np.array([[field]]) for field in fields), sums[None, None])
+    maximum, total, divisor, lead = (np.array([[field]]) for field in fields)
+    return Partial(maximum, total, divisor, lead, sums[None, None])
 
 
 class RowMergeModel:

@@ -1,7 +1,7 @@
 """Cycle model of module B: importances, the search and the chosen ids, every cycle."""
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from dtqatten.golden.cycles.tiles import Row
 from dtqatten.golden.cycles.topk import IdBeat, ScoreBeat, TopKModel
 from dtqatten.golden.numerics.importance import IMPORTANCE_MAX
 
-__all__ = ["LayerCommand", "TokenRankingModel"]
+__all__ = ["Held", "LayerCommand", "TokenRankingModel"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,15 @@ class LayerCommand:
     cumulative: bool = False
     fresh: bool = False
     count: bool = False
+    held: bool = False
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a key has from before: its importance, and whether it is protected."""
+
+    importance: int
+    protected: bool
 
 
 class _Fork:
@@ -92,6 +101,7 @@ class _Finish:
         cycle: int,
         layer: LayerCommand | None,
         beat: ImportanceBeat | None,
+        held: Held | None,
         ids: IdBeat | None,
         ready: bool,
     ) -> None:
@@ -104,19 +114,21 @@ class _Finish:
         layer : LayerCommand or None
             That the beats belong to.
         beat : ImportanceBeat or None
-            Importance of one key, taken if there is room.
+            Importance of one key, taken if it can be (:meth:`takes`).
+        held : Held or None
+            What the key has from before.
         ids : IdBeat or None
             Beat whose next id is gathered.
         ready : bool
             The consumer takes a beat.
         """
-        goes = beat is not None and self.fifo.room > 0
+        goes = beat is not None and self.takes(layer, held)
         self.fifo.clock(ready)
         if goes:
             assert beat is not None
             assert layer is not None
             self.fifo.room -= 1
-            self._under_way.append((cycle + self.latency, self._total(layer, beat)))
+            self._under_way.append((cycle + self.latency, self._total(layer, beat, held)))
         if self._under_way and self._under_way[0][0] == cycle:
             self.fifo.write(self._under_way.popleft()[1])
         if ids is not None:
@@ -126,16 +138,27 @@ class _Finish:
             if last and ids.last:
                 self._carried, self._gathered, self._totals = self._gathered, [], []
 
-    def _total(self, layer: LayerCommand, beat: ImportanceBeat) -> ImportanceBeat:
+    def takes(self, layer: LayerCommand | None, held: Held | None) -> bool:
+        """Whether a key's importance is taken: there is room, and what it has from before."""
+        waits = layer is not None and layer.held and held is None
+        return self.fifo.room > 0 and not waits
+
+    def _total(
+        self, layer: LayerCommand, beat: ImportanceBeat, held: Held | None
+    ) -> ImportanceBeat:
         total = int(beat.values[0])
         if layer.count:
             assert beat.seen is not None
             total //= max(int(beat.seen[0]), 1)
+        first = False
+        if layer.held:
+            assert held is not None
+            total, first = min(total + held.importance, IMPORTANCE_MAX), held.protected
         if layer.cumulative:
-            if not layer.fresh:
+            if not layer.fresh and not layer.held:
                 total = min(total + self._carried[len(self._totals)], IMPORTANCE_MAX)
             self._totals.append(total)
-        return ImportanceBeat(np.array([total]), 1, beat.last)
+        return ImportanceBeat(np.array([total | first << 32]), 1, beat.last)
 
 
 class TokenRankingModel:
@@ -161,7 +184,7 @@ class TokenRankingModel:
         self._topk = TopKModel(config.topk_lanes, config.n_max, slow_logic=timing.grouped_search)
         self._commands: deque[LayerCommand] = deque()
         self._closed = False
-        finishes = config.cumulative or config.count_normalize
+        finishes = config.cumulative or config.count_normalize or config.held_importance
         self._finish = _Finish(config) if finishes else None
         packs = config.importance_lanes != config.topk_lanes
         self._packer = _Packer(config.topk_lanes) if packs else None
@@ -181,6 +204,12 @@ class TokenRankingModel:
     def probabilities_ready(self) -> bool:
         """Whether a row is taken."""
         return self._accumulator.probabilities_ready
+
+    @property
+    def held_ready(self) -> bool:
+        """Whether what a key has from before is taken."""
+        asked = self._layer is not None and self._layer.held and self._leaving is not None
+        return asked and self._finish is not None and self._finish.fifo.room > 0
 
     @property
     def searching(self) -> bool:
@@ -215,9 +244,11 @@ class TokenRankingModel:
     @property
     def report(self) -> ImportanceBeat | None:
         """Importances on offer."""
-        layer = self._layer
+        layer, scores = self._layer, self._scores
         wanted = layer is not None and layer.report
-        return self._scores if self._scores_fork.offers(1, wanted=wanted) else None
+        if scores is None or not self._scores_fork.offers(1, wanted=wanted):
+            return None
+        return replace(scores, values=scores.values & IMPORTANCE_MAX)
 
     @property
     def ids(self) -> IdBeat | None:
@@ -238,6 +269,7 @@ class TokenRankingModel:
         *,
         ids_ready: bool,
         report_ready: bool,
+        held: Held | None = None,
     ) -> None:
         """Pass a clock edge with what is valid at the inputs, taken if ready.
 
@@ -249,6 +281,8 @@ class TokenRankingModel:
             Row valid at the input.
         ids_ready, report_ready : bool
             The consumer takes a beat of ids, or of importances.
+        held : Held or None
+            What a key has from before, valid at the input.
         """
         layer, leaving, entering, scores = self._layer, self._leaving, self._entering, self._scores
         takes_layer = layers is not None and self.layers_ready
@@ -287,8 +321,8 @@ class TokenRankingModel:
         else:
             packer_ready = moves
         if self._finish is not None:
-            leaving_ready = self._finish.fifo.room > 0
-            self._finish.clock(self.cycle, layer, leaving, gathers, packer_ready)
+            leaving_ready = self._finish.takes(layer, held)
+            self._finish.clock(self.cycle, layer, leaving, held, gathers, packer_ready)
         else:
             leaving_ready = packer_ready
         self._topk.clock(offered, ids_move)

@@ -1,6 +1,7 @@
 """Order of tokens in the array: clustering, tile-aligned promotion, full tiles."""
 
 import enum
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ __all__ = [
     "boundaries",
     "cluster",
     "promote",
+    "query_tile",
     "round_up_kept",
 ]
 
@@ -114,6 +116,14 @@ def boundaries(n4: int, n: int, rows: int, cols: int, depth: int) -> Boundaries:
         As :func:`aligned`.
     """
     return Boundaries(aligned(n4, n, rows), aligned(n4, n, cols), aligned(n4, n, depth))
+
+
+def query_tile(rows: int, group: int = 1) -> int:
+    """Queries whose rows fill whole row blocks, if each has ``group`` rows that follow each other.
+
+    A query has a row for each query head of its group, all of one precision.
+    """
+    return rows // math.gcd(rows, group)
 
 
 def promote(n4: int, n: int) -> IntArray:

@@ -175,9 +175,12 @@ class ChainStates:
                         before[name].eq(descriptor[name])
                         for name in ("heads", "kv_heads", "queries")
                     ]
+                    if self.system.core.grouped:
+                        m.d.sync += before.grouped.eq(flag(descriptor, Flag.GROUPED))
                 m.d.sync += [
                     ports.layer.eq(descriptor),
                     ports.repeats.eq(self.checker.repeats),
+                    *([ports.rows.eq(self.checker.rows)] if self.system.core.grouped else []),
                     *(
                         boundary.eq(Mux(flag(descriptor, chained), kept_four_bit, given))
                         for boundary, chained, given in (

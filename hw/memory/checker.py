@@ -1,14 +1,16 @@
 """The checker: what each layer's descriptor must be before anything that it names is touched."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.bus.window import window_layout
-from dtqatten.hw.memory.descriptor import chain_layout, descriptor_layout
+from dtqatten.hw.memory.descriptor import chain_layout, descriptor_layout, flag
 from dtqatten.hw.memory.field_checks import field_checks
+from dtqatten.hw.memory.group_rows import GroupRows, rows_layout
 from dtqatten.hw.memory.region_check import REGIONS, RegionCheck
+from dtqatten.interface.descriptor import Flag
 from dtqatten.interface.registers import ErrorCode
 
 __all__ = ["Checker"]
@@ -23,7 +25,8 @@ class Checker(wiring.Component):
 
     Latency from ``start`` to ``done``: ``repeats + 3`` cycles, and unless a field fails 3 for each
     of the fourteen regions, as far as the one that fails; ``heads // kv_heads`` is found by
-    subtraction, a cycle each, and not at all for too many heads.
+    subtraction, a cycle each, and not at all for too many heads. Where query heads are grouped,
+    :class:`~dtqatten.hw.memory.group_rows.GroupRows` takes up to ``rows`` cycles more.
 
     Parameters
     ----------
@@ -49,6 +52,8 @@ class Checker(wiring.Component):
         The address that does not fit, or the descriptor's own.
     repeats : Out(16)
         ``heads / kv_heads``, from ``done`` on.
+    rows : Out(rows_layout(config))
+        Where query heads are grouped: the layer's rows, from ``done`` on.
     """
 
     def __init__(self, system: SystemConfig) -> None:
@@ -66,6 +71,7 @@ class Checker(wiring.Component):
                 "error_address": Out(64),
                 "repeats": Out(16),
             }
+            | ({"rows": Out(rows_layout(system.core))} if system.core.grouped else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -73,7 +79,16 @@ class Checker(wiring.Component):
         core, d = self.system.core, self.descriptor
         # Division in time: heads - kv_heads - kv_heads - ...
         rest = Signal(16)
-        checks = field_checks(core, d, self.before, address=self.address, remainder=rest)
+        dividing, divided = Signal(), Signal()
+        counted, too_many = self._count_rows(m, dividing, divided) if core.grouped else (1, 0)
+        checks = field_checks(
+            core,
+            d,
+            self.before,
+            address=self.address,
+            remainder=rest,
+            too_many_rows=too_many,
+        )
         index = Signal(range(REGIONS))
         m.submodules.region = region = RegionCheck(self.system)
         m.d.comb += [
@@ -94,10 +109,13 @@ class Checker(wiring.Component):
                     ]
                     m.next = "DIVIDE"
             with m.State("DIVIDE"):
-                m.next = "FIELDS"
                 with m.If((d.kv_heads != 0) & (rest >= d.kv_heads) & (d.heads <= core.heads)):
+                    m.d.comb += dividing.eq(1)
                     m.d.sync += [rest.eq(rest - d.kv_heads), self.repeats.eq(self.repeats + 1)]
-                    m.next = "DIVIDE"
+                with m.Else():
+                    m.d.comb += divided.eq(1)
+                    with m.If(counted):
+                        m.next = "FIELDS"
             with m.State("FIELDS"):
                 m.next = "MULTIPLY"
                 # Later statements override: the first failing check counts.
@@ -126,3 +144,37 @@ class Checker(wiring.Component):
                         m.d.sync += self.error.eq(ErrorCode.ALIGNMENT)
                     m.next = "IDLE"
         return m
+
+    def _count_rows(self, m: Module, dividing: Signal, divided: Signal) -> tuple[Value, Value]:
+        """Count the rows of a group of query heads while the heads are divided.
+
+        Parameters
+        ----------
+        m : Module
+        dividing : Signal
+            There is another query head for each head of K and V.
+        divided : Signal
+            There is none.
+
+        Returns
+        -------
+        tuple of Value
+            Whether rows are counted; whether they are too many.
+        """
+        d, before = self.descriptor, self.before
+        m.submodules.group = group = GroupRows(self.system.core)
+        grouped, chained = flag(d, Flag.GROUPED), flag(d, Flag.QUERY_CHAINED)
+        m.d.comb += [
+            group.start.eq(self.start),
+            group.queries.eq(d.queries),
+            group.four_bit.eq(Mux(chained, before.k0 - before.k1, d.query_four_bit)),
+            group.step.eq(dividing & (grouped | (self.repeats == 0))),
+            group.finish.eq(divided),
+            self.rows.heads.eq(Mux(grouped, d.kv_heads, d.heads)),
+            self.rows.repeats.eq(Mux(grouped, 1, self.repeats)),
+            self.rows.group.eq(group.group),
+            self.rows.rows.eq(group.rows),
+            self.rows.four_bit.eq(group.row_four_bit),
+            self.rows.edge.eq(group.edge),
+        ]
+        return group.done, group.over

@@ -13,6 +13,7 @@ from dtqatten.hw.memory.chain_states import ChainStates
 from dtqatten.hw.memory.checker import Checker
 from dtqatten.hw.memory.descriptor import descriptor_layout
 from dtqatten.hw.memory.descriptor_reader import DescriptorReader
+from dtqatten.hw.memory.group_rows import rows_layout
 from dtqatten.hw.memory.layer_commands import LayerCommands
 from dtqatten.hw.memory.writer import results_layout
 from dtqatten.hw.payloads.ranking import layer_layout
@@ -71,7 +72,8 @@ class Controller(wiring.Component):
     port
         Read port.
     start : Out(1)
-        The fetcher begins with ``layer``, ``four_bit``, ``query_four_bit`` and ``repeats``.
+        The fetcher begins with ``layer``, ``four_bit``, ``query_four_bit`` and ``repeats``; where
+        query heads are grouped, also with ``rows`` of :func:`rows_layout`.
     fetched, ids_complete : In(1)
         The fetcher is idle; has the ids of the layer started last.
     results : Out(stream.Signature(results_layout(system)))
@@ -136,6 +138,7 @@ class Controller(wiring.Component):
                 "drained": In(1),
                 "flush": Out(1),
             }
+            | ({"rows": Out(rows_layout(system.core))} if system.core.grouped else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -166,6 +169,7 @@ class Controller(wiring.Component):
             checker.write_window.eq(self.write_window),
             commands.layer.eq(self.layer),
             commands.query_four_bit.eq(self.query_four_bit),
+            *([commands.rows.eq(self.rows)] if system.core.grouped else []),
             self.results.p.eq(commands.for_writer),
             self.results.valid.eq(states.given_writer),
             self.layers.p.eq(commands.for_core),

@@ -51,6 +51,7 @@ def chain_layout(config: Config) -> data.StructLayout:
             "cumulative": unsigned(1),
         }
         | (merged if config.merge_rows else {})
+        | ({"grouped": unsigned(1)} if config.merge_rows and config.grouped else {})
     )
 
 
@@ -63,6 +64,7 @@ def known_flags(config: Config) -> Flag:
         (config.count_normalize, Flag.COUNT),
         (config.windows, Flag.WINDOW),
         (config.sinks, Flag.SINKS),
+        (config.grouped, Flag.GROUPED),
         (config.merge_rows, Flag.CONTINUES | Flag.HOLDS),
     ):
         if not possible:

@@ -1,14 +1,17 @@
 """The fetcher: reads a layer's operands and feeds the core's streams."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Module, Signal, Value
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.read_channel import read_port
 from dtqatten.hw.memory.descriptor import descriptor_layout, flag
+from dtqatten.hw.memory.factor_table import FactorTable
+from dtqatten.hw.memory.group_rows import rows_layout
 from dtqatten.hw.memory.head_table import HeadTable
+from dtqatten.hw.memory.layer_plans import LayerShape
 from dtqatten.hw.memory.list_reader import ListReader
 from dtqatten.hw.memory.slots import aligned
 from dtqatten.hw.memory.tensor_fetcher import TensorFetcher
@@ -16,7 +19,7 @@ from dtqatten.hw.memory.token_stream import TokenStream
 from dtqatten.hw.memory.token_table import TokenTable
 from dtqatten.hw.payloads.arrays import load_layout, value_layout
 from dtqatten.hw.payloads.ranking import topk_config
-from dtqatten.hw.payloads.softmax import head_layout, key_layout, query_layout
+from dtqatten.hw.payloads.softmax import factor_layout, head_layout, key_layout, query_layout
 from dtqatten.hw.payloads.topk import ids_layout
 from dtqatten.interface.descriptor import Flag
 from dtqatten.interface.registers import ErrorCode
@@ -37,8 +40,8 @@ class Fetcher(wiring.Component):
     while this one is computed. The token table receives the ids that the core
     keeps; the next layer can start when ``idle`` and ``ids_complete``.
 
-    A gain of 0, or an entry of the head table or of a list that is none, is a fault, which
-    invalidates the layer's results. Nothing but lists is read before they are known to be good.
+    A gain of 0, or an entry of the head table or of a list that is none, is a fault: the layer's
+    results are invalid. Nothing but lists is read before they are known to be good.
 
     Latency: units start 1 cycle after ``start``, or after the lists
     (:class:`~dtqatten.hw.memory.list_reader.ListReader`); in a chained or listed layer, those of
@@ -59,6 +62,8 @@ class Fetcher(wiring.Component):
         Keys, and queries, of the 4-bit class; they stay too.
     repeats : In(16)
         Query heads that share a head of K and V; stays too.
+    rows : In(rows_layout(config))
+        Where query heads are grouped: heads of the core and their rows; stays too.
     idle : Out(1)
         Everything has been given to the core.
     ids : In(stream.Signature(ids_layout(topk)))
@@ -97,6 +102,7 @@ class Fetcher(wiring.Component):
                 "heads": Out(stream.Signature(head_layout(core))),
                 "ports": Out(read_port(system)).array(len(ReadStream)),
             }
+            | ({"rows": In(rows_layout(core))} if core.grouped else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -115,13 +121,16 @@ class Fetcher(wiring.Component):
         ]
         if core.merge_rows:
             m.d.comb += table.key_start.eq(layer.key_start)
+        rows = self.rows if core.grouped else None
+        shape = LayerShape.of(layer, self.repeats, self.query_four_bit, rows)
         # Units start after the table, which is then valid.
         lists = self._lists(m, platform, table)
         start = lists.done
-        edges, tensors_idle = self._tensors(m, platform, table, start)
-        tokens_idle = self._tokens(m, platform, table, start, edges)
+        edges, tensors_idle = self._tensors(m, platform, table, start, shape)
+        heads = self._heads(m, platform, start)
+        tokens_idle = self._tokens(m, platform, table, start, shape, edges, heads)
         idle = lists.idle
-        for unit in (*tensors_idle, *tokens_idle, self._heads(m, platform, start)):
+        for unit in (*tensors_idle, *tokens_idle, heads.idle):
             idle = idle & unit
         m.d.comb += self.idle.eq(idle)
         return m
@@ -159,40 +168,8 @@ class Fetcher(wiring.Component):
         self._refuse(m, lists.fault, ErrorCode.LIST, lists.fault_address)
         return lists
 
-    def _plan(self, m: Module, plan: data.View, role: str, base: Value) -> None:
-        """Plan a role's tensor, or its gains.
-
-        Parameters
-        ----------
-        m : Module
-        plan : View of plan_layout(system)
-        role : str
-            ``"q"``, ``"k"`` or ``"v"``.
-        base : Value
-            Where it is.
-        """
-        layer = self.layer
-        chained = flag(layer, Flag.QUERY_CHAINED)
-        if role == "q":
-            heads, repeats, tokens, listed = layer.heads, 1, layer.queries, chained
-            capacity = Mux(chained, layer.stored, layer.queries)
-        else:
-            heads, repeats, tokens = layer.kv_heads, self.repeats, layer.tokens
-            listed = flag(layer, Flag.CHAINED) | flag(layer, Flag.KEY_LIST)
-            capacity = layer.capacity
-        m.d.comb += [
-            plan.base.eq(base),
-            plan.heads.eq(heads),
-            plan.repeats.eq(repeats),
-            plan.capacity.eq(capacity),
-            plan.tokens.eq(tokens),
-            plan.listed.eq(listed),
-        ]
-        if self.system.core.merge_rows and role != "q":
-            m.d.comb += plan.first.eq(layer.key_start)
-
     def _tensors(
-        self, m: Module, platform: object, table: TokenTable, start: Value
+        self, m: Module, platform: object, table: TokenTable, start: Value, shape: LayerShape
     ) -> tuple[dict[str, Signal], list[Value]]:
         """Fetch Q, K and V; return where their 8-bit tokens begin, and the units' idle flags.
 
@@ -204,6 +181,7 @@ class Fetcher(wiring.Component):
             Tokens of the layer.
         start : Value
             The units start.
+        shape : LayerShape
         """
         system, core, layer = self.system, self.system.core, self.layer
         idle: list[Value] = []
@@ -219,9 +197,9 @@ class Fetcher(wiring.Component):
             tensor = place(m, platform, role, TensorFetcher, system, nibbles, replayed)
             edges[role] = Signal(range(core.n_max + 1), name=f"{role}_four_bit")
             out = getattr(self, role)
-            four_bit = self.four_bit if replayed else self.query_four_bit
+            four_bit = self.four_bit if replayed else shape.four_bit
             m.d.sync += edges[role].eq(aligned(four_bit, tensor.plan.tokens, tile))
-            self._plan(m, tensor.plan, role, base)
+            shape.plan(m, tensor.plan, role, base)
             m.d.comb += [
                 tensor.start.eq(start),
                 tensor.plan.four_bit.eq(edges[role]),
@@ -249,7 +227,9 @@ class Fetcher(wiring.Component):
         platform: object,
         table: TokenTable,
         start: Value,
+        shape: LayerShape,
         edges: dict[str, Signal],
+        heads: HeadTable | FactorTable,
     ) -> list[Value]:
         """Fetch gains of queries and keys beside their ids; return the units' idle flags.
 
@@ -261,15 +241,18 @@ class Fetcher(wiring.Component):
             Tokens of the layer.
         start : Value
             The units start.
+        shape : LayerShape
         edges : dict
             First 8-bit slot of each role.
+        heads : HeadTable or FactorTable
+            Has the factors of grouped query heads.
         """
         system, layer = self.system, self.layer
         idle: list[Value] = []
         for role, count, slot, token, gains in (
             (
                 "queries",
-                layer.queries,
+                shape.queries,
                 table.query_slot,
                 table.query,
                 (("q", ReadStream.Q_GAINS, Flag.Q_GAINS, layer.q_gains),),
@@ -289,7 +272,7 @@ class Fetcher(wiring.Component):
             out = getattr(self, role)
             m.d.comb += [
                 tokens.start.eq(start),
-                tokens.heads.eq(layer.heads),
+                tokens.heads.eq(shape.heads),
                 tokens.tokens.eq(count),
                 tokens.four_bit.eq(edges["q"]),
                 slot.eq(tokens.slot),
@@ -304,6 +287,16 @@ class Fetcher(wiring.Component):
                 m.d.comb += out.p.narrow.eq(
                     flag(layer, Flag.FOLLOWS_QUERY) & (tokens.o.p.slot < edges["q"])
                 )
+                if system.core.grouped:
+                    m.d.comb += [
+                        tokens.group.eq(shape.group),
+                        tokens.edge.eq(shape.edge),
+                        heads.next.eq(tokens.next_head),
+                        tokens.known.eq(heads.known),
+                        heads.index.eq(tokens.head),
+                    ]
+                    fields = factor_layout(system.core)
+                    m.d.comb += [out.p[name].eq(heads.factor[name]) for name, _ in fields]
                 if system.core.skip_tiles:
                     m.d.comb += out.p.last.eq(tokens.o.p.last)
             else:
@@ -314,7 +307,7 @@ class Fetcher(wiring.Component):
                 ]
             for i, (tensor, port, present, base) in enumerate(gains):
                 reader = port - ReadStream.Q_HIGH
-                self._plan(m, tokens.plans[i], tensor, base)
+                shape.plan(m, tokens.plans[i], tensor, base)
                 m.d.comb += [
                     tokens.present[i].eq(flag(layer, present)),
                     table.asked[reader].eq(tokens.asked[i]),
@@ -326,14 +319,19 @@ class Fetcher(wiring.Component):
             self._refuse(m, tokens.zero, ErrorCode.GAIN, tokens.zero_address)
         return idle
 
-    def _heads(self, m: Module, platform: object, start: Value) -> Value:
-        """Fetch the table of heads; return whether all are out."""
-        table = place(m, platform, "head_table", HeadTable, self.system)
+    def _heads(self, m: Module, platform: object, start: Value) -> HeadTable | FactorTable:
+        """Fetch the table of heads; return what does."""
+        table: HeadTable | FactorTable
+        if self.system.core.grouped:
+            table = place(m, platform, "head_table", FactorTable, self.system)
+            m.d.comb += table.heads.eq(self.rows.heads)
+        else:
+            table = place(m, platform, "head_table", HeadTable, self.system)
         connect(m, table.port, flipped(self.ports[ReadStream.HEAD_TABLE]))
         connect(m, table.o, flipped(self.heads))
         m.d.comb += [table.start.eq(start), table.layer.eq(self.layer)]
         self._refuse(m, table.fault, ErrorCode.HEAD_TABLE, table.fault_address)
-        return table.idle
+        return table
 
     def _refuse(self, m: Module, found: Value, code: ErrorCode, address: Value) -> None:
         """Keep the first fault, and its address.

@@ -12,7 +12,13 @@ __all__ = ["field_checks"]
 
 
 def field_checks(
-    config: Config, descriptor: data.View, before: data.View, *, address: Value, remainder: Value
+    config: Config,
+    descriptor: data.View,
+    before: data.View,
+    *,
+    address: Value,
+    remainder: Value,
+    too_many_rows: Value | int = 0,
 ) -> tuple[tuple[ErrorCode, Value], ...]:
     """Return each check's error code and whether the descriptor fails it; the first one counts.
 
@@ -27,6 +33,8 @@ def field_checks(
         Where the descriptor is.
     remainder : Value
         Of ``heads`` divided by ``kv_heads``.
+    too_many_rows : Value or int
+        Rows of grouped query heads are more than a head has.
     """
     d = descriptor
     segment = is_segment(d) if config.merge_rows else Const(0)
@@ -36,7 +44,7 @@ def field_checks(
         (ErrorCode.TOO_MANY_HEADS, d.heads > config.heads),
         (ErrorCode.KV_HEADS, (d.kv_heads == 0) | (remainder != 0)),
         (ErrorCode.NO_TOKENS, (d.queries == 0) | (d.stored == 0) | (d.tokens == 0)),
-        (ErrorCode.TOO_MANY_TOKENS, (d.queries > config.n_max) | (d.tokens > config.n_max)),
+        (ErrorCode.TOO_MANY_TOKENS, _too_many(config, d) | too_many_rows),
         (ErrorCode.TOKENS, ~_tokens_match(config, d, before)),
         (ErrorCode.K0, ~segment & ((d.k0 == 0) | (d.k0 > d.tokens))),
         (ErrorCode.K1, d.k1 > d.k0),
@@ -63,6 +71,8 @@ def _segment_checks(
     """
     ranking = (Flag.IDS, Flag.REPORT, Flag.CUMULATIVE, Flag.FRESH, Flag.COUNT)
     same = Cat(d[name] == before[name] for name in ("heads", "kv_heads", "queries")).all()
+    if config.grouped:
+        same &= flag(d, Flag.GROUPED) == before.grouped
     continues = flag(d, Flag.CONTINUES)
     heads, queries = d.heads[: config.heads.bit_length()], d.queries[: config.n_max.bit_length()]
     return (
@@ -95,6 +105,8 @@ def _wrong_flags(config: Config, d: data.View, before: data.View) -> Value:
     two_lists = (flag(d, Flag.CHAINED) & flag(d, Flag.KEY_LIST)) | (
         flag(d, Flag.QUERY_CHAINED) & (flag(d, Flag.QUERY_LIST) | ~flag(d, Flag.CHAINED))
     )
+    if config.grouped:
+        two_lists |= flag(d, Flag.GROUPED) & flag(d, Flag.QUERY_CHAINED)
     # Only keys that are a run of places begin at one.
     begins = d.key_start != 0
     if config.merge_rows:
@@ -109,6 +121,11 @@ def _wrong_flags(config: Config, d: data.View, before: data.View) -> Value:
         | Mux(flag(d, Flag.WINDOW), (d.window == 0) | (d.window > WINDOW_MAX), d.window != 0)
         | nothing_carried
     )
+
+
+def _too_many(config: Config, d: data.View) -> Value:
+    """Whether queries or keys are more than a head has."""
+    return (d.queries > config.n_max) | (d.tokens > config.n_max)
 
 
 def _tokens_match(config: Config, d: data.View, before: data.View) -> Value:

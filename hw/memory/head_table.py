@@ -1,25 +1,56 @@
 """Reads the table of heads: each head's factor, with what the layer says of all heads."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.read_channel import ReadChannel, read_port
 from dtqatten.hw.memory.descriptor import descriptor_layout, flag
-from dtqatten.hw.payloads.softmax import NO_SINK, head_layout
+from dtqatten.hw.payloads.softmax import NO_SINK, factor_layout, head_layout
 from dtqatten.interface.descriptor import ENTRY_BYTES, HEAD_SHIFT_MAX, Flag
 
-__all__ = ["HeadTable"]
+__all__ = ["EntryReader", "HeadTable", "core_head"]
 
 
-class HeadTable(wiring.Component):
-    """Give the core a layer's heads, one by one.
+def core_head(m: Module, config: Config, layer: data.View, head: data.View, last: Value) -> None:
+    """Give a head of the core what all heads of a layer have: mask, output, and segment.
 
-    A window beyond all positions hides nothing, so the core gets 0. Without SINKS no head has one.
+    A window beyond all positions hides nothing, so the core gets 0.
 
-    Latency: from ``start`` 5 cycles and the memory's to the first head. Throughput one head a
+    Parameters
+    ----------
+    m : Module
+    config : Config
+    layer : View of descriptor_layout()
+    head : View of head_layout(config)
+    last : Value
+        It is the layer's last one.
+    """
+    m.d.comb += [
+        head.causal.eq(flag(layer, Flag.CAUSAL)),
+        head.output.codes.eq(flag(layer, Flag.CODES)),
+        head.output.shift.eq(layer.output_shift),
+    ]
+    if config.windows:
+        hides = layer.window <= config.positions
+        m.d.comb += head.window.eq(Mux(hides, layer.window, 0))
+    if config.merge_rows:
+        m.d.comb += [
+            head.first_segment.eq(~flag(layer, Flag.CONTINUES)),
+            head.last_segment.eq(~flag(layer, Flag.HOLDS)),
+            head.restart.eq(last),
+        ]
+
+
+class EntryReader(wiring.Component):
+    """Read the table of heads: the factor of each query head, and its sink.
+
+    Without SINKS no head has one.
+
+    Latency: from ``start`` 5 cycles and the memory's to the first entry. Throughput one entry a
     cycle, or a word of the bus.
 
     Parameters
@@ -31,20 +62,21 @@ class HeadTable(wiring.Component):
     start : In(1)
         Begin with ``layer``, which stays until ``idle``.
     layer : In(descriptor_layout())
-        Of the heads: where their table is, how many there are, and what all have in common.
+        Where its table is, and how many heads there are.
     idle : Out(1)
-        All heads are out.
+        All entries are out.
     fault, fault_address : Out(1), Out(address_bits)
         An entry has a shift that is too large, or a byte that should be 0; its address.
     port
         Read port.
-    o : Out(stream.Signature(head_layout(config)))
-        Heads.
+    o : Out(stream.Signature(factor_layout(config)))
+        Entries.
+    last : Out(1)
+        Where rows can be merged: it is the last entry's turn.
     """
 
     def __init__(self, system: SystemConfig) -> None:
         self.system = system
-        core = system.core
         super().__init__(
             {
                 "start": In(1),
@@ -53,8 +85,9 @@ class HeadTable(wiring.Component):
                 "fault": Out(1),
                 "fault_address": Out(system.address_bits),
                 "port": Out(read_port(system)),
-                "o": Out(stream.Signature(head_layout(core))),
+                "o": Out(stream.Signature(factor_layout(system.core))),
             }
+            | ({"last": Out(1)} if system.core.merge_rows else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -67,7 +100,7 @@ class HeadTable(wiring.Component):
         left = Signal.like(layer.heads)
         entry = Value.cast(channel.o.p)
         shift, sink = entry[16:24], entry[32:48]
-        core, sinks = self.system.core, flag(layer, Flag.SINKS)
+        sinks = flag(layer, Flag.SINKS)
         reserved = entry[24:32].any() | entry[48:].any() | (~sinks & sink.any())
         m.d.comb += [
             channel.runs.p.address.eq(layer.head_table),
@@ -76,24 +109,13 @@ class HeadTable(wiring.Component):
             channel.o.ready.eq(self.o.ready),
             self.o.p.multiplier.eq(entry[:16]),
             self.o.p.shift.eq(shift),
-            self.o.p.causal.eq(flag(layer, Flag.CAUSAL)),
-            self.o.p.output.codes.eq(flag(layer, Flag.CODES)),
-            self.o.p.output.shift.eq(layer.output_shift),
             self.idle.eq(left == 0),
             self.fault.eq(self.o.valid & ((shift > HEAD_SHIFT_MAX) | reserved)),
             self.fault_address.eq(layer.head_table + (layer.heads - left) * ENTRY_BYTES),
         ]
-        if core.windows:
-            # Beyond all positions a window hides nothing.
-            hides = layer.window <= core.positions
-            m.d.comb += self.o.p.window.eq(Mux(hides, layer.window, 0))
-        if core.merge_rows:
-            m.d.comb += [
-                self.o.p.first_segment.eq(~flag(layer, Flag.CONTINUES)),
-                self.o.p.last_segment.eq(~flag(layer, Flag.HOLDS)),
-                self.o.p.restart.eq(left == 1),
-            ]
-        if core.sinks:
+        if self.system.core.merge_rows:
+            m.d.comb += self.last.eq(left == 1)
+        if self.system.core.sinks:
             m.d.comb += self.o.p.sink.eq(Mux(sinks, sink.as_signed(), NO_SINK))
         with m.If(self.start):
             m.d.sync += [left.eq(layer.heads), channel.runs.valid.eq(1)]
@@ -101,4 +123,55 @@ class HeadTable(wiring.Component):
             m.d.sync += left.eq(left - 1)
         with m.If(channel.runs.valid & channel.runs.ready):
             m.d.sync += channel.runs.valid.eq(0)
+        return m
+
+
+class HeadTable(wiring.Component):
+    """Give the core a layer's heads, one by one, each with its factor.
+
+    Latency and throughput: those of :class:`EntryReader`.
+
+    Parameters
+    ----------
+    system : SystemConfig
+
+    Members
+    -------
+    start, layer, idle, fault, fault_address, port
+        As of :class:`EntryReader`.
+    o : Out(stream.Signature(head_layout(config)))
+        Heads.
+    """
+
+    def __init__(self, system: SystemConfig) -> None:
+        self.system = system
+        super().__init__(
+            {
+                "start": In(1),
+                "layer": In(descriptor_layout()),
+                "idle": Out(1),
+                "fault": Out(1),
+                "fault_address": Out(system.address_bits),
+                "port": Out(read_port(system)),
+                "o": Out(stream.Signature(head_layout(system.core))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        core = self.system.core
+        entries = place(m, platform, "entries", EntryReader, self.system)
+        connect(m, entries.port, flipped(self.port))
+        m.d.comb += [
+            entries.start.eq(self.start),
+            entries.layer.eq(self.layer),
+            self.idle.eq(entries.idle),
+            self.fault.eq(entries.fault),
+            self.fault_address.eq(entries.fault_address),
+            self.o.valid.eq(entries.o.valid),
+            entries.o.ready.eq(self.o.ready),
+        ]
+        m.d.comb += [self.o.p[name].eq(entries.o.p[name]) for name, _ in factor_layout(core)]
+        last = entries.last if core.merge_rows else Const(0)
+        core_head(m, core, self.layer, self.o.p, last)
         return m

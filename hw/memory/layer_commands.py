@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.memory.descriptor import descriptor_layout, flag, is_segment
+from dtqatten.hw.memory.group_rows import rows_layout
 from dtqatten.hw.memory.writer import results_layout
 from dtqatten.hw.payloads.ranking import layer_layout
 from dtqatten.interface.descriptor import Flag
@@ -26,6 +27,8 @@ class LayerCommands(wiring.Component):
         The layer.
     query_four_bit : In(range(n_max + 1))
         How many of its queries have 4 bits.
+    rows : In(rows_layout(config))
+        Where query heads are grouped: its rows, and those with 4 bits.
     for_writer : Out(results_layout(system))
         What the writer needs.
     for_core : Out(layer_layout(system.core))
@@ -41,6 +44,7 @@ class LayerCommands(wiring.Component):
                 "for_writer": Out(results_layout(system)),
                 "for_core": Out(layer_layout(system.core)),
             }
+            | ({"rows": In(rows_layout(system.core))} if system.core.grouped else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -68,6 +72,13 @@ class LayerCommands(wiring.Component):
             m.d.comb += [
                 results.held.eq(flag(layer, Flag.HOLDS)),
                 results.segment.eq(is_segment(layer)),
+            ]
+        if self.system.core.grouped:
+            m.d.comb += [
+                results.heads.eq(self.rows.heads),
+                results.queries.eq(self.rows.rows),
+                results.query_four_bit.eq(self.rows.four_bit),
+                command.heads.eq(self.rows.heads),
             ]
         optional = {"cumulative": Flag.CUMULATIVE, "fresh": Flag.FRESH, "count": Flag.COUNT}
         for name, which in optional.items():

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.export import place
 
-__all__ = ["RowBlocks", "Slots", "aligned"]
+__all__ = ["GroupSlots", "RowBlocks", "Slots", "aligned"]
 
 
 def aligned(four_bit: Value, tokens: Value, tile: int) -> Value:
@@ -165,4 +165,73 @@ class Slots(wiring.Component):
             m.d.sync += offset.eq(Mux(end, 0, offset + 1))
         with m.If(self.restart):
             m.d.sync += offset.eq(0)
+        return m
+
+
+class GroupSlots(wiring.Component):
+    """Slots of rows in turns, as :class:`Slots` has them, with the query and query head of each.
+
+    A query has a row for each of the ``group`` query heads that share rows; they follow each other.
+
+    Throughput one slot a cycle.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    restart, tokens, four_bit, next, slot, last
+        As of :class:`Slots`, of rows.
+    group, edge : In(16), In(range(n_max + 1))
+        Query heads, and queries in 4 bits: ``four_bit`` is ``edge * group``, or ``tokens``.
+    query : Out(range(n_max))
+        Of the slot: ``slot // group``.
+    member : Out(range(heads))
+        Which query head of the group: ``slot % group``.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__(
+            {
+                **_layer_members(config),
+                "group": In(16),
+                "edge": In(range(config.n_max + 1)),
+                "slot": Out(range(config.n_max)),
+                "last": Out(1),
+                "query": Out(range(config.n_max)),
+                "member": Out(range(config.heads)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        slots = place(m, platform, "slots", Slots, self.config, True)
+        wide = Signal()
+        m.d.comb += [
+            slots.restart.eq(self.restart),
+            slots.tokens.eq(self.tokens),
+            slots.four_bit.eq(self.four_bit),
+            slots.next.eq(self.next),
+            self.slot.eq(slots.slot),
+            self.last.eq(slots.last),
+            wide.eq(slots.slot >= self.four_bit),
+        ]
+        # By class, each of which comes in order.
+        query = [Signal.like(self.query, name=f"query_{bits}") for bits in (4, 8)]
+        member = [Signal.like(self.member, name=f"member_{bits}") for bits in (4, 8)]
+        m.d.comb += [
+            self.query.eq(Mux(wide, query[1], query[0])),
+            self.member.eq(Mux(wide, member[1], member[0])),
+        ]
+        for i, chosen in enumerate((~wide, wide)):
+            end = member[i] + 1 == self.group
+            with m.If(self.next & chosen):
+                m.d.sync += [
+                    query[i].eq(query[i] + end),
+                    member[i].eq(Mux(end, 0, member[i] + 1)),
+                ]
+        with m.If(self.restart | (self.next & self.last)):
+            m.d.sync += [query[0].eq(0), query[1].eq(self.edge), member[0].eq(0), member[1].eq(0)]
         return m

@@ -1,6 +1,8 @@
 """Positions and gains of tokens for the core."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from collections.abc import Callable
+
+from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -8,7 +10,7 @@ from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.read_channel import ReadChannel, read_port
-from dtqatten.hw.memory.slots import Slots
+from dtqatten.hw.memory.slots import GroupSlots, Slots
 from dtqatten.hw.memory.token_table import token_layout
 from dtqatten.hw.memory.walker import PlaneWalker, plan_layout
 from dtqatten.hw.payloads.softmax import GAIN_BITS, GAIN_ONE
@@ -32,7 +34,7 @@ class GainTable(wiring.Component):
     """Hold a head's gains, those of the tokens that the layer computes on.
 
     They are read once for all query heads that share them, and ahead as far as the read buffer has
-    room.
+    room. Each can be looked up from the cycle after it came.
 
     Latency: ``loading`` lasts a cycle a token, if the gains are here already; the first head's come
     4 cycles and the memory's latency after the first run of
@@ -56,8 +58,10 @@ class GainTable(wiring.Component):
         They are not complete yet.
     asked, index, granted, entry
         Reading of places, see :class:`~dtqatten.hw.memory.token_table.TokenTable`.
+    next, known : In(range(n_max)), Out(1)
+        A slot; its gain is here.
     slot : In(range(n_max))
-        Of a token.
+        Of a token whose gain is here.
     gain : Out(9)
         Its gain, 256 without gains.
     zero : Out(1)
@@ -82,6 +86,8 @@ class GainTable(wiring.Component):
                 "index": Out(range(core.n_max)),
                 "granted": In(1),
                 "entry": In(range(core.positions)),
+                "next": In(range(core.n_max)),
+                "known": Out(1),
                 "slot": In(range(core.n_max)),
                 "gain": Out(GAIN_BITS),
                 "zero": Out(1),
@@ -113,6 +119,7 @@ class GainTable(wiring.Component):
             walker.entry.eq(self.entry),
             last.eq(write.addr == plan.tokens - 1),
             channel.o.ready.eq(self.loading),
+            self.known.eq(~self.loading | (self.next < write.addr)),
             write.en.eq(channel.o.valid & self.loading),
             write.data.eq(channel.o.p),
             read.addr.eq(self.slot),
@@ -139,8 +146,11 @@ class GainTable(wiring.Component):
 class TokenStream(wiring.Component):
     """Stream a layer's tokens once a head, with position and gains.
 
-    Latency: 4 cycles from ``start`` to the first token, and the loading of gains. Throughput one
-    token every other cycle, with 2 cycles and the loading before each head.
+    Where query heads are grouped, queries are rows: a query comes once for each query head of the
+    group, with the factor of that head.
+
+    Latency: 3 cycles from ``start`` to the first token, if its gains are here. Throughput one token
+    a cycle, or as fast as gains are loaded, with 2 cycles between heads.
 
     Parameters
     ----------
@@ -155,7 +165,7 @@ class TokenStream(wiring.Component):
         Begin with ``heads``, ``tokens``, ``four_bit``, ``plans`` and ``present``, which stay until
         ``idle``.
     heads, tokens, four_bit : In(16), In(range(n_max + 1)), In(range(n_max + 1))
-        Query heads, tokens of each, and slots of the 4-bit class.
+        Heads, tokens of each, and slots of the 4-bit class; of grouped queries, rows.
     plans : In(plan_layout(system)).array(tables)
         Where gains are.
     present : In(tables)
@@ -173,45 +183,81 @@ class TokenStream(wiring.Component):
     ports
         Read ports of the tables.
     o : Out(stream.Signature(item_layout(config, tables)))
-        Tokens.
+        Tokens; ``slot`` of grouped queries is that of the row.
+    group, edge : In(16), In(range(n_max + 1))
+        Of grouped queries, as of :class:`~dtqatten.hw.memory.slots.GroupSlots`.
+    next_head, known : Out(range(heads)), In(1)
+        Of grouped queries: a query head; its factor is here.
+    head : Out(range(heads))
+        Of grouped queries: query head whose factor to look up, for the token at ``o`` one cycle
+        later.
     """
 
     def __init__(self, system: SystemConfig, tables: int) -> None:
         self.system, self.tables = system, tables
         core = system.core
-        super().__init__(
-            {
-                "start": In(1),
-                "heads": In(16),
-                "tokens": In(range(core.n_max + 1)),
-                "four_bit": In(range(core.n_max + 1)),
-                "plans": In(plan_layout(system)).array(tables),
-                "present": In(tables),
-                "asked": Out(tables),
-                "index": Out(range(core.n_max)).array(tables),
-                "granted": In(tables),
-                "entry": In(range(core.positions)),
-                "idle": Out(1, init=1),
-                "slot": Out(range(core.n_max)),
-                "token": In(token_layout(core)),
-                "zero": Out(1),
-                "zero_address": Out(system.address_bits),
-                "ports": Out(read_port(system)).array(tables),
-                "o": Out(stream.Signature(item_layout(core, tables))),
+        self.grouped = core.grouped and tables == 1
+        members = {
+            "start": In(1),
+            "heads": In(16),
+            "tokens": In(range(core.n_max + 1)),
+            "four_bit": In(range(core.n_max + 1)),
+            "plans": In(plan_layout(system)).array(tables),
+            "present": In(tables),
+            "asked": Out(tables),
+            "index": Out(range(core.n_max)).array(tables),
+            "granted": In(tables),
+            "entry": In(range(core.positions)),
+            "idle": Out(1, init=1),
+            "slot": Out(range(core.n_max)),
+            "token": In(token_layout(core)),
+            "zero": Out(1),
+            "zero_address": Out(system.address_bits),
+            "ports": Out(read_port(system)).array(tables),
+            "o": Out(stream.Signature(item_layout(core, tables))),
+        }
+        if self.grouped:
+            members |= {
+                "group": In(16),
+                "edge": In(range(core.n_max + 1)),
+                "next_head": Out(range(core.heads)),
+                "known": In(1),
+                "head": Out(range(core.heads)),
             }
-        )
+        super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         head = Signal(16)
-        load, loading = Signal(), Signal()
-        slots = place(m, platform, "slots", Slots, self.system.core, self.tables == 1)
+        load, issue, running, advance = Signal(), Signal(), Signal(), Signal()
+        slots: Slots | GroupSlots
+        if self.grouped:
+            slots = place(m, platform, "slots", GroupSlots, self.system.core)
+            m.d.comb += [slots.group.eq(self.group), slots.edge.eq(self.edge)]
+        else:
+            slots = place(m, platform, "slots", Slots, self.system.core, self.tables == 1)
         m.d.comb += [
             slots.restart.eq(self.start),
             slots.tokens.eq(self.tokens),
             slots.four_bit.eq(self.four_bit),
-            self.slot.eq(slots.slot),
+            slots.next.eq(issue),
+            advance.eq(~self.o.valid | self.o.ready),
         ]
+
+        def looked_up(value: Value, name: str) -> tuple[Value, Signal]:
+            """Return what to look up, that of a stalled token again; and that of the token."""
+            held = Signal.like(value, name=name)
+            with m.If(advance):
+                m.d.sync += held.eq(value)
+            return Mux(advance, value, held), held
+
+        row, held_row = looked_up(slots.slot, "row")
+        known: Value = running
+        if self.grouped:
+            m.d.comb += self.slot.eq(looked_up(slots.query, "query")[0])
+            known &= self._factors(m, slots.member, looked_up, issue & slots.last)
+        else:
+            m.d.comb += self.slot.eq(row)
         for i in range(self.tables):
             table = place(m, platform, f"gains_{i}", GainTable, self.system)
             connect(m, table.port, flipped(self.ports[i]))
@@ -224,42 +270,67 @@ class TokenStream(wiring.Component):
                 self.index[i].eq(table.index),
                 table.granted.eq(self.granted[i]),
                 table.entry.eq(self.entry),
-                table.slot.eq(self.slot),
+                table.next.eq(slots.slot),
+                table.slot.eq(row),
                 self.o.p.gains[i].eq(table.gain),
             ]
-            with m.If(table.loading):
-                m.d.comb += loading.eq(1)
+            known &= table.known
+            where = self.token.id
+            if self.grouped:
+                where = Mux(self.plans[i].listed, where, held_row)
             with m.If(table.zero):
                 m.d.comb += [
                     self.zero.eq(self.o.valid),
-                    self.zero_address.eq(table.base + self.token.id),
+                    self.zero_address.eq(table.base + where),
                 ]
         m.d.comb += [
+            issue.eq(known & advance),
             self.o.p.position.eq(self.token.position),
-            self.o.p.slot.eq(self.slot),
-            self.o.p.last.eq(slots.last),
+            self.o.p.slot.eq(held_row),
         ]
+        with m.If(advance):
+            m.d.sync += [self.o.valid.eq(issue), self.o.p.last.eq(slots.last)]
         with m.FSM():
             with m.State("IDLE"), m.If(self.start):
                 m.d.sync += [head.eq(0), self.idle.eq(0)]
                 m.next = "LOAD"
-            with m.State("LOAD"):
+            # The gains of the head before are needed until its last token has been taken.
+            with m.State("LOAD"), m.If(advance):
                 m.d.comb += load.eq(1)
-                m.next = "WAIT"
-            with m.State("WAIT"), m.If(~loading):
-                m.next = "LOOK"
-            with m.State("LOOK"):
-                # The tables have the slot's token and gain in the next cycle.
-                m.next = "GIVE"
-            with m.State("GIVE"):
-                m.d.comb += self.o.valid.eq(1)
-                with m.If(self.o.ready):
-                    m.d.comb += slots.next.eq(1)
-                    m.next = "LOOK"
-                    with m.If(slots.last):
-                        m.d.sync += head.eq(head + 1)
-                        m.next = "LOAD"
-                        with m.If(head + 1 == self.heads):
-                            m.d.sync += self.idle.eq(1)
-                            m.next = "IDLE"
+                m.next = "RUN"
+            with m.State("RUN"):
+                m.d.comb += running.eq(1)
+                with m.If(issue & slots.last):
+                    m.d.sync += head.eq(head + 1)
+                    m.next = "LOAD"
+                    with m.If(head + 1 == self.heads):
+                        m.next = "END"
+            with m.State("END"), m.If(self.o.ready):
+                m.d.sync += self.idle.eq(1)
+                m.next = "IDLE"
         return m
+
+    def _factors(self, m: Module, member: Value, looked_up: Callable, ends: Value) -> Value:
+        """Look the factor of each row's query head up; return whether that of the next one is here.
+
+        Parameters
+        ----------
+        m : Module
+        member : Value
+            Query head of the next row, among those of the group.
+        looked_up : callable
+            As in ``elaborate``.
+        ends : Value
+            The last row of a head of the core is given.
+        """
+        # The first query head of the group.
+        first = Signal.like(self.next_head, name="first")
+        with m.If(self.start):
+            m.d.sync += first.eq(0)
+        with m.Elif(ends):
+            m.d.sync += first.eq(first + self.group)
+        m.d.comb += [
+            self.next_head.eq(first + member),
+            self.head.eq(looked_up(self.next_head, "query_head")[0]),
+        ]
+        return self.known

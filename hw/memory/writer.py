@@ -212,8 +212,7 @@ class Writer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system, core = self.system, self.system.core
-        topk = topk_config(core)
-        lanes = core.output_lanes
+        topk, lanes = topk_config(core), core.output_lanes
         layer = Signal(results_layout(system))
         codes = layer.form.codes
         active, begin = Signal(), Signal()

@@ -9,6 +9,7 @@ from dtqatten.hw.payloads.topk import TopKConfig
 __all__ = [
     "IMPORTANCE_BITS",
     "beat_layout",
+    "held_layout",
     "importance_layout",
     "layer_layout",
     "ranking_run_layout",
@@ -20,8 +21,13 @@ IMPORTANCE_BITS = 32
 
 
 def topk_config(config: Config) -> TopKConfig:
-    """Sizes of the configuration's top-k engine."""
-    return TopKConfig(config.topk_lanes, config.n_max, slow_logic=config.timing.grouped_search)
+    """Sizes of the configuration's top-k engine; protection is a score's highest bit."""
+    return TopKConfig(
+        config.topk_lanes,
+        config.n_max,
+        score_width=IMPORTANCE_BITS + config.held_importance,
+        slow_logic=config.timing.grouped_search,
+    )
 
 
 def layer_layout(config: Config) -> data.StructLayout:
@@ -30,7 +36,9 @@ def layer_layout(config: Config) -> data.StructLayout:
     ``report``: its importance is wanted. With ``config.cumulative``, ``cumulative``: the previous
     layer's importance is added, gathered by that layer's ids (nothing, if ``fresh``), and the sum
     is carried to the next layer. With ``config.count_normalize``, ``count``: before that,
-    importance is divided by the number of queries that saw the token.
+    importance is divided by the number of queries that saw the token. With
+    ``config.held_importance``, ``held``: what its keys have from before is added, in place of what
+    a cumulative layer carries.
     """
     tokens = range(topk_config(config).capacity + 1)
     fields = {"heads": range(config.heads + 1), "k0": tokens, "k1": tokens, "report": unsigned(1)}
@@ -38,14 +46,25 @@ def layer_layout(config: Config) -> data.StructLayout:
         fields |= {"cumulative": unsigned(1), "fresh": unsigned(1)}
     if config.count_normalize:
         fields["count"] = unsigned(1)
+    if config.held_importance:
+        fields["held"] = unsigned(1)
     return data.StructLayout(fields)
 
 
-def beat_layout(lanes: int) -> data.StructLayout:
-    """Beat of importances as the top-k engine takes them: ``tokens`` of ``lanes``, the rest 0."""
+def held_layout() -> data.StructLayout:
+    """What a key has from before: its ``importance``, and whether it is ``protected``."""
+    return data.StructLayout({"importance": unsigned(IMPORTANCE_BITS), "protected": unsigned(1)})
+
+
+def beat_layout(lanes: int, bits: int = IMPORTANCE_BITS) -> data.StructLayout:
+    """Beat of importances: ``tokens`` of ``lanes``, the rest 0.
+
+    As the top-k engine takes them, in ``bits``: the highest one is their protection, if there is
+    one more than an importance has.
+    """
     return data.StructLayout(
         {
-            "scores": data.ArrayLayout(unsigned(IMPORTANCE_BITS), lanes),
+            "scores": data.ArrayLayout(unsigned(bits), lanes),
             "tokens": range(lanes + 1),
             "last": unsigned(1),
         }

@@ -24,6 +24,7 @@ __all__ = [
     "SINK_BITS",
     "exponential_row_layout",
     "factor_fields",
+    "factor_layout",
     "flags_layout",
     "head_layout",
     "key_layout",
@@ -84,8 +85,13 @@ def _fields(layout: data.StructLayout) -> dict[str, ShapeLike]:
     return {str(name): field.shape for name, field in layout}
 
 
+def factor_layout(config: Config) -> data.StructLayout:
+    """Factor of a query head from scores to exponents, and its sink, where there are sinks."""
+    return data.StructLayout(factor_fields(config))
+
+
 def factor_fields(config: Config) -> dict[str, ShapeLike]:
-    """Fields of a query head: its factor and its sink, where there are sinks."""
+    """Fields of :func:`factor_layout`."""
     fields: dict[str, ShapeLike] = {
         "multiplier": unsigned(MULTIPLIER_BITS),
         "shift": unsigned(SHIFT_BITS),

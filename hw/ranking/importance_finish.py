@@ -1,6 +1,6 @@
 """Importances before the top-k engine: divided by counts, added to those carried over."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -11,6 +11,7 @@ from dtqatten.hw.base.row_ring import RowFifo
 from dtqatten.hw.payloads.ranking import (
     IMPORTANCE_BITS,
     beat_layout,
+    held_layout,
     importance_layout,
     layer_layout,
     topk_config,
@@ -31,21 +32,23 @@ class BeatPacker(wiring.Component):
         Importances of a beat at ``i``.
     packed : int
         Importances of a beat at ``o``, a multiple of ``lanes``.
+    bits : int
+        Bits of a score.
 
     Members
     -------
-    i : In(stream.Signature(beat_layout(lanes)))
+    i : In(stream.Signature(beat_layout(lanes, bits)))
         All but a run's last beat are full.
-    o : Out(stream.Signature(beat_layout(packed)))
+    o : Out(stream.Signature(beat_layout(packed, bits)))
         All but a run's last beat are full.
     """
 
-    def __init__(self, lanes: int, packed: int) -> None:
-        self.lanes, self.packed = lanes, packed
+    def __init__(self, lanes: int, packed: int, bits: int = IMPORTANCE_BITS) -> None:
+        self.lanes, self.packed, self.bits = lanes, packed, bits
         super().__init__(
             {
-                "i": In(stream.Signature(beat_layout(lanes))),
-                "o": Out(stream.Signature(beat_layout(packed))),
+                "i": In(stream.Signature(beat_layout(lanes, bits))),
+                "o": Out(stream.Signature(beat_layout(packed, bits))),
             }
         )
 
@@ -62,7 +65,7 @@ class BeatPacker(wiring.Component):
         with m.If(self.i.ready):
             m.d.sync += self.o.valid.eq(complete)
         with m.If(beat):
-            taken = self.o.p.scores.as_value().word_select(portion, self.lanes * IMPORTANCE_BITS)
+            taken = self.o.p.scores.as_value().word_select(portion, self.lanes * self.bits)
             with m.If(portion == 0):
                 m.d.sync += self.o.p.scores.eq(0)
             m.d.sync += [
@@ -74,21 +77,29 @@ class BeatPacker(wiring.Component):
         return m
 
 
+def saturated(total: Value) -> Value:
+    """Return a sum of two importances, limited to the bits of one."""
+    return Mux(total[IMPORTANCE_BITS:].any(), (1 << IMPORTANCE_BITS) - 1, total[:IMPORTANCE_BITS])
+
+
 class ImportanceFinish(wiring.Component):
     """Divide importances by counts of queries and add the totals of earlier layers.
 
-    ``total = sum // max(seen, 1) + carried``, saturated to 32 bits. Totals are kept. The chosen ids
+    ``total = sum // max(seen, 1) + carried``, saturated to 32 bits. In a ``held`` layer, what each
+    key has from before takes the place of ``carried``. Totals are kept. The chosen ids
     select the totals that are carried to the next layer, in the order of those ids. A layer's
     importances must not come before all ids of a preceding cumulative layer have been taken.
 
     Latency: a total is offered 3 cycles after its sum is taken, 19 with counts of queries.
     Throughput one total and one id a cycle; a beat of ids is taken with its last one. The
-    pipeline never stalls: a sum is accepted only if its total has room.
+    pipeline never stalls: a sum is accepted only if its total has room, and what its key has from
+    before is there.
 
     Parameters
     ----------
     config : Config
-        With ``cumulative`` or ``count_normalize``, so that importances come one a cycle.
+        With ``cumulative``, ``count_normalize`` or ``held_importance``, so that importances come
+        one a cycle.
 
     Members
     -------
@@ -96,8 +107,10 @@ class ImportanceFinish(wiring.Component):
         The layer of the importances, and then of the ids, that arrive.
     i : In(stream.Signature(importance_layout(config)))
         Sums and counts.
-    o : Out(stream.Signature(beat_layout(1)))
-        Totals.
+    held : In(stream.Signature(held_layout()))
+        With ``held_importance``: one a key of each ``held`` layer.
+    o : Out(stream.Signature(beat_layout(1, score_width)))
+        Totals, with protection.
     ids : In(stream.Signature(ids_layout(topk_config(config))))
         Chosen tokens; of cumulative layers only.
     """
@@ -108,9 +121,10 @@ class ImportanceFinish(wiring.Component):
             {
                 "layer": In(layer_layout(config)),
                 "i": In(stream.Signature(importance_layout(config))),
-                "o": Out(stream.Signature(beat_layout(1))),
+                "o": Out(stream.Signature(beat_layout(1, topk_config(config).score_width))),
                 "ids": In(stream.Signature(ids_layout(topk_config(config)))),
             }
+            | ({"held": In(stream.Signature(held_layout()))} if config.held_importance else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -128,12 +142,12 @@ class ImportanceFinish(wiring.Component):
             wait, quotient = divider.latency, divider.quotient
         # Those that set out before the first one is offered, and one more.
         room = wait + 1 + RowFifo.LATENCY + 1
-        m.submodules.totals = totals = RowFifo(beat_layout(1), room)
+        m.submodules.totals = totals = RowFifo(self.o.p.shape(), room)
         connect(m, totals.o, flipped(self.o))
 
-        go = Signal()
+        go, there = Signal(), Signal(init=1)
         m.d.comb += [
-            self.i.ready.eq(totals.room),
+            self.i.ready.eq(totals.room & there),
             go.eq(self.i.valid & self.i.ready),
             totals.reserve.eq(go),
         ]
@@ -142,12 +156,25 @@ class ImportanceFinish(wiring.Component):
         value = delayed(m, quotient, 1, "quotient")
         m.d.comb += [
             totals.write.eq(arrived),
-            totals.row.scores[0].eq(total_here),
+            totals.row.scores[0][:IMPORTANCE_BITS].eq(total_here),
             totals.row.tokens.eq(1),
             totals.row.last.eq(last),
         ]
+        before: Value | None = None
+        if config.held_importance:
+            held = self.held.p
+            asked = self.layer.held
+            m.d.comb += [
+                there.eq(~asked | self.held.valid),
+                self.held.ready.eq(asked & self.i.valid & totals.room),
+                totals.row.scores[0][-1].eq(
+                    delayed(m, asked & held.protected, wait + 1, "protected")
+                ),
+            ]
+            before = delayed(m, Mux(asked, held.importance, 0), wait + 1, "held")
         if not config.cumulative:
-            m.d.comb += [total_here.eq(value), self.ids.ready.eq(1)]
+            total = value if before is None else saturated(value + before)
+            m.d.comb += [total_here.eq(total), self.ids.ready.eq(1)]
             return m
 
         def words(name: str) -> tuple[memory.WritePort, memory.ReadPort]:
@@ -167,18 +194,32 @@ class ImportanceFinish(wiring.Component):
         final = delayed(m, self.i.p.last, wait, "final")
         with m.If(here):
             m.d.sync += token.eq(Mux(final, 0, token + 1))
-        total = Signal(IMPORTANCE_BITS + 1)
         adds = self.layer.cumulative & ~self.layer.fresh
+        carried = Mux(adds, carried_read.data, 0)
+        if before is not None:
+            carried = Mux(delayed(m, self.layer.held, wait + 1, "holds"), before, carried)
         m.d.comb += [
             carried_read.addr.eq(token),
-            total.eq(value + Mux(adds, carried_read.data, 0)),
-            total_here.eq(Mux(total[-1], (1 << IMPORTANCE_BITS) - 1, total)),
+            total_here.eq(saturated(value + carried)),
             kept_write.en.eq(arrived),
             kept_write.addr.eq(delayed(m, token, 1, "kept_token")),
             kept_write.data.eq(total_here),
         ]
 
-        # The totals of the chosen tokens, one a cycle, are carried to the next layer.
+        self._carry(m, kept_read, carried_write)
+        return m
+
+    def _carry(self, m: Module, kept: memory.ReadPort, carried: memory.WritePort) -> None:
+        """Carry the totals of the chosen tokens to the next layer, one a cycle.
+
+        Parameters
+        ----------
+        m : Module
+        kept : ReadPort
+            Of all totals.
+        carried : WritePort
+        """
+        config = self.config
         lane = Signal(range(config.topk_lanes))
         lane_last = Signal()
         gathered = Signal(range(config.n_max))
@@ -187,10 +228,10 @@ class ImportanceFinish(wiring.Component):
         m.d.comb += [
             lane_last.eq(lane + 1 == ids.count),
             self.ids.ready.eq(lane_last),
-            kept_read.addr.eq(ids.ids.as_value().word_select(lane, len(ids.ids[0]))),
-            carried_write.en.eq(reading),
-            carried_write.addr.eq(gathered),
-            carried_write.data.eq(kept_read.data),
+            kept.addr.eq(ids.ids.as_value().word_select(lane, len(ids.ids[0]))),
+            carried.en.eq(reading),
+            carried.addr.eq(gathered),
+            carried.data.eq(kept.data),
         ]
         run_ends = delayed(m, lane_last & ids.last, 1, "run_ends")
         m.d.sync += reading.eq(self.ids.valid)
@@ -198,4 +239,3 @@ class ImportanceFinish(wiring.Component):
             m.d.sync += lane.eq(Mux(lane_last, 0, lane + 1))
         with m.If(reading):
             m.d.sync += gathered.eq(Mux(run_ends, 0, gathered + 1))
-        return m

@@ -8,7 +8,13 @@ from dtqatten.configuration.core import Config
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.fork import fork
 from dtqatten.hw.base.skid import buffered, skid
-from dtqatten.hw.payloads.ranking import beat_layout, layer_layout, topk_config
+from dtqatten.hw.payloads.ranking import (
+    IMPORTANCE_BITS,
+    beat_layout,
+    held_layout,
+    layer_layout,
+    topk_config,
+)
 from dtqatten.hw.payloads.softmax import probability_row_layout
 from dtqatten.hw.payloads.topk import ids_layout
 from dtqatten.hw.ranking.importance_finish import BeatPacker, ImportanceFinish
@@ -39,6 +45,8 @@ class TokenRanking(wiring.Component):
         One before each layer's probabilities.
     probabilities : In(stream.Signature(probability_row_layout(config)))
         Rows of probabilities, of all heads of the layer.
+    held : In(stream.Signature(held_layout()))
+        With ``held_importance``: one a key of each ``held`` layer, in their order.
     ids : Out(stream.Signature(ids_layout(topk_config(config))))
         Kept tokens, by their places among the layer's keys.
     report : Out(stream.Signature(beat_layout(topk_lanes)))
@@ -57,6 +65,7 @@ class TokenRanking(wiring.Component):
                 "report": Out(stream.Signature(beat_layout(config.topk_lanes))),
                 "searching": Out(1),
             }
+            | ({"held": In(stream.Signature(held_layout()))} if config.held_importance else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -94,10 +103,13 @@ class TokenRanking(wiring.Component):
         closed, is_open = Signal(), Signal()
         m.d.comb += is_open.eq(known & ~closed)
         leaving = accumulator.importance
-        if config.cumulative or config.count_normalize:
+        if config.cumulative or config.count_normalize or config.held_importance:
             m.submodules.finish = finish = ImportanceFinish(config)
             m.d.comb += finish.layer.eq(layer)
             entry, beats = finish.i, finish.o
+            if config.held_importance:
+                # Only the importances that are let in take what their keys have from before.
+                connect(m, flipped(self.held), finish.held)
         else:
             entry = beats = stream.Signature(beat_layout(config.importance_lanes)).create()
         m.d.comb += [
@@ -106,21 +118,17 @@ class TokenRanking(wiring.Component):
             leaving.ready.eq(entry.ready & is_open),
             self.searching.eq(closed | (leaving.valid & is_open)),
         ]
-        if config.importance_lanes != config.topk_lanes:
-            m.submodules.packer = packer = BeatPacker(config.importance_lanes, config.topk_lanes)
-            m.d.comb += [
-                packer.i.valid.eq(beats.valid),
-                packer.i.p.eq(beats.p),
-                beats.ready.eq(packer.i.ready),
-            ]
-            beats = packer.o
-
-        # A register cuts the long path to those who take the beats.
-        if config.timing.buffered_ranking:
-            packed, beats = beats, stream.Signature(beats.p.shape()).create(path=("scores",))
-            buffered(m, packed, beats, "beats")
+        beats = self._packed(m, beats)
         fork(m, beats, [topk.scores, self.report], [1, layer.report], "scores")
-        m.d.comb += [topk.scores.p.eq(beats.p), self.report.p.eq(beats.p)]
+        m.d.comb += [
+            topk.scores.p.eq(beats.p),
+            self.report.p.tokens.eq(beats.p.tokens),
+            self.report.p.last.eq(beats.p.last),
+            *(
+                self.report.p.scores[i].eq(beats.p.scores[i][:IMPORTANCE_BITS])
+                for i in range(config.topk_lanes)
+            ),
+        ]
         # The layer's command selects who gets ids and importances, so it stays until both are out:
         # ids wait for the last importances, and the command ends with the last ids.
         taken = Signal()
@@ -146,3 +154,21 @@ class TokenRanking(wiring.Component):
         with m.If(done):
             m.d.sync += [closed.eq(0), taken.eq(0)]
         return m
+
+    def _packed(self, m: Module, beats: stream.Interface) -> stream.Interface:
+        """Return importances in beats of the top-k engine's lanes."""
+        config = self.config
+        lanes = config.importance_lanes, config.topk_lanes
+        if lanes[0] != lanes[1]:
+            m.submodules.packer = packer = BeatPacker(*lanes, topk_config(config).score_width)
+            m.d.comb += [
+                packer.i.valid.eq(beats.valid),
+                packer.i.p.eq(beats.p),
+                beats.ready.eq(packer.i.ready),
+            ]
+            beats = packer.o
+        # A register cuts the long path to those who take the beats.
+        if config.timing.buffered_ranking:
+            packed, beats = beats, stream.Signature(beats.p.shape()).create(path=("scores",))
+            buffered(m, packed, beats, "beats")
+        return beats

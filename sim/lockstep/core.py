@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.core import CoreInputs, CoreModel
-from dtqatten.golden.cycles.layers import SOURCES, CoreLayer, core_beats, output_parts
-from dtqatten.golden.numerics.select import select
+from dtqatten.golden.cycles.layers import CoreLayer, core_beats, output_parts, sources
 from dtqatten.hw.core import AttentionCore, activity_layout, core_layouts
 from dtqatten.interface.units import Unit
 from dtqatten.sim.engines.ports import Packer
@@ -66,7 +65,7 @@ class CoreLockstep(StreamLockstep):
         self._pack_activity = Packer(activity_layout(), "activity")
         super().__init__(
             CoreModel(config),
-            {name: layouts[name] for name in SOURCES},
+            {name: layouts[name] for name in sources(config)},
             {name: layouts[name] for name in self.SINKS},
             beats,
             {"outputs": outputs},
@@ -145,7 +144,7 @@ class CoreLockstep(StreamLockstep):
             assert (got == golden.output).all(), f"outputs of layer {number} differ"
             if layer.cuts:
                 continue
-            chosen = select(golden.importance, layer.k0, layer.k1)
+            chosen = layer.chosen
             expected = list(zip(chosen.ids.tolist(), (chosen.bits == 8).tolist(), strict=True))
             assert next(ids) == expected, f"ids of layer {number} differ"
             if layer.report:

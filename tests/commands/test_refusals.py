@@ -23,17 +23,17 @@ WRONG = {
     ],
     "run": [
         ([NOWHERE], f"{NOWHERE} is not a readable"),
+        (["--model", "minilm", "--preset", "huge"], PRESET),
+        (["--model", "minilm", "--policy", NOWHERE], "cannot read the policy /nowhere/at/all"),
+        (["--model", NOWHERE], "cannot load the model /nowhere/at/all"),
+        (["--model", "minilm", "--causal"], "--causal: is for arrays, not for --model"),
+        (["in.npz", "--generate", "8"], "--generate: is for --model"),
     ],
     "estimate": [
         (["bart"], "'bart' is no model"),
         (["minilm", "--shares", "1,2"], "give three percentages of sum 100"),
         (["minilm", "--policy", NOWHERE], "/nowhere/at/all"),
         (["minilm", "--preset", "huge"], PRESET),
-    ],
-    "encoder": [
-        (["--preset", "huge"], PRESET),
-        (["--policy", NOWHERE], "cannot read the policy /nowhere/at/all"),
-        (["--model", NOWHERE], "cannot load the model /nowhere/at/all"),
     ],
     "verilog": [
         (["--preset", "huge"], PRESET),
@@ -120,6 +120,20 @@ WRONG = {
     "config": [
         (["check", NOWHERE], f"cannot read the configuration {NOWHERE}"),
         (["show", "--preset", "huge"], PRESET),
+    ],
+    "board": [
+        (["list", "--nonsense"], "No such option"),
+        (["build", "--board", "huge"], "no board 'huge': choose one of ulx3s-85f"),
+        (["build", "--board", "ulx3s-85f", "--seeds", "0"], "greater than or equal to 1"),
+        (["program", "--board", "ulx3s-85f"], "there is no bitstream build/board/ulx3s-85f.bit"),
+        (["simulate", "--board", "huge"], "no board 'huge'"),
+        (["run", "--board", "huge"], "no board 'huge'"),
+        (["run", "--port", NOWHERE], f"cannot open {NOWHERE}"),
+        (["run", "--sentence", "--heads", "2"], "--heads: other layers have been given"),
+        (["run", NOWHERE, "--sentence"], "--sentence: other layers have been given"),
+        (["run", NOWHERE], f"{NOWHERE} is not a readable"),
+        (["run", "--shares", "1,2"], "give three percentages of sum 100"),
+        (["run", "--patience", "0"], "greater than or equal to 0.01"),
     ],
     "accuracy": [
         (["minilm"], "'minilm' is no MODEL:TASK, such as minilm:stsb"),

@@ -119,6 +119,8 @@ def served(config: Config) -> tuple[Flag, Flag]:
         known &= ~Flag.SINKS
     if not config.merge_rows:
         known &= ~(Flag.CONTINUES | Flag.HOLDS)
+    if not config.grouped:
+        known &= ~Flag.GROUPED
     return known, Flag.V_GAINS if config.v_gains else Flag(0)
 
 
@@ -131,6 +133,7 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
     query_chained = flags & Flag.QUERY_CHAINED
     twice = chained and flags & Flag.KEY_LIST
     twice |= query_chained and (not chained or flags & Flag.QUERY_LIST)
+    twice |= query_chained and flags & Flag.GROUPED
     lost = flags & Flag.CUMULATIVE and not flags & Flag.FRESH and not carried
     shifted = f["output_shift"] > (7 if flags & Flag.CODES else 0)
     window = f.get("window", 0)
@@ -150,7 +153,10 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
         yield ErrorCode.KV_HEADS
     if not f["queries"] or not f["stored"] or not f["tokens"]:
         yield ErrorCode.NO_TOKENS
-    if max(f["queries"], f["tokens"]) > config.n_max:
+    rows = f["queries"]
+    if flags & Flag.GROUPED and f["kv_heads"] and f["heads"] <= config.heads:
+        rows *= f["heads"] // f["kv_heads"]
+    if max(f["queries"], rows, f["tokens"]) > config.n_max:
         yield ErrorCode.TOO_MANY_TOKENS
     if chained:
         counts = (f["stored"], f["tokens"], f["four_bit"])
@@ -183,6 +189,8 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
     if not config.merge_rows:
         return
     same = all(f[name] == before.get(name, 0) for name in ("heads", "kv_heads", "queries"))
+    if config.grouped:
+        same = same and bool(flags & Flag.GROUPED) == bool(before.get("grouped", 0))
     continues, holds = (bool(flags & which) for which in (Flag.CONTINUES, Flag.HOLDS))
     broken = continues != bool(before.get("holds", 0)) or (continues and not same)
     if broken or (holds and not f["next"]) or (segment and chained):

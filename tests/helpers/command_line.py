@@ -6,8 +6,8 @@ from dtqatten.cli import app
 
 COMMANDS = [
     *("demo", "verilog", "sim", "stalls", "bench", "compare", "sweep", "results", "synth", "lint"),
-    *("mutate", "trace", "search", "eval", "accuracy", "registers", "formal", "faults", "encoder"),
-    *("config", "run", "estimate"),
+    *("mutate", "trace", "search", "eval", "accuracy", "registers", "formal", "faults"),
+    *("config", "run", "estimate", "board"),
 ]
 
 

@@ -27,7 +27,6 @@ HEAVY: dict[str, tuple[str, str]] = {
     "demo": ("", "dtqatten.api.simulated.device_for"),
     "run": ("in.npz --preset tiny", "dtqatten.api.attention.attention_layers"),
     "estimate": ("minilm --preset tiny --tokens 16", "dtqatten.api.estimate.run_core"),
-    "encoder": ("", "dtqatten.algorithm.models.load"),
     "verilog": ("--preset tiny --block pe", "dtqatten.hw.base.export.verilog"),
     "registers": ("", "dtqatten.commands.registers.markdown"),
     "sim": ("--simulator verilator", "dtqatten.sim.regression.runner.simulate"),
@@ -45,6 +44,11 @@ HEAVY: dict[str, tuple[str, str]] = {
     "search": ("--model m --task bbc", "dtqatten.commands.search.opened"),
     "eval": ("--model m --task bbc", "dtqatten.commands.evaluate.opened"),
     "accuracy": ("", "dtqatten.commands.accuracy.opened"),
+    "board list": ("", "dtqatten.commands.board.described"),
+    "board build": ("--board ulx3s-85f", "dtqatten.boards.build.build"),
+    "board program": ("--board ulx3s-85f --bitstream in.npz", "dtqatten.boards.program.program"),
+    "board simulate": ("--board ulx3s-85f", "dtqatten.boards.simulated.SimulatedBoard"),
+    "board run": ("in.npz --port pty", "dtqatten.driver.serial_bus.SerialBus"),
     "config show": ("--preset tiny", "dtqatten.commands.config.machine"),
     "config check": ("small.toml", "dtqatten.commands.config.load"),
 }
@@ -67,14 +71,15 @@ OUTPUTS: dict[str, dict[str, str]] = {
     "search": {"-o": "file"},
     "eval": {"-o": "file", "--pictures": "folder"},
     "accuracy": {"-o": "file", "--results": "file"},
+    "board build": {"-o": "folder"},
+    "board run": {"--save": "file"},
 }
 #: Inputs: how each command is told of a file, {} in its place. All arguments, if the first is no
 #: option.
 INPUTS: dict[str, list[str]] = {
     "demo": ["--part array --trace {}", "--recording {}", "--config {}"],
-    "run": ["{}", "in.npz --config {}"],
+    "run": ["{}", "in.npz --config {}", "-q --model minilm --policy {}"],
     "estimate": ["{}", "minilm --policy {}", "minilm --config {}"],
-    "encoder": ["--policy {}", "--config {}"],
     "verilog": ["--config {}"],
     "stalls": ["--config {}"],
     "compare": ["--policy {}", "--config {}"],
@@ -84,6 +89,7 @@ INPUTS: dict[str, list[str]] = {
     "search": ["--template {}"],
     "eval": ["--policy {}"],
     "accuracy": ["--results {}"],
+    "board run": ["{}"],
     "config show": ["--config {}"],
     "config check": ["{}"],
 }

@@ -42,6 +42,7 @@ CONFIGS = {
         capacity=1000,
         windows=True,
         grouped=True,
+        held_importance=True,
         skip_tiles=True,
         topk_lanes=4,
     ),

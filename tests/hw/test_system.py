@@ -45,8 +45,8 @@ def test_the_table_of_ports_is_the_verilog(bus_bits, address_bits) -> None:
     assert ports == documented(system)
 
 
-@pytest.mark.parametrize(("name", "value"), [("grouped", True)])
-def test_an_option_that_the_memory_system_does_not_drive_is_refused(name: str, value: bool) -> None:
+@pytest.mark.parametrize(("name", "value"), [("held_importance", True)])
+def test_an_option_that_the_memory_system_does_not_drive_is_refused(name: str, value: int) -> None:
     core = PRESETS["tiny"].replace(**{name: value})
     with pytest.raises(ConfigError, match=f"{name} is {value}, which the memory system does not"):
         System(SystemConfig(core=core))

@@ -187,7 +187,7 @@ def test_latency() -> None:
     first = {name: log[0][0] for name, log in zip(STREAMS, passed, strict=True)}
     # The memory answers in the cycle after a request.
     assert first["heads"] == 6 + 1
-    assert first["queries"] == first["keys"] == 1 + 4
+    assert first["queries"] == first["keys"] == 1 + 3
     # A run of a burst's tokens, 8 here, and the one behind it; then 4 cycles. Those of queries may
     # be shorter, as row blocks take turns.
     assert first["k"] == first["v"] == 1 + (8 + 1 + 1) + 4 + 1

@@ -198,7 +198,7 @@ def test_layer_after_layer(tables: int, stall: float) -> None:
     assert list(found) == wanted
 
 
-def test_a_token_every_other_cycle() -> None:
+def test_a_token_a_cycle() -> None:
     dut = TokenStream(SYSTEM, 1)
     table = [(i, i) for i in range(10)]
     expected: list = []
@@ -211,5 +211,5 @@ def test_a_token_every_other_cycle() -> None:
     assert [(*item, None) for item in taken] == expected
     cycles = [cycle for cycle, _ in passed]
     # Two cycles before each head.
-    assert np.diff(cycles).tolist() == ([2] * 9 + [4]) * 2 + [2] * 9
-    assert cycles[0] == 4
+    assert np.diff(cycles).tolist() == ([1] * 9 + [2]) * 2 + [1] * 9
+    assert cycles[0] == 3

@@ -8,6 +8,7 @@ import pytest
 from dtqatten import Config
 from dtqatten.golden.numerics.importance import IMPORTANCE_MAX, importance
 from dtqatten.golden.numerics.select import select
+from dtqatten.golden.numerics.tokens import CacheImportance
 from dtqatten.hw.ranking.token_ranking import TokenRanking
 from dtqatten.sim.engines.native import run_lockstep
 from dtqatten.sim.engines.verilated import VerilatedModel
@@ -25,6 +26,8 @@ CONFIGS = {
     "cumulative": PLAIN.replace(cumulative=True),
     "counted": PLAIN.replace(count_normalize=True, topk_lanes=1),
     "both": PLAIN.replace(cumulative=True, count_normalize=True, topk_lanes=16),
+    "held": PLAIN.replace(held_importance=True, cols=6, topk_lanes=8),
+    "held both": PLAIN.replace(held_importance=True, cumulative=True, count_normalize=True),
     "slow": PLAIN.replace(product_stages=2),
     "slow packed": PLAIN.replace(product_stages=2, cols=6, topk_lanes=8),
     "slow both": PLAIN.replace(
@@ -43,9 +46,17 @@ def golden(layers: list[RankedLayer]) -> tuple[list, list]:
         command = layer.command
         seen = layer.seen.sum(0) if command.count else None
         total = importance(layer.probabilities, seen)
-        if command.cumulative and not command.fresh:
+        first = np.zeros(len(total), bool)
+        if command.held:
+            earlier = CacheImportance(np.array([h.importance for h in layer.held], np.uint32))
+            total = earlier.added(np.arange(len(total)), total).values.astype(np.int64)
+            first = np.array([h.protected for h in layer.held])
+        elif command.cumulative and not command.fresh:
             total = np.minimum(total + carried, IMPORTANCE_MAX)
-        chosen = select(total.astype(np.uint64), command.k0, command.k1)
+        # Of more protected keys than are kept, those that rank first; a descriptor cannot ask so.
+        safe = first if first.sum() <= command.k0 else None
+        ranks = total + (first.astype(np.int64) << 32) if safe is None else total
+        chosen = select(ranks.astype(np.uint64), command.k0, command.k1, protected=safe)
         carried = total[chosen.ids]
         ids.append(list(zip(chosen.ids.tolist(), (chosen.bits == 8).tolist(), strict=True)))
         if command.report:

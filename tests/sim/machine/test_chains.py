@@ -74,6 +74,55 @@ SYSTEMS = {
         ),
         bus_bits=128,
     ),
+    # Groups of 1 to 8 query heads, of which 3, 5, 6 and 7 fill no row block.
+    "grouped, 64 bits": SystemConfig(
+        core=Config(
+            rows=4, cols=4, depth=4, d_head=16, n_max=24, heads=24, capacity=60, grouped=True
+        ),
+        bus_bits=64,
+        burst_beats=4,
+    ),
+    "grouped, 128 bits": SystemConfig(
+        core=Config(
+            rows=6,
+            cols=8,
+            depth=4,
+            value_depth=3,
+            d_head=32,
+            n_max=26,
+            heads=24,
+            v_gains=True,
+            cumulative=True,
+            grouped=True,
+            skip_tiles=True,
+            windows=True,
+        ),
+    ),
+    "grouped, 512 bits": SystemConfig(
+        core=Config(
+            rows=3, cols=5, depth=8, d_head=40, n_max=30, heads=24, capacity=90, grouped=True
+        ),
+        bus_bits=512,
+    ),
+    "segments, grouped": SystemConfig(
+        core=Config(
+            rows=3,
+            cols=4,
+            depth=4,
+            d_head=8,
+            n_max=12,
+            heads=12,
+            capacity=100,
+            v_gains=True,
+            windows=True,
+            sinks=True,
+            grouped=True,
+            skip_tiles=True,
+            topk_lanes=4,
+            merge_rows=24,
+        ),
+        bus_bits=64,
+    ),
     "one pass": SystemConfig(
         core=Config(rows=2, cols=8, depth=2, d_head=8, n_max=12, heads=9), bus_bits=256
     ),

@@ -1,0 +1,90 @@
+"""What of a layer's tensors and gains is fetched, by role."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Mux, Value
+from amaranth.lib import data
+
+from dtqatten.hw.memory.descriptor import flag
+from dtqatten.interface.descriptor import Flag
+
+__all__ = ["LayerShape"]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerShape:
+    """Heads and queries of a layer as the core gets them.
+
+    Parameters
+    ----------
+    layer : View of descriptor_layout()
+    heads, repeats : Value
+        Heads of the core; how many of those need each head of K and V.
+    queries, four_bit : Value
+        Queries of such a head, and how many of them are of the 4-bit class.
+    group, edge : Value or int
+        Rows of a query, one for each query head that shares them; queries of the 4-bit class.
+    """
+
+    layer: data.View
+    heads: Value
+    repeats: Value
+    queries: Value
+    four_bit: Value
+    group: Value | int = 1
+    edge: Value | int = 0
+
+    @classmethod
+    def of(
+        cls, layer: data.View, repeats: Value, query_four_bit: Value, rows: data.View | None
+    ) -> "LayerShape":
+        """Return the shape of a layer.
+
+        Parameters
+        ----------
+        layer : View of descriptor_layout()
+        repeats : Value
+            Query heads that share a head of K and V.
+        query_four_bit : Value
+            Queries of the 4-bit class.
+        rows : View of rows_layout(config) or None
+            Rows, where query heads are grouped.
+        """
+        if rows is None:
+            return cls(layer, layer.heads, repeats, layer.queries, query_four_bit)
+        return cls(layer, rows.heads, rows.repeats, rows.rows, rows.four_bit, rows.group, rows.edge)
+
+    def plan(self, m: Module, plan: data.View, role: str, base: Value) -> None:
+        """Plan a role's tensor, or its gains.
+
+        Parameters
+        ----------
+        m : Module
+        plan : View of plan_layout(system)
+        role : str
+            ``"q"``, ``"k"`` or ``"v"``.
+        base : Value
+            Where it is.
+        """
+        layer = self.layer
+        chained = flag(layer, Flag.QUERY_CHAINED)
+        heads: Value
+        repeats: Value | int
+        if role == "q":
+            heads, repeats, tokens, listed = self.heads, 1, self.queries, chained
+            capacity = Mux(chained, layer.stored, self.queries)
+        else:
+            heads, repeats, tokens = layer.kv_heads, self.repeats, layer.tokens
+            listed = flag(layer, Flag.CHAINED) | flag(layer, Flag.KEY_LIST)
+            capacity = layer.capacity
+        m.d.comb += [
+            plan.base.eq(base),
+            plan.heads.eq(heads),
+            plan.repeats.eq(repeats),
+            plan.capacity.eq(capacity),
+            plan.tokens.eq(tokens),
+            plan.listed.eq(listed),
+        ]
+        if role != "q" and "first" in dict(plan.shape()):
+            # Where rows can be merged, keys may begin at any place.
+            m.d.comb += plan.first.eq(layer.key_start)

@@ -1,0 +1,108 @@
+"""A small decoder with random weights generates, every attention on the simulated machine."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from dtqatten import Config
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from dtqatten.algorithm.policy import LayerPolicy, Policy  # noqa: E402
+from dtqatten.algorithm.policy_values import PolicyError  # noqa: E402
+from dtqatten.configuration.system import SystemConfig  # noqa: E402
+from dtqatten.sim.machine.axi import simulated_device  # noqa: E402
+from dtqatten.sim.machine.decoder import decoder_config, run_decoder  # noqa: E402
+from dtqatten.sim.machine.decoder_blocks import TiledBlocks  # noqa: E402
+
+PROMPT, NEW = 10, 4
+START = Config(rows=4, cols=4, depth=4, d_head=16, n_max=17, capacity=20)
+#: Tokens of all precisions; evicted ones keep their queries, in 4 bits.
+MIXED = Policy(
+    layers=(
+        LayerPolicy(share_0=0, share_4=0.5, share_8=0.5),
+        LayerPolicy(share_0=0.3, share_4=0.4, share_8=0.3),
+    ),
+    granularity="token",
+    prune_queries=False,
+    count_normalize=True,
+    protect=("first",),
+    p_follows_token=True,
+)
+
+
+@pytest.fixture(scope="module")
+def llama():
+    torch.manual_seed(5)
+    config = transformers.LlamaConfig(
+        vocab_size=60,
+        hidden_size=96,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+        eos_token_id=None,
+        pad_token_id=0,
+        bos_token_id=1,
+    )
+    return transformers.LlamaForCausalLM(config).eval()
+
+
+def device_of(core: Config):
+    return simulated_device(SystemConfig(core=core, bus_bits=64), timeout=400_000, optimize=0)
+
+
+def test_the_tokens_are_those_of_the_golden_algorithm(llama) -> None:
+    """The prompt takes two calls; scales of the cache grow; tokens are evicted."""
+    core = decoder_config(START, MIXED, llama.config, PROMPT + NEW)
+    assert (core.n_max, core.grouped, core.v_gains, core.d_head) == (17, True, True, 16)
+    torch.manual_seed(1)
+    ids = torch.randint(2, 60, (1, PROMPT))
+    told = []
+    run = run_decoder(llama, MIXED, device_of(core), core, ids, NEW, tell=told.append)
+    assert run.machine == run.golden
+    assert run.same_logits
+    assert run.equal
+    assert len(told) == 2 * NEW
+    assert [(step.tokens, step.new) for step in run.steps] == [(10, 10), (11, 1), (12, 1), (13, 1)]
+    for step in run.steps:
+        assert step.layers == 2
+        assert step.keys < 2 * step.tokens
+        assert 0 < step.four_bit < step.keys
+        assert min(step.cycles, step.bytes_read, step.bytes_written) > 0
+
+
+def test_pruned_tokens_that_neighbours_see_are_refused(llama) -> None:
+    with pytest.raises(PolicyError, match="seen by their neighbours"):
+        decoder_config(START, MIXED.replace(recent=2), llama.config, 8)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (LayerPolicy(share_0=0, share_4=1, share_8=0, values=0.5), "without some heads or values"),
+        (LayerPolicy(share_0=0, share_4=1, share_8=0, threshold=0.1), "progressive"),
+    ],
+)
+def test_policies_beyond_the_machine_are_refused(llama, layer, message) -> None:
+    with pytest.raises(PolicyError, match=message):
+        decoder_config(START, Policy(layers=(layer, layer)), llama.config, 8)
+
+
+@pytest.mark.parametrize(
+    ("batch", "window", "message"),
+    [(1, True, r"layer 1 has a mask that is not causal.*mode integer"), (2, False, "one sequence")],
+)
+def test_masks_and_batches_beyond_the_machine_are_refused(batch, window, message) -> None:
+    bits = torch.full((batch, 4), 4)
+    visible = torch.ones(batch, 1, 4, 4, dtype=torch.bool).tril()
+    visible[0, 0, 3, 0] = not window
+    codes = SimpleNamespace(codes=torch.zeros(batch, 2, 4, 8))
+    op = SimpleNamespace(
+        q=codes, k=codes, visible=visible, q_bits=bits, k_bits=bits, v_bits=bits, queries=bits
+    )
+    with pytest.raises(ValueError, match=message):
+        TiledBlocks(START)(1, op)

@@ -1,0 +1,37 @@
+"""The benchmark of decode steps, at a small size."""
+
+import pytest
+
+from dtqatten import Config
+from dtqatten.sim.studies import decode_bench
+from dtqatten.sim.studies.decode_bench import SHARES, Shape, decode_step, measure_decode
+
+CORE = Config(rows=4, cols=8, depth=8, d_head=32, value_depth=8, load_bits=128)
+SMALL = Shape(layers=2, kv_heads=4, group=3, d=32, run=2)
+
+
+def test_a_small_step_keeps_the_bus_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(decode_bench.SHAPES, "small", SMALL)
+    found = measure_decode(
+        CORE, lambda _: None, lengths=(256,), shapes=("small",), buses=(64,), optimize=0
+    )
+    steps = {step["share"]: step for step in found["steps"]}
+    assert set(steps) == set(SHARES)
+    four, mixed, eight = (steps[share] for share in ("4 bit", "74 / 26", "8 bit"))
+    for step in steps.values():
+        assert 0.9 < step["bus_busy"] < 1
+        assert 1 <= step["bytes_ratio"] < 1.08
+        # A key of K and one of V, of 16 or 32 bytes, at 8 bytes a cycle.
+        assert step["cycles"] == pytest.approx(step["cycles_per_token"] * 256 * 2)
+        per_key = 1e9 / step["tokens_per_s_per_gb_s"] / 2 / 4 / 256
+        assert per_key == pytest.approx(step["cycles_per_token"] * 8)
+        assert step["dense_8_bit"] == 2 * step["dense_16_bit"]
+    assert 4 < four["cycles_per_token"] < mixed["cycles_per_token"] < eight["cycles_per_token"]
+    assert eight["cycles_per_token"] < 9
+
+
+def test_keys_of_eight_bits_are_anywhere() -> None:
+    call = decode_step(SMALL, 100, 0.26)
+    assert call.keys is not None
+    assert (len(call.keys), call.keys.four_bit, call.group) == (100, 74, 3)
+    assert call.listed
