@@ -108,7 +108,7 @@ def _chunk(config: Config, layer: Block, keys: int) -> int | None:
     """Return how many queries the machine computes at a time, if that is not all of them."""
     if keys <= config.n_max:
         return None
-    return chunk_length(layer.heads, config.merge_rows, config.rows, config.n_max, layer.group)
+    return chunk_length(layer, config.merge_rows, config.rows, config.n_max)
 
 
 def _keys(layer: Block, before: Expected | None) -> tuple[TokenList, IntArray]:

@@ -91,19 +91,17 @@ class Segment(Call):
         return {name: raw for name, raw in found.items() if name not in self.at}
 
 
-def chunk_length(heads: int, merge_rows: int, rows: int, n_max: int, group: int = 1) -> int:
+def chunk_length(call: Block, merge_rows: int, rows: int, n_max: int) -> int:
     """Return how many queries are computed at a time: whole row blocks if there are any.
 
     Parameters
     ----------
-    heads : int
-        Query heads of the call.
+    call : Block
     merge_rows, rows, n_max : int
         Of the machine.
-    group : int
-        Rows of a query in a head of the core.
     """
-    most, tile = min(merge_rows // heads, n_max // group), query_tile(rows, group)
+    most = min(merge_rows // call.heads, n_max // call.group)
+    tile = query_tile(rows, call.group)
     return most - most % tile if most >= tile else most
 
 
@@ -136,7 +134,7 @@ def pieces(block: Block, sizes: Mapping[str, int]) -> list[Block]:
             "leave k0, k1, ids, report, cumulative and count_normalize out, or generate the "
             f"machine with n_max {len(keys)}"
         )
-    length = chunk_length(block.heads, held, sizes["rows"], most, block.group)
+    length = chunk_length(block, held, sizes["rows"], most)
     if not length:
         raise LayoutError(
             f"{block.heads} heads, more than the {held} rows that the machine holds: generate it "

@@ -112,12 +112,13 @@ class System(wiring.Component):
             control.ids_complete.eq(fetcher.ids_complete),
             control.layer_done.eq(writer.done),
             control.written.eq(writer.idle),
-            writer.fetched.eq(fetcher.idle),
             writer.answered.eq(writes.idle),
             reads.stop.eq(control.stop),
             writes.stop.eq(control.stop),
             control.drained.eq(reads.idle & writes.idle),
         ]
+        if config.merge_rows:
+            m.d.comb += writer.fetched.eq(fetcher.idle)
         connect(m, control.results, writer.layer)
         # Later statements take precedence. A master's address is that of a failed answer, if any.
         for failing, code, where in (

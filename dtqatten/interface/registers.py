@@ -128,8 +128,8 @@ class ErrorCode(DescribedInt):
     SEGMENT = (
         24,
         "CONTINUES without HOLDS in the layer before, or HOLDS there without it; or `heads`,"
-        " `kv_heads` or `queries` are not those of that layer; or HOLDS in the last layer; or a"
-        " segment is CHAINED",
+        " `kv_heads`, `queries` or GROUPED are not those of that layer; or HOLDS in the last layer;"
+        " or a segment is CHAINED",
     )
     SEGMENT_IMPORTANCE = (
         25,

@@ -175,6 +175,8 @@ class ChainStates:
                         before[name].eq(descriptor[name])
                         for name in ("heads", "kv_heads", "queries")
                     ]
+                    if self.system.core.grouped:
+                        m.d.sync += before.grouped.eq(flag(descriptor, Flag.GROUPED))
                 m.d.sync += [
                     ports.layer.eq(descriptor),
                     ports.repeats.eq(self.checker.repeats),

@@ -51,6 +51,7 @@ def chain_layout(config: Config) -> data.StructLayout:
             "cumulative": unsigned(1),
         }
         | (merged if config.merge_rows else {})
+        | ({"grouped": unsigned(1)} if config.merge_rows and config.grouped else {})
     )
 
 

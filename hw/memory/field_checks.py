@@ -71,6 +71,8 @@ def _segment_checks(
     """
     ranking = (Flag.IDS, Flag.REPORT, Flag.CUMULATIVE, Flag.FRESH, Flag.COUNT)
     same = Cat(d[name] == before[name] for name in ("heads", "kv_heads", "queries")).all()
+    if config.grouped:
+        same &= flag(d, Flag.GROUPED) == before.grouped
     continues = flag(d, Flag.CONTINUES)
     heads, queries = d.heads[: config.heads.bit_length()], d.queries[: config.n_max.bit_length()]
     return (

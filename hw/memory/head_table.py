@@ -1,6 +1,6 @@
 """Reads the table of heads: each head's factor, with what the layer says of all heads."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -15,8 +15,8 @@ from dtqatten.interface.descriptor import ENTRY_BYTES, HEAD_SHIFT_MAX, Flag
 __all__ = ["EntryReader", "HeadTable", "core_head"]
 
 
-def core_head(m: Module, config: Config, layer: data.View, head: data.View, is_last: Value) -> None:
-    """Give a head of the core what all heads of a layer have: mask, output and segment.
+def core_head(m: Module, config: Config, layer: data.View, head: data.View, last: Value) -> None:
+    """Give a head of the core what all heads of a layer have: mask, output, and segment.
 
     A window beyond all positions hides nothing, so the core gets 0.
 
@@ -26,7 +26,7 @@ def core_head(m: Module, config: Config, layer: data.View, head: data.View, is_l
     config : Config
     layer : View of descriptor_layout()
     head : View of head_layout(config)
-    is_last : Value
+    last : Value
         It is the layer's last one.
     """
     m.d.comb += [
@@ -41,7 +41,7 @@ def core_head(m: Module, config: Config, layer: data.View, head: data.View, is_l
         m.d.comb += [
             head.first_segment.eq(~flag(layer, Flag.CONTINUES)),
             head.last_segment.eq(~flag(layer, Flag.HOLDS)),
-            head.restart.eq(is_last),
+            head.restart.eq(last),
         ]
 
 
@@ -71,8 +71,8 @@ class EntryReader(wiring.Component):
         Read port.
     o : Out(stream.Signature(factor_layout(config)))
         Entries.
-    is_last : Out(1)
-        The entry is the table's last one.
+    last : Out(1)
+        Where rows can be merged: it is the last entry's turn.
     """
 
     def __init__(self, system: SystemConfig) -> None:
@@ -86,8 +86,8 @@ class EntryReader(wiring.Component):
                 "fault_address": Out(system.address_bits),
                 "port": Out(read_port(system)),
                 "o": Out(stream.Signature(factor_layout(system.core))),
-                "is_last": Out(1),
             }
+            | ({"last": Out(1)} if system.core.merge_rows else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -110,10 +110,11 @@ class EntryReader(wiring.Component):
             self.o.p.multiplier.eq(entry[:16]),
             self.o.p.shift.eq(shift),
             self.idle.eq(left == 0),
-            self.is_last.eq(left == 1),
             self.fault.eq(self.o.valid & ((shift > HEAD_SHIFT_MAX) | reserved)),
             self.fault_address.eq(layer.head_table + (layer.heads - left) * ENTRY_BYTES),
         ]
+        if self.system.core.merge_rows:
+            m.d.comb += self.last.eq(left == 1)
         if self.system.core.sinks:
             m.d.comb += self.o.p.sink.eq(Mux(sinks, sink.as_signed(), NO_SINK))
         with m.If(self.start):
@@ -171,5 +172,6 @@ class HeadTable(wiring.Component):
             entries.o.ready.eq(self.o.ready),
         ]
         m.d.comb += [self.o.p[name].eq(entries.o.p[name]) for name, _ in factor_layout(core)]
-        core_head(m, core, self.layer, self.o.p, entries.is_last)
+        last = entries.last if core.merge_rows else Const(0)
+        core_head(m, core, self.layer, self.o.p, last)
         return m

@@ -68,17 +68,17 @@ class LayerCommands(wiring.Component):
             command.k1.eq(layer.k1),
             command.report.eq(flag(layer, Flag.REPORT)),
         ]
+        if self.system.core.merge_rows:
+            m.d.comb += [
+                results.held.eq(flag(layer, Flag.HOLDS)),
+                results.segment.eq(is_segment(layer)),
+            ]
         if self.system.core.grouped:
             m.d.comb += [
                 results.heads.eq(self.rows.heads),
                 results.queries.eq(self.rows.rows),
                 results.query_four_bit.eq(self.rows.four_bit),
                 command.heads.eq(self.rows.heads),
-            ]
-        if self.system.core.merge_rows:
-            m.d.comb += [
-                results.held.eq(flag(layer, Flag.HOLDS)),
-                results.segment.eq(is_segment(layer)),
             ]
         optional = {"cumulative": Flag.CUMULATIVE, "fresh": Flag.FRESH, "count": Flag.COUNT}
         for name, which in optional.items():

@@ -183,7 +183,7 @@ class Writer(wiring.Component):
     ports : Out(write_port(system)).array(3)
         Write ports.
     fetched : In(1)
-        The operands of the layers so far have been read.
+        Where rows can be merged: the operands of the layers so far have been read.
     answered : In(1)
         Every burst requested has been acknowledged.
     done : Out(1)
@@ -202,7 +202,7 @@ class Writer(wiring.Component):
                 "ids": In(stream.Signature(ids_layout(topk))),
                 "importance": In(stream.Signature(beat_layout(system.core.topk_lanes))),
                 "ports": Out(write_port(system)).array(STREAMS),
-                "fetched": In(1),
+                **({"fetched": In(1)} if system.core.merge_rows else {}),
                 "answered": In(1),
                 "done": Out(1),
                 "idle": Out(1),
@@ -212,13 +212,13 @@ class Writer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system, core = self.system, self.system.core
-        topk = topk_config(core)
-        lanes = core.output_lanes
+        topk, lanes = topk_config(core), core.output_lanes
         layer = Signal(results_layout(system))
         codes = layer.form.codes
         active, begin = Signal(), Signal()
-        held = layer.held if core.merge_rows else Const(0)
-        keeps = ~layer.segment if core.merge_rows else Const(1)
+        held, keeps, fetched = Const(0), Const(1), Const(1)
+        if core.merge_rows:
+            held, keeps, fetched = layer.held, ~layer.segment, self.fetched
         m.d.comb += self.layer.ready.eq(~active)
         m.d.sync += begin.eq(self.layer.valid & self.layer.ready)
         with m.If(self.layer.valid & self.layer.ready):
@@ -293,7 +293,7 @@ class Writer(wiring.Component):
             finished = finished & ~waiting & ~given & channel.empty
 
         m.d.comb += [
-            self.done.eq(active & ~begin & finished & self.answered & (~held | self.fetched)),
+            self.done.eq(active & ~begin & finished & self.answered & (~held | fetched)),
             self.idle.eq(~active),
         ]
         with m.If(self.done):

@@ -87,10 +87,10 @@ def random_chain(
             return quantize(values, "token" if gains else "head")
 
         most = min(tokens or config.n_max, config.n_max)
-        grouped = config.grouped and call and flip(0.8) and repeats <= most
-        rows = most // repeats if grouped else most
         # In segments, keys are not ranked.
         many_keys = call and bool(config.merge_rows) and not chained and flip(segments)
+        grouped = config.grouped and call and flip(0.8) and repeats <= most
+        rows = most // repeats if grouped else most
         queries = sequence(pick(1, rows), config.positions) if call else None
         keys = None
         stored = computed

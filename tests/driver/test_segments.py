@@ -18,7 +18,9 @@ SIZES = {"n_max": 10, "merge_rows": 8, "rows": 2}
 def call(queries: TokenList, keys: TokenList, *, heads: int = 2, **options) -> Call:
     rng = np.random.default_rng(0)
     options = {"causal": False} | options
-    q, k, v = (quantize(rng.normal(size=(heads, n, 8))) for n in (len(queries), 100, 100))
+    shared = heads if options.get("grouped") else 1
+    q = quantize(rng.normal(size=(heads, len(queries), 8)))
+    k, v = (quantize(rng.normal(size=(heads // shared, 100, 8))) for _ in range(2))
     return Call(q=q, k=k, v=v, queries=queries, keys=keys, **options)
 
 
@@ -90,8 +92,17 @@ def test_queries_come_in_chunks_and_leave_out_what_none_of_them_sees() -> None:
 
 
 def test_a_chunk_is_whole_row_blocks() -> None:
-    assert [chunk_length(heads, 8, 3, 100) for heads in (1, 2, 3, 8, 9)] == [6, 3, 2, 1, 0]
-    assert chunk_length(1, 4096, 8, 100) == 96
+    def length(heads: int, *sizes: int, grouped: bool = False) -> int:
+        one = call(TokenList(np.arange(2)), TokenList(np.arange(9)), heads=heads, grouped=grouped)
+        return chunk_length(one, *sizes)
+
+    assert [length(heads, 8, 3, 100) for heads in (1, 2, 3, 8, 9)] == [6, 3, 2, 1, 0]
+    assert length(1, 4096, 8, 100) == 96
+    # Six heads that share K and V have rows of four queries in two row blocks of twelve.
+    assert length(6, 60, 12, 100, grouped=True) == 10
+    assert length(6, 60, 24, 100, grouped=True) == 8
+    # Rows of a head of K and V are n_max at most.
+    assert length(6, 4096, 4, 20, grouped=True) == 2
 
 
 def test_what_fits_is_left_alone() -> None:

@@ -117,10 +117,10 @@ def served(config: Config) -> tuple[Flag, Flag]:
         known &= ~Flag.WINDOW
     if not config.sinks:
         known &= ~Flag.SINKS
-    if not config.grouped:
-        known &= ~Flag.GROUPED
     if not config.merge_rows:
         known &= ~(Flag.CONTINUES | Flag.HOLDS)
+    if not config.grouped:
+        known &= ~Flag.GROUPED
     return known, Flag.V_GAINS if config.v_gains else Flag(0)
 
 
@@ -189,6 +189,8 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
     if not config.merge_rows:
         return
     same = all(f[name] == before.get(name, 0) for name in ("heads", "kv_heads", "queries"))
+    if config.grouped:
+        same = same and bool(flags & Flag.GROUPED) == bool(before.get("grouped", 0))
     continues, holds = (bool(flags & which) for which in (Flag.CONTINUES, Flag.HOLDS))
     broken = continues != bool(before.get("holds", 0)) or (continues and not same)
     if broken or (holds and not f["next"]) or (segment and chained):

@@ -46,7 +46,7 @@ def test_the_table_of_ports_is_the_verilog(bus_bits, address_bits) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("held_importance", True)])
-def test_an_option_that_the_memory_system_does_not_drive_is_refused(name: str, value: bool) -> None:
+def test_an_option_that_the_memory_system_does_not_drive_is_refused(name: str, value: int) -> None:
     core = PRESETS["tiny"].replace(**{name: value})
     with pytest.raises(ConfigError, match=f"{name} is {value}, which the memory system does not"):
         System(SystemConfig(core=core))

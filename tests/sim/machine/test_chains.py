@@ -58,6 +58,22 @@ SYSTEMS = {
         address_bits=32,
         buffer_bursts=2,
     ),
+    "segments": SystemConfig(
+        core=Config(
+            rows=2,
+            cols=4,
+            depth=4,
+            d_head=16,
+            n_max=10,
+            heads=6,
+            capacity=200,
+            windows=True,
+            sinks=True,
+            topk_lanes=4,
+            merge_rows=8,
+        ),
+        bus_bits=128,
+    ),
     # Groups of 1 to 8 query heads, of which 3, 5, 6 and 7 fill no row block.
     "grouped, 64 bits": SystemConfig(
         core=Config(
@@ -88,38 +104,24 @@ SYSTEMS = {
         ),
         bus_bits=512,
     ),
-    "segments": SystemConfig(
-        core=Config(
-            rows=2,
-            cols=4,
-            depth=4,
-            d_head=16,
-            n_max=10,
-            heads=6,
-            capacity=200,
-            windows=True,
-            sinks=True,
-            topk_lanes=4,
-            merge_rows=8,
-        ),
-        bus_bits=128,
-    ),
     "segments, grouped": SystemConfig(
         core=Config(
-            rows=4,
+            rows=3,
             cols=4,
             depth=4,
-            d_head=16,
+            d_head=8,
             n_max=12,
             heads=12,
-            capacity=200,
+            capacity=100,
+            v_gains=True,
             windows=True,
             sinks=True,
             grouped=True,
             skip_tiles=True,
+            topk_lanes=4,
             merge_rows=24,
         ),
-        bus_bits=128,
+        bus_bits=64,
     ),
     "one pass": SystemConfig(
         core=Config(rows=2, cols=8, depth=2, d_head=8, n_max=12, heads=9), bus_bits=256
