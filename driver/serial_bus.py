@@ -33,8 +33,6 @@ from dtqatten.interface.registers import offset_of
 
 __all__ = ["SerialBus", "read_packet", "write_packet"]
 
-#: Packets of a transfer that pass between two checks.
-BATCH = 4
 #: Attempts at beginning anew.
 ATTEMPTS = 3
 #: Seconds that the first answer of an attempt may take.
@@ -180,9 +178,8 @@ class SerialBus:
             data += self.read(address - before + len(data), after)
         address -= before
         step = 4 * MOST_WORDS
-        packets = [write_packet(address + i, data[i : i + step]) for i in range(0, len(data), step)]
-        for i in range(0, len(packets), BATCH):
-            self._access(packets[i : i + BATCH], 0)
+        for i in range(0, len(data), step):
+            self._access([write_packet(address + i, data[i : i + step])], 0)
 
     def wait(self) -> None:
         """Return when an enabled interrupt is pending.
