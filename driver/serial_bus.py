@@ -33,8 +33,6 @@ from dtqatten.interface.registers import offset_of
 
 __all__ = ["SerialBus", "read_packet", "write_packet"]
 
-#: Packets of a transfer that pass between two checks.
-BATCH = 4
 #: Attempts at beginning anew.
 ATTEMPTS = 3
 #: Seconds that the first answer of an attempt may take.
@@ -94,7 +92,8 @@ class SerialBus:
         self, port: str, *, baud: int = 1_000_000, patience: float = 10.0, timeout: float = 60.0
     ) -> None:
         self.port, self.patience, self.timeout = port, patience, timeout
-        self._lock = threading.Lock()
+        # A signal handler may come in before the holder is noted, and after: between two accesses.
+        self._lock = threading.RLock()
         self._holder: int | None = None
         self._later: deque[tuple[int, int]] = deque()
         # Checksums of what went and came, as the board has them; and what it has refused.
@@ -110,7 +109,7 @@ class SerialBus:
         try:
             start = LINK_BASE + 4 * LinkRegister.MEMORY_BYTES
             self.memory_bytes, self.clock_hz = self._access([read_packet(start, 2)], 2)
-        except LinkTimeoutError as error:
+        except (LinkTimeoutError, LinkCorruptError) as error:
             self.close()
             raise PortError(
                 f"nothing on {port} answers as a board of dtqatten does: {error}; is it the right "
@@ -180,9 +179,8 @@ class SerialBus:
             data += self.read(address - before + len(data), after)
         address -= before
         step = 4 * MOST_WORDS
-        packets = [write_packet(address + i, data[i : i + step]) for i in range(0, len(data), step)]
-        for i in range(0, len(packets), BATCH):
-            self._access(packets[i : i + BATCH], 0)
+        for i in range(0, len(data), step):
+            self._access([write_packet(address + i, data[i : i + step])], 0)
 
     def wait(self) -> None:
         """Return when an enabled interrupt is pending.
