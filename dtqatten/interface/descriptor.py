@@ -79,6 +79,11 @@ class Flag(DescribedFlag):
         "the `heads / kv_heads` query heads of a head of K and V have its rows together, at most"
         " `n_max`; not with QUERY_CHAINED",
     )
+    HELD = (
+        1 << 19,
+        "add the importance of the keys to that in `held`, by id, and write it back there; keys can"
+        " be protected. Not with CHAINED, CUMULATIVE or REPORT",
+    )
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,18 @@ FIELDS: tuple[Field, ...] = (
     Field("window", 0x30, 32, f"with WINDOW 1 to {WINDOW_MAX}, else 0"),
     Field("output_shift", 0x34, 16, "left shift of 8-bit outputs, 0 to 7; 0 without CODES"),
     Field(
+        "protect_first",
+        0x38,
+        16,
+        "with HELD: keys of positions below it rank before all others; else 0",
+    ),
+    Field(
+        "protect_last",
+        0x3A,
+        16,
+        "with HELD: so do keys of the last so many positions up to the latest key's; else 0",
+    ),
+    Field(
         "q",
         0x40,
         64,
@@ -147,6 +164,9 @@ FIELDS: tuple[Field, ...] = (
         "query_list", 0x78, 64, "with QUERY_LIST: `queries` ids of 16 bits, ascending in each class"
     ),
     Field("key_list", 0x80, 64, "with KEY_LIST: `tokens` ids of 16 bits, likewise"),
+    Field(
+        "held", 0x88, 64, "with HELD, read and written: `[capacity]` importances of 32 bits, by id"
+    ),
     Field(
         "output",
         0xA0,
@@ -222,11 +242,15 @@ def region_sizes(fields: Mapping[str, int], d_head: int) -> Iterator[tuple[str, 
         yield "query_list", ID_BYTES * queries, False
     if Flag.KEY_LIST in flags:
         yield "key_list", ID_BYTES * tokens, False
+    if Flag.HELD in flags:
+        yield "held", 4 * capacity, False
     yield "output", heads * queries * d_head * (1 if Flag.CODES in flags else 2), True
     if Flag.IDS in flags:
         yield "ids", ID_BYTES * fields["k0"], True
     if Flag.REPORT in flags:
         yield "importance", 4 * tokens, True
+    if Flag.HELD in flags:
+        yield "held", 4 * capacity, True
 
 
 def query_rows(fields: Mapping[str, int]) -> int:

@@ -72,8 +72,8 @@ class ErrorCode(DescribedInt):
     FLAGS = (
         2,
         "`flags` has a bit that this build lacks, lacks a required one, or names two sources of the"
-        " same tokens, or GROUPED with QUERY_CHAINED; `window` or `output_shift` is out of range;"
-        " or a reserved value is not 0",
+        " same tokens or sums, or GROUPED with QUERY_CHAINED; `window` or `output_shift` is out of"
+        " range; or a reserved value is not 0",
     )
     NO_HEADS = 3, "`heads` is 0"
     TOO_MANY_HEADS = 4, "`heads` exceeds this build's limit"
@@ -124,6 +124,7 @@ class ErrorCode(DescribedInt):
         "the id there is not above the one before it in its class; or is not below `stored`, in a"
         " list of queries the register `capacity`",
     )
+    PROTECTED = 24, "`k0` is below the number of protected keys; the address is that of `held`"
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ def known_flags(config: Config) -> Flag:
         (config.windows, Flag.WINDOW),
         (config.sinks, Flag.SINKS),
         (config.grouped, Flag.GROUPED),
+        (config.held_importance, Flag.HELD),
     ):
         if not possible:
             flags &= ~needing

@@ -11,6 +11,7 @@ from dtqatten.hw.memory.descriptor import descriptor_layout, flag
 from dtqatten.hw.memory.factor_table import FactorTable
 from dtqatten.hw.memory.group_rows import rows_layout
 from dtqatten.hw.memory.head_table import HeadTable
+from dtqatten.hw.memory.held_importance import LOOKUPS, lend, place_members
 from dtqatten.hw.memory.layer_plans import LayerShape
 from dtqatten.hw.memory.list_reader import ListReader
 from dtqatten.hw.memory.slots import aligned
@@ -74,6 +75,8 @@ class Fetcher(wiring.Component):
         First fault's ``ErrorCode`` and address; from the cycle after it arrived until reset.
     q, k, v, queries, keys, heads
         Streams of the core.
+    asked, index, granted, entry
+        With ``held_importance``: places that are lent, as of the token table.
     ports : Out(read_port(system)).array(12)
         Read ports, by :class:`~dtqatten.configuration.system.ReadStream`; that of the descriptor is
         not used.
@@ -100,8 +103,9 @@ class Fetcher(wiring.Component):
                 "queries": Out(stream.Signature(query_layout(core))),
                 "keys": Out(stream.Signature(key_layout(core))),
                 "heads": Out(stream.Signature(head_layout(core))),
-                "ports": Out(read_port(system)).array(len(ReadStream)),
+                "ports": Out(read_port(system)).array(len(system.read_streams)),
             }
+            | (place_members(core) if core.held_importance else {})
             | ({"rows": In(rows_layout(core))} if core.grouped else {})
         )
 
@@ -109,7 +113,10 @@ class Fetcher(wiring.Component):
         m = Module()
         core, layer = self.system.core, self.layer
 
-        table = place(m, platform, "tokens", TokenTable, core, READERS)
+        lent = LOOKUPS if core.held_importance else 0
+        table = place(m, platform, "tokens", TokenTable, core, READERS + lent)
+        if lent:
+            lend(m, self, table)
         connect(m, flipped(self.ids), table.ids)
         m.d.comb += [
             table.begin.eq(self.start),
@@ -124,6 +131,8 @@ class Fetcher(wiring.Component):
         shape = LayerShape.of(layer, self.repeats, self.query_four_bit, rows)
         # Units start after the table, which is then valid.
         lists = self._lists(m, platform, table)
+        if lent:
+            m.d.comb += self.known.eq(lists.idle)
         start = lists.done
         edges, tensors_idle = self._tensors(m, platform, table, start, shape)
         heads = self._heads(m, platform, start)

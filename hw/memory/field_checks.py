@@ -68,6 +68,13 @@ def _wrong_flags(config: Config, d: data.View, before: data.View) -> Value:
     two_lists = (flag(d, Flag.CHAINED) & flag(d, Flag.KEY_LIST)) | (
         flag(d, Flag.QUERY_CHAINED) & (flag(d, Flag.QUERY_LIST) | ~flag(d, Flag.CHAINED))
     )
+    protects = (d.protect_first != 0) | (d.protect_last != 0)
+    # What has no meaning without the option is refused as reserved bytes are.
+    if config.held_importance:
+        other = flag(d, Flag.CHAINED) | flag(d, Flag.CUMULATIVE) | flag(d, Flag.REPORT)
+        two_lists |= Mux(flag(d, Flag.HELD), other, protects)
+    else:
+        two_lists |= protects | (d.held != 0)
     if config.grouped:
         two_lists |= flag(d, Flag.GROUPED) & flag(d, Flag.QUERY_CHAINED)
     return (

@@ -75,6 +75,18 @@ class LayerCommands(wiring.Component):
                 results.query_four_bit.eq(self.rows.four_bit),
                 command.heads.eq(self.rows.heads),
             ]
+        if self.system.core.held_importance:
+            held = flag(layer, Flag.HELD)
+            m.d.comb += [
+                results.held.eq(held),
+                results.held_base.eq(layer.held),
+                results.listed.eq(flag(layer, Flag.KEY_LIST)),
+                results.four_bit.eq(layer.four_bit),
+                results.protect_first.eq(layer.protect_first),
+                results.protect_last.eq(layer.protect_last),
+                command.held.eq(held),
+                command.report.eq(flag(layer, Flag.REPORT) | held),
+            ]
         optional = {"cumulative": Flag.CUMULATIVE, "fresh": Flag.FRESH, "count": Flag.COUNT}
         for name, which in optional.items():
             if name in dict(layer_layout(self.system.core)):

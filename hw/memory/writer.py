@@ -2,7 +2,7 @@
 
 from math import gcd
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -10,6 +10,7 @@ from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.bursts import run_layout
 from dtqatten.hw.bus.write_channel import WriteChannel, write_port
+from dtqatten.hw.memory.beat_splitter import BeatSplitter
 from dtqatten.hw.memory.slots import RowBlocks, aligned
 from dtqatten.hw.payloads.ranking import beat_layout, topk_config
 from dtqatten.hw.payloads.softmax import output_layout
@@ -43,7 +44,23 @@ def results_layout(system: SystemConfig) -> data.StructLayout:
             "importance": address,
             "report": unsigned(1),
         }
+        | (_held_fields(system) if system.core.held_importance else {})
     )
+
+
+def _held_fields(system: SystemConfig) -> dict[str, ShapeLike]:
+    """Where the importance of a ``held`` layer's keys is, and which of them are protected.
+
+    The keys are ``listed``, ``four_bit`` of them in the 4-bit class, or all in order.
+    """
+    return {
+        "held": unsigned(1),
+        "held_base": unsigned(system.address_bits),
+        "listed": unsigned(1),
+        "four_bit": range(system.core.n_max + 1),
+        "protect_first": unsigned(16),
+        "protect_last": unsigned(16),
+    }
 
 
 class OutputRuns(wiring.Component):
@@ -182,6 +199,12 @@ class Writer(wiring.Component):
         Write ports.
     answered : In(1)
         Every burst requested has been acknowledged.
+    held_runs : In(stream.Signature(run_layout(system)))
+        With ``held_importance``: where the importance of a ``held`` layer goes.
+    held_idle : In(1)
+        All of those have been given.
+    begin, current : Out(1), Out(results_layout(system))
+        The same: a layer begins, for one cycle; it is the current one until ``done``.
     done : Out(1)
         A layer is complete, for one cycle.
     idle : Out(1)
@@ -202,6 +225,16 @@ class Writer(wiring.Component):
                 "done": Out(1),
                 "idle": Out(1),
             }
+            | (
+                {
+                    "held_runs": In(stream.Signature(run_layout(system))),
+                    "held_idle": In(1),
+                    "begin": Out(1),
+                    "current": Out(results_layout(system)),
+                }
+                if system.core.held_importance
+                else {}
+            )
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -243,17 +276,27 @@ class Writer(wiring.Component):
             outputs.i.p.count.eq(self.outputs.p.channels << ~codes),
         ]
         finished = runs.idle & outputs.empty
+        reported: Value = layer.report
+        importance = self.importance
+        if core.held_importance:
+            reported = reported | layer.held
+            m.d.comb += [self.begin.eq(begin), self.current.eq(layer)]
+            # No beat may have bytes of two runs.
+            m.submodules.splitter = splitter = BeatSplitter(topk.lanes)
+            connect(m, flipped(self.importance), splitter.i)
+            importance = splitter.o
+            finished = finished & self.held_idle
 
         for number, (source, base, size, wanted, width, count) in enumerate(
             (
                 (self.ids, layer.ids, layer.k0 << 1, layer.write_ids, 2, self.ids.p.count),
                 (
-                    self.importance,
+                    importance,
                     layer.importance,
                     layer.tokens << 2,
-                    layer.report,
+                    reported,
                     4,
-                    self.importance.p.tokens,
+                    importance.p.tokens,
                 ),
             ),
             start=1,
@@ -261,12 +304,12 @@ class Writer(wiring.Component):
             items = source.p.ids if number == 1 else source.p.scores
             label = ("ids", "importance")[number - 1]
             channel = place(
-                m, platform, f"{label}_channel", WriteChannel, system, width * topk.lanes, width
+                m, platform, f"{label}_channel", WriteChannel, system, width * len(items), width
             )
             connect(m, channel.port, flipped(self.ports[number]))
             # Ids come with every layer, importance only if it is wanted.
             waiting, given = Signal(name=f"{label}_waiting"), Signal(name=f"{label}_given")
-            padded = [Signal(8 * width, name=f"{label}_{i}") for i in range(topk.lanes)]
+            padded = [Signal(8 * width, name=f"{label}_{i}") for i in range(len(items))]
             m.d.comb += [word.eq(item) for word, item in zip(padded, items, strict=True)]
             m.d.comb += [
                 channel.runs.p.address.eq(base),
@@ -278,7 +321,16 @@ class Writer(wiring.Component):
                 source.ready.eq(waiting & (~wanted | channel.i.ready)),
             ]
             with m.If(begin):
-                m.d.sync += [waiting.eq(1 if number == 1 else wanted), given.eq(wanted)]
+                # Of a held layer, runs come from elsewhere.
+                single = wanted if number == 1 else layer.report
+                m.d.sync += [waiting.eq(1 if number == 1 else wanted), given.eq(single)]
+            if number == 2 and core.held_importance:
+                m.d.comb += self.held_runs.ready.eq(layer.held & channel.runs.ready)
+                with m.If(layer.held):
+                    m.d.comb += [
+                        channel.runs.valid.eq(self.held_runs.valid),
+                        channel.runs.p.eq(self.held_runs.p),
+                    ]
             with m.If(channel.runs.valid & channel.runs.ready):
                 m.d.sync += given.eq(0)
             with m.If(source.valid & source.ready & source.p.last):

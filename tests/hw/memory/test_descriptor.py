@@ -15,6 +15,7 @@ from dtqatten.interface.descriptor import ADDRESS_ALIGNMENT, SIZE, Flag, pack
 
 PLAIN = Config(rows=2, cols=2, depth=2, d_head=8, n_max=100)
 OPTIONAL = Flag.V_GAINS | Flag.CUMULATIVE | Flag.FRESH | Flag.COUNT | Flag.WINDOW | Flag.SINKS
+OPTIONAL |= Flag.GROUPED | Flag.HELD
 
 
 def test_each_option_brings_its_flags() -> None:
@@ -25,6 +26,8 @@ def test_each_option_brings_its_flags() -> None:
     assert known_flags(PLAIN.replace(count_normalize=True)) & OPTIONAL == Flag.COUNT
     assert known_flags(PLAIN.replace(windows=True)) & OPTIONAL == Flag.WINDOW
     assert known_flags(PLAIN.replace(sinks=True)) & OPTIONAL == Flag.SINKS
+    assert known_flags(PLAIN.replace(grouped=True)) & OPTIONAL == Flag.GROUPED
+    assert known_flags(PLAIN.replace(held_importance=True)) & OPTIONAL == Flag.HELD
 
 
 def test_gains_are_required_where_there_are_any() -> None:
