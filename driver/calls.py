@@ -147,7 +147,8 @@ class Call(Block):
     @property
     def limits(self) -> Iterator[tuple[int, str, str]]:
         """How many there are of something, its name, and the register that limits it."""
-        yield len(self.queries) * self.group, "queries of a head of K and V", "n_max"
+        rows = "queries" if self.group == 1 else "rows of a head of K and V"
+        yield len(self.queries) * self.group, rows, "n_max"
         yield self.stored if self.keys is None else len(self.keys), "keys", "n_max"
         yield self.k.codes.shape[1], "places of a cache", "capacity"
         yield int(self.queries.ids.max()) + 1, "positions of queries", "capacity"

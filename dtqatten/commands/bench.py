@@ -190,7 +190,13 @@ def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
                 plain("top-k, cycles until both thresholds are known", topk, "tokens", *names),
             ]
         case Part.DECODE:
-            names = ("bus_busy", "bytes_ratio", "cycles_per_token", "tokens_per_s_per_gb_s")
+            names = (
+                "bus_busy",
+                "tail",
+                "bytes_ratio",
+                "cycles_per_token",
+                "tokens_per_s_per_gb_s",
+            )
             steps = {
                 f"{s['model']}, {s['tokens']}, {s['share']}, {s['bus_bits']} bits": {
                     name: s[name] for name in names
