@@ -96,6 +96,11 @@ class Block(ABC):
         return None
 
     @property
+    def held(self) -> bool:
+        """Whether importance is that of a cache, by id, which is added to."""
+        return False
+
+    @property
     def group(self) -> int:
         """Query heads that have the rows of a head of K and V together."""
         return 1
@@ -119,6 +124,7 @@ class Block(ABC):
             Flag.IDS: self.ids,
             Flag.WINDOW: self.window is not None,
             Flag.SINKS: self.sinks is not None,
+            Flag.HELD: self.held,
         }
         flags = Flag(0)
         for flag, on in wanted.items():

@@ -9,7 +9,7 @@ from dtqatten.driver.calls import Call
 from dtqatten.driver.errors import LayoutError
 from dtqatten.golden.memory import tensor_bytes
 from dtqatten.golden.numerics.codes import Codes, FloatArray
-from dtqatten.golden.numerics.tokens import TokenList
+from dtqatten.golden.numerics.tokens import CacheImportance, TokenList
 from dtqatten.interface.descriptor import Flag
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class Cache:
         Worth of one code, as of :class:`~dtqatten.golden.numerics.codes.Codes`.
     k_gains, v_gains : bool
         Each token has a gain; ``v_gains`` as the machine was generated.
+    importance : bool
+        Each token has an importance, in the machine's memory, to which every call adds.
 
     Attributes
     ----------
@@ -58,6 +60,7 @@ class Cache:
         *,
         k_gains: bool = False,
         v_gains: bool = False,
+        importance: bool = False,
     ) -> None:
         if k_scale.ndim != 1 or k_scale.shape != v_scale.shape or not len(k_scale):
             raise LayoutError(
@@ -82,6 +85,23 @@ class Cache:
             self.placed[name] = device.inputs.keep(heads * capacity * d)
             if gains:
                 self.placed[f"{name}_gains"] = device.inputs.keep(heads * capacity)
+        if importance:
+            self.placed["held"] = device.outputs.keep(4 * capacity)
+            device.bus.write(self.placed["held"], bytes(4 * capacity))
+
+    @property
+    def importance(self) -> CacheImportance:
+        """What each token has drawn in all calls so far, by id.
+
+        Raises
+        ------
+        LayoutError
+            If the cache keeps none.
+        """
+        if "held" not in self.placed:
+            raise LayoutError("the cache keeps no importance: make it with importance=True")
+        raw = self.device.bus.read(self.placed["held"], 4 * self.capacity)
+        return CacheImportance(np.frombuffer(raw, "<u4").astype(np.uint32))
 
     @property
     def k(self) -> Codes:

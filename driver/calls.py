@@ -9,7 +9,8 @@ import numpy as np
 from dtqatten.driver.blocks import Block
 from dtqatten.driver.errors import LayoutError
 from dtqatten.golden.memory import list_bytes
-from dtqatten.golden.numerics.codes import IntArray
+from dtqatten.golden.numerics.codes import BoolArray, IntArray
+from dtqatten.golden.numerics.select import protected
 from dtqatten.golden.numerics.tokens import TokenList
 from dtqatten.interface.descriptor import WINDOW_MAX, Flag
 
@@ -45,6 +46,9 @@ class Call(Block):
     grouped : bool
         Query heads that share a head of K and V have its rows together, so that its keys and values
         pass the core once for all of them; ``heads / kv_heads * m`` rows are at most ``n_max``.
+    protect_first, protect_last : int
+        Of a cache that keeps importance: keys of so many first positions, and of so many last ones
+        up to the latest key's, rank before all others; at most ``k0`` keys.
     k0, k1, causal, report, cumulative, fresh, ids, options
         As of :class:`~dtqatten.driver.blocks.Block`. ``k0`` 0: all keys.
 
@@ -60,6 +64,8 @@ class Call(Block):
     window: int | None = None
     sinks: IntArray | None = None
     grouped: bool = False
+    protect_first: int = 0
+    protect_last: int = 0
     k0: int = 0
     k1: int = 0
     ids: bool = False
@@ -84,6 +90,15 @@ class Call(Block):
                 f"sinks are {self.sinks.dtype} of shape {self.sinks.shape}: give int16, one of "
                 f"each of the {q[0]} heads (quantize_sinks)"
             )
+        if (self.protect_first or self.protect_last) and not self.held:
+            raise LayoutError(
+                "keys are protected in a cache that keeps importance: make it with importance=True"
+            )
+        if self.held and (self.keys is None or self.cumulative or self.report):
+            raise LayoutError(
+                "a cache that keeps importance has it in memory, by id: it is not chained, "
+                "cumulative or reported; read Cache.importance"
+            )
         if self.keys is None:
             if not self.k0:
                 raise LayoutError("a chained call keeps k0 keys, at least 1: say how many")
@@ -97,11 +112,27 @@ class Call(Block):
             )
         if not self.k0:
             object.__setattr__(self, "k0", len(self.keys))
+        if self.protected.sum() > self.k0:
+            raise LayoutError(
+                f"{self.protected.sum()} keys are protected, more than the k0 = {self.k0} that are "
+                "kept: keep those at least"
+            )
 
     @property
     def chained(self) -> bool:
         """Whether keys are those that the layer before keeps."""
         return self.keys is None
+
+    @property
+    def held(self) -> bool:
+        """Whether importance is that of the cache, by id, which is added to."""
+        return self.cache is not None and "held" in self.cache.placed
+
+    @property
+    def protected(self) -> BoolArray:
+        """Which keys of the list rank before all others."""
+        assert self.keys is not None
+        return protected(self.keys.ids, first=self.protect_first, last=self.protect_last)
 
     @property
     def stored(self) -> int:
@@ -116,7 +147,8 @@ class Call(Block):
     @property
     def limits(self) -> Iterator[tuple[int, str, str]]:
         """How many there are of something, its name, and the register that limits it."""
-        yield len(self.queries) * self.group, "queries of a head of K and V", "n_max"
+        rows = "queries" if self.group == 1 else "rows of a head of K and V"
+        yield len(self.queries) * self.group, rows, "n_max"
         yield self.stored if self.keys is None else len(self.keys), "keys", "n_max"
         yield self.k.codes.shape[1], "places of a cache", "capacity"
         yield int(self.queries.ids.max()) + 1, "positions of queries", "capacity"
@@ -157,6 +189,8 @@ class Call(Block):
             "four_bit": 0 if self.keys is None else self.keys.four_bit,
             "stored": self.stored,
             "capacity": self.k.codes.shape[1],
+            "protect_first": self.protect_first,
+            "protect_last": self.protect_last,
         }
 
     def contents(self) -> dict[str, bytes]:

@@ -240,8 +240,8 @@ class Chain:
             device.set_register("control", Control.RESUME)
         else:
             for name, value in (
-                ("read_base", device.inputs.base),
-                ("read_limit", device.inputs.last),
+                ("read_base", device.readable[0]),
+                ("read_limit", device.readable[1]),
                 ("write_base", device.outputs.base),
                 ("write_limit", device.outputs.last),
                 ("descriptor", self._addresses[0]),

@@ -59,6 +59,11 @@ class Arena:
         """Address of the last byte."""
         return self.base + self.size - 1
 
+    @property
+    def kept(self) -> int:
+        """Bytes that are given out for good."""
+        return self.size - self._top
+
     def clear(self) -> None:
         """Take everything back but what is kept."""
         self._used = 0
@@ -169,6 +174,18 @@ class Device:
             self.bus.write_register(offset + 4, value >> 32)
 
     @property
+    def readable(self) -> tuple[int, int]:
+        """First and last byte that the machine may read: its inputs.
+
+        Where caches keep importance among the outputs, which it reads, too, all memory from the
+        first to the last byte of both.
+        """
+        if not self.outputs.kept:
+            return self.inputs.base, self.inputs.last
+        both = (self.inputs, self.outputs)
+        return min(arena.base for arena in both), max(arena.last for arena in both)
+
+    @property
     def status(self) -> Status:
         """The machine's status."""
         return Status(self.register("status"))
@@ -268,5 +285,5 @@ class Device:
             raise LayoutError(
                 f"the machine cannot do {unknown!r} and needs {missing!r}: change the layer, or "
                 "generate it with other options (v_gains, cumulative, count_normalize, windows, "
-                "grouped)"
+                "grouped, held_importance)"
             )

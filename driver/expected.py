@@ -7,6 +7,7 @@ import numpy as np
 
 from dtqatten.configuration.core import Config
 from dtqatten.driver.blocks import Block, Result
+from dtqatten.driver.cache import Cache
 from dtqatten.driver.calls import Call
 from dtqatten.driver.errors import LayoutError
 from dtqatten.driver.layers import Layer
@@ -17,7 +18,7 @@ from dtqatten.golden.numerics.codes import IntArray
 from dtqatten.golden.numerics.masks import position_mask
 from dtqatten.golden.numerics.order import query_tile
 from dtqatten.golden.numerics.select import select
-from dtqatten.golden.numerics.tokens import TokenList
+from dtqatten.golden.numerics.tokens import CacheImportance, TokenList
 
 __all__ = ["Expected", "compare_results", "expected", "expected_layer"]
 
@@ -39,6 +40,8 @@ class Expected:
         How many first ones of those are of the 4-bit class.
     positions : int array ``[keys]``
         Of those, in the layer that began the chain: ids of a cache, where it had one.
+    held : CacheImportance, optional
+        Importance of the cache after the layer, where it keeps that.
     inputs : Inputs
         What the golden block was given: codes of the rows, promoted precisions.
     options : Options
@@ -53,9 +56,15 @@ class Expected:
     positions: IntArray
     inputs: Inputs
     options: Options
+    held: CacheImportance | None = None
 
 
-def expected_layer(config: Config, layer: Block, before: Expected | None = None) -> Expected:
+def expected_layer(
+    config: Config,
+    layer: Block,
+    before: Expected | None = None,
+    held: CacheImportance | None = None,
+) -> Expected:
     """Run a layer through :func:`dtqatten.golden.numerics.attention.attention`.
 
     Parameters
@@ -65,6 +74,8 @@ def expected_layer(config: Config, layer: Block, before: Expected | None = None)
     layer : Block
     before : Expected, optional
         The layer before it in the chain; the first one has none.
+    held : CacheImportance, optional
+        What the cache has before the layer, where it keeps importance.
 
     Raises
     ------
@@ -96,12 +107,24 @@ def expected_layer(config: Config, layer: Block, before: Expected | None = None)
     mask = None
     if layer.causal or layer.window is not None:
         mask = position_mask(query_positions, positions, causal=layer.causal, window=layer.window)
+    if held is not None:
+        carried = held.read(keys.ids)
     inputs = replace(inputs, mask=mask, importance=carried)
-    options = replace(layer.options, p_planes=config.planes)
+    options = replace(layer.options, p_planes=config.planes, importance_saturates=held is not None)
     outputs = attention(inputs, options)
-    chosen = select(outputs.importance, layer.k0, layer.k1)
-    kept = layer.k0 - layer.k1
-    return Expected(outputs, chosen.ids, kept, keys.ids, keys.four_bit, positions, inputs, options)
+    first = layer.protected if isinstance(layer, Call) and layer.held else None
+    chosen = select(outputs.importance, layer.k0, layer.k1, protected=first)
+    return Expected(
+        outputs,
+        chosen.ids,
+        layer.k0 - layer.k1,
+        keys.ids,
+        keys.four_bit,
+        positions,
+        inputs,
+        options,
+        None if held is None else held.written(keys.ids, outputs.importance),
+    )
 
 
 def _chunk(config: Config, layer: Block, keys: int) -> int | None:
@@ -126,10 +149,16 @@ def _keys(layer: Block, before: Expected | None) -> tuple[TokenList, IntArray]:
 
 
 def expected(config: Config, layers: Sequence[Block]) -> list[Expected]:
-    """Run a chain through the golden model."""
+    """Run a chain through the golden model; importance of caches is what is in memory now."""
     results: list[Expected] = []
+    caches: dict[int, CacheImportance | None] = {}
     for layer in layers:
-        results.append(expected_layer(config, layer, results[-1] if results else None))
+        cache = layer.cache if isinstance(layer, Call) and layer.held else None
+        held = None
+        if cache is not None:
+            held = caches.get(id(cache)) or cache.importance
+        results.append(expected_layer(config, layer, results[-1] if results else None, held))
+        caches[id(cache)] = results[-1].held
     return results
 
 
@@ -141,7 +170,7 @@ def compare_results(
     Raises
     ------
     AssertionError
-        If an output, an id or an importance differs.
+        If an output, an id or an importance differs, that of caches after the last layer included.
     """
 
     def check(equal: object, what: str) -> None:
@@ -149,6 +178,7 @@ def compare_results(
         if not equal:
             raise AssertionError(what)
 
+    caches: dict[int, tuple[Cache, Expected]] = {}
     check(len(results) == len(wanted), f"{len(results)} results of {len(wanted)} layers")
     for number, (layer, result, golden) in enumerate(zip(layers, results, wanted, strict=True)):
         outputs = golden.outputs
@@ -158,7 +188,13 @@ def compare_results(
         if layer.ids:
             same_ids = result.ids is not None and np.array_equal(result.ids, golden.ids)
             check(same_ids, f"ids of layer {number}")
+        if isinstance(layer, Call) and layer.held and layer.cache is not None:
+            caches[id(layer.cache)] = (layer.cache, golden)
         if layer.report:
             found = result.importance
             same = found is not None and np.array_equal(found, outputs.importance)
             check(same, f"importance of layer {number}")
+    for cache, golden in caches.values():
+        assert golden.held is not None
+        same = np.array_equal(cache.importance.values, golden.held.values)
+        check(same, "importance that a cache keeps")

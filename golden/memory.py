@@ -209,6 +209,9 @@ def layer_reads(
             for burst in bursts(system, base + head * pitch + first * size, count * size)
         ]
 
+    found[ReadStream.IMPORTANCE] = []
+    if Flag.HELD in flags:
+        found[ReadStream.IMPORTANCE] = vectors(fields["held"], 1, 0, places, 4)
     for (name, heads, capacity, wanted, wide), high, gains, flag in zip(
         tensors,
         (ReadStream.Q_HIGH, ReadStream.K_HIGH, ReadStream.V_HIGH),

@@ -4,7 +4,6 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect
 
-from dtqatten.configuration.fields import ConfigError
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.fork import fork
@@ -22,6 +21,7 @@ from dtqatten.hw.core import AttentionCore
 from dtqatten.hw.memory.controller import Controller
 from dtqatten.hw.memory.descriptor import known_flags, required_flags
 from dtqatten.hw.memory.fetcher import Fetcher
+from dtqatten.hw.memory.held_importance import HeldImportance
 from dtqatten.hw.memory.writer import STREAMS, Writer
 from dtqatten.interface.descriptor import VERSION
 from dtqatten.interface.registers import IDENTIFIER, Control, ErrorCode
@@ -48,20 +48,9 @@ class System(wiring.Component):
         AXI4-Lite subordinate, see :func:`dtqatten.hw.bus.axi.lite_ports`.
     irq : Out(1)
         An enabled interrupt is pending; level.
-
-    Raises
-    ------
-    ConfigError
-        If the core has an option that the memory system does not drive.
     """
 
     def __init__(self, system: SystemConfig) -> None:
-        for name in ("held_importance",):
-            if value := getattr(system.core, name):
-                raise ConfigError(
-                    f"{name} is {value}, which the memory system does not drive: leave it out, or "
-                    "build the core alone"
-                )
         self.system = system
         super().__init__(master_ports(system) | lite_ports() | {"irq": Out(1)})
 
@@ -74,13 +63,19 @@ class System(wiring.Component):
         fetcher = place(m, platform, "fetcher", Fetcher, system, reset=flush)
         core = place(m, platform, "core", AttentionCore, config, reset=flush)
         writer = place(m, platform, "writer", Writer, system, reset=flush)
-        reads = place(m, platform, "read_master", ReadMaster, system, len(ReadStream))
+        reads = place(m, platform, "read_master", ReadMaster, system, len(system.read_streams))
         writes = place(m, platform, "write_master", WriteMaster, system, STREAMS)
 
         self._connect_bus(m, reads, writes)
         connect_lite(m, self, registers.lite)
+        held = None
+        if config.held_importance:
+            held = place(m, platform, "held_importance", HeldImportance, system, reset=flush)
+            self._hold(m, held, fetcher, core, writer)
         for number, port in enumerate(reads.ports):
             source = control.port if number == ReadStream.DESCRIPTOR else fetcher.ports[number]
+            if number == ReadStream.IMPORTANCE and held is not None:
+                source = held.port
             connect(m, source, port)
         for number, port in enumerate(writes.ports):
             connect(m, writer.ports[number], port)
@@ -108,7 +103,7 @@ class System(wiring.Component):
             fetcher.query_four_bit.eq(control.query_four_bit),
             fetcher.repeats.eq(control.repeats),
             *([fetcher.rows.eq(control.rows)] if config.grouped else []),
-            control.fetched.eq(fetcher.idle),
+            control.fetched.eq(fetcher.idle if held is None else fetcher.idle & held.idle),
             control.ids_complete.eq(fetcher.ids_complete),
             control.layer_done.eq(writer.done),
             control.written.eq(writer.idle),
@@ -121,7 +116,11 @@ class System(wiring.Component):
             m.d.comb += writer.fetched.eq(fetcher.idle)
         connect(m, control.results, writer.layer)
         # Later statements take precedence. A master's address is that of a failed answer, if any.
+        refused = (
+            [] if held is None else [(held.too_many, ErrorCode.PROTECTED, writer.current.held_base)]
+        )
         for failing, code, where in (
+            *refused,
             (fetcher.fault != ErrorCode.NONE, fetcher.fault, fetcher.fault_address),
             (reads.outside, ErrorCode.READ_WINDOW, reads.address),
             (writes.outside, ErrorCode.WRITE_WINDOW, writes.address),
@@ -137,6 +136,32 @@ class System(wiring.Component):
         self._count(m, registers, control, core, reads, writes)
         self._command(m, registers, control)
         return m
+
+    @staticmethod
+    def _hold(
+        m: Module, held: HeldImportance, fetcher: Fetcher, core: AttentionCore, writer: Writer
+    ) -> None:
+        """Connect what reads and writes importance by id.
+
+        Parameters
+        ----------
+        m : Module
+        held : HeldImportance
+        fetcher, core, writer : Fetcher, AttentionCore, Writer
+            Whose places, keys and layers they are.
+        """
+        connect(m, held.o, core.held)
+        connect(m, held.runs, writer.held_runs)
+        m.d.comb += [
+            held.start.eq(writer.begin),
+            held.layer.eq(writer.current),
+            held.known.eq(fetcher.known),
+            writer.held_idle.eq(held.idle),
+            fetcher.asked.eq(held.asked),
+            *(fetcher.index[i].eq(index) for i, index in enumerate(held.index)),
+            held.granted.eq(fetcher.granted),
+            held.entry.eq(fetcher.entry),
+        ]
 
     def _connect_bus(self, m: Module, reads: ReadMaster, writes: WriteMaster) -> None:
         """Make one AXI4 master of the one that reads and the one that writes."""

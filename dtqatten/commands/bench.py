@@ -190,14 +190,22 @@ def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
                 plain("top-k, cycles until both thresholds are known", topk, "tokens", *names),
             ]
         case Part.DECODE:
-            names = ("bus_busy", "bytes_ratio", "cycles_per_token", "tokens_per_s_per_gb_s")
+            wanted = (
+                "bus_busy",
+                "tail",
+                "bytes_ratio",
+                "cycles_per_token",
+                "tokens_per_s_per_gb_s",
+            )
             steps = {
                 f"{s['model']}, {s['tokens']}, {s['share']}, {s['bus_bits']} bits": {
-                    name: s[name] for name in names
+                    name: s[name] for name in wanted
                 }
                 for s in result["steps"]
             }
-            return [plain("decode steps, latency 60", steps, "model, keys, precision, bus", *names)]
+            return [
+                plain("decode steps, latency 60", steps, "model, keys, precision, bus", *wanted)
+            ]
         case Part.SYSTEM:
             latencies = [f"latency {n}" for n in next(iter(result["dma_overhead"].values()))]
             return [

@@ -76,7 +76,7 @@ def verilog(
         bool | None, typer.Option(help="Query heads that share K and V fill rows together.")
     ] = None,
     held_importance: Annotated[
-        bool | None, typer.Option(help="Core: keys have importance from before, or protection.")
+        bool | None, typer.Option(help="Caches keep importance by id; keys can be protected.")
     ] = None,
     skip_tiles: Annotated[
         bool | None, typer.Option(help="Leave out tiles that no query of a row block sees.")

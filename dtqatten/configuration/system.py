@@ -56,6 +56,15 @@ class SystemConfig:
         integer(self, "buffer_bursts", 2, 16)
 
     @property
+    def read_streams(self) -> tuple["ReadStream", ...]:
+        """Read streams that the machine has."""
+        return tuple(
+            stream
+            for stream in ReadStream
+            if stream is not ReadStream.IMPORTANCE or self.core.held_importance
+        )
+
+    @property
     def bus_bytes(self) -> int:
         """Bytes of a beat."""
         return self.bus_bits // 8
@@ -86,3 +95,5 @@ class ReadStream(enum.IntEnum):
     K_GAINS = 9
     V_GAINS = 10
     LISTS = 11
+    #: Of caches whose importance is added to; only where the core has ``held_importance``.
+    IMPORTANCE = 12

@@ -87,6 +87,11 @@ class Flag(DescribedFlag):
         1 << 20,
         "further segments follow: partial results are held in the machine, and nothing is written",
     )
+    HELD = (
+        1 << 21,
+        "add the importance of the keys to that in `held`, by id, and write it back there; keys can"
+        " be protected. Not with CHAINED, CUMULATIVE or REPORT",
+    )
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,18 @@ FIELDS: tuple[Field, ...] = (
         "place of the first key; 0 with KEY_LIST or CHAINED, or where the register `merge_rows` is",
     ),
     Field(
+        "protect_first",
+        0x38,
+        16,
+        "with HELD: keys of positions below it rank before all others; else 0",
+    ),
+    Field(
+        "protect_last",
+        0x3A,
+        16,
+        "with HELD: so do keys of the last so many positions up to the latest key's; else 0",
+    ),
+    Field(
         "q",
         0x40,
         64,
@@ -167,6 +184,9 @@ FIELDS: tuple[Field, ...] = (
         "query_list", 0x78, 64, "with QUERY_LIST: `queries` ids of 16 bits, ascending in each class"
     ),
     Field("key_list", 0x80, 64, "with KEY_LIST: `tokens` ids of 16 bits, likewise"),
+    Field(
+        "held", 0x88, 64, "with HELD, read and written: `[capacity]` importances of 32 bits, by id"
+    ),
     Field(
         "output",
         0xA0,
@@ -242,12 +262,16 @@ def region_sizes(fields: Mapping[str, int], d_head: int) -> Iterator[tuple[str, 
         yield "query_list", ID_BYTES * queries, False
     if Flag.KEY_LIST in flags:
         yield "key_list", ID_BYTES * tokens, False
+    if Flag.HELD in flags:
+        yield "held", 4 * capacity, False
     if Flag.HOLDS not in flags:
         yield "output", heads * queries * d_head * (1 if Flag.CODES in flags else 2), True
     if Flag.IDS in flags:
         yield "ids", ID_BYTES * fields["k0"], True
     if Flag.REPORT in flags:
         yield "importance", 4 * tokens, True
+    if Flag.HELD in flags:
+        yield "held", 4 * capacity, True
 
 
 def query_rows(fields: Mapping[str, int]) -> int:

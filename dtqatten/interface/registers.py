@@ -72,8 +72,8 @@ class ErrorCode(DescribedInt):
     FLAGS = (
         2,
         "`flags` has a bit that this build lacks, lacks a required one, or names two sources of the"
-        " same tokens, or GROUPED with QUERY_CHAINED; `window` or `output_shift` is out of range;"
-        " or a reserved value is not 0",
+        " same tokens or sums, or GROUPED with QUERY_CHAINED; `window` or `output_shift` is out of"
+        " range; or a reserved value is not 0",
     )
     NO_HEADS = 3, "`heads` is 0"
     TOO_MANY_HEADS = 4, "`heads` exceeds this build's limit"
@@ -133,13 +133,14 @@ class ErrorCode(DescribedInt):
     )
     SEGMENT_IMPORTANCE = (
         25,
-        "`k0`, IDS, REPORT, CUMULATIVE, FRESH or COUNT with CONTINUES or HOLDS: rows of several"
-        " segments have no importance",
+        "`k0`, IDS, REPORT, CUMULATIVE, FRESH, COUNT or HELD with CONTINUES or HOLDS: rows of"
+        " several segments have no importance",
     )
     MERGE_ROWS = (
         26,
         "`heads * queries` exceeds the register `merge_rows`, with CONTINUES or HOLDS",
     )
+    PROTECTED = 27, "`k0` is below the number of protected keys; the address is that of `held`"
 
 
 @dataclass(frozen=True)

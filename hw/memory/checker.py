@@ -9,7 +9,7 @@ from dtqatten.hw.bus.window import window_layout
 from dtqatten.hw.memory.descriptor import chain_layout, descriptor_layout, flag
 from dtqatten.hw.memory.field_checks import field_checks
 from dtqatten.hw.memory.group_rows import GroupRows, rows_layout
-from dtqatten.hw.memory.region_check import REGIONS, RegionCheck
+from dtqatten.hw.memory.region_check import RegionCheck, regions_of
 from dtqatten.interface.descriptor import Flag
 from dtqatten.interface.registers import ErrorCode
 
@@ -24,8 +24,8 @@ class Checker(wiring.Component):
     regions in the order of the descriptor, ``next`` between what is read and what is written.
 
     Latency from ``start`` to ``done``: ``repeats + 3`` cycles, and unless a field fails 3 for each
-    of the fourteen regions, as far as the one that fails; ``heads // kv_heads`` is found by
-    subtraction, a cycle each, and not at all for too many heads. Where query heads are grouped,
+    of the regions, as far as the one that fails; ``heads // kv_heads`` is found by subtraction, a
+    cycle each, and not at all for too many heads. Where query heads are grouped,
     :class:`~dtqatten.hw.memory.group_rows.GroupRows` takes up to ``rows`` cycles more.
 
     Parameters
@@ -89,7 +89,8 @@ class Checker(wiring.Component):
             remainder=rest,
             too_many_rows=too_many,
         )
-        index = Signal(range(REGIONS))
+        regions = regions_of(core)
+        index = Signal(range(regions))
         m.submodules.region = region = RegionCheck(self.system)
         m.d.comb += [
             region.index.eq(index),
@@ -130,7 +131,7 @@ class Checker(wiring.Component):
             with m.State("COMPARE"):
                 m.d.sync += index.eq(index + 1)
                 m.next = "MULTIPLY"
-                with m.If(index == REGIONS - 1):
+                with m.If(index == regions - 1):
                     m.d.sync += self.done.eq(1)
                     m.next = "IDLE"
                 with m.If(region.enabled & (~region.inside | region.misaligned)):

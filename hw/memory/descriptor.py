@@ -66,6 +66,7 @@ def known_flags(config: Config) -> Flag:
         (config.sinks, Flag.SINKS),
         (config.grouped, Flag.GROUPED),
         (config.merge_rows, Flag.CONTINUES | Flag.HOLDS),
+        (config.held_importance, Flag.HELD),
     ):
         if not possible:
             flags &= ~needing

@@ -1,6 +1,6 @@
 """The fetcher: reads a layer's operands and feeds the core's streams."""
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -11,6 +11,7 @@ from dtqatten.hw.memory.descriptor import descriptor_layout, flag
 from dtqatten.hw.memory.factor_table import FactorTable
 from dtqatten.hw.memory.group_rows import rows_layout
 from dtqatten.hw.memory.head_table import HeadTable
+from dtqatten.hw.memory.held_importance import LOOKUPS, lend, place_members
 from dtqatten.hw.memory.layer_plans import LayerShape
 from dtqatten.hw.memory.list_reader import ListReader
 from dtqatten.hw.memory.slots import aligned
@@ -37,8 +38,8 @@ class Fetcher(wiring.Component):
     (:func:`dtqatten.golden.numerics.order.alternate`).
 
     Streams run independently, each as far ahead as its buffers have room: the next head is read
-    while this one is computed. The token table receives the ids that the core
-    keeps; the next layer can start when ``idle`` and ``ids_complete``.
+    while this one is computed. The token table receives the ids that the core keeps; the next layer
+    can start when ``idle`` and ``ids_complete``.
 
     A gain of 0, or an entry of the head table or of a list that is none, is a fault: the layer's
     results are invalid. Nothing but lists is read before they are known to be good.
@@ -74,6 +75,8 @@ class Fetcher(wiring.Component):
         First fault's ``ErrorCode`` and address; from the cycle after it arrived until reset.
     q, k, v, queries, keys, heads
         Streams of the core.
+    asked, index, granted, entry
+        With ``held_importance``: places that are lent, as of the token table.
     ports : Out(read_port(system)).array(12)
         Read ports, by :class:`~dtqatten.configuration.system.ReadStream`; that of the descriptor is
         not used.
@@ -100,15 +103,19 @@ class Fetcher(wiring.Component):
                 "queries": Out(stream.Signature(query_layout(core))),
                 "keys": Out(stream.Signature(key_layout(core))),
                 "heads": Out(stream.Signature(head_layout(core))),
-                "ports": Out(read_port(system)).array(len(ReadStream)),
+                "ports": Out(read_port(system)).array(len(system.read_streams)),
             }
+            | (place_members(core) if core.held_importance else {})
             | ({"rows": In(rows_layout(core))} if core.grouped else {})
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         core, layer = self.system.core, self.layer
-        table = place(m, platform, "tokens", TokenTable, core, READERS)
+        lent = LOOKUPS if core.held_importance else 0
+        table = place(m, platform, "tokens", TokenTable, core, READERS + lent)
+        if lent:
+            lend(m, self, table)
         connect(m, flipped(self.ids), table.ids)
         m.d.comb += [
             table.begin.eq(self.start),
@@ -125,20 +132,20 @@ class Fetcher(wiring.Component):
         shape = LayerShape.of(layer, self.repeats, self.query_four_bit, rows)
         # Units start after the table, which is then valid.
         lists = self._lists(m, platform, table)
+        if lent:
+            m.d.comb += self.known.eq(lists.idle)
         start = lists.done
         edges, tensors_idle = self._tensors(m, platform, table, start, shape)
         heads = self._heads(m, platform, start)
         tokens_idle = self._tokens(m, platform, table, start, shape, edges, heads)
-        idle = lists.idle
-        for unit in (*tensors_idle, *tokens_idle, heads.idle):
-            idle = idle & unit
-        m.d.comb += self.idle.eq(idle)
+        units = (lists.idle, *tensors_idle, *tokens_idle, heads.idle)
+        m.d.comb += self.idle.eq(Cat(units).all())
         return m
 
     def _lists(self, m: Module, platform: object, table: TokenTable) -> ListReader:
         """Fetch the lists of tokens into their table; return what does."""
-        system, layer = self.system, self.layer
-        lists = place(m, platform, "lists", ListReader, system)
+        layer, positions = self.layer, self.system.core.positions
+        lists = place(m, platform, "lists", ListReader, self.system)
         connect(m, lists.port, flipped(self.ports[ReadStream.LISTS]))
         m.d.comb += [
             lists.start.eq(self.start),
@@ -148,13 +155,7 @@ class Fetcher(wiring.Component):
         ]
         for i, (present, base, count, four_bit, limit) in enumerate(
             (
-                (
-                    Flag.QUERY_LIST,
-                    layer.query_list,
-                    layer.queries,
-                    self.query_four_bit,
-                    system.core.positions,
-                ),
+                (Flag.QUERY_LIST, layer.query_list, layer.queries, self.query_four_bit, positions),
                 (Flag.KEY_LIST, layer.key_list, layer.tokens, self.four_bit, layer.stored),
             )
         ):

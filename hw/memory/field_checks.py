@@ -69,7 +69,7 @@ def _segment_checks(
     segment : Value
         Whether it is one.
     """
-    ranking = (Flag.IDS, Flag.REPORT, Flag.CUMULATIVE, Flag.FRESH, Flag.COUNT)
+    ranking = (Flag.IDS, Flag.REPORT, Flag.CUMULATIVE, Flag.FRESH, Flag.COUNT, Flag.HELD)
     same = Cat(d[name] == before[name] for name in ("heads", "kv_heads", "queries")).all()
     if config.grouped:
         same &= flag(d, Flag.GROUPED) == before.grouped
@@ -105,6 +105,13 @@ def _wrong_flags(config: Config, d: data.View, before: data.View) -> Value:
     two_lists = (flag(d, Flag.CHAINED) & flag(d, Flag.KEY_LIST)) | (
         flag(d, Flag.QUERY_CHAINED) & (flag(d, Flag.QUERY_LIST) | ~flag(d, Flag.CHAINED))
     )
+    protects = (d.protect_first != 0) | (d.protect_last != 0)
+    # What has no meaning without the option is refused as reserved bytes are.
+    if config.held_importance:
+        other = flag(d, Flag.CHAINED) | flag(d, Flag.CUMULATIVE) | flag(d, Flag.REPORT)
+        two_lists |= Mux(flag(d, Flag.HELD), other, protects)
+    else:
+        two_lists |= protects | (d.held != 0)
     if config.grouped:
         two_lists |= flag(d, Flag.GROUPED) & flag(d, Flag.QUERY_CHAINED)
     # Only keys that are a run of places begin at one.

@@ -70,7 +70,7 @@ class LayerCommands(wiring.Component):
         ]
         if self.system.core.merge_rows:
             m.d.comb += [
-                results.held.eq(flag(layer, Flag.HOLDS)),
+                results.holds.eq(flag(layer, Flag.HOLDS)),
                 results.segment.eq(is_segment(layer)),
             ]
         if self.system.core.grouped:
@@ -79,6 +79,18 @@ class LayerCommands(wiring.Component):
                 results.queries.eq(self.rows.rows),
                 results.query_four_bit.eq(self.rows.four_bit),
                 command.heads.eq(self.rows.heads),
+            ]
+        if self.system.core.held_importance:
+            held = flag(layer, Flag.HELD)
+            m.d.comb += [
+                results.held.eq(held),
+                results.held_base.eq(layer.held),
+                results.listed.eq(flag(layer, Flag.KEY_LIST)),
+                results.four_bit.eq(layer.four_bit),
+                results.protect_first.eq(layer.protect_first),
+                results.protect_last.eq(layer.protect_last),
+                command.held.eq(held),
+                command.report.eq(flag(layer, Flag.REPORT) | held),
             ]
         optional = {"cumulative": Flag.CUMULATIVE, "fresh": Flag.FRESH, "count": Flag.COUNT}
         for name, which in optional.items():

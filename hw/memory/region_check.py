@@ -4,15 +4,18 @@ from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.bus.window import PAGE_BITS, contains, window_layout
 from dtqatten.hw.memory.descriptor import ALIGNMENT_BITS, descriptor_layout, flag
 from dtqatten.interface.descriptor import ENTRY_BYTES, ID_BYTES, SIZE, Flag
 
-__all__ = ["REGIONS", "RegionCheck"]
+__all__ = ["RegionCheck", "regions_of"]
 
-#: Regions of a descriptor, in the order in which they are checked.
-REGIONS = 14
+
+def regions_of(config: Config) -> int:
+    """Regions of a descriptor, in the order in which they are checked."""
+    return 14 + 2 * config.held_importance
 
 
 class RegionCheck(wiring.Component):
@@ -31,7 +34,7 @@ class RegionCheck(wiring.Component):
 
     Members
     -------
-    index : In(range(REGIONS))
+    index : In(range(regions_of(config)))
         Which region.
     descriptor : In(descriptor_layout())
         Its descriptor.
@@ -53,7 +56,7 @@ class RegionCheck(wiring.Component):
         self.system = system
         super().__init__(
             {
-                "index": In(range(REGIONS)),
+                "index": In(range(regions_of(system.core))),
                 "descriptor": In(descriptor_layout()),
                 "read_window": In(window_layout(system)),
                 "write_window": In(window_layout(system)),
@@ -73,6 +76,7 @@ class RegionCheck(wiring.Component):
         writes = ~flag(d, Flag.HOLDS) if core.merge_rows else Const(1)
         channels = core.d_head
         rows = Mux(flag(d, Flag.QUERY_CHAINED), d.stored, d.queries)
+        held = [(d.held, flag(d, Flag.HELD), d.capacity, 1, 4)] if core.held_importance else []
         regions = (
             # address, enabled, x, y, bytes of an element, written
             (d.q, 1, d.heads, rows, channels, False),
@@ -84,14 +88,17 @@ class RegionCheck(wiring.Component):
             (d.v_gains, flag(d, Flag.V_GAINS), d.kv_heads, d.capacity, 1, False),
             (d.query_list, flag(d, Flag.QUERY_LIST), d.queries, 1, ID_BYTES, False),
             (d.key_list, flag(d, Flag.KEY_LIST), d.tokens, 1, ID_BYTES, False),
+            *((*one, False) for one in held),
             (d.next, d.next != 0, 1, 1, SIZE, False),
             (d.output, ~codes & writes, d.heads, d.queries, 2 * channels, True),
             (d.output, codes & writes, d.heads, d.queries, channels, True),
             (d.ids, flag(d, Flag.IDS), d.k0, 1, ID_BYTES, True),
             (d.importance, flag(d, Flag.REPORT), d.tokens, 1, 4, True),
+            *((*one, True) for one in held),
         )
-        assert len(regions) == REGIONS
-        x = Signal(range(max(core.heads, core.n_max) + 1))
+        assert len(regions) == regions_of(core)
+        most = max(core.heads, core.n_max, core.positions if held else 0)
+        x = Signal(range(most + 1))
         y = Signal(range(core.positions + 1))
         unit = Signal(range(2 * channels + SIZE))
         with m.Switch(self.index):

@@ -39,8 +39,9 @@ class PlaneWalker(wiring.Component):
 
     ``address = base + ((2*head + plane)*capacity + place) * d_head/2``. The low plane is that of
     the slots from ``four_bit`` on. Gains are a plane of their own, a byte a token:
-    ``base + head*capacity + place``. Tokens with consecutive bytes make one run, which ends where
-    the longest burst has to end: there another burst would begin anyway.
+    ``base + head*capacity + place``; so is importance, four bytes a token. Tokens with consecutive
+    bytes make one run, which ends where the longest burst has to end: there another burst would
+    begin anyway.
 
     Latency: a run of n tokens takes 2n + 1 cycles if reads are granted at once, n + 1 where none
     are needed. A head's first run takes one token's time more, for the token that does not join it;
@@ -50,7 +51,7 @@ class PlaneWalker(wiring.Component):
     ----------
     system : SystemConfig
     plane : str
-        ``"high"``, ``"low"`` or ``"gains"``.
+        ``"high"``, ``"low"``, ``"gains"`` or ``"importance"``.
     in_turns : bool
         The high plane of queries: row blocks of both classes alternate.
 
@@ -72,7 +73,9 @@ class PlaneWalker(wiring.Component):
         self.system = system
         self.low = plane == "low"
         #: Bytes of a token in the plane, and planes of a head.
-        self.size, self.planes = (1, 1) if plane == "gains" else (system.plane_bytes, 2)
+        self.size, self.planes = {"gains": (1, 1), "importance": (4, 1)}.get(
+            plane, (system.plane_bytes, 2)
+        )
         self.in_turns = in_turns
         core = system.core
         super().__init__(

@@ -2,7 +2,7 @@
 
 from math import gcd
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -10,13 +10,15 @@ from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.bursts import run_layout
 from dtqatten.hw.bus.write_channel import WriteChannel, write_port
-from dtqatten.hw.memory.slots import RowBlocks, aligned
+from dtqatten.hw.memory.beat_splitter import BeatSplitter
+from dtqatten.hw.memory.output_runs import OutputRuns
+from dtqatten.hw.memory.slots import aligned
 from dtqatten.hw.payloads.ranking import beat_layout, topk_config
 from dtqatten.hw.payloads.softmax import output_layout
 from dtqatten.hw.payloads.topk import ids_layout
 from dtqatten.hw.softmax.normalizer import output_beat_layout
 
-__all__ = ["STREAMS", "OutputRuns", "Writer", "results_layout"]
+__all__ = ["STREAMS", "Writer", "results_layout"]
 
 #: Write streams: outputs, ids, importance.
 STREAMS = 3
@@ -26,8 +28,8 @@ def results_layout(system: SystemConfig) -> data.StructLayout:
     """Destination of a layer's results: addresses, counts, and which are wanted.
 
     Outputs are of ``queries``, ``query_four_bit`` of them in the 4-bit class; importance is of
-    ``tokens``, the keys. Where rows can be merged: a ``segment`` keeps no ids, and one that is
-    ``held`` has no outputs either; it is complete when its operands have been read.
+    ``tokens``, the keys. Where rows can be merged: a ``segment`` keeps no ids, and one that
+    ``holds`` its rows has no outputs either; it is complete when its operands have been read.
     """
     address, count = unsigned(system.address_bits), range(system.core.n_max + 1)
     return data.StructLayout(
@@ -44,118 +46,24 @@ def results_layout(system: SystemConfig) -> data.StructLayout:
             "importance": address,
             "report": unsigned(1),
         }
-        | (dict.fromkeys(("segment", "held"), unsigned(1)) if system.core.merge_rows else {})
+        | (dict.fromkeys(("segment", "holds"), unsigned(1)) if system.core.merge_rows else {})
+        | (_held_fields(system) if system.core.held_importance else {})
     )
 
 
-class OutputRuns(wiring.Component):
-    """Addresses of a layer's outputs ``[head][slot][d_head]``, in the order in which they come.
+def _held_fields(system: SystemConfig) -> dict[str, ShapeLike]:
+    """Where the importance of a ``held`` layer's keys is, and which of them are protected.
 
-    With one channel pass, a row block is one run; with more, every row has a run in each pass.
-    Row blocks come in the order of :class:`~dtqatten.hw.memory.slots.RowBlocks`.
-
-    Latency: 2 cycles from ``start`` to the first run. Throughput one run a cycle.
-
-    Parameters
-    ----------
-    system : SystemConfig
-
-    Members
-    -------
-    start : In(1)
-        Begin with ``base``, ``heads``, ``queries``, ``four_bit`` and ``codes``, which stay until
-        ``idle``.
-    base : In(address_bits)
-        First byte.
-    heads, queries : In(16), In(range(n_max + 1))
-        Both at least 1.
-    four_bit : In(range(n_max + 1))
-        Queries of the 4-bit class.
-    codes : In(1)
-        A value has 1 byte in place of 2.
-    idle : Out(1)
-        All runs are out.
-    o : Out(stream.Signature(run_layout(system)))
-        Runs.
+    The keys are ``listed``, ``four_bit`` of them in the 4-bit class, or all in order.
     """
-
-    def __init__(self, system: SystemConfig) -> None:
-        self.system = system
-        count = range(system.core.n_max + 1)
-        super().__init__(
-            {
-                "start": In(1),
-                "base": In(system.address_bits),
-                "heads": In(16),
-                "queries": In(count),
-                "four_bit": In(count),
-                "codes": In(1),
-                "idle": Out(1),
-                "o": Out(stream.Signature(run_layout(system))),
-            }
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        core = self.system.core
-        passes, channels = core.channel_passes, core.d_head
-        tail = channels - (passes - 1) * core.cols
-
-        active, free, block_end = Signal(), Signal(), Signal()
-        head = Signal(16)
-        head_base = Signal(self.system.address_bits)
-        blocks = place(m, platform, "blocks", RowBlocks, core)
-        m.d.comb += [
-            blocks.restart.eq(self.start),
-            blocks.tokens.eq(self.queries),
-            blocks.four_bit.eq(self.four_bit),
-            blocks.next.eq(active & free & block_end),
-            free.eq(~self.o.valid | self.o.ready),
-            self.idle.eq(~active & ~self.o.valid),
-        ]
-
-        def bytes_of(values: Value | int) -> Value:
-            return Mux(self.codes, values, values << 1)
-
-        # Channels of the head before the run, and in it.
-        before = Signal(range(core.n_max * channels))
-        length = Signal(range(core.rows * channels + 1))
-        if passes == 1:
-            m.d.comb += [
-                before.eq(blocks.first * channels),
-                length.eq(blocks.size * channels),
-                block_end.eq(1),
-            ]
-        else:
-            row, channel_pass = Signal(range(core.rows)), Signal(range(passes))
-            last_row, last_pass = Signal(), Signal()
-            m.d.comb += [
-                last_row.eq(row == blocks.size - 1),
-                last_pass.eq(channel_pass == passes - 1),
-                before.eq((blocks.first + row) * channels + channel_pass * core.cols),
-                length.eq(Mux(last_pass, tail, core.cols)),
-                block_end.eq(last_row & last_pass),
-            ]
-            with m.If(active & free):
-                m.d.sync += row.eq(Mux(last_row, 0, row + 1))
-                with m.If(last_row):
-                    m.d.sync += channel_pass.eq(Mux(last_pass, 0, channel_pass + 1))
-        with m.If(free):
-            m.d.sync += self.o.valid.eq(active)
-            with m.If(active):
-                m.d.sync += [
-                    self.o.p.address.eq(head_base + bytes_of(before)),
-                    self.o.p.size.eq(bytes_of(length)),
-                ]
-        with m.If(blocks.next & blocks.last):
-            m.d.sync += [
-                head.eq(head + 1),
-                active.eq(head + 1 != self.heads),
-                head_base.eq(head_base + bytes_of(self.queries * channels)),
-            ]
-        with m.If(self.start):
-            m.d.sync += [active.eq(1), head.eq(0), head_base.eq(self.base)]
-        return m
+    return {
+        "held": unsigned(1),
+        "held_base": unsigned(system.address_bits),
+        "listed": unsigned(1),
+        "four_bit": range(system.core.n_max + 1),
+        "protect_first": unsigned(16),
+        "protect_last": unsigned(16),
+    }
 
 
 class Writer(wiring.Component):
@@ -186,6 +94,12 @@ class Writer(wiring.Component):
         Where rows can be merged: the operands of the layers so far have been read.
     answered : In(1)
         Every burst requested has been acknowledged.
+    held_runs : In(stream.Signature(run_layout(system)))
+        With ``held_importance``: where the importance of a ``held`` layer goes.
+    held_idle : In(1)
+        All of those have been given.
+    begin, current : Out(1), Out(results_layout(system))
+        The same: a layer begins, for one cycle; it is the current one until ``done``.
     done : Out(1)
         A layer is complete, for one cycle.
     idle : Out(1)
@@ -207,6 +121,16 @@ class Writer(wiring.Component):
                 "done": Out(1),
                 "idle": Out(1),
             }
+            | (
+                {
+                    "held_runs": In(stream.Signature(run_layout(system))),
+                    "held_idle": In(1),
+                    "begin": Out(1),
+                    "current": Out(results_layout(system)),
+                }
+                if system.core.held_importance
+                else {}
+            )
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -216,9 +140,9 @@ class Writer(wiring.Component):
         layer = Signal(results_layout(system))
         codes = layer.form.codes
         active, begin = Signal(), Signal()
-        held, keeps, fetched = Const(0), Const(1), Const(1)
+        holds, fetched = Const(0), Const(1)
         if core.merge_rows:
-            held, keeps, fetched = layer.held, ~layer.segment, self.fetched
+            holds, fetched = layer.holds, self.fetched
         m.d.comb += self.layer.ready.eq(~active)
         m.d.sync += begin.eq(self.layer.valid & self.layer.ready)
         with m.If(self.layer.valid & self.layer.ready):
@@ -238,7 +162,7 @@ class Writer(wiring.Component):
         connect(m, outputs.port, flipped(self.ports[0]))
         as_codes = Cat(value[:8] for value in self.outputs.p.values)
         m.d.comb += [
-            runs.start.eq(begin & ~held),
+            runs.start.eq(begin & ~holds),
             runs.base.eq(layer.output),
             runs.heads.eq(layer.heads),
             runs.queries.eq(layer.queries),
@@ -250,52 +174,87 @@ class Writer(wiring.Component):
             outputs.i.p.count.eq(self.outputs.p.channels << ~codes),
         ]
         finished = runs.idle & outputs.empty
-
-        for number, (source, base, size, wanted, width, count) in enumerate(
-            (
-                (self.ids, layer.ids, layer.k0 << 1, layer.write_ids, 2, self.ids.p.count),
-                (
-                    self.importance,
-                    layer.importance,
-                    layer.tokens << 2,
-                    layer.report,
-                    4,
-                    self.importance.p.tokens,
-                ),
-            ),
-            start=1,
-        ):
-            items = source.p.ids if number == 1 else source.p.scores
-            label = ("ids", "importance")[number - 1]
-            channel = place(
-                m, platform, f"{label}_channel", WriteChannel, system, width * topk.lanes, width
-            )
-            connect(m, channel.port, flipped(self.ports[number]))
-            # Ids come with every layer, importance only if it is wanted.
-            waiting, given = Signal(name=f"{label}_waiting"), Signal(name=f"{label}_given")
-            padded = [Signal(8 * width, name=f"{label}_{i}") for i in range(topk.lanes)]
-            m.d.comb += [word.eq(item) for word, item in zip(padded, items, strict=True)]
-            m.d.comb += [
-                channel.runs.p.address.eq(base),
-                channel.runs.p.size.eq(size),
-                channel.runs.valid.eq(given),
-                channel.i.valid.eq(waiting & wanted & source.valid),
-                channel.i.p.data.eq(Cat(padded)),
-                channel.i.p.count.eq(count * width),
-                source.ready.eq(waiting & (~wanted | channel.i.ready)),
-            ]
-            with m.If(begin):
-                m.d.sync += [waiting.eq(keeps if number == 1 else wanted), given.eq(wanted)]
-            with m.If(channel.runs.valid & channel.runs.ready):
-                m.d.sync += given.eq(0)
-            with m.If(source.valid & source.ready & source.p.last):
-                m.d.sync += waiting.eq(0)
-            finished = finished & ~waiting & ~given & channel.empty
+        importance = self.importance
+        if core.held_importance:
+            m.d.comb += [self.begin.eq(begin), self.current.eq(layer)]
+            # No beat may have bytes of two runs.
+            m.submodules.splitter = splitter = BeatSplitter(topk.lanes)
+            connect(m, flipped(self.importance), splitter.i)
+            importance = splitter.o
+            finished = finished & self.held_idle
+        for number, source in enumerate((self.ids, importance), start=1):
+            finished = finished & self._list(m, platform, number, source, layer, begin)
 
         m.d.comb += [
-            self.done.eq(active & ~begin & finished & self.answered & (~held | fetched)),
+            self.done.eq(active & ~begin & finished & self.answered & (~holds | fetched)),
             self.idle.eq(~active),
         ]
         with m.If(self.done):
             m.d.sync += active.eq(0)
         return m
+
+    def _list(
+        self,
+        m: Module,
+        platform: object,
+        number: int,
+        source: stream.Interface,
+        layer: data.View,
+        begin: Value,
+    ) -> Value:
+        """Write a layer's ids or its importance; return whether all of it is written.
+
+        Parameters
+        ----------
+        m, platform
+            As in ``elaborate``.
+        number : int
+            Of the write port: 1 for ids, 2 for importance.
+        source : stream
+            Of the core.
+        layer : View of results_layout(system)
+            The current layer.
+        begin : Value
+            It begins.
+        """
+        core, is_ids = self.system.core, number == 1
+        label, width = ("ids", 2) if is_ids else ("importance", 4)
+        items = source.p.ids if is_ids else source.p.scores
+        held = layer.held if core.held_importance else Const(0)
+        reported = layer.write_ids if is_ids else layer.report
+        wanted = reported if is_ids else reported | held
+        # Ids come with every layer but a segment, importance only if it is wanted.
+        comes: Value = wanted
+        if is_ids:
+            comes = ~layer.segment if core.merge_rows else Const(1)
+        channel = place(
+            m, platform, f"{label}_channel", WriteChannel, self.system, width * len(items), width
+        )
+        connect(m, channel.port, flipped(self.ports[number]))
+        waiting, given = Signal(name=f"{label}_waiting"), Signal(name=f"{label}_given")
+        padded = [Signal(8 * width, name=f"{label}_{i}") for i in range(len(items))]
+        m.d.comb += [word.eq(item) for word, item in zip(padded, items, strict=True)]
+        m.d.comb += [
+            channel.runs.p.address.eq(layer[label]),
+            channel.runs.p.size.eq((layer.k0 if is_ids else layer.tokens) * width),
+            channel.runs.valid.eq(given),
+            channel.i.valid.eq(waiting & wanted & source.valid),
+            channel.i.p.data.eq(Cat(padded)),
+            channel.i.p.count.eq((source.p.count if is_ids else source.p.tokens) * width),
+            source.ready.eq(waiting & (~wanted | channel.i.ready)),
+        ]
+        with m.If(begin):
+            m.d.sync += [waiting.eq(comes), given.eq(reported)]
+        if not is_ids and core.held_importance:
+            # Of a layer that adds to what is held, runs come from elsewhere.
+            m.d.comb += self.held_runs.ready.eq(held & channel.runs.ready)
+            with m.If(held):
+                m.d.comb += [
+                    channel.runs.valid.eq(self.held_runs.valid),
+                    channel.runs.p.eq(self.held_runs.p),
+                ]
+        with m.If(channel.runs.valid & channel.runs.ready):
+            m.d.sync += given.eq(0)
+        with m.If(source.valid & source.ready & source.p.last):
+            m.d.sync += waiting.eq(0)
+        return ~waiting & ~given & channel.empty

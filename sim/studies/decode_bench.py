@@ -75,10 +75,11 @@ def measure_step(system: SystemConfig, device: Device, shape: Shape, call: Call)
     """Run a decode step, bit-exact to the golden model.
 
     ``bus_busy``: words read over the cycles from the first word of Q, K or V to the
-    acknowledgement of the last write. ``bytes_ratio``: bytes read over ``d/2`` of each 4-bit and
-    ``d`` of each 8-bit token of Q, K and V. ``cycles_per_token``: those cycles over keys and heads
-    of K and V. ``tokens_per_s_per_gb_s``: for the attention of the whole model, beside what dense
-    8 and 16 bits have at the bus's limit.
+    acknowledgement of the last write. ``tail``: cycles from the last request to that, in which the
+    last head is computed. ``bytes_ratio``: bytes read over ``d/2`` of each 4-bit and ``d`` of each
+    8-bit token of Q, K and V. ``cycles_per_token``: those cycles over keys and heads of K and V.
+    ``tokens_per_s_per_gb_s``: for the attention of the whole model, beside what dense 8 and 16
+    bits have at the bus's limit.
 
     Parameters
     ----------
@@ -102,7 +103,8 @@ def measure_step(system: SystemConfig, device: Device, shape: Shape, call: Call)
     reads = bus.reads()
     ((_, fields),) = device.chain
     tensors = [s for s in ReadStream if ReadStream.Q_HIGH <= s <= ReadStream.V_LOW]
-    first = min(bus.read_cycles(s)[0] for s in tensors if reads[s]) + LATENCY
+    asked = [bus.read_cycles(s) for s in tensors if reads[s]]
+    first = min(cycle[0] for cycle in asked) + LATENCY
     cycles = bus.interrupted - first
     apart = (ReadStream.DESCRIPTOR, ReadStream.HEAD_TABLE, ReadStream.LISTS)
     beats = bus.counters.beats_read - before
@@ -114,6 +116,7 @@ def measure_step(system: SystemConfig, device: Device, shape: Shape, call: Call)
     return {
         "cycles": cycles,
         "bus_busy": beats / cycles,
+        "tail": bus.interrupted - max(cycle[-1] for cycle in asked),
         "bytes_ratio": size / ideal_bytes(system, fields),
         "cycles_per_token": each,
         "tokens_per_s_per_gb_s": shape.tokens_per_gb(each * system.bus_bytes, keys),

@@ -121,6 +121,8 @@ def served(config: Config) -> tuple[Flag, Flag]:
         known &= ~(Flag.CONTINUES | Flag.HOLDS)
     if not config.grouped:
         known &= ~Flag.GROUPED
+    if not config.held_importance:
+        known &= ~Flag.HELD
     return known, Flag.V_GAINS if config.v_gains else Flag(0)
 
 
@@ -134,6 +136,13 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
     twice = chained and flags & Flag.KEY_LIST
     twice |= query_chained and (not chained or flags & Flag.QUERY_LIST)
     twice |= query_chained and flags & Flag.GROUPED
+    protects = f.get("protect_first", 0) or f.get("protect_last", 0)
+    if flags & Flag.HELD:
+        twice |= flags & (Flag.CHAINED | Flag.CUMULATIVE | Flag.REPORT)
+    else:
+        twice |= bool(protects)
+    if not config.held_importance:
+        twice |= bool(f.get("held", 0))
     lost = flags & Flag.CUMULATIVE and not flags & Flag.FRESH and not carried
     shifted = f["output_shift"] > (7 if flags & Flag.CODES else 0)
     window = f.get("window", 0)
@@ -195,7 +204,7 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
     broken = continues != bool(before.get("holds", 0)) or (continues and not same)
     if broken or (holds and not f["next"]) or (segment and chained):
         yield ErrorCode.SEGMENT
-    ranking = Flag.IDS | Flag.REPORT | Flag.CUMULATIVE | Flag.FRESH | Flag.COUNT
+    ranking = Flag.IDS | Flag.REPORT | Flag.CUMULATIVE | Flag.FRESH | Flag.COUNT | Flag.HELD
     if segment and (f["k0"] or flags & ranking):
         yield ErrorCode.SEGMENT_IMPORTANCE
     if segment and f["heads"] * f["queries"] > config.merge_rows:

@@ -292,9 +292,10 @@ def test_random_descriptors(config: Config) -> None:
         before = BEFORE | FIRST if segment else BEFORE
         before |= {"cumulative": int(rng.integers(2)), "valid": int(rng.random() < 0.9)}
         cases.append(Case(fields, before))
-    # All but those of the head, of responses, and of what the fetcher reads.
+    # All but those of the head, of responses, and of what is found in what is read.
     others = {ErrorCode.VERSION, ErrorCode.READ_RESPONSE, ErrorCode.WRITE_RESPONSE,
-              ErrorCode.WINDOW, ErrorCode.HEAD_TABLE, ErrorCode.GAIN, ErrorCode.LIST}  # fmt: skip
+              ErrorCode.WINDOW, ErrorCode.HEAD_TABLE, ErrorCode.GAIN, ErrorCode.LIST,
+              ErrorCode.PROTECTED}  # fmt: skip
     if not config.merge_rows:
         others |= {ErrorCode.SEGMENT, ErrorCode.SEGMENT_IMPORTANCE, ErrorCode.MERGE_ROWS}
     assert set(check(config, cases)) == set(ErrorCode) - others

@@ -73,7 +73,7 @@ def test_a_chain_of_layers(stall: float) -> None:
     for name in STREAMS:
         assert sinks[name][0] == expected[name], name
     reads = [layer_reads(SYSTEM, 0, layer.fields, layer.ids, layer.four_bit) for layer in layers]
-    for stream in ReadStream:
+    for stream in SYSTEM.read_streams:
         if stream is ReadStream.DESCRIPTOR:
             assert not found[stream]
         else:

@@ -14,7 +14,21 @@ from dtqatten.interface.descriptor import Flag, pack
 from dtqatten.interface.registers import ErrorCode
 from dtqatten.sim.engines.native import run
 
-CORE = Config(rows=6, cols=2, depth=2, d_head=8, n_max=100, heads=36, capacity=110, grouped=True)
+CORE = Config(
+    rows=6,
+    cols=2,
+    depth=2,
+    d_head=8,
+    n_max=100,
+    heads=36,
+    capacity=110,
+    grouped=True,
+    cumulative=True,
+    held_importance=True,
+)
+HELD = Flag.HELD
+#: A place in both windows of the checker's tests, if there is one; else in neither.
+OUTSIDE = {"held": 0x2000}
 
 
 @pytest.mark.parametrize("rows", [1, 4, 6, 7])
@@ -66,6 +80,14 @@ def test_rows_fill_whole_row_blocks(rows: int) -> None:
         ({"heads": 18, "kv_heads": 4, "queries": 1}, ErrorCode.KV_HEADS),
         ({"flags": 0, "heads": 36, "kv_heads": 18, "queries": 100}, ErrorCode.NONE),
         ({"flags": Flag.GROUPED | Flag.QUERY_CHAINED | Flag.CHAINED}, ErrorCode.FLAGS),
+        ({"flags": 0, "protect_first": 1}, ErrorCode.FLAGS),
+        ({"flags": 0, "protect_last": 1}, ErrorCode.FLAGS),
+        ({"flags": HELD | Flag.REPORT} | OUTSIDE, ErrorCode.FLAGS),
+        ({"flags": HELD | Flag.CUMULATIVE | Flag.FRESH} | OUTSIDE, ErrorCode.FLAGS),
+        ({"flags": HELD | Flag.CHAINED} | OUTSIDE, ErrorCode.FLAGS),
+        ({"flags": HELD, "held": 0x2004}, ErrorCode.ALIGNMENT),
+        ({"flags": HELD, "held": 0x2000, "protect_first": 3}, ErrorCode.WRITE_WINDOW),
+        ({"flags": HELD, "held": 0x2F000}, ErrorCode.READ_WINDOW),
     ],
 )
 def test_what_a_group_may_be(change: dict, code: ErrorCode) -> None:
@@ -84,7 +106,8 @@ def test_what_a_group_may_be(change: dict, code: ErrorCode) -> None:
             await ctx.tick()
         assert ctx.get(dut.error) == code
         if code == ErrorCode.NONE:
-            group = fields["heads"] // fields["kv_heads"] if fields["flags"] else 1
+            grouped = fields["flags"] & Flag.GROUPED
+            group = fields["heads"] // fields["kv_heads"] if grouped else 1
             assert ctx.get(dut.rows.rows) == fields["queries"] * group
             assert ctx.get(dut.rows.heads) * group == fields["heads"]
             assert ctx.get(dut.rows.repeats) * fields["kv_heads"] == ctx.get(dut.rows.heads)

@@ -4,7 +4,7 @@ import pytest
 
 from dtqatten import Config
 from dtqatten.configuration.system import SystemConfig
-from dtqatten.hw.memory.region_check import REGIONS, RegionCheck
+from dtqatten.hw.memory.region_check import RegionCheck, regions_of
 from dtqatten.interface.descriptor import PAGE_BYTES, Flag, pack, region_sizes
 from dtqatten.sim.engines.native import run
 
@@ -55,7 +55,7 @@ def test_regions_end_in_their_window(chained: int, codes: int) -> None:
                 if used:
                     assert ctx.get(dut.inside) == inside, (name, at)
 
-    assert len(NAMES) == REGIONS
+    assert len(NAMES) == regions_of(CORE)
     run(dut, testbench)
 
 
@@ -65,7 +65,7 @@ def test_what_no_flag_asks_for_is_not_used() -> None:
 
     async def testbench(ctx) -> None:
         ctx.set(dut.descriptor.as_value(), int.from_bytes(pack({"flags": 0, "next": 0}), "little"))
-        for index in range(REGIONS):
+        for index in range(len(NAMES)):
             ctx.set(dut.index, index)
             if ctx.get(dut.enabled):
                 used.append(NAMES[index])

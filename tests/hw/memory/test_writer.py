@@ -7,7 +7,8 @@ from dtqatten import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.golden.memory import bursts
 from dtqatten.golden.numerics.order import aligned, alternate
-from dtqatten.hw.memory.writer import OutputRuns, Writer
+from dtqatten.hw.memory.output_runs import OutputRuns
+from dtqatten.hw.memory.writer import Writer
 from dtqatten.sim.engines.native import collect, offer, run, watch
 from dtqatten.sim.lockstep.port_memory import PortMemory
 from dtqatten.sim.lockstep.row_table import id_beats

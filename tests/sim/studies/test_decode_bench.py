@@ -6,11 +6,11 @@ from dtqatten import Config
 from dtqatten.sim.studies import decode_bench
 from dtqatten.sim.studies.decode_bench import SHARES, Shape, decode_step, measure_decode
 
-CORE = Config(rows=4, cols=8, depth=8, d_head=32, value_depth=8, load_bits=128)
+CORE = Config(rows=4, cols=8, depth=8, d_head=32, value_depth=8)
 SMALL = Shape(layers=2, kv_heads=4, group=3, d=32, run=2)
 
 
-def test_a_small_step_keeps_the_bus_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_step_is_bound_by_the_bus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(decode_bench.SHAPES, "small", SMALL)
     found = measure_decode(
         CORE, lambda _: None, lengths=(256,), shapes=("small",), buses=(64,), optimize=0
@@ -19,7 +19,10 @@ def test_a_small_step_keeps_the_bus_busy(monkeypatch: pytest.MonkeyPatch) -> Non
     assert set(steps) == set(SHARES)
     four, mixed, eight = (steps[share] for share in ("4 bit", "74 / 26", "8 bit"))
     for step in steps.values():
-        assert 0.9 < step["bus_busy"] < 1
+        # Until the last key is here; then its head is still to be computed, on small arrays.
+        words = step["bus_busy"] * step["cycles"]
+        assert words > 0.93 * (step["cycles"] - step["tail"])
+        assert 0.7 < step["bus_busy"] < 1
         assert 1 <= step["bytes_ratio"] < 1.08
         # A key of K and one of V, of 16 or 32 bytes, at 8 bytes a cycle.
         assert step["cycles"] == pytest.approx(step["cycles_per_token"] * 256 * 2)
@@ -27,7 +30,6 @@ def test_a_small_step_keeps_the_bus_busy(monkeypatch: pytest.MonkeyPatch) -> Non
         assert per_key == pytest.approx(step["cycles_per_token"] * 8)
         assert step["dense_8_bit"] == 2 * step["dense_16_bit"]
     assert 4 < four["cycles_per_token"] < mixed["cycles_per_token"] < eight["cycles_per_token"]
-    assert eight["cycles_per_token"] < 9
 
 
 def test_keys_of_eight_bits_are_anywhere() -> None:
