@@ -199,6 +199,17 @@ CORE_JOBS: list[tuple[Config, list[CoreScenario]]] = [
         grouped=True,
         skip_tiles=True,
         topk_lanes=4,
-        merge_rows=8,
+    ),
+    # Keys beyond ``n_max``.
+    _core_job(
+        rows=2,
+        cols=2,
+        depth=8,
+        d_head=8,
+        n_max=5,
+        capacity=40,
+        sinks=True,
+        topk_lanes=2,
+        merge_rows=4,
     ),
 ]
