@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUILD := build
 SEEDS ?= 6
+# Of `make board`.
+BOARD ?= ulx3s-85f
 # Blocks of `base` that the figures are made of.
 FIGURES := core pe array softmax value_array normalizer token_ranking
 # Tests that compile no large model.
@@ -15,7 +17,7 @@ FAST := tests/test_architecture.py tests/commands tests/configuration tests/file
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sim verilog lint format bench mutate formal faults encoder decoder synth accuracy results docs wheel test-fast test-long clean
+.PHONY: help setup demo board test sim verilog lint format bench mutate formal faults encoder decoder synth accuracy results docs wheel test-fast test-long clean
 # A failed recipe leaves no half-written target.
 .DELETE_ON_ERROR:
 
@@ -115,6 +117,9 @@ docs: $(VENV)/.docs ## build the documentation site, build/site/index.html; a br
 
 wheel: $(VENV)/.sim ## build the wheel and try it in an empty environment
 	tools/try-wheel
+
+board: $(VENV)/.dev ## a bitstream: build/board/BOARD.bit, by default that of the ULX3S; takes a good half hour
+	$(BIN)/dtqatten board build --board $(BOARD) --seeds $(SEEDS) --output $(BUILD)/board
 
 results: $(VENV)/.dev ## all figures: docs/results.md, build/results.json (cells: as for synth)
 	$(BIN)/dtqatten synth --target asic --preset base $(FIGURES:%=--block %) --output $(BUILD)/synth

@@ -91,6 +91,8 @@ def attention(
     backend : str
         ``"golden"``: the integer model and the cycle model of the core, on NumPy alone. ``"rtl"``:
         the machine's Verilog on a simulated bus; its results are compared with the golden model's.
+        The first call of a machine compiles it, a minute or two, and says so in the log
+        ``dtqatten`` (``logging.basicConfig(level="INFO")`` shows it).
 
     Returns
     -------

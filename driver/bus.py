@@ -8,8 +8,9 @@ __all__ = ["Bus"]
 class Bus(Protocol):
     """Access to a machine and to the memory that it shares with the host.
 
-    Implementations: :class:`dtqatten.sim.machine.axi.SimulatedBus`; on a board, registers mapped
-    from ``/dev/mem`` or a PCIe BAR, and a buffer for DMA.
+    Implementations: :class:`dtqatten.sim.machine.axi.SimulatedBus`; on a board,
+    :class:`dtqatten.driver.serial_bus.SerialBus`, or registers mapped from ``/dev/mem`` or a PCIe
+    BAR, and a buffer for DMA.
 
     The bus does barriers and cache maintenance: :meth:`write` and :meth:`read` work on memory as
     the machine sees it. The driver compares buses by identity: one object a machine.
@@ -38,7 +39,7 @@ class Bus(Protocol):
         """Write bytes of the shared memory.
 
         The machine sees them before the effect of a later :meth:`write` or :meth:`write_register`.
-        Up to 8 aligned bytes are one store.
+        Up to 8 aligned bytes are one store, or words in ascending order.
         """
         ...
 

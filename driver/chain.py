@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from dtqatten.driver.blocks import Block, Result
 from dtqatten.driver.errors import AbortedError, LayoutError, StaleChainError, error_of
+from dtqatten.driver.segments import pieces, sharing
 from dtqatten.interface.descriptor import HEAD_BYTES, SIZE, pack, region_sizes
 from dtqatten.interface.registers import Control, Interrupt, Status
 
@@ -51,8 +53,13 @@ class Chain:
         self.results: list[Result] = []
         self.aborting = False
         self._open = self._started = False
+        # Of each descriptor that is written, and of the next one.
         self._addresses: list[int] = []
-        self._placed: list[tuple[Block, Mapping[str, int]]] = []
+        self._steps: list[_Step] = []
+        self._layers = 0
+        # Descriptors whose results are collected, and outputs of a layer that is not complete.
+        self._collected = 0
+        self._parts: list[np.ndarray] = []
 
     def __enter__(self) -> "Chain":
         """Begin.
@@ -74,9 +81,8 @@ class Chain:
             device.inputs.clear()
             device.outputs.clear()
             device.chain.clear()
-            self._addresses = [device.inputs.take(SIZE) for _ in range(self.length)]
-            for address in self._addresses:
-                device.bus.write(address, pack({}))
+            self._addresses = []
+            self._reserve()
             self._open = True
         return self
 
@@ -116,10 +122,19 @@ class Chain:
                 raise TypeError(
                     f"a layer is a Layer or a Call, not {layer!r}: did its function return one?"
                 )
-            at = len(self._placed)
-            if at == self.length:
-                raise LayoutError(f"this chain has its {at} layers: make it longer")
-            self._placed.append((layer, self._place(layer, at)))
+            if self._layers == self.length:
+                raise LayoutError(f"this chain has its {self.length} layers: make it longer")
+            if layer.chained and not self._layers:
+                raise LayoutError("the first layer is chained: there is no layer before it")
+            self._layers += 1
+            whole = pieces(layer, self.device.sizes)
+            for number, piece in enumerate(whole):
+                if number:
+                    piece = sharing(piece, self._steps[-1].fields)
+                ends = number == len(whole) - 1
+                final = ends and self._layers == self.length
+                fields = self._place(piece, final=final)
+                self._steps.append(_Step(layer, piece, fields, ends))
 
     def run(self) -> list[Result]:
         """Run until all layers given so far are complete; return the results of all.
@@ -140,7 +155,7 @@ class Chain:
             If another call is using the machine.
         """
         with self._guarded():
-            if len(self.results) < len(self._placed):
+            if self._collected < len(self._steps):
                 self._go_on()
                 self._wait()
             return list(self.results)
@@ -173,13 +188,25 @@ class Chain:
             # Ctrl-C and the like propagate unchanged.
             error.add_note(str(failure))
 
-    def _place(self, layer: Block, at: int) -> dict[str, int]:
-        """Write a layer's contents and then its descriptor; return the descriptor's fields."""
+    def _reserve(self) -> int:
+        """Take memory for a descriptor that is not ready, and say so there; return its address."""
+        address = self.device.inputs.take(SIZE)
+        self.device.bus.write(address, pack({}))
+        self._addresses.append(address)
+        return address
+
+    def _place(self, layer: Block, *, final: bool) -> dict[str, int]:
+        """Write a descriptor's contents and then itself; return its fields.
+
+        Parameters
+        ----------
+        layer : Block
+        final : bool
+            It is the chain's last descriptor.
+        """
         device = self.device
         device.check(layer)
-        if layer.chained and not at:
-            raise LayoutError("the first layer is chained: there is no layer before it")
-        fields = layer.fields(self._placed[-1][0].k0 if layer.chained else 0)
+        fields = layer.fields(self._steps[-1].layer.k0 if layer.chained else 0)
         contents = layer.contents()
         for name, size, written in region_sizes(fields, layer.q.codes.shape[2]):
             if name in layer.placed:
@@ -188,9 +215,10 @@ class Chain:
             fields[name] = (device.outputs if written else device.inputs).take(size)
             if not written:
                 device.bus.write(fields[name], contents[name])
-        following = self._addresses[at + 1] if at + 1 < self.length else 0
+        address = self._addresses[-1]
+        following = 0 if final else self._reserve()
         fields |= {"next": following, "ready": 1}
-        raw, address = pack(fields), self._addresses[at]
+        raw = pack(fields)
         # The machine may read meanwhile: the head, which says that the rest is valid, comes last.
         device.bus.write(address + HEAD_BYTES, raw[HEAD_BYTES:])
         device.bus.write(address, raw[:HEAD_BYTES])
@@ -204,7 +232,7 @@ class Chain:
             raise AbortedError(f"aborted after {len(self.results)} complete layers")
         if self._started:
             where = (Status.WAITING in device.status, device.register("current"))
-            if where != (True, self._addresses[len(self.results)]):
+            if where != (True, self._addresses[self._collected]):
                 raise StaleChainError(
                     f"the machine does not wait for layer {len(self.results)}: {device.status!r} "
                     f"at {device.register('current'):#x}; it was reset, or another host uses it"
@@ -228,7 +256,7 @@ class Chain:
 
     def _wait(self) -> None:
         """Wait until the layers placed are complete, and collect their results."""
-        device, placed, results = self.device, self._placed, self.results
+        device, steps = self.device, self._steps
         fruitless = 0
         while True:
             try:
@@ -236,42 +264,43 @@ class Chain:
             except TimeoutError as late:
                 late.add_note(
                     f"status {device.status!r}, {device.register('layers_done')} of "
-                    f"{len(placed)} layers complete"
+                    f"{len(steps)} layers complete"
                 )
                 raise
             pending = device.register("interrupt")
             device.set_register("interrupt", pending)
             status, done = device.status, device.register("layers_done")
-            if not len(results) <= done <= len(placed):
+            if not self._collected <= done <= len(steps):
                 raise StaleChainError(
-                    f"{done} layers are complete, after {len(results)} of {len(placed)}: the "
+                    f"{done} layers are complete, after {self._collected} of {len(steps)}: the "
                     "machine was reset, or another host uses it"
                 )
-            while len(results) < done:
-                results.append(self._collect(*placed[len(results)]))
+            while self._collected < done:
+                self._collect(steps[self._collected])
+                self._collected += 1
             if Status.BUSY not in status:
                 break
-            if Status.WAITING in status and done == len(placed):
+            if Status.WAITING in status and done == len(steps):
                 return
             fruitless = 0 if pending else fruitless + 1
             if fruitless == device.patience:
                 raise TimeoutError(
                     f"the bus has returned from its wait {fruitless} times without an interrupt; "
-                    f"status {status!r}, {done} of {len(placed)} layers complete"
+                    f"status {status!r}, {done} of {len(steps)} layers complete"
                 )
         if Status.ERROR in status:
             raise error_of(device.register("error_code"), device.register("error_address"), done)
         if Status.ABORTED in status:
             raise AbortedError(f"aborted after {done} complete layers")
-        if done < self.length:
+        if self._layers < self.length or done < len(steps):
             raise StaleChainError(
-                f"the machine is idle after {done} of {self.length} layers: it was reset, or "
-                "another host uses it, or a descriptor was overwritten"
+                f"the machine is idle after {len(self.results)} of {self.length} layers: it was "
+                "reset, or another host uses it, or a descriptor was overwritten"
             )
 
-    def _collect(self, layer: Block, fields: Mapping[str, int]) -> Result:
-        """Return the result of a complete layer."""
-        d = layer.q.codes.shape[2]
+    def _collect(self, step: "_Step") -> None:
+        """Collect what a descriptor gave; of a layer's last one, the layer's result."""
+        layer, fields, d = step.layer, step.fields, step.layer.q.codes.shape[2]
         sizes = {name: size for name, size, _ in region_sizes(fields, d)}
 
         def array(name: str, kind: str) -> np.ndarray | None:
@@ -280,13 +309,29 @@ class Chain:
             return np.frombuffer(self.device.bus.read(fields[name], sizes[name]), kind)
 
         output = array("output", "i1" if layer.options.output_bits == 8 else "<i2")
-        assert output is not None
-        ids = array("ids", "<u2")
-        bits = np.repeat(np.array([4, 8], np.uint8), [layer.k0 - layer.k1, layer.k1])
-        return Result(
-            layer.query_heads(output),
-            layer.output_unit(),
-            None if ids is None else ids.astype(np.int64),
-            bits,
-            array("importance", "<u4"),
+        if output is not None:
+            self._parts.append(step.piece.query_heads(output))
+        if not step.ends:
+            return
+        whole, self._parts = np.concatenate(self._parts, axis=1), []
+        ids, ranks = array("ids", "<u2"), step.piece is layer
+        kept = (layer.k0 - layer.k1, layer.k1) if ranks else (0, 0)
+        self.results.append(
+            Result(
+                whole,
+                layer.output_unit(),
+                None if ids is None else ids.astype(np.int64),
+                np.repeat(np.array([4, 8], np.uint8), kept),
+                array("importance", "<u4"),
+            )
         )
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A descriptor: of a layer, or of a piece of it, the layer's last one or not."""
+
+    layer: Block
+    piece: Block
+    fields: Mapping[str, int]
+    ends: bool

@@ -22,6 +22,7 @@ __all__ = ["Arena", "Device"]
 #: Registers of a machine's sizes, read once.
 SIZES = (
     *("rows", "cols", "depth", "value_depth", "planes", "d_head", "n_max", "capacity"),
+    "merge_rows",
     *("heads", "bus_bits", "address_bits", "flags", "flags_required"),
 )
 

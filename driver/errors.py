@@ -1,6 +1,6 @@
 """Exceptions: one class for each error code."""
 
-from dtqatten.files.errors import UsageError
+from dtqatten.files.errors import ToolError, UsageError
 from dtqatten.interface.registers import ErrorCode
 
 __all__ = [
@@ -9,7 +9,13 @@ __all__ = [
     "DeviceError",
     "InUseError",
     "LayoutError",
+    "LinkCorruptError",
+    "LinkError",
+    "LinkLostError",
+    "LinkTimeoutError",
     "NotIdleError",
+    "PortError",
+    "RefusedAccessError",
     "StaleChainError",
     "error_of",
 ]
@@ -55,6 +61,34 @@ class InUseError(RuntimeError):
 
 class LayoutError(UsageError):
     """Arrays that the machine, or its memory, cannot take; the message says why."""
+
+
+class PortError(UsageError):
+    """The port cannot be opened, or has nothing on it that speaks the protocol."""
+
+
+class LinkError(ToolError):
+    """The line to the machine has failed; the next access begins anew on it.
+
+    What the last access should have done may have been done, in part, elsewhere or not at all. A
+    run writes all that it needs, so the next one is right; what a cache has in memory is not.
+    """
+
+
+class LinkLostError(LinkError):
+    """The other end, or the adapter, is gone."""
+
+
+class LinkTimeoutError(LinkError):
+    """The other end does not answer in time."""
+
+
+class LinkCorruptError(LinkError):
+    """What came is not what was sent, in one direction or the other."""
+
+
+class RefusedAccessError(LinkError):
+    """The board has nothing at an address, or nothing that is written; everything else is well."""
 
 
 def _exception(code: ErrorCode) -> type[DeviceError]:

@@ -11,6 +11,7 @@ from dtqatten.driver.cache import Cache
 from dtqatten.driver.calls import Call
 from dtqatten.driver.errors import LayoutError
 from dtqatten.driver.layers import Layer
+from dtqatten.driver.segments import chunk_length
 from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attention
 from dtqatten.golden.numerics.calls import layer_call
 from dtqatten.golden.numerics.codes import IntArray
@@ -96,6 +97,8 @@ def expected_layer(
         keys,
         causal=False,
         sinks=layer.sinks,
+        segment=config.n_max,
+        chunk=_chunk(config, layer, len(keys)),
         tile=(query_tile(config.rows, layer.group), config.cols, config.group),
     )
     carried = None
@@ -122,6 +125,13 @@ def expected_layer(
         options,
         None if held is None else held.written(keys.ids, outputs.importance),
     )
+
+
+def _chunk(config: Config, layer: Block, keys: int) -> int | None:
+    """Return how many queries the machine computes at a time, if that is not all of them."""
+    if keys <= config.n_max:
+        return None
+    return chunk_length(layer, config.merge_rows, config.rows, config.n_max)
 
 
 def _keys(layer: Block, before: Expected | None) -> tuple[TokenList, IntArray]:

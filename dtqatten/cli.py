@@ -7,6 +7,13 @@ import typer
 from dtqatten import __version__
 from dtqatten.commands.accuracy import accuracy
 from dtqatten.commands.bench import bench
+from dtqatten.commands.board import (
+    board_build,
+    board_list,
+    board_program,
+    board_run,
+    board_simulate,
+)
 from dtqatten.commands.command import add
 from dtqatten.commands.compare import compare
 from dtqatten.commands.config import check_config, show_config
@@ -88,3 +95,17 @@ config = typer.Typer(
 add(config, show_config, "show")
 add(config, check_config, "check")
 app.add_typer(config, name="config")
+
+board = typer.Typer(
+    help="Build, program and run the machine on an FPGA board, or on a simulated one.",
+    no_args_is_help=True,
+)
+for name, function in (
+    ("list", board_list),
+    ("build", board_build),
+    ("program", board_program),
+    ("run", board_run),
+    ("simulate", board_simulate),
+):
+    add(board, function, name)
+app.add_typer(board, name="board")

@@ -161,7 +161,7 @@ def layer_reads(
     flags, core = Flag(fields["flags"]), system.core
     tokens, queries = fields["tokens"], fields["queries"]
     if ids is None:
-        places = np.arange(tokens)
+        places = fields.get("key_start", 0) + np.arange(tokens)
     elif four_bit is None and Flag.CHAINED in flags:
         raise ValueError("chained ids without the number of those in 4 bits")
     else:

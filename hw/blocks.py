@@ -51,9 +51,11 @@ def build(block: Block, system: SystemConfig, *, monitored: bool = False) -> Any
 
             return ValueArray(config, observed=monitored)
         case Block.NORMALIZER:
+            from dtqatten.hw.merge.merger import Merger
             from dtqatten.hw.softmax.normalizer import Normalizer
 
-            return Normalizer(config)
+            # Where rows can be merged, what merges them stands in its place.
+            return (Merger if config.merge_rows else Normalizer)(config)
         case Block.TOKEN_RANKING:
             from dtqatten.hw.ranking.token_ranking import TokenRanking
 

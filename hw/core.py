@@ -11,6 +11,7 @@ from dtqatten.hw.arrays.value_array import ValueArray
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.fork import fork
 from dtqatten.hw.base.skid import buffered
+from dtqatten.hw.merge.merger import Merger
 from dtqatten.hw.payloads.arrays import load_layout, value_layout
 from dtqatten.hw.payloads.ranking import beat_layout, held_layout, layer_layout, topk_config
 from dtqatten.hw.payloads.softmax import head_layout, key_layout, query_layout
@@ -112,7 +113,9 @@ class AttentionCore(wiring.Component):
         array = place(m, platform, "score_array", ScoreArray, config)
         softmax = place(m, platform, "softmax", Softmax, config)
         values = place(m, platform, "value_array", ValueArray, config)
-        normalizer = place(m, platform, "normalizer", Normalizer, config)
+        # Where rows can be merged, what merges them divides them, too.
+        divides = Merger if config.merge_rows else Normalizer
+        normalizer = place(m, platform, "normalizer", divides, config)
         ranking = place(m, platform, "token_ranking", TokenRanking, config)
 
         connect(m, flipped(self.q), array.q)
@@ -129,7 +132,7 @@ class AttentionCore(wiring.Component):
         connect(m, softmax.records, normalizer.records)
         connect(m, normalizer.outputs, flipped(self.outputs))
         connect(m, flipped(self.layers), ranking.layers)
-        connect(m, softmax.probabilities, ranking.probabilities)
+        self._rank(m, softmax, ranking)
         if config.held_importance:
             connect(m, flipped(self.held), ranking.held)
         connect(m, ranking.ids, flipped(self.ids))
@@ -141,7 +144,7 @@ class AttentionCore(wiring.Component):
             busy.softmax.eq(array.scores.valid & array.scores.ready),
             busy.value_array.eq(values.working),
             busy.normalizer.eq(normalizer.working),
-            busy.module_b.eq(softmax.probabilities.valid & softmax.probabilities.ready),
+            busy.module_b.eq(ranking.probabilities.valid & ranking.probabilities.ready),
             self.activity.searching.eq(ranking.searching),
         ]
         for unit, results in (
@@ -154,6 +157,25 @@ class AttentionCore(wiring.Component):
             waiting = Cat(result.valid & ~result.ready for result in results)
             m.d.comb += stalled[unit.value].eq(waiting.any())
         return m
+
+    def _rank(self, m: Module, softmax: Softmax, ranking: TokenRanking) -> None:
+        """Give module B the probabilities, but not those of a segment, which are none of the row.
+
+        Parameters
+        ----------
+        m : Module
+        softmax : Softmax
+        ranking : TokenRanking
+        """
+        source, sink = softmax.probabilities, ranking.probabilities
+        if not self.config.merge_rows:
+            connect(m, source, sink)
+            return
+        m.d.comb += [
+            sink.p.eq(source.p),
+            sink.valid.eq(source.valid & ~source.p.partial),
+            source.ready.eq(sink.ready | source.p.partial),
+        ]
 
     def _plan(self, m: Module, platform: object, array: ScoreArray, softmax: Softmax) -> None:
         """Plan which tiles row blocks visit, by what the softmax gets to know of their tokens.

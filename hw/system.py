@@ -4,7 +4,6 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect
 
-from dtqatten.configuration.fields import ConfigError
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.fork import fork
@@ -49,19 +48,9 @@ class System(wiring.Component):
         AXI4-Lite subordinate, see :func:`dtqatten.hw.bus.axi.lite_ports`.
     irq : Out(1)
         An enabled interrupt is pending; level.
-
-    Raises
-    ------
-    ConfigError
-        If the core has an option that the memory system does not drive.
     """
 
     def __init__(self, system: SystemConfig) -> None:
-        if system.core.sinks:
-            raise ConfigError(
-                "sinks is True, which the memory system does not drive: leave it out, or build the "
-                "core alone"
-            )
         self.system = system
         super().__init__(master_ports(system) | lite_ports() | {"irq": Out(1)})
 
@@ -123,6 +112,8 @@ class System(wiring.Component):
             writes.stop.eq(control.stop),
             control.drained.eq(reads.idle & writes.idle),
         ]
+        if config.merge_rows:
+            m.d.comb += writer.fetched.eq(fetcher.idle)
         connect(m, control.results, writer.layer)
         # Later statements take precedence. A master's address is that of a failed answer, if any.
         refused = (
@@ -219,6 +210,7 @@ class System(wiring.Component):
             "value_depth": config.group,
             "address_bits": self.system.address_bits,
             "capacity": config.positions,
+            "merge_rows": config.merge_rows,
             "flags": int(known_flags(config)),
             "flags_required": int(required_flags(config)),
             "status": Cat(control.busy, control.waiting, control.failed, control.aborted),

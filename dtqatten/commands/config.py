@@ -11,20 +11,38 @@ import typer
 from dtqatten.commands.console import print_json, show
 from dtqatten.commands.options import ConfigOption, JsonOption, StartOption, machine
 from dtqatten.configuration.file import load
+from dtqatten.files.errors import UsageError
 
-__all__ = ["check_config", "derived", "meanings", "show_config"]
+__all__ = ["as_file", "check_config", "derived", "meanings", "show_config"]
 
 
 def show_config(
-    preset: StartOption = None, file: ConfigOption = None, as_json: JsonOption = False
+    preset: StartOption = None,
+    file: ConfigOption = None,
+    as_toml: Annotated[
+        bool, typer.Option("--toml", help="Print a file for --config, and nothing else.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print every field of a configuration, what it means, and the sizes that follow from it.
 
     Without --preset and --config it is that of preset base.
+
+    Parameters
+    ----------
+    preset : str, optional
+    file : Path, optional
+    as_toml, as_json : bool
+        At most one of them.
     """
+    if as_toml and as_json:
+        raise UsageError("--toml and --json both ask for nothing else: choose one")
     chosen = machine(preset, file)
     system = chosen.system()
     fields = {"": values_of(chosen.config), "system": values_of(system)}
+    if as_toml:
+        print(as_file(fields))
+        return
     sizes = derived(chosen.config) + derived(system)
     if as_json:
         print_json(
@@ -42,7 +60,7 @@ def show_config(
     for part, source in (("", chosen.config), ("system", system)):
         says = meanings(type(source))
         for name, value in fields[part].items():
-            table.add_row(f"{part}.{name}".lstrip("."), _as_toml(value), says[name])
+            table.add_row(f"{part}.{name}".lstrip("."), _shown(value), says[name])
     follows = Table("derived", "value", "meaning")
     for name, value, meaning in sizes:
         follows.add_row(name, str(value), meaning)
@@ -67,8 +85,20 @@ def values_of(config: Any) -> dict[str, Any]:
     }
 
 
-def _as_toml(value: object) -> str:
-    """Return a value as a file would have it; "-" is one that is left out."""
+def as_file(fields: dict[str, dict[str, Any]]) -> str:
+    """Return a configuration file's text; a value of None is left out."""
+    lines = []
+    for part, values in fields.items():
+        lines += [f"\n[{part}]"] if part else []
+        for name, value in values.items():
+            if value is not None:
+                text = f'"{value}"' if isinstance(value, str) else _shown(value)
+                lines.append(f"{name} = {text}")
+    return "\n".join(lines)
+
+
+def _shown(value: object) -> str:
+    """Return a value as the table shows it; "-" is one that a file leaves out."""
     if value is None:
         return "-"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,7 +1,8 @@
 """``dtqatten run``: attention of arrays from a file, or of a real model."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,7 +24,12 @@ from dtqatten.commands.paths import output_file
 from dtqatten.commands.run_model import run_model
 from dtqatten.configuration.system import SystemConfig
 
-__all__ = ["run"]
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from dtqatten.api.attention import Attention
+
+__all__ = ["arrays_of", "figures", "run", "table_of"]
 
 
 def run(
@@ -120,9 +126,6 @@ def _run_arrays(
     backend, shares, causal, save, waves, as_json
         As of :func:`run`.
     """
-    import numpy as np
-    from rich.table import Table
-
     from dtqatten.api.attention import attention_layers
     from dtqatten.files.whole import write_arrays
     from dtqatten.golden.traces.recording import Recording
@@ -148,12 +151,30 @@ def _run_arrays(
     except AssertionError as error:
         raise fail(f"the RTL differs from the golden model: {error}") from None
     if save is not None:
-        found_arrays: dict[str, Any] = {}
-        for number, layer in enumerate(layers):
-            for name in ("output", "precision", "ids", "bits", "importance"):
-                found_arrays[f"{name}_{number}"] = getattr(layer, name)
-        write_arrays(save, found_arrays)
-    found = [
+        write_arrays(save, arrays_of(layers))
+    found = figures(layers)
+    if as_json:
+        print_json(found)
+    of = "the machine with its bus" if backend == "rtl" else "the core, every operand in time"
+    show(table_of(found), f"cycles of {of}")
+    if save is not None:
+        say(f"results: {save}")
+
+
+def arrays_of(layers: Sequence["Attention"]) -> dict[str, Any]:
+    """Return the arrays of results as a file has them, by name and layer."""
+    return {
+        f"{name}_{number}": getattr(layer, name)
+        for number, layer in enumerate(layers)
+        for name in ("output", "precision", "ids", "bits", "importance")
+    }
+
+
+def figures(layers: Sequence["Attention"]) -> list[dict[str, Any]]:
+    """Return what is printed of each layer."""
+    import numpy as np
+
+    return [
         {
             "layer": number,
             **{f"tokens_{bits}_bit": int(np.sum(layer.precision == bits)) for bits in (8, 4, 0)},
@@ -165,8 +186,12 @@ def _run_arrays(
         }
         for number, layer in enumerate(layers)
     ]
-    if as_json:
-        print_json(found)
+
+
+def table_of(found: Sequence[Mapping[str, Any]]) -> "Table":
+    """Return the table of :func:`figures`."""
+    from rich.table import Table
+
     table = Table("layer", "tokens in 8 / 4 / 0 bits", "kept", "cycles", "bytes read", "written")
     for one in found:
         table.add_row(
@@ -174,7 +199,4 @@ def _run_arrays(
             f"{one['tokens_8_bit']} / {one['tokens_4_bit']} / {one['tokens_0_bit']}",
             *(str(one[name]) for name in ("kept", "cycles", "read_bytes", "written_bytes")),
         )
-    of = "the machine with its bus" if backend == "rtl" else "the core, every operand in time"
-    show(table, f"cycles of {of}")
-    if save is not None:
-        say(f"results: {save}")
+    return table

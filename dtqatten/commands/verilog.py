@@ -71,6 +71,7 @@ def verilog(
     ] = None,
     capacity: Annotated[int | None, typer.Option(help="Places of a cache; else --n-max.")] = None,
     windows: Annotated[bool | None, typer.Option(help="Heads can have sliding windows.")] = None,
+    sinks: Annotated[bool | None, typer.Option(help="Query heads can have sinks.")] = None,
     grouped: Annotated[
         bool | None, typer.Option(help="Query heads that share K and V fill rows together.")
     ] = None,
@@ -79,6 +80,9 @@ def verilog(
     ] = None,
     skip_tiles: Annotated[
         bool | None, typer.Option(help="Leave out tiles that no query of a row block sees.")
+    ] = None,
+    merge_rows: Annotated[
+        int | None, typer.Option(help="Rows of queries held to take keys beyond --n-max.")
     ] = None,
     bus_bits: Annotated[int | None, typer.Option(help="System: AXI4 data width.")] = None,
     address_bits: Annotated[int | None, typer.Option(help="System: AXI4 address width.")] = None,
@@ -112,9 +116,11 @@ def verilog(
         count_normalize=count_normalize,
         capacity=capacity,
         windows=windows,
+        sinks=sinks,
         grouped=grouped,
         held_importance=held_importance,
         skip_tiles=skip_tiles,
+        merge_rows=merge_rows,
     )
     if monitored and block not in (Block.ARRAY, Block.VALUE_ARRAY):
         raise refuse(f"--monitored is for arrays, not {block}: leave it out")

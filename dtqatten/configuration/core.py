@@ -84,7 +84,7 @@ class Config:
     windows : bool
         Heads can have sliding windows.
     sinks : bool
-        Heads have sinks in payloads and memory; softmax and system refuse it.
+        Query heads can have sinks: logits that join their rows' sums and divisors.
     grouped : bool
         Query heads that share a head of K and V are one head of the core: each query brings the
         factor, and the sink, of its own.
@@ -93,6 +93,9 @@ class Config:
         before all others.
     skip_tiles : bool
         Tiles of scores that no query of their row block sees are not computed.
+    merge_rows : int
+        Rows of queries, up to 4096, whose partial results are held, so that they can have more than
+        ``n_max`` keys: in segments that are merged one after another. 0: none.
 
     Raises
     ------
@@ -122,6 +125,7 @@ class Config:
     grouped: bool = False
     held_importance: bool = False
     skip_tiles: bool = False
+    merge_rows: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -133,6 +137,7 @@ class Config:
             ("product_stages", 1, 2),
             ("planes", 2, 3),
             ("heads", 1, IMPORTANCE_ROWS),
+            ("merge_rows", 0, 4096),
         ):
             integer(self, name, low, high)
         integer(self, "value_depth", 1, 128, optional=True)

@@ -79,8 +79,16 @@ class Flag(DescribedFlag):
         "the `heads / kv_heads` query heads of a head of K and V have its rows together, at most"
         " `n_max`; not with QUERY_CHAINED",
     )
-    HELD = (
+    CONTINUES = (
         1 << 19,
+        "a further segment: keys join those of the layer before, for the same heads and queries",
+    )
+    HOLDS = (
+        1 << 20,
+        "further segments follow: partial results are held in the machine, and nothing is written",
+    )
+    HELD = (
+        1 << 21,
         "add the importance of the keys to that in `held`, by id, and write it back there; keys can"
         " be protected. Not with CHAINED, CUMULATIVE or REPORT",
     )
@@ -110,19 +118,31 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "query_start", 0x1C, 32, "position of the first query; 0 with QUERY_LIST or QUERY_CHAINED"
     ),
-    Field("tokens", 0x20, 16, "keys to compute on; `stored` unless CHAINED or KEY_LIST"),
+    Field(
+        "tokens",
+        0x20,
+        16,
+        "keys to compute on; `stored` unless CHAINED or KEY_LIST, or the register `merge_rows` is"
+        " not 0",
+    ),
     Field(
         "four_bit",
         0x22,
         16,
         "keys in 4 bits, the first ones; the others have 8 bits; 0 if CHAINED",
     ),
-    Field("k0", 0x24, 16, "keys kept for the next layer"),
+    Field("k0", 0x24, 16, "keys kept for the next layer; 0 with CONTINUES or HOLDS"),
     Field("k1", 0x26, 16, "kept keys in 8 bits"),
     Field("stored", 0x28, 32, "tokens in K and V, at the places 0 to `stored` - 1"),
     Field("capacity", 0x2C, 32, "tokens that a head of K and V has room for"),
     Field("window", 0x30, 32, f"with WINDOW 1 to {WINDOW_MAX}, else 0"),
     Field("output_shift", 0x34, 16, "left shift of 8-bit outputs, 0 to 7; 0 without CODES"),
+    Field(
+        "key_start",
+        0x36,
+        16,
+        "place of the first key; 0 with KEY_LIST or CHAINED, or where the register `merge_rows` is",
+    ),
     Field(
         "protect_first",
         0x38,
@@ -171,7 +191,7 @@ FIELDS: tuple[Field, ...] = (
         "output",
         0xA0,
         64,
-        "written: `[heads][queries][d_head]`, 16 bits or a byte each; GROUPED:"
+        "written without HOLDS: `[heads][queries][d_head]`, 16 bits or a byte each; GROUPED:"
         " `[kv_heads][queries][heads of the group][d_head]`",
     ),
     Field("ids", 0xA8, 64, "written with IDS: `k0` ids of 16 bits, 4-bit class first"),
@@ -244,7 +264,8 @@ def region_sizes(fields: Mapping[str, int], d_head: int) -> Iterator[tuple[str, 
         yield "key_list", ID_BYTES * tokens, False
     if Flag.HELD in flags:
         yield "held", 4 * capacity, False
-    yield "output", heads * queries * d_head * (1 if Flag.CODES in flags else 2), True
+    if Flag.HOLDS not in flags:
+        yield "output", heads * queries * d_head * (1 if Flag.CODES in flags else 2), True
     if Flag.IDS in flags:
         yield "ids", ID_BYTES * fields["k0"], True
     if Flag.REPORT in flags:

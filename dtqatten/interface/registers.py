@@ -85,7 +85,8 @@ class ErrorCode(DescribedInt):
     )
     TOKENS = (
         8,
-        "`tokens` is not `stored`, or above it with KEY_LIST, or `four_bit` is above `tokens`; in a"
+        "`tokens` is not `stored`, or above it with KEY_LIST, or `key_start + tokens` is above it"
+        " where rows can be merged, or `four_bit` is above `tokens`; in a"
         " CHAINED layer `stored` or `tokens` is not what the previous layer had or kept, or"
         " `four_bit` is not 0",
     )
@@ -124,7 +125,22 @@ class ErrorCode(DescribedInt):
         "the id there is not above the one before it in its class; or is not below `stored`, in a"
         " list of queries the register `capacity`",
     )
-    PROTECTED = 24, "`k0` is below the number of protected keys; the address is that of `held`"
+    SEGMENT = (
+        24,
+        "CONTINUES without HOLDS in the layer before, or HOLDS there without it; or `heads`,"
+        " `kv_heads`, `queries` or GROUPED are not those of that layer; or HOLDS in the last layer;"
+        " or a segment is CHAINED",
+    )
+    SEGMENT_IMPORTANCE = (
+        25,
+        "`k0`, IDS, REPORT, CUMULATIVE, FRESH or COUNT with CONTINUES or HOLDS: rows of several"
+        " segments have no importance",
+    )
+    MERGE_ROWS = (
+        26,
+        "`heads * queries` exceeds the register `merge_rows`, with CONTINUES or HOLDS",
+    )
+    PROTECTED = 27, "`k0` is below the number of protected keys; the address is that of `held`"
 
 
 @dataclass(frozen=True)
@@ -162,6 +178,7 @@ REGISTERS: tuple[Register, ...] = (
     Register("value_depth", 0x030, _R, "tokens that P x V reduces in a cycle: a tile of V"),
     Register("address_bits", 0x034, _R, "width of the AXI addresses"),
     Register("capacity", 0x038, _R, "most places of a cache, and positions of queries"),
+    Register("merge_rows", 0x03C, _R, "most `heads * queries` of a layer in segments; 0: none"),
     Register("control", 0x040, _P, "`Control` bits", flags=Control),
     Register("status", 0x044, _R, "`Status` bits"),
     Register(

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.core_front import CoreFront, TokenBeats
+from dtqatten.golden.cycles.merger import MergerModel
 from dtqatten.golden.cycles.normalizer import NormalizerModel, OutputBeat
 from dtqatten.golden.cycles.score_accumulator import ImportanceBeat
 from dtqatten.golden.cycles.score_array import ArrayModel
 from dtqatten.golden.cycles.softmax import SoftmaxModel
 from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query
-from dtqatten.golden.cycles.tiles import Beat
+from dtqatten.golden.cycles.tiles import Beat, Row
 from dtqatten.golden.cycles.token_ranking import Held, LayerCommand, TokenRankingModel
 from dtqatten.golden.cycles.topk import IdBeat
 from dtqatten.golden.cycles.value_array import ValueArrayModel
@@ -60,7 +61,8 @@ class CoreModel:
         self._array = ArrayModel(config, observed=False)
         self._softmax = SoftmaxModel(config)
         self._values = ValueArrayModel(config, observed=False)
-        self._normalizer = NormalizerModel(config)
+        divides = MergerModel if config.merge_rows else NormalizerModel
+        self._normalizer = divides(config)
         self._ranking = TokenRankingModel(config)
         self.busy = dict.fromkeys(self.UNITS, 0)
 
@@ -94,6 +96,12 @@ class CoreModel:
         """Return what the softmax is offered of heads and tokens."""
         return self._front.offered(TokenBeats(inputs.heads, inputs.queries, inputs.keys))
 
+    @property
+    def _ranked(self) -> Row | None:
+        """The row of probabilities that module B is offered: none of a segment's."""
+        row = self._softmax.probabilities
+        return None if row is None or row.partial else row
+
     def _scores_ready(self, inputs: CoreInputs) -> bool:
         return self._softmax.scores_ready(self._offered(inputs).heads)
 
@@ -108,13 +116,13 @@ class CoreModel:
 
     def working(self, inputs: CoreInputs) -> dict[str, bool]:
         """Return whether each unit works in this cycle, as counted in ``busy``."""
-        softmax, ranking, sums = self._softmax, self._ranking, self._values.sums
+        ranking, sums = self._ranking, self._values.sums
         return {
             "score_array": self._array.stepping,
             "softmax": self._array.scores is not None and self._scores_ready(inputs),
             "value_array": self._values.stepping,
             "normalizer": self._normalizer.goes(sums),
-            "module_b": softmax.probabilities is not None and ranking.probabilities_ready,
+            "module_b": self._ranked is not None and ranking.probabilities_ready,
             "search": ranking.searching,
         }
 
@@ -137,8 +145,8 @@ class CoreModel:
         return {
             Unit.SCORE_ARRAY: waits(array.scores, self._scores_ready(inputs)),
             Unit.SOFTMAX: waits(softmax.weights, values.weights_ready)
-            or waits(softmax.records, normalizer.records_ready)
-            or waits(softmax.probabilities, ranking.probabilities_ready),
+            or waits(softmax.records, normalizer.records_ready(softmax.records))
+            or waits(self._ranked, ranking.probabilities_ready),
             Unit.VALUE_ARRAY: waits(values.sums, normalizer.sums_ready(values.sums)),
             Unit.NORMALIZER: waits(self.outputs, ready["outputs"]),
             Unit.MODULE_B: waits(self.ids, ready["ids"]) or waits(self.report, ready["report"]),
@@ -161,12 +169,13 @@ class CoreModel:
         normalizer, ranking = self._normalizer, self._ranking
         # What each unit shows now decides; then all pass the edge.
         scores, sums = array.scores, values.sums
-        weights, records, probabilities = softmax.weights, softmax.records, softmax.probabilities
+        weights, records, probabilities = softmax.weights, softmax.records, self._ranked
         takes = {
             "scores": self._scores_ready(inputs),
             "weights": values.weights_ready,
-            "records": normalizer.records_ready,
-            "probabilities": ranking.probabilities_ready,
+            "records": normalizer.records_ready(records),
+            # Those of a segment are none of the row, and left out.
+            "probabilities": self._ranked is None or ranking.probabilities_ready,
             "sums": normalizer.sums_ready(sums),
         }
         front, offered, taken = self._front, self._offered(inputs), self._softmax_ready(inputs)

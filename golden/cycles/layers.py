@@ -1,5 +1,6 @@
 """Layers as the core gets them, and runs of its cycle model on them."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.core import CoreInputs, CoreModel
+from dtqatten.golden.cycles.core_head import CoreHead
 from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, OutputForm, Query
 from dtqatten.golden.cycles.streams import StreamRun
 from dtqatten.golden.cycles.tiles import load_beats
@@ -16,11 +18,10 @@ from dtqatten.golden.cycles.token_ranking import Held, LayerCommand
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attention
 from dtqatten.golden.numerics.calls import shared
-from dtqatten.golden.numerics.codes import Codes, Granularity, quantize
+from dtqatten.golden.numerics.codes import Codes
 from dtqatten.golden.numerics.masks import position_mask
-from dtqatten.golden.numerics.order import boundaries, promote
-from dtqatten.golden.numerics.select import PAPER_SHARES, Selection, counts, select
-from dtqatten.golden.traces.trace import Trace
+from dtqatten.golden.numerics.select import Selection, select
+from dtqatten.golden.numerics.sinks import NO_SINK
 
 __all__ = [
     "SOURCES",
@@ -29,7 +30,6 @@ __all__ = [
     "core_beats",
     "output_parts",
     "sources",
-    "trace_layers",
 ]
 
 #: Input streams of every core.
@@ -54,6 +54,7 @@ class CoreLayer:
     causal : bool
     window : int, optional
         Positions that a query sees.
+    sinks : int16 array ``[heads]``, optional
     by_token : bool
         Of grouped heads: each token's queries follow each other; if not, each head's.
     options : Options
@@ -68,6 +69,8 @@ class CoreLayer:
         What the keys have from before, which is added to.
     protected : bool array ``[n]``, optional
         With ``held``: keys that rank first, at most ``k0``.
+    cuts : tuple of int
+        Places at which segments of the keys begin, besides 0. With any, module B takes no part.
     """
 
     q: Codes
@@ -80,6 +83,7 @@ class CoreLayer:
     k_ids: NDArray[np.integer]
     causal: bool = False
     window: int | None = None
+    sinks: NDArray[np.int16] | None = None
     by_token: bool = True
     options: Options = field(default_factory=Options)
     k0: int = 1
@@ -90,6 +94,7 @@ class CoreLayer:
     carried: NDArray[np.integer] | None = None
     held: NDArray[np.integer] | None = None
     protected: NDArray[np.bool_] | None = None
+    cuts: tuple[int, ...] = ()
 
     @property
     def chosen(self) -> Selection:
@@ -111,6 +116,8 @@ class CoreLayer:
                 self.v_bits,
                 position_mask(self.q_ids, self.k_ids, causal=self.causal, window=self.window),
                 self.carried if self.held is None else self.held,
+                self.cuts,
+                self.sinks,
             ),
             replace(self.options, importance_saturates=self.held is not None),
         )
@@ -126,88 +133,62 @@ class CoreLayer:
         ]
         return [[(head * group + i, query) for query, i in places] for head in range(own)]
 
+    def heads(self, config: Config) -> Iterator[CoreHead]:
+        """Yield the layer's heads as the core computes them.
+
+        In segments, as many heads of K and V at a time as have their rows held, or one head's rows
+        in chunks.
+        """
+        if not self.cuts:
+            whole = slice(0, len(self.k_ids))
+            yield from (CoreHead(own, rows, whole) for own, rows in enumerate(self.rows))
+            return
+        most = config.merge_rows
+        together = max(1, most // len(self.rows[0]))
+        edges = [0, *self.cuts, len(self.k_ids)]
+        spans = [slice(*pair) for pair in itertools.pairwise(edges)]
+        numbered = list(enumerate(self.rows))
+        for first in range(0, len(numbered), together):
+            held = numbered[first : first + together]
+            for top in range(0, len(self.rows[0]), most):
+                for number, span in enumerate(spans):
+                    for at, (own, rows) in enumerate(held):
+                        yield CoreHead(
+                            own,
+                            rows[top : top + most],
+                            span,
+                            number == 0,
+                            number == len(spans) - 1,
+                            at == len(held) - 1,
+                        )
+
     def beats(self, config: Config) -> dict[str, list]:
         """Return what each source streams for this layer."""
-        heads, n_k, d = self.k.codes.shape
+        heads, _, d = self.k.codes.shape
         unit = shared(self.k, len(self.q.codes)).unit
         factor = softmax.multiplier(self.q.unit * unit, d, self.options.softmax_scale)
-        m, shift = (np.ravel(value).tolist() for value in (factor.m, factor.shift))
-        rows = self.rows
-        form = OutputForm(self.options.output_bits == 8, self.options.output_shift)
-        narrow = (self.v_bits == 4) & self.options.p_follows_token
-        narrow_queries = (self.q_bits == 4) & self.options.p_follows_query
-        beats: dict[str, list] = {
-            "layers": [
-                LayerCommand(
-                    heads,
-                    self.k0,
-                    self.k1,
-                    self.report,
-                    self.cumulative,
-                    self.fresh,
-                    self.options.count_normalize,
-                    self.held is not None,
-                )
-            ],
-            "heads": [
-                # Grouped, queries bring factors of their own.
-                HeadFactor(m[own[0][0]], shift[own[0][0]], self.causal, form, self.window or 0)
-                for own in rows
-            ],
-        }
-        beats["q"] = [
-            beat
-            for own in rows
-            for beat in load_beats(
-                config,
-                np.stack([self.q.codes[place] for place in own]),
-                np.array([self.q_bits[query] == 8 for _, query in own]),
-                limited=False,
-            )
-        ]
-        beats["k"] = [b for c in self.k.codes for b in load_beats(config, c, self.k_bits == 8)]
-        beats["v"] = [
-            beat
-            for codes in self.v.codes
-            for beat in load_beats(
-                config,
-                codes,
-                self.v_bits == 8,
-                config.value_nibbles,
-                follows=self.options.p_follows_token,
-            )
-        ]
-
-        def gains(codes: Codes) -> NDArray[np.int64]:
-            plain = np.full(codes.codes.shape[:2], 256)
-            return plain if codes.gains is None else codes.gains.astype(int)
-
-        q_gains, k_gains, v_gains = (gains(codes) for codes in (self.q, self.k, self.v))
-        beats["queries"] = [
-            Query(
-                int(self.q_ids[query]),
-                int(q_gains[head, query]),
-                bool(narrow_queries[query]),
-                m[head],
-                shift[head],
-                last=at == len(own) - 1,
-            )
-            for own in rows
-            for at, (head, query) in enumerate(own)
-        ]
-        beats["keys"] = [
-            Key(
-                int(i),
-                int(k_gains[h, at]),
-                int(v_gains[h, at]),
-                bool(narrow[at]),
-                at == n_k - 1,
-            )
-            for h in range(heads)
-            for at, i in enumerate(self.k_ids)
-        ]
+        sinks = np.full(len(self.q.codes), NO_SINK) if self.sinks is None else self.sinks
+        # Of each query head: multiplier, shift and sink.
+        columns = (np.ravel(x).tolist() for x in (factor.m, factor.shift, sinks))
+        factors = list(zip(*columns, strict=True))
+        command = LayerCommand(
+            heads,
+            self.k0,
+            self.k1,
+            self.report,
+            self.cumulative,
+            self.fresh,
+            self.options.count_normalize,
+            self.held is not None,
+        )
+        # Segments have no importance.
+        beats: dict[str, list] = {"layers": [] if self.cuts else [command]}
+        beats |= {name: [] for name in SOURCES if name != "layers"}
         if config.held_importance:
             beats["held"] = self._held()
+        for head in self.heads(config):
+            for name, found in self._head_beats(config, head, factors).items():
+                beats[name] += found
         return beats
 
     def _held(self) -> list[Held]:
@@ -217,11 +198,78 @@ class CoreLayer:
         safe = np.zeros(len(self.held), bool) if self.protected is None else self.protected
         return [Held(int(h), bool(p)) for h, p in zip(self.held, safe, strict=True)]
 
+    def _head_beats(
+        self, config: Config, head: CoreHead, factors: list[tuple[int, int, int]]
+    ) -> dict[str, list]:
+        """Return what each source streams for a head.
+
+        Parameters
+        ----------
+        config : Config
+        head : CoreHead
+        factors : list of tuple
+            Multiplier, shift and sink of each query head.
+        """
+        own, rows, span = head.own, head.rows, head.span
+        form = OutputForm(self.options.output_bits == 8, self.options.output_shift)
+        narrow = (self.v_bits == 4) & self.options.p_follows_token
+        narrow_queries = (self.q_bits == 4) & self.options.p_follows_query
+        q_gains, k_gains, v_gains = (_gains(codes) for codes in (self.q, self.k, self.v))
+        # Grouped, queries bring factors and sinks of their own.
+        multiplier, shift, sink = factors[rows[0][0]]
+        place = (head.first_segment, head.last_segment, head.restart)
+        return {
+            "heads": [
+                HeadFactor(multiplier, shift, self.causal, form, self.window or 0, sink, *place)
+            ],
+            "q": load_beats(
+                config,
+                np.stack([self.q.codes[at] for at in rows]),
+                np.array([self.q_bits[query] == 8 for _, query in rows]),
+                limited=False,
+            ),
+            "k": load_beats(config, self.k.codes[own, span], self.k_bits[span] == 8),
+            "v": load_beats(
+                config,
+                self.v.codes[own, span],
+                self.v_bits[span] == 8,
+                config.value_nibbles,
+                follows=self.options.p_follows_token,
+            ),
+            "queries": [
+                Query(
+                    int(self.q_ids[query]),
+                    int(q_gains[of, query]),
+                    bool(narrow_queries[query]),
+                    *factors[of],
+                    last=at == len(rows) - 1,
+                )
+                for at, (of, query) in enumerate(rows)
+            ],
+            "keys": [
+                Key(
+                    int(self.k_ids[at]),
+                    int(k_gains[own, at]),
+                    int(v_gains[own, at]),
+                    bool(narrow[at]),
+                    at == span.stop - 1,
+                )
+                for at in range(span.start, span.stop)
+            ],
+        }
+
+
+def _gains(codes: Codes) -> NDArray[np.int64]:
+    """Return gains of each token, in units of 1/256."""
+    plain = np.full(codes.codes.shape[:2], 256)
+    return plain if codes.gains is None else codes.gains.astype(int)
+
 
 def output_parts(config: Config, layer: CoreLayer) -> Iterator[tuple[int, int, int, int]]:
     """Yield head, query, first and past channel of every beat of a layer's outputs."""
     d = layer.q.codes.shape[-1]
-    for rows in layer.rows:
+    for computed in layer.heads(config):
+        rows = computed.rows if computed.last_segment else []
         for top in range(0, len(rows), config.rows):
             for left in range(0, d, config.cols):
                 for head, query in rows[top : top + config.rows]:
@@ -266,44 +314,3 @@ class CoreRun(StreamRun):
     def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
         """Pass a clock edge of the model."""
         self.model.clock(CoreInputs(**offered), dict(ready))
-
-
-def trace_layers(config: Config, trace: Trace, layers: int = 2) -> list[CoreLayer]:
-    """Return a recorded layer on its kept tokens, then on those that it chooses itself.
-
-    One layer is recorded: a later one computes on the same Q, K and V, of the tokens that the core
-    chose, clustered and promoted to full tiles.
-    """
-    q, k, v = (
-        quantize(x, Granularity.TOKEN if config.v_gains else Granularity.HEAD)
-        for x in trace.gathered()
-    )
-    kept, n8 = np.arange(len(trace.kept)), int((trace.bits == 8).sum())
-    result: list[CoreLayer] = []
-    for _ in range(layers):
-        n = len(kept)
-        limits = boundaries(n - n8, n, config.rows, config.cols, config.group)
-
-        def gathered(codes: Codes, places: NDArray[np.integer]) -> Codes:
-            gains = None if codes.gains is None else codes.gains[:, places]
-            return Codes(codes.codes[:, places], codes.scale, gains)
-
-        keep, wide = counts(n, PAPER_SHARES)
-        layer = CoreLayer(
-            q=gathered(q, kept),
-            k=gathered(k, kept),
-            v=gathered(v, kept),
-            q_bits=promote(limits.q, n),
-            k_bits=promote(limits.k, n),
-            v_bits=promote(limits.v, n),
-            q_ids=trace.kept[kept],
-            k_ids=trace.kept[kept],
-            options=Options(p_planes=config.planes, output_bits=8, output_shift=2),
-            k0=keep,
-            k1=wide,
-            report=True,
-        )
-        result.append(layer)
-        chosen = select(layer.golden.importance, keep, wide)
-        kept, n8 = kept[chosen.ids], wide
-    return result

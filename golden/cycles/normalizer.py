@@ -58,9 +58,8 @@ class NormalizerModel:
         self._beats = Fifo(self.ROOM)
         self._under_way: deque[tuple[int, OutputBeat]] = deque()
 
-    @property
-    def records_ready(self) -> bool:
-        """Whether a record is taken."""
+    def records_ready(self, record: RowRecord | None = None) -> bool:
+        """Whether a record is taken, whichever is offered."""
         return len(self._records) < 2 * self.config.rows
 
     @property
@@ -79,7 +78,7 @@ class NormalizerModel:
 
     def clock(self, sums: Row | None, records: RowRecord | None, outputs_ready: bool) -> None:
         """Pass a clock edge with what is valid at the inputs, taken if ready."""
-        goes, takes_record = self.goes(sums), self.records_ready
+        goes, takes_record = self.goes(sums), self.records_ready()
         last = self.sums_ready(sums)
         self._beats.clock(outputs_ready)
         if goes:

@@ -9,6 +9,8 @@ from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.layers import CoreLayer
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes
+from dtqatten.golden.numerics.segments import equal_cuts
+from dtqatten.golden.numerics.sinks import NO_SINK
 
 __all__ = ["random_chain", "random_layer"]
 
@@ -43,6 +45,17 @@ def _places(rng: np.random.Generator, span: int, n: int) -> NDArray[np.int64]:
     return classes if rng.random() < 0.8 else drawn
 
 
+def _cuts(rng: np.random.Generator, n: int, most: int) -> tuple[int, ...]:
+    """Return cuts of ``n`` keys into segments of ``most`` at most: full ones, or of any length."""
+    if rng.integers(2):
+        return equal_cuts(n, most)
+    cuts, at = [], int(rng.integers(1, most + 1))
+    while at < n:
+        cuts.append(at)
+        at += int(rng.integers(1, most + 1))
+    return tuple(cuts)
+
+
 def random_layer(
     config: Config,
     rng: np.random.Generator,
@@ -57,7 +70,8 @@ def random_layer(
     """Return a layer of random codes; what is not given is drawn too, corners more often.
 
     Queries are the keys' tokens, or others, of which some may be keys; precisions differ by role.
-    With cumulative importance a layer ``after`` another one carries on what that one chose.
+    With cumulative importance a layer ``after`` another one carries on what that one chose. Where
+    rows can be merged, most layers have more keys than a segment, and are cut at random.
 
     Parameters
     ----------
@@ -81,11 +95,17 @@ def random_layer(
     group = int(rng.choice([1, 2, 3, 8])) if config.grouped else 1
     heads = int(rng.integers(1, min(config.heads, 3) + 1)) if heads is None else heads
     most = min(config.n_max, 3 * max(config.rows, config.cols))
+    # In segments, unless importance is carried from layer to layer.
+    segments = 1
+    if config.merge_rows and not config.cumulative and after is None and rng.random() < 0.7:
+        segments = int(rng.integers(2, 6))
+        most = min(segments * config.n_max, config.positions)
 
     def count() -> int:
         return int(rng.choice([1, most, int(rng.integers(1, most + 1))]))
 
     n = count() if tokens is None else tokens
+    cuts = _cuts(rng, n, config.n_max) if segments > 1 or n > config.n_max else ()
     if queries is None and rng.random() < 0.5:
         queries = count()
     m = n if queries is None else queries
@@ -108,7 +128,12 @@ def random_layer(
     gained = bool(rng.integers(2))
     form = int(rng.choice([8, 16]))
     k0 = int(rng.choice([1, n, int(rng.integers(1, n + 1))]))
-    holds = config.held_importance and carried is None and rng.random() < 0.7
+    sinks = None
+    if config.sinks and rng.random() < 0.8:
+        ends = (NO_SINK, -NO_SINK - 1)
+        drawn = rng.choice([*ends, *rng.integers(-2000, 2001, 4)], heads * group)
+        sinks = drawn.astype(np.int16)
+    holds = config.held_importance and not cuts and carried is None and rng.random() < 0.7
     return CoreLayer(
         q=codes(heads * group, m, gained=gained),
         k=codes(heads, n, gained=gained),
@@ -120,6 +145,7 @@ def random_layer(
         k_ids=k_ids,
         causal=causal,
         window=window,
+        sinks=sinks,
         by_token=bool(rng.integers(2)),
         options=Options(
             p_planes=config.planes,
@@ -139,6 +165,7 @@ def random_layer(
         protected=np.isin(np.arange(n), rng.permutation(n)[: rng.integers(0, k0 + 1)])
         if holds
         else None,
+        cuts=cuts,
     )
 
 

@@ -11,6 +11,8 @@ from dtqatten.golden.cycles.tiles import Row, padded
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import apply_gain
 from dtqatten.golden.numerics.masks import position_mask
+from dtqatten.golden.numerics.segments import RowScale
+from dtqatten.golden.numerics.sinks import sink_weight
 
 __all__ = ["PassingRow", "ScoredRow", "passing_rows"]
 
@@ -48,13 +50,17 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
     seen = position_mask(ids[1], ids[0], causal=head.causal, window=head.window or None)
     factors = queries if config.grouped else [head] * len(queries)
     # A row has a shift of its own, as a head has in the golden block.
-    t, _ = softmax.exponent(
-        apply_gain(scores, np.array([key.gain for key in keys]))[:, None],
+    scale = RowScale(
         apply_gain(
             np.array([factor.multiplier for factor in factors]),
             np.array([query.gain for query in queries]),
         )[:, None],
         np.array([factor.shift for factor in factors]),
+    )
+    t, maximum = softmax.exponent(
+        apply_gain(scores, np.array([key.gain for key in keys]))[:, None],
+        scale.factor,
+        scale.shift,
         seen[:, None],
     )
     e16 = softmax.exponential(t[:, 0], seen)
@@ -65,7 +71,15 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
         e16[None], gains, planes=config.planes, bits=bits, query_bits=query_bits
     )
     weights, lead, divisor = narrowed.p[0], narrowed.lead[0], narrowed.divisor[0]
-    probability = softmax.normalized(e16)
+    total = e16.sum(-1)
+    if config.sinks:
+        sinks = np.array([factor.sink for factor in factors])
+        e, weight = sink_weight(sinks, maximum, scale, config.planes)
+        sees = total > 0
+        total = total + np.where(sees, e[:, 0], 0)
+        if not config.merge_rows:
+            divisor = divisor + np.where(sees, weight[:, 0], 0)
+    probability = softmax.normalized(e16, total)
     mantissa, exponent = softmax.reciprocal(divisor)
     passing = []
     for number, tile in enumerate(tiles):
@@ -83,6 +97,14 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
                 head.output,
                 row.last_row,
                 row.last_block,
+                # Of a row that sees no key: the lowest score, which stands for those hidden.
+                int(maximum[at, 0]) if total[at] else -(1 << config.score_width - 1),
+                int(scale.factor[at, 0]),
+                int(scale.shift[at]),
+                factors[at].sink,
+                head.first_segment,
+                head.last_segment,
+                head.restart,
             )
             passing.append(
                 PassingRow(
@@ -92,6 +114,7 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
                         *place,
                         sees if config.count_normalize else None,
                         tile=row.tile,
+                        partial=not (head.first_segment and head.last_segment),
                     ),
                     record if row.last_tile else None,
                     len(block) if row.last_tile and row.last_row else 0,

@@ -30,9 +30,11 @@ class SoftmaxModel:
 
     # Cycles from a row accepted by the first pass to its maximum; from one read by the second pass
     # to its sum, inverted, and to its record being written. Each beside a cycle for every level of
-    # the tree over a row's lanes.
+    # the tree over a row's lanes; a sink joins sum and divisor in a cycle more.
     MAXIMUM = 8
     SUM, RECORD = 34, 36
+    # Of a record's cycles, those that invert its divisor.
+    INVERTED = 18
     # Cycles from a row read to it being there, when its record is reserved.
     READ = 6
     # Cycles from a row read to what leaves being written: weights of the second pass, and what the
@@ -43,7 +45,7 @@ class SoftmaxModel:
     # in the third one's.
     VALUES_FREE = (12, 6)
     # Rows that rings hold beside the largest block: those that set out before its first is read,
-    # again beside the levels of the tree.
+    # again beside the levels of the tree, and with sinks a row more of exponentials and records.
     SCORE_RING = 9
     EXPONENTIAL_RING = 35
     # Rows that outputs hold: those that set out before the first one is offered; of records, beside
@@ -59,8 +61,10 @@ class SoftmaxModel:
         most_tiles = -(-config.n_max // config.cols)
         block = most_tiles * config.rows
         self._maximum = self.MAXIMUM + levels
-        self._sum = self.SUM + levels
-        self._record = self.RECORD + levels
+        self._sum = self.SUM + levels + config.sinks
+        # Where rows can be merged, divisors are inverted behind that, and take sinks there.
+        early = -self.INVERTED if config.merge_rows else config.sinks
+        self._record = self.RECORD + levels + early
         self._keys = TokenStore(config.cols, 2 * most_tiles)
         # Where tiles are skipped, their planner knows queries long before their first row comes.
         self._queries = TokenStore(1, (4 if config.skip_tiles else 2) * config.rows)
@@ -72,14 +76,17 @@ class SoftmaxModel:
         self._arriving: list[Buffered[Key]] = [Buffered() for _ in arriving]
         late = config.timing.late_rings
         self._score_ring = Ring(block + levels + self.SCORE_RING, late=late)
-        self._exponential_ring = Ring(block + levels + self.EXPONENTIAL_RING, late=late)
+        self._exponential_ring = Ring(
+            block + levels + config.sinks + self.EXPONENTIAL_RING, late=late
+        )
         # Rows that may be read.
         self._scores_ready = self._exponentials_ready = 0
         self._score_rows: deque[PassingRow] = deque()
         self._exponential_rows: deque[PassingRow] = deque()
         self._weights = Fifo(self.WEIGHT_RING, late=late)
         self._probabilities = Fifo(self.PROBABILITY_RING, late=late)
-        self._records = Fifo(2 * config.rows + levels + self.RECORD_RING, late=late)
+        records = 2 * config.rows + levels + early + self.RECORD_RING
+        self._records = Fifo(records, late=late)
         self._events: dict[int, list[Callable[[], None]]] = defaultdict(list)
         # Place in the head: tile and row; scores and flags of the block so far.
         self._tile = self._row = 0

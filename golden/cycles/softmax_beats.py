@@ -47,7 +47,9 @@ class OutputForm:
 class HeadFactor:
     """A head's factor from scores to exponents, its mask, its output and its sink.
 
-    ``window`` is 0 for none.
+    ``window`` is 0 for none. ``first_segment`` and ``last_segment``: whether its keys are the first
+    and last ones of their rows, and ``restart``, whether the next head's rows are held from the
+    first place on: a core that merges rows is told.
     """
 
     multiplier: int
@@ -56,11 +58,18 @@ class HeadFactor:
     output: OutputForm = OutputForm()
     window: int = 0
     sink: int = NO_SINK
+    first_segment: bool = True
+    last_segment: bool = True
+    restart: bool = True
 
 
 @dataclass(frozen=True)
 class RowRecord:
-    """What P x V of a row is divided by."""
+    """What P x V of a row is divided by.
+
+    Where rows can be merged, ``divisor`` is that of the keys alone, not inverted, and all from
+    ``maximum`` on counts.
+    """
 
     divisor: int
     mantissa: int
@@ -69,6 +78,13 @@ class RowRecord:
     output: OutputForm
     last_row: bool
     last_block: bool
+    maximum: int = 0
+    multiplier: int = 0
+    shift: int = 0
+    sink: int = NO_SINK
+    first_segment: bool = True
+    last_segment: bool = True
+    restart: bool = True
 
     @property
     def reciprocal(self) -> "RowRecord":

@@ -160,7 +160,8 @@ class Row:
     ``last_row`` of the tile, ``last_tile`` of the row block, ``last_block`` of the head; ``tile``
     is the place of the keys among the tiles of their head, 0 where that is not said. ``seen``,
     of probabilities, where queries are counted: the query sees the key. ``narrow``, of weights:
-    they have their highest plane only, because their query has 4 bits.
+    they have their highest plane only, because their query has 4 bits. ``partial``, of
+    probabilities: their row has other segments.
     """
 
     values: NDArray[np.int64]
@@ -171,6 +172,7 @@ class Row:
     seen: NDArray | None = None
     narrow: bool = False
     tile: int = 0
+    partial: bool = False
 
 
 def padded(values: NDArray, size: int) -> NDArray:

@@ -31,6 +31,25 @@ def shared(codes: Codes, heads: int) -> Codes:
     return Codes(np.repeat(codes.codes, repeats, -3), np.repeat(codes.scale, repeats, -1), gains)
 
 
+def _promoted(tokens: TokenList, run: int, tile: int) -> IntArray:
+    """Return precisions of the tokens of a list, promoted in each run of it.
+
+    Parameters
+    ----------
+    tokens : TokenList
+    run : int
+        Tokens that tiles share: a chunk of queries, a segment of keys.
+    tile : int
+        Tokens of a tile.
+    """
+    found = [promote(0, 0)]
+    for first in range(0, len(tokens), run):
+        n = min(run, len(tokens) - first)
+        four_bit = min(max(tokens.four_bit - first, 0), n)
+        found.append(promote(aligned(four_bit, n, tile), n))
+    return np.concatenate(found)
+
+
 def layer_call(
     q: Codes,
     k: Codes,
@@ -44,6 +63,7 @@ def layer_call(
     held: CacheImportance | None = None,
     observed: int | None = None,
     segment: int = KEYS_MAX,
+    chunk: int | None = None,
     tile: tuple[int, int, int] = (1, 1, 1),
 ) -> Inputs:
     """Gather what a layer computes on, as operands of the block.
@@ -66,8 +86,11 @@ def layer_call(
         Only so many queries, at the latest positions, count for importance.
     segment : int
         Most keys of a segment; segments begin at multiples of it.
+    chunk : int, optional
+        Queries that a machine computes at a time; all at once if None.
     tile : tuple of int
-        Rows, columns and value depth of a machine, whose tiles promote tokens of their list.
+        Rows, columns and value depth of a machine, whose tiles promote tokens of their chunk or
+        segment.
 
     Raises
     ------
@@ -85,9 +108,9 @@ def layer_call(
         q,
         shared(k, heads).take(keys.ids),
         shared(v, heads).take(keys.ids),
-        promote(aligned(queries.four_bit, m, tile[0]), m),
-        promote(aligned(keys.four_bit, n, tile[1]), n),
-        promote(aligned(keys.four_bit, n, tile[2]), n),
+        _promoted(queries, chunk or max(m, 1), tile[0]),
+        _promoted(keys, segment, tile[1]),
+        _promoted(keys, segment, tile[2]),
         position_mask(queries.ids, keys.ids, causal=causal, window=window),
         None if held is None else held.read(keys.ids),
         equal_cuts(n, segment),

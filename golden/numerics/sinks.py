@@ -75,7 +75,7 @@ def sink_weight(
     Returns
     -------
     e, divisor : int64 arrays ``[..., heads, n_q]``
-        46 bits; 41 bits, 44 with three planes.
+        46 bits; 40 bits, 44 with three planes.
 
     Raises
     ------

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import enum
 
 from dtqatten.configuration.system import SystemConfig
-from dtqatten.hw.memory.descriptor import chain_layout, flag
+from dtqatten.hw.memory.descriptor import chain_layout, flag, is_segment
 from dtqatten.interface.descriptor import HEAD_BYTES, MAGIC, SIZE, VERSION, Flag
 from dtqatten.interface.registers import ErrorCode
 
@@ -161,7 +161,22 @@ class ChainStates:
         with m.Case(State.START):
             # The layer before has been read, and what it keeps is known.
             free = ~self.given_core & ~self.given_writer
-            with m.If(ports.fetched & free & (~before.valid | ports.ids_complete)):
+            known = ~before.valid | ports.ids_complete
+            segment = Const(0)
+            if self.system.core.merge_rows:
+                # Segments keep no ids.
+                known |= before.segment
+                segment = is_segment(descriptor)
+                holds = flag(descriptor, Flag.HOLDS)
+            with m.If(ports.fetched & free & known):
+                if self.system.core.merge_rows:
+                    m.d.sync += [before.segment.eq(segment), before.holds.eq(holds)]
+                    m.d.sync += [
+                        before[name].eq(descriptor[name])
+                        for name in ("heads", "kv_heads", "queries")
+                    ]
+                    if self.system.core.grouped:
+                        m.d.sync += before.grouped.eq(flag(descriptor, Flag.GROUPED))
                 m.d.sync += [
                     ports.layer.eq(descriptor),
                     ports.repeats.eq(self.checker.repeats),
@@ -182,7 +197,7 @@ class ChainStates:
                     before.k0.eq(descriptor.k0),
                     before.k1.eq(descriptor.k1),
                     before.cumulative.eq(flag(descriptor, Flag.CUMULATIVE)),
-                    self.given_core.eq(1),
+                    self.given_core.eq(~segment),
                     self.given_writer.eq(1),
                 ]
                 m.d.sync += self._state.eq(State.STARTED)

@@ -1,6 +1,6 @@
 """Layouts of descriptors, and which of their flags a build serves."""
 
-from amaranth.hdl import Signal, unsigned
+from amaranth.hdl import Signal, Value, unsigned
 from amaranth.lib import data
 
 from dtqatten.configuration.core import Config
@@ -11,6 +11,7 @@ __all__ = [
     "chain_layout",
     "descriptor_layout",
     "flag",
+    "is_segment",
     "known_flags",
     "required_flags",
 ]
@@ -29,9 +30,18 @@ def descriptor_layout() -> data.FlexibleLayout:
 def chain_layout(config: Config) -> data.StructLayout:
     """What a layer leaves to the next one: ``tokens`` slots, of which ``k0`` are kept.
 
-    ``valid``: there is a layer before; ``cumulative``: its importance is carried on.
+    ``valid``: there is a layer before; ``cumulative``: its importance is carried on. Where rows can
+    be merged: whether it is a ``segment``, and ``holds`` rows, and what the next one has to have in
+    common with it.
     """
     count = range(config.n_max + 1)
+    merged = {
+        "segment": unsigned(1),
+        "holds": unsigned(1),
+        "heads": unsigned(16),
+        "kv_heads": unsigned(16),
+        "queries": unsigned(16),
+    }
     return data.StructLayout(
         {
             "valid": unsigned(1),
@@ -40,6 +50,8 @@ def chain_layout(config: Config) -> data.StructLayout:
             "k1": count,
             "cumulative": unsigned(1),
         }
+        | (merged if config.merge_rows else {})
+        | ({"grouped": unsigned(1)} if config.merge_rows and config.grouped else {})
     )
 
 
@@ -54,10 +66,16 @@ def known_flags(config: Config) -> Flag:
         (config.sinks, Flag.SINKS),
         (config.grouped, Flag.GROUPED),
         (config.held_importance, Flag.HELD),
+        (config.merge_rows, Flag.CONTINUES | Flag.HOLDS),
     ):
         if not possible:
             flags &= ~needing
     return flags
+
+
+def is_segment(layer: data.View) -> Value:
+    """Return whether a descriptor has some of its rows' keys only."""
+    return flag(layer, Flag.CONTINUES) | flag(layer, Flag.HOLDS)
 
 
 def flag(layer: data.View, which: Flag) -> Signal:

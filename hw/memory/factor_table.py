@@ -99,7 +99,7 @@ class FactorTable(wiring.Component):
             self.o.valid.eq(left != 0),
             self.idle.eq(entries.idle & (left == 0)),
         ]
-        core_head(m, core, self.layer, self.o.p)
+        core_head(m, core, self.layer, self.o.p, left == 1)
         with m.If(self.start):
             m.d.sync += [here.eq(0), left.eq(self.heads)]
         with m.Else():

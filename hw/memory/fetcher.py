@@ -112,11 +112,8 @@ class Fetcher(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         core, layer = self.system.core, self.layer
-
         lent = LOOKUPS if core.held_importance else 0
         table = place(m, platform, "tokens", TokenTable, core, READERS + lent)
-        if lent:
-            lend(m, self, table)
         connect(m, flipped(self.ids), table.ids)
         m.d.comb += [
             table.begin.eq(self.start),
@@ -127,12 +124,14 @@ class Fetcher(wiring.Component):
             table.query_start.eq(layer.query_start),
             self.ids_complete.eq(table.complete),
         ]
+        if core.merge_rows:
+            m.d.comb += table.key_start.eq(layer.key_start)
         rows = self.rows if core.grouped else None
         shape = LayerShape.of(layer, self.repeats, self.query_four_bit, rows)
         # Units start after the table, which is then valid.
         lists = self._lists(m, platform, table)
         if lent:
-            m.d.comb += self.known.eq(lists.idle)
+            lend(m, self, table, lists.idle)
         start = lists.done
         edges, tensors_idle = self._tensors(m, platform, table, start, shape)
         heads = self._heads(m, platform, start)
@@ -154,15 +153,10 @@ class Fetcher(wiring.Component):
             table.write_slot.eq(lists.slot),
             table.write_id.eq(lists.id),
         ]
+        most = system.core.positions
         for i, (present, base, count, four_bit, limit) in enumerate(
             (
-                (
-                    Flag.QUERY_LIST,
-                    layer.query_list,
-                    layer.queries,
-                    self.query_four_bit,
-                    system.core.positions,
-                ),
+                (Flag.QUERY_LIST, layer.query_list, layer.queries, self.query_four_bit, most),
                 (Flag.KEY_LIST, layer.key_list, layer.tokens, self.four_bit, layer.stored),
             )
         ):

@@ -1,10 +1,10 @@
 """Checks of a descriptor's fields: all of them at once, each with its error code."""
 
-from amaranth.hdl import Const, Mux, Value
+from amaranth.hdl import Cat, Const, Mux, Value
 from amaranth.lib import data
 
 from dtqatten.configuration.core import Config
-from dtqatten.hw.memory.descriptor import flag, known_flags, required_flags
+from dtqatten.hw.memory.descriptor import flag, is_segment, known_flags, required_flags
 from dtqatten.interface.descriptor import FIELDS, SIZE, WINDOW_MAX, Flag
 from dtqatten.interface.registers import ErrorCode
 
@@ -37,6 +37,7 @@ def field_checks(
         Rows of grouped query heads are more than a head has.
     """
     d = descriptor
+    segment = is_segment(d) if config.merge_rows else Const(0)
     return (
         (ErrorCode.FLAGS, _wrong_flags(config, d, before)),
         (ErrorCode.NO_HEADS, d.heads == 0),
@@ -44,13 +45,49 @@ def field_checks(
         (ErrorCode.KV_HEADS, (d.kv_heads == 0) | (remainder != 0)),
         (ErrorCode.NO_TOKENS, (d.queries == 0) | (d.stored == 0) | (d.tokens == 0)),
         (ErrorCode.TOO_MANY_TOKENS, _too_many(config, d) | too_many_rows),
-        (ErrorCode.TOKENS, ~_tokens_match(d, before)),
-        (ErrorCode.K0, (d.k0 == 0) | (d.k0 > d.tokens)),
+        (ErrorCode.TOKENS, ~_tokens_match(config, d, before)),
+        (ErrorCode.K0, ~segment & ((d.k0 == 0) | (d.k0 > d.tokens))),
         (ErrorCode.K1, d.k1 > d.k0),
         (ErrorCode.CHAIN, (d.next != 0) & (d.next <= address)),
         (ErrorCode.QUERIES, ~_queries_match(d, before)),
         (ErrorCode.CAPACITY, (d.stored > d.capacity) | (d.capacity > config.positions)),
         (ErrorCode.POSITIONS, _beyond(config, d)),
+        *(_segment_checks(config, d, before, segment) if config.merge_rows else ()),
+    )
+
+
+def _segment_checks(
+    config: Config, d: data.View, before: data.View, segment: Value
+) -> tuple[tuple[ErrorCode, Value], ...]:
+    """Return the checks of segments; counts are in their ranges here.
+
+    Parameters
+    ----------
+    config : Config
+    d, before : View
+        The descriptor, and what the layer before leaves.
+    segment : Value
+        Whether it is one.
+    """
+    ranking = (Flag.IDS, Flag.REPORT, Flag.CUMULATIVE, Flag.FRESH, Flag.COUNT)
+    same = Cat(d[name] == before[name] for name in ("heads", "kv_heads", "queries")).all()
+    if config.grouped:
+        same &= flag(d, Flag.GROUPED) == before.grouped
+    continues = flag(d, Flag.CONTINUES)
+    heads, queries = d.heads[: config.heads.bit_length()], d.queries[: config.n_max.bit_length()]
+    return (
+        (
+            ErrorCode.SEGMENT,
+            (continues != before.holds)
+            | (continues & ~same)
+            | (flag(d, Flag.HOLDS) & (d.next == 0))
+            | (segment & flag(d, Flag.CHAINED)),
+        ),
+        (
+            ErrorCode.SEGMENT_IMPORTANCE,
+            segment & ((d.k0 != 0) | Cat(flag(d, each) for each in ranking).any()),
+        ),
+        (ErrorCode.MERGE_ROWS, segment & (heads * queries > config.merge_rows)),
     )
 
 
@@ -77,8 +114,13 @@ def _wrong_flags(config: Config, d: data.View, before: data.View) -> Value:
         two_lists |= protects | (d.held != 0)
     if config.grouped:
         two_lists |= flag(d, Flag.GROUPED) & flag(d, Flag.QUERY_CHAINED)
+    # Only keys that are a run of places begin at one.
+    begins = d.key_start != 0
+    if config.merge_rows:
+        begins &= flag(d, Flag.CHAINED) | flag(d, Flag.KEY_LIST)
     return (
         (unknown != 0)
+        | begins
         | (missing != 0)
         | two_lists
         | (d.as_value() & reserved).any()
@@ -93,12 +135,15 @@ def _too_many(config: Config, d: data.View) -> Value:
     return (d.queries > config.n_max) | (d.tokens > config.n_max)
 
 
-def _tokens_match(d: data.View, before: data.View) -> Value:
+def _tokens_match(config: Config, d: data.View, before: data.View) -> Value:
     """Whether a chained layer takes what is left to it, and any other one all that is stored.
 
-    A list may leave out some of that.
+    A list may leave out some of that. Where rows can be merged, a run of places may, too.
     """
-    all_of_them = Mux(flag(d, Flag.KEY_LIST), d.tokens <= d.stored, d.tokens == d.stored)
+    if config.merge_rows:
+        all_of_them = d.key_start + d.tokens <= d.stored
+    else:
+        all_of_them = Mux(flag(d, Flag.KEY_LIST), d.tokens <= d.stored, d.tokens == d.stored)
     return Mux(
         flag(d, Flag.CHAINED),
         before.valid & (d.stored == before.tokens) & (d.tokens == before.k0) & (d.four_bit == 0),

@@ -1,6 +1,6 @@
 """Reads the table of heads: each head's factor, with what the layer says of all heads."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -15,8 +15,8 @@ from dtqatten.interface.descriptor import ENTRY_BYTES, HEAD_SHIFT_MAX, Flag
 __all__ = ["EntryReader", "HeadTable", "core_head"]
 
 
-def core_head(m: Module, config: Config, layer: data.View, head: data.View) -> None:
-    """Give a head of the core what all heads of a layer have: mask and output.
+def core_head(m: Module, config: Config, layer: data.View, head: data.View, last: Value) -> None:
+    """Give a head of the core what all heads of a layer have: mask, output, and segment.
 
     A window beyond all positions hides nothing, so the core gets 0.
 
@@ -26,6 +26,8 @@ def core_head(m: Module, config: Config, layer: data.View, head: data.View) -> N
     config : Config
     layer : View of descriptor_layout()
     head : View of head_layout(config)
+    last : Value
+        It is the layer's last one.
     """
     m.d.comb += [
         head.causal.eq(flag(layer, Flag.CAUSAL)),
@@ -35,6 +37,12 @@ def core_head(m: Module, config: Config, layer: data.View, head: data.View) -> N
     if config.windows:
         hides = layer.window <= config.positions
         m.d.comb += head.window.eq(Mux(hides, layer.window, 0))
+    if config.merge_rows:
+        m.d.comb += [
+            head.first_segment.eq(~flag(layer, Flag.CONTINUES)),
+            head.last_segment.eq(~flag(layer, Flag.HOLDS)),
+            head.restart.eq(last),
+        ]
 
 
 class EntryReader(wiring.Component):
@@ -63,6 +71,8 @@ class EntryReader(wiring.Component):
         Read port.
     o : Out(stream.Signature(factor_layout(config)))
         Entries.
+    last : Out(1)
+        Where rows can be merged: it is the last entry's turn.
     """
 
     def __init__(self, system: SystemConfig) -> None:
@@ -77,6 +87,7 @@ class EntryReader(wiring.Component):
                 "port": Out(read_port(system)),
                 "o": Out(stream.Signature(factor_layout(system.core))),
             }
+            | ({"last": Out(1)} if system.core.merge_rows else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -102,6 +113,8 @@ class EntryReader(wiring.Component):
             self.fault.eq(self.o.valid & ((shift > HEAD_SHIFT_MAX) | reserved)),
             self.fault_address.eq(layer.head_table + (layer.heads - left) * ENTRY_BYTES),
         ]
+        if self.system.core.merge_rows:
+            m.d.comb += self.last.eq(left == 1)
         if self.system.core.sinks:
             m.d.comb += self.o.p.sink.eq(Mux(sinks, sink.as_signed(), NO_SINK))
         with m.If(self.start):
@@ -159,5 +172,6 @@ class HeadTable(wiring.Component):
             entries.o.ready.eq(self.o.ready),
         ]
         m.d.comb += [self.o.p[name].eq(entries.o.p[name]) for name, _ in factor_layout(core)]
-        core_head(m, core, self.layer, self.o.p)
+        last = entries.last if core.merge_rows else Const(0)
+        core_head(m, core, self.layer, self.o.p, last)
         return m

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.system import SystemConfig
-from dtqatten.hw.memory.descriptor import descriptor_layout, flag
+from dtqatten.hw.memory.descriptor import descriptor_layout, flag, is_segment
 from dtqatten.hw.memory.group_rows import rows_layout
 from dtqatten.hw.memory.writer import results_layout
 from dtqatten.hw.payloads.ranking import layer_layout
@@ -68,6 +68,11 @@ class LayerCommands(wiring.Component):
             command.k1.eq(layer.k1),
             command.report.eq(flag(layer, Flag.REPORT)),
         ]
+        if self.system.core.merge_rows:
+            m.d.comb += [
+                results.held.eq(flag(layer, Flag.HOLDS)),
+                results.segment.eq(is_segment(layer)),
+            ]
         if self.system.core.grouped:
             m.d.comb += [
                 results.heads.eq(self.rows.heads),

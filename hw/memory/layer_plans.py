@@ -85,3 +85,6 @@ class LayerShape:
             plan.tokens.eq(tokens),
             plan.listed.eq(listed),
         ]
+        if role != "q" and "first" in dict(plan.shape()):
+            # Where rows can be merged, keys may begin at any place.
+            m.d.comb += plan.first.eq(layer.key_start)

@@ -1,6 +1,6 @@
 """The memory that a descriptor names: whether every byte of a region lies in its window."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -72,6 +72,8 @@ class RegionCheck(wiring.Component):
         m = Module()
         system, core, d = self.system, self.system.core, self.descriptor
         codes = flag(d, Flag.CODES)
+        # A segment that is held writes nothing.
+        writes = ~flag(d, Flag.HOLDS) if core.merge_rows else Const(1)
         channels = core.d_head
         rows = Mux(flag(d, Flag.QUERY_CHAINED), d.stored, d.queries)
         held = [(d.held, flag(d, Flag.HELD), d.capacity, 1, 4)] if core.held_importance else []
@@ -88,8 +90,8 @@ class RegionCheck(wiring.Component):
             (d.key_list, flag(d, Flag.KEY_LIST), d.tokens, 1, ID_BYTES, False),
             *((*one, False) for one in held),
             (d.next, d.next != 0, 1, 1, SIZE, False),
-            (d.output, ~codes, d.heads, d.queries, 2 * channels, True),
-            (d.output, codes, d.heads, d.queries, channels, True),
+            (d.output, ~codes & writes, d.heads, d.queries, 2 * channels, True),
+            (d.output, codes & writes, d.heads, d.queries, channels, True),
             (d.ids, flag(d, Flag.IDS), d.k0, 1, ID_BYTES, True),
             (d.importance, flag(d, Flag.REPORT), d.tokens, 1, 4, True),
             *((*one, True) for one in held),

@@ -49,6 +49,8 @@ class TokenTable(wiring.Component):
         Otherwise on all tokens, in order.
     query_chained, query_listed, query_start : In(1), In(1), In(range(capacity))
         Of the current layer's queries; they stay for it.
+    key_start : In(range(capacity))
+        Where rows can be merged: of keys that are neither chained nor listed the first one's place.
     write : In(2)
         An entry of a list of queries, of keys. Only of ``listed`` ones, before slots are looked up.
     write_slot, write_id : In(range(n_max)), In(range(capacity))
@@ -81,6 +83,7 @@ class TokenTable(wiring.Component):
                 "query_chained": In(1),
                 "query_listed": In(1),
                 "query_start": In(range(config.positions)),
+                **({"key_start": In(range(config.positions))} if config.merge_rows else {}),
                 "write": In(2),
                 "write_slot": In(range(config.n_max)),
                 "write_id": In(range(config.positions)),
@@ -206,7 +209,9 @@ class TokenTable(wiring.Component):
             self.query.position.eq(self.query_start + query_slot),
         ]
         with m.If(identity):
-            m.d.comb += [self.key.id.eq(key_slot), self.key.position.eq(key_slot)]
+            start = self.key_start if config.merge_rows else 0
+            place = key_slot + start
+            m.d.comb += [self.key.id.eq(place), self.key.position.eq(place)]
         with m.If(self.query_chained):
             m.d.comb += self.query.eq(query)
         with m.If(self.query_listed):

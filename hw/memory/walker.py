@@ -16,7 +16,8 @@ def plan_layout(system: SystemConfig) -> data.StructLayout:
     """Part of a tensor that a layer fetches: ``heads`` of ``capacity`` places from ``base`` on.
 
     Of ``tokens`` slots the first ``four_bit`` have no low plane. A slot's place is its entry in the
-    token table if ``listed``, else its number. Each head is sent ``repeats`` times.
+    token table if ``listed``, else its number, counted from ``first`` on where rows can be merged.
+    Each head is sent ``repeats`` times.
     """
     count, places = range(system.core.n_max + 1), range(system.core.positions + 1)
     return data.StructLayout(
@@ -29,6 +30,7 @@ def plan_layout(system: SystemConfig) -> data.StructLayout:
             "four_bit": count,
             "listed": unsigned(1),
         }
+        | ({"first": range(system.core.positions)} if system.core.merge_rows else {})
     )
 
 
@@ -111,12 +113,13 @@ class PlaneWalker(wiring.Component):
             self.index.eq(slot),
         ]
 
+        first_place = plan.first if system.core.merge_rows else 0
         # The run so far, and the token that begins the next run.
         first, tokens = Signal(range(places)), Signal(count)
         token, begun, ends = Signal.like(first), Signal.like(first), Signal()
         end, joins = Signal.like(self.o.p.address), Signal()
         m.d.comb += [
-            token.eq(Mux(plan.listed, self.entry, slot)),
+            token.eq(Mux(plan.listed, self.entry, slot + first_place)),
             self.o.p.address.eq(base + first * size),
             self.o.p.size.eq(tokens * size),
             end.eq(base + (first + tokens) * size),

@@ -2,7 +2,7 @@
 
 from math import gcd
 
-from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -11,6 +11,7 @@ from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.bursts import run_layout
 from dtqatten.hw.bus.write_channel import WriteChannel, write_port
 from dtqatten.hw.memory.beat_splitter import BeatSplitter
+from dtqatten.hw.memory.held_fields import held_fields
 from dtqatten.hw.memory.slots import RowBlocks, aligned
 from dtqatten.hw.payloads.ranking import beat_layout, topk_config
 from dtqatten.hw.payloads.softmax import output_layout
@@ -27,7 +28,8 @@ def results_layout(system: SystemConfig) -> data.StructLayout:
     """Destination of a layer's results: addresses, counts, and which are wanted.
 
     Outputs are of ``queries``, ``query_four_bit`` of them in the 4-bit class; importance is of
-    ``tokens``, the keys.
+    ``tokens``, the keys. Where rows can be merged: a ``segment`` keeps no ids, and one that is
+    ``held`` has no outputs either; it is complete when its operands have been read.
     """
     address, count = unsigned(system.address_bits), range(system.core.n_max + 1)
     return data.StructLayout(
@@ -44,23 +46,9 @@ def results_layout(system: SystemConfig) -> data.StructLayout:
             "importance": address,
             "report": unsigned(1),
         }
-        | (_held_fields(system) if system.core.held_importance else {})
+        | (held_fields(system) if system.core.held_importance else {})
+        | (dict.fromkeys(("segment", "held"), unsigned(1)) if system.core.merge_rows else {})
     )
-
-
-def _held_fields(system: SystemConfig) -> dict[str, ShapeLike]:
-    """Where the importance of a ``held`` layer's keys is, and which of them are protected.
-
-    The keys are ``listed``, ``four_bit`` of them in the 4-bit class, or all in order.
-    """
-    return {
-        "held": unsigned(1),
-        "held_base": unsigned(system.address_bits),
-        "listed": unsigned(1),
-        "four_bit": range(system.core.n_max + 1),
-        "protect_first": unsigned(16),
-        "protect_last": unsigned(16),
-    }
 
 
 class OutputRuns(wiring.Component):
@@ -197,6 +185,8 @@ class Writer(wiring.Component):
         Results of the core.
     ports : Out(write_port(system)).array(3)
         Write ports.
+    fetched : In(1)
+        Where rows can be merged: the operands of the layers so far have been read.
     answered : In(1)
         Every burst requested has been acknowledged.
     held_runs : In(stream.Signature(run_layout(system)))
@@ -221,6 +211,7 @@ class Writer(wiring.Component):
                 "ids": In(stream.Signature(ids_layout(topk))),
                 "importance": In(stream.Signature(beat_layout(system.core.topk_lanes))),
                 "ports": Out(write_port(system)).array(STREAMS),
+                **({"fetched": In(1)} if system.core.merge_rows else {}),
                 "answered": In(1),
                 "done": Out(1),
                 "idle": Out(1),
@@ -240,11 +231,13 @@ class Writer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system, core = self.system, self.system.core
-        topk = topk_config(core)
         lanes = core.output_lanes
         layer = Signal(results_layout(system))
         codes = layer.form.codes
         active, begin = Signal(), Signal()
+        held, keeps, fetched = Const(0), Const(1), Const(1)
+        if core.merge_rows:
+            held, keeps, fetched = layer.held, ~layer.segment, self.fetched
         m.d.comb += self.layer.ready.eq(~active)
         m.d.sync += begin.eq(self.layer.valid & self.layer.ready)
         with m.If(self.layer.valid & self.layer.ready):
@@ -264,7 +257,7 @@ class Writer(wiring.Component):
         connect(m, outputs.port, flipped(self.ports[0]))
         as_codes = Cat(value[:8] for value in self.outputs.p.values)
         m.d.comb += [
-            runs.start.eq(begin),
+            runs.start.eq(begin & ~held),
             runs.base.eq(layer.output),
             runs.heads.eq(layer.heads),
             runs.queries.eq(layer.queries),
@@ -275,7 +268,32 @@ class Writer(wiring.Component):
             outputs.i.p.data.eq(Mux(codes, as_codes, self.outputs.p.values.as_value())),
             outputs.i.p.count.eq(self.outputs.p.channels << ~codes),
         ]
-        finished = runs.idle & outputs.empty
+        finished = runs.idle & outputs.empty & self._chosen(m, platform, layer, begin, keeps)
+        m.d.comb += [
+            self.done.eq(active & ~begin & finished & self.answered & (~held | fetched)),
+            self.idle.eq(~active),
+        ]
+        with m.If(self.done):
+            m.d.sync += active.eq(0)
+        return m
+
+    def _chosen(
+        self, m: Module, platform: object, layer: data.View, begin: Value, keeps: Value | int
+    ) -> Value:
+        """Write the ids that a layer keeps, and importance; return whether all of that is written.
+
+        Parameters
+        ----------
+        m, platform
+            As in ``elaborate``.
+        layer : View of results_layout(system)
+        begin : Value
+            The layer begins.
+        keeps : Value or int
+            It keeps keys.
+        """
+        system, core, topk = self.system, self.system.core, topk_config(self.system.core)
+        finished: Value = Const(1)
         reported: Value = layer.report
         importance = self.importance
         if core.held_importance:
@@ -290,14 +308,7 @@ class Writer(wiring.Component):
         for number, (source, base, size, wanted, width, count) in enumerate(
             (
                 (self.ids, layer.ids, layer.k0 << 1, layer.write_ids, 2, self.ids.p.count),
-                (
-                    importance,
-                    layer.importance,
-                    layer.tokens << 2,
-                    reported,
-                    4,
-                    importance.p.tokens,
-                ),
+                (importance, layer.importance, layer.tokens << 2, reported, 4, importance.p.tokens),
             ),
             start=1,
         ):
@@ -323,7 +334,7 @@ class Writer(wiring.Component):
             with m.If(begin):
                 # Of a held layer, runs come from elsewhere.
                 single = wanted if number == 1 else layer.report
-                m.d.sync += [waiting.eq(1 if number == 1 else wanted), given.eq(single)]
+                m.d.sync += [waiting.eq(keeps if number == 1 else wanted), given.eq(single)]
             if number == 2 and core.held_importance:
                 m.d.comb += self.held_runs.ready.eq(layer.held & channel.runs.ready)
                 with m.If(layer.held):
@@ -336,11 +347,4 @@ class Writer(wiring.Component):
             with m.If(source.valid & source.ready & source.p.last):
                 m.d.sync += waiting.eq(0)
             finished = finished & ~waiting & ~given & channel.empty
-
-        m.d.comb += [
-            self.done.eq(active & ~begin & finished & self.answered),
-            self.idle.eq(~active),
-        ]
-        with m.If(self.done):
-            m.d.sync += active.eq(0)
-        return m
+        return finished

@@ -5,9 +5,14 @@ from amaranth.lib import data, stream
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.payloads.arrays import tile_fields
+from dtqatten.hw.payloads.sums import (
+    EXPONENTIAL_BITS,
+    divisor_bits,
+    row_divisor_bits,
+    total_bits,
+)
 
 __all__ = [
-    "EXPONENTIAL_BITS",
     "GAINED_BITS",
     "GAIN_BITS",
     "GAIN_ONE",
@@ -17,8 +22,8 @@ __all__ = [
     "RECIPROCAL_BITS",
     "SHIFT_BITS",
     "SINK_BITS",
-    "divisor_bits",
     "exponential_row_layout",
+    "factor_fields",
     "factor_layout",
     "flags_layout",
     "head_layout",
@@ -34,19 +39,16 @@ __all__ = [
     "reciprocal_layout",
     "reduced_layout",
     "row_record_layout",
+    "segment_fields",
     "stored_query_layout",
-    "sum_bits",
     "tiles",
     "token_layout",
-    "top_code",
     "unseen",
     "value_stream",
     "value_token_layout",
     "weight_row_layout",
 ]
 
-#: Bits of an exponential ``e16`` and of a probability.
-EXPONENTIAL_BITS = 16
 #: Bits of a gain in units of 1/256; ``GAIN_ONE`` changes nothing.
 GAIN_BITS = 9
 GAIN_ONE = 256
@@ -68,24 +70,9 @@ def tiles(config: Config) -> int:
     return -(-config.n_max // config.cols)
 
 
-def top_code(config: Config) -> int:
-    """Weight of the row maximum: the largest balanced code of its nibbles."""
-    return {2: 119, 3: 1911}[config.planes]
-
-
 def unseen(config: Config) -> int:
     """Score that stands for a masked key: the most negative one, which no dot product reaches."""
     return -(1 << config.score_width - 1)
-
-
-def sum_bits(config: Config, bits: int) -> int:
-    """Bits of the sum of a row of unsigned values of ``bits`` bits."""
-    return (config.n_max * ((1 << bits) - 1)).bit_length()
-
-
-def divisor_bits(config: Config) -> int:
-    """Bits of a row's divisor, ``16 * sum(p)`` or ``top * sum(e16) >> 12``, whichever is larger."""
-    return (config.n_max * 16 * top_code(config) + 1).bit_length()
 
 
 def token_layout(config: Config) -> data.StructLayout:
@@ -100,11 +87,16 @@ def _fields(layout: data.StructLayout) -> dict[str, ShapeLike]:
 
 def factor_layout(config: Config) -> data.StructLayout:
     """Factor of a query head from scores to exponents, and its sink, where there are sinks."""
+    return data.StructLayout(factor_fields(config))
+
+
+def factor_fields(config: Config) -> dict[str, ShapeLike]:
+    """Fields of :func:`factor_layout`."""
     fields: dict[str, ShapeLike] = {
         "multiplier": unsigned(MULTIPLIER_BITS),
         "shift": unsigned(SHIFT_BITS),
     }
-    return data.StructLayout(fields | ({"sink": signed(SINK_BITS)} if config.sinks else {}))
+    return fields | ({"sink": signed(SINK_BITS)} if config.sinks else {})
 
 
 def query_layout(config: Config) -> data.StructLayout:
@@ -117,7 +109,7 @@ def query_layout(config: Config) -> data.StructLayout:
     return data.StructLayout(
         _fields(token_layout(config))
         | {"narrow": unsigned(1)}
-        | (_fields(factor_layout(config)) if config.grouped else {})
+        | (factor_fields(config) if config.grouped else {})
         | ({"last": unsigned(1)} if config.skip_tiles else {})
     )
 
@@ -171,14 +163,26 @@ def head_layout(config: Config) -> data.StructLayout:
     ``causal``: queries do not see keys behind them. ``window``, where there are windows: how many
     positions a query sees, its own one included; 0: all. ``sink``, where there are sinks: a logit
     in 1/256 octaves that joins each row, ``NO_SINK`` for none. Where query heads are ``grouped``,
-    factor and sink come with the queries. ``output`` passes through the softmax into the records.
+    factor and sink come with the queries. ``output`` passes through the softmax into the records,
+    as do the :func:`segment_fields` where rows can be merged.
     """
     return data.StructLayout(
-        ({} if config.grouped else _fields(factor_layout(config)))
+        ({} if config.grouped else factor_fields(config))
         | {"causal": unsigned(1)}
         | ({"window": range(config.positions + 1)} if config.windows else {})
         | {"output": output_layout()}
+        | segment_fields(config)
     )
+
+
+def segment_fields(config: Config) -> dict[str, ShapeLike]:
+    """Fields that say which of its rows' segments a head is, where rows can be merged.
+
+    ``first_segment``, ``last_segment``: its keys are the first, or the last ones, of its rows.
+    ``restart``: the next head's rows are held from the first place on, not behind this one's.
+    """
+    names = ("first_segment", "last_segment", "restart")
+    return dict.fromkeys(names, unsigned(1)) if config.merge_rows else {}
 
 
 def flags_layout(config: Config) -> data.StructLayout:
@@ -236,15 +240,17 @@ def weight_row_layout(config: Config) -> data.StructLayout:
     tile. ``narrow``, equal in all rows of a query: its weights keep their highest nibble only.
     """
     row = _row_layout(config, "weights", signed(4 * config.planes))
-    return data.StructLayout({name: field.shape for name, field in row} | {"narrow": unsigned(1)})
+    return data.StructLayout(_fields(row) | {"narrow": unsigned(1)})
 
 
 def probability_row_layout(config: Config) -> data.StructLayout:
     """Normalized 16-bit probabilities of a row of a tile, in the order of the scores.
 
-    ``seen`` as with the exponentials.
+    ``seen`` as with the exponentials. ``partial``, where rows can be merged: the row has other
+    segments, so that these are none of the whole row.
     """
-    return _row_layout(config, "probabilities", unsigned(EXPONENTIAL_BITS), counted=True)
+    row = _row_layout(config, "probabilities", unsigned(EXPONENTIAL_BITS), counted=True)
+    return data.StructLayout(_fields(row) | ({"partial": unsigned(1)} if config.merge_rows else {}))
 
 
 def reciprocal_layout(width: int) -> data.StructLayout:
@@ -257,13 +263,20 @@ def row_record_layout(config: Config) -> data.StructLayout:
 
     ``divisor`` in 1/16 of a code, its reciprocal, and ``lead``, the left shift of the row's weights
     (0 without V gains); ``output`` is the head's. ``last_row``: the block's last row;
-    ``last_block``: the row belongs to the head's last block.
+    ``last_block``: the row belongs to the head's last block. Where rows can be merged, the divisor
+    is that of the keys alone, not inverted, and the row's maximum, factor and sink come with it.
     """
-    width = divisor_bits(config)
+    width = row_divisor_bits(config)
+    divided: dict[str, ShapeLike] = {
+        "divisor": unsigned(width),
+        "reciprocal": reciprocal_layout(width),
+    }
+    if config.merge_rows:
+        divided = {"divisor": unsigned(divisor_bits(config)), "maximum": signed(config.score_width)}
+        divided |= factor_fields(config) | segment_fields(config)
     return data.StructLayout(
-        {
-            "divisor": unsigned(width),
-            "reciprocal": reciprocal_layout(width),
+        divided
+        | {
             "lead": unsigned(LEAD_BITS),
             "output": output_layout(),
             "last_row": unsigned(1),
@@ -275,30 +288,33 @@ def row_record_layout(config: Config) -> data.StructLayout:
 def maximum_layout(config: Config) -> data.StructLayout:
     """Input of a row's exponentials: its largest score, and the factor of the differences.
 
-    ``narrow``, of the query, and ``output`` pass through.
+    ``sink``, where there are sinks, is the row's; ``narrow``, of the query, ``output`` and which
+    segment it is pass through.
     """
     return data.StructLayout(
-        {
-            "maximum": signed(config.score_width),
-            "multiplier": unsigned(MULTIPLIER_BITS),
-            "shift": unsigned(SHIFT_BITS),
+        {"maximum": signed(config.score_width)}
+        | factor_fields(config)
+        | {
             "narrow": unsigned(1),
             "output": output_layout(),
         }
+        | segment_fields(config)
     )
 
 
 def normalizer_layout(config: Config) -> data.StructLayout:
-    """Input of a row's probabilities: the reciprocal of ``sum(e16)``, and ``lead``.
+    """Input of a row's probabilities: the reciprocal of its sum, and ``lead``.
 
-    ``narrow``, of the query, passes through, for weights with V gains.
+    ``narrow``, of the query, passes through, for weights with V gains, and ``partial``, for
+    probabilities.
     """
     return data.StructLayout(
         {
-            "reciprocal": reciprocal_layout(sum_bits(config, EXPONENTIAL_BITS)),
+            "reciprocal": reciprocal_layout(total_bits(config)),
             "lead": unsigned(LEAD_BITS),
             "narrow": unsigned(1),
         }
+        | ({"partial": unsigned(1)} if config.merge_rows else {})
     )
 
 

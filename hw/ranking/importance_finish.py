@@ -206,7 +206,20 @@ class ImportanceFinish(wiring.Component):
             kept_write.data.eq(total_here),
         ]
 
-        # The totals of the chosen tokens, one a cycle, are carried to the next layer.
+        self._carry(m, kept_read, carried_write)
+        return m
+
+    def _carry(self, m: Module, kept: memory.ReadPort, carried: memory.WritePort) -> None:
+        """Carry the totals of the chosen tokens to the next layer, one a cycle.
+
+        Parameters
+        ----------
+        m : Module
+        kept : ReadPort
+            Of all totals.
+        carried : WritePort
+        """
+        config = self.config
         lane = Signal(range(config.topk_lanes))
         lane_last = Signal()
         gathered = Signal(range(config.n_max))
@@ -215,10 +228,10 @@ class ImportanceFinish(wiring.Component):
         m.d.comb += [
             lane_last.eq(lane + 1 == ids.count),
             self.ids.ready.eq(lane_last),
-            kept_read.addr.eq(ids.ids.as_value().word_select(lane, len(ids.ids[0]))),
-            carried_write.en.eq(reading),
-            carried_write.addr.eq(gathered),
-            carried_write.data.eq(kept_read.data),
+            kept.addr.eq(ids.ids.as_value().word_select(lane, len(ids.ids[0]))),
+            carried.en.eq(reading),
+            carried.addr.eq(gathered),
+            carried.data.eq(kept.data),
         ]
         run_ends = delayed(m, lane_last & ids.last, 1, "run_ends")
         m.d.sync += reading.eq(self.ids.valid)
@@ -226,4 +239,3 @@ class ImportanceFinish(wiring.Component):
             m.d.sync += lane.eq(Mux(lane_last, 0, lane + 1))
         with m.If(reading):
             m.d.sync += gathered.eq(Mux(run_ends, 0, gathered + 1))
-        return m

@@ -103,7 +103,6 @@ class TokenRanking(wiring.Component):
         closed, is_open = Signal(), Signal()
         m.d.comb += is_open.eq(known & ~closed)
         leaving = accumulator.importance
-        width = topk_config(config).score_width
         if config.cumulative or config.count_normalize or config.held_importance:
             m.submodules.finish = finish = ImportanceFinish(config)
             m.d.comb += finish.layer.eq(layer)
@@ -119,21 +118,7 @@ class TokenRanking(wiring.Component):
             leaving.ready.eq(entry.ready & is_open),
             self.searching.eq(closed | (leaving.valid & is_open)),
         ]
-        if config.importance_lanes != config.topk_lanes:
-            m.submodules.packer = packer = BeatPacker(
-                config.importance_lanes, config.topk_lanes, width
-            )
-            m.d.comb += [
-                packer.i.valid.eq(beats.valid),
-                packer.i.p.eq(beats.p),
-                beats.ready.eq(packer.i.ready),
-            ]
-            beats = packer.o
-
-        # A register cuts the long path to those who take the beats.
-        if config.timing.buffered_ranking:
-            packed, beats = beats, stream.Signature(beats.p.shape()).create(path=("scores",))
-            buffered(m, packed, beats, "beats")
+        beats = self._packed(m, beats)
         fork(m, beats, [topk.scores, self.report], [1, layer.report], "scores")
         m.d.comb += [
             topk.scores.p.eq(beats.p),
@@ -169,3 +154,21 @@ class TokenRanking(wiring.Component):
         with m.If(done):
             m.d.sync += [closed.eq(0), taken.eq(0)]
         return m
+
+    def _packed(self, m: Module, beats: stream.Interface) -> stream.Interface:
+        """Return importances in beats of the top-k engine's lanes."""
+        config = self.config
+        lanes = config.importance_lanes, config.topk_lanes
+        if lanes[0] != lanes[1]:
+            m.submodules.packer = packer = BeatPacker(*lanes, topk_config(config).score_width)
+            m.d.comb += [
+                packer.i.valid.eq(beats.valid),
+                packer.i.p.eq(beats.p),
+                beats.ready.eq(packer.i.ready),
+            ]
+            beats = packer.o
+        # A register cuts the long path to those who take the beats.
+        if config.timing.buffered_ranking:
+            packed, beats = beats, stream.Signature(beats.p.shape()).create(path=("scores",))
+            buffered(m, packed, beats, "beats")
+        return beats

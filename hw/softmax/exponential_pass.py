@@ -11,23 +11,24 @@ from dtqatten.configuration.core import Config
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import delayed, reduced, reduction_latency
 from dtqatten.hw.payloads.softmax import (
-    EXPONENTIAL_BITS,
-    divisor_bits,
     exponential_row_layout,
+    factor_fields,
     flags_layout,
     masked_row_layout,
     maximum_layout,
     normalizer_layout,
     reduced_layout,
     row_record_layout,
-    sum_bits,
+    segment_fields,
     unseen,
     value_stream,
     value_token_layout,
 )
+from dtqatten.hw.payloads.sums import EXPONENTIAL_BITS, row_divisor_bits, sum_bits, total_bits
 from dtqatten.hw.softmax.exponential import Exponential
 from dtqatten.hw.softmax.reciprocal import Reciprocal
 from dtqatten.hw.softmax.row_fold import RowFold
+from dtqatten.hw.softmax.sink_weight import SinkWeight, with_sink
 from dtqatten.hw.softmax.tile_store import tile_store, walk
 
 __all__ = ["FLAGS", "ExponentialPass", "ExponentialRow"]
@@ -73,8 +74,11 @@ class ExponentialPass(wiring.Component):
     :meth:`_weigh` what a row's divisor is. Helpers add statements to this one module, not modules
     of their own: synthesis maps each by itself, and paths here are long.
 
+    Where there are sinks, a row's sink joins its sum and its divisor, each a cycle before it is
+    inverted; a row that sees no key takes none.
+
     Latency: ``exponentials`` 8 cycles, ``reduced`` ``28 + log2(cols)`` (rounded up), ``row_record``
-    ``30 + log2(cols)``. Throughput one row a cycle; never stalls.
+    ``30 + log2(cols)``, with sinks a cycle more each. Throughput one row a cycle; never stalls.
 
     Parameters
     ----------
@@ -136,12 +140,21 @@ class ExponentialPass(wiring.Component):
     @classmethod
     def reduced_latency(cls, config: Config) -> int:
         """Cycles from a row to ``reduced``: exponentials, their sum, its reciprocal."""
-        inverted = Reciprocal.LATENCY
-        return cls.EXPONENTIALS + reduction_latency(config.cols) + RowFold.LATENCY + inverted
+        return cls._folded_latency(config) + config.sinks + Reciprocal.LATENCY
+
+    @classmethod
+    def _folded_latency(cls, config: Config) -> int:
+        """Cycles from a row to its sum."""
+        return cls.EXPONENTIALS + reduction_latency(config.cols) + RowFold.LATENCY
 
     @classmethod
     def record_latency(cls, config: Config) -> int:
-        """Cycles from a row to ``row_record``, whose divisor takes two cycles more than the sum."""
+        """Cycles from a row to ``row_record``, whose divisor takes two cycles more than the sum.
+
+        Where rows can be merged, it is inverted later.
+        """
+        if config.merge_rows:
+            return cls._folded_latency(config) + 2
         return cls.reduced_latency(config) + 2
 
     def elaborate(self, platform: object) -> Module:
@@ -163,17 +176,43 @@ class ExponentialPass(wiring.Component):
 
         bits = sum_bits(self.config, EXPONENTIAL_BITS)
         total = self._folded(m, "exponential_sum", here, e16, bits=bits, kind="sum")
-        m.submodules.sum_reciprocal = inverse = Reciprocal(bits)
-        sums = delayed(m, total.o, inverse.latency, "reduced", reset_less=False)
+        m.submodules.sum_reciprocal = inverse = Reciprocal(total_bits(self.config))
+        wait = self.config.sinks + inverse.latency
+        sums = delayed(m, total.o, wait, "reduced", reset_less=False)
+        sink = self._sink_weight(m) if self.config.sinks else None
+        whole = total.total
+        if sink is not None:
+            ahead = self._folded_latency(self.config) - SinkWeight.LATENCY
+            whole = with_sink(m, total.total, delayed(m, sink.e, ahead, "sink_e"), "sum")
         m.d.comb += [
-            inverse.divisor.eq(total.total),
+            inverse.divisor.eq(whole),
             self.normalizer.reciprocal.eq(inverse.o),
             self.reduced.eq(sums),
         ]
         values = self._stored_values(m, early)
-        row = ExponentialRow(e16, here, lanes, values, total, inverse.latency)
-        self._give_record(m, *self._weigh(m, row))
+        row = ExponentialRow(e16, here, lanes, values, total, wait)
+        divisor, found = self._weigh(m, row)
+        if self.config.merge_rows:
+            self._give_partial(m, divisor, found)
+            return m
+        if sink is not None:
+            ahead = self._folded_latency(self.config) + 2 - SinkWeight.DIVISOR
+            weight = delayed(m, sink.divisor, ahead, "sink_divisor")
+            divisor = with_sink(m, divisor, weight, "divisor")
+            found = delayed(m, found, 1, "sunk", reset_less=False)
+        self._give_record(m, divisor, found)
         return m
+
+    def _sink_weight(self, m: Module) -> SinkWeight:
+        """Add what weighs the row's sink."""
+        m.submodules.sink_weight = weight = SinkWeight(self.config)
+        m.d.comb += [
+            weight.maximum.eq(self.record.maximum),
+            weight.multiplier.eq(self.record.multiplier),
+            weight.shift.eq(self.record.shift),
+            weight.sink.eq(self.record.sink),
+        ]
+        return weight
 
     def _weigh(self, m: Module, row: ExponentialRow) -> tuple[Value, data.View]:
         """Add what depends on V gains; return a row's divisor and the row's place beside it."""
@@ -250,9 +289,39 @@ class ExponentialPass(wiring.Component):
         ]
         return fold
 
+    def _give_partial(self, m: Module, divisor: Value, found: data.View) -> None:
+        """Give a row's record, and say which of its segments this is.
+
+        Parameters
+        ----------
+        m : Module
+        divisor : Value
+            That of the keys.
+        found : View
+            Place of the row.
+        """
+        wait = self.record_latency(self.config)
+        for field in (
+            "maximum",
+            "output",
+            *factor_fields(self.config),
+            *segment_fields(self.config),
+        ):
+            late = delayed(m, self.record[field], wait, f"partial_{field}")
+            m.d.comb += self.row_record[field].eq(late)
+        whole = self.record.first_segment & self.record.last_segment
+        late = delayed(m, ~whole, self.reduced_latency(self.config), "partial")
+        m.d.comb += [
+            self.normalizer.partial.eq(late),
+            self.row_record_valid.eq(found.valid & found.last_tile),
+            self.row_record.divisor.eq(divisor),
+            self.row_record.last_row.eq(found.last_row),
+            self.row_record.last_block.eq(found.last_block),
+        ]
+
     def _give_record(self, m: Module, divisor: Value, found: data.View) -> None:
         """Invert the divisor of a row and give its record."""
-        m.submodules.reciprocal = reciprocal = Reciprocal(divisor_bits(self.config))
+        m.submodules.reciprocal = reciprocal = Reciprocal(row_divisor_bits(self.config))
         wait = reciprocal.latency
         done = delayed(m, found, wait, "done", reset_less=False)
         output_wait = self.record_latency(self.config)

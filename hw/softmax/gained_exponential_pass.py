@@ -5,7 +5,8 @@ from amaranth.lib import data
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed
-from dtqatten.hw.payloads.softmax import GAINED_BITS, LEAD_BITS, divisor_bits, top_code
+from dtqatten.hw.payloads.softmax import GAINED_BITS, LEAD_BITS
+from dtqatten.hw.payloads.sums import divisor_bits, top_code
 from dtqatten.hw.softmax.exponential_pass import ExponentialPass, ExponentialRow
 
 __all__ = ["GainedExponentialPass"]
@@ -56,7 +57,9 @@ class GainedExponentialPass(ExponentialPass):
         m.d.comb += [
             self.normalizer.lead.eq(lead_late),
             self.normalizer.narrow.eq(narrow),
-            self.row_record.lead.eq(delayed(m, lead_late, 2, "lead_late")),
+            self.row_record.lead.eq(
+                lead if config.merge_rows else delayed(m, lead_late, 2, "lead_late")
+            ),
         ]
         found = delayed(m, largest.o, 1, "found", reset_less=False)
         return delayed(m, divisor, 1, "divisor"), found

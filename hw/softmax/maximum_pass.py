@@ -19,6 +19,7 @@ from dtqatten.hw.payloads.softmax import (
     maximum_layout,
     query_layout,
     reduced_layout,
+    segment_fields,
     stored_query_layout,
     token_layout,
 )
@@ -209,3 +210,9 @@ class MaximumPass(wiring.Component):
             self.record.output.eq(delayed(m, head.output, self.ROW_LATENCY - 2 + wait, "output")),
             self.record.narrow.eq(delayed(m, query.narrow, self.ROW_LATENCY - 2 + wait, "narrow")),
         ]
+        if self.config.sinks:
+            sink = delayed(m, factor.sink, self.ROW_LATENCY - 2 + wait, "sink")
+            m.d.comb += self.record.sink.eq(sink)
+        for field in segment_fields(self.config):
+            late = delayed(m, head[field], self.ROW_LATENCY - 2 + wait, field)
+            m.d.comb += self.record[field].eq(late)

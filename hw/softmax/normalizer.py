@@ -1,10 +1,10 @@
 """The normalizer: weighted sums divided by their rows' divisors, as outputs of 16 or 8 bits."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from dtqatten.configuration.core import CODE_MAX, CODE_MIN, Config
+from dtqatten.configuration.core import CODE_MAX, CODE_MIN, Config, ConfigError
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import delayed, multiplied
 from dtqatten.hw.base.replay_store import ReplayStore
@@ -13,10 +13,11 @@ from dtqatten.hw.payloads.arrays import score_row_layout
 from dtqatten.hw.payloads.softmax import (
     LEAD_BITS,
     RECIPROCAL_BITS,
-    divisor_bits,
     output_layout,
     row_record_layout,
 )
+from dtqatten.hw.payloads.sums import divided_bits, whole_sum_width
+from dtqatten.hw.softmax.row_parts import row_parts
 
 __all__ = ["Normalizer", "NormalizerLane", "output_beat_layout", "scale_layout"]
 
@@ -45,7 +46,7 @@ def output_beat_layout(config: Config) -> data.StructLayout:
 
 def scale_layout(config: Config) -> data.StructLayout:
     """What a row's sums are multiplied by, ``mantissa * 2**-(shift + 4)``, and their form."""
-    most = divisor_bits(config) + (1 << LEAD_BITS) - 1
+    most = divided_bits(config) + (1 << LEAD_BITS) - 1
     return data.StructLayout(
         {"mantissa": RECIPROCAL_BITS, "shift": range(most + 1), "output": output_layout()}
     )
@@ -65,7 +66,7 @@ class NormalizerLane(wiring.Component):
 
     Members
     -------
-    sum : In(signed(sum_width))
+    sum : In(signed(whole_sum_width(config)))
         A weighted sum.
     scale : In(scale_layout(config))
         Of its row.
@@ -79,7 +80,7 @@ class NormalizerLane(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "sum": In(signed(config.sum_width)),
+                "sum": In(signed(whole_sum_width(config))),
                 "scale": In(scale_layout(config)),
                 "value": Out(signed(OUTPUT_BITS)),
             }
@@ -123,6 +124,7 @@ class Normalizer(wiring.Component):
     Parameters
     ----------
     config : Config
+        Without ``merge_rows``.
 
     Members
     -------
@@ -134,12 +136,22 @@ class Normalizer(wiring.Component):
         Outputs, in the order of the sums.
     working : Out(1)
         A part sets out.
+
+    Raises
+    ------
+    ConfigError
+        If rows can be merged.
     """
 
     #: Record and part read, then at the lanes, scaled by them.
     LATENCY = 2 + NormalizerLane.LATENCY
 
     def __init__(self, config: Config) -> None:
+        if config.merge_rows:
+            raise ConfigError(
+                f"merge_rows is {config.merge_rows}, and the normalizer merges no rows: use the "
+                "merger in its place, or 0"
+            )
         self.config = config
         super().__init__(
             {
@@ -161,41 +173,23 @@ class Normalizer(wiring.Component):
         m.submodules.beats = beats = RowFifo(beat_layout, room)
         connect(m, beats.o, flipped(self.outputs))
         row = self.sums.p
-        parts = -(-config.cols // lanes)
-        part, left = Signal(range(parts)), Signal(range(config.cols + 1))
-        go, last = Signal(), Signal()
-        # The part at hand is a row's first; whether it is the last is then known a cycle ahead.
-        first, ends = Signal(init=1), Signal()
+        go = Signal()
         beat = Signal(beat_layout)
+        last, taken = row_parts(m, config, row, go, beat)
         m.d.comb += [
             records.i.valid.eq(self.records.valid),
             self.records.ready.eq(records.i.ready),
             records.i.p.item.eq(self.records.p),
             go.eq(self.sums.valid & records.ready & beats.room),
-            left.eq(row.keys - part * lanes),
-            last.eq(Mux(first, row.keys <= lanes, ends)),
             self.sums.ready.eq(go & last),
             self.working.eq(go),
             beats.reserve.eq(go),
-            beat.channels.eq(Mux(last, left, lanes)),
-            beat.last_part.eq(last),
-            beat.last_row.eq(row.last_row),
-            beat.last_tile.eq(row.last_tile),
-            beat.last_block.eq(row.last_block),
             # A row's record serves each part, and each channel pass over the row block.
             records.read.eq(go),
             records.step.eq(last),
             records.rewind.eq(last & row.last_row),
             records.release.eq(last & row.last_row & row.last_tile),
         ]
-        with m.If(go):
-            m.d.sync += [
-                first.eq(last),
-                part.eq(Mux(last, 0, part + 1)),
-                ends.eq(
-                    Cat((part == p) & (row.keys <= (p + 2) * lanes) for p in range(parts)).any()
-                ),
-            ]
 
         record = records.data[0]
         scale = Signal(scale_layout(config))
@@ -208,10 +202,6 @@ class Normalizer(wiring.Component):
             beats.write.eq(delayed(m, go, self.LATENCY, "go", reset_less=False)),
             beats.row.eq(delayed(m, beat, self.LATENCY, "beat")),
         ]
-        taken = Signal(data.ArrayLayout(signed(config.sum_width), lanes), reset_less=True)
-        filler = Const(0, (-config.cols % lanes) * config.sum_width)
-        m.d.sync += taken.eq(Cat(row.scores, filler).word_select(part, taken.shape().size))
-        taken = delayed(m, taken, 1, "taken")
         for i in range(lanes):
             lane = place(m, platform, f"lane_{i}", NormalizerLane, config)
             m.d.comb += [

@@ -6,7 +6,8 @@ from amaranth.lib.wiring import Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed
-from dtqatten.hw.payloads.softmax import divisor_bits, weight_row_layout
+from dtqatten.hw.payloads.softmax import weight_row_layout
+from dtqatten.hw.payloads.sums import divisor_bits
 from dtqatten.hw.softmax.exponential_pass import FLAGS, ExponentialPass, ExponentialRow
 from dtqatten.hw.softmax.narrowing import narrowing, sevenfold
 

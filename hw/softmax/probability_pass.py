@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from amaranth.hdl import Const, Module, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Member, Out
 
@@ -67,6 +67,9 @@ class ProbabilityPass(wiring.Component):
         m.d.comb += [flags[field].eq(self.i[field]) for field in fields]
         placed = delayed(m, flags, self.LATENCY, "placed")
         m.d.comb += [self.probabilities[field].eq(placed[field]) for field in fields]
+        if config.merge_rows:
+            partial = delayed(m, self.normalizer.partial, self.LATENCY, "partial")
+            m.d.comb += self.probabilities.partial.eq(partial)
 
         lanes = [
             place(m, platform, f"probability_{c}", Probability, config) for c in range(config.cols)
@@ -74,7 +77,13 @@ class ProbabilityPass(wiring.Component):
         # Shared by all lanes, and so ahead of them by a register.
         half = Signal.like(lanes[0].half, reset_less=True)
         exponent = self.normalizer.reciprocal.exponent
-        early = delayed(m, exponent[: len(lanes[0].shift)], 2, "early_shift")
+        above = exponent[: len(lanes[0].shift)]
+        if config.sinks:
+            # The exponent has more bits than those of a right shift beyond 16.
+            most = Probability.largest(config)
+            above = Mux(exponent >= most + Probability.LEAST, most, exponent - Probability.LEAST)
+            above = above[: len(lanes[0].shift)]
+        early = delayed(m, above, 2, "early_shift")
         m.d.sync += half.eq(Const(1) << early)
         shift = delayed(m, early, 2, "shift")
         e16 = [self.i.exponentials[c] for c in range(config.cols)]

@@ -6,7 +6,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from dtqatten.configuration.core import Config, ConfigError
+from dtqatten.configuration.core import Config
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.row_ring import RowFifo
 from dtqatten.hw.base.skid import buffered
@@ -54,12 +54,14 @@ class Softmax(wiring.Component):
     ``n`` score rows in between as ``n - 1`` cycles; with V gains weights come with
     probabilities. Throughput one row a cycle without a bubble, across blocks and heads.
 
-    A row that sees no key has weights, divisor, reciprocal and probabilities 0.
+    With sinks records and probabilities come a cycle later, and with V gains weights do.
+
+    A row that sees no key has weights, divisor, reciprocal and probabilities 0, with a sink too.
 
     Parameters
     ----------
     config : Config
-        Of the array whose scores these are; without ``sinks``.
+        Of the array whose scores these are.
 
     Members
     -------
@@ -78,16 +80,9 @@ class Softmax(wiring.Component):
         Divisor, its reciprocal and ``lead`` of each row.
     probabilities : Out(stream.Signature(probability_row_layout(config)))
         Rows of 16-bit probabilities, for the importance.
-
-    Raises
-    ------
-    ConfigError
-        If the configuration has sinks.
     """
 
     def __init__(self, config: Config) -> None:
-        if config.sinks:
-            raise ConfigError("sinks is True, but the softmax takes none: leave it out")
         self.config = config
         super().__init__(
             {

@@ -82,7 +82,9 @@ def cache_directory() -> Path:
     return Path(os.environ.get("DTQATTEN_CACHE", Path(base) / "dtqatten"))
 
 
-def compiled(text: str, name: str, shim: str, optimize: int = 2, *, waves: bool = False) -> Path:
+def compiled(
+    text: str, name: str, shim: str, optimize: int = 2, *, least: int = 0, waves: bool = False
+) -> Path:
     """Return the library of a design's Verilog and a C++ shim, compiled once per content.
 
     Parameters
@@ -95,6 +97,8 @@ def compiled(text: str, name: str, shim: str, optimize: int = 2, *, waves: bool 
         C++ that is linked with the model.
     optimize : int
         The C++ compiler's level: a low one for models that run briefly; see :func:`level`.
+    least : int
+        What :func:`level` may not go below, for models that run long wherever they do.
     waves : bool
         The model can write its signals to FST files.
 
@@ -103,10 +107,9 @@ def compiled(text: str, name: str, shim: str, optimize: int = 2, *, waves: bool 
     ToolError
         If Verilator or the C++ compiler fails, with their messages.
     """
+    optimize = max(level(optimize), least)
     key = hashlib.sha256(
-        "\0".join(
-            [text, shim, RUNTIME, verilator.__version__, f"{level(optimize)}{waves}"]
-        ).encode()
+        "\0".join([text, shim, RUNTIME, verilator.__version__, f"{optimize}{waves}"]).encode()
     )
     library = cache_directory() / f"{name}-{key.hexdigest()[:24]}.so"
     if not library.exists():
@@ -123,10 +126,12 @@ def _compile(
 
     Parameters
     ----------
-    text, shim, optimize
+    text, shim
         As of :func:`compiled`.
     top : str
         Top module.
+    optimize : int
+        The C++ compiler's level, whatever the environment says.
     to : Path
         File of the library.
     options : sequence of str
@@ -144,7 +149,8 @@ def _compile(
             *("-CFLAGS", "-fPIC -DVL_USER_FATAL", "-LDFLAGS", "-shared", "-o", "model.so"),
             *("--Mdir", "objects", "design.v", "shim.cpp", "runtime.cpp"),
         ]
-        run = run_tool(command, cwd=directory, env=verilator_environment(optimize))
+        environment = verilator_environment() | {"MAKEFLAGS": MAKE_VARIABLES.format(optimize)}
+        run = run_tool(command, cwd=directory, env=environment)
         if run.returncode:
             raise ToolError(f"Verilator failed on {top}:\n{run.stdout}{run.stderr}")
         # As a whole, so that a concurrent reader never loads half a library.

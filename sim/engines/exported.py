@@ -17,7 +17,7 @@ from dtqatten.sim.engines.compiler import cache_directory
 __all__ = ["exported"]
 
 #: Subpackages whose modules gateware is made of.
-SOURCES = ("configuration", "files", "hw", "interface")
+SOURCES = ("boards/gateware", "configuration", "files", "hw", "interface")
 
 
 @functools.cache

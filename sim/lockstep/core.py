@@ -52,14 +52,16 @@ class CoreLockstep(StreamLockstep):
         beats = core_beats(config, layers)
         outputs = sum(len(list(output_parts(config, layer))) for layer in layers)
         work = sum(map(len, beats.values())) + 4 * outputs
+        passes = config.channel_passes
         for layer in layers:
-            heads, n_k, _ = layer.k.codes.shape
-            passes = config.channel_passes
-            blocks = -(-len(layer.rows[0]) // config.rows)
-            tiles = -(-n_k // config.cols)
-            steps = max(config.rows, 4 * config.steps) * tiles
-            groups = max(config.rows, 2 * config.planes * tiles * config.parts) * passes
-            work += heads * (blocks * (steps + groups) + 200) + 20 * n_k + 300
+            for head in layer.heads(config):
+                keys = head.span.stop - head.span.start
+                blocks = -(-len(head.rows) // config.rows)
+                tiles = -(-keys // config.cols)
+                steps = max(config.rows, 4 * config.steps) * tiles
+                groups = max(config.rows, 2 * config.planes * tiles * config.parts) * passes
+                work += blocks * (steps + groups) + 200
+            work += 20 * len(layer.k_ids) + 300
         self._pack_activity = Packer(activity_layout(), "activity")
         super().__init__(
             CoreModel(config),
@@ -75,7 +77,7 @@ class CoreLockstep(StreamLockstep):
     def done(self) -> bool:
         """Whether all went in and all came out."""
         ended = sum(beat.last for _, beat in self.taken["ids"])
-        return super().done and ended == len(self.core_layers)
+        return super().done and ended == sum(not layer.cuts for layer in self.core_layers)
 
     def pack(self, name: str, beat: Any) -> int:
         """Pack a beat of a stream as its payload."""
@@ -140,6 +142,8 @@ class CoreLockstep(StreamLockstep):
                 assert beat.channels == end - start
                 got[head, row, start:end] = beat.values[: beat.channels]
             assert (got == golden.output).all(), f"outputs of layer {number} differ"
+            if layer.cuts:
+                continue
             chosen = layer.chosen
             expected = list(zip(chosen.ids.tolist(), (chosen.bits == 8).tolist(), strict=True))
             assert next(ids) == expected, f"ids of layer {number} differ"

@@ -1,6 +1,6 @@
 """Run the normalizer beside its cycle model and compare them on every clock edge."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.normalizer import NormalizerModel
 from dtqatten.golden.cycles.softmax_beats import OutputForm, RowRecord
-from dtqatten.golden.cycles.tiles import Row
+from dtqatten.golden.cycles.tiles import Row, padded
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import code_range
 from dtqatten.golden.numerics.output import normalize, requantize
@@ -19,7 +19,15 @@ from dtqatten.hw.payloads.softmax import row_record_layout
 from dtqatten.hw.softmax.normalizer import output_beat_layout
 from dtqatten.sim.lockstep.streams import StreamLockstep
 
-__all__ = ["NormalizerLockstep", "WeightedHead", "random_heads"]
+__all__ = [
+    "NormalizerLockstep",
+    "WeightedHead",
+    "output_beats",
+    "random_heads",
+    "row_ends",
+    "shown_beat",
+    "sum_rows",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +51,50 @@ def random_heads(config: Config, rng: np.random.Generator, count: int) -> list[W
         sums = (rng.choice([-120, 119], reach.shape) * weight[:, None] * reach).astype(np.int64)
         lead = rng.integers(0, 9, queries) * config.v_gains
         divisor = np.maximum(1, 16 * weight // 2**lead)
+        # A sink may make a divisor much larger.
+        divisor += config.sinks * (top << rng.integers(0, 34, queries))
         nothing = rng.random(queries) < 0.1
         sums[nothing], divisor[nothing] = 0, 0
         form = OutputForm(bool(rng.integers(2)), int(rng.integers(8)))
         heads.append(WeightedHead(sums, divisor, lead, form))
     return heads
+
+
+def row_ends(config: Config, queries: int) -> list[tuple[bool, bool]]:
+    """Return of each row whether it is its row block's last one, and of the last row block."""
+    last_block = (queries - 1) // config.rows
+    return [
+        (r % config.rows == config.rows - 1 or r == queries - 1, r // config.rows == last_block)
+        for r in range(queries)
+    ]
+
+
+def sum_rows(config: Config, sums: NDArray[np.int64]) -> Iterator[Row]:
+    """Yield a head's weighted sums ``[queries, channels]`` as rows, in the value array's order."""
+    ends = row_ends(config, len(sums))
+    for top in range(0, len(sums), config.rows):
+        for left in range(0, config.d_head, config.cols):
+            last_tile = left + config.cols >= config.d_head
+            for r in range(top, min(top + config.rows, len(sums))):
+                taken = sums[r, left : left + config.cols]
+                last_row, last_block = ends[r]
+                row = padded(taken, config.cols)
+                yield Row(row, len(taken), last_row, last_tile, last_block)
+
+
+def output_beats(config: Config, output: NDArray[np.integer]) -> Iterator[tuple]:
+    """Yield a head's outputs ``[queries, channels]`` as beats, as of :func:`shown_beat`."""
+    for row in sum_rows(config, output.astype(np.int64)):
+        for at in range(0, row.keys, config.output_lanes):
+            end = min(at + config.output_lanes, row.keys)
+            place = (row.last_row, row.last_tile, row.last_block)
+            yield (row.values[at:end].tolist(), end == row.keys, *place)
+
+
+def shown_beat(beat: Any) -> tuple:
+    """Return what an output beat says: its values, and its place."""
+    values = beat.values[: beat.channels].tolist()
+    return (values, beat.last_part, beat.last_row, beat.last_tile, beat.last_block)
 
 
 class NormalizerLockstep(StreamLockstep):
@@ -64,33 +111,22 @@ class NormalizerLockstep(StreamLockstep):
     def __init__(self, config: Config, heads: Sequence[WeightedHead], **stalls: Any) -> None:
         self.config = config
         self.expected_beats: list[tuple] = []
-        rows, records = [], []
-        cols, lanes = config.cols, config.output_lanes
+        rows: list[Row] = []
+        records: list[RowRecord] = []
         for head in heads:
-            sums, divisor, lead, form = head.sums, head.divisor, head.lead, head.form
+            divisor, lead, form = head.divisor, head.lead, head.form
             mantissa, exponent = softmax.reciprocal(divisor)
             narrowed = softmax.Narrowed(np.zeros(0, int), lead, divisor)
-            output = normalize(sums, narrowed)
+            output = normalize(head.sums, narrowed)
             output = requantize(output, form.shift) if form.codes else output
-            for top in range(0, len(sums), config.rows):
-                block = range(top, min(top + config.rows, len(sums)))
-                last_block = block.stop == len(sums)
-                for r in block:
-                    divided_by = int(divisor[r]), int(mantissa[r]), int(exponent[r])
-                    row_end = r == block[-1]
-                    records.append(RowRecord(*divided_by, int(lead[r]), form, row_end, last_block))
-                for left in range(0, config.d_head, cols):
-                    last_tile = left + cols >= config.d_head
-                    for r in block:
-                        taken = sums[r, left : left + cols]
-                        place = (r == block[-1], last_tile, last_block)
-                        padded = np.pad(taken, (0, cols - len(taken)))
-                        rows.append(Row(padded, len(taken), *place))
-                        for at in range(left, left + len(taken), lanes):
-                            end = min(at + lanes, left + len(taken))
-                            last = end == left + len(taken)
-                            beat = (output[r, at:end].tolist(), last, *place)
-                            self.expected_beats.append(beat)
+            records += [
+                RowRecord(
+                    int(divisor[r]), int(mantissa[r]), int(exponent[r]), int(lead[r]), form, *ends
+                )
+                for r, ends in enumerate(row_ends(config, len(divisor)))
+            ]
+            rows += sum_rows(config, head.sums)
+            self.expected_beats += output_beats(config, output)
         beats = len(self.expected_beats)
         super().__init__(
             NormalizerModel(config),
@@ -108,7 +144,7 @@ class NormalizerLockstep(StreamLockstep):
     def source_ready(self, offered: Mapping[str, Any]) -> dict[str, bool]:
         """Return whether the model takes what each source offers."""
         model = self.model
-        return {"sums": model.sums_ready(offered["sums"]), "records": model.records_ready}
+        return {"sums": model.sums_ready(offered["sums"]), "records": model.records_ready()}
 
     def expected(self) -> dict[str, int]:
         """Return the values of the output ports in this cycle, the payload while valid."""
@@ -121,14 +157,5 @@ class NormalizerLockstep(StreamLockstep):
 
     def right(self) -> bool:
         """Return whether the beats taken are what the golden functions compute."""
-        got = [
-            (
-                beat.values[: beat.channels].tolist(),
-                beat.last_part,
-                beat.last_row,
-                beat.last_tile,
-                beat.last_block,
-            )
-            for _, beat in self.taken["outputs"]
-        ]
+        got = [shown_beat(beat) for _, beat in self.taken["outputs"]]
         return got == self.expected_beats

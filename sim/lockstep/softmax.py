@@ -11,6 +11,7 @@ from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.softmax import SoftmaxModel
 from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, OutputForm, Query
 from dtqatten.golden.cycles.tile_rows import tile_rows
+from dtqatten.golden.numerics.sinks import NO_SINK
 from dtqatten.hw.payloads.arrays import score_row_layout
 from dtqatten.hw.payloads.softmax import (
     head_layout,
@@ -46,8 +47,8 @@ def random_softmax_head(
 ) -> SoftmaxHead:
     """Return a head of random scores.
 
-    Draws include scores at both ends of their range, equal and neighbouring scores, and queries
-    that see no key.
+    Draws include scores at both ends of their range, equal and neighbouring scores, queries that
+    see no key, and sinks at both ends, near the scores, and none.
 
     Parameters
     ----------
@@ -108,12 +109,19 @@ def random_softmax_head(
     ]
     window = int(rng.choice([0, 1, int(rng.integers(1, most + 1)), config.positions]))
     output = OutputForm(bool(rng.integers(2)), int(rng.integers(8)))
+
+    def sink() -> int:
+        if not config.sinks:
+            return NO_SINK
+        ends = (NO_SINK, NO_SINK + 1, -NO_SINK - 1)
+        return int(rng.choice([*ends, *rng.integers(-3000, 3001, 3), rng.integers(*ends[::2])]))
+
     queries_of_head = [
-        Query(i, gain(), bool(rng.random() < narrow_queries), *factor()) for i in ids(n_q)
+        Query(i, gain(), bool(rng.random() < narrow_queries), *factor(), sink()) for i in ids(n_q)
     ]
     return SoftmaxHead(
         scores,
-        HeadFactor(*factor(), causal, output, window * config.windows),
+        HeadFactor(*factor(), causal, output, window * config.windows, sink()),
         queries_of_head,
         tokens,
     )

@@ -9,7 +9,8 @@ from dtqatten.driver.blocks import Block
 from dtqatten.driver.calls import Call
 from dtqatten.driver.layers import Layer
 from dtqatten.golden.numerics.attention import Options
-from dtqatten.golden.numerics.codes import Codes, quantize
+from dtqatten.golden.numerics.codes import Codes, IntArray, quantize
+from dtqatten.golden.numerics.sinks import NO_SINK
 from dtqatten.golden.numerics.tokens import TokenList
 
 __all__ = ["random_chain", "random_list"]
@@ -23,6 +24,12 @@ def random_list(rng: np.random.Generator, count: int, below: int) -> TokenList:
     return TokenList(np.concatenate(classes), four_bit)
 
 
+def _sinks(rng: np.random.Generator, heads: int) -> IntArray:
+    """Return sinks near the scores, at both ends, or none."""
+    ends = (NO_SINK, NO_SINK + 1, -NO_SINK - 1)
+    return rng.choice([*ends, *rng.integers(-2000, 2000, 9)], heads).astype(np.int16)
+
+
 def random_chain(
     config: Config,
     rng: np.random.Generator,
@@ -31,6 +38,7 @@ def random_chain(
     tokens: int | None = None,
     heads: int | None = None,
     calls: float = 0.0,
+    segments: float = 0.0,
 ) -> list[Block]:
     """Return a chain of random layers with random options, as the configuration has them.
 
@@ -44,6 +52,8 @@ def random_chain(
         Of layers that are not chained, of all layers; drawn by default.
     calls : float
         Share of the layers whose queries are not their keys.
+    segments : float
+        Share of those that have more keys than fit at once, where the machine merges rows.
     """
 
     def flip(share: float = 0.5) -> bool:
@@ -64,7 +74,9 @@ def random_chain(
     computed = 0
     for number in range(layers):
         call = flip(calls)
-        chained = number > 0 and flip(0.5 if call else 0.8)
+        # Segments keep no ids.
+        ranked = bool(computed) and computed <= config.n_max
+        chained = number > 0 and flip(0.5 if call else 0.8) and ranked
         kept = chain[-1].k0 if chain else 0
         kv_heads = heads or pick(1, min(3, config.heads))
         shared_by = min(8 if config.grouped else 3, config.heads // kv_heads)
@@ -75,6 +87,8 @@ def random_chain(
             return quantize(values, "token" if gains else "head")
 
         most = min(tokens or config.n_max, config.n_max)
+        # In segments, keys are not ranked.
+        many_keys = call and bool(config.merge_rows) and not chained and flip(segments)
         grouped = config.grouped and call and flip(0.8) and repeats <= most
         rows = most // repeats if grouped else most
         queries = sequence(pick(1, rows), config.positions) if call else None
@@ -82,32 +96,35 @@ def random_chain(
         stored = computed
         if not chained:
             stored = tokens or pick(1, config.n_max)
-            if call:
+            if many_keys:
+                stored = pick(config.n_max + 1, config.positions)
+                keys = sequence(pick(config.n_max + 1, min(4 * config.n_max, stored)), stored)
+            elif call:
                 stored = pick(1, config.positions)
                 keys = sequence(pick(1, min(most, stored)), stored)
         count = kept if chained else stored if keys is None else len(keys)
-        k0 = pick(1, count)
+        k0 = count if many_keys else pick(1, count)
         eight = flip()
-        cumulative = config.cumulative and flip(0.7)
+        cumulative = config.cumulative and not many_keys and flip(0.7)
         carried = chained and chain[-1].cumulative
         shared: dict[str, Any] = {
             "q": codes(kv_heads * repeats, flip(), stored if queries is None else len(queries)),
             "k": codes(kv_heads, flip(), stored),
             "v": codes(kv_heads, config.v_gains, stored),
             "k0": k0,
-            "k1": pick(0, k0),
+            "k1": 0 if many_keys else pick(0, k0),
             "causal": flip(),
-            "report": flip(),
+            "report": flip() and not many_keys,
             "cumulative": cumulative,
             "fresh": cumulative and (not carried or flip(0.3)),
-            "ids": flip(0.8),
+            "ids": flip(0.8) and not many_keys,
             "options": Options(
                 p_planes=config.planes,
                 p_follows_token=flip(0.3),
                 p_follows_query=flip(0.3),
                 output_bits=8 if eight else 16,
                 output_shift=pick(0, 7) if eight else 0,
-                count_normalize=config.count_normalize and flip(),
+                count_normalize=config.count_normalize and not many_keys and flip(),
             ),
         }
         if queries is not None:
@@ -119,7 +136,7 @@ def random_chain(
                     keys=keys,
                     grouped=grouped,
                     window=pick(1, config.positions) if windowed else None,
-                    sinks=rng.integers(-2000, 2000, many).astype(np.int16) if sunk else None,
+                    sinks=_sinks(rng, many) if sunk else None,
                     **shared,
                 )
             )

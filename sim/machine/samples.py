@@ -28,6 +28,8 @@ VALUES: dict[str, tuple] = {
     "v_gains": (False, True),
     "cumulative": (False, True),
     "count_normalize": (False, True),
+    "sinks": (False, True),
+    "merge_rows": (0, 3),
     "bus_bits": (64, 128),
     "burst_beats": (1, 2, 4),
     "buffer_bursts": (2, 3),

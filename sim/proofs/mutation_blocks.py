@@ -10,6 +10,7 @@ from dtqatten.golden.cycles.token_ranking import LayerCommand
 from dtqatten.hw.arrays.pe import PE
 from dtqatten.hw.arrays.score_array import ScoreArray
 from dtqatten.hw.arrays.value_array import ValueArray
+from dtqatten.hw.merge.merger import Merger
 from dtqatten.hw.payloads.topk import TopKConfig
 from dtqatten.hw.ranking.score_accumulator import ScoreAccumulator
 from dtqatten.hw.ranking.token_ranking import TokenRanking
@@ -17,6 +18,7 @@ from dtqatten.hw.ranking.topk import TopK
 from dtqatten.hw.softmax.normalizer import Normalizer
 from dtqatten.hw.softmax.softmax import Softmax
 from dtqatten.sim.engines.bench import Bench
+from dtqatten.sim.lockstep.merger import MergerLockstep, random_merged_heads
 from dtqatten.sim.lockstep.normalizer import NormalizerLockstep, random_heads
 from dtqatten.sim.lockstep.pe import PELockstep, random_steps
 from dtqatten.sim.lockstep.score_accumulator import AccumulatorLockstep, AccumulatorRun, random_runs
@@ -33,6 +35,8 @@ __all__ = ["BLOCKS"]
 
 #: Part-filled tiles both ways, several words and parts a token, two channel passes and more.
 ARRAY = Config(rows=3, cols=2, depth=2, d_head=24, n_max=7)
+#: As many rows held as are no power of two.
+MERGER = ARRAY.replace(capacity=200, v_gains=True, sinks=True, merge_rows=5)
 #: The most heads there can be, so that every bit of a counter is used.
 ACCUMULATOR = Config(rows=3, cols=4, depth=8, d_head=8, n_max=18, heads=3640, topk_lanes=2)
 #: Importance that stays from layer to layer and is divided by its count of queries; as many heads.
@@ -190,6 +194,23 @@ def normalizer_plays() -> Iterator[Play]:
     return plays(make)
 
 
+def merger_plays() -> Iterator[Play]:
+    """Yield runs of the merger."""
+
+    def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
+        """Return a bench of random heads in segments.
+
+        Parameters
+        ----------
+        rng, stall, lazy, seed
+            As of the ``make`` of :func:`plays`.
+        """
+        heads = [random_merged_heads(MERGER, rng) for _ in range(40)]
+        return MergerLockstep(MERGER, heads, stall=stall, lazy=lazy, seed=seed)
+
+    return plays(make)
+
+
 def token_ranking_plays() -> Iterator[Play]:
     """Yield runs of module B; the last adds up the largest importances of some layers."""
 
@@ -225,6 +246,7 @@ BLOCKS = {
     "value_array": Block(lambda: ValueArray(ARRAY, observed=True), value_array_plays),
     "softmax": Block(lambda: Softmax(ARRAY), softmax_plays),
     "normalizer": Block(lambda: Normalizer(ARRAY), normalizer_plays),
+    "merger": Block(lambda: Merger(MERGER), merger_plays),
     "token_ranking": Block(lambda: TokenRanking(RANKING), token_ranking_plays),
     "topk": Block(
         lambda: TopK(TOPK),

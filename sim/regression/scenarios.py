@@ -195,8 +195,10 @@ CORE_JOBS: list[tuple[Config, list[CoreScenario]]] = [
         n_max=15,
         capacity=200,
         windows=True,
+        sinks=True,
         grouped=True,
         skip_tiles=True,
         topk_lanes=4,
+        merge_rows=8,
     ),
 ]

@@ -13,8 +13,8 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from cocotb.types import LogicArray
 
 from dtqatten.configuration.core import Config
-from dtqatten.golden.cycles.layers import trace_layers
 from dtqatten.golden.cycles.random_layers import random_chain
+from dtqatten.golden.cycles.trace_layers import trace_layers
 from dtqatten.golden.traces.trace import example
 from dtqatten.sim.engines.bench import MismatchError, Shown
 from dtqatten.sim.lockstep.core import CoreLockstep

@@ -142,6 +142,20 @@ def test_show_has_every_field_value_and_meaning() -> None:
         assert all(text in out for name, text in says.items() if name != "core")
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_show_prints_as_toml_is_a_file_of_the_same_machine(preset: str) -> None:
+    code, out, _ = run(f"config show --preset {preset} --toml")
+    assert code == 0
+    read = load(written(out))
+    assert read.system_config(read.config()) == SystemConfig(core=PRESETS[preset])
+
+
+def test_toml_and_json_exclude_each_other() -> None:
+    code, out, said = run("config show --toml --json")
+    assert (code, out) == (2, "")
+    assert "--toml and --json" in said
+
+
 def test_two_machines_have_two_names() -> None:
     for name in ("a", "b"):
         Path(name).mkdir()

@@ -19,7 +19,7 @@ GOOD: dict[type, dict[str, Any]] = {
         **{"load_bits": 64, "normalizer_lanes": 3},
         **{"schedule": Schedule.INTERLEAVED, "v_gains": False, "cumulative": False},
         **{"count_normalize": True, "capacity": 128, "windows": True, "sinks": True},
-        **{"grouped": False, "skip_tiles": True, "held_importance": True},
+        **{"grouped": False, "skip_tiles": True, "held_importance": False, "merge_rows": 5},
     },
     SystemConfig: {
         **{"core": PRESETS["tiny"], "bus_bits": 128, "address_bits": 40, "burst_beats": 16},
@@ -54,6 +54,8 @@ CASES = [
     for bad in bad_values(good)
     # None stands for what follows from other fields.
     if not (name in ("value_depth", "capacity", "normalizer_lanes") and bad is None)
+    # 0 rows are none.
+    and not (name == "merge_rows" and type(bad) is int and bad == 0)
 ]
 
 

@@ -136,7 +136,10 @@ def test_what_disagrees_is_refused(changes, message) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (a_call(TokenList.all(41), TokenList.all(5)), "41 queries, more than the machine's 40"),
+        (
+            a_call(TokenList.all(41), TokenList.all(5)),
+            "41 queries of a head of K and V, more than the machine's 40",
+        ),
         (a_call(TokenList.all(1), TokenList.all(41)), "41 keys, more than the machine's 40"),
         (
             a_call(TokenList.all(1), TokenList.all(5), capacity=101),

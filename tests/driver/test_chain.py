@@ -196,7 +196,7 @@ def test_more_layers_than_were_given(device, bus) -> None:
 
     with Chain(device, 2) as chain:
         chain.add(GOOD[0])
-        chain._place(GOOD[1], 1)  # known to the machine, not to the chain
+        chain._place(GOOD[1], final=True)  # known to the machine, not to the chain
         bus.before_wait = other
         with pytest.raises(StaleChainError, match="2 layers are complete, after 0 of 1"):
             chain.run()

@@ -20,6 +20,9 @@ FULL = PLAIN.replace(cumulative=True, count_normalize=True, windows=True, sinks=
 GAINED = FULL.replace(v_gains=True)
 
 
+MERGED = FULL.replace(merge_rows=72)
+
+
 ADDRESS_BITS = 20
 
 
@@ -69,6 +72,22 @@ LISTED = GOOD | {
 }
 
 
+#: The second of several segments, of as many rows as are held.
+SEGMENT = GOOD | {
+    "flags": Flag.Q_GAINS | Flag.CONTINUES | Flag.HOLDS,
+    "queries": 2,
+    "query_four_bit": 1,
+    "tokens": 40,
+    "key_start": 60,
+    "k0": 0,
+    "k1": 0,
+}
+
+
+#: What the first one leaves.
+FIRST = {"valid": 1, "segment": 1, "holds": 1, "heads": 36, "kv_heads": 18, "queries": 2}
+
+
 #: Regions in the order of the checker's cycles: position of the one that an address names.
 PLACES = ("q", "k", "v", "head_table", "q_gains", "k_gains", "v_gains", "query_list", "key_list",
           "next")  # fmt: skip
@@ -98,6 +117,8 @@ def served(config: Config) -> tuple[Flag, Flag]:
         known &= ~Flag.WINDOW
     if not config.sinks:
         known &= ~Flag.SINKS
+    if not config.merge_rows:
+        known &= ~(Flag.CONTINUES | Flag.HOLDS)
     if not config.grouped:
         known &= ~Flag.GROUPED
     if not config.held_importance:
@@ -126,8 +147,12 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
     shifted = f["output_shift"] > (7 if flags & Flag.CODES else 0)
     window = f.get("window", 0)
     windowed = 1 <= window <= 65536 if flags & Flag.WINDOW else not window
+    begins = bool(f.get("key_start", 0))
+    if config.merge_rows:
+        begins = begins and bool(flags & (Flag.CHAINED | Flag.KEY_LIST))
+    segment = flags & (Flag.CONTINUES | Flag.HOLDS) if config.merge_rows else 0
     unserved = flags & ~int(known) or needed & ~flags
-    if unserved or case.reserved or shifted or lost or twice or not windowed:
+    if unserved or case.reserved or shifted or lost or twice or begins or not windowed:
         yield ErrorCode.FLAGS
     if f["heads"] == 0:
         yield ErrorCode.NO_HEADS
@@ -146,11 +171,12 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
         counts = (f["stored"], f["tokens"], f["four_bit"])
         fits = before["valid"] and counts == (before["tokens"], before["k0"], 0)
     else:
-        some = flags & Flag.KEY_LIST and f["tokens"] < f["stored"]
-        fits = (some or f["tokens"] == f["stored"]) and f["four_bit"] <= f["tokens"]
+        end = f.get("key_start", 0) + f["tokens"]
+        some = (flags & Flag.KEY_LIST or config.merge_rows) and end < f["stored"]
+        fits = (some or end == f["stored"]) and f["four_bit"] <= f["tokens"]
     if not fits:
         yield ErrorCode.TOKENS
-    if not 1 <= f["k0"] <= f["tokens"]:
+    if not segment and not 1 <= f["k0"] <= f["tokens"]:
         yield ErrorCode.K0
     if f["k1"] > f["k0"]:
         yield ErrorCode.K1
@@ -169,12 +195,26 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
             yield ErrorCode.POSITIONS
     elif f["query_start"] + f["queries"] > config.positions:
         yield ErrorCode.POSITIONS
+    if not config.merge_rows:
+        return
+    same = all(f[name] == before.get(name, 0) for name in ("heads", "kv_heads", "queries"))
+    if config.grouped:
+        same = same and bool(flags & Flag.GROUPED) == bool(before.get("grouped", 0))
+    continues, holds = (bool(flags & which) for which in (Flag.CONTINUES, Flag.HOLDS))
+    broken = continues != bool(before.get("holds", 0)) or (continues and not same)
+    if broken or (holds and not f["next"]) or (segment and chained):
+        yield ErrorCode.SEGMENT
+    ranking = Flag.IDS | Flag.REPORT | Flag.CUMULATIVE | Flag.FRESH | Flag.COUNT
+    if segment and (f["k0"] or flags & ranking):
+        yield ErrorCode.SEGMENT_IMPORTANCE
+    if segment and f["heads"] * f["queries"] > config.merge_rows:
+        yield ErrorCode.MERGE_ROWS
 
 
 def regions(config: Config, fields: Mapping[str, int]) -> list[tuple[str, int, bool]]:
     """Return what is accessed, in the order in which it is checked."""
     found = list(region_sizes(fields, config.d_head))
-    written = next(i for i, (_, _, write) in enumerate(found) if write)
+    written = next((i for i, (_, _, write) in enumerate(found) if write), len(found))
     if fields["next"]:
         found.insert(written, ("next", SIZE, False))
     return found

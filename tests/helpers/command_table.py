@@ -44,6 +44,11 @@ HEAVY: dict[str, tuple[str, str]] = {
     "search": ("--model m --task bbc", "dtqatten.commands.search.opened"),
     "eval": ("--model m --task bbc", "dtqatten.commands.evaluate.opened"),
     "accuracy": ("", "dtqatten.commands.accuracy.opened"),
+    "board list": ("", "dtqatten.commands.board.described"),
+    "board build": ("--board ulx3s-85f", "dtqatten.boards.build.build"),
+    "board program": ("--board ulx3s-85f --bitstream in.npz", "dtqatten.boards.program.program"),
+    "board simulate": ("--board ulx3s-85f", "dtqatten.boards.simulated.SimulatedBoard"),
+    "board run": ("in.npz --port pty", "dtqatten.driver.serial_bus.SerialBus"),
     "config show": ("--preset tiny", "dtqatten.commands.config.machine"),
     "config check": ("small.toml", "dtqatten.commands.config.load"),
 }
@@ -66,6 +71,8 @@ OUTPUTS: dict[str, dict[str, str]] = {
     "search": {"-o": "file"},
     "eval": {"-o": "file", "--pictures": "folder"},
     "accuracy": {"-o": "file", "--results": "file"},
+    "board build": {"-o": "folder"},
+    "board run": {"--save": "file"},
 }
 #: Inputs: how each command is told of a file, {} in its place. All arguments, if the first is no
 #: option.
@@ -82,6 +89,7 @@ INPUTS: dict[str, list[str]] = {
     "search": ["--template {}"],
     "eval": ["--policy {}"],
     "accuracy": ["--results {}"],
+    "board run": ["{}"],
     "config show": ["--config {}"],
     "config check": ["{}"],
 }

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -129,6 +130,32 @@ def _eval(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: found)
 
 
+def _build(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(board: Any, output: Any, **_: object) -> dict[str, Any]:
+        used = {"lut": 40_000, "ff": 20_000, "bram": 100, "dsp": 20}
+        result = {"board": board.name, "used": used, "available": board.cells}
+        result |= {"needed_mhz": 80.0, "fmax_mhz": 84.5, "bitstream": str(output / "x.bit")}
+        write_text(output / f"{board.name}.json", json.dumps(result))
+        return result
+
+    monkeypatch.setattr(HEAVY["board build"][1], build)
+
+
+def _program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HEAVY["board program"][1], lambda *_, **__: None)
+
+
+def _board_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dtqatten.api.attention import attention_layers
+    from dtqatten.golden.traces.recording import Recording
+
+    recorded = Recording.load(Path("in.npz"))
+    layers = attention_layers(recorded.q, recorded.k, recorded.v, preset="tiny")
+    monkeypatch.setattr(HEAVY["board run"][1], lambda *_, **__: SimpleNamespace(close=list))
+    monkeypatch.setattr("dtqatten.boards.host.device_on", lambda *_: None)
+    monkeypatch.setattr("dtqatten.boards.host.run_layers", lambda *_, **__: layers)
+
+
 def _nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave a quick command as it is."""
 
@@ -152,6 +179,10 @@ QUICK: dict[str, tuple[Patch, str]] = {
     "formal": (_formal, "proved"),
     "lint": (_lint, "clean"),
     "eval": (_eval, "bit operations"),
+    "board list": (_nothing, "ulx3s-85f"),
+    "board build": (_build, "flip-flops"),
+    "board program": (_program, ""),
+    "board run": (_board_run, "golden"),
     "config show": (_nothing, "value_depth"),
     "config check": (_nothing, "good"),
 }

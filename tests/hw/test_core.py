@@ -61,6 +61,60 @@ CONFIGS = {
         skip_tiles=True,
         topk_lanes=2,
     ),
+    "sinks": Config(
+        rows=2,
+        cols=4,
+        depth=4,
+        d_head=16,
+        n_max=18,
+        planes=3,
+        sinks=True,
+        count_normalize=True,
+        topk_lanes=4,
+    ),
+    "sinks of grouped heads": Config(
+        rows=4,
+        cols=3,
+        depth=8,
+        d_head=16,
+        n_max=12,
+        capacity=300,
+        v_gains=True,
+        windows=True,
+        sinks=True,
+        grouped=True,
+        skip_tiles=True,
+        topk_lanes=4,
+    ),
+    "segments": Config(
+        rows=3,
+        cols=4,
+        depth=4,
+        d_head=16,
+        n_max=10,
+        capacity=300,
+        windows=True,
+        sinks=True,
+        topk_lanes=4,
+        merge_rows=7,
+    ),
+    "segments of grouped heads": Config(
+        rows=4,
+        cols=3,
+        depth=8,
+        d_head=8,
+        n_max=7,
+        capacity=65536,
+        planes=3,
+        v_gains=True,
+        windows=True,
+        sinks=True,
+        grouped=True,
+        skip_tiles=True,
+        topk_lanes=4,
+        merge_rows=20,
+        product_stages=2,
+    ),
     # As on FPGAs.
     "slow logic": Config(
         rows=3, cols=4, depth=8, d_head=32, n_max=22, product_stages=2, topk_lanes=4
@@ -102,7 +156,7 @@ def test_buffers_full_of_short_heads_lose_nothing(name, stall, held, compared) -
 
 
 def test_amaranths_simulator_agrees_on_generation() -> None:
-    """Grouped heads, a window and skipped tiles, where the dot products are plain sums."""
+    """All of generation in one, where the dot products are plain sums."""
     config = Config(
         rows=2,
         cols=2,
@@ -112,12 +166,14 @@ def test_amaranths_simulator_agrees_on_generation() -> None:
         capacity=40,
         windows=True,
         grouped=True,
+        sinks=True,
         skip_tiles=True,
         topk_lanes=2,
+        merge_rows=8,
     )
-    rng = np.random.default_rng(8)
-    layer = random_layer(config, rng, heads=2, tokens=7, queries=3, causal=True)
-    assert (layer.window, len(layer.q.codes)) == (12, 6)
+    rng = np.random.default_rng(9)
+    layer = random_layer(config, rng, heads=2, tokens=19, queries=3, causal=True)
+    assert (layer.window, len(layer.q.codes), layer.cuts) == (10, 4, (5, 11, 18))
     bench = CoreLockstep(config, [layer], stall=0.2, lazy=True)
     run_lockstep(AttentionCore(config), bench)
     bench.verify()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dtqatten import PRESETS, ConfigError
+from dtqatten import PRESETS
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.system import System
 from dtqatten.sim.engines.exported import exported
@@ -43,10 +43,3 @@ def test_the_table_of_ports_is_the_verilog(bus_bits, address_bits) -> None:
         )
     }
     assert ports == documented(system)
-
-
-@pytest.mark.parametrize("name", ["sinks"])
-def test_an_option_that_the_memory_system_does_not_drive_is_refused(name: str) -> None:
-    core = PRESETS["tiny"].replace(**{name: True})
-    with pytest.raises(ConfigError, match=f"{name} is True, which the memory system does not"):
-        System(SystemConfig(core=core))

@@ -8,12 +8,15 @@ from checker_model import (
     ADDRESS_BITS,
     BEFORE,
     CHAINED,
+    FIRST,
     FULL,
     GAINED,
     GOOD,
     LISTED,
+    MERGED,
     PLAIN,
     READ,
+    SEGMENT,
     WRITE,
     Case,
     check,
@@ -121,6 +124,49 @@ def test_a_list_names_some_of_what_is_stored() -> None:
     assert check(FULL, [Case(LISTED | {"stored": 105})]) == [ErrorCode.CAPACITY]
 
 
+def test_segments_follow_each_other() -> None:
+    """Of the same heads and queries, as many as are held; the last one writes, none is ranked."""
+    flags = int(SEGMENT["flags"])
+    last = flags & ~Flag.HOLDS
+    good = [
+        Case(SEGMENT, FIRST),
+        Case(SEGMENT | {"flags": last, "next": 0}, FIRST),
+        Case(SEGMENT | {"flags": flags & ~Flag.CONTINUES}),
+        Case(SEGMENT | {"flags": flags & ~Flag.CONTINUES}, FIRST | {"holds": 0, "heads": 9}),
+        Case(SEGMENT | {"flags": flags | Flag.KEY_LIST, "key_start": 0}, FIRST),
+        # Its output may be anywhere, since it writes none.
+        Case(SEGMENT | {"output": 1}, FIRST),
+        # Keys of one segment are a run of places, too, and are ranked.
+        Case(GOOD | {"tokens": 91, "key_start": 9, "k0": 91}),
+    ]
+    assert set(check(MERGED, good)) == {ErrorCode.NONE}
+    bad = [
+        (ErrorCode.SEGMENT, Case(SEGMENT)),
+        (ErrorCode.SEGMENT, Case(SEGMENT, FIRST | {"holds": 0})),
+        (ErrorCode.SEGMENT, Case(GOOD, FIRST)),
+        (ErrorCode.SEGMENT, Case(SEGMENT | {"next": 0}, FIRST)),
+        *(
+            (ErrorCode.SEGMENT, Case(SEGMENT, FIRST | {name: 1}))
+            for name in ("heads", "kv_heads", "queries")
+        ),
+        (ErrorCode.SEGMENT_IMPORTANCE, Case(SEGMENT | {"k0": 1}, FIRST)),
+        *(
+            (ErrorCode.SEGMENT_IMPORTANCE, Case(SEGMENT | {"flags": flags | more}, FIRST))
+            for more in (Flag.IDS, Flag.REPORT, Flag.FRESH, Flag.COUNT)
+        ),
+        (ErrorCode.K1, Case(SEGMENT | {"k1": 1}, FIRST)),
+        (ErrorCode.MERGE_ROWS, Case(SEGMENT | {"queries": 3}, FIRST | {"queries": 3})),
+        (ErrorCode.TOKENS, Case(SEGMENT | {"key_start": 61}, FIRST)),
+        (ErrorCode.TOKENS, Case(SEGMENT | {"key_start": 0xFFFF}, FIRST)),
+        (ErrorCode.FLAGS, Case(SEGMENT | {"flags": flags | Flag.KEY_LIST}, FIRST)),
+        (ErrorCode.WRITE_WINDOW, Case(SEGMENT | {"flags": last, "output": 0}, FIRST)),
+    ]
+    assert check(MERGED, [case for _, case in bad]) == [code for code, _ in bad]
+    # Without the option nothing of it is known.
+    none = [Case(GOOD | {"key_start": 1}), Case(GOOD | {"flags": Flag.HOLDS})]
+    assert set(check(FULL, none)) == {ErrorCode.FLAGS}
+
+
 def test_tokens_come_from_one_source() -> None:
     for flags, code in (
         (Flag.CHAINED | Flag.KEY_LIST, ErrorCode.FLAGS),
@@ -210,7 +256,7 @@ def test_every_region_lies_in_its_window(codes: int) -> None:
     assert check(GAINED, cases) == expected
 
 
-@pytest.mark.parametrize("config", [PLAIN, GAINED])
+@pytest.mark.parametrize("config", [PLAIN, GAINED, MERGED])
 def test_random_descriptors(config: Config) -> None:
     rng = np.random.default_rng(3)
     choices = {
@@ -222,10 +268,14 @@ def test_random_descriptors(config: Config) -> None:
         "k1": (0, 1, 9, 10), "output_shift": (0, 7, 8),
         "next": (0, ADDRESS, 0x4000, 0x13F80, 0x13FC0, 0x4020),
     }  # fmt: skip
+    descriptors = [GOOD, CHAINED, LISTED]
+    if config.merge_rows:
+        choices |= {"key_start": (0, 1, 60, 61, 65535)}
+        descriptors += [SEGMENT, SEGMENT]
     known, needed = served(config)
     cases = []
     for _ in range(1000):
-        fields = dict((GOOD, CHAINED, LISTED)[rng.integers(3)])
+        fields = dict(descriptors[rng.integers(len(descriptors))])
         flags = fields["flags"] | needed
         for name in rng.permutation(list(choices))[: rng.integers(0, 3)].tolist():
             fields[name] = int(rng.choice(choices[name]))
@@ -238,10 +288,14 @@ def test_random_descriptors(config: Config) -> None:
             if rng.random() < 0.1:
                 first, end = WRITE if name in ("output", "ids", "importance") else READ
                 fields[name] = int(rng.choice([first - 64, end - 64, end - 8192, end + 32]))
-        before = BEFORE | {"cumulative": int(rng.integers(2)), "valid": int(rng.random() < 0.9)}
+        segment = fields["flags"] & Flag.CONTINUES and rng.random() < 0.9
+        before = BEFORE | FIRST if segment else BEFORE
+        before |= {"cumulative": int(rng.integers(2)), "valid": int(rng.random() < 0.9)}
         cases.append(Case(fields, before))
     # All but those of the head, of responses, and of what the fetcher reads.
     others = {ErrorCode.VERSION, ErrorCode.READ_RESPONSE, ErrorCode.WRITE_RESPONSE,
               ErrorCode.WINDOW, ErrorCode.HEAD_TABLE, ErrorCode.GAIN, ErrorCode.LIST,
               ErrorCode.PROTECTED}  # fmt: skip
+    if not config.merge_rows:
+        others |= {ErrorCode.SEGMENT, ErrorCode.SEGMENT_IMPORTANCE, ErrorCode.MERGE_ROWS}
     assert set(check(config, cases)) == set(ErrorCode) - others

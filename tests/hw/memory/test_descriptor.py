@@ -16,6 +16,8 @@ from dtqatten.interface.descriptor import ADDRESS_ALIGNMENT, SIZE, Flag, pack
 PLAIN = Config(rows=2, cols=2, depth=2, d_head=8, n_max=100)
 OPTIONAL = Flag.V_GAINS | Flag.CUMULATIVE | Flag.FRESH | Flag.COUNT | Flag.WINDOW | Flag.SINKS
 OPTIONAL |= Flag.GROUPED | Flag.HELD
+SEGMENTS = Flag.CONTINUES | Flag.HOLDS
+OPTIONAL |= SEGMENTS
 
 
 def test_each_option_brings_its_flags() -> None:
@@ -28,6 +30,7 @@ def test_each_option_brings_its_flags() -> None:
     assert known_flags(PLAIN.replace(sinks=True)) & OPTIONAL == Flag.SINKS
     assert known_flags(PLAIN.replace(grouped=True)) & OPTIONAL == Flag.GROUPED
     assert known_flags(PLAIN.replace(held_importance=True)) & OPTIONAL == Flag.HELD
+    assert known_flags(PLAIN.replace(merge_rows=3)) & OPTIONAL == SEGMENTS
 
 
 def test_gains_are_required_where_there_are_any() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 
 from dtqatten import PRESETS
 from dtqatten.golden.numerics import softmax
-from dtqatten.hw.payloads.softmax import EXPONENTIAL_BITS, sum_bits
+from dtqatten.hw.payloads.sums import EXPONENTIAL_BITS, sum_bits
 from dtqatten.hw.softmax.probability import Probability
 from dtqatten.sim.engines.verilated import VerilatedModel
 

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dtqatten import PRESETS, Config, ConfigError
+from dtqatten import PRESETS, Config
 from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query
 from dtqatten.hw.base.export import verilog
 from dtqatten.hw.softmax.softmax import Softmax
@@ -24,6 +24,9 @@ OPTIONS = [
     {"planes": 3, "v_gains": True, "count_normalize": True},
     {"windows": True, "grouped": True},
     {"windows": True, "v_gains": True, "capacity": 60000},
+    {"sinks": True},
+    {"sinks": True, "v_gains": True, "planes": 3},
+    {"sinks": True, "grouped": True, "planes": 3},
 ]
 #: Keys wait in registers of their own.
 SLOW = {"planes": 2, "v_gains": True, "product_stages": 2}
@@ -188,11 +191,6 @@ def test_a_wrong_device_is_reported_with_its_cycle() -> None:
     bench = SoftmaxLockstep(MIDDLE.replace(planes=3), heads_of(MIDDLE, 3))
     with pytest.raises(MismatchError, match=r"cycle \d+: weights__payload is 0x"):
         run_verilated(build(MIDDLE), bench)
-
-
-def test_sinks_are_refused() -> None:
-    with pytest.raises(ConfigError, match="sinks is True, but the softmax takes none: leave it"):
-        Softmax(MIDDLE.replace(sinks=True))
 
 
 def test_ports_are_flat() -> None:

@@ -42,7 +42,15 @@ def test_the_sample_has_all_edges() -> None:
         cores = [machine.core for of, machine, _ in (p.values for p in SAMPLE) if of is block]
         assert any(core.n_max <= core.cols for core in cores)
         assert any(core.n_max > core.cols for core in cores)
-        for name in ("v_gains", "schedule", "planes", "product_stages", "rows"):
+        for name in (
+            "v_gains",
+            "schedule",
+            "planes",
+            "product_stages",
+            "rows",
+            "sinks",
+            "merge_rows",
+        ):
             assert len({getattr(core, name) for core in cores}) == 2, (block, name)
 
 

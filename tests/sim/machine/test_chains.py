@@ -11,6 +11,7 @@ from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.driver.device import Device
 from dtqatten.driver.expected import compare_results, expected
 from dtqatten.driver.layers import Layer
+from dtqatten.driver.segments import Segment, pieces
 from dtqatten.golden.memory import layer_reads
 from dtqatten.golden.numerics.codes import quantize
 from dtqatten.golden.numerics.select import PAPER_SHARES, counts
@@ -34,6 +35,7 @@ SYSTEMS = {
             v_gains=True,
             heads=9,
             capacity=300,
+            sinks=True,
         ),
         bus_bits=128,
     ),
@@ -55,6 +57,22 @@ SYSTEMS = {
         bus_bits=512,
         address_bits=32,
         buffer_bursts=2,
+    ),
+    "segments": SystemConfig(
+        core=Config(
+            rows=2,
+            cols=4,
+            depth=4,
+            d_head=16,
+            n_max=10,
+            heads=6,
+            capacity=200,
+            windows=True,
+            sinks=True,
+            topk_lanes=4,
+            merge_rows=8,
+        ),
+        bus_bits=128,
     ),
     # Groups of 1 to 8 query heads, of which 3, 5, 6 and 7 fill no row block.
     "grouped, 64 bits": SystemConfig(
@@ -86,10 +104,33 @@ SYSTEMS = {
         ),
         bus_bits=512,
     ),
+    "segments, grouped": SystemConfig(
+        core=Config(
+            rows=3,
+            cols=4,
+            depth=4,
+            d_head=8,
+            n_max=12,
+            heads=12,
+            capacity=100,
+            v_gains=True,
+            windows=True,
+            sinks=True,
+            grouped=True,
+            skip_tiles=True,
+            topk_lanes=4,
+            merge_rows=24,
+        ),
+        bus_bits=64,
+    ),
     "one pass": SystemConfig(
         core=Config(rows=2, cols=8, depth=2, d_head=8, n_max=12, heads=9), bus_bits=256
     ),
 }
+
+
+#: Of a chain: layers whose queries are not their keys, and those of them with too many keys.
+SHARES = {"calls": 0.4, "segments": 0.7}
 
 
 @functools.cache
@@ -111,7 +152,7 @@ def test_chains_are_bit_exact(name, latency, pause, reorder) -> None:
     assert isinstance(bus, SimulatedBus)
     rng = np.random.default_rng(int(10 * pause))
     for seed in range(12):
-        chain = random_chain(system.core, rng, layers=int(rng.integers(1, 5)), calls=0.4)
+        chain = random_chain(system.core, rng, layers=int(rng.integers(1, 5)), **SHARES)
         golden = expected(system.core, chain)
         bus.configure(seed=seed, latency=latency, pause=pause, reorder=reorder)
         bus.record()
@@ -121,9 +162,15 @@ def test_chains_are_bit_exact(name, latency, pause, reorder) -> None:
         assert after.violations == before.violations
         assert (after.stray_reads, after.stray_writes) == (0, 0)
         wanted: dict[ReadStream, list] = {stream: [] for stream in ReadStream}
-        for one, (address, fields) in zip(golden, machine.chain, strict=True):
-            reads = layer_reads(system, address, fields, one.rows, one.four_bit)
-            for stream, bursts in reads.items():
+        computed = [
+            (piece.own.ids, piece.own.four_bit)
+            if isinstance(piece, Segment)
+            else (one.rows, one.four_bit)
+            for layer, one in zip(chain, golden, strict=True)
+            for piece in pieces(layer, machine.sizes)
+        ]
+        for tokens, (address, fields) in zip(computed, machine.chain, strict=True):
+            for stream, bursts in layer_reads(system, address, fields, *tokens).items():
                 wanted[stream] += bursts
         assert bus.reads() == wanted
 

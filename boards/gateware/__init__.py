@@ -1,0 +1,1 @@
+"""What is around the machine on a board: host link, memory, and the top of both."""

@@ -1,0 +1,156 @@
+"""The top of a bitstream: oscillator, PLL, reset and pins around the machine's Verilog."""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.build import ResourceError
+from amaranth.hdl import (
+    ClockDomain,
+    ClockSignal,
+    Elaboratable,
+    Instance,
+    Module,
+    ResetSignal,
+    Signal,
+)
+from amaranth.lib import io
+from amaranth.lib.cdc import ResetSynchronizer
+
+from dtqatten.boards.catalog import Board
+from dtqatten.configuration.fields import ConfigError
+from dtqatten.hw.base.export import PREFIX
+
+__all__ = ["Pins", "Pll", "platform_of", "pll_for"]
+
+#: Limits of the ECP5's PLL: rate of its oscillator and of what is compared, and its dividers.
+VCO_HZ, COMPARED_HZ, DIVIDERS = (400e6, 800e6), (3.125e6, 400e6), range(1, 129)
+
+
+@dataclass(frozen=True)
+class Pll:
+    """Dividers of an EHXPLLL whose feedback is its own output.
+
+    ``output = input / reference * feedback``, and its oscillator runs ``output`` times faster.
+
+    Parameters
+    ----------
+    reference, feedback, output : int
+    """
+
+    reference: int
+    feedback: int
+    output: int
+
+
+def pll_for(input_hz: int, output_hz: int) -> Pll:
+    """Return dividers that make a clock exactly.
+
+    Raises
+    ------
+    ConfigError
+        If there are none.
+    """
+    for reference in DIVIDERS:
+        compared = input_hz / reference
+        feedback = output_hz * reference / input_hz
+        if not COMPARED_HZ[0] <= compared <= COMPARED_HZ[1] or feedback not in DIVIDERS:
+            continue
+        # In the middle of its range, the oscillator is far from both ends.
+        middle = sum(VCO_HZ) / 2
+        output = min(DIVIDERS, key=lambda n: abs(n * output_hz - middle))
+        if VCO_HZ[0] <= output * output_hz <= VCO_HZ[1]:
+            return Pll(reference, int(feedback), output)
+    raise ConfigError(
+        f"clock_hz is {output_hz}, which the PLL does not make of {input_hz} Hz: choose a multiple "
+        f"of {input_hz // 5 // 10**6} MHz"
+    )
+
+
+def platform_of(board: Board) -> Any:
+    """Return the board's platform of ``amaranth_boards``."""
+    module, name = board.platform
+    return getattr(importlib.import_module(module), name)()
+
+
+class Pins(Elaboratable):
+    """The machine of :class:`~dtqatten.boards.gateware.machine.BoardMachine` on a board's pins.
+
+    The machine is instantiated by name, ``dtqatten_board``: its Verilog is what simulations run.
+    It is reset while the PLL is not locked. Lights are the platform's first five ``led``, as far as
+    it has them.
+
+    Parameters
+    ----------
+    board : Board
+    """
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+
+    def elaborate(self, platform: Any) -> Module:
+        """Build it on a platform."""
+        m = Module()
+        board = self.board
+        pll = pll_for(board.oscillator_hz, board.clock_hz)
+        oscillator = platform.request(platform.default_clk, dir="-")
+        m.submodules.oscillator = clock = io.Buffer("i", oscillator)
+        m.domains.sync = ClockDomain()
+        locked = Signal()
+        m.submodules.pll = Instance(
+            "EHXPLLL",
+            a_FREQUENCY_PIN_CLKI=str(board.oscillator_hz / 1e6),
+            a_FREQUENCY_PIN_CLKOP=str(board.clock_hz / 1e6),
+            p_PLLRST_ENA="DISABLED",
+            p_INTFB_WAKE="DISABLED",
+            p_STDBY_ENABLE="DISABLED",
+            p_DPHASE_SOURCE="DISABLED",
+            p_OUTDIVIDER_MUXA="DIVA",
+            p_OUTDIVIDER_MUXB="DIVB",
+            p_OUTDIVIDER_MUXC="DIVC",
+            p_OUTDIVIDER_MUXD="DIVD",
+            p_CLKI_DIV=pll.reference,
+            p_CLKFB_DIV=pll.feedback,
+            p_CLKOP_ENABLE="ENABLED",
+            p_CLKOP_DIV=pll.output,
+            p_CLKOP_CPHASE=pll.output // 2,
+            p_CLKOP_FPHASE=0,
+            p_FEEDBK_PATH="CLKOP",
+            i_CLKI=clock.i,
+            i_CLKFB=ClockSignal(),
+            i_RST=0,
+            i_STDBY=0,
+            i_PHASESEL0=0,
+            i_PHASESEL1=0,
+            i_PHASEDIR=0,
+            i_PHASESTEP=0,
+            i_PHASELOADREG=0,
+            i_PLLWAKESYNC=0,
+            i_ENCLKOP=0,
+            o_CLKOP=ClockSignal(),
+            o_LOCK=locked,
+        )
+        m.submodules.reset = ResetSynchronizer(~locked, domain="sync")
+
+        lines = [line.name for line in platform.lookup("uart").ios]
+        uart = platform.request("uart", 0, dir=dict.fromkeys(lines, "-"))
+        m.submodules.rx = rx = io.Buffer("i", uart.rx)
+        m.submodules.tx = tx = io.Buffer("o", uart.tx)
+        shown = Signal(5)
+        m.submodules.machine = Instance(
+            f"{PREFIX}board",
+            i_clk=ClockSignal(),
+            i_rst=ResetSignal(),
+            i_rx=rx.i,
+            o_tx=tx.o,
+            o_leds=shown,
+        )
+        for number in range(len(shown)):
+            try:
+                pin = platform.request("led", number, dir="-")
+            except ResourceError:
+                break
+            led = io.Buffer("o", pin)
+            m.submodules[f"led_{number}"] = led
+            m.d.comb += led.o.eq(shown[number])
+        return m

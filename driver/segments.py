@@ -1,0 +1,185 @@
+"""Calls with more keys than the machine takes at once: chunks of queries, segments of keys."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+
+from dtqatten.driver.blocks import Block
+from dtqatten.driver.calls import Call
+from dtqatten.driver.errors import LayoutError
+from dtqatten.golden.memory import list_bytes
+from dtqatten.golden.numerics.masks import position_mask
+from dtqatten.golden.numerics.order import query_tile
+from dtqatten.golden.numerics.tokens import TokenList
+from dtqatten.interface.descriptor import Flag
+
+__all__ = ["Segment", "chunk_length", "pieces", "sharing"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Segment(Call):
+    """Some queries of a call against some of its keys: a descriptor of its own.
+
+    Parameters
+    ----------
+    span : slice
+        Places in the call's list of keys.
+    continues, holds : bool
+        It is not the first, or not the last segment of its queries.
+    at : dict of int
+        Addresses of what earlier segments have put into memory, by the name of the address field.
+    """
+
+    span: slice
+    continues: bool
+    holds: bool
+    at: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def own(self) -> TokenList:
+        """The segment's keys."""
+        assert self.keys is not None
+        first, last = self.span.start, self.span.stop
+        four_bit = min(max(self.keys.four_bit - first, 0), last - first)
+        return TokenList(self.keys.ids[first:last], four_bit)
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the rows have this segment only, whose keys are ranked then."""
+        return not (self.continues or self.holds)
+
+    @property
+    def listed(self) -> bool:
+        """Whether the keys take a list: their places do not follow each other."""
+        return bool((np.diff(self.own.ids) != 1).any())
+
+    @property
+    def placed(self) -> Mapping[str, int]:
+        """Addresses of what is in memory already, by the name of the address field."""
+        return {**super().placed, **self.at}
+
+    @property
+    def limits(self) -> Iterator[tuple[int, str, str]]:
+        """How many there are of something, its name, and the register that limits it."""
+        yield from ((n, what, of) for n, what, of in super().limits if what != "keys")
+        yield len(self.own), "keys", "n_max"
+        yield self.heads * len(self.queries), "rows of a chunk", "merge_rows"
+
+    @property
+    def flags(self) -> Flag:
+        """Flags of the descriptor."""
+        flags = super().flags
+        flags |= Flag.CONTINUES if self.continues else Flag(0)
+        return flags | (Flag.HOLDS if self.holds else Flag(0))
+
+    def fields(self, before: int) -> dict[str, int]:
+        """Return the descriptor's fields but for addresses, ``next`` and ``ready``."""
+        own = self.own
+        return super().fields(before) | {
+            "tokens": len(own),
+            "four_bit": own.four_bit,
+            "key_start": 0 if self.listed else int(own.ids[0]),
+            "k0": len(own) if self.ranks else 0,
+        }
+
+    def contents(self) -> dict[str, bytes]:
+        """Return what the machine reads, by the name of the address field."""
+        found = super().contents()
+        if self.listed:
+            found["key_list"] = list_bytes(self.own.ids)
+        return {name: raw for name, raw in found.items() if name not in self.at}
+
+
+def chunk_length(call: Block, merge_rows: int, rows: int, n_max: int) -> int:
+    """Return how many queries are computed at a time: whole row blocks if there are any.
+
+    Parameters
+    ----------
+    call : Block
+    merge_rows, rows, n_max : int
+        Of the machine.
+    """
+    most = min(merge_rows // call.heads, n_max // call.group)
+    tile = query_tile(rows, call.group)
+    return most - most % tile if most >= tile else most
+
+
+def pieces(block: Block, sizes: Mapping[str, int]) -> list[Block]:
+    """Return the descriptors that a block takes: one, or a segment each.
+
+    A call of more keys than ``n_max`` is cut into chunks of queries, and its list of keys into
+    segments of ``n_max`` from its beginning on, where the machine merges rows. A segment that no
+    query of a chunk sees is left out.
+
+    Parameters
+    ----------
+    block : Block
+    sizes : mapping
+        The machine's registers.
+
+    Raises
+    ------
+    LayoutError
+        If a call in segments wants importance, or has more heads than rows are held.
+    """
+    most, held = sizes["n_max"], sizes["merge_rows"]
+    if not isinstance(block, Call) or block.keys is None or len(block.keys) <= most or not held:
+        return [block]
+    keys = block.keys
+    ranked = block.ids or block.report or block.cumulative or block.options.count_normalize
+    if ranked or block.k1 or block.k0 != len(keys):
+        raise LayoutError(
+            f"{len(keys)} keys are computed in segments of {most}, whose rows have no importance: "
+            "leave k0, k1, ids, report, cumulative and count_normalize out, or generate the "
+            f"machine with n_max {len(keys)}"
+        )
+    length = chunk_length(block, held, sizes["rows"], most)
+    if not length:
+        raise LayoutError(
+            f"{block.heads} heads, more than the {held} rows that the machine holds: generate it "
+            f"with merge_rows {block.heads} or more"
+        )
+    found: list[Block] = []
+    for first in range(0, len(block.queries), length):
+        found += _chunk(block, slice(first, min(first + length, len(block.queries))), most)
+    return found
+
+
+def _chunk(call: Call, chunk: slice, most: int) -> list[Segment]:
+    """Return the segments of some of a call's queries."""
+    assert call.keys is not None
+    ids, keys = call.queries.ids[chunk], call.keys.ids
+    four_bit = min(max(call.queries.four_bit - chunk.start, 0), len(ids))
+    given = {each.name: getattr(call, each.name) for each in fields(Call)}
+    given |= {
+        "q": call.q.take(np.arange(chunk.start, chunk.stop)),
+        "queries": TokenList(ids, four_bit),
+    }
+    spans = [slice(at, min(at + most, len(keys))) for at in range(0, len(keys), most)]
+    seen = [
+        span
+        for span in spans
+        if position_mask(ids, keys[span], causal=call.causal, window=call.window).any()
+    ] or spans[-1:]
+    return [
+        Segment(**given, span=span, continues=span is not seen[0], holds=span is not seen[-1])
+        for span in seen
+    ]
+
+
+def sharing(piece: Block, before: Mapping[str, int]) -> Block:
+    """Return a piece of a call that uses what the pieces before it have put into memory.
+
+    Parameters
+    ----------
+    piece : Block
+    before : mapping
+        Fields of the descriptor before, of the same call.
+    """
+    if not isinstance(piece, Segment):
+        return piece
+    names = ["k", "v", "head_table", "k_gains", "v_gains"]
+    if piece.continues:
+        names += ["q", "q_gains", "query_list"]
+    return replace(piece, at={name: before[name] for name in names if name in before})

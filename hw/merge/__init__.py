@@ -1,0 +1,1 @@
+"""The merger: segments of a row's keys, one after another."""

@@ -1,0 +1,136 @@
+# amaranth: UnusedElaboratable=no
+"""Bitstreams: clocks, pins and constraints; what misses its clock is not built."""
+
+import importlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dtqatten.boards import build as flow
+from dtqatten.boards.catalog import BOARDS, Board, board_of
+from dtqatten.boards.pins import COMPARED_HZ, VCO_HZ, Pins, platform_of, pll_for
+from dtqatten.boards.program import program
+from dtqatten.configuration.fields import ConfigError
+from dtqatten.files.errors import ToolError, UsageError
+
+ULX3S = BOARDS["ulx3s-85f"]
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=list(BOARDS))
+def test_the_pll_makes_the_clock_within_its_limits(board: Board) -> None:
+    pll = pll_for(board.oscillator_hz, board.clock_hz)
+    compared = board.oscillator_hz / pll.reference
+    assert compared * pll.feedback == board.clock_hz
+    assert COMPARED_HZ[0] <= compared <= COMPARED_HZ[1]
+    assert VCO_HZ[0] <= board.clock_hz * pll.output <= VCO_HZ[1]
+
+
+def test_clocks_that_no_divider_makes_are_refused() -> None:
+    with pytest.raises(ConfigError, match="the PLL does not make of 25000000 Hz"):
+        pll_for(25_000_000, 83_333_333)
+    with pytest.raises(ConfigError, match="baud is 30000000"):
+        replace(ULX3S, baud=30_000_000).config()
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=list(BOARDS))
+def test_pins_are_those_of_the_platform(board: Board) -> None:
+    plan = platform_of(board).prepare(Pins(board), flow.TOP)
+    constraints = plan.files["top.lpf"]
+    text = constraints if isinstance(constraints, str) else constraints.decode()
+    for name in ("uart_0__rx__io", "uart_0__tx__io"):
+        assert f'LOCATE COMP "{name}" SITE' in text
+    netlist = plan.files["top.il"]
+    netlist = netlist if isinstance(netlist, str) else netlist.decode()
+    assert "\\dtqatten_board" in netlist
+    assert "\\EHXPLLL" in netlist
+    (line,) = [line for line in flow.aimed(text).splitlines() if line.startswith("FREQUENCY")]
+    assert line.endswith(f" {board.oscillator_hz * flow.AIM:.1f} HZ;")
+    module, _ = board.platform
+    assert importlib.import_module(module)
+
+
+def quick_tools(
+    monkeypatch: pytest.MonkeyPatch, rates: list[float], fits: bool = True
+) -> list[int]:
+    """Replace the tools by ones that are done at once; return the seeds that are tried."""
+    seeds: list[int] = []
+
+    def placed(device: Any, folder: Path, *, mhz: float, seed: int) -> dict[str, Any]:
+        assert {"--lpf", "--textcfg"} <= set(device.options)
+        seeds.append(seed)
+        used = {"lut": 40_000 if fits else 90_000, "ff": 20_000, "bram": 120, "dsp": 20}
+        found = {"used": used, "fits": fits}
+        if not fits:
+            return found
+        (folder / "top.config").write_text(f"seed {seed}")
+        return {**found, "fmax_mhz": rates[seed - 1], "critical_path": None, "seed": seed}
+
+    def module(name: str, arguments: list[str], folder: Path, log: str, *, tool: str) -> None:
+        assert tool == "ecppack"
+        (folder / "top.bit").write_bytes((folder / "top.config").read_bytes())
+
+    monkeypatch.setattr(flow, "exported", lambda *_: "module dtqatten_board(); endmodule")
+    monkeypatch.setattr(flow, "map_logic", lambda *_: None)
+    monkeypatch.setattr(flow, "placed", placed)
+    monkeypatch.setattr(flow, "module", module)
+    return seeds
+
+
+def test_the_first_placement_that_is_fast_enough_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = quick_tools(monkeypatch, [79.9, 80.0, 99.0])
+    result = flow.build(ULX3S, tmp_path, seeds=3)
+    assert seeds == [1, 2]
+    assert (tmp_path / "ulx3s-85f.bit").read_text() == "seed 2"
+    assert json.loads((tmp_path / "ulx3s-85f.json").read_text()) == json.loads(json.dumps(result))
+    assert (result["fmax_mhz"], result["needed_mhz"], result["seed"]) == (80.0, 80.0, 2)
+    assert result["tried_mhz"] == [79.9, 80.0]
+
+
+def test_what_misses_its_clock_or_does_not_fit_is_not_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is an earlier bitstream left, which would be taken for it."""
+    quick_tools(monkeypatch, [90.0])
+    flow.build(ULX3S, tmp_path)
+    assert (tmp_path / "ulx3s-85f.bit").exists()
+    quick_tools(monkeypatch, [79.99, 70.0])
+    with pytest.raises(
+        flow.TooSlowError, match=r"needs 80.0 MHz and reaches 80.0, 70.0: it is not"
+    ):
+        flow.build(ULX3S, tmp_path, seeds=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
+    quick_tools(monkeypatch, [90.0], fits=False)
+    with pytest.raises(ToolError, match="ulx3s-85f is too small: 90000 lut of 83640"):
+        flow.build(ULX3S, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
+
+
+def test_programming_calls_the_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bitstream, said = tmp_path / "x.bit", tmp_path / "said"
+    with pytest.raises(UsageError, match="there is no bitstream"):
+        program(ULX3S, bitstream)
+    bitstream.write_text("x")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolError, match="openFPGALoader is not installed"):
+        program(ULX3S, bitstream)
+    loader = tmp_path / "openFPGALoader"
+    loader.write_text(f'#!/bin/sh\necho "$@" > {said}\n')
+    loader.chmod(0o755)
+    program(ULX3S, bitstream)
+    assert said.read_text().split() == ["--board", "ulx3s", str(bitstream)]
+    program(ULX3S, bitstream, flash=True)
+    assert "--write-flash" in said.read_text()
+    loader.write_text("#!/bin/sh\necho no board >&2\nexit 3\n")
+    with pytest.raises(ToolError, match=r"exit code 3\):\nno board"):
+        program(ULX3S, bitstream)
+
+
+def test_boards_have_names() -> None:
+    assert board_of("ulx3s-85f") is ULX3S
+    with pytest.raises(UsageError, match="no board 'ulx4m': choose one of ulx3s-85f"):
+        board_of("ulx4m")
