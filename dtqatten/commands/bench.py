@@ -190,7 +190,7 @@ def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
                 plain("top-k, cycles until both thresholds are known", topk, "tokens", *names),
             ]
         case Part.DECODE:
-            names = (
+            figures = (
                 "bus_busy",
                 "tail",
                 "bytes_ratio",
@@ -199,11 +199,11 @@ def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
             )
             steps = {
                 f"{s['model']}, {s['tokens']}, {s['share']}, {s['bus_bits']} bits": {
-                    name: s[name] for name in names
+                    name: s[name] for name in figures
                 }
                 for s in result["steps"]
             }
-            return [plain("decode steps, latency 60", steps, "model, keys, precision, bus", *names)]
+            return [plain("decode steps, latency 60", steps, "model, keys, precision, bus", *figures)]
         case Part.SYSTEM:
             latencies = [f"latency {n}" for n in next(iter(result["dma_overhead"].values()))]
             return [
