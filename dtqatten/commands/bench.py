@@ -203,7 +203,7 @@ def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
                 }
                 for s in result["steps"]
             }
-            return [plain("decode steps, latency 60", steps, "model, keys, precision, bus", *figures)]
+            return [plain("decode steps, latency 60", steps, "model, keys, bits, bus", *figures)]
         case Part.SYSTEM:
             latencies = [f"latency {n}" for n in next(iter(result["dma_overhead"].values()))]
             return [
