@@ -128,12 +128,11 @@ def pieces(block: Block, sizes: Mapping[str, int]) -> list[Block]:
         return [block]
     keys = block.keys
     ranked = block.ids or block.report or block.cumulative or block.options.count_normalize
-    ranked = ranked or block.held
     if ranked or block.k1 or block.k0 != len(keys):
         raise LayoutError(
             f"{len(keys)} keys are computed in segments of {most}, whose rows have no importance: "
-            "leave k0, k1, ids, report, cumulative, count_normalize and a cache's importance out, "
-            f"or generate the machine with n_max {len(keys)}"
+            "leave k0, k1, ids, report, cumulative and count_normalize out, or generate the "
+            f"machine with n_max {len(keys)}"
         )
     length = chunk_length(block, held, sizes["rows"], most)
     if not length:

@@ -190,7 +190,7 @@ def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
                 plain("top-k, cycles until both thresholds are known", topk, "tokens", *names),
             ]
         case Part.DECODE:
-            wanted = (
+            figures = (
                 "bus_busy",
                 "tail",
                 "bytes_ratio",
@@ -199,13 +199,11 @@ def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
             )
             steps = {
                 f"{s['model']}, {s['tokens']}, {s['share']}, {s['bus_bits']} bits": {
-                    name: s[name] for name in wanted
+                    name: s[name] for name in figures
                 }
                 for s in result["steps"]
             }
-            return [
-                plain("decode steps, latency 60", steps, "model, keys, precision, bus", *wanted)
-            ]
+            return [plain("decode steps, latency 60", steps, "model, keys, bits, bus", *figures)]
         case Part.SYSTEM:
             latencies = [f"latency {n}" for n in next(iter(result["dma_overhead"].values()))]
             return [

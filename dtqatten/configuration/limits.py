@@ -67,6 +67,11 @@ def check_together(config: "Config") -> None:
             f"capacity is {config.capacity}, below n_max = {config.n_max}: a cache holds at least "
             "the tokens of a head"
         )
+    if config.held_importance and config.merge_rows:
+        raise ConfigError(
+            f"held_importance is True with merge_rows = {config.merge_rows}: rows of several "
+            "segments have no importance; leave one of the two out"
+        )
     if config.grouped and config.count_normalize:
         raise ConfigError(
             "count_normalize is True with grouped: queries are counted in one query head, and "

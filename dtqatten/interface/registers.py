@@ -133,8 +133,8 @@ class ErrorCode(DescribedInt):
     )
     SEGMENT_IMPORTANCE = (
         25,
-        "`k0`, IDS, REPORT, CUMULATIVE, FRESH, COUNT or HELD with CONTINUES or HOLDS: rows of"
-        " several segments have no importance",
+        "`k0`, IDS, REPORT, CUMULATIVE, FRESH or COUNT with CONTINUES or HOLDS: rows of several"
+        " segments have no importance",
     )
     MERGE_ROWS = (
         26,

@@ -114,8 +114,6 @@ class Fetcher(wiring.Component):
         core, layer = self.system.core, self.layer
         lent = LOOKUPS if core.held_importance else 0
         table = place(m, platform, "tokens", TokenTable, core, READERS + lent)
-        if lent:
-            lend(m, self, table)
         connect(m, flipped(self.ids), table.ids)
         m.d.comb += [
             table.begin.eq(self.start),
@@ -133,7 +131,7 @@ class Fetcher(wiring.Component):
         # Units start after the table, which is then valid.
         lists = self._lists(m, platform, table)
         if lent:
-            m.d.comb += self.known.eq(lists.idle)
+            lend(m, self, table, lists.idle)
         start = lists.done
         edges, tensors_idle = self._tensors(m, platform, table, start, shape)
         heads = self._heads(m, platform, start)

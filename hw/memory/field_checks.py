@@ -69,7 +69,7 @@ def _segment_checks(
     segment : Value
         Whether it is one.
     """
-    ranking = (Flag.IDS, Flag.REPORT, Flag.CUMULATIVE, Flag.FRESH, Flag.COUNT, Flag.HELD)
+    ranking = (Flag.IDS, Flag.REPORT, Flag.CUMULATIVE, Flag.FRESH, Flag.COUNT)
     same = Cat(d[name] == before[name] for name in ("heads", "kv_heads", "queries")).all()
     if config.grouped:
         same &= flag(d, Flag.GROUPED) == before.grouped

@@ -1,6 +1,6 @@
 """Importance of a cache by id: read for a layer's keys, and where it is written back."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -33,14 +33,26 @@ def place_members(config: Config) -> dict[str, wiring.Member]:
     }
 
 
-def lend(m: Module, fetcher: wiring.PureInterface, table: wiring.PureInterface) -> None:
-    """Let the last readers of the fetcher's table be those of :func:`place_members`."""
+def lend(
+    m: Module, fetcher: wiring.PureInterface, table: wiring.PureInterface, known: Value
+) -> None:
+    """Let the last readers of the fetcher's table be those of :func:`place_members`.
+
+    Parameters
+    ----------
+    m : Module
+    fetcher : Fetcher
+    table : TokenTable
+    known : Value
+        The lists of the current layer are in it.
+    """
     own = len(table.asked) - LOOKUPS
     m.d.comb += [
         table.asked[own:].eq(fetcher.asked),
         *(table.index[own + i].eq(fetcher.index[i]) for i in range(LOOKUPS)),
         fetcher.granted.eq(table.granted[own:]),
         fetcher.entry.eq(table.entry),
+        fetcher.known.eq(known),
     ]
 
 

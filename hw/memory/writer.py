@@ -2,7 +2,7 @@
 
 from math import gcd
 
-from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -11,6 +11,7 @@ from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.bursts import run_layout
 from dtqatten.hw.bus.write_channel import WriteChannel, write_port
 from dtqatten.hw.memory.beat_splitter import BeatSplitter
+from dtqatten.hw.memory.held_fields import held_fields
 from dtqatten.hw.memory.output_runs import OutputRuns
 from dtqatten.hw.memory.slots import aligned
 from dtqatten.hw.payloads.ranking import beat_layout, topk_config
@@ -47,23 +48,8 @@ def results_layout(system: SystemConfig) -> data.StructLayout:
             "report": unsigned(1),
         }
         | (dict.fromkeys(("segment", "holds"), unsigned(1)) if system.core.merge_rows else {})
-        | (_held_fields(system) if system.core.held_importance else {})
+        | (held_fields(system) if system.core.held_importance else {})
     )
-
-
-def _held_fields(system: SystemConfig) -> dict[str, ShapeLike]:
-    """Where the importance of a ``held`` layer's keys is, and which of them are protected.
-
-    The keys are ``listed``, ``four_bit`` of them in the 4-bit class, or all in order.
-    """
-    return {
-        "held": unsigned(1),
-        "held_base": unsigned(system.address_bits),
-        "listed": unsigned(1),
-        "four_bit": range(system.core.n_max + 1),
-        "protect_first": unsigned(16),
-        "protect_last": unsigned(16),
-    }
 
 
 class Writer(wiring.Component):

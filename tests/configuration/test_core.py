@@ -116,6 +116,10 @@ def test_schedule_by_name(schedule: Schedule) -> None:
         ({"windows": 1}, "windows is 1: choose True or False"),
         ({"skip_tiles": None}, "skip_tiles is None: choose True or False"),
         (
+            {"held_importance": True, "merge_rows": 4},
+            "held_importance is True with merge_rows = 4: .* leave one of the two out",
+        ),
+        (
             {"grouped": True, "count_normalize": True},
             "count_normalize is True with grouped: .* leave one of the two out",
         ),

@@ -19,7 +19,7 @@ GOOD: dict[type, dict[str, Any]] = {
         **{"load_bits": 64, "normalizer_lanes": 3},
         **{"schedule": Schedule.INTERLEAVED, "v_gains": False, "cumulative": False},
         **{"count_normalize": True, "capacity": 128, "windows": True, "sinks": True},
-        **{"grouped": False, "skip_tiles": True, "held_importance": True, "merge_rows": 5},
+        **{"grouped": False, "skip_tiles": True, "held_importance": False, "merge_rows": 5},
     },
     SystemConfig: {
         **{"core": PRESETS["tiny"], "bus_bits": 128, "address_bits": 40, "burst_beats": 16},

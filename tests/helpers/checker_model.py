@@ -204,7 +204,7 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
     broken = continues != bool(before.get("holds", 0)) or (continues and not same)
     if broken or (holds and not f["next"]) or (segment and chained):
         yield ErrorCode.SEGMENT
-    ranking = Flag.IDS | Flag.REPORT | Flag.CUMULATIVE | Flag.FRESH | Flag.COUNT | Flag.HELD
+    ranking = Flag.IDS | Flag.REPORT | Flag.CUMULATIVE | Flag.FRESH | Flag.COUNT
     if segment and (f["k0"] or flags & ranking):
         yield ErrorCode.SEGMENT_IMPORTANCE
     if segment and f["heads"] * f["queries"] > config.merge_rows:
