@@ -88,7 +88,7 @@ def board_build(
     output: Annotated[Path, output_folder("Folder for bitstream and figures.")] = FOLDER,
     as_json: JsonOption = False,
 ) -> None:
-    """Build a bitstream: Yosys, nextpnr and ecppack, all from PyPI. It takes a good half hour.
+    """Build a bitstream: Yosys, nextpnr and ecppack, all from PyPI. Allow an hour and more.
 
     What misses its clock is not built: exit status 1, and no bitstream.
     """

@@ -110,6 +110,40 @@ def test_what_misses_its_clock_or_does_not_fit_is_not_built(
     assert [path.name for path in tmp_path.iterdir()] == ["work"]
 
 
+#: What is in place of the machine where only the flow is of interest.
+LOOP = """
+module dtqatten_board(input clk, input rst, input rx, output tx, output [4:0] leds);
+  reg [26:0] count = 0;
+  reg line = 1;
+  always @(posedge clk) begin
+    count <= rst ? 0 : count + 1;
+    line <= rx;
+  end
+  assign tx = line;
+  assign leds = count[26:22];
+endmodule
+"""
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=list(BOARDS))
+def test_the_tools_make_a_bitstream_of_pins_and_pll(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flow as it is, on a wire and a counter in place of the machine."""
+    monkeypatch.setattr(flow, "exported", lambda *_: LOOP)
+    told: list[str] = []
+    result = flow.build(board, tmp_path, step=told.append)
+    assert told == ["Verilog", "logic", "place and route", "bitstream"]
+    assert result["fmax_mhz"] > result["needed_mhz"]
+    assert 27 < result["used"]["ff"] < 60
+    content = (tmp_path / f"{board.name}.bit").read_bytes()
+    assert board.fpga.removesuffix("-6").encode() in content[:200]
+    assert len(content) == result["bytes"] > 10_000
+    log = (tmp_path / "work" / board.name / "nextpnr.log").read_text()
+    derived = f"Derived frequency constraint of {board.clock_hz * flow.AIM / 1e6:.1f} MHz"
+    assert derived in log
+
+
 def test_programming_calls_the_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bitstream, said = tmp_path / "x.bit", tmp_path / "said"
     with pytest.raises(UsageError, match="there is no bitstream"):
