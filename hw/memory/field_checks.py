@@ -102,18 +102,18 @@ def _wrong_flags(config: Config, d: data.View, before: data.View) -> Value:
         & ~flag(d, Flag.FRESH)
         & ~(flag(d, Flag.CHAINED) & before.valid & before.cumulative)
     )
-    two_lists = (flag(d, Flag.CHAINED) & flag(d, Flag.KEY_LIST)) | (
+    contradicting = (flag(d, Flag.CHAINED) & flag(d, Flag.KEY_LIST)) | (
         flag(d, Flag.QUERY_CHAINED) & (flag(d, Flag.QUERY_LIST) | ~flag(d, Flag.CHAINED))
     )
     protects = (d.protect_first != 0) | (d.protect_last != 0)
     # What has no meaning without the option is refused as reserved bytes are.
     if config.held_importance:
         other = flag(d, Flag.CHAINED) | flag(d, Flag.CUMULATIVE) | flag(d, Flag.REPORT)
-        two_lists |= Mux(flag(d, Flag.HELD), other, protects)
+        contradicting |= Mux(flag(d, Flag.HELD), other, protects)
     else:
-        two_lists |= protects | (d.held != 0)
+        contradicting |= protects | (d.held != 0)
     if config.grouped:
-        two_lists |= flag(d, Flag.GROUPED) & flag(d, Flag.QUERY_CHAINED)
+        contradicting |= flag(d, Flag.GROUPED) & flag(d, Flag.QUERY_CHAINED)
     # Only keys that are a run of places begin at one.
     begins = d.key_start != 0
     if config.merge_rows:
@@ -122,7 +122,7 @@ def _wrong_flags(config: Config, d: data.View, before: data.View) -> Value:
         (unknown != 0)
         | begins
         | (missing != 0)
-        | two_lists
+        | contradicting
         | (d.as_value() & reserved).any()
         | (d.output_shift > Mux(flag(d, Flag.CODES), 7, 0))
         | Mux(flag(d, Flag.WINDOW), (d.window == 0) | (d.window > WINDOW_MAX), d.window != 0)
