@@ -107,7 +107,7 @@ CASES = [
     ("softmax", "EXPONENTIAL_BITS", 0),
     ("softmax with gains", "LEAD_BITS", 0),
     ("normalizer", "sum_width", 0),
-    ("normalizer", "divisor_bits", 0),
+    ("normalizer", "row_divisor_bits", 0),
     ("normalizer", "OUTPUT_BITS", 0),
     ("normalizer with gains", "LEAD_BITS", 0),
     # 4 heads by 8 rows of 65535 take 21 bits of 32.

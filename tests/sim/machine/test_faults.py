@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,12 +70,12 @@ def test_wrong_results_are_no_recovery(monkeypatch) -> None:
     tally, _ = next(injected)
     assert tally.recovered == 1
     collect = Chain._collect
-    monkeypatch.setattr(
-        Chain,
-        "_collect",
-        lambda *arguments: (lambda result: dataclasses.replace(result, output=result.output ^ 1))(
-            collect(*arguments)
-        ),
-    )
+
+    def collect_wrongly(chain: Chain, step: Any) -> None:
+        collect(chain, step)
+        right = chain.results.pop()
+        chain.results.append(dataclasses.replace(right, output=right.output ^ 1))
+
+    monkeypatch.setattr(Chain, "_collect", collect_wrongly)
     tally, _ = next(injected)
     assert (tally.faults, tally.recovered) == (2, 1)
