@@ -121,10 +121,8 @@ CONFIGS = {
     ),
 }
 #: `make test` runs the smallest core on cocotb, and counts in a system, tests/sim/machine.
-NAMES = [
-    pytest.param(name, marks=[pytest.mark.long] * (name in ("one PE", "counted", "skips, counted")))
-    for name in CONFIGS
-]
+LONG = ("one PE", "counted", "skips, counted", "sinks")
+NAMES = [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in CONFIGS]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -129,6 +129,8 @@ SYSTEMS = {
 }
 
 
+#: `make test` runs those whose options no other system has.
+LONG = ("one pass", "grouped, 64 bits", "grouped, 512 bits")
 #: Of a chain: layers whose queries are not their keys, and those of them with too many keys.
 SHARES = {"calls": 0.4, "segments": 0.7}
 
@@ -140,7 +142,7 @@ def device(name: str) -> Device:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.long] * (name == "one pass")) for name in SYSTEMS],
+    [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in SYSTEMS],
 )
 @pytest.mark.parametrize(
     ("latency", "pause", "reorder"), [((1, 1), 0.0, False), ((1, 200), 0.4, True)]

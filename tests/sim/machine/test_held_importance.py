@@ -96,7 +96,7 @@ def a_call(machine: Device, cache: Cache, rng: np.random.Generator) -> Call:
     )
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", ["64 bits", pytest.param("256 bits", marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("latency", "pause", "reorder"), [((1, 1), 0.0, False), ((1, 200), 0.4, True)]
 )

@@ -10,6 +10,7 @@ CORE = Config(rows=4, cols=8, depth=8, d_head=32, value_depth=8)
 SMALL = Shape(layers=2, kv_heads=4, group=3, d=32, run=2)
 
 
+@pytest.mark.long
 def test_a_small_step_is_bound_by_the_bus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(decode_bench.SHAPES, "small", SMALL)
     found = measure_decode(
