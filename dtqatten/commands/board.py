@@ -11,7 +11,7 @@ import typer
 from dtqatten.commands.console import print_json, progress, say, show
 from dtqatten.commands.options import JsonOption, SharesOption, fail, needs, refuse, shares_of
 from dtqatten.commands.paths import check_file, output_file, output_folder
-from dtqatten.commands.run import arrays_of, figures, table_of
+from dtqatten.commands.run import CausalOption, SaveOption, arrays_of, figures, table_of
 from dtqatten.files.errors import UsageError
 
 if TYPE_CHECKING:
@@ -206,12 +206,8 @@ def board_run(
     tokens: Annotated[int | None, typer.Option(min=1, help="Of the random layer; 20.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the random layer; 0.")] = None,
     shares: SharesOption = None,
-    causal: Annotated[
-        bool, typer.Option("--causal", help="A token sees itself and those before it.")
-    ] = False,
-    save: Annotated[
-        Path | None, output_file("An .npz for output, ids, bits, importance.", "--save")
-    ] = None,
+    causal: CausalOption = False,
+    save: SaveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run layers on a board, and compare every bit of the results with the golden model."""

@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
     from dtqatten.api.attention import Attention
 
-__all__ = ["arrays_of", "figures", "run", "table_of"]
+__all__ = ["CausalOption", "SaveOption", "arrays_of", "figures", "run", "table_of"]
+
+CausalOption = Annotated[
+    bool, typer.Option("--causal", help="A token sees itself and those before it.")
+]
+SaveOption = Annotated[
+    Path | None, output_file("An .npz for output, ids, bits, importance.", "--save")
+]
 
 
 def run(
@@ -63,12 +70,8 @@ def run(
         ),
     ] = None,
     shares: SharesOption = None,
-    causal: Annotated[
-        bool, typer.Option("--causal", help="A token sees itself and those before it.")
-    ] = False,
-    save: Annotated[
-        Path | None, output_file("An .npz for output, ids, bits, importance.", "--save")
-    ] = None,
+    causal: CausalOption = False,
+    save: SaveOption = None,
     waves: Annotated[
         Path | None, output_file("rtl: FST file to write, every signal.", "--waves")
     ] = None,

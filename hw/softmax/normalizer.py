@@ -167,7 +167,6 @@ class Normalizer(wiring.Component):
         config, lanes = self.config, self.config.output_lanes
         beat_layout = output_beat_layout(config)
         m.submodules.records = records = ReplayStore(row_record_layout(config), 1, 2 * config.rows)
-        # Those under way, and those that leave while room is given back.
         # Those that set out before the first one is offered, and one more.
         room = self.LATENCY + RowFifo.LATENCY + 1
         m.submodules.beats = beats = RowFifo(beat_layout, room)
