@@ -118,7 +118,7 @@ docs: $(VENV)/.docs ## build the documentation site, build/site/index.html; a br
 wheel: $(VENV)/.sim ## build the wheel and try it in an empty environment
 	tools/try-wheel
 
-board: $(VENV)/.dev ## a bitstream: build/board/BOARD.bit, by default that of the ULX3S; allow an hour and more
+board: $(VENV)/.dev ## a bitstream, if the clock is met: build/board/BOARD.bit, by default of the ULX3S; hours
 	$(BIN)/dtqatten board build --board $(BOARD) --seeds $(SEEDS) --output $(BUILD)/board
 
 results: $(VENV)/.dev ## all figures: docs/results.md, build/results.json (cells: as for synth)

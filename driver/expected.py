@@ -153,12 +153,13 @@ def expected(config: Config, layers: Sequence[Block]) -> list[Expected]:
     results: list[Expected] = []
     caches: dict[int, CacheImportance | None] = {}
     for layer in layers:
-        cache = layer.cache if isinstance(layer, Call) and layer.held else None
-        held = None
-        if cache is not None:
+        before = results[-1] if results else None
+        if isinstance(layer, Call) and layer.held and (cache := layer.cache) is not None:
             held = caches.get(id(cache)) or cache.importance
-        results.append(expected_layer(config, layer, results[-1] if results else None, held))
-        caches[id(cache)] = results[-1].held
+            results.append(expected_layer(config, layer, before, held))
+            caches[id(cache)] = results[-1].held
+        else:
+            results.append(expected_layer(config, layer, before))
     return results
 
 

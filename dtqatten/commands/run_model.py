@@ -69,14 +69,15 @@ def run_model(
         from dtqatten.algorithm.models import load
         from dtqatten.algorithm.packaged import find_policy
         from dtqatten.sim.machine import axi  # noqa: F401
-    searched = policy or (SEARCHED if generate is None else None)
-    chosen = None if searched is None else find_policy(searched)
     described = machine(preset, file, usual="tiny")
-    loaded = load(name, causal=generate is not None)
-    if generate is not None:
-        _generate(loaded, described, prompt or CONTINUED, generate, chosen, as_json)
-    elif chosen is not None:
-        _embed(loaded, described, prompt or EMBEDDED, chosen, as_json)
+    if generate is None:
+        searched = find_policy(policy or SEARCHED)
+        text = EMBEDDED if prompt is None else prompt
+        _embed(load(name, causal=False), described, text, searched, as_json)
+    else:
+        chosen = None if policy is None else find_policy(policy)
+        text = CONTINUED if prompt is None else prompt
+        _generate(load(name, causal=True), described, text, generate, chosen, as_json)
 
 
 @contextmanager

@@ -7,9 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
-from dtqatten.hw.bus.read_channel import read_port
-from dtqatten.hw.memory.descriptor import descriptor_layout
-from dtqatten.hw.memory.head_table import EntryReader, core_head
+from dtqatten.hw.memory.head_table import EntryReader, core_head, table_members
 from dtqatten.hw.payloads.softmax import factor_layout, head_layout
 
 __all__ = ["FactorTable"]
@@ -58,17 +56,12 @@ class FactorTable(wiring.Component):
         core = system.core
         super().__init__(
             {
-                "start": In(1),
-                "layer": In(descriptor_layout()),
+                **table_members(system),
                 "heads": In(16),
-                "idle": Out(1),
-                "fault": Out(1),
-                "fault_address": Out(system.address_bits),
                 "next": In(range(core.heads)),
                 "known": Out(1),
                 "index": In(range(core.heads)),
                 "factor": Out(factor_layout(core)),
-                "port": Out(read_port(system)),
                 "o": Out(stream.Signature(head_layout(core))),
             }
         )

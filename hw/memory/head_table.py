@@ -12,7 +12,7 @@ from dtqatten.hw.memory.descriptor import descriptor_layout, flag
 from dtqatten.hw.payloads.softmax import NO_SINK, factor_layout, head_layout
 from dtqatten.interface.descriptor import ENTRY_BYTES, HEAD_SHIFT_MAX, Flag
 
-__all__ = ["EntryReader", "HeadTable", "core_head"]
+__all__ = ["EntryReader", "HeadTable", "core_head", "table_members"]
 
 
 def core_head(m: Module, config: Config, layer: data.View, head: data.View, last: Value) -> None:
@@ -43,6 +43,18 @@ def core_head(m: Module, config: Config, layer: data.View, head: data.View, last
             head.last_segment.eq(~flag(layer, Flag.HOLDS)),
             head.restart.eq(last),
         ]
+
+
+def table_members(system: SystemConfig) -> dict[str, wiring.Member]:
+    """Members of what reads the table of heads."""
+    return {
+        "start": In(1),
+        "layer": In(descriptor_layout()),
+        "idle": Out(1),
+        "fault": Out(1),
+        "fault_address": Out(system.address_bits),
+        "port": Out(read_port(system)),
+    }
 
 
 class EntryReader(wiring.Component):
@@ -79,12 +91,7 @@ class EntryReader(wiring.Component):
         self.system = system
         super().__init__(
             {
-                "start": In(1),
-                "layer": In(descriptor_layout()),
-                "idle": Out(1),
-                "fault": Out(1),
-                "fault_address": Out(system.address_bits),
-                "port": Out(read_port(system)),
+                **table_members(system),
                 "o": Out(stream.Signature(factor_layout(system.core))),
             }
             | ({"last": Out(1)} if system.core.merge_rows else {})
@@ -147,12 +154,7 @@ class HeadTable(wiring.Component):
         self.system = system
         super().__init__(
             {
-                "start": In(1),
-                "layer": In(descriptor_layout()),
-                "idle": Out(1),
-                "fault": Out(1),
-                "fault_address": Out(system.address_bits),
-                "port": Out(read_port(system)),
+                **table_members(system),
                 "o": Out(stream.Signature(head_layout(system.core))),
             }
         )

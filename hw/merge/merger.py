@@ -1,8 +1,8 @@
 """The merger: segments of a row's keys joined one after another, and the row divided at the end."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import memory, stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import connect, flipped
 from amaranth.utils import ceil_log2
 
 from dtqatten.configuration.core import Config, ConfigError
@@ -13,10 +13,12 @@ from dtqatten.hw.base.row_ring import RowFifo
 from dtqatten.hw.merge.merge_lane import MergeLane
 from dtqatten.hw.merge.places import places
 from dtqatten.hw.merge.row_merge import RowMerge
-from dtqatten.hw.payloads.arrays import score_row_layout
-from dtqatten.hw.payloads.softmax import row_record_layout
 from dtqatten.hw.payloads.sums import whole_sum_width
-from dtqatten.hw.softmax.normalizer import NormalizerLane, output_beat_layout
+from dtqatten.hw.softmax.normalizer import (
+    NormalizerLane,
+    dividing_members,
+    output_beat_layout,
+)
 from dtqatten.hw.softmax.row_parts import row_parts
 
 __all__ = ["Merger", "row_words"]
@@ -76,14 +78,7 @@ class Merger(wiring.Component):
                 "merge_rows is 0: say how many rows the merger holds, or use the normalizer"
             )
         self.config = config
-        super().__init__(
-            {
-                "sums": In(stream.Signature(score_row_layout(config, config.sum_width))),
-                "records": In(stream.Signature(row_record_layout(config))),
-                "outputs": Out(stream.Signature(output_beat_layout(config))),
-                "working": Out(1),
-            }
-        )
+        super().__init__(dividing_members(config))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

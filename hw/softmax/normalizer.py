@@ -19,7 +19,13 @@ from dtqatten.hw.payloads.softmax import (
 from dtqatten.hw.payloads.sums import divided_bits, whole_sum_width
 from dtqatten.hw.softmax.row_parts import row_parts
 
-__all__ = ["Normalizer", "NormalizerLane", "output_beat_layout", "scale_layout"]
+__all__ = [
+    "Normalizer",
+    "NormalizerLane",
+    "dividing_members",
+    "output_beat_layout",
+    "scale_layout",
+]
 
 #: Bits of a channel of the output.
 OUTPUT_BITS = 16
@@ -112,6 +118,16 @@ def _saturated(value: Value, low: int, high: int) -> Value:
     return Mux(value < low, low, Mux(value > high, high, value))
 
 
+def dividing_members(config: Config) -> dict[str, wiring.Member]:
+    """Members of what divides rows: the normalizer, or the merger in its place."""
+    return {
+        "sums": In(stream.Signature(score_row_layout(config, config.sum_width))),
+        "records": In(stream.Signature(row_record_layout(config))),
+        "outputs": Out(stream.Signature(output_beat_layout(config))),
+        "working": Out(1),
+    }
+
+
 class Normalizer(wiring.Component):
     """Divide each row of weighted sums once, ``output_lanes`` channels a cycle.
 
@@ -153,14 +169,7 @@ class Normalizer(wiring.Component):
                 "merger in its place, or 0"
             )
         self.config = config
-        super().__init__(
-            {
-                "sums": In(stream.Signature(score_row_layout(config, config.sum_width))),
-                "records": In(stream.Signature(row_record_layout(config))),
-                "outputs": Out(stream.Signature(output_beat_layout(config))),
-                "working": Out(1),
-            }
-        )
+        super().__init__(dividing_members(config))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

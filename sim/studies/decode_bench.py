@@ -136,7 +136,7 @@ def measure_decode(
 ) -> dict[str, Any]:
     """Measure decode steps of every model, length and share on every bus.
 
-    Lengths beyond ``n_max`` need segments, and are left out.
+    A machine's ``n_max`` is the largest of the lengths, so that no call takes segments.
 
     Parameters
     ----------
@@ -162,11 +162,9 @@ def measure_decode(
             system = SystemConfig(core=core, bus_bits=bits)
             tell(f"compiling, {bits} bits, {d} channels")
             device = simulated_device(system, size=1 << 24, timeout=40_000_000, optimize=optimize)
-            for name in shapes:
+            for name in (each for each in shapes if SHAPES[each].d == d):
                 for tokens in lengths:
                     for share, wide in SHARES.items():
-                        if SHAPES[name].d != d:
-                            continue
                         tell(f"{name}, {tokens} tokens, {share}, {bits} bits")
                         call = decode_step(SHAPES[name], tokens, wide)
                         step = {"model": name, "tokens": tokens, "share": share, "bus_bits": bits}
