@@ -17,6 +17,7 @@ __all__ = [
     "CODE_MIN",
     "IMPORTANCE_ROWS",
     "PRESETS",
+    "SHARE_BITS",
     "Config",
     "ConfigError",
     "Schedule",
@@ -24,6 +25,9 @@ __all__ = [
 
 #: Smallest and largest balanced 8-bit code ``16*h + l``, ``h`` in [-7, 7], ``l`` in [-8, 7].
 CODE_MIN, CODE_MAX = -120, 119
+
+#: Bits of a share of groups of values; all of them are a power of two.
+SHARE_BITS = 8
 
 #: Banks of a line buffer: one is read while the other is written.
 BANKS = 2
@@ -93,6 +97,8 @@ class Config:
         before all others.
     skip_tiles : bool
         Tiles of scores that no query of their row block sees are not computed.
+    local_values : bool
+        A row block can multiply V of a part of its groups of keys only; needs ``skip_tiles``.
     merge_rows : int
         Rows of queries, up to 4096, whose partial results are held, so that they can have more than
         ``n_max`` keys: in segments that are merged one after another. 0: none.
@@ -125,6 +131,7 @@ class Config:
     grouped: bool = False
     held_importance: bool = False
     skip_tiles: bool = False
+    local_values: bool = False
     merge_rows: int = 0
 
     def __post_init__(self) -> None:
@@ -145,9 +152,9 @@ class Config:
         integer(self, "normalizer_lanes", 1, 128, optional=True)
         power_of_two(self, "topk_lanes", 1, 64)
         power_of_two(self, "load_bits", 16, 1024)
-        options = ("v_gains", "cumulative", "count_normalize")
-        for name in (*options, "windows", "sinks", "grouped", "held_importance", "skip_tiles"):
-            boolean(self, name)
+        for field in dataclasses.fields(self):
+            if field.type in (bool, "bool"):
+                boolean(self, field.name)
         member(self, "schedule", Schedule)
         check_together(self)
 
@@ -248,6 +255,12 @@ class Config:
         if self.cumulative or self.count_normalize or self.held_importance:
             return 1
         return math.gcd(self.cols, self.topk_lanes)
+
+    @property
+    def level_max(self) -> int:
+        """Largest level of a group's weights over a row block."""
+        top = {2: CODE_MAX, 3: 1911}[self.planes]
+        return 2 * (self.rows * min(self.group, self.cols) * top).bit_length() + 1
 
     @property
     def sum_width(self) -> int:

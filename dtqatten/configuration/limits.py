@@ -72,6 +72,11 @@ def check_together(config: "Config") -> None:
             f"held_importance is True with merge_rows = {config.merge_rows}: rows of several "
             "segments have no importance; leave one of the two out"
         )
+    if config.local_values and not config.skip_tiles:
+        raise ConfigError(
+            "local_values is True without skip_tiles: row blocks list the groups of values that "
+            "they multiply only where they list their tiles; set skip_tiles too"
+        )
     if config.grouped and config.count_normalize:
         raise ConfigError(
             "count_normalize is True with grouped: queries are counted in one query head, and "

@@ -21,6 +21,8 @@ class GroupListerModel(Generic[Block]):
     """Go through the groups of the tiles that row blocks visit, a group a cycle.
 
     A tile waits for its head's values; a row block is complete with the last group of its tiles.
+    With ``local_values`` its groups are then chosen: they go by again, while those of the next row
+    block come.
 
     Parameters
     ----------
@@ -35,20 +37,41 @@ class GroupListerModel(Generic[Block]):
         Cycle from which on a head's values are here, and its groups.
     """
 
+    # Cycles from a row block's last group to the one in which the choice is known.
+    CHOICE = 3
+
     def __init__(self, config: Config) -> None:
         self.config = config
         self.tiles: deque[tuple[int, int, Block | None]] = deque()
         self.heads: deque[tuple[int, int]] = deque()
-        self._part = 0
+        self._part = self._count = 0
+        # First cycle in which a group comes; last one in which groups go by; row blocks by it.
+        self._comes = self._went = 0
+        self._going: deque[tuple[int, Block]] = deque()
 
     def clock(self, cycle: int) -> Block | None:
-        """Return the row block whose last group is gone through in ``cycle``."""
-        if not self.tiles or not self.heads:
+        """Return the row block whose last group is listed, or goes by, in ``cycle``."""
+        block = self._walk(cycle)
+        if not self.config.local_values:
+            return block
+        if block is not None:
+            known = max(cycle + self.CHOICE, self._went)
+            self._comes, self._went = known + 1, known + self._count
+            self._going.append((self._went, block))
+            self._count = 0
+        if self._going and self._going[0][0] == cycle:
+            return self._going.popleft()[1]
+        return None
+
+    def _walk(self, cycle: int) -> Block | None:
+        """Return the row block whose last group comes in ``cycle``."""
+        if not self.tiles or not self.heads or cycle < self._comes:
             return None
         (here, tile, block), (loaded, groups) = self.tiles[0], self.heads[0]
         if cycle < max(here, loaded):
             return None
         self._part += 1
+        self._count += 1
         if self._part < min(self.config.parts, groups - tile * self.config.parts):
             return None
         self._part = 0

@@ -28,13 +28,15 @@ __all__ = [
 class Beat:
     """Beat of a load stream: ``load_nibbles`` channels of one plane of one token.
 
-    ``follows``: of values, weights of 4-bit tokens have their highest plane only.
+    ``follows``: of values, weights of 4-bit tokens have their highest plane only. ``share``: of
+    values, groups that a row block multiplies, in 1/256; 0: all.
     """
 
     nibbles: NDArray[np.int8]
     wide: bool
     last: bool
     follows: bool = False
+    share: int = 0
 
 
 def _planes(codes: NDArray[np.integer], wide: NDArray[np.bool_]) -> NDArray[np.int8]:
@@ -50,6 +52,7 @@ def load_beats(
     nibbles: int | None = None,
     *,
     follows: bool = False,
+    share: int = 0,
     limited: bool = True,
 ) -> list[Beat]:
     """Return one head's load stream for one edge of the array.
@@ -64,6 +67,7 @@ def load_beats(
     nibbles : int, optional
         Channels a beat: ``load_nibbles`` unless given.
     follows : bool
+    share : int
         Of every beat.
     limited : bool
         The head's tokens are all held at once, ``n_max`` at most; queries are not.
@@ -90,7 +94,7 @@ def load_beats(
         for word in range(config.d_head // nibbles)
     ]
     return [
-        Beat(planes[plane, token, word], bool(wide[token]), i == len(words) - 1, follows)
+        Beat(planes[plane, token, word], bool(wide[token]), i == len(words) - 1, follows, share)
         for i, (token, plane, word) in enumerate(words)
     ]
 

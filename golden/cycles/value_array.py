@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from dtqatten.golden.cycles.group_lister import GroupListerModel
 from dtqatten.golden.cycles.score_buffer import ScoreBuffer
 from dtqatten.golden.cycles.tiles import Beat, Row, Step, padded
 from dtqatten.golden.cycles.value_steps import grouped, value_order, value_steps
+from dtqatten.golden.numerics.local_values import SHARE_ALL, chosen_groups
 
 __all__ = ["ValueArrayModel"]
 
@@ -58,8 +60,13 @@ class _BlockLoader:
         return _Block(block, row.last_block, narrow, tuple(tile[0].tile for tile in tiles))
 
 
-#: Values ``[keys, channels]``, groups with one at 8 bit, and whether weights follow precision.
-_Head = tuple[NDArray[np.int64], NDArray[np.bool_], bool]
+class _Head(NamedTuple):
+    """Values ``[keys, channels]``, groups with one at 8 bit, and what the head's last beat says."""
+
+    values: NDArray[np.int64]
+    wide: NDArray[np.bool_]
+    follows: bool
+    share: int
 
 
 class _HeadLoader:
@@ -95,7 +102,7 @@ class _HeadLoader:
         self._beats = []
         self.used += 1
         groups = np.array([any(group) for group in grouped(self.config, np.array(wide))])
-        return np.stack(tokens), groups, beat.follows
+        return _Head(np.stack(tokens), groups, beat.follows, beat.share)
 
 
 class ValueArrayModel:
@@ -118,6 +125,9 @@ class ValueArrayModel:
     # Where tiles are skipped: cycles from a tile's last weights, or a head's last value beat, to
     # the first group being listed; from a row block's last group to its description.
     TILE_HERE, HEAD_HERE, LISTED = 1, 2, 2
+    # Where groups are chosen: cycles from a tile's last weights to their levels, beside a level of
+    # the tree of adders each.
+    LEVELS = 2
 
     def __init__(self, config: Config, *, observed: bool = True) -> None:
         self.config, self.observed = (config := config.of_values), observed
@@ -130,6 +140,8 @@ class ValueArrayModel:
         self._loaded_blocks: deque[tuple[int, _Block]] = deque()
         self._loaded_heads: deque[tuple[int, _Head]] = deque()
         self._lister: GroupListerModel[_Block] = GroupListerModel(config)
+        lanes = min(config.depth, config.cols)
+        self._levels = self.LEVELS + (lanes - 1).bit_length() if config.local_values else 0
         self._pass = 0
         self._tile: Iterator[Step] = iter(())
         self._steps_left = 0
@@ -163,9 +175,10 @@ class ValueArrayModel:
     def _start_tile(self) -> None:
         if not self._blocks or not self._heads or self._buffer.room < self.config.rows:
             return
-        block, (values, wide, follows) = self._blocks[0], self._heads[0]
-        wide = wide[self._places(block, self.config.parts, len(wide))]
-        order = value_order(self.config, wide, follows=follows, narrow=block.narrow)
+        block, head = self._blocks[0], self._heads[0]
+        chosen = self._chosen(block, head)
+        wide = head.wide[self._places(block, self.config.parts, len(head.wide))][chosen]
+        order = value_order(self.config, wide, follows=head.follows, narrow=block.narrow)
         if self.cycle + len(order) <= self._earliest_end:
             return
         self._buffer.room -= len(block.weights)
@@ -173,13 +186,13 @@ class ValueArrayModel:
         self._steps_left = len(order)
         if self.observed:
             at, keys = self._pass * self.config.cols, self._keys(block)
-            channels = values[keys, at : at + self.config.cols]
+            channels = head.values[keys, at : at + self.config.cols]
             self._tile = value_steps(
                 self.config,
-                grouped(self.config, padded(block.weights.T, self.config.rows)),
-                grouped(self.config, padded(channels, self.config.cols)),
+                grouped(self.config, padded(block.weights.T, self.config.rows))[chosen],
+                grouped(self.config, padded(channels, self.config.cols))[chosen],
                 wide,
-                follows=follows,
+                follows=head.follows,
                 narrow=block.narrow,
             )
 
@@ -192,14 +205,26 @@ class ValueArrayModel:
 
     def _keys(self, block: _Block) -> NDArray[np.int64]:
         """Return the places of the keys that a row block visits."""
-        return self._places(block, self.config.cols, len(self._heads[0][0]))
+        return self._places(block, self.config.cols, len(self._heads[0].values))
+
+    def _chosen(self, block: _Block, head: _Head) -> NDArray[np.int64]:
+        """Return which of the groups that a row block visits it multiplies."""
+        each = grouped(self.config, block.weights.T).sum((1, 2))
+        if not self.config.local_values:
+            return np.arange(len(each))
+        kept = np.flatnonzero(chosen_groups(each, head.share or SHARE_ALL))
+        # One at least, as the row block has results.
+        return kept if len(kept) else np.arange(1)
 
     def _end_tile(self) -> None:
         config, shown = self.config, self.cycle + 1
-        block, (values, *_) = self._blocks[0], self._heads[0]
+        block, head = self._blocks[0], self._heads[0]
         last_block = block.last
         at = self._pass * config.cols
-        sums = block.weights @ values[self._keys(block), at : at + config.cols]
+        values = head.values[self._keys(block), at : at + config.cols]
+        chosen = self._chosen(block, head)
+        weights, values = (grouped(config, x)[chosen] for x in (block.weights.T, values))
+        sums = np.einsum("gdr,gdc->rc", weights, values)
         channels = sums.shape[1]
         sums = padded(sums, config.cols)
         last_pass = at + config.cols >= config.d_head
@@ -269,7 +294,8 @@ class ValueArrayModel:
             at = self.cycle + self.LISTED + self.BLOCK_DESCRIBED
             self._loaded_blocks.append((at, listed))
         if row is not None and row.last_row:
-            self._lister.tiles.append((self.cycle + self.TILE_HERE, row.tile, block))
+            here = self.cycle + self.TILE_HERE + self._levels
+            self._lister.tiles.append((here, row.tile, block))
         if head is not None:
             self._heads.append(head)
-            self._lister.heads.append((self.cycle + self.HEAD_HERE, len(head[1])))
+            self._lister.heads.append((self.cycle + self.HEAD_HERE, len(head.wide)))

@@ -9,6 +9,7 @@ import numpy as np
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import BoolArray, Codes, FloatArray, IntArray, apply_gain
 from dtqatten.golden.numerics.importance import accumulate, check_room, importance
+from dtqatten.golden.numerics.local_values import SHARE_ALL, Tiling, kept_weights
 from dtqatten.golden.numerics.masks import IDS_MAX
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION, normalize, requantize
 from dtqatten.golden.numerics.products import CHANNELS_MAX, scores, weighted_sum
@@ -49,6 +50,9 @@ class Options:
     importance_saturates : bool
         Importance that is added to stays at its largest value, 2**32 - 1. If not, a block whose sum
         might pass it is refused.
+    value_share : int
+        Groups of keys whose V each row block multiplies, in 1/256 of those with a weight
+        (:mod:`~dtqatten.golden.numerics.local_values`): 1 to 256, which is all.
 
     Raises
     ------
@@ -64,8 +68,14 @@ class Options:
     count_normalize: bool = False
     softmax_scale: float | None = None
     importance_saturates: bool = False
+    value_share: int = SHARE_ALL
 
     def __post_init__(self) -> None:
+        if not 1 <= self.value_share <= SHARE_ALL:
+            raise ValueError(
+                f"value_share is {self.value_share}, outside 1..{SHARE_ALL}: "
+                f"give 1/{SHARE_ALL} of the groups of keys, or {SHARE_ALL} for all"
+            )
         for name, values in (("p_planes", (2, 3)), ("output_bits", (8, 16))):
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: choose one of {values}")
@@ -96,7 +106,7 @@ class Inputs:
     k_bits, v_bits : int array ``[..., n_k]``, optional
         Precision of each token: 8, 4 or 0; None is 8 everywhere. A query or key of 0 bits is
         pruned, which gives exactly what leaving it out gives. V at 0 bits alone leaves the weights
-        as they are and adds nothing (local V pruning).
+        as they are and adds nothing.
     mask : bool array ``[..., n_q, n_k]``, optional
         True where a query sees a key; all heads alike. None: everything is visible.
     importance : uint32 array ``[..., n_k]``, optional
@@ -108,6 +118,8 @@ class Inputs:
         Sink of each head (:mod:`~dtqatten.golden.numerics.sinks`).
     observed : bool array ``[..., n_q]``, optional
         Queries whose probabilities add to the importance; None: all.
+    tiling : Tiling, optional
+        Row blocks and groups of keys, by which a ``value_share`` below 256 chooses.
 
     Raises
     ------
@@ -127,6 +139,7 @@ class Inputs:
     cuts: tuple[int, ...] = ()
     sinks: IntArray | None = None
     observed: BoolArray | None = None
+    tiling: Tiling | None = None
 
     def __post_init__(self) -> None:
         q, k, v = self.q.codes.shape, self.k.codes.shape, self.v.codes.shape
@@ -242,11 +255,17 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     Raises
     ------
     ValueError
-        If a precision is not 0, 4 or 8, or the importance could exceed 32 bits.
+        If a precision is not 0, 4 or 8, the importance could exceed 32 bits, or a tiling is
+        missing.
     """
     chosen = Options() if options is None else options
     q, k, v = inputs.q, inputs.k, inputs.v
     n_q = q.codes.shape[-2]
+    if chosen.value_share < SHARE_ALL and inputs.tiling is None:
+        raise ValueError(
+            f"value_share is {chosen.value_share}, but there is no tiling: say which queries "
+            "share a row block and which keys a group"
+        )
     visible = inputs.visible()
     # Refuse before computing: heads * queries decides, not the data.
     counted = n_q if inputs.observed is None else int(np.sum(inputs.observed, -1).max(initial=0))
@@ -324,7 +343,10 @@ def _segment(
         bits=bits if options.p_follows_token else None,
         query_bits=inputs.q_bits if options.p_follows_query else None,
     )
-    sums = weighted_sum(narrowed.p, inputs.v.codes[..., span, :], bits)
+    p = narrowed.p
+    if inputs.tiling is not None and options.value_share < SHARE_ALL:
+        p = kept_weights(p, options.value_share, inputs.tiling, span)
+    sums = weighted_sum(p, inputs.v.codes[..., span, :], bits)
     partial = Partial(maximum, e16.sum(-1), narrowed.divisor, narrowed.lead, sums)
     return _Segment(e16, narrowed.p, partial)
 

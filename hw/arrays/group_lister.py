@@ -1,18 +1,21 @@
 """The groups of values that each row block visits, where tiles are skipped."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import BANKS, Config
+from dtqatten.hw.arrays.group_chooser import GroupChooser
 from dtqatten.hw.arrays.value_lane import group_number
 from dtqatten.hw.arrays.value_loader import group_end_layout
 from dtqatten.hw.base.descriptions import Descriptions
 from dtqatten.hw.base.pipeline import counted, delayed
 from dtqatten.hw.payloads.arrays import (
     group_layout,
+    head_options_layout,
     listed_block_layout,
     visited_tile_layout,
+    walked_group_layout,
 )
 
 __all__ = ["GroupLister"]
@@ -24,6 +27,9 @@ class GroupLister(wiring.Component):
     Stands for :class:`~dtqatten.hw.arrays.value_index.GroupIndex` and
     :class:`~dtqatten.hw.arrays.value_index.HeadDescriber` where row blocks of a head visit tiles of
     their own. Tiles wait until their head's values are here; then a group is listed a cycle.
+
+    With ``local_values`` a :class:`~dtqatten.hw.arrays.group_chooser.GroupChooser` stands before the
+    list, and only groups that it keeps are listed.
 
     Latency: ``loaded`` pulses two cycles after the row block's last group has been listed, with
     ``block`` and ``block_after``, which are :class:`~dtqatten.hw.base.descriptions.Descriptions`
@@ -38,8 +44,8 @@ class GroupLister(wiring.Component):
     -------
     ended : In(group_end_layout(config))
         A group of values is complete.
-    follows : In(1)
-        With the head's last group: its weights follow their tokens.
+    options : In(head_options_layout(config))
+        With the head's last group: those of the head.
     visited_valid, visited : In(1), In(visited_tile_layout(config))
         A tile of weights is complete; no more than two row blocks are.
     loaded : Out(1)
@@ -63,7 +69,7 @@ class GroupLister(wiring.Component):
         super().__init__(
             {
                 "ended": In(group_end_layout(config)),
-                "follows": In(1),
+                "options": In(head_options_layout(config)),
                 "visited_valid": In(1),
                 "visited": In(visited_tile_layout(config)),
                 "loaded": Out(1),
@@ -82,31 +88,27 @@ class GroupLister(wiring.Component):
         m = Module()
         config = self.config
         groups = config.key_tiles * config.parts
-        # The tile whose groups are listed, and where: its row block's bank, its head's bank.
-        active, tile_end, block_end, head_end = (
-            Signal(name=name) for name in ("active", "tile_end", "block_end", "head_end")
-        )
-        group = Signal(group_layout(config))
-        filling, head = Signal(range(BANKS)), Signal(range(BANKS))
+        walked, valid = Signal(walked_group_layout(config)), Signal()
+        if config.local_values:
+            m.submodules.chooser = chooser = GroupChooser(config)
+            self._walk(m, chooser.i, chooser.i_valid, chooser.i_ready)
+            m.d.comb += [walked.eq(chooser.o), valid.eq(chooser.o_valid)]
+            active: Value = chooser.kept
+        else:
+            self._walk(m, walked, valid, Const(1))
+            active = valid
+        group, wide = walked.group, walked.wide
+        # Where what is listed is kept: a bank a row block.
+        filling = Signal(range(BANKS))
         count, wide_count = Signal(range(groups + 1)), Signal(range(groups + 1))
-        tile, waits = self._tiles(m, active & tile_end)
-        wide, last, follows, known = self._heads(m, group, head, head_end)
-        m.d.comb += [
-            group.tile.eq(tile.tile),
-            active.eq(waits & known),
-            tile_end.eq((group.part == config.parts - 1) | (group.as_value() == last.as_value())),
-            block_end.eq(active & tile_end & tile.last),
-            head_end.eq(block_end & tile.block.last),
-        ]
+        block_end = valid & walked.last
         ended = delayed(m, block_end, 1, "block_ended", reset_less=False)
-        with m.If(active):
-            m.d.sync += group.part.eq(Mux(tile_end, 0, group.part + 1))
         with m.If(active | ended):
             m.d.sync += [
                 count.eq(Mux(ended, 0, count) + active),
                 wide_count.eq(Mux(ended, 0, wide_count) + (active & wide)),
             ]
-        m.d.sync += [filling.eq(filling ^ block_end), head.eq(head ^ head_end)]
+        m.d.sync += filling.eq(filling ^ block_end)
 
         at, wide_at = Mux(ended, 0, count), Mux(ended, 0, wide_count)
         for name, writes, place, answer in (
@@ -126,9 +128,49 @@ class GroupLister(wiring.Component):
             ]
             if name == "groups":
                 m.d.comb += self.is_wide.eq(read.data.wide)
-        block = delayed(m, tile.block, 1, "block_of")
-        self._describe(m, ended, block, delayed(m, follows, 1, "follows"), count, wide_count)
+        block = delayed(m, walked.block, 1, "block_of")
+        follows = delayed(m, walked.follows, 1, "follows")
+        self._describe(m, ended, block, follows, count, wide_count)
         return m
+
+    def _walk(self, m: Module, walked: data.View, valid: Value, ready: Value) -> None:
+        """Go through the groups of the tiles that row blocks visit.
+
+        Parameters
+        ----------
+        m : Module
+        walked : View of walked_group_layout()
+            The group at hand.
+        valid, ready : Value
+            There is one; it is taken.
+        """
+        config = self.config
+        tile_end, block_end, head_end = (
+            Signal(name=name) for name in ("tile_end", "block_end", "head_end")
+        )
+        part = Signal(range(config.parts))
+        group = walked.group
+        head = Signal(range(BANKS))
+        active = valid & ready
+        tile, waits = self._tiles(m, active & tile_end)
+        wide, told, known = self._heads(m, group, head, head_end)
+        m.d.comb += [
+            group.part.eq(part),
+            group.tile.eq(tile.tile),
+            walked.wide.eq(wide),
+            walked.last.eq(tile_end & tile.last),
+            walked.follows.eq(told.options.follows),
+            walked.block.eq(tile.block),
+            valid.eq(waits & known),
+            tile_end.eq((part == config.parts - 1) | (group.as_value() == told.last.as_value())),
+            block_end.eq(active & walked.last),
+            head_end.eq(block_end & tile.block.last),
+        ]
+        if config.local_values:
+            m.d.comb += [walked.level.eq(tile.levels[part]), walked.share.eq(told.options.share)]
+        with m.If(active):
+            m.d.sync += part.eq(Mux(tile_end, 0, part + 1))
+        m.d.sync += head.eq(head ^ head_end)
 
     def _tiles(self, m: Module, done: Value) -> tuple[data.View, Value]:
         """Queue the tiles that are complete; return the oldest, and whether there is one."""
@@ -143,7 +185,7 @@ class GroupLister(wiring.Component):
 
     def _heads(
         self, m: Module, group: data.View, head: Value, head_end: Value
-    ) -> tuple[Value, data.View, Value, Value]:
+    ) -> tuple[Value, data.View, Value]:
         """Keep what is known of two heads of values.
 
         Parameters
@@ -160,10 +202,10 @@ class GroupLister(wiring.Component):
         -------
         wide : Value
             The group is wide.
-        last : View
-            The head's last group.
-        follows, here : Value
-            Whether its weights follow their tokens; whether it is complete.
+        told : View
+            Its ``last`` group and its ``options``.
+        here : Value
+            Whether it is complete.
         """
         config, ended = self.config, self.ended
         m.submodules.wide = wide = memory.Memory(
@@ -176,15 +218,15 @@ class GroupLister(wiring.Component):
             write.data.eq(ended.wide.any().replicate(BANKS)),
             read.addr.eq(group_number(config, group)),
         ]
-        lasts = [Signal(group_layout(config), name=f"last_{i}") for i in range(BANKS)]
-        follows = Signal(BANKS)
-        for i, last in enumerate(lasts):
+        layout = data.StructLayout({"last": group.shape(), "options": self.options.shape()})
+        known = [Signal(layout, name=f"told_{i}") for i in range(BANKS)]
+        for i, told in enumerate(known):
             with m.If(ended.head & (ended.bank == i)):
-                m.d.sync += [last.eq(ended.group), follows[i].eq(self.follows)]
-        chosen = Signal(group_layout(config), name="last")
-        m.d.comb += chosen.eq(Array(last.as_value() for last in lasts)[head])
+                m.d.sync += [told.last.eq(ended.group), told.options.eq(self.options)]
+        chosen = Signal(layout, name="told")
+        m.d.comb += chosen.eq(Array(told.as_value() for told in known)[head])
         here = counted(m, ended.head, head_end, "heads_here", most=BANKS)
-        return read.data.as_value().bit_select(head, 1), chosen, follows.bit_select(head, 1), here
+        return read.data.as_value().bit_select(head, 1), chosen, here
 
     def _describe(
         self,

@@ -150,7 +150,7 @@ class ValueArray(wiring.Component):
         m.submodules.groups = groups = GroupLister(self.config.of_values)
         m.d.comb += [
             groups.ended.eq(values.ended),
-            groups.follows.eq(values.follows),
+            groups.options.eq(values.options),
             groups.visited_valid.eq(weights.visited_valid),
             groups.visited.eq(weights.visited),
             groups.used.eq(sequencer.block_used),

@@ -12,6 +12,7 @@ from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import delayed
 from dtqatten.hw.payloads.arrays import (
     group_layout,
+    head_options_layout,
     operand_layout,
     value_feed_layout,
     value_head_layout,
@@ -54,8 +55,9 @@ class ValueFeeder(wiring.Component):
     wide_peek : In(range(key_tiles * parts))
     wide_group : Out(group_layout(config))
     is_wide : Out(1)
-    ended, follows : Out(group_end_layout(config)), Out(1)
-        With ``skip_tiles``, in place of all these: a group is complete; the head's weights follow.
+    ended, options : Out(group_end_layout(config)), Out(head_options_layout(config))
+        With ``skip_tiles``, in place of all these: a group is complete, of a head with these
+        options.
     feed : In(value_feed_layout(config))
     operands : Out(ArrayLayout(operand_layout(config), cols))
     """
@@ -72,7 +74,10 @@ class ValueFeeder(wiring.Component):
             "wide_group": Out(group_layout(config)),
             "is_wide": Out(1),
         }
-        ended = {"ended": Out(group_end_layout(config)), "follows": Out(1)}
+        ended = {
+            "ended": Out(group_end_layout(config)),
+            "options": Out(head_options_layout(config)),
+        }
         super().__init__(
             {
                 "i": In(stream.Signature(value_layout(config))),
@@ -90,8 +95,9 @@ class ValueFeeder(wiring.Component):
         connect(m, flipped(self.i), loader.i)
         m.d.comb += [reader.ended.eq(loader.ended), reader.feed.eq(self.feed)]
         if config.skip_tiles:
-            follows = delayed(m, self.i.p.follows, 1, "follows")
-            m.d.comb += [self.ended.eq(loader.ended), self.follows.eq(follows)]
+            m.d.comb += self.ended.eq(loader.ended)
+            for name, _ in self.options.shape():
+                m.d.comb += self.options[name].eq(delayed(m, self.i.p[name], 1, name))
         else:
             self._describe(m, loader)
         self._lanes(m, platform, loader, reader)

@@ -1,10 +1,11 @@
 """The left edge of the value array: weights of a row block, read plane by plane."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import BANKS, Config
+from dtqatten.hw.arrays.group_levels import GroupLevels
 from dtqatten.hw.base.descriptions import Descriptions
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import counted, delayed
@@ -131,7 +132,8 @@ class WeightFeeder(wiring.Component):
     block, block_after : Out(weight_block_layout(config))
         Its description, and that of the one after it.
     visited_valid, visited : Out(1), Out(visited_tile_layout(config))
-        With ``skip_tiles``, in place of the five: a tile of a row block is complete.
+        With ``skip_tiles``, in place of the five: a tile of a row block is complete, in the cycle
+        of its last row; with ``local_values`` ``GroupLevels.latency`` cycles later.
     feed : In(weight_feed_layout(config))
     operands : Out(ArrayLayout(operand_layout(config), rows))
     """
@@ -191,13 +193,8 @@ class WeightFeeder(wiring.Component):
             block.narrow.eq(row_block.narrow & ~wide),
         ]
         if config.skip_tiles:
-            m.d.comb += [
-                tile.eq(row_block.tile),
-                self.visited_valid.eq(beat & row_block.last_row),
-                self.visited.tile.eq(tile),
-                self.visited.last.eq(row_block.last_tile),
-                self.visited.block.eq(block),
-            ]
+            m.d.comb += tile.eq(row_block.tile)
+            self._visit(m, beat, block)
         else:
             m.submodules.blocks = blocks = Descriptions(block.shape(), BANKS)
             m.d.comb += [
@@ -242,3 +239,32 @@ class WeightFeeder(wiring.Component):
             self.operands.eq(Cat(lane.operand for lane in lanes)),
         ]
         return m
+
+    def _visit(self, m: Module, beat: Value, block: data.View) -> None:
+        """Tell of each complete tile; with ``local_values`` when its levels are known.
+
+        Parameters
+        ----------
+        m : Module
+        beat : Value
+            A row is taken.
+        block : View
+            Its row block, if it is the last one.
+        """
+        row, late = self.i.p, 0
+        if self.config.local_values:
+            m.submodules.levels = levels = GroupLevels(self.config)
+            late = levels.latency(self.config)
+            m.d.comb += [
+                levels.valid.eq(beat),
+                levels.last_row.eq(row.last_row),
+                levels.weights.eq(row.weights),
+                self.visited.levels.eq(levels.levels),
+            ]
+        complete = delayed(m, beat & row.last_row, late, "complete", reset_less=False)
+        m.d.comb += [
+            self.visited_valid.eq(complete),
+            self.visited.tile.eq(delayed(m, row.tile, late, "visited_tile")),
+            self.visited.last.eq(delayed(m, row.last_tile, late, "visited_last")),
+            self.visited.block.eq(delayed(m, block, late, "visited_block")),
+        ]

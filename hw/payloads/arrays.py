@@ -3,7 +3,7 @@
 from amaranth.hdl import ShapeLike, signed, unsigned
 from amaranth.lib import data, enum
 
-from dtqatten.configuration.core import BANKS, Config, Schedule
+from dtqatten.configuration.core import BANKS, SHARE_BITS, Config, Schedule
 
 __all__ = [
     "Plane",
@@ -12,6 +12,8 @@ __all__ = [
     "drain_layout",
     "feed_layout",
     "group_layout",
+    "head_options_layout",
+    "levels_layout",
     "listed_block_layout",
     "listed_tile_layout",
     "load_layout",
@@ -26,6 +28,7 @@ __all__ = [
     "value_layout",
     "value_step_layout",
     "visited_tile_layout",
+    "walked_group_layout",
     "weight_block_layout",
     "weight_feed_layout",
 ]
@@ -100,8 +103,10 @@ def value_layout(config: Config) -> data.StructLayout:
 
     Tokens, planes, ``precision`` and ``last`` are as in :func:`load_layout`. ``follows``, sampled
     with the head's last beat: weights of 4-bit tokens are narrow, so that groups without 8-bit
-    tokens skip their other planes.
+    tokens skip their other planes. ``share``, with ``local_values``, sampled likewise: of a row
+    block's groups with a weight so many in 256 are multiplied; 0: all.
     """
+    share = {"share": unsigned(SHARE_BITS)} if config.local_values else {}
     return data.StructLayout(
         {
             "nibbles": data.ArrayLayout(signed(4), config.value_nibbles),
@@ -109,6 +114,7 @@ def value_layout(config: Config) -> data.StructLayout:
             "follows": unsigned(1),
             "last": unsigned(1),
         }
+        | share
     )
 
 
@@ -173,10 +179,43 @@ def listed_tile_layout(config: Config) -> data.StructLayout:
     return data.StructLayout({"tile": range(config.key_tiles), "last": unsigned(1)})
 
 
+def levels_layout(config: Config) -> data.ArrayLayout:
+    """How much each group of a tile weighs in a row block, as a level."""
+    return data.ArrayLayout(range(config.level_max + 1), config.parts)
+
+
 def visited_tile_layout(config: Config) -> data.StructLayout:
-    """The weights of a row block's ``tile`` are here; with the last ones comes its ``block``."""
+    """The weights of a row block's ``tile`` are here; with the last ones comes its ``block``.
+
+    With ``local_values`` come the ``levels`` of the tile's groups.
+    """
+    levels = {"levels": levels_layout(config)} if config.local_values else {}
     return data.StructLayout(
-        {"tile": range(config.key_tiles), "last": unsigned(1), "block": weight_block_layout(config)}
+        {
+            "tile": range(config.key_tiles),
+            "last": unsigned(1),
+            "block": weight_block_layout(config),
+        }
+        | levels
+    )
+
+
+def walked_group_layout(config: Config) -> data.StructLayout:
+    """A group of a tile that a row block visits; ``last``: its last one.
+
+    ``wide``: it has an 8-bit token; ``follows``: its head's weights follow their tokens; ``block``:
+    its row block. With ``local_values`` its ``level``, and its head's ``share``.
+    """
+    chosen = {"level": range(config.level_max + 1), "share": unsigned(SHARE_BITS)}
+    return data.StructLayout(
+        {
+            "group": group_layout(config),
+            "wide": unsigned(1),
+            "last": unsigned(1),
+            "follows": unsigned(1),
+            "block": weight_block_layout(config),
+        }
+        | (chosen if config.local_values else {})
     )
 
 
@@ -187,6 +226,13 @@ def listed_block_layout(config: Config) -> data.StructLayout:
     """
     fields = (*weight_block_layout(config), *value_head_layout(config))
     return data.StructLayout({str(name): field.shape for name, field in fields})
+
+
+def head_options_layout(config: Config) -> data.StructLayout:
+    """What a head's last value beat says of it: ``follows`` and ``share`` of the value stream."""
+    return data.StructLayout(
+        {name: field.shape for name, field in value_layout(config) if name in ("follows", "share")}
+    )
 
 
 def value_head_layout(config: Config) -> data.StructLayout:

@@ -26,7 +26,7 @@ class ValueHead:
     """Weights ``[n_q, n_k]``, value codes ``[n_k, d_head]``, and tokens at 8 bit, ``[n_k]``.
 
     ``follows``: the weights have their token's precision. ``narrow``: queries whose weights have
-    their highest plane only, ``[n_q]``.
+    their highest plane only, ``[n_q]``. ``share``: groups that a row block multiplies, in 1/256.
     """
 
     weights: NDArray[np.integer]
@@ -34,6 +34,7 @@ class ValueHead:
     wide: NDArray[np.bool_]
     follows: bool
     narrow: NDArray[np.bool_]
+    share: int = 0
 
 
 def random_value_head(
@@ -74,7 +75,8 @@ def random_value_head(
     narrow = (np.arange(queries) < round(narrow_share * queries))[:: int(rng.choice([1, -1]))]
     low = (~wide & follows) | narrow[:, None]
     kept = at_precision(weights, np.where(low, 4, 8), config.planes)
-    return ValueHead(kept, values, wide, follows, narrow)
+    share = int(rng.choice([0, 1, 128, 255])) if config.local_values else 0
+    return ValueHead(kept, values, wide, follows, narrow, share)
 
 
 def clear_tiles(config: Config, rng: np.random.Generator, *values: NDArray) -> None:
@@ -119,7 +121,12 @@ class ValueLockstep(StreamLockstep):
             beat
             for head in heads
             for beat in load_beats(
-                config, head.values, head.wide, config.value_nibbles, follows=head.follows
+                config,
+                head.values,
+                head.wide,
+                config.value_nibbles,
+                follows=head.follows,
+                share=head.share,
             )
         ]
         rows = sum(len(head.weights) for head in heads) * config.channel_passes

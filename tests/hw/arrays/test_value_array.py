@@ -8,12 +8,14 @@ import pytest
 from dtqatten import Config, Schedule
 from dtqatten.golden.cycles.value_steps import value_steps
 from dtqatten.golden.numerics.codes import at_precision
+from dtqatten.golden.numerics.local_values import kept_weights, tiling
 from dtqatten.hw.arrays.value_array import ValueArray
 from dtqatten.sim.engines.bench import MismatchError
 from dtqatten.sim.engines.native import run_lockstep
 from dtqatten.sim.engines.verilated import VerilatedModel
 from dtqatten.sim.lockstep.value_array import ValueHead, ValueLockstep, random_value_head
 
+PRUNED = {"skip_tiles": True, "local_values": True}
 SHAPES = [
     {"rows": 1, "cols": 1, "depth": 1, "d_head": 8, "n_max": 3},
     {"rows": 3, "cols": 5, "depth": 2, "d_head": 24, "n_max": 16},
@@ -23,6 +25,10 @@ SHAPES = [
     {"rows": 2, "cols": 20, "depth": 8, "d_head": 16, "n_max": 50},
     {"rows": 8, "cols": 2, "depth": 8, "d_head": 8, "n_max": 20, "product_stages": 2},
     {"rows": 2, "cols": 4, "depth": 3, "d_head": 24, "n_max": 18, "skip_tiles": True},
+    {**PRUNED, "rows": 2, "cols": 4, "depth": 3, "d_head": 24, "n_max": 18},
+    {**PRUNED, "rows": 1, "cols": 1, "depth": 1, "d_head": 8, "n_max": 3},
+    {**PRUNED, "rows": 3, "cols": 5, "depth": 7, "d_head": 14 * 4, "n_max": 16},
+    {**PRUNED, "rows": 4, "cols": 4, "depth": 1, "d_head": 8, "n_max": 17, "product_stages": 2},
 ]
 
 
@@ -41,7 +47,12 @@ def golden(config: Config, heads: list[ValueHead]) -> list[list[int]]:
     """Rows of sums, in the order in which they come."""
     expected = []
     for head in heads:
-        sums = head.weights @ at_precision(head.values, np.where(head.wide, 8, 4)[:, None])
+        weights = head.weights
+        if head.share:
+            tile = (config.rows, config.cols, config.group)
+            tiles = tiling(1, *weights.shape, tile)
+            (weights,) = kept_weights(weights[None], head.share, tiles, slice(None))
+        sums = weights @ at_precision(head.values, np.where(head.wide, 8, 4)[:, None])
         for block in range(0, len(sums), config.rows):
             for at in range(0, config.d_head, config.cols):
                 expected += sums[block : block + config.rows, at : at + config.cols].tolist()

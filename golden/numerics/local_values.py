@@ -1,0 +1,140 @@
+"""Local V pruning: each row block multiplies V of the groups of keys that weigh most in it.
+
+SpAtten (HPCA 2021, section III-C) fetches V of the most probable tokens of a head. A value array
+reduces a group of neighbouring keys a step, for the rows of a row block at once, so that it saves a
+step where all of them leave out a group. Groups are chosen when a row block's weights are known,
+before its P x V begins.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dtqatten.configuration.core import SHARE_BITS
+from dtqatten.golden.numerics.codes import BoolArray, IntArray
+
+__all__ = ["SHARE_ALL", "Tiling", "chosen_groups", "kept_weights", "level", "tiling"]
+
+#: Share of the groups that stands for all of them.
+SHARE_ALL = 1 << SHARE_BITS
+
+
+@dataclass(frozen=True, eq=False)
+class Tiling:
+    """Which queries share a row block of the value array, and which keys a group.
+
+    Parameters
+    ----------
+    blocks : int array ``[..., heads, n_q]``
+        Row block of each query, of one head of K and V each. -1: of none.
+    groups : int array ``[..., n_k]``
+        Group of each key, ascending in the list of keys. -1: of none.
+    """
+
+    blocks: IntArray
+    groups: IntArray
+
+
+def tiling(
+    heads: int,
+    queries: int,
+    keys: int,
+    tile: tuple[int, int, int],
+    *,
+    group: int = 1,
+    chunk: int | None = None,
+    cuts: tuple[int, ...] = (),
+) -> Tiling:
+    """Return row blocks and groups of lists of queries and keys.
+
+    Rows of a block follow each other in the list of queries, a query's ``group`` rows together.
+    Groups are counted anew in every tile of keys, tiles in every segment.
+
+    Parameters
+    ----------
+    heads : int
+        Query heads.
+    queries, keys : int
+        Lengths of the lists.
+    tile : tuple of int
+        Rows, columns and value depth of the machine.
+    group : int
+        Query heads that fill the row blocks of a head of K and V together.
+    chunk : int, optional
+        Queries that a machine computes at a time; all at once if None.
+    cuts : tuple of int
+        Places in the list of keys at which segments begin, besides 0.
+    """
+    rows, cols, depth = tile
+    most = max(queries, 1) if chunk is None else chunk
+    query = np.arange(queries)
+    row = query % most * group + np.arange(group)[:, None]
+    own = query // most * -(-most * group // rows) + row // rows
+    blocks = np.arange(heads // group)[:, None, None] * (own.max(initial=0) + 1) + own
+    key, edges = np.arange(keys), np.array([0, *cuts])
+    segment = np.searchsorted(edges, key, side="right") - 1
+    place = key - edges[segment]
+    parts = -(-cols // depth)
+    groups = (segment * keys + place // cols) * parts + place % cols // depth
+    return Tiling(blocks.reshape(heads, queries), groups)
+
+
+def level(weight: IntArray) -> IntArray:
+    """Rank of a sum of weights by its two highest bits: ``2 * bit_length(w) + next bit``, 0 for 0.
+
+    Sums that differ by less than a third rank alike now and then; accuracy does not notice
+    (docs/accuracy.md), and a machine counts levels in place of sorting sums.
+    """
+    length = np.frexp(weight.astype(np.float64))[1].astype(np.int64)
+    second = (weight >> np.maximum(length - 2, 0)) & 1
+    return np.where(weight > 1, 2 * length + second, 2 * length)
+
+
+def chosen_groups(sums: IntArray, share: int) -> BoolArray:
+    """Which groups a row block keeps: ``ceil(share * weighing / 256)`` of those with a weight.
+
+    Groups of the highest :func:`level` are kept, of equal ones the first in the list. A group
+    without a weight adds nothing and is never kept.
+
+    Parameters
+    ----------
+    sums : int array ``[blocks, groups]``
+        Sum of the weights of each group's keys over the block's rows.
+    share : int
+        1 to 256.
+    """
+    weighs = sums > 0
+    count = -(-weighs.sum(-1) * share // SHARE_ALL)
+    order = np.argsort(-level(sums), axis=-1, kind="stable")
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.arange(sums.shape[-1]), -1)
+    kept: BoolArray = weighs & (rank < count[..., None])
+    return kept
+
+
+def kept_weights(p: IntArray, share: int, tiles: Tiling, span: slice) -> IntArray:
+    """Return weights with 0 where V is not multiplied.
+
+    Parameters
+    ----------
+    p : int array ``[..., heads, n_q, n_k]``
+        Narrowed weights of a segment's keys.
+    share : int
+        Groups that each row block keeps, in 1/256 of those with a weight.
+    tiles : Tiling
+    span : slice
+        Places of these keys in the list.
+    """
+    result = p.copy()
+    for at in np.ndindex(p.shape[:-3]):
+        blocks, groups = tiles.blocks[at], tiles.groups[at][span]
+        names, place = np.unique(groups, return_inverse=True)
+        own = blocks >= 0
+        rows = np.zeros((int(blocks.max(initial=-1)) + 1, p.shape[-1]), np.int64)
+        np.add.at(rows, blocks[own], p[at][own])
+        sums = np.zeros((len(names), len(rows)), np.int64)
+        np.add.at(sums, place, rows.T)
+        sums[names < 0] = 0
+        kept = chosen_groups(sums.T, share)[:, place]
+        result[at][own] *= kept[blocks[own]]
+    return result

@@ -1,0 +1,87 @@
+"""How much each group of keys weighs in a row block, by the highest bits of the sum."""
+
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.core import Config
+from dtqatten.hw.base.pipeline import delayed, reduced, reduction_latency
+from dtqatten.hw.payloads.arrays import levels_layout
+
+__all__ = ["GroupLevels"]
+
+
+class GroupLevels(wiring.Component):
+    """Sum a tile's weights over the rows of a row block and the keys of each group.
+
+    Of a sum the level is kept, ``2 * bit_length(w) + next bit``, 0 for 0, as of
+    :func:`dtqatten.golden.numerics.local_values.level`.
+
+    Latency: ``levels`` follow the tile's last row by ``latency(config)`` cycles,
+    ``ceil(log2(depth)) + 2`` with the depth of the value array. Throughput one row a cycle, across
+    tiles; never stalls.
+
+    Parameters
+    ----------
+    config : Config
+        With the value array's depth.
+
+    Members
+    -------
+    valid, last_row : In(1)
+        A row of weights of a tile; its last one.
+    weights : In(ArrayLayout(signed(4 * planes), cols))
+        Codes, 0 or more.
+    levels : Out(levels_layout(config))
+        Of each group of the tile.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "valid": In(1),
+                "last_row": In(1),
+                "weights": In(data.ArrayLayout(signed(4 * config.planes), config.cols)),
+                "levels": Out(levels_layout(config)),
+            }
+        )
+
+    @staticmethod
+    def latency(config: Config) -> int:
+        """Cycles from a tile's last row to its levels."""
+        return reduction_latency(min(config.depth, config.cols)) + 2
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        wait = self.latency(config) - 2
+        valid = delayed(m, self.valid, wait, "valid", reset_less=False)
+        last_row = delayed(m, self.last_row, wait, "last_row")
+        first = Signal(init=1)
+        with m.If(valid):
+            m.d.sync += first.eq(last_row)
+        for part in range(config.parts):
+            lanes = range(config.cols)[part * config.depth : (part + 1) * config.depth]
+            # Codes are not negative, so their sign bit is 0.
+            codes = [self.weights[lane].as_unsigned()[:-1] for lane in lanes]
+            # The last group of a tile may have fewer keys, and with them fewer levels of the tree.
+            row = reduced(m, codes, lambda a, b: a + b, f"row_{part}")
+            row = delayed(m, row, wait - reduction_latency(len(codes)), f"row_{part}_late")
+            total = Signal(unsigned(config.level_max // 2), name=f"total_{part}", reset_less=True)
+            level = Signal(range(config.level_max + 1), name=f"level_{part}", reset_less=True)
+            with m.If(valid):
+                m.d.sync += total.eq(Mux(first, 0, total) + row)
+            self._rank(m, total, level)
+            m.d.comb += self.levels[part].eq(level)
+        return m
+
+    @staticmethod
+    def _rank(m: Module, total: Signal, level: Signal) -> None:
+        """Register a sum's level: its length, and the bit below its highest one."""
+        m.d.sync += level.eq(0)
+        with m.If(total[0]):
+            m.d.sync += level.eq(2)
+        for place in range(1, len(total)):
+            with m.If(total[place]):
+                m.d.sync += level.eq(2 * (place + 1) + total[place - 1])
