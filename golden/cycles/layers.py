@@ -19,6 +19,7 @@ from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attention
 from dtqatten.golden.numerics.calls import shared
 from dtqatten.golden.numerics.codes import Codes
+from dtqatten.golden.numerics.local_values import SHARE_ALL, Tiling, tiling
 from dtqatten.golden.numerics.masks import position_mask
 from dtqatten.golden.numerics.select import Selection, select
 from dtqatten.golden.numerics.sinks import NO_SINK
@@ -71,6 +72,8 @@ class CoreLayer:
         With ``held``: keys that rank first, at most ``k0``.
     cuts : tuple of int
         Places at which segments of the keys begin, besides 0. With any, module B takes no part.
+    tiling : Tiling, optional
+        With a ``value_share`` of the options: :meth:`tiled` of the configuration.
     """
 
     q: Codes
@@ -95,6 +98,7 @@ class CoreLayer:
     held: NDArray[np.integer] | None = None
     protected: NDArray[np.bool_] | None = None
     cuts: tuple[int, ...] = ()
+    tiling: Tiling | None = None
 
     @property
     def chosen(self) -> Selection:
@@ -118,6 +122,7 @@ class CoreLayer:
                 self.carried if self.held is None else self.held,
                 self.cuts,
                 self.sinks,
+                tiling=self.tiling,
             ),
             replace(self.options, importance_saturates=self.held is not None),
         )
@@ -132,6 +137,20 @@ class CoreLayer:
             for at in range(n_q * group)
         ]
         return [[(head * group + i, query) for query, i in places] for head in range(own)]
+
+    def tiled(self, config: Config) -> Tiling:
+        """Return row blocks and groups of keys on the arrays of a configuration."""
+        blocks = np.full(self.q.codes.shape[:2], -1)
+        number = 0
+        for rows in self.rows:
+            most = config.merge_rows if self.cuts else len(rows)
+            for top in range(0, len(rows), most):
+                for first in range(top, min(top + most, len(rows)), config.rows):
+                    for place in rows[first : min(first + config.rows, top + most)]:
+                        blocks[place] = number
+                    number += 1
+        tile = (config.rows, config.cols, config.group)
+        return Tiling(blocks, tiling(1, 1, len(self.k_ids), tile, cuts=self.cuts).groups)
 
     def heads(self, config: Config) -> Iterator[CoreHead]:
         """Yield the layer's heads as the core computes them.
@@ -235,6 +254,7 @@ class CoreLayer:
                 self.v_bits[span] == 8,
                 config.value_nibbles,
                 follows=self.options.p_follows_token,
+                share=self.options.value_share % SHARE_ALL,
             ),
             "queries": [
                 Query(

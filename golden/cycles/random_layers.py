@@ -1,5 +1,6 @@
 """Layers of random codes for the core."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.layers import CoreLayer
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes
+from dtqatten.golden.numerics.local_values import SHARE_ALL
 from dtqatten.golden.numerics.segments import equal_cuts
 from dtqatten.golden.numerics.sinks import NO_SINK
 
@@ -134,7 +136,7 @@ def random_layer(
         drawn = rng.choice([*ends, *rng.integers(-2000, 2001, 4)], heads * group)
         sinks = drawn.astype(np.int16)
     holds = config.held_importance and not cuts and carried is None and rng.random() < 0.7
-    return CoreLayer(
+    made = CoreLayer(
         q=codes(heads * group, m, gained=gained),
         k=codes(heads, n, gained=gained),
         v=codes(heads, n, gained=config.v_gains),
@@ -154,6 +156,7 @@ def random_layer(
             output_bits=form,
             output_shift=int(rng.integers(0, 8)) if form == 8 else 0,
             count_normalize=config.count_normalize and bool(rng.integers(2)),
+            value_share=int(rng.choice([1, 64, 200, 256])) if config.local_values else SHARE_ALL,
         ),
         k0=k0,
         k1=int(rng.integers(0, k0 + 1)),
@@ -167,6 +170,7 @@ def random_layer(
         else None,
         cuts=cuts,
     )
+    return replace(made, tiling=made.tiled(config)) if config.local_values else made
 
 
 def random_chain(
