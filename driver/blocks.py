@@ -12,6 +12,7 @@ from dtqatten.golden.memory import head_table_bytes, tensor_bytes
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes, FloatArray, IntArray
+from dtqatten.golden.numerics.local_values import SHARE_ALL
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION
 from dtqatten.interface.descriptor import Flag
 
@@ -45,7 +46,7 @@ class Block(ABC):
         Whether the kept ids are wanted.
     options : Options
         ``softmax_scale``, ``output_bits``, ``output_shift``, ``p_follows_token``,
-        ``p_follows_query`` and ``count_normalize``; ``p_planes`` is the machine's.
+        ``p_follows_query``, ``count_normalize`` and ``value_share``; ``p_planes`` is the machine's.
     """
 
     q: Codes
@@ -125,6 +126,7 @@ class Block(ABC):
             Flag.WINDOW: self.window is not None,
             Flag.SINKS: self.sinks is not None,
             Flag.HELD: self.held,
+            Flag.LOCAL_VALUES: self.options.value_share < SHARE_ALL,
         }
         flags = Flag(0)
         for flag, on in wanted.items():
@@ -145,6 +147,7 @@ class Block(ABC):
             "k0": self.k0,
             "k1": self.k1,
             "window": self.window or 0,
+            "value_share": self.options.value_share % SHARE_ALL,
         }
 
     def contents(self) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from dtqatten.driver.segments import chunk_length
 from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attention
 from dtqatten.golden.numerics.calls import layer_call
 from dtqatten.golden.numerics.codes import IntArray
+from dtqatten.golden.numerics.local_values import SHARE_ALL, tiling
 from dtqatten.golden.numerics.masks import position_mask
 from dtqatten.golden.numerics.order import query_tile
 from dtqatten.golden.numerics.select import select
@@ -109,7 +110,18 @@ def expected_layer(
         mask = position_mask(query_positions, positions, causal=layer.causal, window=layer.window)
     if held is not None:
         carried = held.read(keys.ids)
-    inputs = replace(inputs, mask=mask, importance=carried)
+    tiles = None
+    if layer.options.value_share < SHARE_ALL:
+        tiles = tiling(
+            layer.heads,
+            len(queries),
+            len(keys),
+            (config.rows, config.cols, config.group),
+            group=layer.group,
+            chunk=_chunk(config, layer, len(keys)),
+            cuts=inputs.cuts,
+        )
+    inputs = replace(inputs, mask=mask, importance=carried, tiling=tiles)
     options = replace(layer.options, p_planes=config.planes, importance_saturates=held is not None)
     outputs = attention(inputs, options)
     first = layer.protected if isinstance(layer, Call) and layer.held else None

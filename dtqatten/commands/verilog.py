@@ -81,6 +81,9 @@ def verilog(
     skip_tiles: Annotated[
         bool | None, typer.Option(help="Leave out tiles that no query of a row block sees.")
     ] = None,
+    local_values: Annotated[
+        bool | None, typer.Option(help="Row blocks can multiply a part of V; with --skip-tiles.")
+    ] = None,
     merge_rows: Annotated[
         int | None, typer.Option(help="Rows of queries held to take keys beyond --n-max.")
     ] = None,
@@ -120,6 +123,7 @@ def verilog(
         grouped=grouped,
         held_importance=held_importance,
         skip_tiles=skip_tiles,
+        local_values=local_values,
         merge_rows=merge_rows,
     )
     if monitored and block not in (Block.ARRAY, Block.VALUE_ARRAY):

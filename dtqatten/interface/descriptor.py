@@ -14,6 +14,7 @@ __all__ = [
     "ID_BYTES",
     "MAGIC",
     "PAGE_BYTES",
+    "SHARE_MAX",
     "SIZE",
     "VERSION",
     "WINDOW_MAX",
@@ -41,6 +42,8 @@ PAGE_BYTES = 4096
 ENTRY_BYTES, HEAD_SHIFT_MAX = 8, 40
 #: Largest sliding window.
 WINDOW_MAX = 1 << 16
+#: Largest share of groups of values that is not all of them.
+SHARE_MAX = 255
 #: Bytes of an id in a list.
 ID_BYTES = 2
 
@@ -91,6 +94,11 @@ class Flag(DescribedFlag):
         1 << 21,
         "add the importance of the keys to that in `held`, by id, and write it back there; keys can"
         " be protected. Not with CHAINED, CUMULATIVE or REPORT",
+    )
+    LOCAL_VALUES = (
+        1 << 22,
+        "a row block multiplies V of `value_share` of its groups of keys only, of those that weigh"
+        " most in it",
     )
 
 
@@ -154,6 +162,13 @@ FIELDS: tuple[Field, ...] = (
         0x3A,
         16,
         "with HELD: so do keys of the last so many positions up to the latest key's; else 0",
+    ),
+    Field(
+        "value_share",
+        0x3C,
+        16,
+        f"with LOCAL_VALUES 1 to {SHARE_MAX}, in 1/{SHARE_MAX + 1} of the groups with a weight,"
+        " rounded up; else 0",
     ),
     Field(
         "q",

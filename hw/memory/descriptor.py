@@ -67,6 +67,7 @@ def known_flags(config: Config) -> Flag:
         (config.grouped, Flag.GROUPED),
         (config.merge_rows, Flag.CONTINUES | Flag.HOLDS),
         (config.held_importance, Flag.HELD),
+        (config.local_values, Flag.LOCAL_VALUES),
     ):
         if not possible:
             flags &= ~needing

@@ -218,6 +218,8 @@ class Fetcher(wiring.Component):
             idle.append(tensor.idle)
         # One option, two streams: the value array skips the planes that ``narrow`` keys lack.
         m.d.comb += self.v.p.follows.eq(flag(layer, Flag.FOLLOWS))
+        if core.local_values:
+            m.d.comb += self.v.p.share.eq(layer.value_share)
         return edges, idle
 
     def _tokens(

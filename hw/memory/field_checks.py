@@ -5,7 +5,7 @@ from amaranth.lib import data
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.memory.descriptor import flag, is_segment, known_flags, required_flags
-from dtqatten.interface.descriptor import FIELDS, SIZE, WINDOW_MAX, Flag
+from dtqatten.interface.descriptor import FIELDS, SHARE_MAX, SIZE, WINDOW_MAX, Flag
 from dtqatten.interface.registers import ErrorCode
 
 __all__ = ["field_checks"]
@@ -92,7 +92,7 @@ def _segment_checks(
 
 
 def _wrong_flags(config: Config, d: data.View, before: data.View) -> Value:
-    """Whether flags, reserved bits, shift or window ask for what this build cannot do."""
+    """Whether flags, reserved bits, shift, window or share ask for what this build cannot do."""
     unknown = d.flags & Const(~int(known_flags(config)) & 0xFFFFFFFF, 32)
     missing = ~d.flags & Const(int(required_flags(config)), 32)
     covered = sum((1 << f.bits) - 1 << 8 * f.offset for f in FIELDS)
@@ -126,6 +126,11 @@ def _wrong_flags(config: Config, d: data.View, before: data.View) -> Value:
         | (d.as_value() & reserved).any()
         | (d.output_shift > Mux(flag(d, Flag.CODES), 7, 0))
         | Mux(flag(d, Flag.WINDOW), (d.window == 0) | (d.window > WINDOW_MAX), d.window != 0)
+        | Mux(
+            flag(d, Flag.LOCAL_VALUES),
+            (d.value_share == 0) | (d.value_share > SHARE_MAX),
+            d.value_share != 0,
+        )
         | nothing_carried
     )
 

@@ -125,6 +125,7 @@ def random_chain(
                 output_bits=8 if eight else 16,
                 output_shift=pick(0, 7) if eight else 0,
                 count_normalize=config.count_normalize and not many_keys and flip(),
+                value_share=int(rng.choice([1, 90, 255, 256])) if config.local_values else 256,
             ),
         }
         if queries is not None:

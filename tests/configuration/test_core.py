@@ -115,6 +115,7 @@ def test_schedule_by_name(schedule: Schedule) -> None:
         ({"capacity": 63}, "capacity is 63, below n_max = 64: a cache holds at least the tokens"),
         ({"windows": 1}, "windows is 1: choose True or False"),
         ({"skip_tiles": None}, "skip_tiles is None: choose True or False"),
+        ({"local_values": True}, "local_values is True without skip_tiles"),
         (
             {"held_importance": True, "merge_rows": 4},
             "held_importance is True with merge_rows = 4: .* leave one of the two out",

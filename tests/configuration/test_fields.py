@@ -20,6 +20,7 @@ GOOD: dict[type, dict[str, Any]] = {
         **{"schedule": Schedule.INTERLEAVED, "v_gains": False, "cumulative": False},
         **{"count_normalize": True, "capacity": 128, "windows": True, "sinks": True},
         **{"grouped": False, "skip_tiles": True, "held_importance": False, "merge_rows": 5},
+        "local_values": True,
     },
     SystemConfig: {
         **{"core": PRESETS["tiny"], "bus_bits": 128, "address_bits": 40, "burst_beats": 16},

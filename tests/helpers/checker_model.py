@@ -14,7 +14,10 @@ from dtqatten.sim.engines.native import run
 PLAIN = Config(rows=2, cols=2, depth=2, d_head=8, n_max=100, heads=36, capacity=110)
 
 
-FULL = PLAIN.replace(cumulative=True, count_normalize=True, windows=True, sinks=True)
+OPTIONS = ("cumulative", "count_normalize", "windows", "sinks", "skip_tiles", "local_values")
+
+
+FULL = PLAIN.replace(**dict.fromkeys(OPTIONS, True))
 
 
 GAINED = FULL.replace(v_gains=True)
@@ -123,6 +126,8 @@ def served(config: Config) -> tuple[Flag, Flag]:
         known &= ~Flag.GROUPED
     if not config.held_importance:
         known &= ~Flag.HELD
+    if not config.local_values:
+        known &= ~Flag.LOCAL_VALUES
     return known, Flag.V_GAINS if config.v_gains else Flag(0)
 
 
@@ -147,6 +152,8 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
     shifted = f["output_shift"] > (7 if flags & Flag.CODES else 0)
     window = f.get("window", 0)
     windowed = 1 <= window <= 65536 if flags & Flag.WINDOW else not window
+    share = f.get("value_share", 0)
+    windowed &= 1 <= share <= 255 if flags & Flag.LOCAL_VALUES else not share
     begins = bool(f.get("key_start", 0))
     if config.merge_rows:
         begins = begins and bool(flags & (Flag.CHAINED | Flag.KEY_LIST))

@@ -102,6 +102,16 @@ def test_a_window_sees_a_position_at_least() -> None:
     assert check(FULL, cases) == wanted
 
 
+def test_a_share_of_groups_is_less_than_all() -> None:
+    some = GOOD | {"flags": GOOD["flags"] | Flag.LOCAL_VALUES}
+    shares = (1, 128, 255, 0, 256, 0xFFFF)
+    cases = [Case(some | {"value_share": share}) for share in shares]
+    assert check(FULL, cases) == [ErrorCode.NONE] * 3 + [ErrorCode.FLAGS] * 3
+    cases = [Case(GOOD | {"value_share": share}) for share in shares]
+    wanted = [ErrorCode.NONE if share == 0 else ErrorCode.FLAGS for share in shares]
+    assert check(FULL, cases) == wanted
+
+
 def test_a_chained_layer_takes_what_the_layer_before_leaves() -> None:
     bad = [Case(CHAINED | change, BEFORE) for change in ({"stored": 11}, {"stored": 13})]
     bad += [Case(CHAINED | {"tokens": n, "k0": 8, "k1": 0}, BEFORE) for n in (8, 10, 12)]
@@ -193,6 +203,8 @@ def test_flags_that_a_build_serves(config: Config) -> None:
             fields = fields | {"query_start": 0}
         if 1 << bit == Flag.WINDOW:
             fields = fields | {"window": 5}
+        if 1 << bit == Flag.LOCAL_VALUES:
+            fields = fields | {"value_share": 255}
         cases.append(Case(fields | {"flags": flags}, BEFORE))
     codes = check(config, cases)
     possible = known & ~Flag(0)
@@ -274,7 +286,7 @@ def test_random_descriptors(config: Config) -> None:
         descriptors += [SEGMENT, SEGMENT]
     known, needed = served(config)
     cases = []
-    for _ in range(1000):
+    for _ in range(1500):
         fields = dict(descriptors[rng.integers(len(descriptors))])
         flags = fields["flags"] | needed
         for name in rng.permutation(list(choices))[: rng.integers(0, 3)].tolist():
@@ -284,6 +296,8 @@ def test_random_descriptors(config: Config) -> None:
             if bit & known and rng.random() < (0.05 if bit & sources else 0.3):
                 flags ^= bit
         fields["flags"] = int(flags)
+        share = 256 if rng.random() < 0.05 else 90
+        fields["value_share"] = share if flags & Flag.LOCAL_VALUES else 0
         for name in ("q", "v", "k_gains", "key_list", "output", "ids", "importance"):
             if rng.random() < 0.1:
                 first, end = WRITE if name in ("output", "ids", "importance") else READ
