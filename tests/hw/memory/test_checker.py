@@ -286,7 +286,7 @@ def test_random_descriptors(config: Config) -> None:
         descriptors += [SEGMENT, SEGMENT]
     known, needed = served(config)
     cases = []
-    for _ in range(1500):
+    for _ in range(4000 if config.merge_rows else 1000):
         fields = dict(descriptors[rng.integers(len(descriptors))])
         flags = fields["flags"] | needed
         for name in rng.permutation(list(choices))[: rng.integers(0, 3)].tolist():
