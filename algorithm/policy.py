@@ -23,6 +23,7 @@ from dtqatten.algorithm.policy_values import (
 )
 from dtqatten.files.whole import write_text
 from dtqatten.golden.numerics.codes import Granularity, IntArray
+from dtqatten.golden.numerics.local_values import SHARE_ALL
 from dtqatten.golden.numerics.select import counts
 
 __all__ = ["LayerPolicy", "Policy"]
@@ -40,7 +41,8 @@ class LayerPolicy:
     heads : float
         Share of the heads that are computed; the others are those of least output so far.
     values : float
-        Share of the kept tokens whose V each head fetches, by the probability they draw there.
+        Share of the groups of kept tokens whose V a row block of queries multiplies, by their
+        weights there (:mod:`dtqatten.golden.numerics.local_values`).
     threshold : float, optional
         Progressive quantization: queries and keys meet in 4 bits first; a row whose largest
         probability is below the threshold is computed again with 8. Needs ``share_8 = 0`` for V
@@ -93,6 +95,11 @@ class LayerPolicy:
     def shares(self) -> tuple[float, float, float]:
         """Shares of 0, 4 and 8 bits."""
         return self.share_0, self.share_4, self.share_8
+
+    @property
+    def value_share(self) -> int:
+        """``values`` as the machine has it, in 1/256, 1 to 256."""
+        return max(1, round(self.values * SHARE_ALL))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dtqatten.algorithm.block.operands import BASE_ARRAYS
 from dtqatten.algorithm.conditioning import Calibration, Conditioner, Observer
 from dtqatten.algorithm.folding.fold import folded
 from dtqatten.algorithm.policy import Policy
@@ -23,6 +24,7 @@ from dtqatten.algorithm.session.dispatch import dispatched
 from dtqatten.algorithm.session.hooks import running
 from dtqatten.algorithm.session.session import Session
 from dtqatten.algorithm.session.support import check_support, layers_of
+from dtqatten.golden.numerics.local_values import Arrays
 
 __all__ = ["attached", "calibrate"]
 
@@ -41,6 +43,7 @@ def attached(
     calibration: Sequence[Calibration] | None = None,
     fold: bool = True,
     record: bool = False,
+    arrays: Arrays = BASE_ARRAYS,
 ) -> Iterator[Session]:
     """Run a model's attention under a policy while the context lasts.
 
@@ -61,6 +64,9 @@ def attached(
         (:func:`dtqatten.algorithm.folding.folded`). False conditions at run time.
     record : bool
         Keep what each layer did in :attr:`Session.records`.
+    arrays : Arrays
+        Of the machine whose row blocks choose values, for policies with local values; those of
+        preset ``base`` unless given.
 
     Yields
     ------
@@ -97,6 +103,7 @@ def attached(
                 folded(model, layers, conditioners, partial(dispatched, model, layers), floating)
             )
         session = Session(policy, mode, conditioners, special_ids, record, name)
+        session.arrays = arrays
         stack.enter_context(running(model, layers, session))
         yield session
 

@@ -7,8 +7,8 @@ table's. Everything stays on the operands' device; half precision is for the cal
 import torch
 from torch import Tensor
 
-from dtqatten.algorithm.block.fetching import fetched
-from dtqatten.algorithm.block.operands import Operands, Result
+from dtqatten.algorithm.block.local_values import kept
+from dtqatten.algorithm.block.operands import Operands, Result, narrow_rows, rows_multiplied
 from dtqatten.algorithm.block.rounding import four_bit, rounded
 from dtqatten.algorithm.block.steps import combine, drawn, exponentials, positive, scores, spread
 from dtqatten.golden.numerics.codes import GAIN_MAX, GAIN_ONE, code_range
@@ -41,16 +41,15 @@ def _part(op: Operands, ranked: bool) -> Result:
     heads = op.q.codes.shape[1]
     e, again = _unnormalized(op)
     total = e.sum(-1, keepdim=True)
-    column = drawn(e, total, op.queries) if ranked or op.values < 1 else None
+    column = drawn(e, total, op.queries) if ranked else None
     p, divisor = _weights(op, e, total, again)
-    kept = None
-    if op.values < 1 and column is not None:
-        kept = fetched(column, op)
-        p = p * kept[:, :, None, :]
+    some = kept(p, op)
+    if some is not None:
+        p = p * some
     unit = op.v.scale if op.v.gains is None else op.v.scale * (GAIN_ONE / GAIN_MAX)
     factor = spread(unit.to(p.dtype), heads)[..., None, None] / positive(divisor)
     output = combine(p, op.v.worth(op.v_bits)) * factor
-    return Result(output, column, again, kept)
+    return Result(output, column, again, None if some is None else rows_multiplied(op, some, again))
 
 
 def _unnormalized(op: Operands) -> tuple[Tensor, Tensor | None]:
@@ -95,7 +94,7 @@ def _weights(op: Operands, e: Tensor, total: Tensor, again: Tensor | None) -> tu
     if op.p_follows_token:
         low = low | (op.v_bits == 4)[:, None, None, :]
     if op.p_follows_query:
-        low = low | ((op.q_bits == 4)[:, None] if again is None else ~again)[..., None]
+        low = low | narrow_rows(op, again)[..., None]
     if low.any():
         narrow = four_bit(p, 16 if op.p_planes == 2 else 256)
         p = narrow if low.all() else torch.where(low, narrow, p)

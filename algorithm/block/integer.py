@@ -2,12 +2,14 @@
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from dtqatten.algorithm.block.fetching import fetched
-from dtqatten.algorithm.block.operands import Operands, Result
+from dtqatten.algorithm.block.local_values import tiles_of
+from dtqatten.algorithm.block.operands import Operands, Result, rows_multiplied
 from dtqatten.golden.numerics import attention as golden
-from dtqatten.golden.numerics.codes import Codes
+from dtqatten.golden.numerics.local_values import SHARE_ALL, multiplied
+from dtqatten.golden.numerics.output import OUTPUT_FRACTION, normalize
+from dtqatten.golden.numerics.products import weighted_sum
+from dtqatten.golden.numerics.softmax import Narrowed
 
 __all__ = ["integer"]
 
@@ -25,85 +27,66 @@ def integer(op: Operands, *, ranked: bool = True) -> Result:
     del ranked
     device = op.q.codes.device
     block = _Golden(op)
-    v_bits = block.v_bits
-    fine = again = None
     # A progressive block: first all in 4 bits, then all in 8. Rows are independent, so that either
     # can be taken.
-    first = None if op.threshold is None else 4
-    out = block.run(v_bits, first)
-    probability = out.probability[:, :, 0]
+    out = block.run(None if op.threshold is None else 4)
+    probability, weights, values = out.probability, out.weights, out.values
+    again = None
     if op.threshold is not None:
-        fine = block.run(v_bits, 8)
+        fine = block.run(8)
         again = probability.max(-1) < op.threshold * 2**16
-        probability = np.where(again[..., None], fine.probability[:, :, 0], probability)
+        probability = np.where(again[..., None], fine.probability, probability)
+        values = np.where(again[..., None], fine.values, values)
+        p = np.where(again[..., None], fine.weights.p, weights.p)
+        lead, divisor = (
+            np.where(again, getattr(fine.weights, name), getattr(weights, name))
+            for name in ("lead", "divisor")
+        )
+        weights = Narrowed(p, lead, divisor)
     queries = op.queries.cpu().numpy()[:, None, :, None] > 0
     drawn = torch.from_numpy((probability * queries).sum(-2) / 2**16).to(device)
-    kept = None
-    if op.values < 1:
-        kept = fetched(drawn, op)
-        v_bits = np.where(kept.cpu().numpy(), v_bits, 0)
-        out = block.run(v_bits, first)
-        fine = None if again is None else block.run(v_bits, 8)
-    values = out.values[:, :, 0]
-    if again is not None and fine is not None:
-        values = np.where(again[..., None], fine.values[:, :, 0], values)
-    return Result(
-        torch.from_numpy(values).to(device),
-        drawn,
-        None if again is None else torch.from_numpy(again).to(device),
-        kept,
-    )
+    twice = None if again is None else torch.from_numpy(again).to(device)
+    used = None
+    if op.value_share < SHARE_ALL:
+        some = multiplied(weights.p, op.value_share, tiles_of(op))
+        values = block.output(weights.p * some, weights)
+        used = rows_multiplied(op, torch.from_numpy(some).to(device), twice)
+    return Result(torch.from_numpy(values).to(device), drawn, twice, used)
 
 
 class _Golden:
     """The golden block on some operands.
 
-    Heads become part of the batch, because local V pruning gives each its own keys.
-
     Parameters
     ----------
     op : Operands
         Operands.
-
-    Attributes
-    ----------
-    q_bits, k_bits, v_bits : uint8 array ``[batch, heads, n]``
-        Precisions, the same for all heads.
     """
 
     def __init__(self, op: Operands) -> None:
-        batch, self._heads, n_q = op.q.codes.shape[:3]
+        batch, heads, n_q = op.q.codes.shape[:3]
         n_k = op.k.codes.shape[2]
-        self._operands = [_single(x.numpy(self._heads)) for x in (op.q, op.k, op.v)]
+        self._q, self._k, self._v = (x.numpy(heads) for x in (op.q, op.k, op.v))
         seen = torch.ones((), dtype=torch.bool, device="cpu") if op.visible is None else op.visible
-        self._mask = seen.expand(batch, self._heads, n_q, n_k).cpu().numpy()
+        self._mask = seen.expand(batch, 1, n_q, n_k)[:, 0].cpu().numpy()
         self._options = golden.Options(
             p_planes=op.p_planes,
             p_follows_token=op.p_follows_token,
             p_follows_query=op.p_follows_query,
             softmax_scale=op.scaling,
         )
-        self.q_bits, self.k_bits, self.v_bits = map(
-            self._per_head, (op.q_bits, op.k_bits, op.v_bits)
-        )
+        self._bits = [x.cpu().numpy().astype(np.uint8) for x in (op.q_bits, op.k_bits, op.v_bits)]
 
-    def _per_head(self, bits: Tensor) -> np.ndarray:
-        return np.repeat(bits.cpu().numpy().astype(np.uint8)[:, None], self._heads, axis=1)
-
-    def run(self, v_bits: np.ndarray, bits: int | None) -> golden.Outputs:
+    def run(self, bits: int | None) -> golden.Outputs:
         """Compute with queries and keys all in ``bits``, or each in its own where it is None."""
-        q_bits, k_bits = self.q_bits, self.k_bits
+        q_bits, k_bits, v_bits = self._bits
         if bits is not None:
             q_bits, k_bits = np.full_like(q_bits, bits), np.full_like(k_bits, bits)
-        q, k, v = self._operands
-        inputs = golden.Inputs(q, k, v, q_bits, k_bits, v_bits, self._mask)
+        inputs = golden.Inputs(self._q, self._k, self._v, q_bits, k_bits, v_bits, self._mask)
         return golden.attention(inputs, self._options)
 
-
-def _single(codes: Codes) -> Codes:
-    """Make every head a batch element of one head."""
-    return Codes(
-        codes.codes[:, :, None],
-        codes.scale[:, :, None],
-        None if codes.gains is None else codes.gains[:, :, None],
-    )
+    def output(self, p: np.ndarray, weights: Narrowed) -> np.ndarray:
+        """Return values of the output of some weights, divided as all of them are."""
+        sums = weighted_sum(p, self._v.codes, self._bits[2])
+        unit = self._v.unit / (1 << OUTPUT_FRACTION)
+        return normalize(sums, weights) * unit[..., None, None]

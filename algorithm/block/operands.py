@@ -12,8 +12,13 @@ import torch
 from torch import Tensor
 
 from dtqatten.algorithm.block.quantized import Quantized
+from dtqatten.configuration.core import PRESETS
+from dtqatten.golden.numerics.local_values import SHARE_ALL, Arrays, Tiling
 
-__all__ = ["Operands", "Result"]
+__all__ = ["BASE_ARRAYS", "Operands", "Result", "narrow_rows", "rows_multiplied"]
+
+#: Arrays of preset ``base``, on which policies are searched and measured.
+BASE_ARRAYS = Arrays.of(PRESETS["base"].replace(grouped=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +40,16 @@ class Operands:
     p_planes : int
     p_follows_token, p_follows_query : bool
         As in :class:`dtqatten.golden.numerics.attention.Options`.
-    values : float
-        Share of visible keys whose V each head fetches.
+    value_share : int
+        Groups of keys whose V a row block multiplies, in 1/256 of those with a weight.
+    arrays : Arrays
+        Of the machine whose row blocks and groups these are.
+    tiles : Tiling, optional
+        They themselves, where tokens have other precisions than in the lists that they follow from.
     threshold : float, optional
         Rows whose largest probability in 4 bits is below it are computed again in 8.
     queries : tensor ``[batch, n_q]``
         1 for queries that count for importance, 0 for pruned and padding ones.
-    per_query : bool
-        Choose V to fetch by probability per query that sees the key, not in all.
     """
 
     q: Quantized
@@ -57,9 +64,10 @@ class Operands:
     p_planes: int = 2
     p_follows_token: bool = False
     p_follows_query: bool = False
-    values: float = 1.0
+    value_share: int = SHARE_ALL
+    arrays: Arrays = BASE_ARRAYS
+    tiles: Tiling | None = None
     threshold: float | None = None
-    per_query: bool = False
 
     def part(self, row: slice, shared: slice) -> "Operands":
         """Operands of some sequences and some heads of K and V, with the heads of Q on them."""
@@ -104,14 +112,15 @@ class Result:
         Probability that each key drew from the queries that count.
     again : bool tensor ``[batch, heads, n_q]``, optional
         Rows that were computed a second time, in 8 bits.
-    fetched : bool tensor ``[batch, heads, n_k]``, optional
-        Keys whose V was fetched; None is all visible ones.
+    multiplied : tensor ``[batch, heads, 2, n_k]``, optional
+        Of the queries that count, how many wide and how many narrow weights V of each key was
+        multiplied by; None is those of all that see it.
     """
 
     output: Tensor
     importance: Tensor | None
     again: Tensor | None = None
-    fetched: Tensor | None = None
+    multiplied: Tensor | None = None
 
     @classmethod
     def join(cls, parts: Sequence["Result"], axis: int) -> "Result":
@@ -127,5 +136,27 @@ class Result:
             torch.cat([part.output for part in parts], axis),
             joined("importance"),
             joined("again"),
-            joined("fetched"),
+            joined("multiplied"),
         )
+
+
+def narrow_rows(op: Operands, again: Tensor | None) -> Tensor:
+    """Queries whose weights are narrow, ``[batch, heads or 1, n_q]``.
+
+    Parameters
+    ----------
+    op : Operands
+    again : bool tensor ``[batch, heads, n_q]``, optional
+        Rows computed a second time, whose weights are wide whatever their query has.
+    """
+    if not op.p_follows_query:
+        return torch.zeros_like(op.q_bits, dtype=torch.bool)[:, None]
+    return (op.q_bits == 4)[:, None] if again is None else ~again
+
+
+def rows_multiplied(op: Operands, kept: Tensor, again: Tensor | None) -> Tensor:
+    """Return :attr:`Result.multiplied` of weights ``[batch, heads, n_q, n_k]`` that are kept."""
+    pairs = kept if op.visible is None else kept & op.visible
+    narrow = narrow_rows(op, again)
+    rows = torch.stack([~narrow, narrow], -2) * op.queries[:, None, None]
+    return rows.to(torch.float64) @ pairs.to(torch.float64)

@@ -1,5 +1,6 @@
 """How a block is computed: on integers, as if on integers, or in floating point."""
 
+import dataclasses
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +10,13 @@ from torch import Tensor
 
 from dtqatten.algorithm.block.fake_quant import fake_quant
 from dtqatten.algorithm.block.integer import integer
-from dtqatten.algorithm.block.operands import Operands, Result
+from dtqatten.algorithm.block.operands import BASE_ARRAYS, Operands, Result
 from dtqatten.algorithm.block.quantized import Quantized, quantize, quantize_exactly
 from dtqatten.algorithm.block.steps import plain
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.session.cache import CacheLayer
 from dtqatten.golden.numerics.codes import Granularity
+from dtqatten.golden.numerics.local_values import Arrays
 
 __all__ = ["Block", "Mode", "compute"]
 
@@ -71,6 +73,7 @@ def compute(
     *,
     ranked: bool,
     instead: Callable[[int, Operands], Result] | None,
+    arrays: Arrays = BASE_ARRAYS,
 ) -> Result:
     """Compute a block.
 
@@ -85,6 +88,8 @@ def compute(
         Whether importance is wanted.
     instead : callable, optional
         Called with layer and operands in place of the golden block, in mode ``integer``.
+    arrays : Arrays
+        Of the machine.
 
     Raises
     ------
@@ -102,7 +107,7 @@ def compute(
             f"session.compute is set in mode {mode}: it takes the golden block's place, "
             "attach in mode integer"
         )
-    op = _operands(block, policy, exact, held)
+    op = dataclasses.replace(_operands(block, policy, exact, held), arrays=arrays)
     if instead is not None:
         return instead(block.layer, op)
     return integer(op) if exact else fake_quant(op, ranked=ranked)
@@ -144,9 +149,8 @@ def _operands(block: Block, policy: Policy, exact: bool, held: CacheLayer | None
         p_planes=policy.p_planes,
         p_follows_token=policy.p_follows_token,
         p_follows_query=policy.p_follows_query,
-        values=rules.values,
+        value_share=rules.value_share,
         threshold=rules.threshold,
-        per_query=policy.count_normalize,
     )
 
 

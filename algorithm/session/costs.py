@@ -114,8 +114,8 @@ class _Costs:
             tokens = [tokens[0], kept - twice, twice]
             tally.rows += float(self.rows.sum()) * self.heads * self.share
             tally.rows_again += float(again.sum())
-        if result.fetched is not None:
-            combine, v_bytes = self._fetching(result.fetched & self.living[..., None], stored)
+        if result.multiplied is not None:
+            combine = self._multiplied(result.multiplied)
         pairs = float(self._pairs().sum())
         tally.bit_operations += float((scores + combine).sum()) * self.heads * self.share
         tally.bit_operations_all += pairs * 128 * self.heads
@@ -187,32 +187,18 @@ class _Costs:
         k_bytes = float((kept[:, None] * (self.shared.double() + low)).sum()) * self.d / 2
         return scores, q_bytes, k_bytes, float(kept.sum()), twice
 
-    def _fetching(self, fetched: Tensor, stored: Tensor) -> tuple[Tensor, float]:
-        """Costs of P V where each head fetches V of its own keys.
+    def _multiplied(self, multiplied: Tensor) -> Tensor:
+        """Bit operations of P V of each sequence where row blocks multiply V of some keys.
 
         Parameters
         ----------
-        fetched : bool tensor ``[batch, heads, n]``
-            Keys of the heads that live.
-        stored : tensor ``[batch, kv heads, n]``
-            Bits of all keys.
-
-        Returns
-        -------
-        combine : tensor ``[batch]``
-            Bit operations.
-        v_bytes : float
+        multiplied : tensor ``[batch, heads, 2, n]``
+            As of :class:`~dtqatten.algorithm.block.operands.Result`.
         """
-        # Pairs of each living head, then their mean: everything else is counted for one head.
-        wide = self.rows[:, None] - self.narrow
-        if self.sees is None:
-            columns, columns_narrow = (x.sum(-1, keepdim=True) for x in (wide, self.narrow))
-        else:
-            columns, columns_narrow = (x @ self.sees for x in (wide, self.narrow))
-        each = columns * self.pv[:, None] + columns_narrow * self.pv_narrow[:, None]
-        combine = (each * fetched).sum((1, 2)) / self.living.sum(1)
-        any_head = fetched.unflatten(1, (self.kv_heads, -1)).any(2)
-        return combine, float((stored * any_head).sum()) * self.d / 8
+        wide, narrow = (multiplied * self.living[..., None, None]).unbind(2)
+        each = wide * self.pv[:, None] + narrow * self.pv_narrow[:, None]
+        # Of each living head, then their mean: everything else is counted for one head.
+        return each.sum((1, 2)) / self.living.sum(1)
 
     def _gain_bytes(self) -> float:
         """Bytes of the gains of Q, K and V."""

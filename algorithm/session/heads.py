@@ -56,4 +56,4 @@ class HeadPruning:
         drawn = result.importance
         if drawn is not None:
             drawn = drawn * self.kept[..., None]
-        return Result(result.output, drawn, result.again, result.fetched)
+        return Result(result.output, drawn, result.again, result.multiplied)

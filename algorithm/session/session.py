@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
-from dtqatten.algorithm.block.operands import Operands, Result
+from dtqatten.algorithm.block.operands import BASE_ARRAYS, Operands, Result
 from dtqatten.algorithm.conditioning import Conditioner, Observer
 from dtqatten.algorithm.masks import visibility
 from dtqatten.algorithm.policy import Policy
@@ -65,6 +65,8 @@ class Session:
         Of the last forward pass.
     observers : list of Observer, optional
         One a layer; each takes in Q, K and V before anything is done to them.
+    arrays : Arrays
+        Of the machine whose row blocks choose values; those of preset ``base`` unless set.
     compute : callable, optional
         Called as ``compute(layer, operands)`` in place of the golden block, in mode ``integer``.
     perturb : callable, optional
@@ -88,6 +90,7 @@ class Session:
         self.tally = Tally()
         self.records: list[LayerRecord] = []
         self.observers: list[Observer] | None = None
+        self.arrays = BASE_ARRAYS
         self.compute: Callable[[int, Operands], Result] | None = None
         self.perturb: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor | None]] | None = None
         self._passes = Passes(model, len(self.conditioners))
@@ -313,7 +316,15 @@ class Session:
             scaling=scaling,
         )
         ranked = self._ranked or self._head_pruning or self.record or self.perturb is not None
-        result = compute(block, policy, self.mode, held, ranked=ranked, instead=self.compute)
+        result = compute(
+            block,
+            policy,
+            self.mode,
+            held,
+            ranked=ranked,
+            instead=self.compute,
+            arrays=self.arrays,
+        )
         if held is not None:
             held.evict(bits)
         if self._head_pruning:

@@ -9,7 +9,7 @@ import numpy as np
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import BoolArray, Codes, FloatArray, IntArray, apply_gain
 from dtqatten.golden.numerics.importance import accumulate, check_room, importance
-from dtqatten.golden.numerics.local_values import SHARE_ALL, Tiling, kept_weights
+from dtqatten.golden.numerics.local_values import SHARE_ALL, Tiling, multiplied
 from dtqatten.golden.numerics.masks import IDS_MAX
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION, normalize, requantize
 from dtqatten.golden.numerics.products import CHANNELS_MAX, scores, weighted_sum
@@ -345,7 +345,7 @@ def _segment(
     )
     p = narrowed.p
     if inputs.tiling is not None and options.value_share < SHARE_ALL:
-        p = kept_weights(p, options.value_share, inputs.tiling, span)
+        p = p * multiplied(p, options.value_share, inputs.tiling, span)
     sums = weighted_sum(p, inputs.v.codes[..., span, :], bits)
     partial = Partial(maximum, e16.sum(-1), narrowed.divisor, narrowed.lead, sums)
     return _Segment(e16, narrowed.p, partial)

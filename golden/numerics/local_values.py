@@ -10,13 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dtqatten.configuration.core import SHARE_BITS
+from dtqatten.configuration.core import SHARE_BITS, Config
 from dtqatten.golden.numerics.codes import BoolArray, IntArray
 
-__all__ = ["SHARE_ALL", "Tiling", "chosen_groups", "kept_weights", "level", "tiling"]
+__all__ = ["SHARE_ALL", "Arrays", "Tiling", "chosen_groups", "level", "multiplied", "tiling"]
 
 #: Share of the groups that stands for all of them.
 SHARE_ALL = 1 << SHARE_BITS
+#: All keys of a list.
+ALL = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,32 @@ class Tiling:
 
     blocks: IntArray
     groups: IntArray
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Sizes of a machine that row blocks and groups of keys follow from.
+
+    Parameters
+    ----------
+    rows, cols, depth : int
+        Of the value array.
+    n_max : int
+        Rows that are computed at a time, and keys of a segment.
+    grouped : bool
+        Query heads that share K and V fill row blocks together.
+    """
+
+    rows: int
+    cols: int
+    depth: int
+    n_max: int
+    grouped: bool = False
+
+    @classmethod
+    def of(cls, config: Config) -> "Arrays":
+        """Return those of a configuration."""
+        return cls(config.rows, config.cols, config.group, config.n_max, config.grouped)
 
 
 def tiling(
@@ -112,8 +140,10 @@ def chosen_groups(sums: IntArray, share: int) -> BoolArray:
     return kept
 
 
-def kept_weights(p: IntArray, share: int, tiles: Tiling, span: slice) -> IntArray:
-    """Return weights with 0 where V is not multiplied.
+def multiplied(p: IntArray, share: int, tiles: Tiling, span: slice = ALL) -> BoolArray:
+    """Which weights a machine multiplies: those of the groups that their row block keeps.
+
+    Queries of no row block keep all weights, and so do all queries those of keys of no group.
 
     Parameters
     ----------
@@ -124,17 +154,34 @@ def kept_weights(p: IntArray, share: int, tiles: Tiling, span: slice) -> IntArra
     tiles : Tiling
     span : slice
         Places of these keys in the list.
+
+    Returns
+    -------
+    bool array ``[..., heads, n_q, n_k]``
     """
-    result = p.copy()
+    result = np.ones(p.shape, dtype=bool)
     for at in np.ndindex(p.shape[:-3]):
-        blocks, groups = tiles.blocks[at], tiles.groups[at][span]
-        names, place = np.unique(groups, return_inverse=True)
-        own = blocks >= 0
-        rows = np.zeros((int(blocks.max(initial=-1)) + 1, p.shape[-1]), np.int64)
-        np.add.at(rows, blocks[own], p[at][own])
-        sums = np.zeros((len(names), len(rows)), np.int64)
-        np.add.at(sums, place, rows.T)
-        sums[names < 0] = 0
-        kept = chosen_groups(sums.T, share)[:, place]
-        result[at][own] *= kept[blocks[own]]
+        blocks, groups = tiles.blocks[at].ravel(), tiles.groups[at][span]
+        rows, row_starts, row_block = _runs(blocks)
+        keys, key_starts, key_group = _runs(groups)
+        if not len(rows) or not len(keys):
+            continue
+        weights = p[at].reshape(len(blocks), -1)[rows][:, keys]
+        sums = np.add.reduceat(np.add.reduceat(weights, row_starts, 0), key_starts, 1)
+        kept = chosen_groups(sums, share)[row_block][:, key_group]
+        result[at].reshape(len(blocks), -1)[np.ix_(rows, keys)] = kept
     return result
+
+
+def _runs(numbers: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Return the places of numbers that are not negative, sorted by them.
+
+    Returns
+    -------
+    places, starts, run : int array
+        The places; where each number's run begins among them; the run of each.
+    """
+    order = np.argsort(numbers, kind="stable")
+    order = order[numbers[order] >= 0]
+    new = np.diff(numbers[order], prepend=-1) != 0
+    return order, np.flatnonzero(new), np.cumsum(new) - 1

@@ -28,8 +28,8 @@ class GroupLister(wiring.Component):
     :class:`~dtqatten.hw.arrays.value_index.HeadDescriber` where row blocks of a head visit tiles of
     their own. Tiles wait until their head's values are here; then a group is listed a cycle.
 
-    With ``local_values`` a :class:`~dtqatten.hw.arrays.group_chooser.GroupChooser` stands before the
-    list, and only groups that it keeps are listed.
+    With ``local_values`` only groups that a
+    :class:`~dtqatten.hw.arrays.group_chooser.GroupChooser` keeps are listed.
 
     Latency: ``loaded`` pulses two cycles after the row block's last group has been listed, with
     ``block`` and ``block_after``, which are :class:`~dtqatten.hw.base.descriptions.Descriptions`

@@ -14,6 +14,7 @@ from dtqatten.algorithm.session.blocks import Mode
 from dtqatten.configuration.core import Config
 from dtqatten.driver.device import Device
 from dtqatten.golden.numerics.codes import Granularity
+from dtqatten.golden.numerics.local_values import Arrays
 from dtqatten.sim.machine.decoder_blocks import CachedBlocks, StepRun, TiledBlocks
 
 __all__ = ["DecoderRun", "decoder_config", "memory_of", "run_decoder"]
@@ -43,10 +44,7 @@ def decoder_config(config: Config, policy: Policy, model: Any, tokens: int) -> C
         If no machine is that large.
     """
     for what, wanted in (
-        (
-            "has layers without some heads or values",
-            any(layer.heads < 1 or layer.values < 1 for layer in policy.layers),
-        ),
+        ("has layers without some heads", any(layer.heads < 1 for layer in policy.layers)),
         (
             "lets pruned tokens be seen by their neighbours (recent)",
             policy.recent and not policy.prune_queries and any(x.share_0 for x in policy.layers),
@@ -67,6 +65,7 @@ def decoder_config(config: Config, policy: Policy, model: Any, tokens: int) -> C
         v_gains=policy.granularity is Granularity.TOKEN,
         grouped=getattr(model, "num_key_value_heads", heads) < heads,
         skip_tiles=True,
+        local_values=any(layer.values < 1 for layer in policy.layers),
     )
 
 
@@ -168,8 +167,9 @@ def run_decoder(
     floating, _ = generated()
     blocks = CachedBlocks(device, policy, ids.shape[1] + new, tell)
     found = []
+    options: dict[str, Any] = {"special_ids": special_ids, "arrays": Arrays.of(config)}
     for compute in (TiledBlocks(config), blocks):
-        with attached(model, policy, Mode.INTEGER, special_ids=special_ids) as session:
+        with attached(model, policy, Mode.INTEGER, **options) as session:
             session.compute = compute
             found.append(generated(past_key_values=session.cache()))
     (golden, wanted), (machine, logits) = found

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dtqatten.algorithm.block.integer import integer
+from dtqatten.algorithm.block.local_values import tiles_of
 from dtqatten.algorithm.block.operands import Operands, Result
 from dtqatten.algorithm.block.quantized import Quantized
 from dtqatten.algorithm.policy import Policy
@@ -18,6 +19,7 @@ from dtqatten.driver.device import Device
 from dtqatten.files.errors import UsageError
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes
+from dtqatten.golden.numerics.local_values import SHARE_ALL
 from dtqatten.golden.numerics.order import aligned, promote, query_tile
 from dtqatten.golden.numerics.tokens import TokenList
 from dtqatten.interface.registers import Control
@@ -116,7 +118,10 @@ class TiledBlocks:
             promoted(q_bits, call.rows, call.queries.four_bit, tile)
             promoted(k_bits, call.keys.ids, call.keys.four_bit, config.cols)
             promoted(v_bits, call.keys.ids, call.keys.four_bit, config.group)
-        return integer(dataclasses.replace(op, q_bits=q_bits, k_bits=k_bits, v_bits=v_bits))
+        tiles = tiles_of(op) if op.value_share < SHARE_ALL else None
+        return integer(
+            dataclasses.replace(op, q_bits=q_bits, k_bits=k_bits, v_bits=v_bits, tiles=tiles)
+        )
 
 
 @dataclass
@@ -206,6 +211,7 @@ class CachedBlocks:
                     p_follows_token=op.p_follows_token,
                     p_follows_query=op.p_follows_query,
                     softmax_scale=op.scaling,
+                    value_share=op.value_share,
                 ),
             )
             self.device.set_register("control", Control.CLEAR_COUNTERS)

@@ -23,6 +23,7 @@ from dtqatten.driver.layers import Layer
 from dtqatten.files.errors import UsageError
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes, Granularity
+from dtqatten.golden.numerics.local_values import Arrays
 from dtqatten.golden.numerics.select import counts
 from dtqatten.interface.registers import Control
 
@@ -41,10 +42,7 @@ def config_for(config: Config, policy: Policy) -> Config:
         ("ranks at random", policy.ranking is Ranking.RANDOM),
         ("keeps pruned queries", not policy.prune_queries),
         ("protects tokens", bool(policy.protect or policy.recent)),
-        (
-            "has layers without some heads or values",
-            any(layer.heads < 1 or layer.values < 1 for layer in policy.layers),
-        ),
+        ("has layers without some heads", any(layer.heads < 1 for layer in policy.layers)),
         ("has progressive layers", any(layer.threshold is not None for layer in policy.layers)),
         ("divides importance by counts", policy.count_normalize),
         ("drops tokens", policy.pruned is Pruned.DROP),
@@ -52,7 +50,10 @@ def config_for(config: Config, policy: Policy) -> Config:
     ):
         if wanted:
             raise PolicyError(f"the policy {what}, which the machine does not: choose another")
+    local = any(layer.values < 1 for layer in policy.layers)
     return config.replace(
+        local_values=local,
+        skip_tiles=config.skip_tiles or local,
         planes=policy.p_planes,
         v_gains=policy.granularity is Granularity.TOKEN,
         cumulative=policy.importance is Importance.CUMULATIVE,
@@ -156,6 +157,7 @@ class MachineBlocks:
                     p_follows_token=op.p_follows_token,
                     p_follows_query=op.p_follows_query,
                     softmax_scale=op.scaling,
+                    value_share=op.value_share,
                 ),
             )
         )
@@ -259,12 +261,14 @@ def run_encoder(
             hidden = model(**batch).last_hidden_state
             return pool(hidden, batch["attention_mask"], session)[0]
 
+    sizes = device.sizes
+    arrays = Arrays(sizes["rows"], sizes["cols"], sizes["value_depth"], sizes["n_max"])
     floating = embedding(None)
-    with attached(model, policy, Mode.INTEGER) as session:
+    with attached(model, policy, Mode.INTEGER, arrays=arrays) as session:
         golden = embedding(session)
     with (
         MachineBlocks(device, policy, tell) as blocks,
-        attached(model, policy, Mode.INTEGER) as session,
+        attached(model, policy, Mode.INTEGER, arrays=arrays) as session,
     ):
         session.compute = blocks
         machine = embedding(session)

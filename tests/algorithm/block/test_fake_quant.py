@@ -12,8 +12,9 @@ from dtqatten.algorithm.block.operands import Operands
 from dtqatten.algorithm.block.quantized import quantize, quantize_exactly
 from dtqatten.algorithm.block.steps import plain
 from dtqatten.golden.numerics.attention import Inputs, Options, attention
-from dtqatten.golden.numerics.codes import Granularity
+from dtqatten.golden.numerics.codes import Codes, Granularity
 from dtqatten.golden.numerics.codes import quantize as golden_quantize
+from dtqatten.golden.numerics.local_values import Arrays, tiling
 
 # Relative rms difference of the two modes: the table and 16-bit roundings of the machine are all
 # that fake-quant leaves out. Largest seen over 40 seeds: 0.0062 with P in 8 bits, 0.0026 in 12,
@@ -150,33 +151,46 @@ def test_progressive_rows_are_computed_again(threshold, query):
     torch.testing.assert_close(fast.output, rows)
 
 
-def test_local_pruning_fetches_the_most_probable_values_of_each_head():
+def test_local_values_are_those_of_the_golden_block():
+    """Row blocks of 4 queries, groups of 3 keys: the output is that of the golden block's rule."""
+    arrays = Arrays(4, 6, 3, 64, grouped=True)
     q, k, v = tensors(4)
-    op = operands(quantize_exactly, q, k, v, values=0.5)
+    op = operands(quantize_exactly, q, k, v, value_share=128, arrays=arrays)
     exact, fast = integer(op), fake_quant(op)
-    assert (exact.fetched.sum(-1) == 12).all()
-    assert (fast.fetched == exact.fetched).float().mean() > 0.98
-    low = fast.importance.masked_fill(~fast.fetched, torch.inf).amin(-1)
-    high = fast.importance.masked_fill(fast.fetched, -torch.inf).amax(-1)
-    assert (low >= high).all()
-    whole = fake_quant(dataclasses.replace(op, values=1.0))
+    made = [x.numpy(q.shape[1]) for x in (op.q, op.k, op.v)]
+    tiles = tiling(q.shape[1], 24, 24, (4, 6, 3), group=2)
+    for i in range(len(q)):
+        of = [Codes(x.codes[i], x.scale[i], None) for x in made]
+        wanted = attention(
+            Inputs(*of, tiling=tiles), Options(value_share=128, softmax_scale=op.scaling)
+        )
+        assert np.array_equal(exact.output[i].numpy(), wanted.values)
+    # Half of eight groups for 24 rows, or of those with a weight.
+    pairs = exact.multiplied[:, :, 0].sum(-1)
+    assert ((pairs <= 24 * 12) & (pairs > 24 * 10)).all()
+    assert not exact.multiplied[:, :, 1].any()
+    assert (fast.multiplied - exact.multiplied).abs().sum() < 0.05 * exact.multiplied.sum()
+    whole = fake_quant(dataclasses.replace(op, value_share=256))
+    assert whole.multiplied is None
     assert rms(fast.output, whole.output) > 0.01
+    assert rms(fast.output, exact.output) < 0.01
     torch.testing.assert_close(fast.importance, whole.importance)
 
 
-def test_causal_values_are_chosen_by_probability_per_query():
+def test_tokens_of_no_row_block_change_no_choice():
+    """Padding keys and queries are of no tile; the others are clustered by precision."""
+    arrays = Arrays(3, 4, 2, 5)
     q, k, v = tensors(4)
-    causal = torch.ones(24, 24, dtype=torch.bool).tril()[None, None]
-    op = dataclasses.replace(
-        operands(quantize_exactly, q, k, v, values=0.25, per_query=True), visible=causal
+    bits = torch.where(torch.rand(len(q), 24) < 0.5, 4.0, 8.0)
+    keep = torch.ones(len(q), 24, dtype=torch.bool)
+    keep[:, 20:] = False
+    options = {"value_share": 100, "arrays": arrays}
+    padded = operands(quantize_exactly, q, k, v, bits=bits, keep=keep, **options)
+    short = operands(
+        quantize_exactly, *(x[:, :, :20] for x in (q, k, v)), bits=bits[:, :20], **options
     )
-    seen = torch.arange(24, 0, -1)
-    for result in (integer(op), fake_quant(op)):
-        mean = result.importance / seen
-        low = mean.masked_fill(~result.fetched, torch.inf).amin(-1)
-        assert (low >= mean.masked_fill(result.fetched, -torch.inf).amax(-1)).all()
-    early = fake_quant(dataclasses.replace(op, per_query=False)).fetched
-    assert not torch.equal(early, result.fetched)
+    for block in (integer, fake_quant):
+        torch.testing.assert_close(block(padded).output[:, :, :20], block(short).output)
 
 
 def test_rows_without_keys_give_zero():

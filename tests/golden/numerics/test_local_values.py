@@ -11,8 +11,8 @@ from dtqatten.golden.numerics.local_values import (
     SHARE_ALL,
     Tiling,
     chosen_groups,
-    kept_weights,
     level,
+    multiplied,
     tiling,
 )
 
@@ -72,7 +72,7 @@ def test_equals_a_plain_sort(seed: int) -> None:
     heads, m, n = (int(x) for x in rng.integers(1, [4, 20, 40]))
     p = rng.integers(0, 120, (heads, m, n)) * (rng.random((heads, m, n)) < rng.random())
     share = int(rng.integers(1, 257))
-    found = kept_weights(p, share, tiling(heads, m, n, (rows, cols, depth)), slice(None))
+    found = p * multiplied(p, share, tiling(heads, m, n, (rows, cols, depth)))
     for head in range(heads):
         assert np.array_equal(found[head], naive(p[head], share, rows, cols, depth))
 
@@ -116,8 +116,8 @@ def test_error_falls_with_the_share() -> None:
 def test_keys_and_queries_of_no_tile_are_left_alone() -> None:
     p = np.full((1, 3, 4), 7)
     tiles = Tiling(np.array([[0, -1, 0]]), np.array([0, 1, -1, 1]))
-    kept = kept_weights(p, 1, tiles, slice(None))
-    assert kept.tolist() == [[[0, 7, 0, 7], [7] * 4, [0, 7, 0, 7]]]
+    kept = p * multiplied(p, 1, tiles)
+    assert kept.tolist() == [[[0, 7, 7, 7], [7] * 4, [0, 7, 7, 7]]]
 
 
 @pytest.mark.parametrize("share", [0, 257, -1])

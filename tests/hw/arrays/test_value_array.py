@@ -8,7 +8,7 @@ import pytest
 from dtqatten import Config, Schedule
 from dtqatten.golden.cycles.value_steps import value_steps
 from dtqatten.golden.numerics.codes import at_precision
-from dtqatten.golden.numerics.local_values import kept_weights, tiling
+from dtqatten.golden.numerics.local_values import multiplied, tiling
 from dtqatten.hw.arrays.value_array import ValueArray
 from dtqatten.sim.engines.bench import MismatchError
 from dtqatten.sim.engines.native import run_lockstep
@@ -51,7 +51,7 @@ def golden(config: Config, heads: list[ValueHead]) -> list[list[int]]:
         if head.share:
             tile = (config.rows, config.cols, config.group)
             tiles = tiling(1, *weights.shape, tile)
-            (weights,) = kept_weights(weights[None], head.share, tiles, slice(None))
+            weights = weights * multiplied(weights[None], head.share, tiles)[0]
         sums = weights @ at_precision(head.values, np.where(head.wide, 8, 4)[:, None])
         for block in range(0, len(sums), config.rows):
             for at in range(0, config.d_head, config.cols):

@@ -18,11 +18,12 @@ from dtqatten.sim.machine.decoder_blocks import TiledBlocks  # noqa: E402
 
 PROMPT, NEW = 10, 4
 START = Config(rows=4, cols=4, depth=4, d_head=16, n_max=17, capacity=20)
+FULL = LayerPolicy(share_0=0, share_4=1, share_8=0)
 #: Tokens of all precisions; evicted ones keep their queries, in 4 bits.
 MIXED = Policy(
     layers=(
         LayerPolicy(share_0=0, share_4=0.5, share_8=0.5),
-        LayerPolicy(share_0=0.3, share_4=0.4, share_8=0.3),
+        LayerPolicy(share_0=0.3, share_4=0.4, share_8=0.3, values=0.5),
     ),
     granularity="token",
     prune_queries=False,
@@ -56,7 +57,7 @@ def device_of(core: Config):
 
 
 def test_the_tokens_are_those_of_the_golden_algorithm(llama) -> None:
-    """The prompt takes two calls; scales of the cache grow; tokens are evicted."""
+    """The prompt takes two calls; scales of the cache grow; tokens are evicted; V is local."""
     core = decoder_config(START, MIXED, llama.config, PROMPT + NEW)
     assert (core.n_max, core.grouped, core.v_gains, core.d_head) == (17, True, True, 16)
     torch.manual_seed(1)
@@ -83,13 +84,13 @@ def test_pruned_tokens_that_neighbours_see_are_refused(llama) -> None:
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (LayerPolicy(share_0=0, share_4=1, share_8=0, values=0.5), "without some heads or values"),
+        (LayerPolicy(share_0=0, share_4=1, share_8=0, heads=0.5), "without some heads"),
         (LayerPolicy(share_0=0, share_4=1, share_8=0, threshold=0.1), "progressive"),
     ],
 )
 def test_policies_beyond_the_machine_are_refused(llama, layer, message) -> None:
     with pytest.raises(PolicyError, match=message):
-        decoder_config(START, Policy(layers=(layer, layer)), llama.config, 8)
+        decoder_config(START, Policy(layers=(FULL, layer)), llama.config, 8)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A small encoder with random weights, every attention on the simulated machine."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,9 @@ transformers = pytest.importorskip("transformers")
 
 from dtqatten.algorithm.policy import LayerPolicy, Policy  # noqa: E402
 from dtqatten.algorithm.policy_values import Importance, PolicyError, Protect, Pruned  # noqa: E402
+from dtqatten.algorithm.runtime import attached  # noqa: E402
+from dtqatten.algorithm.session.blocks import Mode  # noqa: E402
+from dtqatten.algorithm.tasks.embedding import pool  # noqa: E402
 from dtqatten.configuration.system import SystemConfig  # noqa: E402
 from dtqatten.golden.numerics.codes import Granularity  # noqa: E402
 from dtqatten.sim.machine.axi import simulated_device  # noqa: E402
@@ -46,8 +50,7 @@ CORE = Config(
 )
 
 
-def test_the_embedding_is_that_of_the_golden_algorithm() -> None:
-    torch.manual_seed(3)
+def bert():
     config = transformers.BertConfig(
         vocab_size=50,
         hidden_size=160,
@@ -57,7 +60,12 @@ def test_the_embedding_is_that_of_the_golden_algorithm() -> None:
         max_position_embeddings=32,
         initializer_range=0.3,
     )
-    model = transformers.BertModel(config).eval()
+    return transformers.BertModel(config).eval()
+
+
+def test_the_embedding_is_that_of_the_golden_algorithm() -> None:
+    torch.manual_seed(3)
+    model = bert()
     ids = torch.randint(1, 50, (1, 16))
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     assert config_for(CORE, RANKED) == CORE
@@ -69,6 +77,24 @@ def test_the_embedding_is_that_of_the_golden_algorithm() -> None:
     assert 0.5 < run.cosine < 1
     with pytest.raises(ValueError, match="one sequence at a time"):
         run_encoder(model, RANKED, device, {k: v.repeat(2, 1) for k, v in batch.items()})
+
+
+def test_row_blocks_choose_values() -> None:
+    """Local V pruning in every layer, on arrays whose groups are not those of preset base."""
+    torch.manual_seed(4)
+    model = bert()
+    some = [dataclasses.replace(layer, values=0.4) for layer in RANKED.layers]
+    policy = RANKED.replace(layers=tuple(some))
+    core = config_for(CORE, policy)
+    assert (core.local_values, core.skip_tiles) == (True, True)
+    ids = torch.randint(1, 50, (1, 16))
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    device = simulated_device(SystemConfig(core=core), timeout=400_000, optimize=0)
+    run = run_encoder(model, policy, device, batch)
+    assert run.equal
+    with torch.no_grad(), attached(model, policy, Mode.INTEGER) as session:
+        other = pool(model(**batch).last_hidden_state, batch["attention_mask"], session)[0]
+    assert not torch.equal(other, run.golden)
 
 
 @pytest.mark.parametrize(
