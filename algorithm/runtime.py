@@ -26,7 +26,7 @@ from dtqatten.algorithm.session.session import Session
 from dtqatten.algorithm.session.support import check_support, layers_of
 from dtqatten.golden.numerics.local_values import Arrays
 
-__all__ = ["attached", "calibrate"]
+__all__ = ["attached", "calibrate", "calibrated"]
 
 # Models that are attached, or about to be.
 _attached: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
@@ -129,6 +129,19 @@ def calibrate(model: Any, batches: Sequence[dict[str, Tensor]]) -> list[Calibrat
         for batch in batches:
             model(**batch)
         return [observer.result() for observer in session.observers]
+
+
+def calibrated(
+    model: Any, policy: Policy, batch: dict[str, Tensor]
+) -> Sequence[Calibration] | None:
+    """Measure a model on one batch if a policy smooths or centers; else there is nothing to know.
+
+    For a text on the spot. :func:`dtqatten.algorithm.evaluate.calibration_of` measures on a task's
+    training data.
+    """
+    if policy.smooth is None and not policy.center:
+        return None
+    return calibrate(model, [batch])
 
 
 def _refuse_unfit(

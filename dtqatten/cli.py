@@ -24,6 +24,7 @@ from dtqatten.commands.faults import faults
 from dtqatten.commands.formal import formal
 from dtqatten.commands.lint import lint
 from dtqatten.commands.mutate import mutate
+from dtqatten.commands.policies import policies
 from dtqatten.commands.registers import registers
 from dtqatten.commands.results import results
 from dtqatten.commands.run import run
@@ -79,6 +80,7 @@ COMMANDS = (
     results,
     lint,
     mutate,
+    policies,
     formal,
     faults,
     trace,

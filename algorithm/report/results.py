@@ -1,5 +1,6 @@
 """Rows measured so far, and the measuring of those that are missing."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -7,9 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dtqatten.algorithm.block.operands import BASE_ARRAYS
 from dtqatten.algorithm.evaluate import evaluate
 from dtqatten.algorithm.finetune import finetuned
 from dtqatten.algorithm.models import Loaded
+from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.report.methods import Method
 from dtqatten.algorithm.tasks.task import Score, Task
 from dtqatten.files.errors import UsageError
@@ -131,7 +134,7 @@ class Results:
         name, policy, mode, steps = method
         what = policy.replace(record={}).to_json()
         data = task.data_of(loaded, "dev")
-        text = json.dumps([what, mode, loaded.name, task.name, data, steps])
+        text = json.dumps([what, mode, loaded.name, task.name, data, steps, *rules(policy)])
         key = hashlib.sha256(text.encode()).hexdigest()[:16]
         found = self.find(key)
         if found is not None and found["method"] == name:
@@ -145,6 +148,12 @@ class Results:
         row = {"method": name, **result.row(), "seed": policy.seed, **data, "key": key}
         self.add(row)
         return row
+
+
+def rules(policy: Policy) -> list[dict[str, Any]]:
+    """Return what a policy's figures depend on besides: the arrays that choose local values."""
+    local = any(layer.values < 1 for layer in policy.layers)
+    return [dataclasses.asdict(BASE_ARRAYS)] if local else []
 
 
 def set_of(row: dict[str, Any]) -> tuple[str, str, str | None]:

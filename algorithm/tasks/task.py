@@ -208,10 +208,11 @@ class Task(ABC):
             chosen = draw.sample(examples, min(self.batch, len(examples)))
             yield self.loss(loaded, session, chosen)
 
-    def worse_by(self, score: float, reference: float) -> float:
+    @classmethod
+    def worse_by(cls, score: float, reference: float) -> float:
         """Relative loss of metric, positive where the score is worse."""
         change = (reference - score) / abs(reference)
-        return change if self.larger_is_better else -change
+        return change if cls.larger_is_better else -change
 
     def table(self, name: str, part: str) -> list[dict[str, Any]] | None:
         """Rows of a configuration of GLUE on the hub, with its names of columns.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dtqatten.algorithm.models import Loaded
     from dtqatten.algorithm.policy import Policy
 
-__all__ = ["run_model"]
+__all__ = ["counted", "run_model"]
 
 #: Policy searched for the default encoder and its task.
 SEARCHED = "minilm-stsb"
@@ -81,7 +81,7 @@ def run_model(
 
 
 @contextmanager
-def _counted(total: int, what: str) -> "Iterator[Callable[[object], None]]":
+def counted(total: int, what: str) -> "Iterator[Callable[[object], None]]":
     """Show how many of ``total`` layers have run; yield what is called after each."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
@@ -124,7 +124,7 @@ def _embed(
         )
     say(system)
     device = simulated_device(system, timeout=4_000_000)
-    with _counted(loaded.layers, "layers on the machine") as tell:
+    with counted(loaded.layers, "layers on the machine") as tell:
         run = run_encoder(loaded.model, chosen, device, batch, tell)
     table = Table("layer", "tokens", "in 4 bits", "cycles", "bytes read", "bytes written")
     for number, layer in enumerate(run.layers):
@@ -180,7 +180,7 @@ def _generate(
     say(system)
     size = memory_of(core, loaded.model.config, prompt + new)
     device = simulated_device(system, size=size, timeout=20_000_000)
-    with _counted(loaded.layers * new, "layers on the machine") as tell:
+    with counted(loaded.layers * new, "layers on the machine") as tell:
         run = run_decoder(
             loaded.model,
             chosen,

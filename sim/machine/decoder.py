@@ -8,16 +8,34 @@ import torch
 from torch import Tensor
 
 from dtqatten.algorithm.policy import Policy
-from dtqatten.algorithm.policy_values import PolicyError
-from dtqatten.algorithm.runtime import attached
+from dtqatten.algorithm.runtime import attached, calibrated
 from dtqatten.algorithm.session.blocks import Mode
 from dtqatten.configuration.core import Config
 from dtqatten.driver.device import Device
 from dtqatten.golden.numerics.codes import Granularity
 from dtqatten.golden.numerics.local_values import Arrays
 from dtqatten.sim.machine.decoder_blocks import CachedBlocks, StepRun, TiledBlocks
+from dtqatten.sim.machine.encoder import refuse
 
-__all__ = ["DecoderRun", "decoder_config", "memory_of", "run_decoder"]
+__all__ = ["DecoderRun", "decoder_config", "decoder_refusals", "memory_of", "run_decoder"]
+
+
+def decoder_refusals(policy: Policy) -> list[str]:
+    """Return what of a policy the machine does not do with a decoder; nothing if it runs."""
+    return [
+        what
+        for what, wanted in (
+            ("has layers without some heads", any(layer.heads < 1 for layer in policy.layers)),
+            (
+                "lets pruned tokens be seen by their neighbours (recent)",
+                policy.recent
+                and not policy.prune_queries
+                and any(x.share_0 for x in policy.layers),
+            ),
+            ("has progressive layers", any(layer.threshold is not None for layer in policy.layers)),
+        )
+        if wanted
+    ]
 
 
 def decoder_config(config: Config, policy: Policy, model: Any, tokens: int) -> Config:
@@ -43,16 +61,7 @@ def decoder_config(config: Config, policy: Policy, model: Any, tokens: int) -> C
     ConfigError
         If no machine is that large.
     """
-    for what, wanted in (
-        ("has layers without some heads", any(layer.heads < 1 for layer in policy.layers)),
-        (
-            "lets pruned tokens be seen by their neighbours (recent)",
-            policy.recent and not policy.prune_queries and any(x.share_0 for x in policy.layers),
-        ),
-        ("has progressive layers", any(layer.threshold is not None for layer in policy.layers)),
-    ):
-        if wanted:
-            raise PolicyError(f"the policy {what}, which the machine does not: choose another")
+    refuse(decoder_refusals(policy))
     heads = model.num_attention_heads
     d_head = getattr(model, "head_dim", None) or model.hidden_size // heads
     n_max = max(config.n_max, tokens)
@@ -126,6 +135,8 @@ def run_decoder(
 ) -> DecoderRun:
     """Generate tokens, the most probable one each time, with attention on the machine.
 
+    A policy that smooths or centers is calibrated on the prompt.
+
     Parameters
     ----------
     model : transformers.PreTrainedModel
@@ -167,7 +178,11 @@ def run_decoder(
     floating, _ = generated()
     blocks = CachedBlocks(device, policy, ids.shape[1] + new, tell)
     found = []
-    options: dict[str, Any] = {"special_ids": special_ids, "arrays": Arrays.of(config)}
+    options: dict[str, Any] = {
+        "special_ids": special_ids,
+        "arrays": Arrays.of(config),
+        "calibration": calibrated(model, policy, {"input_ids": ids}),
+    }
     for compute in (TiledBlocks(config), blocks):
         with attached(model, policy, Mode.INTEGER, **options) as session:
             session.compute = compute

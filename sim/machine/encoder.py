@@ -12,7 +12,7 @@ from dtqatten.algorithm.block.operands import Operands, Result
 from dtqatten.algorithm.block.quantized import Quantized
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import Importance, PolicyError, Pruned, Ranking
-from dtqatten.algorithm.runtime import attached
+from dtqatten.algorithm.runtime import attached, calibrated
 from dtqatten.algorithm.session.blocks import Mode
 from dtqatten.algorithm.session.session import Session
 from dtqatten.algorithm.tasks.embedding import pool
@@ -27,7 +27,45 @@ from dtqatten.golden.numerics.local_values import Arrays
 from dtqatten.golden.numerics.select import counts
 from dtqatten.interface.registers import Control
 
-__all__ = ["EncoderRun", "LayerRun", "MachineBlocks", "config_for", "run_encoder"]
+__all__ = [
+    "EncoderRun",
+    "LayerRun",
+    "MachineBlocks",
+    "config_for",
+    "refusals",
+    "refuse",
+    "run_encoder",
+]
+
+
+def refusals(policy: Policy) -> list[str]:
+    """Return what of a policy the machine does not do with an encoder; nothing if it runs."""
+    return [
+        what
+        for what, wanted in (
+            ("ranks at random", policy.ranking is Ranking.RANDOM),
+            ("keeps pruned queries", not policy.prune_queries),
+            ("protects tokens", bool(policy.protect or policy.recent)),
+            ("has layers without some heads", any(layer.heads < 1 for layer in policy.layers)),
+            ("has progressive layers", any(layer.threshold is not None for layer in policy.layers)),
+            ("divides importance by counts", policy.count_normalize),
+            ("drops tokens", policy.pruned is Pruned.DROP),
+            ("begins with mixed precisions", 0 < policy.layers[0].share_8 < 1),
+        )
+        if wanted
+    ]
+
+
+def refuse(found: list[str]) -> None:
+    """Refuse a policy by what the machine does not do of it.
+
+    Raises
+    ------
+    PolicyError
+        If there is anything.
+    """
+    if found:
+        raise PolicyError(f"the policy {found[0]}, which the machine does not: choose another")
 
 
 def config_for(config: Config, policy: Policy) -> Config:
@@ -38,18 +76,7 @@ def config_for(config: Config, policy: Policy) -> Config:
     PolicyError
         If the machine cannot do what the policy asks for.
     """
-    for what, wanted in (
-        ("ranks at random", policy.ranking is Ranking.RANDOM),
-        ("keeps pruned queries", not policy.prune_queries),
-        ("protects tokens", bool(policy.protect or policy.recent)),
-        ("has layers without some heads", any(layer.heads < 1 for layer in policy.layers)),
-        ("has progressive layers", any(layer.threshold is not None for layer in policy.layers)),
-        ("divides importance by counts", policy.count_normalize),
-        ("drops tokens", policy.pruned is Pruned.DROP),
-        ("begins with mixed precisions", 0 < policy.layers[0].share_8 < 1),
-    ):
-        if wanted:
-            raise PolicyError(f"the policy {what}, which the machine does not: choose another")
+    refuse(refusals(policy))
     local = any(layer.values < 1 for layer in policy.layers)
     return config.replace(
         local_values=local,
@@ -236,6 +263,8 @@ def run_encoder(
 ) -> EncoderRun:
     """Embed a sentence: projections, feed-forward and norms in PyTorch, attention on the machine.
 
+    A policy that smooths or centers is calibrated on the sentence.
+
     Parameters
     ----------
     model : transformers.PreTrainedModel
@@ -264,11 +293,12 @@ def run_encoder(
     sizes = device.sizes
     arrays = Arrays(sizes["rows"], sizes["cols"], sizes["value_depth"], sizes["n_max"])
     floating = embedding(None)
-    with attached(model, policy, Mode.INTEGER, arrays=arrays) as session:
+    options: dict[str, Any] = {"arrays": arrays, "calibration": calibrated(model, policy, batch)}
+    with attached(model, policy, Mode.INTEGER, **options) as session:
         golden = embedding(session)
     with (
         MachineBlocks(device, policy, tell) as blocks,
-        attached(model, policy, Mode.INTEGER, arrays=arrays) as session,
+        attached(model, policy, Mode.INTEGER, **options) as session,
     ):
         session.compute = blocks
         machine = embedding(session)

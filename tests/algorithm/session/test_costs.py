@@ -54,13 +54,14 @@ def test_pruned_heads_cost_nothing_and_share_what_is_fetched():
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_values_that_are_not_fetched_cost_nothing(causal):
+def test_values_that_are_not_multiplied_cost_no_bit_operations(causal):
+    """They are fetched, as each row block chooses for itself."""
     visible = torch.ones(2, 2, dtype=torch.bool).tril()[None, None] if causal else None
-    fetched = torch.tensor([[[True, False], [True, False]]])
-    tally = cost([8.0, 8.0], visible, fetched=fetched)
+    multiplied = torch.tensor([[[[2.0, 0.0], [0.0, 0.0]]] * 2])
+    tally = cost([8.0, 8.0], visible, multiplied=multiplied)
     pairs = 3 if causal else 4
     assert tally.bit_operations == 2 * (pairs * 64 + 2 * 64)
-    assert tally.bytes == (2 * 2 + 2 + 1) * 4
+    assert tally.bytes == (2 * 2 + 2 + 2) * 4
 
 
 def test_rows_that_are_computed_again_fetch_their_low_planes():

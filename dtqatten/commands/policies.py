@@ -1,0 +1,141 @@
+"""``dtqatten policies``: what the shipped policies cost, and that the machine runs them."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dtqatten.algorithm.packaged import packaged_policy, policy_names
+from dtqatten.commands.console import print_json, say, show
+from dtqatten.commands.options import JsonOption, fail, machine, needs, reject_unused
+from dtqatten.commands.paths import output_file
+from dtqatten.files.errors import UsageError
+from dtqatten.files.whole import write_text
+
+if TYPE_CHECKING:
+    from dtqatten.algorithm.policy import Policy
+
+__all__ = ["policies"]
+
+#: Run through encoders; decoders go on from it.
+TEXT = "The ships that passed before dawn were counted twice."
+#: Tokens that a decoder generates.
+NEW = 2
+
+
+def policies(
+    policy: Annotated[
+        list[str] | None, typer.Option(help="Name; may be repeated. All if not given.")
+    ] = None,
+    run: Annotated[
+        bool, typer.Option("--run", help="Run a text under each on the RTL; 20 minutes for all.")
+    ] = False,
+    preset: Annotated[
+        str | None, typer.Option(help="With --run: what the machines are made from; tiny.")
+    ] = None,
+    accuracy: Annotated[
+        Path, typer.Option(help="Rows of `dtqatten accuracy`, for losses and bit operations.")
+    ] = Path("build/accuracy.json"),
+    output: Annotated[Path, output_file("With --run: JSON to write.")] = Path(
+        "build/policies.json"
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """List the policies that come with the project: task, loss, bit operations, what runs them.
+
+    With --run each is run on the simulated machine and compared with the golden algorithm.
+    """
+    if not run:
+        reject_unused({"--preset": preset is not None}, "for --run only")
+    names = policy or policy_names()
+    chosen = {name: packaged_policy(name) for name in names}
+    with needs("algorithm", "sim"):
+        from rich.table import Table
+
+        from dtqatten.sim.machine.policies import unsupported
+    measured = _measured(accuracy)
+    rows: dict[str, dict[str, Any]] = {}
+    for name, each in chosen.items():
+        missing = unsupported(each)
+        rows[name] = {
+            "model": each.model,
+            "task": each.task,
+            **measured.get(name, {"loss": None, "bops_ratio": None}),
+            "runs": not missing,
+            "missing": missing,
+        }
+    if run:
+        start = machine(preset, None, usual="tiny").config
+        for name, each in chosen.items():
+            if rows[name]["runs"]:
+                rows[name] |= _run(name, each, start)
+    table = Table("policy", "task", "loss", "BOPs", "runs", *(RUN_COLUMNS if run else ()))
+    for name, row in rows.items():
+        loss, bops = row["loss"], row["bops_ratio"]
+        cells = [
+            "" if loss is None else f"{loss:+.2%}",
+            "" if bops is None else f"{bops:.3f}",
+            "yes" if row["runs"] else row["missing"][0],
+        ]
+        if run:
+            cells += [str(row.get(column, "")) for column in RUN_COLUMNS]
+        table.add_row(name, row["task"], *cells)
+    runs = sum(row["runs"] for row in rows.values())
+    show(table, f"{runs} of {len(rows)} run on the machine")
+    result = {"total": len(rows), "runs": runs, "policies": rows}
+    if run:
+        result["exact"] = sum(row.get("exact", False) for row in rows.values())
+        write_text(output, json.dumps(result, indent=2) + "\n")
+        show(f"{result['exact']} of {len(rows)} exact: equal to the golden algorithm in every bit")
+        say(output)
+    if as_json:
+        print_json(result)
+    if run and result["exact"] < runs:
+        raise fail("a policy's results differ from the golden algorithm's")
+
+
+RUN_COLUMNS = ("exact", "tokens", "new", "cycles", "bytes_read")
+
+
+def _measured(path: Path) -> dict[str, dict[str, Any]]:
+    """Return loss and bit operations of policies, where they have been measured."""
+    from dtqatten.algorithm.report.methods import SEARCHED
+    from dtqatten.algorithm.tasks.catalogue import TASKS
+
+    if not path.is_file():
+        return {}
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        endings = {method: ending for ending, method in SEARCHED.items()}
+        return {
+            f"{row['model']}-{row['task']}{endings[row['method']]}": {
+                "loss": TASKS[row["task"]].worse_by(row["metric"], row["float_metric"]),
+                "bops_ratio": row["bops_ratio"],
+            }
+            for row in rows
+            if row["method"] in endings
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} has no rows of dtqatten accuracy ({error!r})") from None
+
+
+def _run(name: str, policy: "Policy", start: Any) -> dict[str, Any]:
+    """Run a text under a policy on the machine.
+
+    Parameters
+    ----------
+    name : str
+    policy : Policy
+    start : Config
+        What the machine is made from.
+    """
+    from dtqatten.algorithm.models import load
+    from dtqatten.commands.run_model import counted
+    from dtqatten.sim.machine.policies import causal, run_policy
+
+    loaded = load(policy.model, causal=causal(policy))
+    passes = NEW if loaded.causal else 1
+    with counted(loaded.layers * passes, name) as tell:
+        return dataclasses.asdict(run_policy(loaded, policy, start, TEXT, NEW, tell))
