@@ -81,6 +81,25 @@ def causal_cycles(config: Config, tokens: int) -> tuple[int, int]:
     return causal, full
 
 
+def local_cycles(config: Config, tokens: int, share: int) -> int:
+    """Return cycles of a head whose row blocks multiply V of a share of their groups.
+
+    It is a later one of 4-bit tokens, whose weights have 8 bits.
+
+    Parameters
+    ----------
+    config : Config
+    tokens : int
+    share : int
+        In 1/256 of the groups with a weight.
+    """
+    config = config.replace(skip_tiles=True, local_values=True)
+    workload = Workload(tokens=tokens, d_head=config.d_head, shares=(0.0, 1.0, 0.0))
+    layer = core_layer(config, workload, heads=2)
+    layer = replace(layer, options=replace(layer.options, value_share=share))
+    return _later_heads(config, replace(layer, tiling=layer.tiled(config)))[1]
+
+
 def _later_heads(config: Config, layer: CoreLayer) -> tuple[int, int, dict[str, float]]:
     """Return cycles of a layer's first head and of all later ones, and what worked in these."""
     bench = Run(config, [layer])

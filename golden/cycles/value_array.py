@@ -14,7 +14,7 @@ from dtqatten.golden.cycles.group_lister import GroupListerModel
 from dtqatten.golden.cycles.score_buffer import ScoreBuffer
 from dtqatten.golden.cycles.tiles import Beat, Row, Step, padded
 from dtqatten.golden.cycles.value_steps import grouped, value_order, value_steps
-from dtqatten.golden.numerics.local_values import SHARE_ALL, chosen_groups
+from dtqatten.golden.numerics.local_values import chosen_groups
 
 __all__ = ["ValueArrayModel"]
 
@@ -210,9 +210,9 @@ class ValueArrayModel:
     def _chosen(self, block: _Block, head: _Head) -> NDArray[np.int64]:
         """Return which of the groups that a row block visits it multiplies."""
         each = grouped(self.config, block.weights.T).sum((1, 2))
-        if not self.config.local_values:
+        if not head.share:
             return np.arange(len(each))
-        kept = np.flatnonzero(chosen_groups(each, head.share or SHARE_ALL))
+        kept = np.flatnonzero(chosen_groups(each, head.share))
         # One at least, as the row block has results.
         return kept if len(kept) else np.arange(1)
 
@@ -294,8 +294,9 @@ class ValueArrayModel:
             at = self.cycle + self.LISTED + self.BLOCK_DESCRIBED
             self._loaded_blocks.append((at, listed))
         if row is not None and row.last_row:
-            here = self.cycle + self.TILE_HERE + self._levels
-            self._lister.tiles.append((here, row.tile, block))
+            here = self.cycle + self.TILE_HERE
+            self._lister.tiles.append((here, here + self._levels, row.tile, block))
         if head is not None:
             self._heads.append(head)
-            self._lister.heads.append((self.cycle + self.HEAD_HERE, len(head.wide)))
+            here = self.cycle + self.HEAD_HERE
+            self._lister.heads.append((here, len(head.wide), head.share))

@@ -34,7 +34,7 @@ class LeastLevel(wiring.Component):
         A group; it is its row block's first one.
     group_level : In(range(level_max + 1))
     share : In(SHARE_BITS)
-        Of the groups with a weight so many in 256 are kept, rounded up; 0: all.
+        Of the groups with a weight so many in 256 are kept, rounded up; at least 1.
     level : Out(range(level_max + 1))
     room : Out(range(groups + 1))
         Groups of that level that are kept.
@@ -61,10 +61,11 @@ class LeastLevel(wiring.Component):
         groups = self.room.shape()
         # In 1/256 of a group.
         wanted = Signal(len(self.room) + SHARE_BITS)
-        share = Mux(self.share == 0, 1 << SHARE_BITS, self.share)
         counters = [Signal(groups, name=f"at_least_{level}") for level in range(1, most + 1)]
         with m.If(self.valid):
-            m.d.sync += wanted.eq(Mux(self.first, 0, wanted) + Mux(self.group_level == 0, 0, share))
+            m.d.sync += wanted.eq(
+                Mux(self.first, 0, wanted) + Mux(self.group_level == 0, 0, self.share)
+            )
             for level, counter in enumerate(counters, 1):
                 m.d.sync += counter.eq(Mux(self.first, 0, counter) + (self.group_level >= level))
         kept = Signal(groups)
@@ -84,11 +85,13 @@ class GroupChooser(wiring.Component):
 
     Equal to :func:`dtqatten.golden.numerics.local_values.chosen_groups`; a row block without a
     weight keeps its first group, since it has results. When all groups have come, they go by again
-    and leave if they are kept: those above the least level, and the first ones of it.
+    and leave if they are kept: those above the least level, and the first ones of it. Row blocks of
+    heads whose share is 0 keep all groups, which pass at once.
 
     Latency: a row block's groups begin to go by 4 cycles after its last one came, or in the cycle
-    after the previous row block's last one. Until the cycle before that none is taken. Throughput
-    one group a cycle in and out: of one row block, while the next one's come.
+    after the previous row block's last one. Until the cycle before that none is taken. Groups that
+    pass at once wait until none goes by. Throughput one group a cycle in and out: of one row block,
+    while the next one's come.
 
     Parameters
     ----------
@@ -113,7 +116,7 @@ class GroupChooser(wiring.Component):
             {
                 "i_valid": In(1),
                 "i": In(layout),
-                "i_ready": Out(1, init=1),
+                "i_ready": Out(1),
                 "o_valid": Out(1),
                 "o": Out(layout),
                 "kept": Out(1),
@@ -125,7 +128,9 @@ class GroupChooser(wiring.Component):
         config = self.config
         groups = config.key_tiles * config.parts
         m.submodules.least = least = LeastLevel(config)
-        taken = self.i_valid & self.i_ready
+        open_, going = Signal(init=1), Signal()
+        passes = self.i.share == 0
+        taken = self.i_valid & open_ & ~passes
         came = delayed(m, taken, 1, "came", reset_less=False)
         item = Signal(self.i.shape())
         with m.If(taken):
@@ -152,23 +157,23 @@ class GroupChooser(wiring.Component):
             write.addr.eq(bank * groups + number),
             *(write.data[name].eq(item[name]) for name, _ in shape),
             read.addr.eq((bank ^ 1) * groups + index),
-            end.eq(self.o_valid & (index == final)),
+            end.eq(going & (index == final)),
         ]
 
         # What has come is complete, its least level is known, it is handed on.
         complete = delayed(m, came & item.last, 1, "complete", reset_less=False)
         known, handed = Signal(), Signal()
-        m.d.comb += handed.eq(known & (~self.o_valid | end))
+        m.d.comb += handed.eq(known & (~going | end))
         m.d.sync += known.eq(complete | (known & ~handed))
         with m.If(taken & self.i.last):
-            m.d.sync += self.i_ready.eq(0)
+            m.d.sync += open_.eq(0)
         with m.Elif(handed):
-            m.d.sync += self.i_ready.eq(1)
+            m.d.sync += open_.eq(1)
         level, room = Signal.like(least.level), Signal.like(least.room)
         count = Signal(range(groups))
         with m.If(came & item.last):
             m.d.sync += count.eq(number)
-        with m.If(self.o_valid):
+        with m.If(going):
             m.d.sync += index.eq(index + 1)
         whole = Signal(self.i.shape(), name="row_block")
         with m.If(handed):
@@ -180,15 +185,20 @@ class GroupChooser(wiring.Component):
                 index.eq(0),
                 whole.eq(item),
             ]
-        m.d.sync += self.o_valid.eq(handed | (self.o_valid & ~end))
+        m.d.sync += going.eq(handed | (going & ~end))
 
         of_least = read.data.level == level
         m.d.comb += [
             self.o.eq(whole),
             *(self.o[name].eq(read.data[name]) for name, _ in shape),
             self.o.last.eq(end),
-            self.kept.eq(self.o_valid & ((read.data.level > level) | (of_least & (room != 0)))),
+            self.o_valid.eq(going),
+            self.kept.eq(going & ((read.data.level > level) | (of_least & (room != 0)))),
+            self.i_ready.eq(open_ & (~passes | ~going)),
         ]
-        with m.If(self.o_valid & of_least & (room != 0)):
+        with m.If(passes & ~going):
+            valid = self.i_valid & open_
+            m.d.comb += [self.o.eq(self.i), self.o_valid.eq(valid), self.kept.eq(valid)]
+        with m.If(going & of_least & (room != 0)):
             m.d.sync += room.eq(room - 1)
         return m

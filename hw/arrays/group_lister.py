@@ -13,6 +13,7 @@ from dtqatten.hw.base.pipeline import counted, delayed
 from dtqatten.hw.payloads.arrays import (
     group_layout,
     head_options_layout,
+    levels_layout,
     listed_block_layout,
     visited_tile_layout,
     walked_group_layout,
@@ -48,6 +49,8 @@ class GroupLister(wiring.Component):
         With the head's last group: those of the head.
     visited_valid, visited : In(1), In(visited_tile_layout(config))
         A tile of weights is complete; no more than two row blocks are.
+    levels_valid, levels : In(1), In(levels_layout(config))
+        With ``local_values``: what the groups of a tile weigh, of the tiles in their order.
     loaded : Out(1)
         A row block is described.
     used : In(1)
@@ -66,6 +69,7 @@ class GroupLister(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        levels = {"levels_valid": In(1), "levels": In(levels_layout(config))}
         super().__init__(
             {
                 "ended": In(group_end_layout(config)),
@@ -81,6 +85,7 @@ class GroupLister(wiring.Component):
                 "group": Out(group_layout(config)),
                 "wide_group": Out(group_layout(config)),
                 "is_wide": Out(1),
+                **(levels if config.local_values else {}),
             }
         )
 
@@ -151,7 +156,7 @@ class GroupLister(wiring.Component):
         part = Signal(range(config.parts))
         group = walked.group
         head = Signal(range(BANKS))
-        active = valid & ready
+        active, weighed = valid & ready, Signal(init=1)
         tile, waits = self._tiles(m, active & tile_end)
         wide, told, known = self._heads(m, group, head, head_end)
         m.d.comb += [
@@ -161,13 +166,19 @@ class GroupLister(wiring.Component):
             walked.last.eq(tile_end & tile.last),
             walked.follows.eq(told.options.follows),
             walked.block.eq(tile.block),
-            valid.eq(waits & known),
+            valid.eq(waits & known & weighed),
             tile_end.eq((part == config.parts - 1) | (group.as_value() == told.last.as_value())),
             block_end.eq(active & walked.last),
             head_end.eq(block_end & tile.block.last),
         ]
         if config.local_values:
-            m.d.comb += [walked.level.eq(tile.levels[part]), walked.share.eq(told.options.share)]
+            level, here = self._level(m, part, active & tile_end)
+            share = told.options.share
+            m.d.comb += [
+                walked.level.eq(level),
+                walked.share.eq(share),
+                weighed.eq(here | (share == 0)),
+            ]
         with m.If(active):
             m.d.sync += part.eq(Mux(tile_end, 0, part + 1))
         m.d.sync += head.eq(head ^ head_end)
@@ -182,6 +193,22 @@ class GroupLister(wiring.Component):
             with m.If(moves):
                 m.d.sync += port.addr.eq(Mux(port.addr == most - 1, 0, port.addr + 1))
         return read.data, counted(m, self.visited_valid, done, "tiles_here", most=most)
+
+    def _level(self, m: Module, part: Value, done: Value) -> tuple[Value, Value]:
+        """Keep the levels of tiles; return that of the oldest tile's ``part``, and if it is there.
+
+        A tile that needs no levels may be ``done`` before they are here.
+        """
+        most = BANKS * self.config.key_tiles
+        m.submodules.levels = levels = memory.Memory(shape=self.levels.shape(), depth=most, init=[])
+        write, read = levels.write_port(), levels.read_port(domain="comb")
+        m.d.comb += [write.en.eq(self.levels_valid), write.data.eq(self.levels)]
+        for port, moves in ((write, self.levels_valid), (read, done)):
+            with m.If(moves):
+                m.d.sync += port.addr.eq(Mux(port.addr == most - 1, 0, port.addr + 1))
+        ahead = Signal(range(-most, most + 1))
+        m.d.sync += ahead.eq(ahead + self.levels_valid - done)
+        return read.data[part], ahead > 0
 
     def _heads(
         self, m: Module, group: data.View, head: Value, head_end: Value

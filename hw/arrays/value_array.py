@@ -153,6 +153,11 @@ class ValueArray(wiring.Component):
             groups.options.eq(values.options),
             groups.visited_valid.eq(weights.visited_valid),
             groups.visited.eq(weights.visited),
+            *(
+                (groups.levels_valid.eq(weights.levels_valid), groups.levels.eq(weights.levels))
+                if self.config.local_values
+                else ()
+            ),
             groups.used.eq(sequencer.block_used),
             groups.index.eq(sequencer.wide_peek),
             sequencer.block_loaded.eq(groups.loaded),

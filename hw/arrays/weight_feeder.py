@@ -10,6 +10,7 @@ from dtqatten.hw.base.descriptions import Descriptions
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import counted, delayed
 from dtqatten.hw.payloads.arrays import (
+    levels_layout,
     operand_layout,
     visited_tile_layout,
     weight_block_layout,
@@ -132,8 +133,9 @@ class WeightFeeder(wiring.Component):
     block, block_after : Out(weight_block_layout(config))
         Its description, and that of the one after it.
     visited_valid, visited : Out(1), Out(visited_tile_layout(config))
-        With ``skip_tiles``, in place of the five: a tile of a row block is complete, in the cycle
-        of its last row; with ``local_values`` ``GroupLevels.latency`` cycles later.
+        With ``skip_tiles``, in place of the five: a tile of a row block is complete.
+    levels_valid, levels : Out(1), Out(levels_layout(config))
+        With ``local_values``: what its groups weigh, ``GroupLevels.latency`` cycles later.
     feed : In(weight_feed_layout(config))
     operands : Out(ArrayLayout(operand_layout(config), rows))
     """
@@ -148,6 +150,8 @@ class WeightFeeder(wiring.Component):
             "block_after": Out(weight_block_layout(config)),
         }
         visited = {"visited_valid": Out(1), "visited": Out(visited_tile_layout(config))}
+        if config.local_values:
+            visited |= {"levels_valid": Out(1), "levels": Out(levels_layout(config))}
         super().__init__(
             {
                 "i": In(stream.Signature(weight_row_layout(config))),
@@ -241,7 +245,7 @@ class WeightFeeder(wiring.Component):
         return m
 
     def _visit(self, m: Module, beat: Value, block: data.View) -> None:
-        """Tell of each complete tile; with ``local_values`` when its levels are known.
+        """Tell of each complete tile, and with ``local_values`` of its levels when they are known.
 
         Parameters
         ----------
@@ -251,20 +255,20 @@ class WeightFeeder(wiring.Component):
         block : View
             Its row block, if it is the last one.
         """
-        row, late = self.i.p, 0
-        if self.config.local_values:
-            m.submodules.levels = levels = GroupLevels(self.config)
-            late = levels.latency(self.config)
-            m.d.comb += [
-                levels.valid.eq(beat),
-                levels.last_row.eq(row.last_row),
-                levels.weights.eq(row.weights),
-                self.visited.levels.eq(levels.levels),
-            ]
-        complete = delayed(m, beat & row.last_row, late, "complete", reset_less=False)
+        row, complete = self.i.p, beat & self.i.p.last_row
         m.d.comb += [
             self.visited_valid.eq(complete),
-            self.visited.tile.eq(delayed(m, row.tile, late, "visited_tile")),
-            self.visited.last.eq(delayed(m, row.last_tile, late, "visited_last")),
-            self.visited.block.eq(delayed(m, block, late, "visited_block")),
+            self.visited.tile.eq(row.tile),
+            self.visited.last.eq(row.last_tile),
+            self.visited.block.eq(block),
         ]
+        if self.config.local_values:
+            m.submodules.sums = sums = GroupLevels(self.config)
+            late = sums.latency(self.config)
+            m.d.comb += [
+                sums.valid.eq(beat),
+                sums.last_row.eq(row.last_row),
+                sums.weights.eq(row.weights),
+                self.levels_valid.eq(delayed(m, complete, late, "complete", reset_less=False)),
+                self.levels.eq(sums.levels),
+            ]

@@ -185,18 +185,9 @@ def levels_layout(config: Config) -> data.ArrayLayout:
 
 
 def visited_tile_layout(config: Config) -> data.StructLayout:
-    """The weights of a row block's ``tile`` are here; with the last ones comes its ``block``.
-
-    With ``local_values`` come the ``levels`` of the tile's groups.
-    """
-    levels = {"levels": levels_layout(config)} if config.local_values else {}
+    """The weights of a row block's ``tile`` are here; with the last ones comes its ``block``."""
     return data.StructLayout(
-        {
-            "tile": range(config.key_tiles),
-            "last": unsigned(1),
-            "block": weight_block_layout(config),
-        }
-        | levels
+        {"tile": range(config.key_tiles), "last": unsigned(1), "block": weight_block_layout(config)}
     )
 
 
