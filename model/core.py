@@ -7,7 +7,7 @@ from dtqatten.golden.cycles.layers import CoreLayer
 from dtqatten.golden.cycles.layers import CoreRun as Run
 from dtqatten.model.workload import Workload, core_layer
 
-__all__ = ["CoreRun", "causal_cycles", "fit", "run_core"]
+__all__ = ["CoreRun", "causal_cycles", "fit", "local_cycles", "run_core"]
 
 #: Tokens up to which heads are short: they may wait for a bank.
 SHORT = 128

@@ -176,6 +176,9 @@ class GroupChooser(wiring.Component):
         with m.If(going):
             m.d.sync += index.eq(index + 1)
         whole = Signal(self.i.shape(), name="row_block")
+        of_least = read.data.level == level
+        with m.If(going & of_least & (room != 0)):
+            m.d.sync += room.eq(room - 1)
         with m.If(handed):
             m.d.sync += [
                 bank.eq(bank ^ 1),
@@ -187,7 +190,6 @@ class GroupChooser(wiring.Component):
             ]
         m.d.sync += going.eq(handed | (going & ~end))
 
-        of_least = read.data.level == level
         m.d.comb += [
             self.o.eq(whole),
             *(self.o[name].eq(read.data[name]) for name, _ in shape),
@@ -199,6 +201,4 @@ class GroupChooser(wiring.Component):
         with m.If(passes & ~going):
             valid = self.i_valid & open_
             m.d.comb += [self.o.eq(self.i), self.o_valid.eq(valid), self.kept.eq(valid)]
-        with m.If(going & of_least & (room != 0)):
-            m.d.sync += room.eq(room - 1)
         return m
