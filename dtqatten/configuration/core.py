@@ -53,7 +53,7 @@ class Config:
     depth : int
         4-bit products per PE and cycle; divides ``d_head``.
     d_head : int
-        Channels of a head; a multiple of 8 up to 128.
+        Channels of a head; a multiple of 8 up to 256.
     n_max : int
         Most tokens of a head, 1 to 1024.
     value_depth : int or None
@@ -139,7 +139,7 @@ class Config:
             ("rows", 1, 64),
             ("cols", 1, 128),
             ("depth", 1, 128),
-            ("d_head", 8, 128),
+            ("d_head", 8, 256),
             ("n_max", 1, 1024),
             ("product_stages", 1, 2),
             ("planes", 2, 3),

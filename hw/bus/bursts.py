@@ -9,8 +9,8 @@ from dtqatten.configuration.system import SystemConfig
 
 __all__ = ["RUN_BITS", "Burster", "burst_layout", "run_layout"]
 
-#: Bits of a run's length: all outputs of a layer of 1024 tokens, 128 channels, 16 bits, 64 heads.
-RUN_BITS = 25
+#: Bits of a run's length: all outputs of a layer of 1024 tokens, 256 channels, 16 bits, 64 heads.
+RUN_BITS = 26
 
 
 def run_layout(system: SystemConfig) -> data.StructLayout:

@@ -75,7 +75,7 @@ def test_schedule_by_name(schedule: Schedule) -> None:
         ({"depth": 2.0}, "depth must be an integer, not 2.0"),
         ({"depth": 7}, "depth is 7, which does not divide d_head = 32: use 4"),
         ({"d_head": 12}, "d_head is 12, not a multiple of 8: pad the heads .* to 16, or use 8"),
-        ({"d_head": 136}, "d_head is 136, outside 8..128"),
+        ({"d_head": 264}, "d_head is 264, outside 8..256"),
         ({"n_max": 0}, "n_max is 0, outside 1..1024"),
         ({"n_max": 1025}, "n_max is 1025, outside 1..1024"),
         ({"rows": 32, "cols": 65}, r"rows \* cols \(PEs\) is 2080, above 2048: use several"),

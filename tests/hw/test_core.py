@@ -130,6 +130,9 @@ CONFIGS = {
         local_values=True,
         topk_lanes=4,
     ),
+    "256 channels": Config(
+        rows=2, cols=6, depth=64, value_depth=4, d_head=256, n_max=15, planes=3, v_gains=True
+    ),
     # As on FPGAs.
     "slow logic": Config(
         rows=3, cols=4, depth=8, d_head=32, n_max=22, product_stages=2, topk_lanes=4

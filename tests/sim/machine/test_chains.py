@@ -125,6 +125,10 @@ SYSTEMS = {
         ),
         bus_bits=64,
     ),
+    "256 channels": SystemConfig(
+        core=Config(rows=2, cols=16, depth=32, d_head=256, n_max=20, heads=4, v_gains=True),
+        bus_bits=256,
+    ),
     "one pass": SystemConfig(
         core=Config(rows=2, cols=8, depth=2, d_head=8, n_max=12, heads=9), bus_bits=256
     ),
