@@ -10,6 +10,8 @@ from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.read_channel import ReadChannel, read_port
+from dtqatten.hw.memory.run_table import place_run_layout
+from dtqatten.hw.memory.run_walker import RunWalker
 from dtqatten.hw.memory.slots import GroupSlots, Slots
 from dtqatten.hw.memory.token_table import token_layout
 from dtqatten.hw.memory.walker import PlaneWalker, plan_layout
@@ -30,6 +32,13 @@ def item_layout(config: Config, tables: int) -> data.StructLayout:
     )
 
 
+def reading_members(core: Config, by_run: bool) -> dict[str, wiring.Member]:
+    """What is read from the table of tokens: runs, or places."""
+    if by_run:
+        return {"run": In(place_run_layout(core)), "count": In(range(core.n_max + 1))}
+    return {"entry": In(range(core.positions))}
+
+
 class GainTable(wiring.Component):
     """Hold a head's gains, those of the tokens that the layer computes on.
 
@@ -38,11 +47,14 @@ class GainTable(wiring.Component):
 
     Latency: ``loading`` lasts a cycle a token, if the gains are here already; the first head's come
     4 cycles and the memory's latency after the first run of
-    :class:`~dtqatten.hw.memory.walker.PlaneWalker`. ``gain`` follows ``slot`` by one cycle.
+    :class:`~dtqatten.hw.memory.walker.PlaneWalker`, or of
+    :class:`~dtqatten.hw.memory.run_walker.RunWalker`. ``gain`` follows ``slot`` by one cycle.
 
     Parameters
     ----------
     system : SystemConfig
+    by_run : bool
+        Places are read run by run: gains of keys.
 
     Members
     -------
@@ -56,8 +68,8 @@ class GainTable(wiring.Component):
         Load the next query head's; not while ``loading``.
     loading : Out(1)
         They are not complete yet.
-    asked, index, granted, entry
-        Reading of places, see :class:`~dtqatten.hw.memory.token_table.TokenTable`.
+    asked, index, granted, and entry, or run and count
+        Reading of places, or of runs, see :class:`~dtqatten.hw.memory.token_table.TokenTable`.
     next, known : In(range(n_max)), Out(1)
         A slot; its gain is here.
     slot : In(range(n_max))
@@ -72,8 +84,8 @@ class GainTable(wiring.Component):
         Read port.
     """
 
-    def __init__(self, system: SystemConfig) -> None:
-        self.system = system
+    def __init__(self, system: SystemConfig, by_run: bool) -> None:
+        self.system, self.by_run = system, by_run
         core = system.core
         super().__init__(
             {
@@ -85,7 +97,7 @@ class GainTable(wiring.Component):
                 "asked": Out(1),
                 "index": Out(range(core.n_max)),
                 "granted": In(1),
-                "entry": In(range(core.positions)),
+                **reading_members(core, by_run),
                 "next": In(range(core.n_max)),
                 "known": Out(1),
                 "slot": In(range(core.n_max)),
@@ -99,7 +111,8 @@ class GainTable(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system, plan = self.system, self.plan
-        walker = place(m, platform, "walker", PlaneWalker, system, "gains")
+        kind = RunWalker if self.by_run else PlaneWalker
+        walker = place(m, platform, "walker", kind, system, "gains")
         channel = place(m, platform, "channel", ReadChannel, system, 2, 1)
         m.submodules.gains = gains = memory.Memory(
             shape=unsigned(8), depth=system.core.n_max, init=[]
@@ -116,7 +129,10 @@ class GainTable(wiring.Component):
             self.asked.eq(walker.asked),
             self.index.eq(walker.index),
             walker.granted.eq(self.granted),
-            walker.entry.eq(self.entry),
+            *(
+                getattr(walker, name).eq(getattr(self, name))
+                for name in reading_members(system.core, self.by_run)
+            ),
             last.eq(write.addr == plan.tokens - 1),
             channel.o.ready.eq(self.loading),
             self.known.eq(~self.loading | (self.next < write.addr)),
@@ -170,8 +186,9 @@ class TokenStream(wiring.Component):
         Where gains are.
     present : In(tables)
         Which gains there are.
-    asked, index, granted, entry
-        Reading of places by the tables, see :class:`~dtqatten.hw.memory.token_table.TokenTable`.
+    asked, index, granted, and entry, or of keys run and count
+        Reading of places, or of runs, by the tables, see
+        :class:`~dtqatten.hw.memory.token_table.TokenTable`.
     idle : Out(1)
         All tokens are out.
     slot : Out(range(n_max))
@@ -207,7 +224,7 @@ class TokenStream(wiring.Component):
             "asked": Out(tables),
             "index": Out(range(core.n_max)).array(tables),
             "granted": In(tables),
-            "entry": In(range(core.positions)),
+            **reading_members(core, tables == 2),
             "idle": Out(1, init=1),
             "slot": Out(range(core.n_max)),
             "token": In(token_layout(core)),
@@ -259,7 +276,8 @@ class TokenStream(wiring.Component):
         else:
             m.d.comb += self.slot.eq(row)
         for i in range(self.tables):
-            table = place(m, platform, f"gains_{i}", GainTable, self.system)
+            by_run = self.tables == 2
+            table = place(m, platform, f"gains_{i}", GainTable, self.system, by_run)
             connect(m, table.port, flipped(self.ports[i]))
             m.d.comb += [
                 table.start.eq(self.start),
@@ -269,7 +287,10 @@ class TokenStream(wiring.Component):
                 self.asked[i].eq(table.asked),
                 self.index[i].eq(table.index),
                 table.granted.eq(self.granted[i]),
-                table.entry.eq(self.entry),
+                *(
+                    getattr(table, name).eq(getattr(self, name))
+                    for name in reading_members(self.system.core, by_run)
+                ),
                 table.next.eq(slots.slot),
                 table.slot.eq(row),
                 self.o.p.gains[i].eq(table.gain),
