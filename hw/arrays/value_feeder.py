@@ -147,7 +147,9 @@ class ValueFeeder(wiring.Component):
                     m.d.comb += present.keep.eq(0)
                 read = present
             lane = place(m, platform, f"lane_{c}", ValueLane, config)
-            channel_pass = Signal(range(config.channel_passes // together), name=f"channel_pass_{c}")
+            channel_pass = Signal(
+                range(config.channel_passes // together), name=f"channel_pass_{c}"
+            )
             m.d.comb += [
                 lane.write_bank.eq(write.bank),
                 lane.write_address.eq(Cat(write.plane, channel_pass) * groups + write.group),

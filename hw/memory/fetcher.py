@@ -37,15 +37,14 @@ class Fetcher(wiring.Component):
 
     Streams run independently, each as far ahead as its buffers have room: the next head is read
     while this one is computed; a head's keys go before its values. The token table receives the ids
-    that the core keeps; the next layer can start when ``idle``, ``ids_complete`` and ``lists_read``.
+    that the core keeps; the next layer can start when ``idle``, ``ids_complete``, ``lists_read``.
 
     A gain of 0, or an entry of the head table or of a list that is none, is a fault: the layer's
     results are invalid. Nothing but lists is read before they are known to be good.
 
     Latency: units start 1 cycle after ``start``; in a chained or listed layer, those of K and V
     share one run a cycle of the token table. The first head comes 6 cycles and the memory's latency
-    after ``start``. Lists are read ahead
-    (:class:`~dtqatten.hw.memory.list_reader.ListReader`).
+    after ``start``.
 
     Parameters
     ----------
@@ -53,14 +52,11 @@ class Fetcher(wiring.Component):
 
     Members
     -------
-    ahead, next : In(1), In(descriptor_layout())
-        The layer that starts next; its lists can be read, and the ids of the one before have come.
-        Both stay until ``start``.
-    lists_read : Out(1)
-        They are read.
+    ahead, next, lists_read : In(1), In(descriptor_layout()), Out(1)
+        The layer that starts next, whose lists are read ahead: the ids of the one before have come,
+        and all stays until ``start``. They are read.
     start : In(1)
-        Begin a layer. Only while ``idle`` and ``lists_read``, and after the first layer while
-        ``ids_complete``.
+        Begin a layer. Only while ``idle``, ``lists_read`` and, but for the first, ``ids_complete``.
     layer : In(descriptor_layout())
         Its descriptor; stays until ``idle``.
     four_bit, query_four_bit : In(range(n_max + 1))

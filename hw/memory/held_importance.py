@@ -1,6 +1,6 @@
 """Importance of a cache by id: read for a layer's keys, and where it is written back."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 

@@ -13,9 +13,7 @@ __all__ = ["RunTable", "place_run_layout"]
 
 def place_run_layout(config: Config) -> data.StructLayout:
     """Run of ``tokens`` > 0 places from ``first`` on."""
-    return data.StructLayout(
-        {"first": range(config.positions), "tokens": range(config.n_max + 1)}
-    )
+    return data.StructLayout({"first": range(config.positions), "tokens": range(config.n_max + 1)})
 
 
 class RunTable(wiring.Component):

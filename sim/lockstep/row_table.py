@@ -49,7 +49,9 @@ def grant_rows(
         From the testbench, if a reader asks for a slot that there is not.
     """
     noise = 1 << len(reader.entry)
-    return _grants(reader, rng, stall, lambda: list(rows), "entry", lambda: int(rng.integers(noise)))
+    return _grants(
+        reader, rng, stall, lambda: list(rows), "entry", lambda: int(rng.integers(noise))
+    )
 
 
 def grant_runs(

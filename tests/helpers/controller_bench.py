@@ -81,7 +81,14 @@ class Bench:
         ctx.set(dut.lists_read, 1)
         while True:
             (
-                *_, ahead, start, flush, layer, four_bit, query_four_bit, repeats
+                *_,
+                ahead,
+                start,
+                flush,
+                layer,
+                four_bit,
+                query_four_bit,
+                repeats,
             ) = await ctx.tick().sample(
                 dut.ahead,
                 dut.start,

@@ -41,8 +41,9 @@ async def read(ctx, dut: ListReader, lists: list[dict]) -> tuple[list, int | Non
         ctx.set(port, each)
     ctx.set(dut.ahead, 1)
     written, fault = [], None
-    cycles, wrote = 0, 0
-    for cycles in range(400):
+    cycles, wrote = -1, 0
+    while cycles < 399:
+        cycles += 1
         values = (dut.write, dut.slot, dut.id, dut.fault, dut.fault_address, dut.ready, dut.end)
         *_, write, slot, id_, failed, address, ready, end = await ctx.tick().sample(*values)
         assert write in (0, 1, 2)
