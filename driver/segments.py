@@ -207,8 +207,8 @@ def _places(call: Call, shared: slice) -> dict[str, int]:
         if shared.start * each % ADDRESS_ALIGNMENT:
             raise LayoutError(
                 f"a head of a cache of {capacity} places takes {each} bytes of {name}, no multiple "
-                f"of {ADDRESS_ALIGNMENT}, and the machine does not hold the rows of all heads: make the "
-                f"cache of {-(-capacity // ADDRESS_ALIGNMENT) * ADDRESS_ALIGNMENT} places"
+                f"of {ADDRESS_ALIGNMENT}, and the machine does not hold all heads: make "
+                f"the cache of {-(-capacity // ADDRESS_ALIGNMENT) * ADDRESS_ALIGNMENT} places"
             )
         found[name] = call.placed[name] + shared.start * each
     return found

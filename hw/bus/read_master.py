@@ -17,8 +17,9 @@ class ReadMaster(wiring.Component):
     """Issue the bursts of ``streams`` streams, and route the answers.
 
     Streams take turns. Those that are ``late`` have what the others leave: they request a word for
-    each cycle in which none came, up to a burst ahead. To request more would make the words of the
-    others come later, since a bus that is busy answers in the order of the requests.
+    each cycle in which none came, of up to two bursts, and up to a burst in advance. To request
+    more would make the words of the others come later, since a bus that is busy answers in the
+    order of the requests.
 
     The ID of a burst is its stream's number; answers of different IDs may be interleaved and
     reordered. They are always taken, as streams request only what they have room for. A burst
@@ -88,7 +89,7 @@ class ReadMaster(wiring.Component):
         granted = Signal(range(self.streams))
         requests = [port.request for port in self.ports]
         # Cycles without a word, less the words that late streams have requested.
-        spare, left = Signal(range(2 * system.burst_beats)), Signal()
+        spare, left = Signal(range(-system.burst_beats, 2 * system.burst_beats)), Signal()
         burst = next_burst(m, system, requests, granted, self.window, self.late, left)
         free, taken, is_late = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -114,14 +115,12 @@ class ReadMaster(wiring.Component):
             ]
 
         m.d.comb += [
-            left.eq(spare != 0),
+            left.eq(spare > 0),
             is_late.eq(taken & self.late.bit_select(burst.choice, 1)),
         ]
-        rest = Signal.like(spare)
-        m.d.comb += rest.eq(Mux(spare > burst.request.beats, spare - burst.request.beats, 0))
         with m.If(is_late):
-            m.d.sync += spare.eq(rest)
-        with m.Elif(~self.r.valid & ~spare.all()):
+            m.d.sync += spare.eq(spare - burst.request.beats)
+        with m.Elif(~self.r.valid & (spare != 2 * system.burst_beats - 1)):
             m.d.sync += spare.eq(spare + 1)
 
         # Words that are due, including those of the burst on offer.

@@ -165,19 +165,12 @@ class Fetcher(wiring.Component):
             table.write_slot.eq(lists.slot),
             table.write_id.eq(lists.id),
         ]
-        for i, (present, base, count, four_bit, limit) in enumerate(
-            (
-                (Flag.QUERY_LIST, layer.query_list, layer.queries, layer.query_four_bit, positions),
-                (Flag.KEY_LIST, layer.key_list, layer.tokens, layer.four_bit, layer.stored),
-            )
-        ):
-            m.d.comb += [
-                lists.lists[i].present.eq(flag(layer, present)),
-                lists.lists[i].base.eq(base),
-                lists.lists[i].count.eq(count),
-                lists.lists[i].four_bit.eq(four_bit),
-                lists.lists[i].limit.eq(limit),
-            ]
+        queries = (layer.query_list, layer.queries, layer.query_four_bit, positions)
+        keys = (layer.key_list, layer.tokens, layer.four_bit, layer.stored)
+        for i, (present, *what) in enumerate(((Flag.QUERY_LIST, *queries), (Flag.KEY_LIST, *keys))):
+            names = ("base", "count", "four_bit", "limit")
+            m.d.comb += lists.lists[i].present.eq(flag(layer, present))
+            m.d.comb += [lists.lists[i][at].eq(x) for at, x in zip(names, what, strict=True)]
         self._refuse(m, lists.fault, ErrorCode.LIST, lists.fault_address)
 
     def _tensors(

@@ -22,8 +22,8 @@ __all__ = ["DecoderRun", "decoder_config", "memory_of", "run_decoder"]
 def decoder_config(config: Config, policy: Policy, model: Any, tokens: int) -> Config:
     """Return a configuration that runs a model's attention on so many tokens under a policy.
 
-    It has the heads and channels of the model, room for the tokens, and the options that the policy
-    needs; query heads that share K and V are grouped, and masked tiles are skipped.
+    It has the heads and channels of the model, room for the tokens, and the options that model and
+    policy need; query heads that share K and V are grouped, and masked tiles are skipped.
 
     Parameters
     ----------
@@ -67,6 +67,7 @@ def decoder_config(config: Config, policy: Policy, model: Any, tokens: int) -> C
         v_gains=policy.granularity is Granularity.TOKEN,
         grouped=getattr(model, "num_key_value_heads", heads) < heads,
         skip_tiles=True,
+        windows=config.windows or getattr(model, "sliding_window", None) is not None,
     )
 
 

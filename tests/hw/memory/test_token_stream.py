@@ -7,7 +7,8 @@ from dtqatten import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.golden.memory import bursts, runs
 from dtqatten.golden.numerics.order import aligned, alternate
-from dtqatten.hw.memory.token_stream import GainTable, TokenStream
+from dtqatten.hw.memory.gain_table import GainTable
+from dtqatten.hw.memory.token_stream import TokenStream
 from dtqatten.sim.engines.native import collect, run, watch
 from dtqatten.sim.lockstep.port_memory import PortMemory
 from dtqatten.sim.lockstep.row_table import grant_rows, grant_runs
