@@ -169,7 +169,7 @@ class ChainStates:
                 segment = is_segment(descriptor)
                 holds = flag(descriptor, Flag.HOLDS)
             chained = flag(descriptor, Flag.CHAINED) | flag(descriptor, Flag.QUERY_CHAINED)
-            m.d.comb += [ports.ahead.eq(known), ports.unused.eq(~chained)]
+            m.d.comb += [ports.ahead.eq(known | ~chained), ports.unused.eq(~chained)]
             with m.If(ports.fetched & free & known & ports.lists_read):
                 if self.system.core.merge_rows:
                     m.d.sync += [before.segment.eq(segment), before.holds.eq(holds)]

@@ -25,8 +25,8 @@ class Controller(wiring.Component):
     """Run a chain: read, check and start layer after layer.
 
     A descriptor is read while the layer before is still being computed, and so are the lists that
-    it names, once the ids that the layer before keeps have come; its layer starts as soon as the
-    fetcher has nothing more to read. So layers overlap.
+    it names, those of a chained layer once the ids that the layer before keeps have come; its layer
+    starts as soon as the fetcher has nothing more to read and ids have come. So layers overlap.
 
     Of a descriptor the head comes first, alone: the rest is requested once ``ready`` has come as
     not 0. A host that writes ``ready`` last may therefore do so at any time. While ``ready`` is 0

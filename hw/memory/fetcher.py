@@ -53,8 +53,8 @@ class Fetcher(wiring.Component):
     Members
     -------
     ahead, next, lists_read : In(1), In(descriptor_layout()), Out(1)
-        The layer that starts next, whose lists are read ahead: the ids of the one before have come,
-        and all stays until ``start``. They are read.
+        The layer that starts next, whose lists are read ahead: the ids of the one before have come
+        or are ``unused``, and all stays until ``start``. They are read.
     start : In(1)
         Begin a layer. Only while ``idle``, ``lists_read`` and, but for the first, ``ids_complete``.
     layer : In(descriptor_layout())

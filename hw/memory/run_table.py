@@ -34,6 +34,8 @@ class RunTable(wiring.Component):
     -------
     write, place : In(1), In(range(capacity))
         The next slot's place.
+    first : In(1)
+        With ``write``: it is slot 0, and what came since the last ``end`` is forgotten.
     end : In(1)
         All places have come, at least one.
     swap : In(1)
@@ -54,6 +56,7 @@ class RunTable(wiring.Component):
             {
                 "write": In(1),
                 "place": In(range(config.positions)),
+                "first": In(1),
                 "end": In(1),
                 "swap": In(1),
                 "count": Out(range(config.n_max + 1)),
@@ -78,8 +81,8 @@ class RunTable(wiring.Component):
         open_run, after = Signal(place_run_layout(config)), Signal(range(config.positions + 1))
         stored, counted = Signal(bits), Signal.like(self.count)
         m.d.comb += [
-            joins.eq(growing & (self.place == after)),
-            write.en.eq(growing & (self.end | (self.write & ~joins))),
+            joins.eq(growing & ~self.first & (self.place == after)),
+            write.en.eq(growing & (self.end | (self.write & ~self.first & ~joins))),
             write.addr.eq(Cat(stored, ~bank)),
             write.data.eq(open_run),
         ]
@@ -91,6 +94,8 @@ class RunTable(wiring.Component):
                 m.d.sync += [open_run.first.eq(self.place), open_run.tokens.eq(1)]
         with m.If(write.en):
             m.d.sync += stored.eq(stored + 1)
+        with m.If(self.write & self.first):
+            m.d.sync += stored.eq(0)
         with m.If(self.end):
             m.d.sync += [growing.eq(0), stored.eq(0), counted.eq(stored + 1)]
         with m.If(self.swap):

@@ -1,7 +1,7 @@
 """Addresses of one plane of a tensor of keys, head by head, in whole runs."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
-from amaranth.lib import fifo, stream, wiring
+from amaranth.hdl import Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.system import SystemConfig
@@ -9,19 +9,27 @@ from dtqatten.hw.bus.bursts import run_layout
 from dtqatten.hw.memory.run_table import place_run_layout
 from dtqatten.hw.memory.walker import plan_layout
 
-__all__ = ["RunWalker"]
+__all__ = ["RunWalker", "progress_layout"]
 
 #: Runs that wait for the bus.
 QUEUE = 4
+
+
+def progress_layout() -> data.StructLayout:
+    """How far the high plane is: its next run's head, whether that has 8-bit slots given; idle."""
+    return data.StructLayout({"turn": unsigned(16), "wide": unsigned(1), "idle": unsigned(1)})
 
 
 class RunWalker(wiring.Component):
     """Turn the runs of a layer's keys into runs of bytes of a plane, head by head.
 
     ``address = base + ((2*head + plane)*capacity + place) * d_head/2``. Where the plan is not
-    ``listed``, all tokens of a head are one run. The low plane begins at slot ``four_bit``, which
-    may be in the middle of a run: a layer's first runs are read once to find it. Gains are a plane
-    of their own, a byte a token: ``base + head*capacity + place``.
+    ``listed``, all tokens of a head are one run. Gains are a plane of their own, a byte a token:
+    ``base + head*capacity + place``.
+
+    The low plane begins at slot ``four_bit``, which may be in the middle of a run: a layer's first
+    runs are read once to find it. Its runs wait until the high plane has given that slot: a token's
+    planes are needed one after the other, and what comes early keeps the bus from what is needed.
 
     Latency: 2 cycles from ``start`` to the first run, 3 if it is read from the table; the low plane
     then takes 2 more for each run up to that of its first slot. Throughput a run a cycle if reads
@@ -50,6 +58,10 @@ class RunWalker(wiring.Component):
     head, busy : Out(16), Out(1)
         Head of the run that left last; its bursts may not be out yet, or more will follow.
         Both a cycle late.
+    turn, wide : Out(16), Out(1)
+        Of the high plane: head of the next run; it has given slot ``four_bit`` of that.
+    high : In(StructLayout)
+        Of the low plane: ``turn``, ``wide`` and ``idle`` of the high one.
     """
 
     def __init__(self, system: SystemConfig, plane: str) -> None:
@@ -70,6 +82,8 @@ class RunWalker(wiring.Component):
                 "o": Out(stream.Signature(run_layout(system))),
                 "head": Out(16),
                 "busy": Out(1),
+                **({"turn": Out(16), "wide": Out(1)} if plane == "high" else {}),
+                **({"high": In(progress_layout())} if self.low else {}),
             }
         )
 
@@ -167,12 +181,28 @@ class RunWalker(wiring.Component):
         m.d.comb += [
             plane_size.eq(plan.capacity * size),
             place_run.eq(queue.r_data),
-            self.o.valid.eq(queue.r_rdy),
             self.o.p.address.eq(base + place_run.first * size),
             self.o.p.size.eq(place_run.tokens * size),
             leaves.eq(self.o.valid & self.o.ready),
-            queue.r_en.eq(self.o.ready),
+            queue.r_en.eq(leaves),
         ]
+        may: Value = Const(1)
+        if self.low:
+            high, may = self.high, Signal(name="may")
+
+            def needed(of: Value) -> Value:
+                return high.idle | (high.turn > of) | ((high.turn == of) & high.wide)
+
+            ends = leaves & queue.r_data[-1]
+            m.d.sync += may.eq(~self.start & Mux(ends, needed(head + 1), needed(head)))
+        m.d.comb += self.o.valid.eq(queue.r_rdy & may)
+        if not self.low and self.planes == 2:
+            slot = Signal(range(system.core.n_max + 1))
+            m.d.comb += [self.turn.eq(head), self.wide.eq(slot > plan.four_bit)]
+            with m.If(leaves):
+                m.d.sync += slot.eq(Mux(queue.r_data[-1], 0, slot + place_run.tokens))
+            with m.If(self.start):
+                m.d.sync += slot.eq(0)
         # A run is taken when the bursts of the one before are out.
         m.d.sync += self.busy.eq(~self.idle | ~self.o.ready)
         with m.If(leaves):

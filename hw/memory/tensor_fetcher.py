@@ -10,7 +10,7 @@ from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.read_channel import ReadChannel, read_port
 from dtqatten.hw.memory.joiner import Joiner, Replayer, joined_layout
 from dtqatten.hw.memory.run_table import place_run_layout
-from dtqatten.hw.memory.run_walker import RunWalker
+from dtqatten.hw.memory.run_walker import RunWalker, progress_layout
 from dtqatten.hw.memory.walker import PlaneWalker, plan_layout
 
 __all__ = ["TensorFetcher"]
@@ -86,6 +86,7 @@ class TensorFetcher(wiring.Component):
         system, nibbles = self.system, self.nibbles
         in_turns = not self.replayed
         walker: PlaneWalker | RunWalker
+        walkers = []
         joiner = place(m, platform, "joiner", Joiner, system, nibbles, in_turns)
         idle = joiner.idle
         for i, (plane, port) in enumerate((("high", self.high), ("low", self.low))):
@@ -111,11 +112,15 @@ class TensorFetcher(wiring.Component):
                 self.index[i].eq(walker.index),
                 walker.granted.eq(self.granted[i]),
             ]
+            walkers.append(walker)
             connect(m, walker.o, channel.runs)
             connect(m, channel.o, getattr(joiner, plane))
             connect(m, channel.port, flipped(port))
         m.d.comb += [joiner.start.eq(self.start), joiner.plan.eq(self.plan)]
         if self.replayed:
+            m.d.comb += [
+                walkers[1].high[name].eq(getattr(walkers[0], name)) for name, _ in progress_layout()
+            ]
             replayer = place(m, platform, "replayer", Replayer, system.core, nibbles)
             connect(m, joiner.o, replayer.i)
             connect(m, replayer.o, flipped(self.o))

@@ -68,7 +68,7 @@ class TokenTable(wiring.Component):
     """Know the tokens of a layer: its keys, and its queries, by slot.
 
     Keys have a table, and the next layer's have another, which the ids that this layer keeps fill
-    as they arrive, or after them a list. ``begin`` makes the filled one the current one
+    as they arrive, or in their place a list. ``begin`` makes the filled one the current one
     (``chained`` or ``listed``), or restarts with all tokens in order. Queries are those keys
     (``query_chained``), or in their tensor's order, at positions from a list (``query_listed``), or
     from ``query_start`` on. Places that follow each other are also kept as runs
@@ -89,7 +89,7 @@ class TokenTable(wiring.Component):
     ids : In(stream.Signature(ids_layout(topk_config(config))))
         Ids that the core keeps: slots of the current layer's keys.
     unused : In(1)
-        No layer will be on the ids that come: they are taken a beat a cycle.
+        No layer will be on the ids that come: they are taken a beat a cycle, and not kept.
     begin : In(1)
         A layer begins. Never while a layer's ids are arriving.
     chained, listed : In(1)
@@ -100,7 +100,8 @@ class TokenTable(wiring.Component):
     key_start : In(range(capacity))
         Where rows can be merged: of keys that are neither chained nor listed the first one's place.
     write : In(2)
-        An entry of the next layer's list of queries, of keys. After the ids of the current one.
+        An entry of the next layer's list of queries, of keys; of keys from slot 0 on, and after
+        the ids of the current one, unless these are ``unused``.
     write_end : In(1)
         The list of keys is complete.
     write_slot, write_id : In(range(n_max)), In(range(capacity))
@@ -192,13 +193,15 @@ class TokenTable(wiring.Component):
         arrived = Signal()
         arrived_id, arrived_slot = Signal(bits), Signal.like(slot)
         ends = Signal()
-        m.d.sync += arrived.eq(self.ids.valid)
+        m.d.sync += [
+            arrived.eq(self.ids.valid & ~self.unused),
+            ends.eq(self.ids.valid & final & self.ids.p.last),
+        ]
         with m.If(self.ids.valid):
             m.d.sync += [
                 lane.eq(Mux(final, 0, lane + 1)),
                 arrived_id.eq(id_),
                 arrived_slot.eq(slot),
-                ends.eq(final & self.ids.p.last),
                 slot.eq(Mux(final & self.ids.p.last, 0, slot + 1)),
             ]
 
@@ -212,7 +215,7 @@ class TokenTable(wiring.Component):
                 Mux(arrived, Mux(identity, arrived_id, look.data.position), self.write_id)
             ),
         ]
-        with m.If(arrived & ends):
+        with m.If(ends):
             m.d.sync += self.complete.eq(1)
         ended, swap = Signal(), Signal()
         m.d.sync += ended.eq(arrived & ends)
@@ -225,6 +228,7 @@ class TokenTable(wiring.Component):
         m.d.comb += [
             runs.write.eq(write.en),
             runs.place.eq(write.data.id),
+            runs.first.eq(Mux(arrived, arrived_slot, self.write_slot) == 0),
             runs.end.eq(ended | self.write_end),
             runs.swap.eq(swap),
             runs.asked.eq(self.run_asked),

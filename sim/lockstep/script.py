@@ -27,6 +27,8 @@ class Script:
 
     def __init__(self, cycles: Iterable[Cycle]) -> None:
         self._cycles = list(cycles)
+        # Of inputs that a cycle leaves out, too: a device keeps what it is not given.
+        self._names = sorted({name for inputs, _ in self._cycles for name in inputs})
         self.deadline = len(self._cycles)
         self.compared = 0
 
@@ -37,7 +39,7 @@ class Script:
 
     def inputs(self) -> dict[str, int]:
         """Return the values of the input ports in this cycle."""
-        return self._cycles[self.compared][0]
+        return dict.fromkeys(self._names, 0) | self._cycles[self.compared][0]
 
     def expected(self) -> dict[str, int]:
         """Return the values of the output ports in this cycle."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module
 
 from dtqatten import Config
 from dtqatten.configuration.system import SystemConfig
@@ -56,6 +57,8 @@ def test_layer_after_layer(plane: str, stall: float) -> None:
     heads: list[int] = []
 
     async def start(ctx) -> None:
+        if plane == "low":
+            ctx.set(dut.high.idle, 1)
         for plan, ids in layers:
             table[:] = ids
             ctx.set(dut.plan, plan)
@@ -100,6 +103,8 @@ def test_a_run_a_cycle(plane: str, listed: int, first: int) -> None:
     _, sink = collect(dut.o, len(expected), rng, 0.0)
 
     async def start(ctx) -> None:
+        if plane == "low":
+            ctx.set(dut.high.idle, 1)
         ctx.set(dut.plan, plan)
         ctx.set(dut.start, 1)
         await ctx.tick()
@@ -108,3 +113,50 @@ def test_a_run_a_cycle(plane: str, listed: int, first: int) -> None:
     run(dut, start, sink, background=[monitor, grant_runs(dut, ids, rng)])
     cycles = [cycle for cycle, _ in passed]
     assert cycles == list(range(first, first + len(expected)))
+
+
+@pytest.mark.parametrize("listed", [0, 1])
+def test_the_low_plane_waits_for_the_high_one(listed: int) -> None:
+    """As often as the high plane stops: no run comes before its head and first slot are given."""
+    rng = np.random.default_rng(listed)
+    high, low = (RunWalker(SYSTEM, plane) for plane in ("high", "low"))
+    ids = [0, 2, 3, 9, 10, 20, 22, 24]
+    plan = plan_of(ids, 3, listed=listed, heads=3)
+    expected = {plane: wanted(plane, plan, ids) for plane in ("high", "low")}
+    pair = Module()
+    pair.submodules += [high, low]
+    pair.d.comb += [
+        low.high.turn.eq(high.turn),
+        low.high.wide.eq(high.wide),
+        low.high.idle.eq(high.idle),
+    ]
+    order: list[tuple[str, int]] = []
+
+    async def testbench(ctx) -> None:
+        for walker in (high, low):
+            ctx.set(walker.plan, plan)
+            ctx.set(walker.start, 1)
+        await ctx.tick()
+        for walker in (high, low):
+            ctx.set(walker.start, 0)
+        ctx.set(low.o.ready, 1)
+        while not (ctx.get(high.idle) and ctx.get(low.idle)):
+            ctx.set(high.o.ready, int(rng.random() < 0.1))
+            for plane, walker in (("high", high), ("low", low)):
+                if ctx.get(walker.o.valid) and ctx.get(walker.o.ready):
+                    order.append((plane, ctx.get(walker.o.p.address)))
+            await ctx.tick()
+
+    benches = [grant_runs(walker, ids, rng) for walker in (high, low)]
+    run(pair, testbench, background=benches, deadline=5_000)
+    given = {"high": 0, "low": 0}
+    for plane, address in order:
+        at = expected[plane][given[plane]]
+        assert address == at[0]
+        if plane == "low":
+            # Tokens of the high plane's runs so far, in the same head.
+            before = expected["high"][: given["high"]]
+            slots = sum(size // SIZE for _, size, head in before if head == at[2])
+            assert slots > 3
+        given[plane] += 1
+    assert given == {plane: len(all_of) for plane, all_of in expected.items()}
