@@ -10,7 +10,7 @@ import numpy as np
 
 from dtqatten.driver.blocks import Block, Result
 from dtqatten.driver.errors import AbortedError, LayoutError, StaleChainError, error_of
-from dtqatten.driver.segments import pieces, sharing
+from dtqatten.driver.segments import Segment, pieces, sharing
 from dtqatten.interface.descriptor import HEAD_BYTES, SIZE, pack, region_sizes
 from dtqatten.interface.registers import Control, Interrupt, Status
 
@@ -59,7 +59,7 @@ class Chain:
         self._layers = 0
         # Descriptors whose results are collected, and outputs of a layer that is not complete.
         self._collected = 0
-        self._parts: list[np.ndarray] = []
+        self._parts: dict[int, list[np.ndarray]] = {}
 
     def __enter__(self) -> "Chain":
         """Begin.
@@ -310,10 +310,13 @@ class Chain:
 
         output = array("output", "i1" if layer.options.output_bits == 8 else "<i2")
         if output is not None:
-            self._parts.append(step.piece.query_heads(output))
+            first = step.piece.first_head if isinstance(step.piece, Segment) else 0
+            self._parts.setdefault(first, []).append(step.piece.query_heads(output))
         if not step.ends:
             return
-        whole, self._parts = np.concatenate(self._parts, axis=1), []
+        # Heads one after the other, of each its queries.
+        whole = np.concatenate([np.concatenate(part, axis=1) for part in self._parts.values()])
+        self._parts = {}
         ids, ranks = array("ids", "<u2"), step.piece is layer
         kept = (layer.k0 - layer.k1, layer.k1) if ranks else (0, 0)
         self.results.append(

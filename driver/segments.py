@@ -9,20 +9,25 @@ from dtqatten.driver.blocks import Block
 from dtqatten.driver.calls import Call
 from dtqatten.driver.errors import LayoutError
 from dtqatten.golden.memory import list_bytes
+from dtqatten.golden.numerics.codes import Codes
 from dtqatten.golden.numerics.masks import position_mask
 from dtqatten.golden.numerics.order import query_tile
 from dtqatten.golden.numerics.tokens import TokenList
-from dtqatten.interface.descriptor import Flag
+from dtqatten.interface.descriptor import ADDRESS_ALIGNMENT, Flag
 
-__all__ = ["Segment", "chunk_length", "pieces", "sharing"]
+__all__ = ["Segment", "chunk_length", "head_parts", "pieces", "sharing"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Segment(Call):
-    """Some queries of a call against some of its keys: a descriptor of its own.
+    """Some heads and queries of a call against some of its keys: a descriptor of its own.
 
     Parameters
     ----------
+    first_head : int
+        Of the call's query heads, the first one.
+    begins : bool
+        It is the first of its heads.
     span : slice
         Places in the call's list of keys.
     continues, holds : bool
@@ -31,6 +36,8 @@ class Segment(Call):
         Addresses of what earlier segments have put into memory, by the name of the address field.
     """
 
+    first_head: int
+    begins: bool
     span: slice
     continues: bool
     holds: bool
@@ -91,6 +98,39 @@ class Segment(Call):
         return {name: raw for name, raw in found.items() if name not in self.at}
 
 
+def head_parts(call: Block, merge_rows: int) -> list[slice]:
+    """Return the query heads that are computed at a time: all, or whole heads of K and V if any.
+
+    Parameters
+    ----------
+    call : Block
+    merge_rows : int
+        Of the machine.
+
+    Raises
+    ------
+    LayoutError
+        If more query heads are grouped than rows are held.
+    """
+    heads, shared = call.heads, call.heads // call.kv_heads
+    if heads <= merge_rows:
+        return [slice(0, heads)]
+    if shared <= merge_rows:
+        most = merge_rows // shared * shared
+        return [slice(at, min(at + most, heads)) for at in range(0, heads, most)]
+    if call.group > 1:
+        raise LayoutError(
+            f"{shared} query heads share the rows of a head of K and V, more than the {merge_rows} "
+            f"rows that the machine holds: leave grouped out, or generate it with merge_rows "
+            f"{shared} or more"
+        )
+    return [
+        slice(at, min(at + merge_rows, first + shared))
+        for first in range(0, heads, shared)
+        for at in range(first, first + shared, merge_rows)
+    ]
+
+
 def chunk_length(call: Block, merge_rows: int, rows: int, n_max: int) -> int:
     """Return how many queries are computed at a time: whole row blocks if there are any.
 
@@ -100,7 +140,8 @@ def chunk_length(call: Block, merge_rows: int, rows: int, n_max: int) -> int:
     merge_rows, rows, n_max : int
         Of the machine.
     """
-    most = min(merge_rows // call.heads, n_max // call.group)
+    together = max(part.stop - part.start for part in head_parts(call, merge_rows))
+    most = min(merge_rows // together, n_max // call.group)
     tile = query_tile(rows, call.group)
     return most - most % tile if most >= tile else most
 
@@ -108,9 +149,9 @@ def chunk_length(call: Block, merge_rows: int, rows: int, n_max: int) -> int:
 def pieces(block: Block, sizes: Mapping[str, int]) -> list[Block]:
     """Return the descriptors that a block takes: one, or a segment each.
 
-    A call of more keys than ``n_max`` is cut into chunks of queries, and its list of keys into
-    segments of ``n_max`` from its beginning on, where the machine merges rows. A segment that no
-    query of a chunk sees is left out.
+    A call of more keys than ``n_max`` is cut into heads, of which the machine holds the rows, these
+    into chunks of queries, and its list of keys into segments of ``n_max`` from its beginning on,
+    where the machine merges rows. A segment that no query of a chunk sees is left out.
 
     Parameters
     ----------
@@ -121,7 +162,7 @@ def pieces(block: Block, sizes: Mapping[str, int]) -> list[Block]:
     Raises
     ------
     LayoutError
-        If a call in segments wants importance, or has more heads than rows are held.
+        If a call in segments wants importance, or cannot be cut into heads.
     """
     most, held = sizes["n_max"], sizes["merge_rows"]
     if not isinstance(block, Call) or block.keys is None or len(block.keys) <= most or not held:
@@ -135,26 +176,69 @@ def pieces(block: Block, sizes: Mapping[str, int]) -> list[Block]:
             f"machine with n_max {len(keys)}"
         )
     length = chunk_length(block, held, sizes["rows"], most)
-    if not length:
-        raise LayoutError(
-            f"{block.heads} heads, more than the {held} rows that the machine holds: generate it "
-            f"with merge_rows {block.heads} or more"
-        )
     found: list[Block] = []
-    for first in range(0, len(block.queries), length):
-        found += _chunk(block, slice(first, min(first + length, len(block.queries))), most)
+    for part in head_parts(block, held):
+        for first in range(0, len(block.queries), length):
+            chunk = slice(first, min(first + length, len(block.queries)))
+            found += _chunk(block, part, chunk, most)
     return found
 
 
-def _chunk(call: Call, chunk: slice, most: int) -> list[Segment]:
-    """Return the segments of some of a call's queries."""
+def _heads(codes: Codes, part: slice) -> Codes:
+    """Return some heads of a tensor."""
+    gains = None if codes.gains is None else codes.gains[part]
+    return Codes(codes.codes[part], codes.scale[part], gains)
+
+
+def _places(call: Call, shared: slice) -> dict[str, int]:
+    """Return where some heads of a cache are, by the name of the address field.
+
+    Raises
+    ------
+    LayoutError
+        If they do not begin at a multiple of :data:`ADDRESS_ALIGNMENT`.
+    """
+    _, capacity, d = call.k.codes.shape
+    found = {}
+    for name in ("k", "v", "k_gains", "v_gains"):
+        if name not in call.placed:
+            continue
+        each = capacity if name.endswith("gains") else capacity * d
+        if shared.start * each % ADDRESS_ALIGNMENT:
+            raise LayoutError(
+                f"a head of a cache of {capacity} places takes {each} bytes of {name}, no multiple "
+                f"of {ADDRESS_ALIGNMENT}, and the machine does not hold all heads: make "
+                f"the cache of {-(-capacity // ADDRESS_ALIGNMENT) * ADDRESS_ALIGNMENT} places"
+            )
+        found[name] = call.placed[name] + shared.start * each
+    return found
+
+
+def _chunk(call: Call, part: slice, chunk: slice, most: int) -> list[Segment]:
+    """Return the segments of some of a call's heads and queries.
+
+    Parameters
+    ----------
+    call : Call
+    part, chunk : slice
+        Query heads, and queries.
+    most : int
+        Keys of a segment.
+    """
     assert call.keys is not None
     ids, keys = call.queries.ids[chunk], call.keys.ids
     four_bit = min(max(call.queries.four_bit - chunk.start, 0), len(ids))
+    each = call.heads // call.kv_heads
+    shared = slice(part.start // each, -(-part.stop // each))
     given = {each.name: getattr(call, each.name) for each in fields(Call)}
     given |= {
-        "q": call.q.take(np.arange(chunk.start, chunk.stop)),
+        "q": _heads(call.q.take(np.arange(chunk.start, chunk.stop)), part),
+        "k": _heads(call.k, shared),
+        "v": _heads(call.v, shared),
+        "sinks": None if call.sinks is None else call.sinks[part],
         "queries": TokenList(ids, four_bit),
+        "first_head": part.start,
+        "at": _places(call, shared),
     }
     spans = [slice(at, min(at + most, len(keys))) for at in range(0, len(keys), most)]
     seen = [
@@ -163,7 +247,13 @@ def _chunk(call: Call, chunk: slice, most: int) -> list[Segment]:
         if position_mask(ids, keys[span], causal=call.causal, window=call.window).any()
     ] or spans[-1:]
     return [
-        Segment(**given, span=span, continues=span is not seen[0], holds=span is not seen[-1])
+        Segment(
+            **given,
+            begins=chunk.start == 0 and span is seen[0],
+            span=span,
+            continues=span is not seen[0],
+            holds=span is not seen[-1],
+        )
         for span in seen
     ]
 
@@ -177,7 +267,7 @@ def sharing(piece: Block, before: Mapping[str, int]) -> Block:
     before : mapping
         Fields of the descriptor before, of the same call.
     """
-    if not isinstance(piece, Segment):
+    if not isinstance(piece, Segment) or piece.begins:
         return piece
     names = ["k", "v", "head_table", "k_gains", "v_gains"]
     if piece.continues:

@@ -174,7 +174,10 @@ def test_a_causal_head_leaves_out_what_nobody_sees(preset: str) -> None:
 
 
 #: Cycles of a later head of 4-bit tokens with weights of 8 bits, by share: none, a half, 0.35.
-LOCAL = {"tiny": (64, {0: 4096, 128: 2048, 90: 2048}), "base": (512, {0: 12288, 128: 9568, 90: 8672})}
+LOCAL = {
+    "tiny": (64, {0: 4096, 128: 2048, 90: 2048}),
+    "base": (512, {0: 12288, 128: 9568, 90: 8672}),
+}
 
 
 @pytest.mark.parametrize("preset", ["tiny", pytest.param("base", marks=pytest.mark.long)])

@@ -12,6 +12,7 @@ import typer
 from dtqatten.commands.console import print_json, progress, say, show
 from dtqatten.commands.options import JsonOption, needs
 from dtqatten.commands.paths import output_folder
+from dtqatten.files.errors import UsageError
 from dtqatten.files.pictures import save
 from dtqatten.files.whole import write_text
 
@@ -41,9 +42,33 @@ def bench(
         Path,
         output_folder("Folder for the JSON.", holds=(*(f"{one}.json" for one in Part), TIMELINE)),
     ] = Path("build/bench"),
+    model: Annotated[
+        list[str] | None, typer.Option(help="Decode: a model's shape; may be repeated.")
+    ] = None,
+    keys: Annotated[
+        list[int] | None, typer.Option(help="Decode: tokens of the cache; may be repeated.")
+    ] = None,
+    share: Annotated[
+        list[str] | None, typer.Option(help="Decode: precision of the keys; may be repeated.")
+    ] = None,
+    bus_bits: Annotated[
+        list[int] | None, typer.Option(help="Decode: width of the bus; may be repeated.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure array, core and top-k, the machine on a bus, and decode; write a JSON file each."""
+    """Measure array, core and top-k, the machine on a bus, and decode; write a JSON file each.
+
+    Decode measures what is asked for and not in decode.json yet; that of a machine that has changed
+    is measured again.
+
+    Parameters
+    ----------
+    part : list of Part, optional
+    output : Path
+    model, keys, share, bus_bits : list, optional
+        Of decode; all if not given.
+    as_json : bool
+    """
     with needs("dev"):
         from dtqatten.sim.studies.array_bench import measure, versions
         from dtqatten.sim.studies.plots import timeline_figure
@@ -63,7 +88,7 @@ def bench(
                 case Part.SYSTEM:
                     result = _system(tell)
                 case Part.DECODE:
-                    result = _decode(tell)
+                    result = _decode(tell, output, model, keys, share, bus_bits)
         if one is not Part.ARRAY:
             result["versions"] = versions()
         results[str(one)] = result
@@ -134,12 +159,48 @@ def _system(tell: Tell) -> dict[str, Any]:
     return result | asdict(workload)
 
 
-def _decode(tell: Tell) -> dict[str, Any]:
-    """Measure decode steps on the arrays of preset base."""
-    from dtqatten.configuration.core import PRESETS
-    from dtqatten.sim.studies.decode_bench import measure_decode
+def _decode(
+    tell: Tell,
+    output: Path,
+    model: list[str] | None,
+    keys: list[int] | None,
+    share: list[str] | None,
+    bus_bits: list[int] | None,
+) -> dict[str, Any]:
+    """Measure decode steps on the arrays of preset base; keep each as soon as it is measured.
 
-    return measure_decode(PRESETS["base"], tell)
+    Parameters
+    ----------
+    tell, output
+        As of :func:`bench`.
+    model, keys, share, bus_bits
+        What to measure; all if None.
+    """
+    from dtqatten.configuration.core import PRESETS
+    from dtqatten.sim.studies.decode_bench import BUS_BITS, LENGTHS, SHAPES, SHARES, measure_decode
+
+    for name, given, there in (
+        ("model", model, SHAPES),
+        ("keys", keys, LENGTHS),
+        ("share", share, SHARES),
+        ("bus-bits", bus_bits, BUS_BITS),
+    ):
+        for one in given or ():
+            if one not in there:
+                known = ", ".join(map(repr, there))
+                raise UsageError(f"--{name} is {one!r}, which is not measured: use one of {known}")
+    path = output / f"{Part.DECODE}.json"
+    before = json.loads(path.read_text())["steps"] if path.exists() else []
+    return measure_decode(
+        PRESETS["base"],
+        tell,
+        lengths=keys or LENGTHS,
+        shapes=model or tuple(SHAPES),
+        shares=share or tuple(SHARES),
+        buses=bus_bits or BUS_BITS,
+        known=[s for s in before if "machine" in s],
+        keep=lambda result: write_text(path, json.dumps(result, indent=2) + "\n"),
+    )
 
 
 def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
@@ -192,6 +253,7 @@ def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
         case Part.DECODE:
             figures = (
                 "bus_busy",
+                "bus_busy_chained",
                 "tail",
                 "bytes_ratio",
                 "cycles_per_token",
@@ -199,7 +261,7 @@ def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
             )
             steps = {
                 f"{s['model']}, {s['tokens']}, {s['share']}, {s['bus_bits']} bits": {
-                    name: s[name] for name in figures
+                    name: s.get(name, "-") for name in figures
                 }
                 for s in result["steps"]
             }

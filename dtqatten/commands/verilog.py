@@ -50,6 +50,9 @@ def verilog(
     load_bits: Annotated[
         int | None, typer.Option(help="Widest beat of the streams of Q, K and V.")
     ] = None,
+    value_load_bits: Annotated[
+        int | None, typer.Option(help="Widest beat of the stream of V.")
+    ] = None,
     normalizer_lanes: Annotated[
         int | None, typer.Option(help="Channels of the output a cycle.")
     ] = None,
@@ -108,6 +111,7 @@ def verilog(
         d_head=d_head,
         n_max=n_max,
         load_bits=load_bits,
+        value_load_bits=value_load_bits,
         normalizer_lanes=normalizer_lanes,
         schedule=schedule,
         product_stages=product_stages,

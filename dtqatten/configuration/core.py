@@ -62,6 +62,10 @@ class Config:
         Widest beat of the streams of Q, K and V, unless ``depth`` nibbles of Q and K are wider: a
         power of two from 16 to 1024. Short heads need wide ones, since a head takes at least as
         long as it loads.
+    value_load_bits : int or None
+        Widest beat of the stream of V: a power of two from 16 to 1024. A column takes a nibble of
+        it, or as many of its channels as fit, a power of two. None: ``load_bits``, at most a
+        nibble a column.
     normalizer_lanes : int or None
         Channels of the output a cycle, at most ``cols``. None: ``ceil(cols/4)``, which keeps up
         from 128 keys on.
@@ -116,6 +120,7 @@ class Config:
     n_max: int = 512
     value_depth: int | None = None
     load_bits: int = 64
+    value_load_bits: int | None = None
     normalizer_lanes: int | None = None
     schedule: Schedule = Schedule.PLANE_MAJOR
     product_stages: int = 1
@@ -152,6 +157,8 @@ class Config:
         integer(self, "normalizer_lanes", 1, 128, optional=True)
         power_of_two(self, "topk_lanes", 1, 64)
         power_of_two(self, "load_bits", 16, 1024)
+        if self.value_load_bits is not None:
+            power_of_two(self, "value_load_bits", 16, 1024)
         for field in dataclasses.fields(self):
             if field.type in (bool, "bool"):
                 boolean(self, field.name)
@@ -237,9 +244,16 @@ class Config:
 
     @property
     def value_nibbles(self) -> int:
-        """Nibbles per beat of the value stream, each for a different column."""
-        limit = min(self.cols, self.load_bits // 4)
-        return max(n for n in range(1, limit + 1) if self.d_head % n == 0)
+        """Nibbles per beat of the value stream: of a channel, or of 2, 4, ... of each column."""
+        limit = (self.value_load_bits or min(4 * self.cols, self.load_bits)) // 4
+        wide = [n for i in range(1, 7) if self.d_head % (n := self.cols << i) == 0]
+        divisors = [n for n in range(1, self.cols + 1) if self.d_head % n == 0]
+        return max(n for n in divisors + wide if n <= limit)
+
+    @property
+    def channels_a_beat(self) -> int:
+        """Channels of a column in a beat of the value stream; a word of values has as many."""
+        return math.ceil(self.value_nibbles / self.cols)
 
     @property
     def output_lanes(self) -> int:

@@ -139,7 +139,7 @@ class ValueFeeder(wiring.Component):
             Reads from them.
         """
         config = self.config
-        groups = config.key_tiles * config.parts
+        groups, together = config.key_tiles * config.parts, config.channels_a_beat
         write, read = loader.write, reader.read
         last_pass = config.channel_passes - 1
         operands = []
@@ -153,20 +153,27 @@ class ValueFeeder(wiring.Component):
                     m.d.comb += present.keep.eq(0)
                 read = present
             lane = place(m, platform, f"lane_{c}", ValueLane, config)
-            channel_pass = Signal(range(config.channel_passes), name=f"channel_pass_{c}")
+            channel_pass = Signal(
+                range(config.channel_passes // together), name=f"channel_pass_{c}"
+            )
             m.d.comb += [
                 lane.write_bank.eq(write.bank),
                 lane.write_address.eq(Cat(write.plane, channel_pass) * groups + write.group),
                 lane.read.eq(read),
             ]
             # Each of the column's channels is at one place of one beat.
+            channels = range(c, config.d_head, config.cols)
             with m.Switch(write.word):
-                for at_pass, channel in enumerate(range(c, config.d_head, config.cols)):
+                for at_pass, channel in enumerate(channels[::together]):
+                    first = channel % config.value_nibbles
                     with m.Case(channel // config.value_nibbles):
                         m.d.comb += [
                             lane.write.eq(write.places),
                             channel_pass.eq(at_pass),
-                            lane.write_nibble.eq(write.nibbles[channel % config.value_nibbles]),
+                            *(
+                                lane.write_nibbles[i].eq(write.nibbles[first + i * config.cols])
+                                for i in range(together)
+                            ),
                         ]
             read = lane.read_next
             operands.append(lane.operand)

@@ -233,11 +233,14 @@ class OperandReader(wiring.Component):
                 Mux(read.valid, wide_tokens.data | (~low_plane).replicate(config.depth), 0)
             ),
         ]
-        word = Cat(feed.plane, feed.channel_pass) * groups + group_number(config, feed)
+        beat_bits = (config.channels_a_beat - 1).bit_length()
+        at_pass = feed.channel_pass[beat_bits:]
+        word = Cat(feed.plane, at_pass) * groups + group_number(config, feed)
         m.d.sync += [
             read.valid.eq(feed.valid),
             read.bank.eq(feed.bank),
             read.address.eq(word),
+            read.channel.eq(feed.channel_pass[:beat_bits]),
             read.release.eq(feed.valid & feed.release),
             low_plane.eq(feed.plane == Plane.LOW),
         ]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.bus.read_channel import request_layout
@@ -61,9 +61,17 @@ def rotated_choice(m: Module, wanting: Value, granted: Signal, name: str) -> Sig
 
 
 def next_burst(
-    m: Module, system: SystemConfig, requests: list[Any], granted: Signal, window: Value
+    m: Module,
+    system: SystemConfig,
+    requests: list[Any],
+    granted: Signal,
+    window: Value,
+    late: Value | None = None,
+    left: Value | None = None,
 ) -> NextBurst:
     """Choose the next stream with a request after ``granted``, round robin.
+
+    Streams that are ``late`` are chosen while no other one has a request, and something is left.
 
     Parameters
     ----------
@@ -74,8 +82,13 @@ def next_burst(
         Stream of the previous burst.
     window : Value
         Pages that may be accessed, as of :func:`~dtqatten.hw.bus.window.window_layout`.
+    late, left : Value, optional
+        A bit for each stream, and one for all; none is late by default.
     """
-    wanting = Cat(request.valid for request in requests)
+    wanting: Value = Cat(request.valid for request in requests)
+    if late is not None and left is not None:
+        early = wanting & ~late
+        wanting = Mux(early.any(), early, wanting & left.replicate(len(requests)))
     choice = rotated_choice(m, wanting, granted, "choice")
     request = Signal(request_layout(system), name="request")
     address = Signal(system.address_bits, name="address")

@@ -14,7 +14,12 @@ __all__ = ["ReadMaster"]
 
 
 class ReadMaster(wiring.Component):
-    """Issue the bursts of ``streams`` streams, round robin, and route the answers.
+    """Issue the bursts of ``streams`` streams, and route the answers.
+
+    Streams take turns. Those that are ``late`` have what the others leave: they request a word for
+    each cycle in which none came, of up to two bursts, and up to a burst in advance. To request
+    more would make the words of the others come later, since a bus that is busy answers in the
+    order of the requests.
 
     The ID of a burst is its stream's number; answers of different IDs may be interleaved and
     reordered. They are always taken, as streams request only what they have room for. A burst
@@ -34,6 +39,8 @@ class ReadMaster(wiring.Component):
         Bursts and answers of the streams.
     ar, r
         AXI4 channels.
+    late : In(streams)
+        Streams that let others go first.
     window : In(window_layout(system))
         Pages that may be read; constant while not ``idle``.
     stop : In(1)
@@ -61,6 +68,7 @@ class ReadMaster(wiring.Component):
                 "ports": In(read_port(system)).array(streams),
                 "ar": Out(stream.Signature(address_layout(system))),
                 "r": In(stream.Signature(read_data_layout(system))),
+                "late": In(streams),
                 "window": In(window_layout(system)),
                 "stop": In(1),
                 "idle": Out(1),
@@ -80,8 +88,10 @@ class ReadMaster(wiring.Component):
         system = self.system
         granted = Signal(range(self.streams))
         requests = [port.request for port in self.ports]
-        burst = next_burst(m, system, requests, granted, self.window)
-        free, taken = Signal(), Signal()
+        # Cycles without a word, less the words that late streams have requested.
+        spare, left = Signal(range(-system.burst_beats, 2 * system.burst_beats)), Signal()
+        burst = next_burst(m, system, requests, granted, self.window, self.late, left)
+        free, taken, is_late = Signal(), Signal(), Signal()
         m.d.comb += [
             free.eq(~self.ar.valid | self.ar.ready),
             taken.eq(burst.allowed & free & ~self.stop),
@@ -103,6 +113,15 @@ class ReadMaster(wiring.Component):
                 self.ar.p.len.eq(burst.request.beats - 1),
                 self.ar.p.size.eq(burst.request.width),
             ]
+
+        m.d.comb += [
+            left.eq(spare > 0),
+            is_late.eq(taken & self.late.bit_select(burst.choice, 1)),
+        ]
+        with m.If(is_late):
+            m.d.sync += spare.eq(spare - burst.request.beats)
+        with m.Elif(~self.r.valid & (spare != 2 * system.burst_beats - 1)):
+            m.d.sync += spare.eq(spare + 1)
 
         # Words that are due, including those of the burst on offer.
         due = Signal(range(self.streams * system.buffer_beats + 1))

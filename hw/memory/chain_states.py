@@ -27,7 +27,7 @@ class State(enum.Enum, shape=4):  # type: ignore[call-arg]
     CHECKING = 5
     #: Its inputs are not ready.
     WAIT = 6
-    #: Wait until the fetcher can begin; it begins.
+    #: Wait until lists are read and the fetcher can begin; it begins.
     START = 7
     STARTED = 8
     #: The last layer has begun: of the chain, or before a descriptor in which there is an error.
@@ -168,7 +168,9 @@ class ChainStates:
                 known |= before.segment
                 segment = is_segment(descriptor)
                 holds = flag(descriptor, Flag.HOLDS)
-            with m.If(ports.fetched & free & known):
+            chained = flag(descriptor, Flag.CHAINED) | flag(descriptor, Flag.QUERY_CHAINED)
+            m.d.comb += [ports.ahead.eq(known | ~chained), ports.unused.eq(~chained)]
+            with m.If(ports.fetched & free & known & ports.lists_read):
                 if self.system.core.merge_rows:
                     m.d.sync += [before.segment.eq(segment), before.holds.eq(holds)]
                     m.d.sync += [
@@ -212,13 +214,15 @@ class ChainStates:
     def _end(self, m: Module) -> None:
         """Wait until all layers are written; or empty the bus and reset the rest."""
         ports = self.ports
-        with m.Case(State.FINISH), m.If(ports.fetched & ~self.given_writer & ports.written):
-            m.d.comb += [
-                ports.ended.eq(1),
-                self._fatal.eq(self._held),
-                self._fatal_address.eq(self._held_address),
-            ]
-            m.d.sync += [ports.busy.eq(0), self._state.eq(State.IDLE)]
+        with m.Case(State.FINISH):
+            m.d.comb += ports.unused.eq(1)
+            with m.If(ports.fetched & ~self.given_writer & ports.written):
+                m.d.comb += [
+                    ports.ended.eq(1),
+                    self._fatal.eq(self._held),
+                    self._fatal_address.eq(self._held_address),
+                ]
+                m.d.sync += [ports.busy.eq(0), self._state.eq(State.IDLE)]
         with m.Case(State.DRAIN):
             m.d.comb += ports.stop.eq(1)
             with m.If(ports.drained):

@@ -24,9 +24,9 @@ __all__ = ["Controller"]
 class Controller(wiring.Component):
     """Run a chain: read, check and start layer after layer.
 
-    A descriptor is read while the layer before is still being computed; its layer starts as soon
-    as the fetcher has nothing more to read and has the ids that the layer before keeps. So layers
-    overlap.
+    A descriptor is read while the layer before is still being computed, and so are the lists that
+    it names, those of a chained layer once the ids that the layer before keeps have come; its layer
+    starts as soon as the fetcher has nothing more to read and ids have come. So layers overlap.
 
     Of a descriptor the head comes first, alone: the rest is requested once ``ready`` has come as
     not 0. A host that writes ``ready`` last may therefore do so at any time. While ``ready`` is 0
@@ -71,6 +71,12 @@ class Controller(wiring.Component):
         Complete layers of the chain.
     port
         Read port.
+    ahead, next : Out(1), Out(descriptor_layout())
+        The layer that starts next: its lists can be read.
+    lists_read : In(1)
+        They are read.
+    unused : Out(1)
+        No layer is on the ids of the one that was started last.
     start : Out(1)
         The fetcher begins with ``layer``, ``four_bit``, ``query_four_bit`` and ``repeats``; where
         query heads are grouped, also with ``rows`` of :func:`rows_layout`.
@@ -120,6 +126,10 @@ class Controller(wiring.Component):
                 "current": Out(64),
                 "layers_done": Out(32),
                 "port": Out(read_port(system)),
+                "ahead": Out(1),
+                "next": Out(descriptor_layout()),
+                "lists_read": In(1),
+                "unused": Out(1),
                 "start": Out(1),
                 "layer": Out(descriptor_layout()),
                 "four_bit": Out(range(system.core.n_max + 1)),
@@ -152,6 +162,7 @@ class Controller(wiring.Component):
         connect(m, reader.port, flipped(self.port))
         m.d.comb += [
             self.current.eq(states.address),
+            self.next.eq(reader.descriptor),
             reader.address.eq(states.address),
             reader.whole.eq(states.whole),
             reader.flush.eq(self.flush),

@@ -17,7 +17,8 @@ from dtqatten.hw.memory.list_reader import ListReader
 from dtqatten.hw.memory.slots import aligned
 from dtqatten.hw.memory.tensor_fetcher import TensorFetcher
 from dtqatten.hw.memory.token_stream import TokenStream
-from dtqatten.hw.memory.token_table import TokenTable
+from dtqatten.hw.memory.token_table import TokenTable, look_up
+from dtqatten.hw.memory.turns import KeysFirst
 from dtqatten.hw.payloads.arrays import load_layout, value_layout
 from dtqatten.hw.payloads.ranking import topk_config
 from dtqatten.hw.payloads.softmax import factor_layout, head_layout, key_layout, query_layout
@@ -27,9 +28,6 @@ from dtqatten.interface.registers import ErrorCode
 
 __all__ = ["Fetcher"]
 
-#: Readers of places: both planes of Q, K and V, and their gains, as their streams are numbered.
-READERS = 9
-
 
 class Fetcher(wiring.Component):
     """Read a layer's operands and give them to the core, head by head.
@@ -38,16 +36,15 @@ class Fetcher(wiring.Component):
     (:func:`dtqatten.golden.numerics.order.alternate`).
 
     Streams run independently, each as far ahead as its buffers have room: the next head is read
-    while this one is computed. The token table receives the ids that the core keeps; the next layer
-    can start when ``idle`` and ``ids_complete``.
+    while this one is computed; a head's keys go before its values. The token table receives the ids
+    that the core keeps; the next layer can start when ``idle``, ``ids_complete``, ``lists_read``.
 
     A gain of 0, or an entry of the head table or of a list that is none, is a fault: the layer's
     results are invalid. Nothing but lists is read before they are known to be good.
 
-    Latency: units start 1 cycle after ``start``, or after the lists
-    (:class:`~dtqatten.hw.memory.list_reader.ListReader`); in a chained or listed layer, those of
-    the tensors share one token a cycle of the token table. The first head comes 6 cycles and the
-    memory's latency after ``start``.
+    Latency: units start 1 cycle after ``start``; in a chained or listed layer, those of K and V
+    share one run a cycle of the token table. The first head comes 6 cycles and the memory's latency
+    after ``start``.
 
     Parameters
     ----------
@@ -55,8 +52,11 @@ class Fetcher(wiring.Component):
 
     Members
     -------
+    ahead, next, lists_read : In(1), In(descriptor_layout()), Out(1)
+        The layer that starts next, whose lists are read ahead: the ids of the one before have come
+        or are ``unused``, and all stays until ``start``. They are read.
     start : In(1)
-        Begin a layer. Only while ``idle``, and after the first layer while ``ids_complete``.
+        Begin a layer. Only while ``idle``, ``lists_read`` and, but for the first, ``ids_complete``.
     layer : In(descriptor_layout())
         Its descriptor; stays until ``idle``.
     four_bit, query_four_bit : In(range(n_max + 1))
@@ -69,6 +69,8 @@ class Fetcher(wiring.Component):
         Everything has been given to the core.
     ids : In(stream.Signature(ids_layout(topk)))
         Ids that the core keeps.
+    unused : In(1)
+        No layer is on the ids of the current one.
     ids_complete : Out(1)
         All ids of the layer that was started last have arrived.
     fault : Out(8), fault_address : Out(address_bits)
@@ -77,6 +79,8 @@ class Fetcher(wiring.Component):
         Streams of the core.
     asked, index, granted, entry
         With ``held_importance``: places that are lent, as of the token table.
+    late : Out(12)
+        Streams that let others go first, see :class:`~dtqatten.hw.memory.turns.KeysFirst`.
     ports : Out(read_port(system)).array(12)
         Read ports, by :class:`~dtqatten.configuration.system.ReadStream`; that of the descriptor is
         not used.
@@ -87,6 +91,9 @@ class Fetcher(wiring.Component):
         core = system.core
         super().__init__(
             {
+                "ahead": In(1),
+                "next": In(descriptor_layout()),
+                "lists_read": Out(1),
                 "start": In(1),
                 "layer": In(descriptor_layout()),
                 "four_bit": In(range(core.n_max + 1)),
@@ -94,6 +101,7 @@ class Fetcher(wiring.Component):
                 "repeats": In(16),
                 "idle": Out(1),
                 "ids": In(stream.Signature(ids_layout(topk_config(core)))),
+                "unused": In(1),
                 "ids_complete": Out(1),
                 "fault": Out(8),
                 "fault_address": Out(system.address_bits),
@@ -103,6 +111,7 @@ class Fetcher(wiring.Component):
                 "queries": Out(stream.Signature(query_layout(core))),
                 "keys": Out(stream.Signature(key_layout(core))),
                 "heads": Out(stream.Signature(head_layout(core))),
+                "late": Out(len(system.read_streams)),
                 "ports": Out(read_port(system)).array(len(system.read_streams)),
             }
             | (place_members(core) if core.held_importance else {})
@@ -113,9 +122,10 @@ class Fetcher(wiring.Component):
         m = Module()
         core, layer = self.system.core, self.layer
         lent = LOOKUPS if core.held_importance else 0
-        table = place(m, platform, "tokens", TokenTable, core, READERS + lent)
+        table = place(m, platform, "tokens", TokenTable, core, lent)
         connect(m, flipped(self.ids), table.ids)
         m.d.comb += [
+            table.unused.eq(self.unused),
             table.begin.eq(self.start),
             table.chained.eq(flag(layer, Flag.CHAINED)),
             table.listed.eq(flag(layer, Flag.KEY_LIST)),
@@ -128,44 +138,40 @@ class Fetcher(wiring.Component):
             m.d.comb += table.key_start.eq(layer.key_start)
         rows = self.rows if core.grouped else None
         shape = LayerShape.of(layer, self.repeats, self.query_four_bit, rows)
-        # Units start after the table, which is then valid.
-        lists = self._lists(m, platform, table)
+        self._read_lists(m, platform, table)
         if lent:
-            lend(m, self, table, lists.idle)
-        start = lists.done
+            lend(m, self, table)
+        # Units start after the table, which is then valid.
+        start = Signal()
+        m.d.sync += start.eq(self.start)
         edges, tensors_idle = self._tensors(m, platform, table, start, shape)
         heads = self._heads(m, platform, start)
         tokens_idle = self._tokens(m, platform, table, start, shape, edges, heads)
-        units = (lists.idle, *tensors_idle, *tokens_idle, heads.idle)
+        units = (~start, *tensors_idle, *tokens_idle, heads.idle)
         m.d.comb += self.idle.eq(Cat(units).all())
         return m
 
-    def _lists(self, m: Module, platform: object, table: TokenTable) -> ListReader:
-        """Fetch the lists of tokens into their table; return what does."""
-        layer, positions = self.layer, self.system.core.positions
+    def _read_lists(self, m: Module, platform: object, table: TokenTable) -> None:
+        """Fetch the next layer's lists of tokens into their table."""
+        layer, positions = self.next, self.system.core.positions
         lists = place(m, platform, "lists", ListReader, self.system)
         connect(m, lists.port, flipped(self.ports[ReadStream.LISTS]))
         m.d.comb += [
-            lists.start.eq(self.start),
+            lists.ahead.eq(self.ahead),
+            lists.begin.eq(self.start),
+            self.lists_read.eq(lists.ready),
             table.write.eq(lists.write),
+            table.write_end.eq(lists.end),
             table.write_slot.eq(lists.slot),
             table.write_id.eq(lists.id),
         ]
-        for i, (present, base, count, four_bit, limit) in enumerate(
-            (
-                (Flag.QUERY_LIST, layer.query_list, layer.queries, self.query_four_bit, positions),
-                (Flag.KEY_LIST, layer.key_list, layer.tokens, self.four_bit, layer.stored),
-            )
-        ):
-            m.d.comb += [
-                lists.lists[i].present.eq(flag(layer, present)),
-                lists.lists[i].base.eq(base),
-                lists.lists[i].count.eq(count),
-                lists.lists[i].four_bit.eq(four_bit),
-                lists.lists[i].limit.eq(limit),
-            ]
+        queries = (layer.query_list, layer.queries, layer.query_four_bit, positions)
+        keys = (layer.key_list, layer.tokens, layer.four_bit, layer.stored)
+        for i, (present, *what) in enumerate(((Flag.QUERY_LIST, *queries), (Flag.KEY_LIST, *keys))):
+            names = ("base", "count", "four_bit", "limit")
+            m.d.comb += lists.lists[i].present.eq(flag(layer, present))
+            m.d.comb += [lists.lists[i][at].eq(x) for at, x in zip(names, what, strict=True)]
         self._refuse(m, lists.fault, ErrorCode.LIST, lists.fault_address)
-        return lists
 
     def _tensors(
         self, m: Module, platform: object, table: TokenTable, start: Value, shape: LayerShape
@@ -185,12 +191,12 @@ class Fetcher(wiring.Component):
         system, core, layer = self.system, self.system.core, self.layer
         idle: list[Value] = []
         edges: dict[str, Signal] = {}
-        for number, (role, high, base, tile, nibbles) in enumerate(
-            (
-                ("q", ReadStream.Q_HIGH, layer.q, core.rows, core.load_nibbles),
-                ("k", ReadStream.K_HIGH, layer.k, core.cols, core.load_nibbles),
-                ("v", ReadStream.V_HIGH, layer.v, core.group, core.value_nibbles),
-            )
+        m.submodules.turns = turns = KeysFirst()
+        m.d.comb += self.late[ReadStream.K_HIGH :][: len(turns.late)].eq(turns.late)
+        for role, high, base, tile, nibbles in (
+            ("q", ReadStream.Q_HIGH, layer.q, core.rows, core.load_nibbles),
+            ("k", ReadStream.K_HIGH, layer.k, core.cols, core.load_nibbles),
+            ("v", ReadStream.V_HIGH, layer.v, core.group, core.value_nibbles),
         ):
             replayed = int(role != "q")
             tensor = place(m, platform, role, TensorFetcher, system, nibbles, replayed)
@@ -202,9 +208,6 @@ class Fetcher(wiring.Component):
             m.d.comb += [
                 tensor.start.eq(start),
                 tensor.plan.four_bit.eq(edges[role]),
-                tensor.entry.eq(table.entry),
-                tensor.granted.eq(table.granted[2 * number : 2 * number + 2]),
-                table.asked[2 * number : 2 * number + 2].eq(tensor.asked),
                 out.valid.eq(tensor.o.valid),
                 out.p.nibbles.eq(tensor.o.p.nibbles.as_value()),
                 out.p.precision.eq(tensor.o.p.precision),
@@ -212,7 +215,12 @@ class Fetcher(wiring.Component):
                 tensor.o.ready.eq(out.ready),
             ]
             for plane in range(2):
-                m.d.comb += table.index[2 * number + plane].eq(tensor.index[plane])
+                look_up(m, table, high + plane, tensor, plane)
+                if replayed:
+                    m.d.comb += [
+                        getattr(turns, f"{role}_head")[plane].eq(tensor.head[plane]),
+                        getattr(turns, f"{role}_busy")[plane].eq(tensor.busy[plane]),
+                    ]
             connect(m, tensor.high, flipped(self.ports[high]))
             connect(m, tensor.low, flipped(self.ports[high + 1]))
             idle.append(tensor.idle)
@@ -278,7 +286,6 @@ class Fetcher(wiring.Component):
                 tokens.four_bit.eq(edges["q"]),
                 slot.eq(tokens.slot),
                 tokens.token.eq(token),
-                tokens.entry.eq(table.entry),
                 out.valid.eq(tokens.o.valid),
                 out.p.id.eq(tokens.o.p.position),
                 out.p.gain.eq(tokens.o.p.gains[0]),
@@ -307,14 +314,9 @@ class Fetcher(wiring.Component):
                     out.p.last.eq(tokens.o.p.last),
                 ]
             for i, (tensor, port, present, base) in enumerate(gains):
-                reader = port - ReadStream.Q_HIGH
                 shape.plan(m, tokens.plans[i], tensor, base)
-                m.d.comb += [
-                    tokens.present[i].eq(flag(layer, present)),
-                    table.asked[reader].eq(tokens.asked[i]),
-                    table.index[reader].eq(tokens.index[i]),
-                    tokens.granted[i].eq(table.granted[reader]),
-                ]
+                look_up(m, table, port, tokens, i)
+                m.d.comb += tokens.present[i].eq(flag(layer, present))
                 connect(m, tokens.ports[i], flipped(self.ports[port]))
             idle.append(tokens.idle)
             self._refuse(m, tokens.zero, ErrorCode.GAIN, tokens.zero_address)

@@ -1,6 +1,6 @@
 """Importance of a cache by id: read for a layer's keys, and where it is written back."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -20,12 +20,8 @@ LOOKUPS = 3
 
 
 def place_members(config: Config) -> dict[str, wiring.Member]:
-    """Members by which the fetcher lends its table, as of the table itself.
-
-    ``known``: the lists of the layer that was started last are in it.
-    """
+    """Members by which the fetcher lends its table, as of the table itself."""
     return {
-        "known": Out(1),
         "asked": In(LOOKUPS),
         "index": In(range(config.n_max)).array(LOOKUPS),
         "granted": Out(LOOKUPS),
@@ -33,9 +29,7 @@ def place_members(config: Config) -> dict[str, wiring.Member]:
     }
 
 
-def lend(
-    m: Module, fetcher: wiring.PureInterface, table: wiring.PureInterface, known: Value
-) -> None:
+def lend(m: Module, fetcher: wiring.PureInterface, table: wiring.PureInterface) -> None:
     """Let the last readers of the fetcher's table be those of :func:`place_members`.
 
     Parameters
@@ -43,8 +37,6 @@ def lend(
     m : Module
     fetcher : Fetcher
     table : TokenTable
-    known : Value
-        The lists of the current layer are in it.
     """
     own = len(table.asked) - LOOKUPS
     m.d.comb += [
@@ -52,7 +44,6 @@ def lend(
         *(table.index[own + i].eq(fetcher.index[i]) for i in range(LOOKUPS)),
         fetcher.granted.eq(table.granted[own:]),
         fetcher.entry.eq(table.entry),
-        fetcher.known.eq(known),
     ]
 
 
@@ -181,8 +172,6 @@ class HeldImportance(wiring.Component):
         The writer begins ``layer``, which stays until it is done. Only while ``idle``.
     layer : In(results_layout(system))
         Its keys and addresses. Nothing happens unless ``held`` is set.
-    known : In(1)
-        Its list is in the table; only then places are looked up.
     idle : Out(1)
         Everything has been given.
     too_many : Out(1)
@@ -204,7 +193,6 @@ class HeldImportance(wiring.Component):
             {
                 "start": In(1),
                 "layer": In(results_layout(system)),
-                "known": In(1),
                 "idle": Out(1),
                 "too_many": Out(1),
                 "asked": Out(LOOKUPS),
@@ -231,14 +219,11 @@ class HeldImportance(wiring.Component):
         connect(m, reads.o, channel.runs)
         connect(m, channel.port, flipped(self.port))
         connect(m, writes.o, flipped(self.runs))
-        begin, both, waits = Signal(), Signal(), Signal()
-        with m.If(self.start):
-            m.d.sync += waits.eq(layer.held)
-        with m.Elif(self.known):
-            m.d.sync += waits.eq(0)
+        # Its list is in the table from the cycle after ``start`` on.
+        begin, both = Signal(), Signal()
+        m.d.sync += begin.eq(self.start & layer.held)
         value = Signal(layout)
         m.d.comb += [
-            begin.eq(waits & self.known),
             protection.layer.eq(layer),
             protection.start.eq(begin),
             both.eq(channel.o.valid & protection.valid),
@@ -252,7 +237,7 @@ class HeldImportance(wiring.Component):
             self.o.p.eq(ready.r_data),
             ready.r_en.eq(self.o.ready),
             self.idle.eq(
-                reads.idle & writes.idle & protection.idle & ~waits & ~(self.start & layer.held)
+                reads.idle & writes.idle & protection.idle & ~begin & ~(self.start & layer.held)
             ),
         ]
         for walker in (reads, writes):

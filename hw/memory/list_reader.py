@@ -32,11 +32,12 @@ def list_layout(system: SystemConfig) -> data.StructLayout:
 class ListReader(wiring.Component):
     """Read the list of queries, then that of keys, an id a cycle.
 
-    An id that is not below its list's limit, or not above the one before it in its class, is a
-    fault, after which nothing more is written and ``done`` does not come.
+    It reads ahead: the next layer's, while a layer is fetched. An id that is not below its list's
+    limit, or not above the one before it in its class, is a fault, after which nothing more is
+    written and ``ready`` does not come.
 
-    Latency: ``done`` 1 cycle after ``start``, and for each list, one after the other, 4 cycles, the
-    memory's latency and a cycle an id more.
+    Latency: ``ready`` with ``ahead`` where there is no list; else 1 cycle after it, and for each
+    list, one after the other, 4 cycles, the memory's latency and a cycle an id more.
 
     Parameters
     ----------
@@ -44,16 +45,18 @@ class ListReader(wiring.Component):
 
     Members
     -------
-    start : In(1)
-        Begin with ``lists``, which stay until ``done``.
+    ahead : In(1)
+        The next layer has ``lists``, and there is a place for them; all stays until ``begin``.
+    begin : In(1)
+        That layer begins; only while ``ready``.
     lists : In(list_layout(system)).array(2)
         Of queries, and of keys.
-    done : Out(1)
-        All entries are written, for one cycle.
-    idle : Out(1)
-        Nothing has begun, or ``done`` was in an earlier cycle.
+    ready : Out(1)
+        All entries are written.
     write : Out(2)
         Write an entry of the queries, of the keys.
+    end : Out(1)
+        All keys of a list are written; for one cycle.
     slot, id : Out(range(n_max)), Out(range(capacity))
         Its place in the list, and its token.
     fault, fault_address : Out(1), Out(address_bits)
@@ -67,11 +70,12 @@ class ListReader(wiring.Component):
         core = system.core
         super().__init__(
             {
-                "start": In(1),
+                "ahead": In(1),
+                "begin": In(1),
                 "lists": In(list_layout(system)).array(2),
-                "done": Out(1),
-                "idle": Out(1, init=1),
+                "ready": Out(1),
                 "write": Out(2),
+                "end": Out(1),
                 "slot": Out(range(core.n_max)),
                 "id": Out(range(core.positions)),
                 "fault": Out(1),
@@ -90,7 +94,10 @@ class ListReader(wiring.Component):
         before = Signal(8 * ID_BYTES)
         id_ = Value.cast(channel.o.p)
         good, last = Signal(), Signal()
+        read, any_list = Signal(), Signal()
         m.d.comb += [
+            any_list.eq(self.lists[0].present | self.lists[1].present),
+            self.ready.eq(read | ~any_list),
             current.eq(Array(each.as_value() for each in self.lists)[which]),
             channel.runs.p.address.eq(current.base),
             channel.runs.p.size.eq(current.count * ID_BYTES),
@@ -102,20 +109,14 @@ class ListReader(wiring.Component):
             last.eq(self.slot == current.count - 1),
             self.fault_address.eq(current.base + self.slot * ID_BYTES),
         ]
-        m.d.sync += self.done.eq(0)
-        with m.If(self.done):
-            m.d.sync += self.idle.eq(1)
-
-        def finish() -> None:
-            m.d.sync += self.done.eq(1)
-            m.next = "IDLE"
+        m.d.sync += self.end.eq(0)
+        with m.If(self.begin):
+            m.d.sync += read.eq(0)
 
         with m.FSM():
-            with m.State("IDLE"), m.If(self.start):
-                m.d.sync += [self.idle.eq(0), which.eq(~self.lists[0].present)]
+            with m.State("IDLE"), m.If(self.ahead & ~self.ready):
+                m.d.sync += which.eq(~self.lists[0].present)
                 m.next = "ASK"
-                with m.If(~self.lists[0].present & ~self.lists[1].present):
-                    finish()
             with m.State("ASK"):
                 m.d.comb += channel.runs.valid.eq(1)
                 m.d.sync += self.slot.eq(0)
@@ -134,7 +135,8 @@ class ListReader(wiring.Component):
                     m.d.sync += which.eq(1)
                     m.next = "ASK"
                 with m.Elif(last):
-                    finish()
+                    m.d.sync += [read.eq(1), self.end.eq(which)]
+                    m.next = "IDLE"
             # Only a reset leads out.
             with m.State("REFUSED"):
                 m.d.comb += channel.o.ready.eq(1)

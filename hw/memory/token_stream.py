@@ -3,19 +3,20 @@
 from collections.abc import Callable
 
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
-from dtqatten.hw.bus.read_channel import ReadChannel, read_port
+from dtqatten.hw.bus.read_channel import read_port
+from dtqatten.hw.memory.gain_table import GainTable, reading_members
 from dtqatten.hw.memory.slots import GroupSlots, Slots
 from dtqatten.hw.memory.token_table import token_layout
-from dtqatten.hw.memory.walker import PlaneWalker, plan_layout
-from dtqatten.hw.payloads.softmax import GAIN_BITS, GAIN_ONE
+from dtqatten.hw.memory.walker import plan_layout
+from dtqatten.hw.payloads.softmax import GAIN_BITS
 
-__all__ = ["GainTable", "TokenStream", "item_layout"]
+__all__ = ["TokenStream", "item_layout"]
 
 
 def item_layout(config: Config, tables: int) -> data.StructLayout:
@@ -28,119 +29,6 @@ def item_layout(config: Config, tables: int) -> data.StructLayout:
             "last": unsigned(1),
         }
     )
-
-
-class GainTable(wiring.Component):
-    """Hold a head's gains, those of the tokens that the layer computes on.
-
-    They are read once for all query heads that share them, and ahead as far as the read buffer has
-    room. Each can be looked up from the cycle after it came.
-
-    Latency: ``loading`` lasts a cycle a token, if the gains are here already; the first head's come
-    4 cycles and the memory's latency after the first run of
-    :class:`~dtqatten.hw.memory.walker.PlaneWalker`. ``gain`` follows ``slot`` by one cycle.
-
-    Parameters
-    ----------
-    system : SystemConfig
-
-    Members
-    -------
-    start : In(1)
-        A layer begins with ``plan`` and ``present``, which stay for it.
-    plan : In(plan_layout(system))
-        Where the gains are; ``repeats`` query heads use the same ones.
-    present : In(1)
-        There are any.
-    load : In(1)
-        Load the next query head's; not while ``loading``.
-    loading : Out(1)
-        They are not complete yet.
-    asked, index, granted, entry
-        Reading of places, see :class:`~dtqatten.hw.memory.token_table.TokenTable`.
-    next, known : In(range(n_max)), Out(1)
-        A slot; its gain is here.
-    slot : In(range(n_max))
-        Of a token whose gain is here.
-    gain : Out(9)
-        Its gain, 256 without gains.
-    zero : Out(1)
-        It is 0, and so invalid.
-    base : Out(address_bits)
-        Where the head's gains begin.
-    port
-        Read port.
-    """
-
-    def __init__(self, system: SystemConfig) -> None:
-        self.system = system
-        core = system.core
-        super().__init__(
-            {
-                "start": In(1),
-                "plan": In(plan_layout(system)),
-                "present": In(1),
-                "load": In(1),
-                "loading": Out(1),
-                "asked": Out(1),
-                "index": Out(range(core.n_max)),
-                "granted": In(1),
-                "entry": In(range(core.positions)),
-                "next": In(range(core.n_max)),
-                "known": Out(1),
-                "slot": In(range(core.n_max)),
-                "gain": Out(GAIN_BITS),
-                "zero": Out(1),
-                "base": Out(system.address_bits),
-                "port": Out(read_port(system)),
-            }
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        system, plan = self.system, self.plan
-        walker = place(m, platform, "walker", PlaneWalker, system, "gains")
-        channel = place(m, platform, "channel", ReadChannel, system, 2, 1)
-        m.submodules.gains = gains = memory.Memory(
-            shape=unsigned(8), depth=system.core.n_max, init=[]
-        )
-        write, read = gains.write_port(), gains.read_port()
-        connect(m, walker.o, channel.runs)
-        connect(m, channel.port, flipped(self.port))
-        following = Signal(system.address_bits)
-        used = Signal(16)
-        last = Signal()
-        m.d.comb += [
-            walker.start.eq(self.start & self.present),
-            walker.plan.eq(plan),
-            self.asked.eq(walker.asked),
-            self.index.eq(walker.index),
-            walker.granted.eq(self.granted),
-            walker.entry.eq(self.entry),
-            last.eq(write.addr == plan.tokens - 1),
-            channel.o.ready.eq(self.loading),
-            self.known.eq(~self.loading | (self.next < write.addr)),
-            write.en.eq(channel.o.valid & self.loading),
-            write.data.eq(channel.o.p),
-            read.addr.eq(self.slot),
-            self.gain.eq(Mux(self.present, read.data, GAIN_ONE)),
-            self.zero.eq(self.present & (read.data == 0)),
-        ]
-        with m.If(self.load & self.present):
-            m.d.sync += used.eq(Mux(used + 1 == plan.repeats, 0, used + 1))
-            with m.If(used == 0):
-                m.d.sync += [
-                    self.loading.eq(1),
-                    self.base.eq(following),
-                    following.eq(following + plan.capacity),
-                ]
-        with m.If(write.en):
-            m.d.sync += write.addr.eq(Mux(last, 0, write.addr + 1))
-            with m.If(last):
-                m.d.sync += self.loading.eq(0)
-        with m.If(self.start):
-            m.d.sync += [following.eq(plan.base), used.eq(0)]
-        return m
 
 
 class TokenStream(wiring.Component):
@@ -170,8 +58,9 @@ class TokenStream(wiring.Component):
         Where gains are.
     present : In(tables)
         Which gains there are.
-    asked, index, granted, entry
-        Reading of places by the tables, see :class:`~dtqatten.hw.memory.token_table.TokenTable`.
+    asked, index, granted, and entry, or of keys run and count
+        Reading of places, or of runs, by the tables, see
+        :class:`~dtqatten.hw.memory.token_table.TokenTable`.
     idle : Out(1)
         All tokens are out.
     slot : Out(range(n_max))
@@ -207,7 +96,7 @@ class TokenStream(wiring.Component):
             "asked": Out(tables),
             "index": Out(range(core.n_max)).array(tables),
             "granted": In(tables),
-            "entry": In(range(core.positions)),
+            **reading_members(core, tables == 2),
             "idle": Out(1, init=1),
             "slot": Out(range(core.n_max)),
             "token": In(token_layout(core)),
@@ -259,7 +148,8 @@ class TokenStream(wiring.Component):
         else:
             m.d.comb += self.slot.eq(row)
         for i in range(self.tables):
-            table = place(m, platform, f"gains_{i}", GainTable, self.system)
+            by_run = self.tables == 2
+            table = place(m, platform, f"gains_{i}", GainTable, self.system, by_run)
             connect(m, table.port, flipped(self.ports[i]))
             m.d.comb += [
                 table.start.eq(self.start),
@@ -269,7 +159,10 @@ class TokenStream(wiring.Component):
                 self.asked[i].eq(table.asked),
                 self.index[i].eq(table.index),
                 table.granted.eq(self.granted[i]),
-                table.entry.eq(self.entry),
+                *(
+                    getattr(table, name).eq(getattr(self, name))
+                    for name in reading_members(self.system.core, by_run)
+                ),
                 table.next.eq(slots.slot),
                 table.slot.eq(row),
                 self.o.p.gains[i].eq(table.gain),

@@ -1,13 +1,14 @@
 """Both sides of a token table: ids that come, and rows of tokens that are asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from dtqatten.golden.memory import runs
 from dtqatten.sim.engines.native import Testbench
 
-__all__ = ["grant_rows", "id_beats"]
+__all__ = ["grant_rows", "grant_runs", "id_beats"]
 
 
 def id_beats(ids: Sequence[int], four_bit: int, lanes: int) -> list[dict[str, Any]]:
@@ -47,10 +48,65 @@ def grant_rows(
     AssertionError
         From the testbench, if a reader asks for a slot that there is not.
     """
+    noise = 1 << len(reader.entry)
+    return _grants(
+        reader, rng, stall, lambda: list(rows), "entry", lambda: int(rng.integers(noise))
+    )
+
+
+def grant_runs(
+    reader: Any, rows: Sequence[int], rng: np.random.Generator, stall: float = 0.0
+) -> Testbench:
+    """Return a background testbench that grants the runs of rows as ``RunTable`` does.
+
+    Parameters
+    ----------
+    reader : wiring interface
+        Has ``run`` and ``count`` in place of ``entry``.
+    rows, rng, stall
+        As of :func:`grant_rows`.
+    """
+
+    def known() -> list[Any]:
+        return [{"first": first, "tokens": tokens} for first, tokens in runs(rows)]
+
+    def noise() -> Any:
+        return {"first": int(rng.integers(1 << len(reader.run.first))), "tokens": 1}
+
+    async def testbench(context: Any) -> None:
+        await _grants(reader, rng, stall, known, "run", noise)(context)
+
+    return testbench
+
+
+def _grants(
+    reader: Any,
+    rng: np.random.Generator,
+    stall: float,
+    known: Callable[[], list[Any]],
+    shown: str,
+    noise: Callable[[], Any],
+) -> Testbench:
+    """Return a testbench that grants what is ``known`` by index.
+
+    Parameters
+    ----------
+    reader, rng, stall
+        As of :func:`grant_rows`.
+    known : callable
+        What there is now.
+    shown : str
+        Port that shows it.
+    noise : callable
+        What the port shows where nobody looks.
+    """
     indices = reader.index if isinstance(reader.index, list) else [reader.index]
 
     async def testbench(context: Any) -> None:
         while True:
+            rows = known()
+            if hasattr(reader, "count"):
+                context.set(reader.count, len(rows))
             asked = context.get(reader.asked)
             wanting = [i for i in range(len(indices)) if asked >> i & 1]
             if stall:
@@ -60,11 +116,11 @@ def grant_rows(
             slot = 0 if chosen is None else context.get(indices[chosen])
             await context.tick()
             if chosen is None:
-                # Nobody looks; what an entry without a grant holds is noise.
-                context.set(reader.entry, int(rng.integers(1 << len(reader.entry))))
+                # Nobody looks; what is there without a grant is noise.
+                context.set(getattr(reader, shown), noise())
                 continue
             if slot >= len(rows):
-                raise AssertionError(f"slot {slot} of {len(rows)} is asked for")
-            context.set(reader.entry, int(rows[slot]))
+                raise AssertionError(f"{shown} {slot} of {len(rows)} is asked for")
+            context.set(getattr(reader, shown), rows[slot])
 
     return testbench

@@ -41,8 +41,8 @@ def decoder_refusals(policy: Policy) -> list[str]:
 def decoder_config(config: Config, policy: Policy, model: Any, tokens: int) -> Config:
     """Return a configuration that runs a model's attention on so many tokens under a policy.
 
-    It has the heads and channels of the model, room for the tokens, and the options that the policy
-    needs; query heads that share K and V are grouped, and masked tiles are skipped.
+    It has the heads and channels of the model, room for the tokens, and the options that model and
+    policy need; query heads that share K and V are grouped, and masked tiles are skipped.
 
     Parameters
     ----------
@@ -75,6 +75,7 @@ def decoder_config(config: Config, policy: Policy, model: Any, tokens: int) -> C
         grouped=getattr(model, "num_key_value_heads", heads) < heads,
         skip_tiles=True,
         local_values=any(layer.values < 1 for layer in policy.layers),
+        windows=config.windows or getattr(model, "sliding_window", None) is not None,
     )
 
 

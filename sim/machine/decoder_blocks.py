@@ -36,17 +36,48 @@ class BlockCall:
     queries, keys : TokenList
     rows : int array
         Places of the queries in Q.
+    window : int or None
+        How many positions a query sees; None: all up to its own.
     """
 
     queries: TokenList
     keys: TokenList
     rows: np.ndarray
+    window: int | None
 
 
 def _listed(ids: np.ndarray, bits: np.ndarray) -> TokenList:
     """Return tokens as a list: those of 4 bits first."""
     four = ids[bits == 4]
     return TokenList(np.concatenate([four, ids[bits != 4]]), len(four))
+
+
+def _window(layer: int, seen: np.ndarray, positions: np.ndarray, ids: np.ndarray) -> int | None:
+    """Return how many positions each query sees, or None if it sees all up to its own.
+
+    Parameters
+    ----------
+    layer : int
+        For messages.
+    seen : bool array ``[queries, keys]``
+    positions, ids : int array
+        Of the queries, and of the keys.
+
+    Raises
+    ------
+    UsageError
+        If queries see other keys.
+    """
+    behind = positions[:, None] - ids
+    if np.array_equal(seen, behind >= 0):
+        return None
+    window = int(np.max(behind, where=seen, initial=0)) + 1
+    if not np.array_equal(seen, (behind >= 0) & (behind < window)):
+        raise UsageError(
+            f"layer {layer} has a mask that is neither causal nor a sliding window (blocks, say): "
+            "the machine's calls take one set of keys, and see them so; use mode integer"
+        )
+    return window
 
 
 def block_calls(layer: int, op: Operands, most: int) -> Iterator[BlockCall]:
@@ -63,7 +94,8 @@ def block_calls(layer: int, op: Operands, most: int) -> Iterator[BlockCall]:
     Raises
     ------
     UsageError
-        If it is of more than one sequence, or queries see other keys than by a causal mask.
+        If it is of more than one sequence, or queries see other keys than by a causal mask or a
+        sliding window.
     """
     batch, _, m, _ = op.q.codes.shape
     n = op.k.codes.shape[2]
@@ -72,19 +104,14 @@ def block_calls(layer: int, op: Operands, most: int) -> Iterator[BlockCall]:
     seen = np.ones((1, n), bool) if op.visible is None else op.visible[0, 0].cpu().numpy()
     ids = np.flatnonzero(seen.any(0))
     positions = np.arange(n - m, n)
-    causal = ids <= positions[:, None]
-    if not np.array_equal(np.broadcast_to(seen, (m, n))[:, ids], causal):
-        raise UsageError(
-            f"layer {layer} has a mask that is not causal (a window, or blocks): the machine's "
-            "calls take one set of keys, and see them causally; use mode integer"
-        )
+    window = _window(layer, np.broadcast_to(seen, (m, n))[:, ids], positions, ids)
     keys = _listed(ids, op.k_bits[0].cpu().numpy()[ids])
     counted = np.flatnonzero(op.queries[0].cpu().numpy() > 0)
     bits = op.q_bits[0].cpu().numpy()
     for first in range(0, len(counted), most):
         rows = counted[first : first + most]
         queries = _listed(positions[rows], bits[rows])
-        yield BlockCall(queries, keys, queries.ids - positions[0])
+        yield BlockCall(queries, keys, queries.ids - positions[0], window)
 
 
 class TiledBlocks:
@@ -205,6 +232,7 @@ class CachedBlocks:
                 q.take(call.rows),
                 call.queries,
                 call.keys,
+                window=call.window,
                 report=self.policy.ranks,
                 options=Options(
                     p_planes=op.p_planes,

@@ -1,6 +1,6 @@
 """Harnesses of the masters: streams with free inputs, and a bus that answers only what is due."""
 
-from amaranth.hdl import Assume, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Assume, Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -39,6 +39,7 @@ class ReadHarness(Harness):
             {
                 "runs": In(stream.Signature(run_layout(SYSTEM))).array(STREAMS),
                 "o": Out(stream.Signature(beat)).array(STREAMS),
+                "late": In(STREAMS),
                 "ar": Out(stream.Signature(address_layout(SYSTEM))),
                 "r": In(stream.Signature(read_data_layout(SYSTEM))),
             },
@@ -50,7 +51,14 @@ class ReadHarness(Harness):
         m.submodules.master = master = ReadMaster(SYSTEM, STREAMS)
         connect(m, master.ar, flipped(self.ar))
         connect(m, flipped(self.r), master.r)
-        m.d.comb += [master.window.eq(self.window), master.stop.eq(self.stop)]
+        m.d.comb += [
+            master.window.eq(self.window),
+            master.stop.eq(self.stop),
+            master.late.eq(self.late),
+        ]
+        requests = [port.request for port in master.ports]
+        first = Cat(request.valid for request in requests) & ~self.late
+        second = Cat(request.valid & request.ready for request in requests) & self.late
         taken = self.ar.valid & self.ar.ready
         bits = range(4 * STREAMS * SYSTEM.buffer_beats)
         total, room = Signal(bits), Const(1, 1)
@@ -87,6 +95,7 @@ class ReadHarness(Harness):
             read_window=in_window(self.window, self.ar),
             read_always_taken=self.r.ready,
             read_reserved=room,
+            read_late=~(first.any() & second.any()),
             read_counted=~master.idle | ((total == 0) & ~self.ar.valid),
         )
         return m

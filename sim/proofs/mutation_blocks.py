@@ -6,10 +6,14 @@ from dataclasses import replace
 import numpy as np
 
 from dtqatten.configuration.core import Config
+from dtqatten.configuration.system import SystemConfig
 from dtqatten.golden.cycles.token_ranking import LayerCommand
 from dtqatten.hw.arrays.pe import PE
 from dtqatten.hw.arrays.score_array import ScoreArray
 from dtqatten.hw.arrays.value_array import ValueArray
+from dtqatten.hw.memory.group_rows import GroupRows
+from dtqatten.hw.memory.held_importance import Protection
+from dtqatten.hw.memory.run_table import RunTable
 from dtqatten.hw.merge.merger import Merger
 from dtqatten.hw.payloads.topk import TopKConfig
 from dtqatten.hw.ranking.score_accumulator import ScoreAccumulator
@@ -18,11 +22,17 @@ from dtqatten.hw.ranking.topk import TopK
 from dtqatten.hw.softmax.normalizer import Normalizer
 from dtqatten.hw.softmax.softmax import Softmax
 from dtqatten.sim.engines.bench import Bench
+from dtqatten.sim.lockstep.generation import (
+    group_row_cycles,
+    protection_cycles,
+    run_table_cycles,
+)
 from dtqatten.sim.lockstep.merger import MergerLockstep, random_merged_heads
 from dtqatten.sim.lockstep.normalizer import NormalizerLockstep, random_heads
 from dtqatten.sim.lockstep.pe import PELockstep, random_steps
 from dtqatten.sim.lockstep.score_accumulator import AccumulatorLockstep, AccumulatorRun, random_runs
 from dtqatten.sim.lockstep.score_array import Lockstep, random_head
+from dtqatten.sim.lockstep.script import Cycle, Script
 from dtqatten.sim.lockstep.softmax import SoftmaxLockstep, random_softmax_head
 from dtqatten.sim.lockstep.token_ranking import RankedLayer, RankingLockstep, random_layers
 from dtqatten.sim.lockstep.topk import Run, TopKLockstep, adversaries
@@ -41,6 +51,9 @@ MERGER = ARRAY.replace(capacity=200, v_gains=True, sinks=True, merge_rows=5)
 ACCUMULATOR = Config(rows=3, cols=4, depth=8, d_head=8, n_max=18, heads=3640, topk_lanes=2)
 #: Importance that stays from layer to layer and is divided by its count of queries; as many heads.
 RANKING = replace(ACCUMULATOR, topk_lanes=4, cumulative=True, count_normalize=True)
+#: Heads of a group that fill no row block, and as many places as are no power of two.
+GENERATION = Config(rows=6, cols=2, depth=2, d_head=8, n_max=21, heads=9, capacity=45,
+                    grouped=True, held_importance=True)  # fmt: skip
 TOPK = TopKConfig(4, 22, score_width=12, index_bits=4)
 
 #: Stalls of sources and sinks, and whether sinks wait for ``valid``.
@@ -240,6 +253,17 @@ def token_ranking_plays() -> Iterator[Play]:
     yield Play(RankingLockstep(RANKING, layers))
 
 
+def scripted(cycles: Callable[[np.random.Generator, float], Iterator[Cycle]]) -> Iterator[Play]:
+    """Yield runs of a small block of generation, whose cycles are written beforehand.
+
+    Parameters
+    ----------
+    cycles : callable
+        Returns those of a run, for a random generator and the probability of stalls.
+    """
+    return plays(lambda rng, stall, lazy, seed: Script(cycles(rng, min(stall, 0.6))))
+
+
 #: By module name.
 BLOCKS = {
     "array": Block(lambda: ScoreArray(ARRAY, monitored=True), array_plays),
@@ -255,4 +279,18 @@ BLOCKS = {
     ),
     "pe": Block(lambda: PE(ARRAY, ARRAY.score_width), pe_plays),
     "score_accumulator": Block(lambda: ScoreAccumulator(ACCUMULATOR), accumulator_plays),
+    "run_table": Block(
+        lambda: RunTable(GENERATION, 3),
+        lambda: scripted(lambda rng, stall: run_table_cycles(GENERATION, 3, rng, 40, stall)),
+    ),
+    "group_rows": Block(
+        lambda: GroupRows(GENERATION),
+        lambda: scripted(lambda rng, stall: group_row_cycles(GENERATION, rng, 60, stall)),
+    ),
+    "protection": Block(
+        lambda: Protection(SystemConfig(core=GENERATION)),
+        lambda: scripted(
+            lambda rng, stall: protection_cycles(SystemConfig(core=GENERATION), rng, 40, stall)
+        ),
+    ),
 }

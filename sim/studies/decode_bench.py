@@ -1,5 +1,6 @@
 """Benchmark of decode steps: how well they use the bus, by model, length and precision."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +15,30 @@ from dtqatten.driver.expected import compare_results, expected
 from dtqatten.golden.memory import ideal_bytes
 from dtqatten.golden.numerics.codes import Codes
 from dtqatten.golden.numerics.tokens import TokenList
+from dtqatten.hw.system import System
+from dtqatten.sim.engines.exported import exported
 from dtqatten.sim.machine.axi import SimulatedBus, simulated_device
 
-__all__ = ["BUS_BITS", "SHAPES", "SHARES", "Shape", "decode_step", "measure_decode", "measure_step"]
+__all__ = [
+    "BUS_BITS",
+    "LENGTHS",
+    "SHAPES",
+    "SHARES",
+    "Shape",
+    "decode_step",
+    "machine",
+    "measure_decode",
+    "measure_step",
+]
 
 BUS_BITS = (128, 256)
+LENGTHS = (512, 2048, 8192)
 LATENCY = 60
+#: Bursts of a stream's buffer: with bursts of 16 words at least the latency, a burst and the 3
+#: cycles from a word to the room that it leaves, so that a stream alone keeps the bus busy.
+BUFFER_BURSTS = 6
+#: Layers of a chain, for the figure without a pause between layers.
+CHAIN = 4
 
 
 @dataclass(frozen=True)
@@ -71,15 +90,39 @@ def decode_step(shape: Shape, tokens: int, share: float) -> Call:
     )
 
 
+def machine(config: Config, d: int, bits: int) -> SystemConfig:
+    """Return the machine that a model's decode steps run on: the same for all lengths.
+
+    Its streams are as wide as the bus, query heads fill rows together, and keys beyond ``n_max``
+    come in segments.
+
+    Parameters
+    ----------
+    config : Config
+        Its arrays.
+    d, bits : int
+        Channels of a head, bits of the bus.
+    """
+    core = config.replace(
+        d_head=d,
+        grouped=True,
+        heads=32,
+        load_bits=bits,
+        value_load_bits=bits,
+        capacity=max(LENGTHS),
+        merge_rows=32,
+    )
+    return SystemConfig(core=core, bus_bits=bits, buffer_bursts=BUFFER_BURSTS)
+
+
 def measure_step(system: SystemConfig, device: Device, shape: Shape, call: Call) -> dict[str, Any]:
     """Run a decode step, bit-exact to the golden model.
 
     ``bus_busy``: words read over the cycles from the first word of Q, K or V to the
-    acknowledgement of the last write. ``tail``: cycles from the last request to that, in which the
-    last head is computed. ``bytes_ratio``: bytes read over ``d/2`` of each 4-bit and ``d`` of each
-    8-bit token of Q, K and V. ``cycles_per_token``: those cycles over keys and heads of K and V.
-    ``tokens_per_s_per_gb_s``: for the attention of the whole model, beside what dense 8 and 16
-    bits have at the bus's limit.
+    acknowledgement of the last write. ``tail``: cycles from the last request to that.
+    ``bytes_ratio``: bytes read over ``d/2`` of each 4-bit and ``d`` of each 8-bit token of Q, K and
+    V. ``cycles_per_token``: those cycles over keys and heads of K and V. ``tokens_per_s_per_gb_s``:
+    for the attention of the whole model, beside what dense 8 and 16 bits have at the bus's limit.
 
     Parameters
     ----------
@@ -94,30 +137,23 @@ def measure_step(system: SystemConfig, device: Device, shape: Shape, call: Call)
     AssertionError
         If a result differs.
     """
-    bus = device.bus
-    assert isinstance(bus, SimulatedBus)
-    bus.configure(latency=(LATENCY, LATENCY))
-    bus.record()
-    before = bus.counters.beats_read
-    compare_results([call], device.run([call]), expected(system.core, [call]))
+    bus = _run(system, device, [call])
     reads = bus.reads()
-    ((_, fields),) = device.chain
-    tensors = [s for s in ReadStream if ReadStream.Q_HIGH <= s <= ReadStream.V_LOW]
-    asked = [bus.read_cycles(s) for s in tensors if reads[s]]
-    first = min(cycle[0] for cycle in asked) + LATENCY
-    cycles = bus.interrupted - first
-    apart = (ReadStream.DESCRIPTOR, ReadStream.HEAD_TABLE, ReadStream.LISTS)
-    beats = bus.counters.beats_read - before
-    beats -= sum(burst.beats for stream in apart for burst in reads[stream])
+    asked = [bus.read_cycles(s) for s in TENSORS if reads[s]]
     size = sum(burst.size for bursts in reads.values() for burst in bursts)
+    # Segments of a call have the same queries.
+    ideal = sum(
+        ideal_bytes(system, fields if number == 0 else dict(fields) | NO_QUERIES)
+        for number, (_, fields) in enumerate(device.chain)
+    )
     assert call.keys is not None
-    keys = len(call.keys)
+    keys, cycles = len(call.keys), _cycles(bus)
     each = cycles / keys / call.kv_heads
     return {
         "cycles": cycles,
-        "bus_busy": beats / cycles,
+        "bus_busy": _words(bus) / cycles,
         "tail": bus.interrupted - max(cycle[-1] for cycle in asked),
-        "bytes_ratio": size / ideal_bytes(system, fields),
+        "bytes_ratio": size / ideal,
         "cycles_per_token": each,
         "tokens_per_s_per_gb_s": shape.tokens_per_gb(each * system.bus_bytes, keys),
         "dense_8_bit": shape.tokens_per_gb(2 * shape.d, keys),
@@ -125,50 +161,113 @@ def measure_step(system: SystemConfig, device: Device, shape: Shape, call: Call)
     }
 
 
+def measure_chain(system: SystemConfig, device: Device, call: Call) -> float:
+    """Return ``bus_busy`` of a chain of :data:`CHAIN` layers, each of the call.
+
+    Parameters
+    ----------
+    system, device, call
+        As of :func:`measure_step`.
+    """
+    bus = _run(system, device, [call] * CHAIN)
+    return _words(bus) / _cycles(bus)
+
+
+#: Streams whose words count.
+TENSORS = [s for s in ReadStream if ReadStream.Q_HIGH <= s <= ReadStream.V_LOW]
+NO_QUERIES = {"queries": 0, "query_four_bit": 0}
+
+
+def _run(system: SystemConfig, device: Device, calls: list[Call]) -> SimulatedBus:
+    """Run calls, compare them with the golden model, and return the bus, which has recorded."""
+    bus = device.bus
+    assert isinstance(bus, SimulatedBus)
+    bus.configure(latency=(LATENCY, LATENCY))
+    bus.record()
+    compare_results(calls, device.run(calls), expected(system.core, calls))
+    return bus
+
+
+def _words(bus: SimulatedBus) -> int:
+    """Words of Q, K and V that were read."""
+    reads = bus.reads()
+    return sum(burst.beats for stream in TENSORS for burst in reads[stream])
+
+
+def _cycles(bus: SimulatedBus) -> int:
+    """Cycles from the first word of Q, K or V to the acknowledgement of the last write."""
+    first = min(cycles[0] for s in TENSORS if (cycles := bus.read_cycles(s)))
+    return bus.interrupted - first - LATENCY
+
+
 def measure_decode(
     config: Config,
     tell: Callable[[str], object],
     *,
-    lengths: Sequence[int] = (512, 1024),
+    lengths: Sequence[int] = LENGTHS,
     shapes: Sequence[str] = tuple(SHAPES),
     buses: Sequence[int] = BUS_BITS,
+    shares: Sequence[str] = tuple(SHARES),
+    known: Sequence[dict[str, Any]] = (),
+    keep: Callable[[dict[str, Any]], object] = lambda _: None,
     optimize: int = 1,
 ) -> dict[str, Any]:
     """Measure decode steps of every model, length and share on every bus.
 
-    A machine's ``n_max`` is the largest of the lengths, so that no call takes segments.
-
     Parameters
     ----------
     config : Config
-        Arrays of the machine; heads, channels and tokens are those of the shapes.
+        Arrays of the machine, and keys of a segment; heads, channels and tokens are those of the
+        shapes.
     tell : callable
         Hears what is done.
     lengths : sequence of int
-        Tokens of the cache, up to 1024.
-    shapes : sequence of str
-        Of :data:`SHAPES`.
+        Tokens of the cache, up to the last of :data:`LENGTHS`. The first one is also measured in a
+        chain of layers, ``bus_busy_chained``.
+    shapes, shares : sequence of str
+        Of :data:`SHAPES` and of :data:`SHARES`.
     buses : sequence of int
         Bits.
+    known : sequence of dict
+        Steps that have been measured; those of machines that are still the same are taken over.
+    keep : callable
+        Gets all that is measured so far, after every step.
     optimize : int
         As of :func:`dtqatten.sim.engines.compiler.compiled`.
     """
-    result: dict[str, Any] = {"config": str(config), "latency": LATENCY, "steps": []}
-    for d in sorted({SHAPES[name].d for name in shapes}):
-        for bits in buses:
-            core = config.replace(
-                d_head=d, n_max=max(lengths), grouped=True, heads=32, load_bits=bits
-            )
-            system = SystemConfig(core=core, bus_bits=bits)
-            tell(f"compiling, {bits} bits, {d} channels")
-            device = simulated_device(system, size=1 << 24, timeout=40_000_000, optimize=optimize)
-            for name in (each for each in shapes if SHAPES[each].d == d):
-                for tokens in lengths:
-                    for share, wide in SHARES.items():
-                        tell(f"{name}, {tokens} tokens, {share}, {bits} bits")
-                        call = decode_step(SHAPES[name], tokens, wide)
-                        step = {"model": name, "tokens": tokens, "share": share, "bus_bits": bits}
-                        result["steps"].append(
-                            step | measure_step(system, device, SHAPES[name], call)
-                        )
+
+    def design(bits: int, d: int) -> str:
+        tell(f"writing the machine, {bits} bits, {d} channels")
+        text = exported("system", System, machine(config, d, bits))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    steps = [s for s in known if s.get("machine") == design(s["bus_bits"], s["channels"])]
+    result: dict[str, Any] = {"config": str(config), "latency": LATENCY, "steps": steps}
+    for bits in buses:
+        for d in sorted({SHAPES[name].d for name in shapes}):
+            system = machine(config, d, bits)
+            of = {"bus_bits": bits, "channels": d, "machine": design(bits, d)}
+            wanted = [
+                {"model": name, "tokens": tokens, "share": share, **of}
+                for name in shapes
+                if SHAPES[name].d == d
+                for tokens in lengths
+                for share in shares
+            ]
+            wanted = [w for w in wanted if not any(w.items() <= s.items() for s in steps)]
+            device = None
+            for step in wanted:
+                if device is None:
+                    tell(f"compiling, {bits} bits, {d} channels")
+                    device = simulated_device(
+                        system, size=1 << 24, timeout=40_000_000, optimize=optimize
+                    )
+                shape = SHAPES[step["model"]]
+                tell(f"{step['model']}, {step['tokens']} tokens, {step['share']}, {bits} bits")
+                call = decode_step(shape, step["tokens"], SHARES[step["share"]])
+                found = step | measure_step(system, device, shape, call)
+                if step["tokens"] == lengths[0]:
+                    found["bus_busy_chained"] = measure_chain(system, device, call)
+                steps.append(found)
+                keep(result)
     return result

@@ -41,6 +41,12 @@ def test_streams_of_values_and_outputs_are_no_wider_than_a_tile() -> None:
     assert (base.value_nibbles, base.output_lanes) == (32, 16)
     assert base.replace(load_bits=64).value_nibbles == 16
     assert base.replace(load_bits=1024).value_nibbles == 32
+    assert (base.channels_a_beat, tiny.channels_a_beat) == (1, 1)
+    # Where it is said so, a column takes 2, 4, ... of its channels at a time.
+    for bits, d_head, nibbles in ((64, 64, 16), (256, 64, 64), (1024, 64, 64), (512, 96, 32)):
+        wide = base.replace(value_load_bits=bits, d_head=d_head)
+        assert (wide.value_nibbles, wide.channels_a_beat) == (nibbles, max(1, nibbles // 32))
+        assert wide.d_head % wide.value_nibbles == 0
     assert base.replace(normalizer_lanes=None).output_lanes == 8
     assert base.replace(normalizer_lanes=32).output_lanes == 32
 
@@ -101,6 +107,7 @@ def test_schedule_by_name(schedule: Schedule) -> None:
         ({"topk_lanes": 128}, "topk_lanes is 128, outside 1..64"),
         ({"load_bits": 96}, "load_bits is 96, not a power of two: use 64 or 128"),
         ({"load_bits": 8}, r"load_bits is 8, outside 16\.\.1024"),
+        ({"value_load_bits": 96}, "value_load_bits is 96, not a power of two: use 64 or 128"),
         ({"normalizer_lanes": 0}, "normalizer_lanes is 0, outside 1..128"),
         (
             {"normalizer_lanes": 5},

@@ -16,7 +16,7 @@ GOOD: dict[type, dict[str, Any]] = {
     Config: {
         **{"rows": 4, "cols": 4, "depth": 4, "d_head": 32, "n_max": 64, "value_depth": 3},
         **{"product_stages": 1, "planes": 2, "heads": 16, "topk_lanes": 16},
-        **{"load_bits": 64, "normalizer_lanes": 3},
+        **{"load_bits": 64, "value_load_bits": 64, "normalizer_lanes": 3},
         **{"schedule": Schedule.INTERLEAVED, "v_gains": False, "cumulative": False},
         **{"count_normalize": True, "capacity": 128, "windows": True, "sinks": True},
         **{"grouped": False, "skip_tiles": True, "held_importance": False, "merge_rows": 5},
@@ -54,7 +54,9 @@ CASES = [
     for name, good in fields.items()
     for bad in bad_values(good)
     # None stands for what follows from other fields.
-    if not (name in ("value_depth", "capacity", "normalizer_lanes") and bad is None)
+    if not (
+        name in ("value_depth", "capacity", "normalizer_lanes", "value_load_bits") and bad is None
+    )
     # 0 rows are none.
     and not (name == "merge_rows" and type(bad) is int and bad == 0)
 ]

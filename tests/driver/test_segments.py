@@ -1,13 +1,16 @@
 """Calls of more keys than fit at once: what they are cut into, and what is refused."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from dtqatten.driver.calls import Call
 from dtqatten.driver.errors import LayoutError
-from dtqatten.driver.segments import Segment, chunk_length, pieces
+from dtqatten.driver.segments import Segment, chunk_length, pieces, sharing
 from dtqatten.golden.numerics.attention import Options
-from dtqatten.golden.numerics.codes import quantize
+from dtqatten.golden.numerics.codes import Codes, quantize
 from dtqatten.golden.numerics.tokens import TokenList
 from dtqatten.interface.descriptor import Flag
 
@@ -15,10 +18,12 @@ from dtqatten.interface.descriptor import Flag
 SIZES = {"n_max": 10, "merge_rows": 8, "rows": 2}
 
 
-def call(queries: TokenList, keys: TokenList, *, heads: int = 2, **options) -> Call:
+def call(
+    queries: TokenList, keys: TokenList, *, heads: int = 2, each: int | None = None, **options
+) -> Call:
     rng = np.random.default_rng(0)
     options = {"causal": False} | options
-    shared = heads if options.get("grouped") else 1
+    shared = each or (heads if options.get("grouped") else 1)
     q = quantize(rng.normal(size=(heads, len(queries), 8)))
     k, v = (quantize(rng.normal(size=(heads // shared, 100, 8))) for _ in range(2))
     return Call(q=q, k=k, v=v, queries=queries, keys=keys, **options)
@@ -96,7 +101,7 @@ def test_a_chunk_is_whole_row_blocks() -> None:
         one = call(TokenList(np.arange(2)), TokenList(np.arange(9)), heads=heads, grouped=grouped)
         return chunk_length(one, *sizes)
 
-    assert [length(heads, 8, 3, 100) for heads in (1, 2, 3, 8, 9)] == [6, 3, 2, 1, 0]
+    assert [length(heads, 8, 3, 100) for heads in (1, 2, 3, 8, 9)] == [6, 3, 2, 1, 1]
     assert length(1, 4096, 8, 100) == 96
     # Six heads that share K and V have rows of four queries in two row blocks of twelve.
     assert length(6, 60, 12, 100, grouped=True) == 10
@@ -130,7 +135,52 @@ def test_importance_of_segments_is_refused(options) -> None:
         pieces(one, SIZES)
 
 
-def test_more_heads_than_rows_are_refused() -> None:
-    one = call(TokenList(np.array([24])), TokenList(np.arange(25)), heads=9)
-    with pytest.raises(LayoutError, match=r"9 heads, more than the 8 rows .* merge_rows 9 or more"):
-        pieces(one, SIZES)
+def parts(one: Call) -> list[tuple]:
+    """First query head and how many, how many heads of K and V, of each piece; which begins."""
+    return [
+        (piece.first_head, piece.heads, piece.kv_heads, piece.begins, piece.continues)
+        for piece in cut(one)
+    ]
+
+
+def test_more_heads_than_rows_are_computed_some_at_a_time() -> None:
+    queries, keys = TokenList(np.array([24])), TokenList(np.arange(15))
+    # Whole heads of K and V: two of three query heads each.
+    assert parts(call(queries, keys, heads=9, each=3, grouped=True)) == [
+        (0, 6, 2, True, False), (0, 6, 2, False, True),
+        (6, 3, 1, True, False), (6, 3, 1, False, True)]  # fmt: skip
+    # Query heads of one head of K and V, where that has more of them than rows are held.
+    assert [part[:3] for part in parts(call(queries, keys, heads=20, each=10))[::2]] == [
+        (0, 8, 1), (8, 2, 1), (10, 8, 1), (18, 2, 1)]  # fmt: skip
+    one = call(queries, keys, heads=20, each=10)
+    for piece in cut(one):
+        at = slice(piece.first_head, piece.first_head + piece.heads)
+        assert np.array_equal(piece.q.codes, one.q.codes[at])
+        assert np.array_equal(piece.k.codes, one.k.codes[at.start // 10 :][:1])
+    with pytest.raises(LayoutError, match=r"10 query heads share .* the 8 rows .* merge_rows 10"):
+        pieces(call(queries, keys, heads=20, each=10, grouped=True), SIZES)
+
+
+def test_pieces_of_other_heads_share_nothing() -> None:
+    one = call(TokenList(np.array([24])), TokenList(np.arange(15)), heads=9, each=3)
+    _, second, third, _ = cut(one)
+    before = dict.fromkeys(("q", "k", "v", "head_table"), 64)
+    assert sharing(second, before).placed == before
+    assert sharing(third, before).placed == {}
+
+
+@pytest.mark.parametrize(("capacity", "good"), [(64, True), (60, False)])
+def test_heads_of_a_cache_are_found_where_they_are(capacity: int, good: bool) -> None:
+    one = call(TokenList(np.array([24])), TokenList(np.arange(15)), heads=9, each=1)
+    k, v = (Codes(x.codes[:, :capacity], x.scale) for x in (one.k, one.v))
+    cache = SimpleNamespace(placed={"k": 640, "v": 1280, "k_gains": 64}, stored=40)
+    cached = replace(one, k=k, v=v, cache=cache)  # type: ignore[arg-type]
+    if not good:
+        with pytest.raises(LayoutError, match=r"cache of 60 places .* k_gains, no .* 64 places"):
+            pieces(cached, SIZES)
+        return
+    size = capacity * 8
+    assert [piece.at for piece in cut(cached)[::2]] == [
+        {"k": 640, "v": 1280, "k_gains": 64},
+        {"k": 640 + 8 * size, "v": 1280 + 8 * size, "k_gains": 64 + 8 * capacity},
+    ]

@@ -76,10 +76,21 @@ class Bench:
         return int(self.rng.integers(0, self.delay + 1))
 
     async def fetcher(self, ctx) -> None:
-        dut, left, ids = self.dut, 0, 0
+        dut, left, ids, lists = self.dut, 0, 0, 0
         ctx.set(dut.fetched, 1)
+        ctx.set(dut.lists_read, 1)
         while True:
-            *_, start, flush, layer, four_bit, query_four_bit, repeats = await ctx.tick().sample(
+            (
+                *_,
+                ahead,
+                start,
+                flush,
+                layer,
+                four_bit,
+                query_four_bit,
+                repeats,
+            ) = await ctx.tick().sample(
+                dut.ahead,
                 dut.start,
                 dut.flush,
                 dut.layer.as_value(),
@@ -87,8 +98,13 @@ class Bench:
                 dut.query_four_bit,
                 dut.repeats,
             )
+            if ahead:  # there is a place for its lists
+                assert not self.starts or ids == 0
+                lists -= 1
             if start:
                 assert left == 0
+                assert lists <= 0
+                lists = self.wait()
                 if self.starts:  # what the layer before keeps is known, and others have it
                     assert ids == 0
                     assert len(self.starts) == len(self.results) == len(self.commands)
@@ -98,6 +114,9 @@ class Bench:
             left, ids = max(left - 1, 0), max(ids - 1, 0)
             if flush:
                 left, ids = 0, 0
+            if flush:
+                lists = 0
+            ctx.set(dut.lists_read, int(lists <= 0))
             ctx.set(dut.fetched, int(left == 0))
             ctx.set(dut.ids_complete, int(ids == 0 and bool(self.starts)))
 

@@ -101,8 +101,13 @@ class Layer:
             self.fields[name] = len(memory)
             memory += raw
 
-    def set(self, ctx, dut: Fetcher) -> None:
-        """Give the fetcher the layer."""
+    async def set(self, ctx, dut: Fetcher) -> None:
+        """Give the fetcher the layer, and let it read its lists."""
+        ctx.set(dut.next.as_value(), int.from_bytes(pack(self.fields), "little"))
+        ctx.set(dut.ahead, 1)
+        while not ctx.get(dut.lists_read):
+            await ctx.tick()
+        ctx.set(dut.ahead, 0)
         raw = dict(self.fields) | {"query_four_bit": 0xFFFF}
         ctx.set(dut.layer.as_value(), int.from_bytes(pack(raw), "little"))
         ctx.set(dut.four_bit, self.four_bit)

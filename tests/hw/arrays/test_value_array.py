@@ -29,6 +29,8 @@ SHAPES = [
     {**PRUNED, "rows": 1, "cols": 1, "depth": 1, "d_head": 8, "n_max": 3},
     {**PRUNED, "rows": 3, "cols": 5, "depth": 7, "d_head": 14 * 4, "n_max": 16},
     {**PRUNED, "rows": 4, "cols": 4, "depth": 1, "d_head": 8, "n_max": 17, "product_stages": 2},
+    {"rows": 3, "cols": 4, "depth": 4, "d_head": 32, "n_max": 18, "value_load_bits": 64},
+    {"rows": 2, "cols": 2, "depth": 4, "d_head": 16, "n_max": 9, "value_load_bits": 64},
 ]
 
 
@@ -80,8 +82,9 @@ def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
         Config(**SHAPES[1]),
         Config(**SHAPES[4], planes=3, schedule=Schedule.INTERLEAVED),
         Config(**SHAPES[6]),
+        Config(**SHAPES[8], product_stages=2),
     ],
-    ids=["3x5", "3x7, 12 bits, interleaved", "8x2, slow logic"],
+    ids=["3x5", "3x7, 12 bits, interleaved", "8x2, slow logic", "3x4, wide beats, slow logic"],
 )
 def test_verilog_equals_cycle_model(config: Config, compared) -> None:
     """The exported circuit, whose dot products are not those of Amaranth's simulator."""

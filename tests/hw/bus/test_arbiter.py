@@ -61,6 +61,8 @@ class Chooser(wiring.Component):
             {
                 "requests": In(stream.Signature(request_layout(system))).array(count),
                 "granted": In(range(count)),
+                "late": In(count),
+                "left": In(1),
                 "window": In(window_layout(system)),
                 "choice": Out(range(count)),
                 "request": Out(request_layout(system)),
@@ -72,7 +74,8 @@ class Chooser(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        burst = next_burst(m, self.system, list(self.requests), self.granted, self.window)
+        late = (self.late, self.left)
+        burst = next_burst(m, self.system, list(self.requests), self.granted, self.window, *late)
         m.d.comb += [getattr(self, name).eq(value) for name, value in vars(burst).items()]
         return m
 
@@ -96,6 +99,8 @@ def test_the_burst_that_is_next_and_whether_it_may_go(bits: int) -> None:
                 offset=rng.integers(0, system.bus_bytes, count).tolist(),
                 beats=rng.integers(1, system.burst_beats + 1, count).tolist(),
                 granted=int(rng.integers(count)),
+                late=[bool(v) for v in rng.integers(0, 2, count) & (case % 2)],
+                left=int(rng.integers(2)),
             )
             for i, request in enumerate(dut.requests):
                 ctx.set(request.valid, state.valid[i])
@@ -104,10 +109,16 @@ def test_the_burst_that_is_next_and_whether_it_may_go(bits: int) -> None:
                     {"word": state.word[i], "beats": state.beats[i], "offset": state.offset[i]},
                 )
             ctx.set(dut.granted, state.granted)
-            choice = following(state.valid, state.granted)
+            ctx.set(dut.late, sum(late << i for i, late in enumerate(state.late)))
+            ctx.set(dut.left, state.left)
+            # Those that are late, if no other one wants it, and something is left.
+            wants = [v and not late for v, late in zip(state.valid, state.late, strict=True)]
+            if not any(wants) and state.left:
+                wants = state.valid
+            choice = following(wants, state.granted)
             address = state.word[choice] * system.bus_bytes + state.offset[choice]
             inside = 5 <= address // 4096 <= 9
-            some = any(state.valid)
+            some = any(wants)
             assert ctx.get(dut.choice) == choice, state
             assert ctx.get(dut.request.word) == state.word[choice], state
             assert ctx.get(dut.request.beats) == state.beats[choice], state

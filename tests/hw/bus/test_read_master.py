@@ -173,6 +173,46 @@ def test_latency_and_throughput() -> None:
     assert [(cycle, p.id) for cycle, p in logs[2]] == [(c + 1, i) for c, i in taken]
 
 
+def test_late_streams_have_what_the_others_leave() -> None:
+    """They request a word for each cycle in which none came, up to a burst more than that."""
+    dut = ReadMaster(SYSTEM, 2)
+    rng = np.random.default_rng(0)
+    burst = {"word": FIRST, "beats": 4}
+    logs, monitors = zip(*(watch(port.request) for port in dut.ports), strict=True)
+    busy: list[int] = []
+
+    async def testbench(ctx) -> None:
+        await prepare(ctx, dut)
+        ctx.set(dut.ar.ready, 1)
+        ctx.set(dut.late, 0b10)
+        ctx.set(dut.r.p, {"id": 0})
+        for port in dut.ports:
+            ctx.set(port.request.p, burst)
+        for cycle in range(600):
+            early = cycle < 100 or (cycle < 400 and cycle % 8 == 0)
+            comes = int(cycle >= 500 or rng.random() < 0.6)
+            ctx.set(dut.ports[0].request.valid, int(early))
+            ctx.set(dut.ports[1].request.valid, 1)
+            ctx.set(dut.r.valid, comes)
+            busy.append(comes)
+            await ctx.tick()
+
+    run(dut, testbench, background=list(monitors))
+    late = [cycle for cycle, _ in logs[1]]
+    # Never before the other one, nor when words come without a gap.
+    assert not any(cycle < 100 or (cycle < 400 and cycle % 8 == 0) for cycle in late)
+    assert max(late) < 510
+    for cycle in range(100, 500):
+        asked = 4 * sum(100 <= each < cycle for each in late)
+        spare = sum(1 - each for each in busy[100:cycle])
+        # What was spare before, up to two bursts, and in advance all but a word of a burst. What
+        # is requested in a cycle without a word has that one, too.
+        assert asked <= spare + 7 + 3
+    # With nobody else, all of it is used: but for the cycles in which it requests.
+    used = 4 * sum(400 <= each < 500 for each in late)
+    assert used >= sum(1 - each for each in busy[400:500]) * 3 // 4 - 4
+
+
 @pytest.mark.parametrize("outside", [FIRST - 1, FIRST - 4, 0, END, END + 3, 16 * PAGE_WORDS - 1])
 def test_nothing_outside_the_window_is_issued(outside: int) -> None:
     dut = ReadMaster(SYSTEM, 2)

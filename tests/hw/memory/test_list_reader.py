@@ -36,25 +36,31 @@ def memory_of(config: SystemConfig, rng, stall: float, *ids: list[int] | None) -
 
 
 async def read(ctx, dut: ListReader, lists: list[dict]) -> tuple[list, int | None, int]:
-    """Return entries written, the address of a fault, and the cycles until ``done``."""
+    """Return entries written, the address of a fault, and the cycles until ``ready``."""
     for port, each in zip(dut.lists, lists, strict=True):
         ctx.set(port, each)
-    ctx.set(dut.start, 1)
+    ctx.set(dut.ahead, 1)
     written, fault = [], None
-    cycles = 0
-    for cycles in range(400):
-        values = (dut.write, dut.slot, dut.id, dut.fault, dut.fault_address, dut.done, dut.idle)
-        *_, write, slot, id_, failed, address, done, idle = await ctx.tick().sample(*values)
-        ctx.set(dut.start, 0)
-        assert idle == (cycles == 0)
+    cycles, wrote = -1, 0
+    while cycles < 399:
+        cycles += 1
+        values = (dut.write, dut.slot, dut.id, dut.fault, dut.fault_address, dut.ready, dut.end)
+        *_, write, slot, id_, failed, address, ready, end = await ctx.tick().sample(*values)
         assert write in (0, 1, 2)
+        # Keys end in the cycle after their last one.
+        assert end == (ready and wrote == 2)
+        wrote = write
         if write:
             assert fault is None
             written.append((write.bit_length() - 1, slot, id_))
         if failed and fault is None:
             fault = address
-        if done:
+        if ready:
             break
+    ctx.set(dut.ahead, 0)
+    ctx.set(dut.begin, fault is None)
+    await ctx.tick()
+    ctx.set(dut.begin, 0)
     return written, fault, cycles
 
 
@@ -81,7 +87,7 @@ def test_each_list_that_is_there(bits: int, stall: float, queries, keys) -> None
             if not stall:
                 given = [ids for ids in (queries, keys) if ids is not None]
                 assert cycles <= 1 + sum(4 + 1 + len(ids) for ids in given)
-            assert ctx.get(dut.idle)
+            assert ctx.get(dut.ready) == (queries is None and keys is None)
 
     run(dut, testbench, background=[port])
     wanted = [
@@ -102,7 +108,7 @@ def test_latency() -> None:
     async def testbench(ctx) -> None:
         # The memory answers in the cycle after a request.
         for lists, cycles in (
-            (lists_of(None, None), 1),
+            (lists_of(None, None), 0),
             (lists_of(list(range(9)), None), 1 + (4 + 1 + 9)),
             (lists_of(list(range(9)), list(range(7))), 1 + (4 + 1 + 9) + (4 + 1 + 7)),
         ):
@@ -149,6 +155,6 @@ def test_what_is_no_list_is_refused(which: int, ids, four_bit, limit, wrong) -> 
             assert len(written) == before + wrong
             # Nothing follows: the layer does not begin.
             assert cycles == 399
-            assert not ctx.get(dut.idle)
+            assert not ctx.get(dut.ready)
 
     run(dut, testbench, background=[port])

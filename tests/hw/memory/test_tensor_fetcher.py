@@ -12,7 +12,7 @@ from dtqatten.golden.numerics.order import alternate
 from dtqatten.hw.memory.tensor_fetcher import TensorFetcher
 from dtqatten.sim.engines.native import collect, run, watch
 from dtqatten.sim.lockstep.port_memory import PortMemory
-from dtqatten.sim.lockstep.row_table import grant_rows
+from dtqatten.sim.lockstep.row_table import grant_rows, grant_runs
 
 CORE = Config(rows=2, cols=2, depth=2, d_head=16, n_max=12, capacity=20)
 BASE = 4096 - 64  # the first head crosses a page
@@ -91,7 +91,8 @@ def test_layer_after_layer(bits: int, nibbles: int, grouped: int, stall: float) 
             while not ctx.get(dut.idle):
                 await ctx.tick()
 
-    run(dut, start, sink, background=[*ports, grant_rows(dut, table, rng, stall)])
+    grants = (grant_runs if grouped else grant_rows)(dut, table, rng, stall)
+    run(dut, start, sink, background=[*ports, grants])
     assert taken == expected
     assert list(found) == reads
 

@@ -7,10 +7,11 @@ from dtqatten import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.golden.memory import bursts, runs
 from dtqatten.golden.numerics.order import aligned, alternate
-from dtqatten.hw.memory.token_stream import GainTable, TokenStream
+from dtqatten.hw.memory.gain_table import GainTable
+from dtqatten.hw.memory.token_stream import TokenStream
 from dtqatten.sim.engines.native import collect, run, watch
 from dtqatten.sim.lockstep.port_memory import PortMemory
-from dtqatten.sim.lockstep.row_table import grant_rows
+from dtqatten.sim.lockstep.row_table import grant_rows, grant_runs
 
 CORE = Config(rows=2, cols=2, depth=2, d_head=8, n_max=24, capacity=60)
 SYSTEM = SystemConfig(core=CORE, bus_bits=64, burst_beats=4, buffer_bursts=2, address_bits=20)
@@ -40,10 +41,11 @@ def fields(plan: dict) -> dict:
     return {name: value for name, value in plan.items() if name != "present"}
 
 
+@pytest.mark.parametrize("by_run", [False, True])
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-def test_gain_table(stall: float) -> None:
+def test_gain_table(stall: float, by_run: bool) -> None:
     rng = np.random.default_rng(1)
-    dut = GainTable(SYSTEM)
+    dut = GainTable(SYSTEM, by_run)
     memory = PortMemory(SYSTEM, DATA, rng, stall)
     found, port = memory.reads(dut.port)
     # present, listed, tokens, repeats, heads of K or V
@@ -91,7 +93,8 @@ def test_gain_table(stall: float) -> None:
                     at = plan["base"] + head // repeats * 60
                     assert ctx.get(dut.base) == at
 
-    run(dut, testbench, background=[port, grant_rows(dut, table, rng, stall)])
+    grants = (grant_runs if by_run else grant_rows)(dut, table, rng, stall)
+    run(dut, testbench, background=[port, grants])
     assert found == wanted
 
 
@@ -192,7 +195,8 @@ def test_layer_after_layer(tables: int, stall: float) -> None:
         for bench in benches:
             await bench(ctx)
 
-    run(dut, layers, sink, background=[*ports, monitor, grant_rows(dut, answered, rng, stall)])
+    grants = (grant_runs if tables == 2 else grant_rows)(dut, answered, rng, stall)
+    run(dut, layers, sink, background=[*ports, monitor, grants])
     assert [(*item, zero) for item, zero in zip(taken, faults, strict=True)] == expected
     assert any(zero is not None for zero in faults)
     assert list(found) == wanted

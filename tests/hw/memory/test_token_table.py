@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dtqatten import Config
+from dtqatten.golden.memory import runs
 from dtqatten.hw.memory.token_table import TokenTable
 from dtqatten.sim.engines.native import offer, run
 from dtqatten.sim.lockstep.row_table import id_beats
@@ -14,7 +15,7 @@ CONFIG = Config(rows=2, cols=2, depth=2, d_head=8, n_max=24, topk_lanes=4, capac
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_a_chain_of_layers(stall: float) -> None:
     rng = np.random.default_rng(1)
-    dut = TokenTable(CONFIG, 2)
+    dut = TokenTable(CONFIG)
     count, layers = 24, []
     for _ in range(6):
         kept = int(rng.integers(1, count + 1))
@@ -26,6 +27,14 @@ def test_a_chain_of_layers(stall: float) -> None:
 
     async def read_rows(ctx, ids) -> None:
         """Both readers ask at once: each slot is granted in turn, its row a cycle later."""
+        for number, (first, tokens) in enumerate(runs(ids)):
+            assert ctx.get(dut.run_count) == len(runs(ids))
+            ctx.set(dut.run_index[3], number)
+            ctx.set(dut.run_asked, 8)
+            assert ctx.get(dut.run_granted) == 8
+            await ctx.tick()
+            assert (ctx.get(dut.run.first), ctx.get(dut.run.tokens)) == (first, tokens)
+            ctx.set(dut.run_asked, 0)
         for slot, id_ in enumerate(ids):
             for reader in range(2):
                 ctx.set(dut.index[reader], slot)
@@ -90,7 +99,7 @@ async def tokens_of(ctx, dut: TokenTable, queries: int, keys: int) -> tuple[list
 def test_lists_come_from_memory(chained_after: bool) -> None:
     """Queries and keys in every combination; what is kept of a list has its positions."""
     rng = np.random.default_rng(2)
-    dut = TokenTable(CONFIG, 1)
+    dut = TokenTable(CONFIG)
     queries, keys = (rng.permutation(90)[:n].tolist() for n in (7, 24))
 
     async def write(ctx, which: int, ids: list[int]) -> None:
@@ -100,9 +109,16 @@ def test_lists_come_from_memory(chained_after: bool) -> None:
             ctx.set(dut.write_id, id_)
             await ctx.tick()
         ctx.set(dut.write, 0)
+        ctx.set(dut.write_end, which)
+        await ctx.tick()
+        ctx.set(dut.write_end, 0)
 
     async def host(ctx) -> None:
         for query_listed, listed, start in ((0, 0, 66), (1, 0, 0), (0, 1, 3), (1, 1, 0)):
+            if query_listed:
+                await write(ctx, 0, queries)
+            if listed:
+                await write(ctx, 1, keys)
             ctx.set(dut.begin, 1)
             ctx.set(dut.chained, 0)
             ctx.set(dut.query_chained, 0)
@@ -111,10 +127,8 @@ def test_lists_come_from_memory(chained_after: bool) -> None:
             ctx.set(dut.query_start, start)
             await ctx.tick()
             ctx.set(dut.begin, 0)
-            if query_listed:
-                await write(ctx, 0, queries)
-            if listed:
-                await write(ctx, 1, keys)
+            # The next layer's lists come while this one is read.
+            await write(ctx, 0, queries[::-1])
             asked, found = await tokens_of(ctx, dut, 7, 24)
             assert asked == [(i, queries[i] if query_listed else start + i) for i in range(7)]
             positions = keys if listed else list(range(24))
@@ -125,6 +139,8 @@ def test_lists_come_from_memory(chained_after: bool) -> None:
             assert ctx.get(dut.complete)
             if not chained_after:
                 continue
+            if query_listed:
+                await write(ctx, 0, queries)
             ctx.set(dut.begin, 1)
             ctx.set(dut.chained, 1)
             ctx.set(dut.listed, 0)

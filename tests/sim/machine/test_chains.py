@@ -70,7 +70,8 @@ SYSTEMS = {
             windows=True,
             sinks=True,
             topk_lanes=4,
-            merge_rows=8,
+            # Fewer than heads: calls are cut into some of them.
+            merge_rows=4,
         ),
         bus_bits=128,
     ),
@@ -121,7 +122,7 @@ SYSTEMS = {
             skip_tiles=True,
             local_values=True,
             topk_lanes=4,
-            merge_rows=24,
+            merge_rows=9,
         ),
         bus_bits=64,
     ),

@@ -12,6 +12,7 @@ transformers = pytest.importorskip("transformers")
 from dtqatten.algorithm.policy import LayerPolicy, Policy  # noqa: E402
 from dtqatten.algorithm.policy_values import PolicyError  # noqa: E402
 from dtqatten.configuration.system import SystemConfig  # noqa: E402
+from dtqatten.driver.cache import Cache  # noqa: E402
 from dtqatten.sim.machine.axi import simulated_device  # noqa: E402
 from dtqatten.sim.machine.decoder import decoder_config, run_decoder  # noqa: E402
 from dtqatten.sim.machine.decoder_blocks import TiledBlocks  # noqa: E402
@@ -33,23 +34,25 @@ MIXED = Policy(
 )
 
 
+SIZES = {
+    "vocab_size": 60,
+    "hidden_size": 96,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.3,
+    "eos_token_id": None,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+}
+
+
 @pytest.fixture(scope="module")
 def llama():
     torch.manual_seed(5)
-    config = transformers.LlamaConfig(
-        vocab_size=60,
-        hidden_size=96,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=6,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-        eos_token_id=None,
-        pad_token_id=0,
-        bos_token_id=1,
-    )
-    return transformers.LlamaForCausalLM(config).eval()
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES)).eval()
 
 
 def device_of(core: Config):
@@ -76,6 +79,26 @@ def test_the_tokens_are_those_of_the_golden_algorithm(llama) -> None:
         assert min(step.cycles, step.bytes_read, step.bytes_written) > 0
 
 
+def test_a_sliding_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mistral's mask: queries of the prompt see their own 4 positions, and so does each step."""
+    torch.manual_seed(6)
+    config = transformers.MistralConfig(**SIZES, sliding_window=4)
+    mistral = transformers.MistralForCausalLM(config).eval()
+    core = decoder_config(START, MIXED, config, PROMPT + NEW)
+    assert core.windows
+    asked = []
+    call = Cache.call
+    monkeypatch.setattr(
+        Cache, "call", lambda *args, **options: asked.append(options) or call(*args, **options)
+    )
+    ids = torch.randint(2, 60, (1, PROMPT))
+    run = run_decoder(mistral, MIXED, device_of(core), core, ids, NEW)
+    assert run.equal
+    # The prompt's two calls in both layers; later each query is in a list of what it sees.
+    assert [options["window"] for options in asked[:4]] == [4] * 4
+    assert [step.keys for step in run.steps[1:]] == [2 * 4] * (NEW - 1)
+
+
 def test_pruned_tokens_that_neighbours_see_are_refused(llama) -> None:
     with pytest.raises(PolicyError, match="seen by their neighbours"):
         decoder_config(START, MIXED.replace(recent=2), llama.config, 8)
@@ -95,12 +118,15 @@ def test_policies_beyond_the_machine_are_refused(llama, layer, message) -> None:
 
 @pytest.mark.parametrize(
     ("batch", "window", "message"),
-    [(1, True, r"layer 1 has a mask that is not causal.*mode integer"), (2, False, "one sequence")],
+    [
+        (1, True, r"layer 1 has a mask that is neither causal nor a sliding window.*mode integer"),
+        (2, False, "one sequence"),
+    ],
 )
 def test_masks_and_batches_beyond_the_machine_are_refused(batch, window, message) -> None:
     bits = torch.full((batch, 4), 4)
     visible = torch.ones(batch, 1, 4, 4, dtype=torch.bool).tril()
-    visible[0, 0, 3, 0] = not window
+    visible[0, 0, 3, 1] = not window
     codes = SimpleNamespace(codes=torch.zeros(batch, 2, 4, 8))
     op = SimpleNamespace(
         q=codes, k=codes, visible=visible, q_bits=bits, k_bits=bits, v_bits=bits, queries=bits

@@ -1,0 +1,216 @@
+"""Addresses of one plane of a tensor of keys, head by head, in whole runs."""
+
+from amaranth.hdl import Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.bus.bursts import run_layout
+from dtqatten.hw.memory.run_table import place_run_layout
+from dtqatten.hw.memory.walker import plan_layout
+
+__all__ = ["RunWalker", "progress_layout"]
+
+#: Runs that wait for the bus.
+QUEUE = 4
+
+
+def progress_layout() -> data.StructLayout:
+    """How far the high plane is: its next run's head, whether that has 8-bit slots given; idle."""
+    return data.StructLayout({"turn": unsigned(16), "wide": unsigned(1), "idle": unsigned(1)})
+
+
+class RunWalker(wiring.Component):
+    """Turn the runs of a layer's keys into runs of bytes of a plane, head by head.
+
+    ``address = base + ((2*head + plane)*capacity + place) * d_head/2``. Where the plan is not
+    ``listed``, all tokens of a head are one run. Gains are a plane of their own, a byte a token:
+    ``base + head*capacity + place``.
+
+    The low plane begins at slot ``four_bit``, which may be in the middle of a run: a layer's first
+    runs are read once to find it. Its runs wait until the high plane has given that slot: a token's
+    planes are needed one after the other, and what comes early keeps the bus from what is needed.
+
+    Latency: 2 cycles from ``start`` to the first run, 3 if it is read from the table; the low plane
+    then takes 2 more for each run up to that of its first slot. Throughput a run a cycle if reads
+    are granted at once.
+
+    Parameters
+    ----------
+    system : SystemConfig
+    plane : str
+        ``"high"``, ``"low"`` or ``"gains"``.
+
+    Members
+    -------
+    start : In(1)
+        Begin with ``plan``, which stays until ``idle``.
+    plan : In(plan_layout(system))
+        What to fetch.
+    idle : Out(1)
+        All runs are out.
+    count : In(range(n_max + 1))
+        Runs of a ``listed`` plan.
+    asked, index, granted, run
+        Reading of runs, see :class:`~dtqatten.hw.memory.run_table.RunTable`.
+    o : Out(stream.Signature(run_layout(system)))
+        Runs of bytes.
+    head, busy : Out(16), Out(1)
+        Head of the run that left last; its bursts may not be out yet, or more will follow.
+        Both a cycle late.
+    turn, wide : Out(16), Out(1)
+        Of the high plane: head of the next run; it has given slot ``four_bit`` of that.
+    high : In(StructLayout)
+        Of the low plane: ``turn``, ``wide`` and ``idle`` of the high one.
+    """
+
+    def __init__(self, system: SystemConfig, plane: str) -> None:
+        self.system, self.low = system, plane == "low"
+        #: Bytes of a token in the plane, and planes of a head.
+        self.size, self.planes = (1, 1) if plane == "gains" else (system.plane_bytes, 2)
+        core = system.core
+        super().__init__(
+            {
+                "start": In(1),
+                "plan": In(plan_layout(system)),
+                "idle": Out(1, init=1),
+                "count": In(range(core.n_max + 1)),
+                "asked": Out(1),
+                "index": Out(range(core.n_max)),
+                "granted": In(1),
+                "run": In(place_run_layout(core)),
+                "o": Out(stream.Signature(run_layout(system))),
+                "head": Out(16),
+                "busy": Out(1),
+                **({"turn": Out(16), "wide": Out(1)} if plane == "high" else {}),
+                **({"high": In(progress_layout())} if self.low else {}),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        core, plan = self.system.core, self.plan
+        layout = place_run_layout(core)
+        skipped = plan.four_bit if self.low else 0
+        wanted = Signal(range(core.n_max + 1))
+        m.submodules.queue = queue = fifo.SyncFIFO(width=layout.size + 1, depth=QUEUE)
+        # A run that was asked for comes; it goes into the queue, or is looked at in search.
+        coming, room = Signal(), Signal()
+        running, searching = Signal(), Signal()
+        head, last, run = Signal(16), Signal(), Signal(layout)
+        m.d.comb += [
+            wanted.eq(plan.tokens - skipped),
+            room.eq(queue.level + coming < QUEUE),
+            self.asked.eq(plan.listed & running & room & ~(searching & coming)),
+            queue.w_data[:-1].eq(run),
+            queue.w_data[-1].eq(last),
+        ]
+        first_run, cut = self._search(m, searching, coming)
+        # What comes is at ``before``: the index of the cycle before.
+        before, at_end = Signal.like(self.index), Signal()
+        m.d.comb += at_end.eq(self.index == self.count - 1)
+        m.d.sync += [coming.eq(self.asked & self.granted), before.eq(self.index)]
+        with m.If(plan.listed):
+            by = Mux(before == first_run, cut, 0)
+            m.d.comb += [
+                queue.w_en.eq(coming & ~searching),
+                run.first.eq(self.run.first + by),
+                run.tokens.eq(self.run.tokens - by),
+                last.eq(before == self.count - 1),
+            ]
+        with m.Else():
+            begin = plan.first if core.merge_rows else 0
+            m.d.comb += [
+                queue.w_en.eq(running & room),
+                run.first.eq(begin + skipped),
+                run.tokens.eq(wanted),
+                last.eq(1),
+            ]
+        moves = Mux(plan.listed, self.asked & self.granted & ~searching, running & room)
+        with m.If(moves):
+            m.d.sync += self.index.eq(self.index + 1)
+            with m.If(at_end | ~plan.listed):
+                m.d.sync += [self.index.eq(first_run), head.eq(head + 1)]
+                with m.If(head + 1 == plan.heads):
+                    m.d.sync += running.eq(0)
+        with m.If(self.start):
+            # Where no token has a low plane there is nothing to fetch of it.
+            m.d.sync += [
+                head.eq(0),
+                self.index.eq(0),
+                running.eq(wanted != 0),
+                self.idle.eq(wanted == 0),
+            ]
+        self._give(m, queue)
+        return m
+
+    def _search(self, m: Module, searching: Signal, coming: Value) -> tuple[Value, Value]:
+        """Find the run of slot ``four_bit``; return its number, and its slots before that one.
+
+        Parameters
+        ----------
+        m : Module
+        searching : Signal
+            To be driven: it is not known yet.
+        coming : Value
+            A run comes.
+        """
+        if not self.low:
+            return Const(0), Const(0)
+        plan, core = self.plan, self.system.core
+        first_run = Signal.like(self.index, name="first_run")
+        slot, end = Signal(range(core.n_max + 1)), Signal(range(2 * core.n_max + 1))
+        m.d.comb += end.eq(slot + self.run.tokens)
+        with m.If(searching & coming):
+            with m.If(end > plan.four_bit):
+                m.d.sync += [searching.eq(0), first_run.eq(self.index)]
+            with m.Else():
+                m.d.sync += [slot.eq(end), self.index.eq(self.index + 1)]
+        with m.If(self.start):
+            m.d.sync += [searching.eq(plan.listed), first_run.eq(0), slot.eq(0)]
+        cut = Signal.like(slot)
+        m.d.comb += cut.eq(plan.four_bit - slot)
+        return first_run, cut
+
+    def _give(self, m: Module, queue: fifo.SyncFIFO) -> None:
+        """Give what is in the queue as runs of bytes of one head after the other."""
+        system, plan, size = self.system, self.plan, self.size
+        place_run = Signal(place_run_layout(system.core), name="place_run")
+        base, head, leaves = Signal(system.address_bits), Signal(16), Signal()
+        plane_size = Signal(range(system.core.positions * size + 1))
+        m.d.comb += [
+            plane_size.eq(plan.capacity * size),
+            place_run.eq(queue.r_data),
+            self.o.p.address.eq(base + place_run.first * size),
+            self.o.p.size.eq(place_run.tokens * size),
+            leaves.eq(self.o.valid & self.o.ready),
+            queue.r_en.eq(leaves),
+        ]
+        may: Value = Const(1)
+        if self.low:
+            high, may = self.high, Signal(name="may")
+
+            def needed(of: Value) -> Value:
+                return high.idle | (high.turn > of) | ((high.turn == of) & high.wide)
+
+            ends = leaves & queue.r_data[-1]
+            m.d.sync += may.eq(~self.start & Mux(ends, needed(head + 1), needed(head)))
+        m.d.comb += self.o.valid.eq(queue.r_rdy & may)
+        if not self.low and self.planes == 2:
+            slot = Signal(range(system.core.n_max + 1))
+            m.d.comb += [self.turn.eq(head), self.wide.eq(slot > plan.four_bit)]
+            with m.If(leaves):
+                m.d.sync += slot.eq(Mux(queue.r_data[-1], 0, slot + place_run.tokens))
+            with m.If(self.start):
+                m.d.sync += slot.eq(0)
+        # A run is taken when the bursts of the one before are out.
+        m.d.sync += self.busy.eq(~self.idle | ~self.o.ready)
+        with m.If(leaves):
+            m.d.sync += self.head.eq(head)
+            with m.If(queue.r_data[-1]):
+                m.d.sync += [head.eq(head + 1), base.eq(base + self.planes * plane_size)]
+                with m.If(head + 1 == plan.heads):
+                    m.d.sync += self.idle.eq(1)
+        with m.If(self.start):
+            m.d.sync += [head.eq(0), self.head.eq(0)]
+            m.d.sync += base.eq(plan.base + (plane_size if self.low else 0))
