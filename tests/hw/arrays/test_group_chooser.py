@@ -53,8 +53,10 @@ def test_levels_of_random_tiles(depth: int, latency: int) -> None:
 
 
 def run(blocks: list[tuple[list[int], int]]) -> list[tuple[int, list[int]]]:
-    """Stream row blocks, levels and share of each; return where each begins to go by, and what
-    is kept of it, counted from the cycle of its own last group."""
+    """Stream row blocks, levels and share of each; return when each begins to go by, and what stays.
+
+    Cycles count from that of the row block's own last group.
+    """
     dut, found = GroupChooser(CONFIG), []
     items = [
         (n, i, value, share, i == len(levels) - 1)
