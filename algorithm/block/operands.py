@@ -48,6 +48,8 @@ class Operands:
         They themselves, where tokens have other precisions than in the lists that they follow from.
     threshold : float, optional
         Rows whose largest probability in 4 bits is below it are computed again in 8.
+    heads : bool tensor ``[batch, heads]``, optional
+        Heads whose results are used; None is all. Others may be computed or not.
     queries : tensor ``[batch, n_q]``
         1 for queries that count for importance, 0 for pruned and padding ones.
     """
@@ -67,6 +69,7 @@ class Operands:
     value_share: int = SHARE_ALL
     arrays: Arrays = BASE_ARRAYS
     tiles: Tiling | None = None
+    heads: Tensor | None = None
     threshold: float | None = None
 
     def part(self, row: slice, shared: slice) -> "Operands":

@@ -74,6 +74,7 @@ def compute(
     ranked: bool,
     instead: Callable[[int, Operands], Result] | None,
     arrays: Arrays = BASE_ARRAYS,
+    heads: Tensor | None = None,
 ) -> Result:
     """Compute a block.
 
@@ -90,6 +91,8 @@ def compute(
         Called with layer and operands in place of the golden block, in mode ``integer``.
     arrays : Arrays
         Of the machine.
+    heads : bool tensor ``[batch, heads]``, optional
+        Heads whose results are used; None is all.
 
     Raises
     ------
@@ -107,7 +110,7 @@ def compute(
             f"session.compute is set in mode {mode}: it takes the golden block's place, "
             "attach in mode integer"
         )
-    op = dataclasses.replace(_operands(block, policy, exact, held), arrays=arrays)
+    op = dataclasses.replace(_operands(block, policy, exact, held), arrays=arrays, heads=heads)
     if instead is not None:
         return instead(block.layer, op)
     return integer(op) if exact else fake_quant(op, ranked=ranked)

@@ -24,15 +24,39 @@ class HeadPruning:
         self.kept: Tensor | None = None
         self.magnitude: Tensor | None = None
 
-    def prune(self, share: float, result: Result, counted: Tensor) -> Result:
-        """Leave out all heads but a share of them, then count this block's output.
+    def choose(self, share: float, heads: int, like: Tensor) -> Tensor:
+        """Return which heads are left in a layer, by their outputs in the layers before.
 
         Parameters
         ----------
         share : float
             Share of the heads that are kept.
+        heads : int
+            Heads of the model.
+        like : tensor ``[batch, n_q]``
+            On the device of the pass.
+
+        Returns
+        -------
+        bool tensor ``[batch, heads]``
+        """
+        if self.kept is None or self.magnitude is None:
+            self.magnitude = torch.zeros(len(like), heads, device=like.device)
+            self.kept = torch.ones_like(self.magnitude, dtype=torch.bool)
+        # A model may go on on another device.
+        self.kept, self.magnitude = (x.to(like.device) for x in (self.kept, self.magnitude))
+        keep = max(1, round(share * heads))
+        rank = places(self.magnitude.masked_fill(~self.kept, -1.0))
+        self.kept = self.kept & (rank < keep)
+        return self.kept
+
+    def count(self, result: Result, counted: Tensor) -> Result:
+        """Count a block's output for the layers to come.
+
+        Parameters
+        ----------
         result : Result
-            Of the block, with all heads.
+            Of the block; heads that are not left may have any.
         counted : bool tensor ``[batch, n_q]``
             Queries that count.
 
@@ -41,19 +65,12 @@ class HeadPruning:
         Result
             The same, with no importance drawn by pruned heads.
         """
-        heads = result.output.shape[1]
-        if self.kept is None or self.magnitude is None:
-            self.magnitude = torch.zeros(result.output.shape[:2], device=counted.device)
-            self.kept = torch.ones_like(self.magnitude, dtype=torch.bool)
-        # A model may go on on another device.
-        self.kept, self.magnitude = (x.to(counted.device) for x in (self.kept, self.magnitude))
-        keep = max(1, round(share * heads))
-        rank = places(self.magnitude.masked_fill(~self.kept, -1.0))
-        self.kept = self.kept & (rank < keep)
+        assert self.kept is not None
+        assert self.magnitude is not None
         with torch.no_grad():
             size = (result.output.abs() * counted[:, None, :, None]).sum((2, 3))
             self.magnitude = self.magnitude + size.to(self.magnitude) * self.kept
         drawn = result.importance
-        if drawn is not None:
+        if drawn is not None and drawn.shape[1] == self.kept.shape[1]:
             drawn = drawn * self.kept[..., None]
         return Result(result.output, drawn, result.again, result.multiplied)

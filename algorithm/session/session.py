@@ -315,6 +315,7 @@ class Session:
             counted=counted,
             scaling=scaling,
         )
+        left = self._left(layer, q.shape[1], counted)
         ranked = self._ranked or self._head_pruning or self.record or self.perturb is not None
         result = compute(
             block,
@@ -324,11 +325,12 @@ class Session:
             ranked=ranked,
             instead=self.compute,
             arrays=self.arrays,
+            heads=left,
         )
         if held is not None:
             held.evict(bits)
         if self._head_pruning:
-            result = self._heads.prune(policy.layers[layer].heads, result, counted)
+            result = self._heads.count(result, counted)
         self._count(block, result, bits, seen)
         output = conditioner.output(result.output.to(q.dtype))
         if self._heads.kept is not None:
@@ -336,6 +338,12 @@ class Session:
         if self._tokens.pruned and policy.pruned is Pruned.FFN and policy.prune_queries:
             output = output * kept[:, None, -n_q:, None]
         return output
+
+    def _left(self, layer: int, heads: int, counted: Tensor) -> Tensor | None:
+        """Return which heads a layer computes; None is all."""
+        if not self._head_pruning:
+            return None
+        return self._heads.choose(self.policy.layers[layer].heads, heads, counted)
 
     def _count(self, block: Block, result: Result, bits: Tensor, seen: Tensor | None) -> None:
         """Add a block to the tally, the tokens' importance and the records.

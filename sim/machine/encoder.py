@@ -46,7 +46,6 @@ def refusals(policy: Policy) -> list[str]:
             ("ranks at random", policy.ranking is Ranking.RANDOM),
             ("keeps pruned queries", not policy.prune_queries),
             ("protects tokens", bool(policy.protect or policy.recent)),
-            ("has layers without some heads", any(layer.heads < 1 for layer in policy.layers)),
             ("has progressive layers", any(layer.threshold is not None for layer in policy.layers)),
             ("divides importance by counts", policy.count_normalize),
             ("drops tokens", policy.pruned is Pruned.DROP),
@@ -143,6 +142,8 @@ class MachineBlocks:
         ------
         UsageError
             If it is of more than one sequence, or its queries see different keys.
+        PolicyError
+            If heads are pruned that share K and V.
         AssertionError
             If the machine keeps other tokens, or in other precisions, than the policy.
         """
@@ -155,6 +156,12 @@ class MachineBlocks:
                 "the machine's chains take one set of keys; use mode integer"
             )
         policy = self.policy
+        own = np.arange(heads) if op.heads is None else np.flatnonzero(op.heads[0].numpy())
+        if len(own) < heads and op.k.codes.shape[1] < heads:
+            raise PolicyError(
+                f"layer {layer} prunes query heads that share K and V, which the machine does not: "
+                "choose a policy that keeps all heads"
+            )
         if layer == 0:
             self._stored = self._rows = np.arange(n)
             self._four_bit = int((op.k_bits == 4).sum())
@@ -169,9 +176,9 @@ class MachineBlocks:
         cumulative = policy.importance is Importance.CUMULATIVE
         self._chain.add(
             Layer(
-                q=_codes(op.q, self._stored),
-                k=_codes(op.k, self._stored),
-                v=_codes(op.v, self._stored),
+                q=_codes(op.q, self._stored, own),
+                k=_codes(op.k, self._stored, own),
+                v=_codes(op.v, self._stored, own),
                 k0=k0,
                 k1=min(k0, k1),
                 chained=layer > 0,
@@ -194,7 +201,7 @@ class MachineBlocks:
         assert result.importance is not None
 
         output = torch.zeros(1, heads, n, d, dtype=torch.float64)
-        output[0, :, self._rows] = torch.from_numpy(result.values)
+        output[0][np.ix_(own, self._rows)] = torch.from_numpy(result.values)
         drawn = torch.zeros(1, 1, n, dtype=torch.float64)
         total = result.importance.astype(np.float64)
         earlier = self._carried[self._rows] if cumulative else 0.0
@@ -218,11 +225,21 @@ class MachineBlocks:
         assert np.array_equal(np.sort(self._rows[self._four_bit :]), eight), "8-bit tokens differ"
 
 
-def _codes(quantized: Quantized, rows: np.ndarray) -> Codes:
-    """Return the codes of one sequence's tokens for the driver."""
+def _codes(quantized: Quantized, rows: np.ndarray, heads: np.ndarray) -> Codes:
+    """Return the codes of one sequence's tokens for the driver, of some heads if all have K and V.
+
+    Parameters
+    ----------
+    quantized : Quantized
+    rows : int array
+        Tokens.
+    heads : int array
+        Query heads that are computed.
+    """
     made = quantized.numpy(quantized.codes.shape[1])
-    gains = None if made.gains is None else made.gains[0][:, rows]
-    return Codes(made.codes[0][:, rows], made.scale[0], gains)
+    own = heads if quantized.codes.shape[1] > heads.max() else np.arange(quantized.codes.shape[1])
+    gains = None if made.gains is None else made.gains[0][np.ix_(own, rows)]
+    return Codes(made.codes[0][np.ix_(own, rows)], made.scale[0][own], gains)
 
 
 @dataclass(frozen=True, eq=False)

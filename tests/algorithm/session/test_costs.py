@@ -10,7 +10,7 @@ from dtqatten.algorithm.session.costs import Computed, account
 from dtqatten.algorithm.session.tally import Tally
 
 
-def cost(bits, visible=None, heads=None, fetched=None, again=None, **options):
+def cost(bits, visible=None, heads=None, multiplied=None, again=None, **options):
     """Two heads of four channels on one of K and V; tokens of 0 bits are left out."""
     bits = torch.tensor([bits])
     n = bits.shape[1]
@@ -19,7 +19,7 @@ def cost(bits, visible=None, heads=None, fetched=None, again=None, **options):
     q, kv = torch.zeros(1, 2, n, 4), torch.zeros(1, 1, n, 4)
     valid = torch.ones(1, n, dtype=torch.bool)
     block = Block(0, q, kv, kv, bits, bits, valid, visible, kept, 0.5)
-    result = Result(q, None, again, fetched)
+    result = Result(q, None, again, multiplied)
     tally = Tally()
     account(tally, Policy.flat(1, **options), Computed(block, result, bits, None, heads))
     return tally

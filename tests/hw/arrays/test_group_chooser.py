@@ -53,7 +53,7 @@ def test_levels_of_random_tiles(depth: int, latency: int) -> None:
 
 
 def run(blocks: list[tuple[list[int], int]]) -> list[tuple[int, list[int]]]:
-    """Stream row blocks, levels and share of each; return when each begins to go by, and what stays.
+    """Stream row blocks, levels and share of each; return when each goes by, and what stays.
 
     Cycles count from that of the row block's own last group.
     """

@@ -80,10 +80,12 @@ def test_the_embedding_is_that_of_the_golden_algorithm() -> None:
 
 
 def test_row_blocks_choose_values() -> None:
-    """Local V pruning in every layer, on arrays whose groups are not those of preset base."""
+    """In every layer, on arrays whose groups are not those of preset base; heads go, too."""
     torch.manual_seed(4)
     model = bert()
     some = [dataclasses.replace(layer, values=0.4) for layer in RANKED.layers]
+    # The host leaves out a head from the second layer on.
+    some[1:] = [dataclasses.replace(layer, heads=0.5) for layer in some[1:]]
     policy = RANKED.replace(layers=tuple(some))
     core = config_for(CORE, policy)
     assert (core.local_values, core.skip_tiles) == (True, True)
