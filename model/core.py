@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.layers import CoreLayer
 from dtqatten.golden.cycles.layers import CoreRun as Run
+from dtqatten.golden.numerics.local_values import SHARE_ALL
 from dtqatten.model.workload import Workload, core_layer
 
 __all__ = ["CoreRun", "causal_cycles", "fit", "local_cycles", "run_core"]
@@ -39,13 +40,17 @@ class CoreRun:
 
 
 def fit(config: Config, workload: Workload) -> Config:
-    """Return the configuration with room for a workload: channels, and tokens if need be.
+    """Return the configuration with room for a workload, and local values if it has them.
+
+    Room is channels, and tokens if need be.
 
     Raises
     ------
     ConfigError
         If there is no such machine.
     """
+    if workload.value_share < SHARE_ALL:
+        config = config.replace(skip_tiles=True, local_values=True)
     return config.replace(d_head=workload.d_head, n_max=max(config.n_max, workload.tokens))
 
 
@@ -94,10 +99,8 @@ def local_cycles(config: Config, tokens: int, share: int) -> int:
         In 1/256 of the groups with a weight.
     """
     config = config.replace(skip_tiles=True, local_values=True)
-    workload = Workload(tokens=tokens, d_head=config.d_head, shares=(0.0, 1.0, 0.0))
-    layer = core_layer(config, workload, heads=2)
-    layer = replace(layer, options=replace(layer.options, value_share=share))
-    return _later_heads(config, replace(layer, tiling=layer.tiled(config)))[1]
+    four = Workload(tokens=tokens, d_head=config.d_head, shares=(0.0, 1.0, 0.0), value_share=share)
+    return _later_heads(config, core_layer(config, four, heads=2))[1]
 
 
 def _later_heads(config: Config, layer: CoreLayer) -> tuple[int, int, dict[str, float]]:

@@ -10,6 +10,7 @@ from dtqatten.files.errors import UsageError
 from dtqatten.golden.cycles.layers import CoreLayer
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes, IntArray
+from dtqatten.golden.numerics.local_values import SHARE_ALL
 from dtqatten.golden.numerics.order import Boundaries, alternate, boundaries, promote, round_up_kept
 from dtqatten.golden.numerics.select import PAPER_SHARES, counts
 
@@ -32,6 +33,8 @@ class Workload:
         A weight of P x V has 4 bits where its token has.
     follows_query : bool
         Where its query has.
+    value_share : int
+        Groups of keys whose V a row block multiplies, in 1/256; on a core with ``local_values``.
     full_tiles : bool
         The core keeps as many tokens more as fit its last key tile: Q x K^T pays for their slots
         anyway, their queries and P x V cost cycles, accuracy gains.
@@ -45,6 +48,7 @@ class Workload:
     shares: tuple[float, float, float] = field(default=PAPER_SHARES)
     follows: bool = False
     follows_query: bool = False
+    value_share: int = SHARE_ALL
     full_tiles: bool = False
     alternate: bool = True
 
@@ -76,7 +80,8 @@ class Workload:
         # Of a query in 8 bits, and of one in 4.
         wide = n4 + 4 * n8 if self.follows else 2 * (n4 + 2 * n8)
         narrow = n4 + 2 * n8 if self.follows_query else wide
-        return (n4 + 2 * n8) ** 2 * self.d_head, (n4 * narrow + n8 * wide) * self.d_head
+        values = (n4 * narrow + n8 * wide) * self.d_head
+        return (n4 + 2 * n8) ** 2 * self.d_head, values * self.value_share // SHARE_ALL
 
     def clustered(self, config: Config) -> tuple[Boundaries, int]:
         """Return the class boundaries of the tokens that a core keeps, and how many these are."""
@@ -94,13 +99,13 @@ def policy_workloads(policy: Policy, workload: Workload) -> list[Workload]:
     Raises
     ------
     UsageError
-        If the policy prunes what the core does not: heads, or values of single heads.
+        If the policy prunes heads, which workloads do not count, or is progressive.
     """
     for number, layer in enumerate(policy.layers):
-        if layer.heads < 1 or layer.values < 1 or layer.threshold is not None:
+        if layer.heads < 1 or layer.threshold is not None:
             raise UsageError(
-                f"layer {number} prunes heads or values, or is progressive: the core computes all "
-                "heads and values once; choose a policy that prunes tokens only"
+                f"layer {number} prunes heads or is progressive, and a workload is a head that is "
+                "computed once: choose a policy that prunes tokens and values only"
             )
     return [
         replace(
@@ -108,6 +113,7 @@ def policy_workloads(policy: Policy, workload: Workload) -> list[Workload]:
             shares=layer.shares,
             follows=policy.p_follows_token,
             follows_query=policy.p_follows_query,
+            value_share=layer.value_share,
         )
         for layer in policy.layers
     ]
@@ -129,7 +135,7 @@ def core_layer(config: Config, workload: Workload, heads: int) -> CoreLayer:
     if workload.alternate:
         queries = alternate(limits.q, k0, config.rows)
     keep, wide = counts(k0, PAPER_SHARES)
-    return CoreLayer(
+    layer = CoreLayer(
         q=codes(),
         k=codes(),
         v=codes(),
@@ -142,7 +148,9 @@ def core_layer(config: Config, workload: Workload, heads: int) -> CoreLayer:
             p_planes=config.planes,
             p_follows_token=workload.follows,
             p_follows_query=workload.follows_query,
+            value_share=workload.value_share,
         ),
         k0=keep,
         k1=wide,
     )
+    return replace(layer, tiling=layer.tiled(config)) if config.local_values else layer
