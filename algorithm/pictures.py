@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 if TYPE_CHECKING:
-    from dtqatten.algorithm.session.session import LayerRecord
+    from dtqatten.algorithm.session.records import LayerRecord
     from dtqatten.algorithm.study import Noise
 
 __all__ = ["noise_figure", "pareto_figure", "tokens_figure"]

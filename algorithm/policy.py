@@ -41,8 +41,7 @@ class LayerPolicy:
     heads : float
         Share of the heads that are computed; the others are those of least output so far.
     values : float
-        Share of the groups of kept tokens whose V a row block of queries multiplies, by their
-        weights there (:mod:`dtqatten.golden.numerics.local_values`).
+        Share of the groups of kept tokens whose V a row block multiplies, by weight there.
     threshold : float, optional
         Progressive quantization: queries and keys meet in 4 bits first; a row whose largest
         probability is below the threshold is computed again with 8. Needs ``share_8 = 0`` for V

@@ -18,7 +18,7 @@ from dtqatten.algorithm.session.cache import CacheLayer
 from dtqatten.golden.numerics.codes import Granularity
 from dtqatten.golden.numerics.local_values import Arrays
 
-__all__ = ["Block", "Mode", "compute"]
+__all__ = ["Block", "Machine", "Mode", "compute"]
 
 
 class Mode(enum.StrEnum):
@@ -65,6 +65,25 @@ class Block:
     scaling: float
 
 
+@dataclass(frozen=True, eq=False)
+class Machine:
+    """What a block is computed on.
+
+    Parameters
+    ----------
+    instead : callable, optional
+        Called with layer and operands in place of the golden block, in mode ``integer``.
+    arrays : Arrays
+        Of the machine.
+    heads : bool tensor ``[batch, heads]``, optional
+        Heads whose results are used; None is all.
+    """
+
+    instead: Callable[[int, Operands], Result] | None = None
+    arrays: Arrays = BASE_ARRAYS
+    heads: Tensor | None = None
+
+
 def compute(
     block: Block,
     policy: Policy,
@@ -72,9 +91,7 @@ def compute(
     held: CacheLayer | None,
     *,
     ranked: bool,
-    instead: Callable[[int, Operands], Result] | None,
-    arrays: Arrays = BASE_ARRAYS,
-    heads: Tensor | None = None,
+    machine: Machine,
 ) -> Result:
     """Compute a block.
 
@@ -87,12 +104,7 @@ def compute(
         Codes of the tokens before, which the new ones join.
     ranked : bool
         Whether importance is wanted.
-    instead : callable, optional
-        Called with layer and operands in place of the golden block, in mode ``integer``.
-    arrays : Arrays
-        Of the machine.
-    heads : bool tensor ``[batch, heads]``, optional
-        Heads whose results are used; None is all.
+    machine : Machine
 
     Raises
     ------
@@ -105,14 +117,16 @@ def compute(
         queries = block.counted.to(block.q.dtype)
         return plain(block.q, block.k, block.v, block.visible, block.scaling, queries)
     exact = mode is Mode.INTEGER
-    if instead is not None and not exact:
+    if machine.instead is not None and not exact:
         raise ValueError(
             f"session.compute is set in mode {mode}: it takes the golden block's place, "
             "attach in mode integer"
         )
-    op = dataclasses.replace(_operands(block, policy, exact, held), arrays=arrays, heads=heads)
-    if instead is not None:
-        return instead(block.layer, op)
+    op = dataclasses.replace(
+        _operands(block, policy, exact, held), arrays=machine.arrays, heads=machine.heads
+    )
+    if machine.instead is not None:
+        return machine.instead(block.layer, op)
     return integer(op) if exact else fake_quant(op, ranked=ranked)
 
 

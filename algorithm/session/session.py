@@ -1,7 +1,6 @@
 """A session: carries out a policy in a model's attention, layer after layer, pass after pass."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,32 +12,17 @@ from dtqatten.algorithm.conditioning import Conditioner, Observer
 from dtqatten.algorithm.masks import visibility
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import Pruned, Ranking
-from dtqatten.algorithm.session.blocks import Block, Mode, compute
+from dtqatten.algorithm.session.blocks import Block, Machine, Mode, compute
 from dtqatten.algorithm.session.cache import CacheError, CacheLayer, TokenCache
 from dtqatten.algorithm.session.costs import Computed, account
 from dtqatten.algorithm.session.heads import HeadPruning
 from dtqatten.algorithm.session.pass_tokens import PassTokens
 from dtqatten.algorithm.session.passes import Passes
 from dtqatten.algorithm.session.precision import roles
+from dtqatten.algorithm.session.records import LayerRecord
 from dtqatten.algorithm.session.tally import Tally
 
-__all__ = ["LayerRecord", "Session"]
-
-
-@dataclass(frozen=True, eq=False)
-class LayerRecord:
-    """What a layer did with the tokens, kept when a session records.
-
-    Parameters
-    ----------
-    bits : tensor ``[batch, n]``
-        Precision of each token, 0 where pruned or padding.
-    importance : tensor ``[batch, n]``
-        Importance the layer's own block added.
-    """
-
-    bits: Tensor
-    importance: Tensor
+__all__ = ["Session"]
 
 
 class Session:
@@ -323,9 +307,7 @@ class Session:
             self.mode,
             held,
             ranked=ranked,
-            instead=self.compute,
-            arrays=self.arrays,
-            heads=left,
+            machine=Machine(self.compute, self.arrays, left),
         )
         if held is not None:
             held.evict(bits)
@@ -341,9 +323,8 @@ class Session:
 
     def _left(self, layer: int, heads: int, counted: Tensor) -> Tensor | None:
         """Return which heads a layer computes; None is all."""
-        if not self._head_pruning:
-            return None
-        return self._heads.choose(self.policy.layers[layer].heads, heads, counted)
+        share = self.policy.layers[layer].heads
+        return self._heads.choose(share, heads, counted) if self._head_pruning else None
 
     def _count(self, block: Block, result: Result, bits: Tensor, seen: Tensor | None) -> None:
         """Add a block to the tally, the tokens' importance and the records.

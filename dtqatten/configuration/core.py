@@ -28,7 +28,6 @@ CODE_MIN, CODE_MAX = -120, 119
 
 #: Bits of a share of groups of values; all of them are a power of two.
 SHARE_BITS = 8
-
 #: Banks of a line buffer: one is read while the other is written.
 BANKS = 2
 
@@ -269,12 +268,6 @@ class Config:
         if self.cumulative or self.count_normalize or self.held_importance:
             return 1
         return math.gcd(self.cols, self.topk_lanes)
-
-    @property
-    def level_max(self) -> int:
-        """Largest level of a group's weights over a row block."""
-        top = {2: CODE_MAX, 3: 1911}[self.planes]
-        return 2 * (self.rows * min(self.group, self.cols) * top).bit_length() + 1
 
     @property
     def sum_width(self) -> int:

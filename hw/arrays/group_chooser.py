@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import BANKS, SHARE_BITS, Config
 from dtqatten.hw.base.pipeline import delayed
-from dtqatten.hw.payloads.arrays import group_layout, walked_group_layout
+from dtqatten.hw.payloads.arrays import group_layout, level_max, walked_group_layout
 
 __all__ = ["GroupChooser", "LeastLevel"]
 
@@ -43,7 +43,7 @@ class LeastLevel(wiring.Component):
     def __init__(self, config: Config) -> None:
         self.config = config
         groups = range(config.key_tiles * config.parts + 1)
-        levels = range(config.level_max + 1)
+        levels = range(level_max(config) + 1)
         super().__init__(
             {
                 "valid": In(1),
@@ -57,7 +57,7 @@ class LeastLevel(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        most = self.config.level_max
+        most = level_max(self.config)
         groups = self.room.shape()
         # In 1/256 of a group.
         wanted = Signal(len(self.room) + SHARE_BITS)

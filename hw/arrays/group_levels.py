@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed, reduced, reduction_latency
-from dtqatten.hw.payloads.arrays import levels_layout
+from dtqatten.hw.payloads.arrays import level_max, levels_layout
 
 __all__ = ["GroupLevels"]
 
@@ -68,8 +68,8 @@ class GroupLevels(wiring.Component):
             # The last group of a tile may have fewer keys, and with them fewer levels of the tree.
             row = reduced(m, codes, lambda a, b: a + b, f"row_{part}")
             row = delayed(m, row, wait - reduction_latency(len(codes)), f"row_{part}_late")
-            total = Signal(unsigned(config.level_max // 2), name=f"total_{part}", reset_less=True)
-            level = Signal(range(config.level_max + 1), name=f"level_{part}", reset_less=True)
+            total = Signal(unsigned(level_max(config) // 2), name=f"total_{part}", reset_less=True)
+            level = Signal(range(level_max(config) + 1), name=f"level_{part}", reset_less=True)
             with m.If(valid):
                 m.d.sync += total.eq(Mux(first, 0, total) + row)
             self._rank(m, total, level)

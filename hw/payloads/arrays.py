@@ -3,7 +3,7 @@
 from amaranth.hdl import ShapeLike, signed, unsigned
 from amaranth.lib import data, enum
 
-from dtqatten.configuration.core import BANKS, SHARE_BITS, Config, Schedule
+from dtqatten.configuration.core import BANKS, CODE_MAX, SHARE_BITS, Config, Schedule
 
 __all__ = [
     "Plane",
@@ -13,6 +13,7 @@ __all__ = [
     "feed_layout",
     "group_layout",
     "head_options_layout",
+    "level_max",
     "levels_layout",
     "listed_block_layout",
     "listed_tile_layout",
@@ -179,9 +180,15 @@ def listed_tile_layout(config: Config) -> data.StructLayout:
     return data.StructLayout({"tile": range(config.key_tiles), "last": unsigned(1)})
 
 
+def level_max(config: Config) -> int:
+    """Return the largest level of a group's weights over a row block."""
+    largest = {2: CODE_MAX, 3: 1911}[config.planes]
+    return 2 * (config.rows * min(config.group, config.cols) * largest).bit_length() + 1
+
+
 def levels_layout(config: Config) -> data.ArrayLayout:
     """How much each group of a tile weighs in a row block, as a level."""
-    return data.ArrayLayout(range(config.level_max + 1), config.parts)
+    return data.ArrayLayout(range(level_max(config) + 1), config.parts)
 
 
 def visited_tile_layout(config: Config) -> data.StructLayout:
@@ -197,7 +204,7 @@ def walked_group_layout(config: Config) -> data.StructLayout:
     ``wide``: it has an 8-bit token; ``follows``: its head's weights follow their tokens; ``block``:
     its row block. With ``local_values`` its ``level``, and its head's ``share``.
     """
-    chosen = {"level": range(config.level_max + 1), "share": unsigned(SHARE_BITS)}
+    chosen = {"level": range(level_max(config) + 1), "share": unsigned(SHARE_BITS)}
     return data.StructLayout(
         {
             "group": group_layout(config),

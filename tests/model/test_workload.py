@@ -6,6 +6,7 @@ import pytest
 
 from dtqatten.algorithm.policy import LayerPolicy, Policy
 from dtqatten.configuration.core import PRESETS
+from dtqatten.model.core import fit, run_core
 from dtqatten.model.workload import Workload, core_layer, policy_workloads
 
 
@@ -51,12 +52,24 @@ def test_policies() -> None:
     assert policy_workloads(pairs, Workload(tokens=10))[2] == replace(third, follows_query=True)
 
 
-@pytest.mark.parametrize("pruned", [{"heads": 0.5}, {"values": 0.5}, {"threshold": 0.1}])
+@pytest.mark.parametrize("pruned", [{"heads": 0.5}, {"threshold": 0.1}])
 def test_policies_that_the_core_cannot_run_are_refused(pruned: dict[str, float]) -> None:
     layer = LayerPolicy(share_0=0.0, share_4=1.0, share_8=0.0, **pruned)
     plain = LayerPolicy(share_0=0.0, share_4=1.0, share_8=0.0)
-    with pytest.raises(ValueError, match=r"layer 1 .* choose a policy that prunes tokens only"):
+    with pytest.raises(
+        ValueError, match=r"layer 1 .* choose a policy that prunes tokens and values only"
+    ):
         policy_workloads(Policy(layers=(plain, layer)), Workload())
+
+
+def test_values_of_a_part_of_the_groups_take_a_core_that_chooses() -> None:
+    some = Workload(tokens=40, d_head=32, shares=(0.0, 1.0, 0.0), value_share=64)
+    assert some.products[1] * 4 == replace(some, value_share=256).products[1]
+    config = fit(PRESETS["tiny"], some)
+    assert config.local_values
+    assert core_layer(config, some, heads=1).options.value_share == 64
+    all_of_them = replace(some, value_share=256)
+    assert run_core(config, some).head_cycles < run_core(config, all_of_them).head_cycles
 
 
 def test_filled_tiles_are_shares() -> None:

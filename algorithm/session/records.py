@@ -1,0 +1,23 @@
+"""What a session keeps of a forward pass, for pictures and tests."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["LayerRecord"]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerRecord:
+    """What a layer did with the tokens, kept when a session records.
+
+    Parameters
+    ----------
+    bits : tensor ``[batch, n]``
+        Precision of each token, 0 where pruned or padding.
+    importance : tensor ``[batch, n]``
+        Importance the layer's own block added.
+    """
+
+    bits: Tensor
+    importance: Tensor
