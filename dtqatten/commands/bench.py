@@ -69,6 +69,8 @@ def bench(
         Of decode; all if not given.
     as_json : bool
     """
+    if (model or keys or share or bus_bits) and Part.DECODE not in (part or list(Part)):
+        raise UsageError("--model, --keys, --share and --bus-bits are of --part decode: add it")
     with needs("dev"):
         from dtqatten.sim.studies.array_bench import measure, versions
         from dtqatten.sim.studies.plots import timeline_figure

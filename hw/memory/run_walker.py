@@ -56,8 +56,7 @@ class RunWalker(wiring.Component):
     o : Out(stream.Signature(run_layout(system)))
         Runs of bytes.
     head, busy : Out(16), Out(1)
-        Head of the run that left last; its bursts may not be out yet, or more will follow.
-        Both a cycle late.
+        Head whose bursts are going out, or come next; there are any. Both a cycle late.
     turn, wide : Out(16), Out(1)
         Of the high plane: head of the next run; it has given slot ``four_bit`` of that.
     high : In(StructLayout)
@@ -205,12 +204,12 @@ class RunWalker(wiring.Component):
                 m.d.sync += slot.eq(0)
         # A run is taken when the bursts of the one before are out.
         m.d.sync += self.busy.eq(~self.idle | ~self.o.ready)
-        with m.If(leaves):
+        with m.If(self.o.ready):
             m.d.sync += self.head.eq(head)
-            with m.If(queue.r_data[-1]):
-                m.d.sync += [head.eq(head + 1), base.eq(base + self.planes * plane_size)]
-                with m.If(head + 1 == plan.heads):
-                    m.d.sync += self.idle.eq(1)
+        with m.If(leaves), m.If(queue.r_data[-1]):
+            m.d.sync += [head.eq(head + 1), base.eq(base + self.planes * plane_size)]
+            with m.If(head + 1 == plan.heads):
+                m.d.sync += self.idle.eq(1)
         with m.If(self.start):
             m.d.sync += [head.eq(0), self.head.eq(0)]
             m.d.sync += base.eq(plan.base + (plane_size if self.low else 0))

@@ -224,33 +224,20 @@ class TokenTable(wiring.Component):
             m.d.sync += [self.complete.eq(0), identity.eq(~self.chained & ~self.listed)]
         with m.If(swap):
             m.d.sync += bank.eq(~bank)
-        m.submodules.runs = runs = RunTable(config, self.run_readers)
+        runs = self._runs(m)
         m.d.comb += [
             runs.write.eq(write.en),
             runs.place.eq(write.data.id),
             runs.first.eq(Mux(arrived, arrived_slot, self.write_slot) == 0),
             runs.end.eq(ended | self.write_end),
             runs.swap.eq(swap),
-            runs.asked.eq(self.run_asked),
-            *(mine.eq(index) for mine, index in zip(runs.index, self.run_index, strict=True)),
-            self.run_granted.eq(runs.granted),
-            self.run.eq(runs.run),
-            self.run_count.eq(runs.count),
         ]
 
-        # Readers of places take turns.
-        turn = Signal(range(self.readers))
-        choice = rotated_choice(m, self.asked, turn, "choice")
         read_place = table.read_port()
-        chosen = Signal(range(config.n_max))
         m.d.comb += [
-            chosen.eq(Array(self.index)[choice]),
-            read_place.addr.eq(address(bank, chosen)),
-            self.granted.eq(self.asked & (1 << choice)),
+            read_place.addr.eq(address(bank, self._chosen(m))),
             self.entry.eq(read_place.data.id),
         ]
-        with m.If(self.asked.any()):
-            m.d.sync += turn.eq(choice)
 
         read_query, read_key = table.read_port(), table.read_port()
         m.d.comb += [
@@ -259,6 +246,30 @@ class TokenTable(wiring.Component):
         ]
         self._give_tokens(m, identity, read_query.data, read_key.data)
         return m
+
+    def _chosen(self, m: Module) -> Signal:
+        """Let the readers of places take turns; return the slot of the one that is granted."""
+        turn, chosen = Signal(range(self.readers)), Signal(range(self.config.n_max))
+        choice = rotated_choice(m, self.asked, turn, "choice")
+        m.d.comb += [
+            chosen.eq(Array(self.index)[choice]),
+            self.granted.eq(self.asked & (1 << choice)),
+        ]
+        with m.If(self.asked.any()):
+            m.d.sync += turn.eq(choice)
+        return chosen
+
+    def _runs(self, m: Module) -> RunTable:
+        """Add the table of runs, for its readers; return it."""
+        m.submodules.runs = runs = RunTable(self.config, self.run_readers)
+        m.d.comb += [
+            runs.asked.eq(self.run_asked),
+            *(mine.eq(index) for mine, index in zip(runs.index, self.run_index, strict=True)),
+            self.run_granted.eq(runs.granted),
+            self.run.eq(runs.run),
+            self.run_count.eq(runs.count),
+        ]
+        return runs
 
     def _give_tokens(self, m: Module, identity: Signal, query: data.View, key: data.View) -> None:
         """Show query and key of the slots of the cycle before.

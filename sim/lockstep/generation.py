@@ -19,7 +19,7 @@ __all__ = ["group_row_cycles", "protection_cycles", "random_places", "run_table_
 
 def random_places(rng: np.random.Generator, most: int, below: int) -> tuple[list[int], int]:
     """Return places of a list, 4-bit class first, some next to each other; how many are in it."""
-    count = int(rng.choice([1, most, rng.integers(1, most + 1)]))
+    count = (1, most, int(rng.integers(1, most + 1)))[int(rng.integers(3))]
     first = int(rng.integers(below - count + 1))
     drawn = np.arange(first, first + count) if rng.random() < 0.3 else rng.permutation(below)
     drawn = drawn[:count]
@@ -100,7 +100,7 @@ def group_row_cycles(
     for _ in range(layers):
         group = int(rng.integers(1, config.heads + 1))
         queries = int(rng.integers(1, 3 * config.n_max // group + 2))
-        four_bit = int(rng.choice([0, queries, rng.integers(queries + 1)]))
+        four_bit = (0, queries, int(rng.integers(queries + 1)))[int(rng.integers(3))]
         given = {"queries": queries, "four_bit": four_bit}
         yield {"start": 1, **given}, {"done": 0}
         for head in range(group):

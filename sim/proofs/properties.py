@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from dtqatten.sim.proofs.harness import Harness
 from dtqatten.sim.proofs.master_harnesses import ReadHarness, WriteHarness
+from dtqatten.sim.proofs.reader_harnesses import GroupHarness, RunHarness
 from dtqatten.sim.proofs.register_harnesses import LiteHarness, LockHarness
 
 __all__ = ["PROPERTIES", "Property"]
@@ -61,5 +62,11 @@ PROPERTIES: tuple[Property, ...] = tuple(
         (LiteHarness, "lite_counted", "every access of a register is answered once", 3),
         (LockHarness, "windows_locked", "windows do not change while the machine is busy", 3),
         (WriteHarness, "write_counted", "idle means every burst is out and answered", 20),
+        (RunHarness, "low_inside", "runs of a low plane lie in that plane of their head", 10),
+        (RunHarness, "low_once", "no head has more bytes of it than its 8-bit slots", 12),
+        (RunHarness, "low_whole", "idle means that every head has all of them", 12),
+        (GroupHarness, "rows_aligned", "rows of the 4-bit class fill row blocks, or are all", 10),
+        (GroupHarness, "rows_most", "no query more would do, of those next to the boundary", 10),
+        (GroupHarness, "rows_over", "more rows than a head can have are told", 10),
     )
 )

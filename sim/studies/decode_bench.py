@@ -246,8 +246,8 @@ def measure_decode(
     for bits in buses:
         for d in sorted({SHAPES[name].d for name in shapes}):
             system = machine(config, d, bits)
-            of = {"bus_bits": bits, "channels": d, "machine": design(bits, d)}
-            wanted = [
+            of: dict[str, Any] = {"bus_bits": bits, "channels": d, "machine": design(bits, d)}
+            wanted: list[dict[str, Any]] = [
                 {"model": name, "tokens": tokens, "share": share, **of}
                 for name in shapes
                 if SHAPES[name].d == d

@@ -55,7 +55,12 @@ WRONG = {
         (["--tokens", "4, 8"], "--tokens is '4, 8': give 4 or 8 for each token"),
         (["--rows", "0"], "rows is 0, outside 1..64"),
     ],
-    "bench": [(["--part", "huge"], "'huge' is not one of"), (["--output", __file__], "is a file")],
+    "bench": [
+        (["--part", "huge"], "'huge' is not one of"),
+        (["--output", __file__], "is a file"),
+        (["--part", "decode", "--keys", "5"], "--keys is 5, which is not measured: use one of 512"),
+        (["--part", "core", "--model", "7B"], "are of --part decode: add it"),
+    ],
     "compare": [
         (["--preset", "huge"], PRESET),
         (["--d-head", "12"], "d_head is 12, not a multiple of 8"),

