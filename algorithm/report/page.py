@@ -77,7 +77,8 @@ that say so, all weights, through the straight-through estimator under the searc
 - Decoder: *searched for a loss of 1 %* has the least BOPs a search found within 1 % on its own
   text; *searched at 0.45*, *0.60*, where shown, the least loss within these BOPs. docs/algorithm.md
   has the front on the search's text.
-- *local V pruning*: each head leaves out the V of the tokens that draw least probability there.
+- *local V pruning*: each row block of queries leaves out V of the groups of keys that weigh least
+  in it, on the arrays of preset `base`; bytes are those of all V.
 - *SpAtten's method*: cascade token and head pruning, local V pruning, progressive quantization,
   layer-wise 4 or 8 bits, on the same conditioned operands and with the same treatment of pruned
   tokens; its schedule was searched in the same way, at the same BOPs, on the decoder with P's width

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dtqatten.algorithm.packaged import packaged_policy, policy_names
+from dtqatten.algorithm.packaged import find_policy, policy_names
 from dtqatten.commands.console import print_json, say, show
 from dtqatten.commands.options import JsonOption, fail, machine, needs, reject_unused
 from dtqatten.commands.paths import output_file
@@ -27,7 +27,7 @@ NEW = 2
 
 def policies(
     policy: Annotated[
-        list[str] | None, typer.Option(help="Name; may be repeated. All if not given.")
+        list[str] | None, typer.Option(help="Name, or a file; may be repeated. All if not given.")
     ] = None,
     run: Annotated[
         bool, typer.Option("--run", help="Run a text under each on the RTL; 20 minutes for all.")
@@ -38,9 +38,9 @@ def policies(
     accuracy: Annotated[
         Path, typer.Option(help="Rows of `dtqatten accuracy`, for losses and bit operations.")
     ] = Path("build/accuracy.json"),
-    output: Annotated[Path, output_file("With --run: JSON to write.")] = Path(
-        "build/policies.json"
-    ),
+    output: Annotated[
+        Path | None, output_file("With --run: JSON to write; build/policies.json.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the policies that come with the project: task, loss, bit operations, what runs them.
@@ -48,9 +48,10 @@ def policies(
     With --run each is run on the simulated machine and compared with the golden algorithm.
     """
     if not run:
-        reject_unused({"--preset": preset is not None}, "for --run only")
+        unused = {"--preset": preset is not None, "--output": output is not None}
+        reject_unused(unused, "for --run only")
     names = policy or policy_names()
-    chosen = {name: packaged_policy(name) for name in names}
+    chosen = {name: find_policy(name) for name in names}
     with needs("algorithm", "sim"):
         from rich.table import Table
 
@@ -87,9 +88,10 @@ def policies(
     result = {"total": len(rows), "runs": runs, "policies": rows}
     if run:
         result["exact"] = sum(row.get("exact", False) for row in rows.values())
-        write_text(output, json.dumps(result, indent=2) + "\n")
+        path = output or Path("build/policies.json")
+        write_text(path, json.dumps(result, indent=2) + "\n")
         show(f"{result['exact']} of {len(rows)} exact: equal to the golden algorithm in every bit")
-        say(output)
+        say(path)
     if as_json:
         print_json(result)
     if run and result["exact"] < runs:

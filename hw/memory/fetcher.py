@@ -19,7 +19,7 @@ from dtqatten.hw.memory.tensor_fetcher import TensorFetcher
 from dtqatten.hw.memory.token_stream import TokenStream
 from dtqatten.hw.memory.token_table import TokenTable, look_up
 from dtqatten.hw.memory.turns import KeysFirst
-from dtqatten.hw.payloads.arrays import load_layout, value_layout
+from dtqatten.hw.payloads.arrays import head_options_layout, load_layout, value_layout
 from dtqatten.hw.payloads.ranking import topk_config
 from dtqatten.hw.payloads.softmax import factor_layout, head_layout, key_layout, query_layout
 from dtqatten.hw.payloads.topk import ids_layout
@@ -225,9 +225,8 @@ class Fetcher(wiring.Component):
             connect(m, tensor.low, flipped(self.ports[high + 1]))
             idle.append(tensor.idle)
         # One option, two streams: the value array skips the planes that ``narrow`` keys lack.
-        m.d.comb += self.v.p.follows.eq(flag(layer, Flag.FOLLOWS))
-        if core.local_values:
-            m.d.comb += self.v.p.share.eq(layer.value_share)
+        options = {"follows": flag(layer, Flag.FOLLOWS), "share": layer.value_share}
+        m.d.comb += [self.v.p[name].eq(options[name]) for name, _ in head_options_layout(core)]
         return edges, idle
 
     def _tokens(

@@ -102,7 +102,7 @@ def test_a_file_is_not_called_like_a_preset() -> None:
 
 def test_every_field_can_be_given() -> None:
     values = dataclasses.asdict(PRESETS["paper"]) | {"value_depth": 2, "schedule": "interleaved"}
-    values |= {"normalizer_lanes": 7, "capacity": 4096}
+    values |= {"normalizer_lanes": 7, "capacity": 4096, "value_load_bits": 64}
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
     bus = {"bus_bits": 64, "address_bits": 32, "burst_beats": 8, "buffer_bursts": 2}
     lines += ["[system]", *(f"{name} = {value}" for name, value in bus.items())]

@@ -66,8 +66,13 @@ WRONG = {
         (["--d-head", "12"], "d_head is 12, not a multiple of 8"),
         (["--shares", "50,50"], "give three percentages of sum 100"),
         (["--shares", "nan,50,50"], "give three percentages of sum 100"),
-        (["--policy", "minilm-bbc-values"], "choose a policy that prunes tokens only"),
         (["--policy", NOWHERE], NOWHERE),
+    ],
+    "policies": [
+        (["--policy", NOWHERE], "cannot read the policy /nowhere/at/all"),
+        (["--preset", "tiny"], "--preset: for --run only"),
+        (["-o", "x.json"], "--output: for --run only"),
+        (["--policy", "minilm-bbc", "--accuracy", __file__], "has no rows of dtqatten accuracy"),
     ],
     "sweep": [
         (["--preset", "huge"], PRESET),

@@ -7,7 +7,7 @@ from dtqatten.cli import app
 COMMANDS = [
     *("demo", "verilog", "sim", "stalls", "bench", "compare", "sweep", "results", "synth", "lint"),
     *("mutate", "trace", "search", "eval", "accuracy", "registers", "formal", "faults"),
-    *("config", "run", "estimate", "board"),
+    *("config", "run", "estimate", "board", "policies"),
 ]
 
 

@@ -16,7 +16,7 @@ from dtqatten.interface.descriptor import ADDRESS_ALIGNMENT, SIZE, Flag, pack
 PLAIN = Config(rows=2, cols=2, depth=2, d_head=8, n_max=100)
 OPTIONAL = Flag.V_GAINS | Flag.CUMULATIVE | Flag.FRESH | Flag.COUNT | Flag.WINDOW | Flag.SINKS
 SEGMENTS = Flag.CONTINUES | Flag.HOLDS
-OPTIONAL |= SEGMENTS | Flag.GROUPED | Flag.HELD
+OPTIONAL |= SEGMENTS | Flag.GROUPED | Flag.HELD | Flag.LOCAL_VALUES
 
 
 def test_each_option_brings_its_flags() -> None:
@@ -30,6 +30,8 @@ def test_each_option_brings_its_flags() -> None:
     assert known_flags(PLAIN.replace(merge_rows=3)) & OPTIONAL == SEGMENTS
     assert known_flags(PLAIN.replace(grouped=True)) & OPTIONAL == Flag.GROUPED
     assert known_flags(PLAIN.replace(held_importance=True)) & OPTIONAL == Flag.HELD
+    local = PLAIN.replace(skip_tiles=True, local_values=True)
+    assert known_flags(local) & OPTIONAL == Flag.LOCAL_VALUES
 
 
 def test_gains_are_required_where_there_are_any() -> None:
