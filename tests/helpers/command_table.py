@@ -36,7 +36,7 @@ HEAVY: dict[str, tuple[str, str]] = {
     "sweep": ("--preset tiny --tokens 8 --d-head 32", "dtqatten.model.sweep.run"),
     "synth": ("--target ecp5 --preset tiny --block pe", "dtqatten.synth.flow.Flow.run"),
     "results": ("--synth synth", "dtqatten.model.results.figures"),
-    "policies": ("--policy minilm-bbc --run", "dtqatten.commands.policies.find_policy"),
+    "policies": ("--policy minilm-bbc --run", "dtqatten.sim.machine.policies.unsupported"),
     "lint": ("--config small.toml", "dtqatten.hw.base.export.verilog"),
     "mutate": ("--block pe", "dtqatten.sim.proofs.mutation.measure"),
     "formal": ("", "dtqatten.sim.proofs.formal.prove"),
