@@ -71,7 +71,7 @@ class RunTable(wiring.Component):
         m = Module()
         config = self.config
         bits = max(1, ceil_log2(config.n_max))
-        m.submodules.runs = runs = memory.Memory(
+        m.submodules.held = runs = memory.Memory(
             shape=place_run_layout(config), depth=2 << bits, init=[]
         )
         write, read = runs.write_port(), runs.read_port()
