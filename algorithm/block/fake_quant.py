@@ -7,7 +7,7 @@ table's. Everything stays on the operands' device; half precision is for the cal
 import torch
 from torch import Tensor
 
-from dtqatten.algorithm.block.local_values import kept
+from dtqatten.algorithm.block.local_values import chosen
 from dtqatten.algorithm.block.operands import Operands, Result, narrow_rows, rows_multiplied
 from dtqatten.algorithm.block.rounding import four_bit, rounded
 from dtqatten.algorithm.block.steps import combine, drawn, exponentials, positive, scores, spread
@@ -43,7 +43,7 @@ def _part(op: Operands, ranked: bool) -> Result:
     total = e.sum(-1, keepdim=True)
     column = drawn(e, total, op.queries) if ranked else None
     p, divisor = _weights(op, e, total, again)
-    some = kept(p, op)
+    some = chosen(p, op)
     if some is not None:
         p = p * some
     unit = op.v.scale if op.v.gains is None else op.v.scale * (GAIN_ONE / GAIN_MAX)

@@ -8,7 +8,7 @@ from dtqatten.algorithm.block.operands import Operands
 from dtqatten.golden.numerics.local_values import SHARE_ALL, Tiling, multiplied, tiling
 from dtqatten.golden.numerics.segments import equal_cuts
 
-__all__ = ["kept", "tiles_of"]
+__all__ = ["chosen", "tiles_of"]
 
 
 def tiles_of(op: Operands) -> Tiling:
@@ -57,7 +57,7 @@ def _clustered(places: np.ndarray, bits: np.ndarray) -> np.ndarray:
     return np.concatenate([places[of == 4], places[of != 4]])
 
 
-def kept(p: Tensor, op: Operands) -> Tensor | None:
+def chosen(p: Tensor, op: Operands) -> Tensor | None:
     """Weights that are multiplied, ``[batch, heads, n_q, n_k]``; None is all.
 
     Parameters

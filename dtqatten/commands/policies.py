@@ -23,6 +23,8 @@ __all__ = ["policies"]
 TEXT = "The ships that passed before dawn were counted twice."
 #: Tokens that a decoder generates.
 NEW = 2
+#: What is told of each run.
+RUN_COLUMNS = ("exact", "tokens", "new", "cycles", "bytes_read")
 
 
 def policies(
@@ -36,8 +38,9 @@ def policies(
         str | None, typer.Option(help="With --run: what the machines are made from; tiny.")
     ] = None,
     accuracy: Annotated[
-        Path, typer.Option(help="Rows of `dtqatten accuracy`, for losses and bit operations.")
-    ] = Path("build/accuracy.json"),
+        Path | None,
+        typer.Option(help="Rows of `dtqatten accuracy`; build/accuracy.json, if it is there."),
+    ] = None,
     output: Annotated[
         Path | None, output_file("With --run: JSON to write; build/policies.json.")
     ] = None,
@@ -98,15 +101,15 @@ def policies(
         raise fail("a policy's results differ from the golden algorithm's")
 
 
-RUN_COLUMNS = ("exact", "tokens", "new", "cycles", "bytes_read")
-
-
-def _measured(path: Path) -> dict[str, dict[str, Any]]:
+def _measured(given: Path | None) -> dict[str, dict[str, Any]]:
     """Return loss and bit operations of policies, where they have been measured."""
     from dtqatten.algorithm.report.methods import SEARCHED
     from dtqatten.algorithm.tasks.catalogue import TASKS
 
+    path = given or Path("build/accuracy.json")
     if not path.is_file():
+        if given is not None:
+            raise UsageError(f"{given} is not a readable file: give what dtqatten accuracy wrote")
         return {}
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))

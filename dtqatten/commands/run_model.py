@@ -109,19 +109,13 @@ def _embed(
 
         from dtqatten.algorithm.tasks.embedding import encoded, padded
         from dtqatten.sim.machine.axi import simulated_device
-        from dtqatten.sim.machine.encoder import config_for, run_encoder
-    config = loaded.model.config
-    core = config_for(described.config, chosen).replace(
-        d_head=config.hidden_size // config.num_attention_heads,
-        heads=max(described.config.heads, config.num_attention_heads),
-    )
-    system = described.system(core)
-    batch = padded(loaded, encoded(loaded, [text], config.max_position_embeddings))
-    tokens = batch["input_ids"].shape[1]
-    if tokens > core.n_max:
-        raise refuse(
-            f"{tokens} tokens, more than the {core.n_max} of {described.name}: shorten the text"
-        )
+        from dtqatten.sim.machine.encoder import run_encoder
+        from dtqatten.sim.machine.policies import build_of
+    batch = padded(loaded, encoded(loaded, [text], loaded.model.config.max_position_embeddings))
+    tokens, most = batch["input_ids"].shape[1], described.config.n_max
+    if tokens > most:
+        raise refuse(f"{tokens} tokens, more than the {most} of {described.name}: shorten the text")
+    system = described.system(build_of(described.config, chosen, loaded, tokens))
     say(system)
     device = simulated_device(system, timeout=4_000_000)
     with counted(loaded.layers, "layers on the machine") as tell:

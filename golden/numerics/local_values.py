@@ -110,8 +110,8 @@ def tiling(
 def level(weight: IntArray) -> IntArray:
     """Rank of a sum of weights by its two highest bits: ``2 * bit_length(w) + next bit``, 0 for 0.
 
-    Sums that differ by less than a third rank alike now and then; accuracy does not notice
-    (docs/accuracy.md), and a machine counts levels in place of sorting sums.
+    Sums of one level differ by less than half of the smaller one. A machine counts levels in place
+    of sorting sums.
     """
     length = np.frexp(weight.astype(np.float64))[1].astype(np.int64)
     second = (weight >> np.maximum(length - 2, 0)) & 1

@@ -89,7 +89,7 @@ class GroupChooser(wiring.Component):
     heads whose share is 0 keep all groups, which pass at once.
 
     Latency: a row block's groups begin to go by 4 cycles after its last one came, or in the cycle
-    after the previous row block's last one. Until the cycle before that none is taken. Groups that
+    after the previous row block's last one. Until then none is taken. Groups that
     pass at once wait until none goes by. Throughput one group a cycle in and out: of one row block,
     while the next one's come.
 

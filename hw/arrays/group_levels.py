@@ -18,8 +18,8 @@ class GroupLevels(wiring.Component):
     :func:`dtqatten.golden.numerics.local_values.level`.
 
     Latency: ``levels`` follow the tile's last row by ``latency(config)`` cycles,
-    ``ceil(log2(depth)) + 2`` with the depth of the value array. Throughput one row a cycle, across
-    tiles; never stalls.
+    ``ceil(log2(keys of a group)) + 2``, of which there are the value array's depth or ``cols``, if
+    that is less. Throughput one row a cycle, across tiles; never stalls.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.bus.bursts import run_layout
 from dtqatten.hw.memory.run_table import place_run_layout
-from dtqatten.hw.memory.walker import plan_layout
+from dtqatten.hw.memory.walker import plan_layout, plane_sizes
 
 __all__ = ["RunWalker", "progress_layout"]
 
@@ -66,7 +66,7 @@ class RunWalker(wiring.Component):
     def __init__(self, system: SystemConfig, plane: str) -> None:
         self.system, self.low = system, plane == "low"
         #: Bytes of a token in the plane, and planes of a head.
-        self.size, self.planes = (1, 1) if plane == "gains" else (system.plane_bytes, 2)
+        self.size, self.planes = plane_sizes(system, plane)
         core = system.core
         super().__init__(
             {

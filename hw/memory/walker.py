@@ -9,7 +9,7 @@ from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.bursts import run_layout
 from dtqatten.hw.memory.slots import Slots
 
-__all__ = ["PlaneWalker", "plan_layout"]
+__all__ = ["PlaneWalker", "plan_layout", "plane_sizes"]
 
 
 def plan_layout(system: SystemConfig) -> data.StructLayout:
@@ -32,6 +32,11 @@ def plan_layout(system: SystemConfig) -> data.StructLayout:
         }
         | ({"first": range(system.core.positions)} if system.core.merge_rows else {})
     )
+
+
+def plane_sizes(system: SystemConfig, plane: str) -> tuple[int, int]:
+    """Return bytes of a token in a plane, and planes of a head."""
+    return {"gains": (1, 1), "importance": (4, 1)}.get(plane, (system.plane_bytes, 2))
 
 
 class PlaneWalker(wiring.Component):
@@ -73,9 +78,7 @@ class PlaneWalker(wiring.Component):
         self.system = system
         self.low = plane == "low"
         #: Bytes of a token in the plane, and planes of a head.
-        self.size, self.planes = {"gains": (1, 1), "importance": (4, 1)}.get(
-            plane, (system.plane_bytes, 2)
-        )
+        self.size, self.planes = plane_sizes(system, plane)
         self.in_turns = in_turns
         core = system.core
         super().__init__(

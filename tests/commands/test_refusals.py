@@ -72,6 +72,7 @@ WRONG = {
         (["--policy", NOWHERE], "cannot read the policy /nowhere/at/all"),
         (["--preset", "tiny"], "--preset: for --run only"),
         (["-o", "x.json"], "--output: for --run only"),
+        (["--accuracy", NOWHERE], "/nowhere/at/all is not a readable"),
         (["--policy", "minilm-bbc", "--accuracy", __file__], "has no rows of dtqatten accuracy"),
     ],
     "sweep": [
