@@ -236,7 +236,7 @@ def test_refusals(tmp_path):
 
 def test_perplexity_is_better_when_smaller():
     assert Made().worse_by(0.8, 1.0) == pytest.approx(0.2)
-    assert Perplexity.worse_by(Perplexity, 12.0, 10.0) == pytest.approx(0.2)
+    assert Perplexity.worse_by(12.0, 10.0) == pytest.approx(0.2)
 
 
 WORKER = """
