@@ -9,6 +9,7 @@ from dtqatten.driver.calls import Call
 from dtqatten.driver.errors import LayoutError
 from dtqatten.golden.memory import tensor_bytes
 from dtqatten.golden.numerics.codes import Codes, FloatArray
+from dtqatten.golden.numerics.importance import IMPORTANCE_MAX
 from dtqatten.golden.numerics.tokens import CacheImportance, TokenList
 from dtqatten.interface.descriptor import Flag
 
@@ -102,6 +103,30 @@ class Cache:
             raise LayoutError("the cache keeps no importance: make it with importance=True")
         raw = self.device.bus.read(self.placed["held"], 4 * self.capacity)
         return CacheImportance(np.frombuffer(raw, "<u4").astype(np.uint32))
+
+    def protect(self, ids: ArrayLike) -> None:
+        """Let tokens rank before all others in every later call, whatever they draw.
+
+        Their importance is set to the largest value, at which sums stay. Of several such tokens the
+        lowest id is first, and a call whose ``k0`` is below their number keeps the first of them.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            In the cache.
+
+        Raises
+        ------
+        LayoutError
+            If one is not here, or the cache keeps no importance.
+        """
+        chosen = self._present(ids, "protect")
+        held = self.importance
+        raw = held.written(chosen, np.full(len(chosen), IMPORTANCE_MAX)).values.astype("<u4")
+        for run in np.split(chosen, np.flatnonzero(np.diff(chosen) != 1) + 1):
+            if run.size:
+                place = self.placed["held"] + 4 * int(run[0])
+                self.device.bus.write(place, raw[run].tobytes())
 
     @property
     def k(self) -> Codes:
@@ -204,11 +229,15 @@ class Cache:
         LayoutError
             If one is not here.
         """
-        gone = np.asarray(ids, np.int64)
-        absent = np.setdiff1d(gone, self.ids)
+        self.ids = np.setdiff1d(self.ids, self._present(ids, "evict"))
+
+    def _present(self, ids: ArrayLike, to_do: str) -> NDArray[np.int64]:
+        """Return ids, ascending, each once; refuse those that are not in the cache."""
+        chosen = np.unique(np.asarray(ids, np.int64))
+        absent = np.setdiff1d(chosen, self.ids)
         if absent.size:
-            raise LayoutError(f"token {absent[0]} is not in the cache: nothing to evict")
-        self.ids = np.setdiff1d(self.ids, gone)
+            raise LayoutError(f"token {absent[0]} is not in the cache: nothing to {to_do}")
+        return chosen
 
     def keys(self, four_bit: ArrayLike = ()) -> TokenList:
         """Return all tokens as a list, those of ``four_bit`` that are here in 4 bits."""

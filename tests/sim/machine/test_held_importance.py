@@ -133,6 +133,39 @@ def test_chains_are_bit_exact(name, latency, pause, reorder) -> None:
         assert bus.reads() == wanted
 
 
+def test_tokens_protected_by_id_stay_first_whatever_the_others_draw() -> None:
+    """They have importance 0 and draw the least: unprotected they are the first to go."""
+    machine, core = device("64 bits"), SYSTEMS["64 bits"].core
+    rng = np.random.default_rng(7)
+    cache = a_cache(machine, rng)
+    drawn = np.full(CAPACITY, 1 << 20, "<u4")
+    chosen = [3, 4, 17, 39]
+    drawn[chosen] = 0
+    machine.bus.write(cache.placed["held"], drawn.tobytes())
+    listed = TokenList(np.array([0, 3, 5, 6, 17, 20, 4, 21, 30, 39]), 6)
+
+    def kept() -> list[int]:
+        call = cache.call(
+            quantize(rng.normal(size=(4, 2, 8))), TokenList(np.array([38, 39])), listed, k0=4, k1=4
+        )
+        golden = expected(core, [call])
+        compare_results([call], machine.run([call]), golden)
+        return sorted(listed.ids[golden[0].ids].tolist())
+
+    assert not set(kept()) & set(chosen)
+    cache.protect([*reversed(chosen), 3])
+    assert cache.importance.values[chosen].tolist() == [2**32 - 1] * 4
+    assert (cache.importance.values == 2**32 - 1).sum() == 4
+    for _ in range(2):
+        assert kept() == chosen
+    cache.protect([])
+    with pytest.raises(LayoutError, match="token 40 is not in the cache: nothing to protect"):
+        cache.protect([40])
+    plain = Cache(machine, 6, np.ones(2), np.ones(2))
+    with pytest.raises(LayoutError, match="keeps no importance: make it with importance=True"):
+        plain.protect([])
+
+
 def test_importance_saturates_and_all_keys_in_order_need_no_list() -> None:
     machine = device("64 bits")
     scale = np.full(2, 0.05)
