@@ -58,18 +58,23 @@ def tokens_figure(tokens: Sequence[str], records: "Sequence[LayerRecord]", title
 
 
 def pareto_figure(
-    points: Mapping[str, Sequence[tuple[float, float]]], metric: str, reference: float
+    points: Mapping[str, Sequence[tuple[float, float]]],
+    metric: str,
+    reference: float,
+    cost: str = "bit operations",
 ) -> Figure:
-    """Draw metric against BOPs.
+    """Draw metric against a cost.
 
     Parameters
     ----------
     points : dict
-        ``(BOPs, metric)`` points by name of a series.
+        ``(cost, metric)`` points by name of a series.
     metric : str
         Name of the metric.
     reference : float
         Metric of the plain model, drawn as a line with 1 % of it below and above.
+    cost : str
+        Its name.
     """
     figure = Figure(figsize=(7, 4.5))
     axis = figure.subplots()
@@ -78,7 +83,7 @@ def pareto_figure(
             axis.scatter([p[0] for p in series], [p[1] for p in series], label=name, s=22)
     axis.axhline(reference, color="black", linewidth=0.8)
     axis.axhspan(reference * 0.99, reference * 1.01, color="green", alpha=0.1)
-    axis.set_xlabel("bit operations relative to 8-bit attention")
+    axis.set_xlabel(f"{cost} relative to 8-bit attention")
     axis.set_ylabel(metric)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)

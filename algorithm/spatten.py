@@ -7,7 +7,8 @@ does all of it, so that both methods differ in their policies only.
 
 from typing import Any
 
-from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.layer_policy import LayerPolicy
+from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import PolicyError
 
 __all__ = ["spatten"]

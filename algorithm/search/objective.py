@@ -1,11 +1,13 @@
 """What a trial measures, and the number that it is judged by."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import optuna
 
+from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.search.spaces import Space, SpattenSpace
 from dtqatten.files.errors import UsageError
 
@@ -24,6 +26,11 @@ BARRIER, BUDGET_BARRIER = 50.0, 2000.0
 MEASURED = ("metric", "loss", "drift", "bops_ratio", "bytes_ratio")
 
 
+def bit_operations(policy: Policy, found: "Evaluation") -> float:
+    """Return the bit operations of an evaluation, over those in 8 bits."""
+    return found.bops_ratio
+
+
 @dataclass(frozen=True, eq=False)
 class Objective:
     """What a trial measures.
@@ -37,17 +44,20 @@ class Objective:
     reference : Score
         Of the plain model on the same part.
     weight : float
-        Lambda: loss per unit of bit operations relative to 8 bits.
+        Lambda: loss per unit of cost.
     tolerance : float, optional
         Relative loss of metric that is allowed; beyond it the loss grows steeply. None leaves the
-        plain sum ``loss + weight * BOPs``.
+        plain sum ``loss + weight * cost``.
     multi : bool
-        Return ``(relative loss of metric, BOPs)`` instead of one number.
+        Return ``(relative loss of metric, cost)`` instead of one number.
     budget : float, optional
-        BOPs that are allowed; beyond them the loss grows steeply.
+        Cost that is allowed; beyond it the loss grows steeply.
     fidelity : bool
         The loss is the divergence from the plain model's predictions, not the cross-entropy with
         the labels.
+    cost : callable
+        What a policy costs, relative to attention in 8 bits; told its evaluation. Bit operations
+        unless given.
 
     Raises
     ------
@@ -64,6 +74,7 @@ class Objective:
     multi: bool = False
     budget: float | None = None
     fidelity: bool = False
+    cost: Callable[[Policy, "Evaluation"], float] = bit_operations
 
     def __post_init__(self) -> None:
         if self.fidelity and self.reference.predicted is None:
@@ -87,15 +98,17 @@ class Objective:
         trial.set_user_attr("policy", text)
         for name in MEASURED:
             trial.set_user_attr(name, getattr(found, name))
-        return self.value(found)
+        cost = self.cost(policy, found)
+        trial.set_user_attr("cost", cost)
+        return self.value(found, cost)
 
-    def value(self, found: "Evaluation") -> float | tuple[float, ...]:
+    def value(self, found: "Evaluation", cost: float) -> float | tuple[float, ...]:
         """Return what is minimized."""
         worse = self.task.worse_by(found.metric, self.reference.metric)
         if not math.isfinite(worse):
             worse = 1.0
         if self.multi:
-            return worse, found.bops_ratio
+            return worse, cost
         loss = found.loss
         if self.fidelity and found.drift is not None:
             loss = found.drift
@@ -104,5 +117,5 @@ class Objective:
         if self.tolerance is not None:
             loss += BARRIER * max(0.0, worse - self.tolerance)
         if self.budget is not None:
-            loss += BUDGET_BARRIER * max(0.0, found.bops_ratio - self.budget)
-        return loss + self.weight * found.bops_ratio
+            loss += BUDGET_BARRIER * max(0.0, cost - self.budget)
+        return loss + self.weight * cost

@@ -6,7 +6,8 @@ from typing import Any
 
 import optuna
 
-from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.layer_policy import LayerPolicy
+from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.spatten import spatten
 

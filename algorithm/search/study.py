@@ -46,7 +46,7 @@ def open_study(
     seed : int
         Of the sampler; give each worker its own.
     multi : bool
-        Minimize loss of metric and BOPs together.
+        Minimize loss of metric and cost together.
     settings : mapping, optional
         What a trial's value depends on beside its parameters, as JSON knows it. Kept with the
         study, because trials of other settings cannot be compared.
@@ -144,7 +144,7 @@ def best_policy(
     """Return the policy of the best trial, what it measured in its record.
 
     Of a multi-objective study: the one of least loss of metric within ``budget``, or, without a
-    budget, the one of least BOPs whose loss is within ``tolerance``. Where nothing is within, the
+    budget, the one of least cost whose loss is within ``tolerance``. Where nothing is within, the
     nearest.
 
     Raises
@@ -158,7 +158,7 @@ def best_policy(
     if len(study.directions) == 1:
         best = min(trials, key=lambda t: t.value if t.value is not None else math.inf)
     else:
-        # Loss of metric and BOPs: the first is limited, the second minimized, or the reverse.
+        # Loss of metric and cost: the first is limited, the second minimized, or the reverse.
         limited, limit = (0, tolerance) if budget is None else (1, budget)
         best = min(
             trials,
@@ -170,12 +170,13 @@ def best_policy(
         "trial": best.number,
         "trials": len(trials),
         **{f"train_{k}": attrs[k] for k in MEASURED if attrs.get(k) is not None},
+        "train_cost": attrs["cost"],
     }
     return Policy.from_json(attrs["policy"]).replace(record=record)
 
 
 def pareto(study: optuna.Study) -> list[tuple[float, float, Policy]]:
-    """Return the front of a multi-objective study: loss of metric, BOPs and policy, by BOPs."""
+    """Return the front of a multi-objective study: loss of metric, cost and policy, by cost."""
     front = [
         (t.values[0], t.values[1], Policy.from_json(t.user_attrs["policy"]))
         for t in study.best_trials

@@ -28,7 +28,7 @@ class Worker:
     tolerance : float
         Loss of metric of the policy that is taken from a front.
     budget : float, optional
-        Its BOPs.
+        Its cost.
     record : mapping
         What the policy's record says beside the measured.
     """

@@ -24,13 +24,13 @@ class HeadPruning:
         self.kept: Tensor | None = None
         self.magnitude: Tensor | None = None
 
-    def choose(self, share: float, heads: int, like: Tensor) -> Tensor:
+    def choose(self, keep: int, heads: int, like: Tensor) -> Tensor:
         """Return which heads are left in a layer, by their outputs in the layers before.
 
         Parameters
         ----------
-        share : float
-            Share of the heads that are kept.
+        keep : int
+            Heads that are left at most.
         heads : int
             Heads of the model.
         like : tensor ``[batch, n_q]``
@@ -45,7 +45,6 @@ class HeadPruning:
             self.kept = torch.ones_like(self.magnitude, dtype=torch.bool)
         # A model may go on on another device.
         self.kept, self.magnitude = (x.to(like.device) for x in (self.kept, self.magnitude))
-        keep = max(1, round(share * heads))
         rank = places(self.magnitude.masked_fill(~self.kept, -1.0))
         self.kept = self.kept & (rank < keep)
         return self.kept

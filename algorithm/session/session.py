@@ -323,8 +323,8 @@ class Session:
 
     def _left(self, layer: int, heads: int, counted: Tensor) -> Tensor | None:
         """Return which heads a layer computes; None is all."""
-        share = self.policy.layers[layer].heads
-        return self._heads.choose(share, heads, counted) if self._head_pruning else None
+        keep = self.policy.layers[layer].kept_heads(heads)
+        return self._heads.choose(keep, heads, counted) if self._head_pruning else None
 
     def _count(self, block: Block, result: Result, bits: Tensor, seen: Tensor | None) -> None:
         """Add a block to the tally, the tokens' importance and the records.

@@ -1,5 +1,7 @@
 """``dtqatten search``: find the ratios of a policy for a model and a task."""
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,16 +18,39 @@ from dtqatten.commands.algorithm import (
     template_of,
 )
 from dtqatten.commands.console import print_json, progress, say, show
-from dtqatten.commands.options import JsonOption, fail, needs, reject_unused
+from dtqatten.commands.options import (
+    ConfigOption,
+    JsonOption,
+    Machine,
+    StartOption,
+    fail,
+    machine,
+    needs,
+    reject_unused,
+)
 from dtqatten.commands.paths import output_file
 from dtqatten.files.errors import UsageError
 from dtqatten.files.pictures import save
+from dtqatten.model.measured import measured
+from dtqatten.model.policy_cost import Cost, policy_cost
+from dtqatten.model.shapes import shape_of
 
 if TYPE_CHECKING:
+    from dtqatten.algorithm.evaluate import Evaluation
+    from dtqatten.algorithm.models import Loaded
     from dtqatten.algorithm.search.spaces import Space, SpattenSpace
     from dtqatten.algorithm.search.worker import Worker
+    from dtqatten.algorithm.tasks.task import Task
 
 __all__ = ["search"]
+
+#: Costs as a picture has them.
+NAMES = {
+    Cost.BOPS: "bit operations",
+    Cost.CYCLES: "cycles",
+    Cost.BYTES: "bytes read",
+    Cost.ENERGY: "energy",
+}
 
 
 def search(
@@ -57,7 +82,7 @@ def search(
     ] = None,
     weight: Annotated[
         float | None,
-        typer.Option("--lambda", min=0, help="Weight of BOPs: 0.37 (encoder), 0.24 (decoder)."),
+        typer.Option("--lambda", min=0, help="Weight of cost: 0.37 (encoder), 0.24 (decoder)."),
     ] = None,
     tolerance: Annotated[
         float,
@@ -70,7 +95,7 @@ def search(
         float | None,
         typer.Option(
             min=0,
-            help="BOPs beyond which the loss grows; of a front: those of the policy to write.",
+            help="Cost beyond which the loss grows; of a front: that of the policy to write.",
         ),
     ] = None,
     fidelity: Annotated[
@@ -83,8 +108,17 @@ def search(
         list[str] | None,
         typer.Option(help="Option of the policy to search too, such as importance; repeatable."),
     ] = None,
+    objective: Annotated[
+        Cost,
+        typer.Option(
+            help="Cost, relative to attention in 8 bits: bit operations; of a machine on the "
+            "task's texts cycles or energy; bytes read."
+        ),
+    ] = Cost.BOPS,
+    preset: StartOption = None,
+    file: ConfigOption = None,
     multi: Annotated[
-        bool, typer.Option("--pareto", help="Minimize loss of metric and BOPs together.")
+        bool, typer.Option("--pareto", help="Minimize loss of metric and cost together.")
     ] = False,
     sampler: Annotated[str, typer.Option(help="tpe, gp or random.")] = "tpe",
     storage: Annotated[
@@ -115,7 +149,9 @@ def search(
         if method == "spatten":
             limits = {"--groups": groups, "--max-eight": max_eight, "--max-zero": max_zero}
             reject_unused(limits, "for --method dtq only")
+        priced = priced_machine(objective, preset, file)
         chosen, loaded = opened(model, task, data, limit)
+        cost = cost_of(objective, priced, chosen, loaded)
         base = template_of(template, loaded).replace(model=model, task=task)
         space = space_of(method, base, tuple(vary or ()), groups, max_eight, max_zero)
         if weight is None:
@@ -123,6 +159,11 @@ def search(
         choice = {"lambda": weight, "tolerance": tolerance, "budget": budget, "fidelity": fidelity}
         # A front does not depend on what is chosen of it.
         settings: dict[str, Any] = {"limit": limit, **settings_of(space, {} if multi else choice)}
+        # Studies of bit operations are older than other objectives, and go on.
+        if objective is not Cost.BOPS:
+            settings["objective"] = objective.value
+        if priced is not None:
+            settings["machine"] = str(priced.config)
         shared = open_study(
             place_of(storage, output),
             study or output.stem,
@@ -133,7 +174,7 @@ def search(
             settings={**settings, "method": method, "template": base.replace(record={}).to_json()},
         )
         reference = plain_score(chosen, loaded, "train")
-        objective = Objective(
+        judged = Objective(
             loaded,
             chosen,
             space,
@@ -143,6 +184,7 @@ def search(
             multi,
             budget,
             fidelity,
+            cost,
         )
         record = {
             "sampler": sampler,
@@ -151,7 +193,7 @@ def search(
             **choice,
             "plain_metric": reference.metric,
         }
-        worker = Worker(shared, objective, output, tolerance, budget, record)
+        worker = Worker(shared, judged, output, tolerance, budget, record)
         run(worker, trials, seconds)
         if not worker.finished:
             raise fail("no trial has finished: give more --seconds")
@@ -159,14 +201,15 @@ def search(
         show(f"{chosen.metric} of the plain model on the search part: {reference.metric:.4f}")
         front = front_of(worker) if multi else []
         if multi:
-            show_front(worker, front)
+            show_front(worker, front, objective)
         if as_json:
             print_json(
                 {
                     "policy": str(output),
                     "metric_name": chosen.metric,
                     **best.record,
-                    "front": [{"bops_ratio": bops, "loss": worse} for bops, worse in front],
+                    "objective": objective.value,
+                    "front": [{"cost": cost, "loss": worse} for cost, worse in front],
                 }
             )
         say(f"{output}: trial {best.record['trial']} of {best.record['trials']}")
@@ -192,6 +235,42 @@ def space_of(
         0.95 if max_zero is None else max_zero,
         vary=vary,
     )
+
+
+def priced_machine(objective: Cost, preset: str | None, file: Path | None) -> Machine | None:
+    """Return the machine whose cycles or energy count; refuse one whose do not."""
+    if objective in (Cost.CYCLES, Cost.ENERGY):
+        return machine(preset, file)
+    given = {"--preset": preset, "--config": file}
+    reject_unused(given, "for --objective cycles and energy only")
+    return None
+
+
+def cost_of(
+    objective: Cost, priced: Machine | None, task: "Task", loaded: "Loaded"
+) -> "Callable[[Policy, Evaluation], float]":
+    """Return what a policy costs, by its evaluation or on a machine and the task's texts.
+
+    Raises
+    ------
+    UsageError
+        If a machine is asked what a decoder costs, or has no known energy.
+    """
+    from dtqatten.algorithm.search.objective import bit_operations
+
+    if priced is None:
+        return bit_operations if objective is Cost.BOPS else lambda _, found: found.bytes_ratio
+    if loaded.causal:
+        raise UsageError(
+            f"--objective {objective.value} counts heads whose queries see all keys, and "
+            f"{loaded.name} is causal; its steps take as long as their bytes: choose bytes"
+        )
+    batches = task.inputs(loaded, task.examples(loaded, "train")[: task.limit])
+    lengths = Counter(int(tokens) for batch in batches for tokens in batch["attention_mask"].sum(1))
+    known = measured().get(priced.start)
+    power = None if known is None or priced.name != priced.start else known.power
+    cost = policy_cost(objective, priced.config, shape_of(loaded.model), lengths, power)
+    return lambda policy, _: cost(policy)
 
 
 def settings_of(space: "Space | SpattenSpace", choice: dict[str, Any]) -> dict[str, Any]:
@@ -236,30 +315,30 @@ def run(worker: "Worker", trials: int, seconds: float | None) -> None:
                 line,
                 completed=record["trials"],
                 best=f"best: {metric} {record['train_metric']:.4f}, "
-                f"BOPs {record['train_bops_ratio']:.3f}",
+                f"cost {record['train_cost']:.3f}",
             )
 
         worker.run(trials, seconds, tell)
 
 
 def front_of(worker: "Worker") -> list[tuple[float, float]]:
-    """Return BOPs and loss of metric of the policies that no other is better than in both."""
+    """Return cost and loss of metric of the policies that no other is better than in both."""
     from dtqatten.algorithm.search.study import pareto
 
-    return [(bops, worse) for worse, bops, _ in pareto(worker.study)]
+    return [(cost, worse) for worse, cost, _ in pareto(worker.study)]
 
 
-def show_front(worker: "Worker", front: list[tuple[float, float]]) -> None:
+def show_front(worker: "Worker", front: list[tuple[float, float]], objective: Cost) -> None:
     """Print the Pareto front of a study, and draw it beside the policy."""
     from dtqatten.algorithm.pictures import pareto_figure
 
     metric = worker.objective.task.metric
     show(
-        f"loss of {metric}, BOPs of the Pareto front:",
-        *(f"  {worse:8.4f} {bops:6.3f}" for bops, worse in front),
+        f"loss of {metric}, {objective.value} of the Pareto front:",
+        *(f"  {worse:8.4f} {cost:6.3f}" for cost, worse in front),
     )
     complete = [(t.values[1], t.values[0]) for t in worker.finished]
     picture = worker.output.with_suffix(".svg")
     series = {"trials": complete, "front": front}
-    save(pareto_figure(series, f"relative loss of {metric}", 0.0), picture)
+    save(pareto_figure(series, f"relative loss of {metric}", 0.0, NAMES[objective]), picture)
     say(picture)

@@ -38,7 +38,21 @@ def test_search_then_eval(folder, data, tmp_path, run):
     assert found["policy"] == str(front)
     assert found["trials"] == 4
     assert found["front"]
-    assert found["front"] == sorted(found["front"], key=lambda point: point["bops_ratio"])
+    assert found["front"] == sorted(found["front"], key=lambda point: point["cost"])
+    for objective in ("cycles", "energy", "bytes"):
+        priced = tmp_path / f"{objective}.json"
+        options = ("-o", priced, "--trials", 2, "--groups", 1, "--limit", 12)
+        code, text = run("search", *given, *options, "--objective", objective)
+        assert code == 0, text
+        record = Policy.load(priced).record
+        assert 0 < record["train_cost"] <= 1
+        assert (record["train_cost"] == record["train_bytes_ratio"]) == (objective == "bytes")
+    code, text = run("search", *given, *options, "--objective", "bytes", "--preset", "tiny")
+    assert code == 2
+    assert "--preset: for --objective cycles and energy only" in re.sub(r"\s+", " ", text)
+    code, text = run("search", *given, *options, "--objective", "energy", "--preset", "tiny")
+    assert code == 2
+    assert "power of this machine is not known" in re.sub(r"\s+", " ", text)
     out = tmp_path / "row.json"
     code, text = run(
         "eval", *given, "--policy", path, "-o", out, "--pictures", tmp_path / "pictures"

@@ -10,8 +10,9 @@ import pytest
 import torch
 import transformers
 
+from dtqatten.algorithm.layer_policy import LayerPolicy
 from dtqatten.algorithm.models import ModelError
-from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import Ranking
 from dtqatten.algorithm.runtime import attached
 from dtqatten.algorithm.session.support import TRANSFORMERS

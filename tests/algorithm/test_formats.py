@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from decoders import PRUNING, error, in_parts, tokens
-from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.layer_policy import LayerPolicy
+from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.runtime import attached, calibrate
 from dtqatten.algorithm.session.session import Session
 

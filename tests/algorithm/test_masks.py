@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from dtqatten.algorithm.layer_policy import LayerPolicy
 from dtqatten.algorithm.masks import HARMLESS, refuse_unknown, visibility
 from dtqatten.algorithm.models import ModelError
-from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.runtime import attached
 from dtqatten.algorithm.session.tally import Tally
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from dtqatten import algorithm
-from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.layer_policy import LayerPolicy
+from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.runtime import attached, calibrate
 
 POLICIES = sorted((Path(algorithm.__file__).parent / "policies").glob("*.json"))

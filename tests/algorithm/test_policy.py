@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.layer_policy import LayerPolicy
+from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_file import FORMAT
 from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.golden.numerics.select import counts, select

@@ -7,7 +7,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from decoders import PRUNING, tokens
-from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.layer_policy import LayerPolicy
+from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.runtime import attached, calibrate
 from dtqatten.algorithm.session.passes import SessionError

@@ -89,7 +89,7 @@ INPUTS: dict[str, list[str]] = {
     "sweep": ["--config {}"],
     "synth": ["--config {}"],
     "lint": ["--config {}"],
-    "search": ["--template {}"],
+    "search": ["--template {}", "--objective cycles --config {}"],
     "eval": ["--policy {}"],
     "accuracy": ["--results {}"],
     "board run": ["{}"],

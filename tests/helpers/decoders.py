@@ -2,7 +2,8 @@
 
 import torch
 
-from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.layer_policy import LayerPolicy
+from dtqatten.algorithm.policy import Policy
 
 # A decoder's policy in which importance decides precisions and evictions.
 PRUNING = Policy(

@@ -2,7 +2,8 @@
 
 import torch
 
-from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.layer_policy import LayerPolicy
+from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.runtime import attached
 
 # Outputs of the two modes, relative rms, on tiny models of three layers, most tokens in 4 bits.

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from dtqatten.algorithm.policy import LayerPolicy, Policy
+from dtqatten.algorithm.layer_policy import LayerPolicy
+from dtqatten.algorithm.policy import Policy
 from dtqatten.configuration.core import PRESETS
 from dtqatten.model.core import fit, run_core
 from dtqatten.model.workload import Workload, core_layer, policy_workloads

@@ -35,7 +35,11 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "algorithm": (
         "Token quantization inside Hugging Face models. [Algorithm](../../algorithm.md) explains.",
-        ("dtqatten.algorithm.runtime", "dtqatten.algorithm.policy"),
+        (
+            "dtqatten.algorithm.runtime",
+            "dtqatten.algorithm.policy",
+            "dtqatten.algorithm.layer_policy",
+        ),
     ),
 }
 

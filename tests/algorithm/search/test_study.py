@@ -135,12 +135,17 @@ def test_tolerance_and_budget_are_barriers(objective):
         None,
     )
     worse = (0.9 - found.metric) / 0.9
-    plain = objective(space, tolerance=None).value(found)
+    plain = objective(space, tolerance=None).value(found, found.bops_ratio)
     assert plain == pytest.approx(found.loss + 0.37 * found.bops_ratio)
-    assert objective(space).value(found) == pytest.approx(plain + 50 * (worse - 0.01))
-    tight = objective(space, tolerance=None, budget=0.1).value(found)
+    assert objective(space).value(found, found.bops_ratio) == pytest.approx(
+        plain + 50 * (worse - 0.01)
+    )
+    tight = objective(space, tolerance=None, budget=0.1).value(found, found.bops_ratio)
     assert tight == pytest.approx(plain + 2000 * (found.bops_ratio - 0.1))
-    assert objective(space, multi=True).value(found) == (pytest.approx(worse), found.bops_ratio)
+    assert objective(space, multi=True).value(found, found.bops_ratio) == (
+        pytest.approx(worse),
+        found.bops_ratio,
+    )
 
 
 def test_options_can_be_searched_beside_the_ratios(tmp_path, objective):
@@ -173,7 +178,7 @@ def test_fidelity_needs_classes(objective):
     true = Objective(
         None, Made(), space, Score(0.9, 0.1, 1.0, 1, torch.zeros(1, 2)), 0.5, fidelity=True
     )
-    assert true.value(found) == pytest.approx(0.1 + 0.5 * found.bops_ratio)
+    assert true.value(found, found.bops_ratio) == pytest.approx(0.1 + 0.5 * found.bops_ratio)
 
 
 def test_a_study_is_not_continued_with_other_settings(tmp_path, objective):
@@ -251,7 +256,7 @@ space = Space(Policy.flat(6), 2)
 def objective(trial):
     policy = space.suggest(trial)
     trial.set_user_attr("policy", policy.to_json())
-    for name in ("metric", "loss", "bops_ratio", "bytes_ratio"):
+    for name in ("metric", "loss", "bops_ratio", "bytes_ratio", "cost"):
         trial.set_user_attr(name, 0.5)
     trial.set_user_attr("worker", seed)
     time.sleep(pause)

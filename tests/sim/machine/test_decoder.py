@@ -9,7 +9,8 @@ from dtqatten import Config
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from dtqatten.algorithm.policy import LayerPolicy, Policy  # noqa: E402
+from dtqatten.algorithm.layer_policy import LayerPolicy  # noqa: E402
+from dtqatten.algorithm.policy import Policy  # noqa: E402
 from dtqatten.algorithm.policy_values import PolicyError  # noqa: E402
 from dtqatten.configuration.system import SystemConfig  # noqa: E402
 from dtqatten.driver.cache import Cache  # noqa: E402

@@ -10,7 +10,8 @@ from dtqatten import Config, Schedule
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from dtqatten.algorithm.policy import LayerPolicy, Policy  # noqa: E402
+from dtqatten.algorithm.layer_policy import LayerPolicy  # noqa: E402
+from dtqatten.algorithm.policy import Policy  # noqa: E402
 from dtqatten.algorithm.policy_values import Importance, PolicyError, Protect, Pruned  # noqa: E402
 from dtqatten.algorithm.runtime import attached  # noqa: E402
 from dtqatten.algorithm.session.blocks import Mode  # noqa: E402

@@ -1,0 +1,119 @@
+"""What a policy costs on a machine, relative to attention in 8 bits: what a search minimizes."""
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from dtqatten.algorithm.policy import Policy
+from dtqatten.configuration.core import Config
+from dtqatten.files.errors import UsageError
+from dtqatten.model.closed_form import fast_head_cycles, unit_cycles
+from dtqatten.model.energy import DRAM_PJ_PER_BIT, Coefficients, dram_bytes
+from dtqatten.model.shapes import Shape
+from dtqatten.model.workload import Workload, policy_workloads
+
+__all__ = ["Cost", "PolicyCost", "policy_cost"]
+
+
+class Cost(enum.StrEnum):
+    """What is to be small."""
+
+    #: Bit operations: bits times bits of all pairs.
+    BOPS = "bops"
+    #: Of the core, with its tiles and row blocks.
+    CYCLES = "cycles"
+    #: Of Q, K, V and gains that are read.
+    BYTES = "bytes"
+    #: Of the core and of DRAM.
+    ENERGY = "energy"
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyCost:
+    """Cost of a policy on sequences, over that of the same with all tokens, heads and values.
+
+    ``sum(count(n) * sum(heads(l) * head(n, l)))`` over lengths ``n`` and layers ``l``, divided by
+    that of attention in 8 bits on the same machine. Heads that a layer prunes cost nothing. A head
+    is one of an encoder: all queries see all keys.
+
+    Parameters
+    ----------
+    head : callable
+        Cost of a head of a workload.
+    shape : Shape
+    lengths : mapping
+        How many sequences have so many tokens.
+    """
+
+    head: Callable[[Workload], float]
+    shape: Shape
+    lengths: Mapping[int, int]
+
+    def __call__(self, policy: Policy) -> float:
+        """Return the ratio, at most about 1.
+
+        Raises
+        ------
+        UsageError
+            If the policy is progressive: what is computed again depends on the data.
+        """
+        heads = self.shape.heads
+        every = policy.replace(layers=tuple(replace(x, heads=1.0) for x in policy.layers))
+        own = all_in_8 = 0.0
+        for tokens, count in self.lengths.items():
+            whole = Workload(tokens=tokens, d_head=self.shape.d_head)
+            left = heads
+            # Layers of a kind cost the same.
+            known: dict[Workload, float] = {}
+            for layer, work in zip(policy.layers, policy_workloads(every, whole), strict=True):
+                if work not in known:
+                    known[work] = self.head(work)
+                left = min(left, layer.kept_heads(heads))
+                own += count * left * known[work]
+            all_in_8 += count * heads * len(policy.layers) * self.head(whole.dense())
+        return own / all_in_8
+
+
+def policy_cost(
+    cost: Cost,
+    config: Config,
+    shape: Shape,
+    lengths: Mapping[int, int],
+    power: Coefficients | None = None,
+) -> PolicyCost:
+    """Return what cycles or energy of a policy are on a machine.
+
+    Parameters
+    ----------
+    cost : Cost
+        ``CYCLES`` or ``ENERGY``.
+    config : Config
+    shape : Shape
+        Of the model.
+    lengths : mapping
+        How many sequences have so many tokens.
+    power : Coefficients, optional
+        Energy of the machine's parts, for ``ENERGY``.
+
+    Raises
+    ------
+    UsageError
+        If it is another cost, or power is not known.
+    """
+    if cost is Cost.CYCLES:
+        return PolicyCost(lambda work: fast_head_cycles(config, work), shape, lengths)
+    if cost is not Cost.ENERGY:
+        raise UsageError(f"{cost.value} of a policy come from its evaluation, not from a machine")
+    if power is None:
+        raise UsageError(
+            "power of this machine is not known, so its energy is not: choose --preset base, or "
+            "another --objective"
+        )
+    coefficients, kv_heads = power, shape.shared / shape.heads
+
+    def energy(work: Workload) -> float:
+        cycles = fast_head_cycles(config, work)
+        core = sum(coefficients.nanojoules(cycles, unit_cycles(config, work)).values())
+        return core + dram_bytes(work, kv_heads) * 8 * DRAM_PJ_PER_BIT / 1000
+
+    return PolicyCost(energy, shape, lengths)
