@@ -12,7 +12,7 @@ from dtqatten.model.energy import DRAM_PJ_PER_BIT, Coefficients, dram_bytes
 from dtqatten.model.shapes import Shape
 from dtqatten.model.workload import Workload, policy_workloads
 
-__all__ = ["Cost", "PolicyCost", "policy_cost"]
+__all__ = ["Cost", "PolicyCost", "kv_ratio", "policy_cost"]
 
 
 class Cost(enum.StrEnum):
@@ -72,6 +72,26 @@ class PolicyCost:
                 own += count * left * known[work]
             all_in_8 += count * heads * len(policy.layers) * self.head(whole.dense())
         return own / all_in_8
+
+
+def kv_ratio(policy: Policy, heads: int) -> float:
+    """Return bytes of K and V that all layers read, over those of all tokens and heads in 8 bits.
+
+    ``mean over layers of left / heads * (share_4 / 2 + share_8)``; without gains, and without the
+    4-bit tokens that share a tile with 8-bit ones.
+
+    Raises
+    ------
+    UsageError
+        If a layer is progressive: what is read again depends on the data.
+    """
+    left, total = heads, 0.0
+    for number, layer in enumerate(policy.layers):
+        if layer.threshold is not None:
+            raise UsageError(f"layer {number} is progressive: its bytes depend on the data")
+        left = min(left, layer.kept_heads(heads))
+        total += left / heads * (layer.share_4 / 2 + layer.share_8)
+    return total / len(policy.layers)
 
 
 def policy_cost(

@@ -11,8 +11,11 @@ from dtqatten.algorithm.packaged import find_policy, policy_names
 from dtqatten.commands.console import print_json, say, show
 from dtqatten.commands.options import JsonOption, fail, machine, needs, reject_unused
 from dtqatten.commands.paths import output_file
+from dtqatten.configuration.core import PRESETS
 from dtqatten.files.errors import UsageError
 from dtqatten.files.whole import write_text
+from dtqatten.model.policy_cost import Cost, kv_ratio, policy_cost
+from dtqatten.model.shapes import SHAPES
 
 if TYPE_CHECKING:
     from dtqatten.algorithm.policy import Policy
@@ -23,6 +26,8 @@ __all__ = ["policies"]
 TEXT = "The ships that passed before dawn were counted twice."
 #: Tokens that a decoder generates.
 NEW = 2
+#: Tokens of the sequence that an encoder's cycles are of.
+TOKENS = 384
 #: What is told of each run.
 RUN_COLUMNS = ("exact", "tokens", "new", "cycles", "bytes_read")
 
@@ -46,7 +51,10 @@ def policies(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the policies that come with the project: task, loss, bit operations, what runs them.
+    """List the policies that come with the project: task, loss, costs, what runs them.
+
+    Costs are relative to attention in 8 bits: bit operations, as measured on the task; bytes of K
+    and V; of encoders, the cycles of preset base on 384 tokens, modelled in closed form.
 
     With --run each is run on the simulated machine and compared with the golden algorithm.
     """
@@ -67,6 +75,7 @@ def policies(
             "model": each.model,
             "task": each.task,
             **measured.get(name, {"loss": None, "bops_ratio": None}),
+            **_costs(each),
             "runs": not missing,
             "missing": missing,
         }
@@ -75,12 +84,13 @@ def policies(
         for name, each in chosen.items():
             if rows[name]["runs"]:
                 rows[name] |= _run(name, each, start)
-    table = Table("policy", "task", "loss", "BOPs", "runs", *(RUN_COLUMNS if run else ()))
+    heads = ("policy", "task", "loss", "BOPs", "bytes", "cycles", "runs")
+    table = Table(*heads, *(RUN_COLUMNS if run else ()))
     for name, row in rows.items():
-        loss, bops = row["loss"], row["bops_ratio"]
+        loss, costs = row["loss"], (row[f"{name}_ratio"] for name in ("bops", "kv_bytes", "cycles"))
         cells = [
             "" if loss is None else f"{loss:+.2%}",
-            "" if bops is None else f"{bops:.3f}",
+            *("" if cost is None else f"{cost:.3f}" for cost in costs),
             "yes" if row["runs"] else row["missing"][0],
         ]
         if run:
@@ -99,6 +109,18 @@ def policies(
         print_json(result)
     if run and result["exact"] < runs:
         raise fail("a policy's results differ from the golden algorithm's")
+
+
+def _costs(policy: "Policy") -> dict[str, float | None]:
+    """Return what a policy costs by its schedule alone; None is what the schedule does not say."""
+    shape = SHAPES.get(policy.model or "")
+    if shape is None or any(layer.threshold is not None for layer in policy.layers):
+        return {"kv_bytes_ratio": None, "cycles_ratio": None}
+    cycles = None
+    # A decoder's steps take as long as their bytes.
+    if policy.prune_queries:
+        cycles = policy_cost(Cost.CYCLES, PRESETS["base"], shape, {TOKENS: 1})(policy)
+    return {"kv_bytes_ratio": kv_ratio(policy, shape.heads), "cycles_ratio": cycles}
 
 
 def _measured(given: Path | None) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from dtqatten.configuration.core import PRESETS
 from dtqatten.files.errors import UsageError
 from dtqatten.model.closed_form import fast_head_cycles
 from dtqatten.model.energy import Coefficients
-from dtqatten.model.policy_cost import Cost, policy_cost
+from dtqatten.model.policy_cost import Cost, kv_ratio, policy_cost
 from dtqatten.model.shapes import Shape
 from dtqatten.model.workload import Workload
 
@@ -38,6 +38,13 @@ def test_cycles_of_layers_heads_and_lengths_add_up() -> None:
         dense += count * 12 * 3 * eight
     assert cost(Policy(layers=LAYERS)) == pytest.approx(own / dense)
     assert cost(Policy.flat(3)) == 1
+
+
+def test_bytes_of_keys_and_values_are_those_of_the_heads_left() -> None:
+    assert kv_ratio(Policy(layers=LAYERS), 12) == pytest.approx((1 + 0.5 * 0.5 + 0.5 * 0.25) / 3)
+    progressive = LayerPolicy(share_0=0, share_4=1, share_8=0, threshold=0.1)
+    with pytest.raises(UsageError, match="layer 0 is progressive"):
+        kv_ratio(Policy(layers=(progressive,)), 12)
 
 
 def test_energy_is_that_of_busy_units_and_of_dram() -> None:
