@@ -18,6 +18,7 @@ from dtqatten import PRESETS
 from dtqatten.cli import app
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import flat_ports
+from dtqatten.hw.base.port_list import fields
 from dtqatten.hw.blocks import Block, build
 
 ROOT = Path(__file__).parents[1]
@@ -69,7 +70,7 @@ def test_fields_fill_their_payloads(component: Any, tool: Any) -> None:
         assert port.meaning or port.name.endswith("__ready") or "_axi" in port.name, port.name
         if port.layout is not None:
             end = 0
-            for name, low, bits, _ in pages.fields(port.layout):
+            for name, low, bits, _ in fields(port.layout):
                 assert low == end, f"{port.name}: {name}"
                 end += bits
             assert end == port.bits, port.name

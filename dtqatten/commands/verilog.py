@@ -1,5 +1,6 @@
 """``dtqatten verilog``: write the Verilog of a configuration."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +41,16 @@ def verilog(
             "--monitored",
             help="Arrays: add ports that show every PE, and counters per PE to the score array.",
         ),
+    ] = False,
+    prefix: Annotated[
+        str | None, typer.Option(help="Of all modules' names; dtqatten_ if not given.")
+    ] = None,
+    split: Annotated[
+        bool,
+        typer.Option("--split", help="A file a module, and a list of them, the top module's .f."),
+    ] = False,
+    sources: Annotated[
+        bool, typer.Option("--src", help="Attributes that name the lines of Python; larger.")
     ] = False,
     rows: RowsOption = None,
     cols: ColsOption = None,
@@ -97,7 +108,7 @@ def verilog(
         int | None, typer.Option(help="System: bursts that each read stream has room for.")
     ] = None,
 ) -> None:
-    """Write a block as Verilog-2005: one file, flat ports, for any FPGA or ASIC flow.
+    """Write a block as Verilog-2005: flat ports, plain names, for any FPGA or ASIC flow.
 
     Without --preset and --config it is that of preset base.
     """
@@ -134,6 +145,12 @@ def verilog(
         raise refuse(f"--monitored is for arrays, not {block}: leave it out")
     from dtqatten.hw.base.export import PREFIX
     from dtqatten.hw.base.export import verilog as to_verilog
+    from dtqatten.hw.base.verilog_text import split_modules
+
+    start = PREFIX if prefix is None else prefix
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", start):
+        raise refuse(f"--prefix {start!r}: give letters, digits and _, no digit first")
+    top = start + block
 
     bus: dict[str, Any] = {
         "bus_bits": bus_bits,
@@ -146,9 +163,16 @@ def verilog(
         raise refuse(f"{', '.join(given)}: a {block} has no bus; choose --block system")
     system = chosen.system(**bus)
     name = chosen.name + "".join(f"-{key}-{value}" for key, value in given.items())
-    path = (output or Path("build/verilog") / name) / f"{PREFIX}{block}.v"
+    path = (output or Path("build/verilog") / name) / f"{top}.v"
     check_folder(path.parent)
     check_file(path)
     component = build(block, system, monitored=monitored)
-    write_text(path, to_verilog(component, block))
-    say(f"{path}: module {PREFIX}{block}, {system if block is Block.SYSTEM else system.core}")
+    text = to_verilog(component, block, prefix=start, emit_src=sources)
+    # The list comes last: what it names is there.
+    found = split_modules(text) if split else {top: text}
+    for module, part in found.items():
+        write_text(path.with_name(f"{module}.v"), part)
+    if split:
+        path = path.with_suffix(".f")
+        write_text(path, "".join(f"{module}.v\n" for module in found))
+    say(f"{path}: module {top}, {system if block is Block.SYSTEM else system.core}")

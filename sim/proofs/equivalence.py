@@ -110,14 +110,15 @@ class Prover:
 
     def _miter(self, number: int) -> str:
         ports = ["input clk", "output differ"]
-        ports += [f"input [{port.width - 1}:0] {port.name}" for port in self.inputs]
+        # Escaped: a port's name may be a reserved word.
+        ports += [f"input [{port.width - 1}:0] \\{port.name} " for port in self.inputs]
         lines, differ = [], []
         for copy, selected in (("good", 0), ("mutant", number)):
             pins = [".clk(clk)", f".{self.control.name}({self.control.width}'d{selected})"]
-            pins += [f".{port.name}({port.name})" for port in self.inputs]
+            pins += [f".\\{port.name} (\\{port.name} )" for port in self.inputs]
             for port in self.outputs:
                 lines.append(f"wire [{port.width - 1}:0] {copy}_{port.name};")
-                pins.append(f".{port.name}({copy}_{port.name})")
+                pins.append(f".\\{port.name} ({copy}_{port.name})")
             lines.append(f"{self.top} {copy}({', '.join(pins)});")
         for port in self.outputs:
             unlike = f"good_{port.name} != mutant_{port.name}"

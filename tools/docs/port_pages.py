@@ -15,9 +15,10 @@ from markup import markdown
 
 from dtqatten import PRESETS
 from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.base.port_list import bit_range, direction, fields
 from dtqatten.hw.blocks import Block, build
 
-__all__ = ["Port", "fields", "page", "ports"]
+__all__ = ["Port", "page", "ports"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,42 +77,16 @@ def ports(component: wiring.Component) -> Iterator[Port]:
             width = Shape.cast(member.shape).width
             if width:
                 layout = member.shape if isinstance(member.shape, data.Layout) else None
-                yield Port(name, _direction(member.flow), width, meaning, layout, made_by)
+                yield Port(name, direction(member.flow), width, meaning, layout, made_by)
             continue
         signature = member.signature
         assert isinstance(signature, stream.Signature), name
-        there, back = _direction(member.flow), _direction(member.flow.flip())
+        there, back = direction(member.flow), direction(member.flow.flip())
         layout = signature.members["payload"].shape
         yield Port(f"{name}__valid", there, 1, meaning)
         yield Port(f"{name}__ready", back, 1, "")
         bits = Shape.cast(layout).width
         yield Port(f"{name}__payload", there, bits, "see below", layout, made_by)
-
-
-def _direction(flow: wiring.Flow) -> str:
-    return "in" if flow is wiring.In else "out"
-
-
-def fields(layout: Any, name: str = "", at: int = 0) -> Iterator[tuple[str, int, int, str]]:
-    """Yield path, lowest bit, bits and type of each field of a layout that has any bits."""
-    if isinstance(layout, data.StructLayout):
-        for key, field in layout:
-            yield from fields(field.shape, f"{name}.{key}" if name else key, at + field.offset)
-        return
-    if isinstance(layout, data.ArrayLayout):
-        element = Shape.cast(layout.elem_shape)
-        sign = "signed" if element.signed else "unsigned"
-        kind = f"{layout.length} x {sign} {element.width}"
-        yield name or "(elements)", at, element.width * layout.length, kind
-        return
-    shape = Shape.cast(layout)
-    if not shape.width:
-        return
-    kind = "signed" if shape.signed else "bit" if shape.width == 1 else "unsigned"
-    if isinstance(layout, type) and hasattr(layout, "__members__"):
-        members: Any = layout.__members__
-        kind = ", ".join(f"{int(one.value)}: {each}" for each, one in members.items())
-    yield name, at, shape.width, kind
 
 
 def _payload(component: wiring.Component, port: Port) -> list[str]:
@@ -120,8 +95,7 @@ def _payload(component: wiring.Component, port: Port) -> list[str]:
     text = markdown(inspect.getdoc(maker) or "") if maker is not None else ""
     lines = ["", f"**`{port.name}`** {text}", "", "| bits | field | type |", "|---|---|---|"]
     for name, low, width, kind in fields(port.layout):
-        bits = f"{low + width - 1}:{low}" if width > 1 else f"{low}"
-        lines.append(f"| {bits} | `{name}` | {kind} |")
+        lines.append(f"| {bit_range(low, width)} | `{name}` | {kind} |")
     return lines
 
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from amaranth.hdl import Fragment, Module
+from amaranth.hdl import Cat, Fragment, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from dtqatten import PRESETS, Config, __version__
 from dtqatten.hw.arrays.pe import PE
 from dtqatten.hw.arrays.score_array import ScoreArray
-from dtqatten.hw.base.export import ExportPlatform, place, verilog
+from dtqatten.hw.base.export import ExportPlatform, flat_ports, place, verilog
 from dtqatten.hw.softmax.exponential import Exponential
 from dtqatten.sim.proofs.yosys import check_verilog
 
@@ -54,12 +54,54 @@ def test_export_is_repeatable_and_has_no_paths() -> None:
     assert "always @*" not in first
 
 
+def test_a_prefix_is_that_of_every_module_and_instance() -> None:
+    text = verilog(ScoreArray(PRESETS["tiny"]), "array", prefix="mine_")
+    names = re.findall(r"^module (\S+?) ?\(", text, re.MULTILINE)
+    assert "mine_array" in names
+    assert all(name.startswith("mine_") for name in names)
+    assert "dtqatten_" not in text
+    check_verilog(text, "mine_array")
+
+
+def test_sources_are_named_from_the_package_on() -> None:
+    text = verilog(ScoreArray(PRESETS["tiny"]), "array", emit_src=True)
+    files = set(re.findall(r"[\"|]([^\"|:]+\.py):\d", text))
+    assert "hw/arrays/score_array.py" in files
+    assert not any(file.startswith("/") for file in files)
+    check_verilog(text, "dtqatten_array")
+
+
+class Words(wiring.Component):
+    """Ports and signals of names that Verilog reserves, and of one that is taken."""
+
+    def __init__(self) -> None:
+        super().__init__({"begin": In(4), "o": Out(8)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        release, twice, once = Signal(4), Signal(4, name="twice"), Signal(4, name="twice")
+        release.name = "release"
+        m.d.sync += [release.eq(self.begin), twice.eq(release), once.eq(twice)]
+        m.d.comb += self.o.eq(Cat(twice, once))
+        return m
+
+
+def test_only_ports_of_the_top_module_have_escaped_names() -> None:
+    text = verilog(Words(), "words")
+    assert set(re.findall(r"\\(\S+) ", text)) == {"begin"}
+    assert re.search(r"reg \[3:0\] release_\b", text)
+    assert re.search(r"reg \[3:0\] twice_\d+\b", text)
+    check_verilog(text, "dtqatten_words")
+
+
 def test_files_begin_with_what_an_integrator_has_to_know() -> None:
     for component, name, sizes in (
         (PE(PRESETS["tiny"], 20), "pe", PRESETS["tiny"]),
         (Broken(), "broken", None),
     ):
         comment = verilog(component, name).split("\n/*")[0]
+        for port, _, _ in flat_ports(component.signature, component):
+            assert re.search(rf"^//   (in |out) (\[\d+:0\] )?{port}$", comment, re.MULTILINE)
         assert all(line.startswith("//") for line in comment.splitlines())
         assert f"dtqatten {__version__}" in comment
         assert f"module dtqatten_{name} " in comment

@@ -1,0 +1,44 @@
+"""``dtqatten verilog``: what is written, under which names."""
+
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from dtqatten.cli import app
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, ["verilog", "--preset", "tiny", *map(str, arguments)])
+
+
+def test_split_is_the_same_text_a_file_a_module(tmp_path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run("--block", "array", "-o", whole, "--prefix", "mine_").exit_code == 0
+    found = run("--block", "array", "-o", parts, "--prefix", "mine_", "--split")
+    assert found.exit_code == 0, found.output
+    assert "mine_array.f" in found.output
+    text = (whole / "mine_array.v").read_text()
+    listed = (parts / "mine_array.f").read_text().split()
+    assert sorted(listed) == sorted(
+        f"{name}.v" for name in re.findall(r"^module (\S+?) ?\(", text, re.MULTILINE)
+    )
+    assert {path.name for path in parts.iterdir()} == {*listed, "mine_array.f"}
+    header = text.split("/*")[0]
+    bodies = [(parts / name).read_text() for name in listed]
+    assert all(body.startswith(header) for body in bodies)
+    assert all(body.removeprefix(header) in text for body in bodies)
+
+
+@pytest.mark.parametrize("prefix", ["1a", "a-", "a b", "é", "../x"])
+def test_prefixes_that_are_no_identifier_are_refused(prefix, tmp_path) -> None:
+    found = run("--block", "pe", "-o", tmp_path, "--prefix", prefix)
+    assert found.exit_code == 2
+    assert "give letters, digits and _, no digit first" in re.sub(r"\s+", " ", found.output)
+    assert not list(tmp_path.iterdir())
+
+
+def test_sources_are_noted_where_asked(tmp_path) -> None:
+    assert run("--block", "pe", "-o", tmp_path, "--src").exit_code == 0
+    assert 'src = "hw/arrays/pe.py:' in (tmp_path / "dtqatten_pe.v").read_text()
+    assert run("--block", "pe", "-o", tmp_path, "--prefix", "").exit_code == 2
