@@ -58,12 +58,16 @@ class GroupRows(wiring.Component):
         The results are there.
     over : Out(1)
         There are more rows than a head can have; all results but this one are then invalid.
-    group, rows, row_four_bit, edge : Out(16), Out(16), Out(16), Out(16)
+    group : Out(range(heads + 1))
+    rows, row_four_bit : Out(range(2 * n_max + 1))
+    edge : Out(range(n_max + 1))
         As of :func:`rows_layout`.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        # A query head more than fits is counted before there are too many.
+        rows = range(2 * config.n_max + 1)
         super().__init__(
             {
                 "start": In(1),
@@ -73,16 +77,18 @@ class GroupRows(wiring.Component):
                 "finish": In(1),
                 "done": Out(1),
                 "over": Out(1),
-                "group": Out(16),
-                "rows": Out(16 + config.heads.bit_length()),
-                "row_four_bit": Out(16 + config.heads.bit_length()),
-                "edge": Out(16),
+                "group": Out(range(config.heads + 1)),
+                "rows": Out(rows),
+                "row_four_bit": Out(rows),
+                "edge": Out(range(config.n_max + 1)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        tile = self.config.rows
+        tile, most = self.config.rows, self.config.n_max
+        # There were too many rows, which may since have been counted past their width.
+        overflowed = Signal()
         # Rows of the 4-bit class, and of a query, that are left over from whole row blocks.
         over, each = Signal(range(tile)), Signal(range(tile))
         share = Signal(range(tile))
@@ -90,14 +96,16 @@ class GroupRows(wiring.Component):
         def wrapped(total: Value) -> Value:
             return Mux(total >= tile, total - tile, total)
 
-        aligned = (over == 0) | (self.edge == self.queries)
+        aligned = (over == 0) | (self.four_bit == self.queries)
         m.d.comb += [
             share.eq(self.four_bit % tile),
-            self.over.eq(self.rows > self.config.n_max),
+            self.over.eq(overflowed | (self.rows > most)),
             self.done.eq(self.finish & aligned),
         ]
+        m.d.sync += overflowed.eq(self.over)
         with m.If(self.start):
             m.d.sync += [
+                overflowed.eq(0),
                 self.group.eq(0),
                 self.rows.eq(0),
                 self.row_four_bit.eq(0),
@@ -107,6 +115,7 @@ class GroupRows(wiring.Component):
             ]
         with m.Elif(self.step):
             m.d.sync += [
+                overflowed.eq(self.over | (self.queries > most)),
                 self.group.eq(self.group + 1),
                 self.rows.eq(self.rows + self.queries),
                 self.row_four_bit.eq(self.row_four_bit + self.four_bit),

@@ -70,8 +70,8 @@ class Protection(wiring.Component):
         All keys have been taken.
     asked, index, granted, entry
         Reading of places, see :class:`~dtqatten.hw.memory.token_table.TokenTable`.
-    valid, protected, next : Out(1), Out(1), In(1)
-        The next key is ``protected``; it is taken.
+    valid, safe, next : Out(1), Out(1), In(1)
+        Whether the next key is protected; it is taken.
     """
 
     def __init__(self, system: SystemConfig) -> None:
@@ -87,7 +87,7 @@ class Protection(wiring.Component):
                 "granted": In(1),
                 "entry": In(range(core.positions)),
                 "valid": Out(1),
-                "protected": Out(1),
+                "safe": Out(1),
                 "next": In(1),
             }
         )
@@ -136,7 +136,7 @@ class Protection(wiring.Component):
                 with m.If(self.granted):
                     m.next = "TAKE"
             with m.State("TAKE"):
-                m.d.sync += self.protected.eq(
+                m.d.sync += self.safe.eq(
                     (id_ < layer.protect_first) | (id_ + layer.protect_last > latest)
                 )
                 m.next = "GIVE"
@@ -232,7 +232,7 @@ class HeldImportance(wiring.Component):
             channel.o.ready.eq(both & ready.w_rdy),
             protection.next.eq(both & ready.w_rdy),
             value.importance.eq(channel.o.p),
-            value.protected.eq(protection.protected),
+            value.protected.eq(protection.safe),
             self.o.valid.eq(ready.r_rdy),
             self.o.p.eq(ready.r_data),
             ready.r_en.eq(self.o.ready),
@@ -260,7 +260,7 @@ class HeldImportance(wiring.Component):
         protected = Signal(range(system.core.n_max + 1))
         with m.If(begin):
             m.d.sync += protected.eq(0)
-        with m.Elif(protection.next & protection.protected):
+        with m.Elif(protection.next & protection.safe):
             m.d.sync += protected.eq(protected + 1)
             m.d.comb += self.too_many.eq(protected >= layer.k0)
         return m

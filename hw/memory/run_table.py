@@ -22,7 +22,7 @@ class RunTable(wiring.Component):
     Places come slot by slot. A place that follows the one before it joins its run, whatever their
     classes. Two banks: the next layer's runs are stored while those of the current one are read.
 
-    Latency: the last run is stored in the cycle of ``end``; ``run`` follows ``granted`` by one
+    Latency: the last run is stored in the cycle of ``ends``; ``run`` follows ``granted`` by one
     cycle. Throughput one place, and one run for one of the readers, a cycle.
 
     Parameters
@@ -35,11 +35,11 @@ class RunTable(wiring.Component):
     write, place : In(1), In(range(capacity))
         The next slot's place.
     first : In(1)
-        With ``write``: it is slot 0, and what came since the last ``end`` is forgotten.
-    end : In(1)
+        With ``write``: it is slot 0, and what came since the last ``ends`` is forgotten.
+    ends : In(1)
         All places have come, at least one.
     swap : In(1)
-        The next layer becomes the current one. Not before ``end``.
+        The next layer becomes the current one. Not before ``ends``.
     count : Out(range(n_max + 1))
         Runs of the current layer.
     asked : In(readers)
@@ -57,7 +57,7 @@ class RunTable(wiring.Component):
                 "write": In(1),
                 "place": In(range(config.positions)),
                 "first": In(1),
-                "end": In(1),
+                "ends": In(1),
                 "swap": In(1),
                 "count": Out(range(config.n_max + 1)),
                 "asked": In(readers),
@@ -82,7 +82,7 @@ class RunTable(wiring.Component):
         stored, counted = Signal(bits), Signal.like(self.count)
         m.d.comb += [
             joins.eq(growing & ~self.first & (self.place == after)),
-            write.en.eq(growing & (self.end | (self.write & ~self.first & ~joins))),
+            write.en.eq(growing & (self.ends | (self.write & ~self.first & ~joins))),
             write.addr.eq(Cat(stored, ~bank)),
             write.data.eq(open_run),
         ]
@@ -96,10 +96,10 @@ class RunTable(wiring.Component):
             m.d.sync += stored.eq(stored + 1)
         with m.If(self.write & self.first):
             m.d.sync += stored.eq(0)
-        with m.If(self.end):
+        with m.If(self.ends):
             m.d.sync += [growing.eq(0), stored.eq(0), counted.eq(stored + 1)]
         with m.If(self.swap):
-            m.d.sync += [bank.eq(~bank), self.count.eq(Mux(self.end, stored + 1, counted))]
+            m.d.sync += [bank.eq(~bank), self.count.eq(Mux(self.ends, stored + 1, counted))]
 
         turn = Signal(range(self.readers))
         choice = rotated_choice(m, self.asked, turn, "choice")

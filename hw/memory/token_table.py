@@ -229,7 +229,7 @@ class TokenTable(wiring.Component):
             runs.write.eq(write.en),
             runs.place.eq(write.data.id),
             runs.first.eq(Mux(arrived, arrived_slot, self.write_slot) == 0),
-            runs.end.eq(ended | self.write_end),
+            runs.ends.eq(ended | self.write_end),
             runs.swap.eq(swap),
         ]
 

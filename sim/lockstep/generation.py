@@ -74,11 +74,11 @@ def run_table_cycles(
             yield cycle(write=1, place=place, first=int(slot == 0))
         late = bool(rng.random() < 0.5)
         if late:
-            yield cycle(end=1)
+            yield cycle(ends=1)
         # Whoever has asked gets it before the layers change.
         while asked:
             yield cycle(wanting=False)
-        yield cycle(wanting=False, swap=1, end=int(not late))
+        yield cycle(wanting=False, swap=1, ends=int(not late))
         current = runs(places)
     for _ in range(8):
         yield cycle()
@@ -112,7 +112,7 @@ def group_row_cycles(
         for edge in range(four_bit, -1, -1):
             done = edge == queries or edge * group % config.rows == 0
             expected = {"done": int(done), "over": int(queries * group > config.n_max)}
-            if done:
+            if done and not expected["over"]:
                 expected |= {"group": group, "rows": queries * group, "edge": edge}
                 expected |= {"row_four_bit": edge * group}
             yield {"finish": 1, **given}, expected
@@ -168,8 +168,8 @@ def protection_cycles(
             else:
                 yield {"layer": layer}, shown()
             while rng.random() < stall:
-                yield {"layer": layer}, shown(valid=1, protected=int(mark))
-            yield {"layer": layer, "next": 1}, shown(valid=1, protected=int(mark))
+                yield {"layer": layer}, shown(valid=1, safe=int(mark))
+            yield {"layer": layer, "next": 1}, shown(valid=1, safe=int(mark))
         # It is ready for the next layer, whose fields are its own.
         for _ in range(2):
             yield {"layer": layer}, shown(idle=1)

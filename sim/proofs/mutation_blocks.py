@@ -281,16 +281,16 @@ BLOCKS = {
     "score_accumulator": Block(lambda: ScoreAccumulator(ACCUMULATOR), accumulator_plays),
     "run_table": Block(
         lambda: RunTable(GENERATION, 3),
-        lambda: scripted(lambda rng, stall: run_table_cycles(GENERATION, 3, rng, 40, stall)),
+        lambda: scripted(lambda rng, stall: run_table_cycles(GENERATION, 3, rng, 100, stall)),
     ),
     "group_rows": Block(
         lambda: GroupRows(GENERATION),
-        lambda: scripted(lambda rng, stall: group_row_cycles(GENERATION, rng, 60, stall)),
+        lambda: scripted(lambda rng, stall: group_row_cycles(GENERATION, rng, 200, stall)),
     ),
     "protection": Block(
         lambda: Protection(SystemConfig(core=GENERATION)),
         lambda: scripted(
-            lambda rng, stall: protection_cycles(SystemConfig(core=GENERATION), rng, 40, stall)
+            lambda rng, stall: protection_cycles(SystemConfig(core=GENERATION), rng, 100, stall)
         ),
     ),
 }

@@ -144,8 +144,8 @@ class GroupHarness(Harness):
         larger = (above <= self.four_bit) & (above * group % config.rows == 0)
         self._assert(
             m,
-            rows_aligned=~rows.done | good,
-            rows_most=~rows.done | ~larger,
+            rows_aligned=~rows.done | rows.over | good,
+            rows_most=~rows.done | rows.over | ~larger,
             rows_over=~begun | (rows.over == (queries * group > config.n_max)),
         )
         return m

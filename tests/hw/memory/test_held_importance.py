@@ -42,7 +42,7 @@ def test_first_and_last_positions_are_protected(stall: float) -> None:
                 taken = bool(ctx.get(dut.valid)) and rng.random() >= stall
                 ctx.set(dut.next, taken)
                 if taken:
-                    found.append(ctx.get(dut.protected))
+                    found.append(ctx.get(dut.safe))
                 await ctx.tick()
                 # An entry is there for one cycle.
                 ctx.set(dut.entry, int(ids[index]) if asked else int(rng.integers(60)))

@@ -58,16 +58,16 @@ def test_runs_of_layer_after_layer(pause: float) -> None:
                 ctx.set(dut.write, 0)
                 if before and rng.random() >= 0.5:
                     await read(ctx, before, 3)
-            ctx.set(dut.end, 1)
+            ctx.set(dut.ends, 1)
             if rng.random() >= 0.5:
                 await ctx.tick()
-                ctx.set(dut.end, 0)
+                ctx.set(dut.ends, 0)
                 if before:
                     await read(ctx, before, 5)
             ctx.set(dut.swap, 1)
             await ctx.tick()
             ctx.set(dut.swap, 0)
-            ctx.set(dut.end, 0)
+            ctx.set(dut.ends, 0)
             await read(ctx, places, 40)
             before = places
 
@@ -86,9 +86,9 @@ def test_places_that_are_not_used_leave_nothing() -> None:
                 ctx.set(dut.write, 1)
                 await ctx.tick()
             ctx.set(dut.write, 0)
-            ctx.set(dut.end, 1)
+            ctx.set(dut.ends, 1)
             await ctx.tick()
-            ctx.set(dut.end, 0)
+            ctx.set(dut.ends, 0)
         ctx.set(dut.swap, 1)
         await ctx.tick()
         ctx.set(dut.swap, 0)
