@@ -208,7 +208,7 @@ def normalizer_plays() -> Iterator[Play]:
 
 
 def merger_plays() -> Iterator[Play]:
-    """Yield runs of the merger."""
+    """Yield runs of the merger; the last ones are rows that come back before they are written."""
 
     def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
         """Return a bench of random heads in segments.
@@ -218,10 +218,15 @@ def merger_plays() -> Iterator[Play]:
         rng, stall, lazy, seed
             As of the ``make`` of :func:`plays`.
         """
-        heads = [random_merged_heads(MERGER, rng) for _ in range(40)]
+        heads = [random_merged_heads(MERGER, rng) for _ in range(100)]
         return MergerLockstep(MERGER, heads, stall=stall, lazy=lazy, seed=seed)
 
-    return plays(make)
+    yield from plays(make)
+    for seed, (queries, segments) in enumerate([(1, 4), (2, 4), (5, 4)], start=500):
+        rng = np.random.default_rng(seed)
+        shape = {"queries": queries, "segments": segments}
+        heads = [random_merged_heads(MERGER, rng, **shape) for _ in range(50)]
+        yield Play(MergerLockstep(MERGER, heads, seed=seed))
 
 
 def token_ranking_plays() -> Iterator[Play]:
