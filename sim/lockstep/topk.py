@@ -158,6 +158,8 @@ class TopKLockstep:
             config.n_max,
             index_bits=config.index_bits,
             slow_logic=config.slow_logic,
+            engine=config.engine,
+            score_width=config.score_width,
         )
         self.rng = np.random.default_rng(seed)
         self.compared = 0
