@@ -81,7 +81,6 @@ class IdPacker(wiring.Component):
         waiting = [Signal(id_shape, name=f"waiting_{lane}") for lane in range(lanes)]
         left = Signal(range(config.capacity + 1))
         together = Signal(range(2 * lanes))
-        row, rotated = appended(m, waiting, fill, ids)
         full, complete = Signal(), Signal()
         m.d.comb += [
             together.eq(fill + count),
@@ -100,6 +99,7 @@ class IdPacker(wiring.Component):
                 # follow, and none are not as many as are left.
                 left.eq(Mux(full, left - lanes, left)),
             ]
+            row, rotated = appended(m, waiting, fill, ids)
             for lane in range(lanes):
                 m.d.sync += [
                     self.o.p.ids[lane].eq(row[lane]),

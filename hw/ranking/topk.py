@@ -31,12 +31,12 @@ class TopK(wiring.Component):
     :class:`dtqatten.golden.cycles.topk.TopKModel`: of equal scores the lowest id wins, ids ascend
     inside a class, the 4-bit class (kept, not among the ``k1``) comes first.
 
-    ``config.engine`` chooses the search. Counting: a pass over the tokens counts how many reach each
-    of ``2**index_bits`` indices, which resolves that many bits of both thresholds at once, or one
-    bit less of each after they have parted. The first pass is the loading itself, with its window
-    placed by the first beat's scores; it is repeated only if the 8-bit threshold lies above that
-    window. A threshold is known as soon as it separates the right number of tokens. Quick-select:
-    :class:`~dtqatten.hw.ranking.quick_select.QuickSelect`.
+    ``config.engine`` chooses the search. Counting: a pass over the tokens counts how many reach
+    each of ``2**index_bits`` indices, which resolves that many bits of both thresholds at once, or
+    one bit less of each after they have parted. The first pass is the loading itself, with its
+    window placed by the first beat's scores; it is repeated only if the 8-bit threshold lies above
+    that window. A threshold is known as soon as it separates the right number of tokens.
+    Quick-select: :class:`~dtqatten.hw.ranking.quick_select.QuickSelect`.
 
     Latency: with ``R`` beats of scores, the last accepted in cycle ``t``, both thresholds are
     known in cycle ``t + 12 + p * (R + 10)`` after ``p`` more passes, typically one, at most

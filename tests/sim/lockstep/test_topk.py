@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from dtqatten.configuration.choices import TopKEngine
 from dtqatten.golden.cycles.topk import search
 from dtqatten.golden.numerics.select import PAPER_SHARES, counts
 from dtqatten.hw.payloads.topk import TopKConfig
@@ -17,6 +18,8 @@ from dtqatten.sim.studies.topk_bench import (
     table,
 )
 
+QUICK = TopKEngine.QUICK_SELECT
+
 SHAPES = [
     TopKConfig(1, 33),
     TopKConfig(2, 64, score_width=64, index_bits=2),
@@ -24,6 +27,11 @@ SHAPES = [
     TopKConfig(8, 1),
     TopKConfig(16, 1024),
     TopKConfig(32, 1000),
+    TopKConfig(1, 33, engine=QUICK),
+    TopKConfig(2, 64, score_width=64, engine=QUICK),
+    TopKConfig(8, 1, score_width=2, engine=QUICK),
+    TopKConfig(16, 1024, engine=QUICK),
+    TopKConfig(64, 1000, score_width=33, engine=QUICK),
 ]
 
 
@@ -40,8 +48,9 @@ def test_equals_cycle_model(config: TopKConfig, compared: Counter[str]) -> None:
         compared["verilator, in process"] += bench.compared
 
 
-def test_reset_in_the_middle_starts_afresh() -> None:
-    config = TopKConfig(4, 100)
+@pytest.mark.parametrize("engine", TopKEngine)
+def test_reset_in_the_middle_starts_afresh(engine: TopKEngine) -> None:
+    config = TopKConfig(4, 100, engine=engine)
     rtl = build_topk(config)
     runs = random_runs(config, np.random.default_rng(5), 3)
     for stop in (3, 30, 60, 90):
