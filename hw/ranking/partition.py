@@ -26,8 +26,8 @@ class ScorePacker(wiring.Component):
     -------
     words : In(ArrayLayout(score_width, lanes))
         A row of scores.
-    take : In(lanes)
-        Those that are taken.
+    take, valid : In(lanes), In(1)
+        Those that are taken, if ``valid``: it may arrive late.
     flush : In(1)
         The rest leaves, as a part-filled row; in the cycle behind the last ``take``.
     count : Out(range(lanes + 1))
@@ -45,6 +45,7 @@ class ScorePacker(wiring.Component):
             {
                 "words": In(scores),
                 "take": In(config.lanes),
+                "valid": In(1),
                 "flush": In(1),
                 "count": Out(range(config.lanes + 1)),
                 "write": Out(1),
@@ -69,7 +70,7 @@ class ScorePacker(wiring.Component):
         row, rest = appended(m, waiting, fill, packed)
         m.d.comb += [together.eq(fill + self.count), full.eq(together >= lanes)]
         m.d.sync += [
-            self.count.eq(marked),
+            self.count.eq(Mux(self.valid, marked, 0)),
             flush.eq(self.flush),
             self.write.eq(full | (flush & (fill != 0))),
             fill.eq(Mux(flush, 0, Mux(full, together - lanes, together))),
@@ -100,7 +101,7 @@ class Partition(wiring.Component):
 
     Members
     -------
-    words, take, flush : In
+    words, take, valid, flush : In
         As of :class:`ScorePacker`.
     restart : In(1)
         A pass begins: the next row is written to ``base``, and ``count`` is 0 again.
@@ -121,6 +122,7 @@ class Partition(wiring.Component):
             {
                 "words": In(scores),
                 "take": In(config.lanes),
+                "valid": In(1),
                 "flush": In(1),
                 "restart": In(1),
                 "base": In(range(depth)),
@@ -144,6 +146,7 @@ class Partition(wiring.Component):
         m.d.comb += [
             packer.words.eq(self.words),
             packer.take.eq(self.take),
+            packer.valid.eq(self.valid),
             packer.flush.eq(self.flush),
             write.en.eq(packer.write),
             write.addr.eq(next_row),

@@ -85,7 +85,8 @@ class QuickSelect(wiring.Component):
         for side, marks in ((above, comparator.above[0]), (below, comparator.below[0])):
             m.d.comb += [
                 side.words.eq(comparator.words),
-                side.take.eq(Mux(comparator.passing, marks, 0)),
+                side.take.eq(marks),
+                side.valid.eq(comparator.passing),
                 side.flush.eq(self.final[3]),
                 side.restart.eq(search.pick | self.begin),
                 side.address.eq(reader.read),

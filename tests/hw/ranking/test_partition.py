@@ -21,11 +21,13 @@ def test_rows_are_packed_two_cycles_later(lanes: int) -> None:
         for cycle in range(400):
             words = rng.integers(0, 512, lanes).tolist()
             flush = bool(rng.random() < 0.1)
-            # All, none or some are taken; none with a flush.
-            share = 0 if flush else rng.choice([0, 0.5, 1])
-            taken = rng.random(lanes) < share
+            # All, none or some are marked; none are taken with a flush.
+            marked = rng.random(lanes) < rng.choice([0, 0.5, 1])
+            valid = not flush and bool(rng.random() < 0.7)
+            taken = marked & valid
             ctx.set(dut.words, words)
-            ctx.set(dut.take, sum(1 << i for i in np.flatnonzero(taken).tolist()))
+            ctx.set(dut.take, sum(1 << i for i in np.flatnonzero(marked).tolist()))
+            ctx.set(dut.valid, int(valid))
             ctx.set(dut.flush, int(flush))
             if ctx.get(dut.write):
                 written[cycle] = list(ctx.get(dut.row))
@@ -57,8 +59,9 @@ def test_rows_are_read_back_while_others_are_written_in_place() -> None:
             ctx.set(dut.address, number)
             ctx.set(dut.words, words)
             ctx.set(dut.take, take)
+            ctx.set(dut.valid, 1)
             await ctx.tick()
-        ctx.set(dut.take, 0)
+        ctx.set(dut.valid, 0)
         ctx.set(dut.flush, 1)
         await ctx.tick()
         ctx.set(dut.flush, 0)
