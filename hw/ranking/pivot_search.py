@@ -104,9 +104,10 @@ class PivotSearch(wiring.Component):
     of the range that the partition must lie in, which halves with each: ``score_width`` passes a
     threshold at most.
 
-    Latency: ``pick``, the beginning of a pass, follows ``decide`` by two cycles, and ``pivot``
-    follows ``pick`` by three; ``finished`` follows ``decide`` by one cycle, and ``low`` and
-    ``need`` hold from the cycle after it until the next run is decided.
+    Latency: the first pivot follows ``begin`` by two cycles; ``pick``, the beginning of a pass,
+    follows ``decide`` by two, and its pivot follows ``pick`` by three; ``finished`` follows
+    ``decide`` by one cycle, and ``low`` and ``need`` hold from the cycle after it until the next
+    run is decided.
 
     Parameters
     ----------
@@ -298,5 +299,8 @@ class PivotSearch(wiring.Component):
         # The thresholds are compared with then, for the ids.
         with m.If(settled):
             m.d.sync += pivot.eq(self.low[0])
-        with m.If(self.begin):
-            m.d.sync += [pivot.eq(self.first), left.eq(config.pivots)]
+        # A cycle late: the last run's rows may still be compared with its thresholds.
+        began = delayed(m, self.begin, 1, "began", reset_less=False)
+        first = delayed(m, self.first, 1, "first")
+        with m.If(began):
+            m.d.sync += [pivot.eq(first), left.eq(config.pivots)]

@@ -52,6 +52,7 @@ async def searched(ctx, dut: PivotSearch, one: Run) -> tuple[tuple[int, int], li
     ctx.set(dut.first, int(one.scores[0]))
     await ctx.tick()
     ctx.set(dut.begin, 0)
+    await ctx.tick()
     ctx.set(dut.ranked, 1)
     ctx.set(dut.ranks, [one.k0, one.k1 or one.k0])
     ctx.set(dut.tokens, len(one.scores))

@@ -83,6 +83,16 @@ def test_corner_counts(engine: TopKEngine) -> None:
 
 
 @pytest.mark.parametrize("engine", TopKEngine)
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_rows_in_flight_do_not_meet_the_next_run(lanes: int, engine: TopKEngine) -> None:
+    """The only id leaves while later rows are on their way, and the next run is there at once."""
+    config = TopKConfig(lanes, 24, engine=engine)
+    rng = np.random.default_rng(lanes)
+    runs = [Run(rng.integers(0, 1 << 16, 24, np.uint64), 1, k % 2) for k in range(20)]
+    run_lockstep(TopK(config), TopKLockstep(config, runs))
+
+
+@pytest.mark.parametrize("engine", TopKEngine)
 def test_a_sink_that_hardly_reads_loses_nothing(engine: TopKEngine) -> None:
     config = TopKConfig(4, 30, engine=engine)
     bench = TopKLockstep(config, random_runs(config, np.random.default_rng(1), 4), stall=0.9)
