@@ -1,6 +1,6 @@
 """Control of quick-select: which partition is next, its pivot, and the rows to read."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -294,7 +294,7 @@ class PivotSearch(wiring.Component):
         with m.If(self.pick):
             m.d.sync += [of_scores.eq(left != 0), left.eq(Mux(left == 0, 0, left - 1))]
         with m.If(caught):
-            place = Cat(self.count[1:], Const(0, 1))[: config.lane_bits]
+            place = self.count[1 : config.lane_bits + 1]
             m.d.sync += pivot.eq(Mux(of_scores, self.candidates[place], middle))
         # The thresholds are compared with then, for the ids.
         with m.If(settled):

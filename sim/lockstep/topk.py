@@ -123,16 +123,24 @@ def adversaries(config: TopKConfig, n: int) -> dict[str, NDArray[np.uint64]]:
     }
 
 
-def pivot_killer(config: TopKConfig, n: int) -> NDArray[np.uint64]:
+def pivot_killer(config: TopKConfig, n: int, dropped: float = 0.2) -> NDArray[np.uint64]:
     """Return scores for which quick-select takes about as long as it can.
 
     Each pivot is the smallest score that is left, so that a pass drops one token. Behind the last
-    pivot two values are left, a threshold each if less than half are in 8 bits and more than half
-    are kept; the halving of the range reaches either one last.
+    pivot two values are left, a threshold each if less than half of what is left are in 8 bits and
+    more than half are kept; the halving of the range reaches either one last.
+
+    Parameters
+    ----------
+    config : TopKConfig
+    n : int
+        Tokens.
+    dropped : float
+        Share of the tokens that pivots may drop; the rest must be more than are kept.
     """
     top = (1 << config.score_width) - 1
     left, place = list(range(n)), 0
-    passes = min(config.pivots + 1, n // 5)
+    passes = min(config.pivots + 1, int(n * dropped))
     scores = np.zeros(n, np.uint64)
     for value in range(passes):
         scores[left.pop(place)] = min(value, top)
