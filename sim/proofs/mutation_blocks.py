@@ -177,7 +177,11 @@ def topk_plays(config: TopKConfig) -> Iterator[Play]:
         for scores in adversaries(config, n).values()
         for k0, k1 in ((n, n // 2), (-(-3 * n // 4), n // 3))
     ]
-    hard += [Run(pivot_killer(config, 22, 0.5), k0, k1) for k0, k1 in ((8, 2), (9, 0), (3, 3))]
+    # With quick-select, the range that is halved is all of it, or the highest eighth.
+    narrow = replace(config, score_width=config.score_width - 3)
+    high = pivot_killer(narrow, 22, 0.5) | np.uint64(7 << narrow.score_width)
+    for scores in (pivot_killer(config, 22, 0.5), high):
+        hard += [Run(scores, k0, k1) for k0, k1 in ((8, 2), (9, 0), (3, 3))]
 
     def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
         """Return a bench of random runs, then the adversarial ones.

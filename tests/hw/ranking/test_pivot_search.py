@@ -1,5 +1,7 @@
 """Control of quick-select: rows that are read, and thresholds with NumPy as the datapath."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from dtqatten.golden.cycles.quick_select import quick_select
 from dtqatten.hw.payloads.topk import TopKConfig
 from dtqatten.hw.ranking.pivot_search import PartitionReader, PivotSearch, Source
 from dtqatten.sim.engines.native import run
-from dtqatten.sim.lockstep.topk import Run, adversaries, random_runs
+from dtqatten.sim.lockstep.topk import Run, adversaries, pivot_killer, random_runs
 
 
 @pytest.mark.parametrize("lanes", [1, 4])
@@ -104,6 +106,11 @@ def test_thresholds_and_partitions_are_golden(width: int) -> None:
     dut = PivotSearch(config)
     runs = random_runs(config, np.random.default_rng(width), 40)
     runs += [Run(s, 29, 12) for s in adversaries(config, 40).values()]
+    # The range that is halved is all of it, or what the first pivots have left: the highest eighth.
+    narrow = replace(config, score_width=max(width - 3, 2))
+    high = pivot_killer(narrow, 40, 0.5) | np.uint64((1 << width) - (1 << narrow.score_width))
+    for scores in (pivot_killer(config, 40, 0.5), high):
+        runs += [Run(scores, *ranks) for ranks in ((20, 6), (20, 0), (6, 6))]
 
     async def testbench(ctx) -> None:
         for one in runs:
