@@ -8,7 +8,7 @@ extra ``trace``.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dtqatten.configuration.core import PRESETS, Config, ConfigError, Schedule
+from dtqatten.configuration.core import PRESETS, Config, ConfigError, Schedule, TopKEngine
 from dtqatten.configuration.system import SystemConfig
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "Schedule",
     "Shape",
     "SystemConfig",
+    "TopKEngine",
     "__version__",
     "attach",
     "attention",

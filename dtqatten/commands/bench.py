@@ -28,6 +28,7 @@ class Part(enum.StrEnum):
     CORE = "core"
     SYSTEM = "system"
     DECODE = "decode"
+    TOPK = "topk"
 
 
 #: Picture of the core's units.
@@ -56,7 +57,7 @@ def bench(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure array, core and top-k, the machine on a bus, and decode; write a JSON file each.
+    """Measure array, core, the machine on a bus, decode and top-k; write a JSON file each.
 
     Decode measures what is asked for and not in decode.json yet; that of a machine that has changed
     is measured again.
@@ -91,6 +92,8 @@ def bench(
                     result = _system(tell)
                 case Part.DECODE:
                     result = _decode(tell, output, model, keys, share, bus_bits)
+                case Part.TOPK:
+                    result = _engines(tell)
         if one is not Part.ARRAY:
             result["versions"] = versions()
         results[str(one)] = result
@@ -205,6 +208,14 @@ def _decode(
     )
 
 
+def _engines(tell: Tell) -> dict[str, Any]:
+    """Count the cycles of both top-k engines by their cycle models."""
+    from dtqatten.sim.studies.topk_bench import measure_engines
+
+    tell("both top-k engines")
+    return {"engines": measure_engines()}
+
+
 def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
     from rich.table import Table
 
@@ -268,6 +279,15 @@ def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
                 for s in result["steps"]
             }
             return [plain("decode steps, latency 60", steps, "model, keys, bits, bus", *figures)]
+        case Part.TOPK:
+            columns = ("mean", "p99", "worst", "adversarial_worst", "uniform_mean")
+            runs = {
+                f"{tokens}, {engine}": {name: found[name] for name in columns}
+                for tokens, engines in result["engines"].items()
+                for engine, found in engines.items()
+            }
+            title = "top-k, cycles from the last beat to both thresholds, by the cycle models"
+            return [plain(title, runs, "tokens, engine", *columns)]
         case Part.SYSTEM:
             latencies = [f"latency {n}" for n in next(iter(result["dma_overhead"].values()))]
             return [

@@ -21,6 +21,7 @@ from dtqatten.commands.options import (
     refuse,
 )
 from dtqatten.commands.paths import check_file, check_folder, output_folder
+from dtqatten.configuration.choices import TopKEngine
 from dtqatten.files.whole import write_text
 from dtqatten.hw.blocks import Block, build
 
@@ -77,6 +78,9 @@ def verilog(
     ] = None,
     heads: Annotated[int | None, typer.Option(help="Most heads of a layer.")] = None,
     topk_lanes: Annotated[int | None, typer.Option(help="Scores per beat of the top-k.")] = None,
+    topk_engine: Annotated[
+        TopKEngine | None, typer.Option(help="How the top-k finds its thresholds.")
+    ] = None,
     cumulative: Annotated[
         bool | None, typer.Option(help="Add importance over the layers, where one asks for it.")
     ] = None,
@@ -130,6 +134,7 @@ def verilog(
         v_gains=v_gains,
         heads=heads,
         topk_lanes=topk_lanes,
+        topk_engine=topk_engine,
         cumulative=cumulative,
         count_normalize=count_normalize,
         capacity=capacity,

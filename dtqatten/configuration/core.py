@@ -2,11 +2,11 @@
 
 import copy
 import dataclasses
-import enum
 import math
 from dataclasses import dataclass
 from typing import Any
 
+from dtqatten.configuration.choices import Schedule, TopKEngine
 from dtqatten.configuration.fields import ConfigError, boolean, integer, member, power_of_two
 from dtqatten.configuration.limits import IMPORTANCE_ROWS, POSITIONS_MAX, check_together
 from dtqatten.configuration.timing import ASIC, FPGA, Timing
@@ -21,6 +21,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Schedule",
+    "TopKEngine",
 ]
 
 #: Smallest and largest balanced 8-bit code ``16*h + l``, ``h`` in [-7, 7], ``l`` in [-8, 7].
@@ -30,15 +31,6 @@ CODE_MIN, CODE_MAX = -120, 119
 SHARE_BITS = 8
 #: Banks of a line buffer: one is read while the other is written.
 BANKS = 2
-
-
-class Schedule(enum.StrEnum):
-    """Order in which the edge feeds nibble planes to the PEs."""
-
-    #: All nibble pairs of one k step back to back (DTQAtten, DATE 2022, Fig. 1b).
-    INTERLEAVED = "interleaved"
-    #: All high-high products of the dot product, then the mixed ones, then low-low.
-    PLANE_MAJOR = "plane_major"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +73,8 @@ class Config:
         Most heads of a layer; ``heads * n_max`` rows of probabilities must fit an importance.
     topk_lanes : int
         Scores a cycle of the top-k engine: a power of two up to 64.
+    topk_engine : TopKEngine
+        How it finds its thresholds: counting is faster, and bounded; quick-select is SpAtten's.
     cumulative : bool
         Importance can be accumulated over layers.
     count_normalize : bool
@@ -127,6 +121,7 @@ class Config:
     v_gains: bool = False
     heads: int = 16
     topk_lanes: int = 16
+    topk_engine: TopKEngine = TopKEngine.COUNTING
     cumulative: bool = False
     count_normalize: bool = False
     capacity: int | None = None
@@ -162,6 +157,7 @@ class Config:
             if field.type in (bool, "bool"):
                 boolean(self, field.name)
         member(self, "schedule", Schedule)
+        member(self, "topk_engine", TopKEngine)
         check_together(self)
 
     def replace(self, **changes: Any) -> "Config":

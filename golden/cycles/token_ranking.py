@@ -181,7 +181,13 @@ class TokenRankingModel:
         self.cycle = 0
         self._accumulator = AccumulatorModel(config)
         timing = config.timing
-        self._topk = TopKModel(config.topk_lanes, config.n_max, slow_logic=timing.grouped_search)
+        self._topk = TopKModel(
+            config.topk_lanes,
+            config.n_max,
+            slow_logic=timing.grouped_search,
+            engine=config.topk_engine,
+            score_width=IMPORTANCE_MAX.bit_length() + config.held_importance,
+        )
         self._commands: deque[LayerCommand] = deque()
         self._closed = False
         finishes = config.cumulative or config.count_normalize or config.held_importance

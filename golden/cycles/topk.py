@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dtqatten.configuration.choices import TopKEngine
+from dtqatten.golden.cycles.quick_select import quick_select
 from dtqatten.golden.numerics.select import select
 
 __all__ = ["IdBeat", "ScoreBeat", "Search", "TopKModel", "score_beats", "search"]
@@ -128,7 +130,10 @@ class TopKModel:
     lanes, n_max, index_bits : int
         Sizes of the engine.
     slow_logic : bool
-        Each search for ranks takes a cycle more.
+        Each search for ranks takes a cycle more; not with quick-select.
+    engine : TopKEngine
+    score_width : int
+        Bits of a score; matters to quick-select only.
 
     Attributes
     ----------
@@ -144,11 +149,21 @@ class TopKModel:
     # Cycles from the last beat to the thresholds, from a pass's end to the next one's, less rows,
     # and from the issue of a row's slot to the beat that it completes, less one.
     LOADED, PASS, FILTER = 12, 10, 6
+    # The first two of quick-select.
+    PARTITIONED, PARTITION = 8, 7
 
     def __init__(
-        self, lanes: int, n_max: int, *, index_bits: int = 6, slow_logic: bool = False
+        self,
+        lanes: int,
+        n_max: int,
+        *,
+        index_bits: int = 6,
+        slow_logic: bool = False,
+        engine: TopKEngine = TopKEngine.COUNTING,
+        score_width: int = 32,
     ) -> None:
         self.lanes, self.rows, self.index_bits = lanes, -(-n_max // lanes), index_bits
+        self.engine, self.score_width = engine, score_width
         self._slow = slow_logic
         self.cycle = 0
         self.scores_ready = True
@@ -187,11 +202,9 @@ class TopKModel:
         rows, self._beats = len(self._beats), []
         k0 = min(max(k0, 1), len(values))
         k1 = min(k1, k0)
-        result = search(values, k0, k1, self.lanes, index_bits=self.index_bits)
         self.scores_ready = False
-        self._found = result.thresholds
-        loaded, a_pass = self.LOADED + self._slow, rows + self.PASS + self._slow
-        self._known_at = self.cycle - 1 + loaded + result.passes * a_pass
+        self._found, cycles = self._searched(values, k0, k1)
+        self._known_at = self.cycle - 1 + cycles
 
         chosen = select(values, k0, k1)
         self._left = [len(chosen.four), len(chosen.eight)]
@@ -204,6 +217,19 @@ class TopKModel:
         self._slots = iter(slots)
         # None: no slot in that stage.
         self._pipeline = deque([([], False)] * self.FILTER)
+
+    def _searched(
+        self, values: NDArray[np.uint64], k0: int, k1: int
+    ) -> tuple[tuple[int, int], int]:
+        """Return the thresholds, and the cycles from the last beat to them."""
+        if self.engine is TopKEngine.QUICK_SELECT:
+            sizes = {"capacity": self.rows * self.lanes, "width": self.score_width}
+            parts = quick_select(values, k0, k1, self.lanes, **sizes)
+            cycles = self.PARTITIONED + sum(rows + self.PARTITION for rows in parts.rows)
+            return parts.thresholds, cycles
+        found = search(values, k0, k1, self.lanes, index_bits=self.index_bits)
+        a_pass = -(-len(values) // self.lanes) + self.PASS + self._slow
+        return found.thresholds, self.LOADED + self._slow + found.passes * a_pass
 
     def _emit(self, ids_ready: bool) -> None:
         if self.ids is not None:

@@ -27,6 +27,7 @@ def topk_config(config: Config) -> TopKConfig:
         config.n_max,
         score_width=IMPORTANCE_BITS + config.held_importance,
         slow_logic=config.timing.grouped_search,
+        engine=config.topk_engine,
     )
 
 

@@ -6,7 +6,8 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data
 from amaranth.utils import ceil_log2
 
-from dtqatten.configuration.fields import ConfigError, boolean, integer, power_of_two
+from dtqatten.configuration.choices import TopKEngine
+from dtqatten.configuration.fields import ConfigError, boolean, integer, member, power_of_two
 from dtqatten.hw.payloads.arrays import Precision
 
 __all__ = [
@@ -36,6 +37,8 @@ class TopKConfig:
         Bits of a score resolved by one pass over the tokens, 2 to 8: ``2**index_bits`` counters.
     slow_logic : bool
         The search among the counters takes one more cycle, as on FPGAs.
+    engine : TopKEngine
+        Quick-select has no counters: ``index_bits`` and ``slow_logic`` change nothing.
 
     Raises
     ------
@@ -48,6 +51,7 @@ class TopKConfig:
     score_width: int = 32
     index_bits: int = 6
     slow_logic: bool = False
+    engine: TopKEngine = TopKEngine.COUNTING
 
     def __post_init__(self) -> None:
         power_of_two(self, "lanes", 1, 64)
@@ -55,7 +59,8 @@ class TopKConfig:
         integer(self, "index_bits", 2, 8)
         integer(self, "score_width", 2, 64)
         boolean(self, "slow_logic")
-        if self.index_bits > self.score_width:
+        member(self, "engine", TopKEngine)
+        if self.engine is TopKEngine.COUNTING and self.index_bits > self.score_width:
             raise ConfigError(
                 f"index_bits is {self.index_bits}, more than the {self.score_width} bits of a "
                 f"score: use at most {self.score_width}"
@@ -75,6 +80,11 @@ class TopKConfig:
     def lane_bits(self) -> int:
         """Bits of a lane's number."""
         return ceil_log2(self.lanes)
+
+    @property
+    def pivots(self) -> int:
+        """Passes of quick-select whose pivot is a score, after the first."""
+        return 2 * ceil_log2(self.capacity)
 
     @property
     def id_bits(self) -> int:

@@ -1,12 +1,12 @@
 """Zero eliminator and packer: from marked lanes of row after row to full beats of ids."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.hw.payloads.arrays import Precision
 from dtqatten.hw.payloads.topk import TopKConfig, class_row_layout, ids_layout
-from dtqatten.hw.ranking.token_filter import counts_below
+from dtqatten.hw.ranking.compaction import appended, eliminate_zeros
 
 __all__ = ["IdPacker"]
 
@@ -60,29 +60,7 @@ class IdPacker(wiring.Component):
         lanes, lane_bits = config.lanes, config.lane_bits
         m.d.comb += self.advance.eq(~self.o.valid | self.o.ready)
 
-        # Zero eliminator. A lane knows how far it has to move; moving the lowest bit of that
-        # first, two lanes never meet. It still knows when it arrives, which gives its number.
-        item_layout = data.StructLayout({"valid": 1, "distance": lane_bits})
-        below = counts_below(self.take)
-        items = []
-        for lane in range(lanes):
-            item = Signal(item_layout, name=f"lane_{lane}")
-            m.d.comb += [
-                item.valid.eq(self.take[lane]),
-                item.distance.eq(lane - below[lane]),
-            ]
-            items.append(item)
-        for stage in range(lane_bits):
-            moved = []
-            for lane, stays in enumerate(items):
-                item = Signal(item_layout, name=f"moved_{stage}_{lane}")
-                m.d.comb += [item.eq(stays), item.valid.eq(stays.valid & ~stays.distance[stage])]
-                if lane + (1 << stage) < lanes:
-                    comes = items[lane + (1 << stage)]
-                    with m.If(comes.valid & comes.distance[stage]):
-                        m.d.comb += item.eq(comes)
-                moved.append(item)
-            items = moved
+        items, marked = eliminate_zeros(m, self.take)
 
         # Ids, zero past the last.
         id_shape = unsigned(config.id_bits)
@@ -90,7 +68,7 @@ class IdPacker(wiring.Component):
         count = Signal(range(lanes + 1))
         ids = [Signal(id_shape, name=f"id_{lane}") for lane in range(lanes)]
         with m.If(self.advance):
-            m.d.sync += [class_row.eq(self.class_row), count.eq(below[lanes])]
+            m.d.sync += [class_row.eq(self.class_row), count.eq(marked)]
             for lane, (item, packed) in enumerate(zip(items, ids, strict=True)):
                 number = (lane + item.distance)[:lane_bits]
                 with m.If(item.valid):
@@ -103,13 +81,6 @@ class IdPacker(wiring.Component):
         waiting = [Signal(id_shape, name=f"waiting_{lane}") for lane in range(lanes)]
         left = Signal(range(config.capacity + 1))
         together = Signal(range(2 * lanes))
-        rotated: list[Value] = [*ids]
-        for stage in range(lane_bits):
-            by = 1 << stage
-            rotated = [
-                Mux(fill[stage], rotated[(lane - by) % lanes], rotated[lane])
-                for lane in range(lanes)
-            ]
         full, complete = Signal(), Signal()
         m.d.comb += [
             together.eq(fill + count),
@@ -128,14 +99,11 @@ class IdPacker(wiring.Component):
                 # follow, and none are not as many as are left.
                 left.eq(Mux(full, left - lanes, left)),
             ]
+            row, rotated = appended(m, waiting, fill, ids)
             for lane in range(lanes):
-                merged = Signal(id_shape, name=f"merged_{lane}")
-                # Fewer than a beat's worth of ids wait: never one in the last lane.
-                kept = lane < fill if lane < lanes - 1 else 0
-                m.d.comb += merged.eq(Mux(kept, waiting[lane], rotated[lane]))
                 m.d.sync += [
-                    self.o.p.ids[lane].eq(merged),
-                    waiting[lane].eq(Mux(full, rotated[lane], merged)),
+                    self.o.p.ids[lane].eq(row[lane]),
+                    waiting[lane].eq(Mux(full, rotated[lane], row[lane])),
                 ]
         with m.If(self.advance & self.class_row.first):
             m.d.sync += left.eq(Array(self.counts)[self.class_row.wide])

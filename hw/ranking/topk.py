@@ -1,26 +1,26 @@
-"""Two-threshold top-k: radix selection by counting, then a filter in token order."""
+"""Two-threshold top-k: a search for both thresholds, then a filter in token order."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from dtqatten.configuration.choices import TopKEngine
 from dtqatten.hw.base.export import place
 from dtqatten.hw.payloads.topk import TopKConfig, ids_layout, scores_layout, thresholds_layout
+from dtqatten.hw.ranking.counting_search import CountingSearch
 from dtqatten.hw.ranking.id_packer import IdPacker
-from dtqatten.hw.ranking.rank_counter import RankCounter
-from dtqatten.hw.ranking.row_classifier import RowClassifier, window_members
+from dtqatten.hw.ranking.quick_select import QuickSelect
 from dtqatten.hw.ranking.run_memory import RunMemory
-from dtqatten.hw.ranking.threshold_search import ThresholdSearch
 from dtqatten.hw.ranking.token_filter import TokenFilter
 
 __all__ = ["TopK"]
 
 
 class Phase(enum.Enum, shape=2):  # type: ignore[call-arg]
-    """What the engine does with its memory: fill it, count in it, read ids out of it."""
+    """What the engine does: fill its memory, search for the thresholds, read ids out of it."""
 
     LOAD = 0
-    COUNT = 1
+    SEARCH = 1
     EMIT = 2
 
 
@@ -31,18 +31,22 @@ class TopK(wiring.Component):
     :class:`dtqatten.golden.cycles.topk.TopKModel`: of equal scores the lowest id wins, ids ascend
     inside a class, the 4-bit class (kept, not among the ``k1``) comes first.
 
-    A pass over the tokens counts how many reach each of ``2**index_bits`` indices, which resolves
-    that many bits of both thresholds at once, or one bit less of each after they have parted. The
-    first pass is the loading itself, with its window placed by the first beat's scores; it is
-    repeated only if the 8-bit threshold lies above that window. A threshold is known as soon as it
-    separates the right number of tokens.
+    ``config.engine`` chooses the search. Counting: a pass over the tokens counts how many reach
+    each of ``2**index_bits`` indices, which resolves that many bits of both thresholds at once, or
+    one bit less of each after they have parted. The first pass is the loading itself, with its
+    window placed by the first beat's scores; it is repeated only if the 8-bit threshold lies above
+    that window. A threshold is known as soon as it separates the right number of tokens.
+    Quick-select: :class:`~dtqatten.hw.ranking.quick_select.QuickSelect`.
 
     Latency: with ``R`` beats of scores, the last accepted in cycle ``t``, both thresholds are
     known in cycle ``t + 12 + p * (R + 10)`` after ``p`` more passes, typically one, at most
     ``1 + ceil((score_width - index_bits) / (index_bits - 1))`` whatever the scores; with slow logic
-    loading and each pass take a cycle more. From then on the ids of each class take ``R + 1``
-    cycles, the first 7 cycles later; the next run is accepted in the cycle after the last beat of
-    ids is taken. Stalls of the source delay only the loading, those of the sink only the ids.
+    loading and each pass take a cycle more. With quick-select they are known in cycle ``t + 8`` and
+    ``m + 7`` cycles later for each pass over a partition of ``m`` rows, at most
+    ``t + 8 + pivots * (R + 7) + score_width * (R + 15)`` whatever the scores. From then on the ids
+    of each class take ``R + 1`` cycles, the first 7 cycles later; the next run is accepted in the
+    cycle after the last beat of ids is taken. Stalls of the source delay only the loading, those of
+    the sink only the ids.
 
     Parameters
     ----------
@@ -61,7 +65,8 @@ class TopK(wiring.Component):
         ``thresholds`` are valid: from the end of the search to the last beat of ids.
     thresholds : Out(thresholds_layout(config))
         A score above its threshold is in, one below is out, and of those equal to it the first
-        ones are in. With ``k1 = 0`` the 8-bit threshold equals the other.
+        ones are in. With ``k1 = 0`` the 8-bit threshold equals the other. Other engines may find
+        other thresholds, but the same tokens.
     """
 
     def __init__(self, config: TopKConfig) -> None:
@@ -81,28 +86,43 @@ class TopK(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.run = run = RunMemory(config)
-        m.submodules.classifier = classifier = RowClassifier(config)
-        counter = place(m, platform, "counter", RankCounter, config)
-        search = place(m, platform, "search", ThresholdSearch, config)
         tokens_filter = place(m, platform, "filter", TokenFilter, config)
         packer = place(m, platform, "packer", IdPacker, config)
         advance = packer.advance
 
         phase = Signal(Phase)
-        first_pass, pass_end, finish = Signal(), Signal(), Signal()
+        first_pass, pass_end, pass_last, finish = Signal(), Signal(), Signal(), Signal()
+        search: CountingSearch | QuickSelect
+        if config.engine is TopKEngine.QUICK_SELECT:
+            search = QuickSelect(config)
+            m.d.comb += [
+                search.first.eq(self.scores.p.scores[0]),
+                search.tokens.eq(run.tokens),
+                pass_last.eq(run.pass_last | search.last),
+                # Further passes do not read the run.
+                run.pass_end.eq(pass_end & search.finished),
+            ]
+        else:
+            search = CountingSearch(config)
+            m.d.comb += [
+                search.seen.eq(run.seen),
+                pass_last.eq(run.pass_last),
+                run.pass_end.eq(pass_end),
+            ]
+        m.submodules.search = search
         with m.If(run.beat):
             m.d.sync += first_pass.eq(1)
             with m.If(run.last):
-                m.d.sync += phase.eq(Phase.COUNT)
+                m.d.sync += phase.eq(Phase.SEARCH)
         with m.If(pass_end):
             m.d.sync += first_pass.eq(0)
             with m.If(search.finished):
                 m.d.sync += phase.eq(Phase.EMIT)
         with m.If(finish):
             m.d.sync += phase.eq(Phase.LOAD)
-        # A pass's last row, on its way to the ranks found: its indices take five cycles.
-        final = Signal(RankCounter.latency(config) + 5)
-        m.d.sync += final.eq(Cat(run.pass_last, final[:-1]))
+        # A pass's last row, on its way to the pass's end.
+        final = Signal(search.latency(config))
+        m.d.sync += final.eq(Cat(pass_last, final[:-1]))
         kept, eight = self._ranks(m, run, first_pass & final[0], first_pass & final[1])
         some_wide, only_wide = Signal(), Signal()
         m.d.sync += [some_wide.eq(eight != 0), only_wide.eq(kept == eight)]
@@ -118,35 +138,25 @@ class TopK(wiring.Component):
             run.open.eq(phase == Phase.LOAD),
             run.clear.eq(finish),
             run.advance.eq(advance),
-            run.pass_end.eq(pass_end),
             run.finished.eq(search.finished),
             run.some_wide.eq(some_wide),
             run.only_wide.eq(only_wide),
             # The search.
-            classifier.advance.eq(advance),
-            classifier.scores.eq(run.scores),
-            classifier.fetched.eq(run.fetched),
-            classifier.lanes.eq(run.lanes),
-            classifier.class_row.eq(run.class_row),
-            *(getattr(classifier, n).eq(getattr(search, n)) for n in window_members(config)),
-            counter.valid.eq(classifier.valid),
-            counter.index.eq(classifier.index),
-            counter.clear.eq(pass_end),
-            counter.targets.eq(search.targets),
-            search.calibrate.eq(run.beat & run.fresh),
-            search.seen.eq(run.seen),
-            search.overflow.eq(classifier.overflow),
+            search.begin.eq(run.beat & run.fresh),
+            search.advance.eq(advance),
+            *(
+                getattr(search, name).eq(getattr(run, name))
+                for name in ("scores", "fetched", "lanes", "class_row")
+            ),
+            search.final.eq(final),
             search.ranked.eq(first_pass & final[2]),
             search.ranks[0].eq(kept),
             search.ranks[1].eq(Mux(eight == 0, kept, eight)),
-            search.aim.eq(final[3]),
-            search.update.eq(pass_end),
-            search.found.eq(counter.found),
             # The ids.
             tokens_filter.advance.eq(advance),
-            tokens_filter.class_row.eq(classifier.class_row_next),
-            tokens_filter.inside.eq(classifier.inside),
-            tokens_filter.beyond.eq(classifier.beyond),
+            tokens_filter.class_row.eq(search.class_row_next),
+            tokens_filter.inside.eq(search.inside),
+            tokens_filter.beyond.eq(search.beyond),
             tokens_filter.need.eq(search.need),
             tokens_filter.any_wide.eq(some_wide),
             packer.class_row.eq(tokens_filter.class_row_next),

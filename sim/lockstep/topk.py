@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dtqatten.configuration.choices import TopKEngine
 from dtqatten.golden.cycles.topk import IdBeat, TopKModel, score_beats
 from dtqatten.golden.numerics.select import select
 from dtqatten.hw.payloads.topk import TopKConfig, ids_layout, scores_layout, thresholds_layout
@@ -19,6 +20,7 @@ __all__ = [
     "adversaries",
     "pack_ids",
     "pack_scores",
+    "pivot_killer",
     "random_runs",
     "shown_ids",
 ]
@@ -93,6 +95,7 @@ def adversaries(config: TopKConfig, n: int) -> dict[str, NDArray[np.uint64]]:
 
     ``killer``: the first beat hides the scale of the rest, so the first pass is repeated; then
     the scores that share a threshold's range lose few tokens a pass, until the last bit.
+    ``pivot killer``: the same for quick-select, as of :func:`pivot_killer`.
     """
     width = config.score_width
     top = (1 << width) - 1
@@ -116,7 +119,37 @@ def adversaries(config: TopKConfig, n: int) -> dict[str, NDArray[np.uint64]]:
         "powers of two": np.uint64(1) << (np.arange(n, dtype=np.uint64) % np.uint64(width)),
         "small first beat": late,
         "killer": killer,
+        "pivot killer": pivot_killer(config, n),
     }
+
+
+def pivot_killer(config: TopKConfig, n: int, dropped: float = 0.2) -> NDArray[np.uint64]:
+    """Return scores for which quick-select takes about as long as it can.
+
+    Each pivot is the smallest score that is left, so that a pass drops one token. Behind the last
+    pivot two values are left, a threshold each if less than half of what is left are in 8 bits and
+    more than half are kept; the halving of the range reaches either one last.
+
+    Parameters
+    ----------
+    config : TopKConfig
+    n : int
+        Tokens.
+    dropped : float
+        Share of the tokens that pivots may drop; the rest must be more than are kept.
+    """
+    top = (1 << config.score_width) - 1
+    left, place = list(range(n)), 0
+    passes = min(config.pivots + 1, int(n * dropped))
+    scores = np.zeros(n, np.uint64)
+    for value in range(passes):
+        scores[left.pop(place)] = min(value, top)
+        place = len(left) // 2
+    middle = (passes + top + 1) // 2
+    low, high = min(passes, top), min(middle + 1, top)
+    for number, token in enumerate(left):
+        scores[token] = (low, high)[number % 2]
+    return scores
 
 
 class TopKLockstep:
@@ -158,6 +191,8 @@ class TopKLockstep:
             config.n_max,
             index_bits=config.index_bits,
             slow_logic=config.slow_logic,
+            engine=config.engine,
+            score_width=config.score_width,
         )
         self.rng = np.random.default_rng(seed)
         self.compared = 0
@@ -169,6 +204,8 @@ class TopKLockstep:
         self._offered = False
         # Nothing takes longer than this; a deadlock ends the run instead of hanging it.
         passes = 4 + config.score_width // (config.index_bits - 1) + 4
+        if config.engine is TopKEngine.QUICK_SELECT:
+            passes = 4 + config.pivots + 2 * config.score_width
         work = sum(passes * (len(r.scores) // config.lanes + 10) for r in runs)
         self.deadline = int(work * 4 / (1 - stall)) + 1000
         self._draw()

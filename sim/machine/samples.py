@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dtqatten.configuration.core import PRESETS, Config, ConfigError, Schedule
+from dtqatten.configuration.core import PRESETS, Config, ConfigError, Schedule, TopKEngine
 from dtqatten.configuration.system import SystemConfig
 
 __all__ = ["BUS", "DRIVEN", "small_machines"]
@@ -25,6 +25,7 @@ VALUES: dict[str, tuple] = {
     "planes": (2, 3),
     "heads": (1, 3),
     "topk_lanes": (1, 2, 4),
+    "topk_engine": tuple(TopKEngine),
     "v_gains": (False, True),
     "cumulative": (False, True),
     "count_normalize": (False, True),

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dtqatten.configuration.choices import TopKEngine
 from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.golden.cycles.token_ranking import LayerCommand
@@ -35,7 +36,7 @@ from dtqatten.sim.lockstep.score_array import Lockstep, random_head
 from dtqatten.sim.lockstep.script import Cycle, Script
 from dtqatten.sim.lockstep.softmax import SoftmaxLockstep, random_softmax_head
 from dtqatten.sim.lockstep.token_ranking import RankedLayer, RankingLockstep, random_layers
-from dtqatten.sim.lockstep.topk import Run, TopKLockstep, adversaries
+from dtqatten.sim.lockstep.topk import Run, TopKLockstep, adversaries, pivot_killer
 from dtqatten.sim.lockstep.topk import random_runs as random_topk_runs
 from dtqatten.sim.lockstep.value_array import ValueLockstep, random_value_head
 from dtqatten.sim.proofs.mutation import Block
@@ -55,6 +56,7 @@ RANKING = replace(ACCUMULATOR, topk_lanes=4, cumulative=True, count_normalize=Tr
 GENERATION = Config(rows=6, cols=2, depth=2, d_head=8, n_max=21, heads=9, capacity=45,
                     grouped=True, held_importance=True)  # fmt: skip
 TOPK = TopKConfig(4, 22, score_width=12, index_bits=4)
+QUICK_SELECT = replace(TOPK, engine=TopKEngine.QUICK_SELECT)
 
 #: Stalls of sources and sinks, and whether sinks wait for ``valid``.
 STALLS = [(0.0, False), (0.5, False), (0.5, True), (0.0, True), (0.9, True)]
@@ -167,14 +169,19 @@ def accumulator_plays() -> Iterator[Play]:
     yield Play(AccumulatorLockstep(ACCUMULATOR, [AccumulatorRun(most, np.ones(tokens, int))]))
 
 
-def topk_plays() -> Iterator[Play]:
-    """Yield runs of the top-k engine, adversarial inputs among them."""
+def topk_plays(config: TopKConfig) -> Iterator[Play]:
+    """Yield runs of a top-k engine, adversarial inputs among them; of some, pivots run out."""
     hard = [
         Run(scores, k0, k1)
         for n in (1, 4, 11, 22)
-        for scores in adversaries(TOPK, n).values()
+        for scores in adversaries(config, n).values()
         for k0, k1 in ((n, n // 2), (-(-3 * n // 4), n // 3))
     ]
+    # With quick-select, the range that is halved is all of it, or the highest eighth.
+    narrow = replace(config, score_width=config.score_width - 3)
+    high = pivot_killer(narrow, 22, 0.5) | np.uint64(7 << narrow.score_width)
+    for scores in (pivot_killer(config, 22, 0.5), high):
+        hard += [Run(scores, k0, k1) for k0, k1 in ((8, 2), (9, 0), (3, 3))]
 
     def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
         """Return a bench of random runs, then the adversarial ones.
@@ -184,8 +191,8 @@ def topk_plays() -> Iterator[Play]:
         rng, stall, lazy, seed
             As of the ``make`` of :func:`plays`.
         """
-        runs = [*random_topk_runs(TOPK, rng, 60), *hard]
-        return TopKLockstep(TOPK, runs, stall=stall, lazy=lazy, seed=seed)
+        runs = [*random_topk_runs(config, rng, 60), *hard]
+        return TopKLockstep(config, runs, stall=stall, lazy=lazy, seed=seed)
 
     return plays(make)
 
@@ -269,7 +276,7 @@ def scripted(cycles: Callable[[np.random.Generator, float], Iterator[Cycle]]) ->
     return plays(lambda rng, stall, lazy, seed: Script(cycles(rng, min(stall, 0.6))))
 
 
-#: By module name.
+#: By module name, and engine.
 BLOCKS = {
     "array": Block(lambda: ScoreArray(ARRAY, monitored=True), array_plays),
     "value_array": Block(lambda: ValueArray(ARRAY, observed=True), value_array_plays),
@@ -279,7 +286,12 @@ BLOCKS = {
     "token_ranking": Block(lambda: TokenRanking(RANKING), token_ranking_plays),
     "topk": Block(
         lambda: TopK(TOPK),
-        topk_plays,
+        lambda: topk_plays(TOPK),
+        {"thresholds": "known"},
+    ),
+    "topk_quick_select": Block(
+        lambda: TopK(QUICK_SELECT),
+        lambda: topk_plays(QUICK_SELECT),
         {"thresholds": "known"},
     ),
     "pe": Block(lambda: PE(ARRAY, ARRAY.score_width), pe_plays),

@@ -72,6 +72,7 @@ class Held:
         ('preset = "tiny"\nrows = true', "rows must be an integer, not True"),
         ('preset = "tiny"\nv_gains = 1', "v_gains is 1: choose True or False"),
         ('preset = "tiny"\nschedule = "x"', "schedule is 'x': choose one of interleaved"),
+        ('preset = "tiny"\ntopk_engine = 1', "topk_engine is 1: choose one of counting, quick_sel"),
         ('preset = "tiny"\ndepth = 5', "depth is 5, which does not divide d_head = 32: use 4"),
         ('preset = "huge"', "preset is 'huge': choose one of tiny, edge, base, paper"),
         ("preset = []", "preset is []: choose one of"),
@@ -103,6 +104,7 @@ def test_a_file_is_not_called_like_a_preset() -> None:
 def test_every_field_can_be_given() -> None:
     values = dataclasses.asdict(PRESETS["paper"]) | {"value_depth": 2, "schedule": "interleaved"}
     values |= {"normalizer_lanes": 7, "capacity": 4096, "value_load_bits": 64}
+    values |= {"topk_engine": "quick_select"}
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
     bus = {"bus_bits": 64, "address_bits": 32, "burst_beats": 8, "buffer_bursts": 2}
     lines += ["[system]", *(f"{name} = {value}" for name, value in bus.items())]

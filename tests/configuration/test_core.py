@@ -2,7 +2,7 @@
 
 import pytest
 
-from dtqatten import PRESETS, Config, ConfigError, Schedule
+from dtqatten import PRESETS, Config, ConfigError, Schedule, TopKEngine
 from dtqatten.configuration.changes import configured
 
 
@@ -67,6 +67,13 @@ def test_sum_width_holds_every_partial_sum() -> None:
 @pytest.mark.parametrize("schedule", list(Schedule))
 def test_schedule_by_name(schedule: Schedule) -> None:
     assert Config(rows=1, cols=1, depth=1, schedule=schedule.value).schedule is schedule  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("engine", list(TopKEngine))
+def test_top_k_engine_by_name(engine: TopKEngine) -> None:
+    config = Config(rows=1, cols=1, depth=1, topk_engine=engine.value)  # type: ignore[arg-type]
+    assert config.topk_engine is engine
+    assert PRESETS["base"].topk_engine is TopKEngine.COUNTING
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dtqatten.configuration.core import PRESETS, Config, ConfigError, Schedule
+from dtqatten.configuration.core import PRESETS, Config, ConfigError, Schedule, TopKEngine
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.payloads.topk import TopKConfig
 
@@ -20,7 +20,7 @@ GOOD: dict[type, dict[str, Any]] = {
         **{"schedule": Schedule.INTERLEAVED, "v_gains": False, "cumulative": False},
         **{"count_normalize": True, "capacity": 128, "windows": True, "sinks": True},
         **{"grouped": False, "skip_tiles": True, "held_importance": False, "merge_rows": 5},
-        "local_values": True,
+        **{"local_values": True, "topk_engine": TopKEngine.QUICK_SELECT},
     },
     SystemConfig: {
         **{"core": PRESETS["tiny"], "bus_bits": 128, "address_bits": 40, "burst_beats": 16},
@@ -28,12 +28,13 @@ GOOD: dict[type, dict[str, Any]] = {
     },
     TopKConfig: {
         **{"lanes": 16, "n_max": 64, "score_width": 32, "index_bits": 6, "slow_logic": False},
+        "engine": TopKEngine.QUICK_SELECT,
     },
 }
 NO_INTEGERS = (4.0, np.float64(4), True, np.True_, "4", b"4", None, [4], np.array([4, 4]), 1j)
 OUT_OF_RANGE = (-1, 0, 2**64, np.int64(-1), np.uint64(2**63))
 NO_BOOLEANS = (0, 1, 1.0, np.int64(1), "True", None, -1, 2**64)
-NO_SCHEDULES = ("random", 0, True, 1.0, None, ["interleaved"], 2**64, -1)
+NO_CHOICES = ("random", 0, True, 1.0, None, ["interleaved"], 2**64, -1)
 NO_CORES = ("tiny", None, 1, True, 1.0, np.float64(1), Config, -1, 2**64)
 
 
@@ -41,8 +42,8 @@ def bad_values(good: object) -> tuple[Any, ...]:
     match good:
         case bool():
             return NO_BOOLEANS
-        case Schedule():
-            return NO_SCHEDULES
+        case Schedule() | TopKEngine():
+            return NO_CHOICES
         case Config():
             return NO_CORES
     return (*NO_INTEGERS, *OUT_OF_RANGE)

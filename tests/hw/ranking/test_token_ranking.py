@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from dtqatten import Config
+from dtqatten import Config, TopKEngine
 from dtqatten.golden.numerics.importance import IMPORTANCE_MAX, importance
 from dtqatten.golden.numerics.select import select
 from dtqatten.golden.numerics.tokens import CacheImportance
@@ -19,6 +19,7 @@ from dtqatten.sim.lockstep.token_ranking import (
     random_layers,
 )
 
+QUICK = TopKEngine.QUICK_SELECT
 PLAIN = Config(rows=3, cols=4, depth=8, d_head=8, n_max=18, heads=5, topk_lanes=4)
 CONFIGS = {
     "direct": PLAIN,
@@ -32,6 +33,11 @@ CONFIGS = {
     "slow packed": PLAIN.replace(product_stages=2, cols=6, topk_lanes=8),
     "slow both": PLAIN.replace(
         product_stages=2, cumulative=True, count_normalize=True, topk_lanes=16
+    ),
+    "quick-select": PLAIN.replace(topk_engine=QUICK),
+    # Scores of 33 bits.
+    "slow held quick-select": PLAIN.replace(
+        product_stages=2, held_importance=True, cumulative=True, topk_engine=QUICK
     ),
 }
 

@@ -1,16 +1,27 @@
 """The top-k engine in Amaranth's simulator, equal to the cycle model in every cycle."""
 
+import re
 from collections import Counter
 
 import numpy as np
 import pytest
 
+from dtqatten.configuration.choices import TopKEngine
+from dtqatten.golden.cycles.quick_select import quick_select
 from dtqatten.hw.base.export import verilog
 from dtqatten.hw.payloads.topk import TopKConfig
 from dtqatten.hw.ranking.topk import TopK
 from dtqatten.sim.engines.bench import MismatchError
 from dtqatten.sim.engines.native import run_lockstep
-from dtqatten.sim.lockstep.topk import Run, TopKLockstep, adversaries, random_runs
+from dtqatten.sim.lockstep.topk import (
+    Run,
+    TopKLockstep,
+    adversaries,
+    pivot_killer,
+    random_runs,
+)
+
+QUICK = TopKEngine.QUICK_SELECT
 
 SHAPES = [
     TopKConfig(1, 1),
@@ -21,6 +32,12 @@ SHAPES = [
     TopKConfig(16, 50, index_bits=5),
     TopKConfig(4, 40, slow_logic=True),
     TopKConfig(1, 9, index_bits=2, slow_logic=True),
+    TopKConfig(1, 1, engine=QUICK),
+    TopKConfig(1, 7, engine=QUICK),
+    TopKConfig(2, 2, score_width=2, engine=QUICK),
+    TopKConfig(4, 22, score_width=5, engine=QUICK),
+    TopKConfig(8, 40, score_width=64, engine=QUICK),
+    TopKConfig(16, 50, score_width=33, slow_logic=True, engine=QUICK),
 ]
 
 
@@ -33,16 +50,27 @@ def test_equals_cycle_model(config, stall, lazy, compared: Counter[str]) -> None
     compared["amaranth"] += bench.compared
 
 
+@pytest.mark.parametrize("engine", TopKEngine)
 @pytest.mark.parametrize("width", [11, 32])
-def test_adversaries_equal_cycle_model(width: int) -> None:
+def test_adversaries_equal_cycle_model(width: int, engine: TopKEngine) -> None:
     """Thresholds that part in the first bit and stay unknown to the last one."""
-    config = TopKConfig(4, 44, score_width=width, index_bits=4)
+    config = TopKConfig(4, 44, score_width=width, index_bits=4, engine=engine)
     runs = [Run(scores, 32, 14) for scores in adversaries(config, 44).values()]
     run_lockstep(TopK(config), TopKLockstep(config, runs))
 
 
-def test_corner_counts() -> None:
-    config = TopKConfig(4, 12)
+def test_quick_select_outlasts_its_pivots() -> None:
+    """Eighty passes: pivots run out, both thresholds are bisected, the lower one waits."""
+    config = TopKConfig(4, 100, engine=QUICK)
+    scores = pivot_killer(config, 100)
+    found = quick_select(scores, 72, 31, 4, capacity=100)
+    assert (len(found.rows), found.bisections) == (77, 63)
+    run_lockstep(TopK(config), TopKLockstep(config, [Run(scores, 72, 31)]))
+
+
+@pytest.mark.parametrize("engine", TopKEngine)
+def test_corner_counts(engine: TopKEngine) -> None:
+    config = TopKConfig(4, 12, engine=engine)
     rng = np.random.default_rng(0)
     runs = [
         Run(rng.integers(0, 4, n, np.uint64), k0, k1)
@@ -54,15 +82,27 @@ def test_corner_counts() -> None:
     run_lockstep(TopK(config), bench)
 
 
-def test_a_sink_that_hardly_reads_loses_nothing() -> None:
-    config = TopKConfig(4, 30)
+@pytest.mark.parametrize("engine", TopKEngine)
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_rows_in_flight_do_not_meet_the_next_run(lanes: int, engine: TopKEngine) -> None:
+    """The only id leaves while later rows are on their way, and the next run is there at once."""
+    config = TopKConfig(lanes, 24, engine=engine)
+    rng = np.random.default_rng(lanes)
+    runs = [Run(rng.integers(0, 1 << 16, 24, np.uint64), 1, k % 2) for k in range(20)]
+    run_lockstep(TopK(config), TopKLockstep(config, runs))
+
+
+@pytest.mark.parametrize("engine", TopKEngine)
+def test_a_sink_that_hardly_reads_loses_nothing(engine: TopKEngine) -> None:
+    config = TopKConfig(4, 30, engine=engine)
     bench = TopKLockstep(config, random_runs(config, np.random.default_rng(1), 4), stall=0.9)
     run_lockstep(TopK(config), bench)
 
 
-def test_impossible_counts_are_limited_and_do_not_hang() -> None:
+@pytest.mark.parametrize("engine", TopKEngine)
+def test_impossible_counts_are_limited_and_do_not_hang(engine: TopKEngine) -> None:
     """The lockstep's own selection refuses such runs, so only the ports are compared."""
-    config = TopKConfig(4, 16)
+    config = TopKConfig(4, 16, engine=engine)
     scores = np.array([5, 1, 4, 2, 3], np.uint64)
     bench = TopKLockstep(config, [Run(scores, k0, k1) for k0, k1 in ((0, 3), (15, 9), (3, 9))])
     selected = iter([(1, 1), (5, 5), (3, 3)])
@@ -102,18 +142,22 @@ def test_adversaries_are_what_their_names_say() -> None:
     assert len(set(by_name["all equal"].tolist())) == 1
     assert len(set(by_name["two values"].tolist())) == 2
     assert not by_name["killer"][:4].any()
+    assert sorted(by_name["pivot killer"].tolist())[:12] == list(range(12))
     assert all(len(scores) == 64 for scores in by_name.values())
 
 
-def test_ports_are_flat_and_documented_names() -> None:
-    text = verilog(TopK(TopKConfig(4, 16)), "topk")
+@pytest.mark.parametrize("engine", TopKEngine)
+def test_ports_are_flat_and_documented_names(engine: TopKEngine) -> None:
+    text = verilog(TopK(TopKConfig(4, 16, engine=engine)), "topk")
     (header,) = [line for line in text.splitlines() if line.startswith("module dtqatten_topk(")]
     ports = header[header.index("(") + 1 : header.index(")")].split(", ")
     assert " ".join(sorted(ports)) == (
         "clk ids__payload ids__ready ids__valid k0 k1 known rst "
         "scores__payload scores__ready scores__valid thresholds"
     )
-    assert text.count("reg [127:0]") >= 1  # one memory, a beat wide
+    # A memory a beat wide, and two FIFOs of scores.
+    memories = re.findall(r"reg \[127:0\] \w+ \[\d+:0\]", text)
+    assert len(memories) == (1 if engine is TopKEngine.COUNTING else 3)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +170,7 @@ def test_ports_are_flat_and_documented_names() -> None:
         ({"index_bits": 9}, r"index_bits is 9, outside 2\.\.8"),
         ({"score_width": 5, "index_bits": 6}, "index_bits is 6, more than the 5 bits of a score"),
         ({"score_width": True}, "score_width must be an integer, not True"),
+        ({"engine": "sort"}, "engine is 'sort': choose one of counting, quick_select"),
     ],
 )
 def test_impossible_sizes_are_refused(changes, message) -> None:

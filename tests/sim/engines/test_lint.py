@@ -50,6 +50,7 @@ def test_the_sample_has_all_edges() -> None:
             "rows",
             "sinks",
             "merge_rows",
+            "topk_engine",
         ):
             assert len({getattr(core, name) for core in cores}) == 2, (block, name)
 

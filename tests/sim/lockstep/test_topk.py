@@ -5,17 +5,24 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from dtqatten.configuration.choices import TopKEngine
+from dtqatten.golden.cycles.quick_select import quick_select
 from dtqatten.golden.cycles.topk import search
 from dtqatten.golden.numerics.select import PAPER_SHARES, counts
 from dtqatten.hw.payloads.topk import TopKConfig
 from dtqatten.sim.lockstep.topk import Run, TopKLockstep, adversaries, random_runs
 from dtqatten.sim.studies.topk_bench import (
     QUICK_SELECT,
+    RunCycles,
     build_topk,
+    measure_engines,
     measure_topk,
+    model_cycles,
     run_cycles,
     table,
 )
+
+QUICK = TopKEngine.QUICK_SELECT
 
 SHAPES = [
     TopKConfig(1, 33),
@@ -24,6 +31,11 @@ SHAPES = [
     TopKConfig(8, 1),
     TopKConfig(16, 1024),
     TopKConfig(32, 1000),
+    TopKConfig(1, 33, engine=QUICK),
+    TopKConfig(2, 64, score_width=64, engine=QUICK),
+    TopKConfig(8, 1, score_width=2, engine=QUICK),
+    TopKConfig(16, 1024, engine=QUICK),
+    TopKConfig(64, 1000, score_width=33, engine=QUICK),
 ]
 
 
@@ -40,8 +52,9 @@ def test_equals_cycle_model(config: TopKConfig, compared: Counter[str]) -> None:
         compared["verilator, in process"] += bench.compared
 
 
-def test_reset_in_the_middle_starts_afresh() -> None:
-    config = TopKConfig(4, 100)
+@pytest.mark.parametrize("engine", TopKEngine)
+def test_reset_in_the_middle_starts_afresh(engine: TopKEngine) -> None:
+    config = TopKConfig(4, 100, engine=engine)
     rtl = build_topk(config)
     runs = random_runs(config, np.random.default_rng(5), 3)
     for stop in (3, 30, 60, 90):
@@ -64,6 +77,41 @@ def test_killer_reaches_the_bound_and_nothing_exceeds_it(n: int) -> None:
         cycles[name] = run_cycles(config, Run(scores, k0, k1)).known
         assert search(scores, k0, k1, 16).passes <= 7
     assert max(cycles.values()) == cycles["killer"] == 8 * n // 16 + 81
+
+
+def test_latency_of_quick_select_is_as_stated() -> None:
+    """Four rows, then passes of 4, 2 and 2: 3 + 8 + 11 + 9 + 9; ids as with counting: 2 * 5 + 5."""
+    config = TopKConfig(16, 64, engine=QUICK)
+    run = Run(np.arange(64, dtype=np.uint64), 48, 16)
+    assert quick_select(run.scores, 48, 16, 16, capacity=64).rows == (4, 2, 2)
+    assert run_cycles(config, run) == model_cycles(config, run) == RunCycles(40, 37, 16)
+    counting = model_cycles(TopKConfig(16, 64), run)
+    assert counting.ids == 16
+
+
+def test_quick_select_nears_its_bound_and_does_not_exceed_it() -> None:
+    """20 passes with a pivot, 32 bisections of each threshold; the first pass is the loading."""
+    config = TopKConfig(16, 1024, engine=QUICK)
+    k0, k1 = counts(1024, PAPER_SHARES)
+    bound = 8 + 20 * (64 + 7) + 32 * (64 + 15)
+    cycles = {}
+    for name, scores in adversaries(config, 1024).items():
+        run = Run(scores, k0, k1)
+        cycles[name] = run_cycles(config, run).search
+        assert cycles[name] == model_cycles(config, run).search
+    assert bound == 3956
+    assert max(cycles.values()) == cycles["pivot killer"] == 3911
+
+
+def test_counting_measures_better_than_quick_select() -> None:
+    """Why it is the default: mean, worst and adversarial cycles."""
+    for n, engines in measure_engines(inputs=40).items():
+        counting, quick = (engines[engine] for engine in TopKEngine)
+        for name in ("mean", "p99", "worst", "adversarial_worst", "uniform_mean"):
+            assert counting[name] < 0.7 * quick[name], (n, name)
+        assert quick["worst"] <= quick["adversarial_worst"]
+        # Equal scores are found at once.
+        assert quick["adversarial"]["all equal"] == 8 < counting["adversarial"]["all equal"]
 
 
 def test_means_are_below_quick_select() -> None:

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from dtqatten import Config, Schedule
+from dtqatten import Config, Schedule, TopKEngine
 from dtqatten.algorithm.encoder import EncoderError, capture
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.driver.device import Device
@@ -129,6 +129,20 @@ SYSTEMS = {
     "256 channels": SystemConfig(
         core=Config(rows=2, cols=16, depth=32, d_head=256, n_max=20, heads=4, v_gains=True),
         bus_bits=256,
+    ),
+    "quick-select": SystemConfig(
+        core=Config(
+            rows=2,
+            cols=4,
+            depth=4,
+            d_head=16,
+            n_max=24,
+            heads=6,
+            cumulative=True,
+            topk_lanes=4,
+            topk_engine=TopKEngine.QUICK_SELECT,
+        ),
+        bus_bits=64,
     ),
     "one pass": SystemConfig(
         core=Config(rows=2, cols=8, depth=2, d_head=8, n_max=12, heads=9), bus_bits=256
