@@ -1,6 +1,6 @@
 """The whole machine: core, memory system and registers, with AXI4 and AXI4-Lite ports."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect
 
@@ -89,7 +89,9 @@ class System(wiring.Component):
         fork(m, core.ids, [fetcher.ids, writer.ids], [1, 1], "ids")
         m.d.comb += [sink.p.eq(core.ids.p) for sink in (fetcher.ids, writer.ids)]
 
-        # Control.
+        # Faults are told a cycle late, so a layer is complete a cycle after its last answer.
+        idle_before = Signal()
+        m.d.sync += idle_before.eq(writes.idle)
         m.d.comb += [
             control.read_base.eq(registers.read_base),
             control.read_limit.eq(registers.read_limit),
@@ -111,7 +113,7 @@ class System(wiring.Component):
             control.ids_complete.eq(fetcher.ids_complete),
             control.layer_done.eq(writer.done),
             control.written.eq(writer.idle),
-            writer.answered.eq(writes.idle),
+            writer.answered.eq(writes.idle & idle_before),
             reads.late.eq(fetcher.late),
             reads.stop.eq(control.stop),
             writes.stop.eq(control.stop),
@@ -120,12 +122,39 @@ class System(wiring.Component):
         if config.merge_rows:
             m.d.comb += writer.fetched.eq(fetcher.idle)
         connect(m, control.results, writer.layer)
+        refused: tuple[Value, Value] = (Const(0), Const(0))
+        if held is not None:
+            refused = held.too_many, writer.current.held_base
+        self._fault(m, control, fetcher, reads, writes, refused)
+
+        self._count(m, registers, control, core, reads, writes)
+        self._command(m, registers, control)
+        return m
+
+    @staticmethod
+    def _fault(
+        m: Module,
+        control: Controller,
+        fetcher: Fetcher,
+        reads: ReadMaster,
+        writes: WriteMaster,
+        refused: tuple[Value, Value],
+    ) -> None:
+        """Tell the controller of faults, a cycle late.
+
+        Parameters
+        ----------
+        m : Module
+        control, fetcher, reads, writes : Controller, Fetcher, ReadMaster, WriteMaster
+            Who is told, and who finds them.
+        refused : tuple of Value
+            Whether too many tokens are protected, and the address told then.
+        """
+        too_many, held_base = refused
         # Later statements take precedence. A master's address is that of a failed answer, if any.
-        refused = (
-            [] if held is None else [(held.too_many, ErrorCode.PROTECTED, writer.current.held_base)]
-        )
+        m.d.sync += control.fault.eq(ErrorCode.NONE)
         for failing, code, where in (
-            *refused,
+            (too_many, ErrorCode.PROTECTED, held_base),
             (fetcher.fault != ErrorCode.NONE, fetcher.fault, fetcher.fault_address),
             (reads.outside, ErrorCode.READ_WINDOW, reads.address),
             (writes.outside, ErrorCode.WRITE_WINDOW, writes.address),
@@ -133,14 +162,10 @@ class System(wiring.Component):
             (writes.failed, ErrorCode.WRITE_RESPONSE, writes.address),
         ):
             with m.If(failing):
-                m.d.comb += [control.fault.eq(code), control.fault_address.eq(where)]
-        m.d.comb += control.fault_ahead.eq(
+                m.d.sync += [control.fault.eq(code), control.fault_address.eq(where)]
+        m.d.sync += control.fault_ahead.eq(
             reads.failed & (reads.stream == ReadStream.DESCRIPTOR) & ~writes.failed
         )
-
-        self._count(m, registers, control, core, reads, writes)
-        self._command(m, registers, control)
-        return m
 
     @staticmethod
     def _hold(
@@ -234,7 +259,7 @@ class System(wiring.Component):
         reads: ReadMaster,
         writes: WriteMaster,
     ) -> None:
-        """Count what bus and units do, until the host clears the counters.
+        """Count what bus and units do, a cycle late, until the host clears the counters.
 
         Parameters
         ----------
@@ -251,7 +276,7 @@ class System(wiring.Component):
             "read_stalls": reads.stalled,
             "write_bursts": writes.issued,
             "write_beats": writes.sent,
-            "write_bytes": Mux(writes.sent, writes.sent_bytes, 0),
+            "write_bytes": writes.sent_bytes,
             "write_stalls": writes.stalled,
             "read_bytes": Mux(reads.issued, reads.asked_bytes, 0),
         }
@@ -261,5 +286,6 @@ class System(wiring.Component):
         clear = registers.control[Control.CLEAR_COUNTERS.bit_length() - 1]
         for name, amount in counters.items():
             counter = Signal(32, name=name)
-            m.d.sync += counter.eq(Mux(clear, 0, counter + amount))
+            event = Signal(Value.cast(amount).shape(), name=f"{name}_event")
+            m.d.sync += [event.eq(amount), counter.eq(Mux(clear, 0, counter + event))]
             m.d.comb += getattr(registers, name).eq(counter)

@@ -1,37 +1,17 @@
 """Round-robin choice, and choice of a bus master's next burst, checked against its window."""
 
-from dataclasses import dataclass
-from typing import Any
+from functools import reduce
+from operator import or_
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.system import SystemConfig
-from dtqatten.hw.bus.read_channel import request_layout
-from dtqatten.hw.bus.window import PAGE_BITS, contains
+from dtqatten.hw.bus.bursts import request_layout
+from dtqatten.hw.bus.window import PAGE_BITS, contains, window_layout
 
-__all__ = ["NextBurst", "next_burst", "rotated_choice"]
-
-
-@dataclass(frozen=True)
-class NextBurst:
-    """The burst that is next, combinational.
-
-    Attributes
-    ----------
-    choice : Signal
-        Its stream.
-    request : Signal(request_layout(system))
-    address : Signal(address_bits)
-        Of its first byte.
-    allowed, outside : Value
-        There is a burst, and it lies inside the window; or it does not.
-    """
-
-    choice: Signal
-    request: Any
-    address: Signal
-    allowed: Value
-    outside: Value
+__all__ = ["BurstChooser", "chosen_layout", "rotated_choice", "rotated_turn", "those_after"]
 
 
 def rotated_choice(m: Module, wanting: Value, granted: Signal, name: str) -> Signal:
@@ -60,42 +40,156 @@ def rotated_choice(m: Module, wanting: Value, granted: Signal, name: str) -> Sig
     return choice
 
 
-def next_burst(
-    m: Module,
-    system: SystemConfig,
-    requests: list[Any],
-    granted: Signal,
-    window: Value,
-    late: Value | None = None,
-    left: Value | None = None,
-) -> NextBurst:
-    """Choose the next stream with a request after ``granted``, round robin.
+def chosen_layout(system: SystemConfig, streams: int) -> data.StructLayout:
+    """Burst of a ``stream``: ``beats`` of ``2**width`` bytes, the first one at ``address``."""
+    fields = dict(request_layout(system))
+    return data.StructLayout(
+        {
+            "stream": range(streams),
+            "address": unsigned(system.address_bits),
+            "beats": fields["beats"].shape,
+            "width": fields["width"].shape,
+        }
+    )
 
-    Streams that are ``late`` are chosen while no other one has a request, and something is left.
+
+def those_after(turn: Value) -> Value:
+    """Return who comes after the one whose turn it is, a bit for each requester."""
+    # Of a negated number the lowest bit stays as it is, those above it are inverted.
+    return turn ^ (-turn)[: len(turn)]
+
+
+def rotated_turn(asking: Value, late: Value, left: Value, first: Value) -> Value:
+    """Return whose turn is next, a bit for each requester.
 
     Parameters
     ----------
-    m : Module
-    system : SystemConfig
-    requests : list of stream interfaces of request_layout(system)
-    granted : Signal(range(len(requests)))
-        Stream of the previous burst.
-    window : Value
-        Pages that may be accessed, as of :func:`~dtqatten.hw.bus.window.window_layout`.
-    late, left : Value, optional
-        A bit for each stream, and one for all; none is late by default.
+    asking, late : Value
+        Who wants it; who lets others go first.
+    left : Value
+        Whether those that are late may have it.
+    first : Value
+        Who comes after the turn before.
     """
-    wanting: Value = Cat(request.valid for request in requests)
-    if late is not None and left is not None:
-        early = wanting & ~late
-        wanting = Mux(early.any(), early, wanting & left.replicate(len(requests)))
-    choice = rotated_choice(m, wanting, granted, "choice")
-    request = Signal(request_layout(system), name="request")
-    address = Signal(system.address_bits, name="address")
-    inside = Signal(name="inside")
-    m.d.comb += [
-        request.eq(Array(Value.cast(request.p) for request in requests)[choice]),
-        address.eq(Cat(request.offset, request.word)),
-        inside.eq(contains(window, address[PAGE_BITS:])),
-    ]
-    return NextBurst(choice, request, address, wanting.any() & inside, wanting.any() & ~inside)
+    early, behind = asking & ~late, asking & late & left.replicate(len(asking))
+    chosen: Value = behind
+    for those in (behind & first, early, early & first):
+        chosen = Mux(those.any(), those, chosen)
+    return chosen & (-chosen)[: len(asking)]
+
+
+class BurstChooser(wiring.Component):
+    """Choose the next stream with a request, round robin, and check its burst against the window.
+
+    Whose turn it is, is decided a cycle before its burst is taken, from the requests of that cycle.
+    Streams that are ``late`` have a turn while no other one has a request, and something is left.
+    A burst outside the window never leaves.
+
+    Latency 2 cycles, throughput one burst a cycle, also of one stream if it has ``more``. While
+    ``stop`` is set no burst is taken, and the one that was is forgotten.
+
+    Parameters
+    ----------
+    system : SystemConfig
+    streams : int
+
+    Members
+    -------
+    requests : In(stream.Signature(request_layout(system))).array(streams)
+        What streams ask for.
+    more : In(streams)
+        Streams with a further request behind that.
+    late : In(streams)
+        Streams that let others go first.
+    left, left_then : In(1)
+        Late streams may have a turn; also if a burst of theirs is taken in this cycle.
+    window : In(window_layout(system))
+        Pages that may be accessed.
+    stop : In(1)
+    turn : Out(streams)
+        The stream whose turn it is, if any.
+    beats : Out(range(burst_beats + 1))
+        Its burst's beats.
+    taken : Out(1)
+        Its burst is taken in this cycle.
+    o : Out(stream.Signature(chosen_layout(system, streams)))
+        The burst taken; valid if it lies in the window.
+    outside : Out(1)
+        It does not.
+    idle : Out(1)
+        None has been taken that has not left.
+
+    Attributes
+    ----------
+    held, inside : Signal
+        There is a burst; it lies in the window. For proofs.
+    """
+
+    def __init__(self, system: SystemConfig, streams: int) -> None:
+        self.system, self.streams = system, streams
+        super().__init__(
+            {
+                "requests": In(stream.Signature(request_layout(system))).array(streams),
+                "more": In(streams),
+                "late": In(streams),
+                "left": In(1),
+                "left_then": In(1),
+                "window": In(window_layout(system)),
+                "stop": In(1),
+                "turn": Out(streams),
+                "beats": Out(range(system.burst_beats + 1)),
+                "taken": Out(1),
+                "o": Out(stream.Signature(chosen_layout(system, streams))),
+                "outside": Out(1),
+                "idle": Out(1),
+            }
+        )
+        self.held, self.inside = Signal(name="held"), Signal(name="inside")
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        held, inside = self.held, self.inside
+        request, free = Signal(request_layout(self.system)), Signal()
+        address = Cat(request.offset, request.word)
+        bits = len(address) + len(request.beats) + len(request.width)
+        masked = (
+            Value.cast(each.p) & bit.replicate(bits)
+            for each, bit in zip(self.requests, self.turn, strict=True)
+        )
+        m.d.comb += [
+            request.eq(reduce(or_, masked)),
+            self.beats.eq(request.beats),
+            self.o.valid.eq(held & inside & ~self.stop),
+            self.outside.eq(held & ~inside),
+            self.idle.eq(~held),
+            free.eq((~held | (inside & self.o.ready)) & ~self.stop),
+            self.taken.eq(self.turn.any() & free),
+            *(
+                each.ready.eq(bit & free)
+                for each, bit in zip(self.requests, self.turn, strict=True)
+            ),
+        ]
+        with m.If(free):
+            m.d.sync += [
+                held.eq(self.turn.any()),
+                inside.eq(contains(self.window, address[PAGE_BITS:])),
+                self.o.p.address.eq(address),
+                self.o.p.beats.eq(request.beats),
+                self.o.p.width.eq(request.width),
+            ]
+            for i in range(self.streams):
+                with m.If(self.turn[i]):
+                    m.d.sync += self.o.p.stream.eq(i)
+        # Those that come after the stream whose turn it is, and after the one that had one last.
+        following, first = Signal(self.streams), Signal(self.streams)
+        m.d.comb += following.eq(those_after(self.turn))
+        asking = Cat(request.valid for request in self.requests)
+        stays = rotated_turn(asking, self.late, self.left, first)
+        others = asking & (~self.turn | self.more)
+        goes = rotated_turn(others, self.late, self.left_then, following)
+        m.d.sync += self.turn.eq(stays)
+        with m.If(self.taken):
+            m.d.sync += [self.turn.eq(goes), first.eq(following)]
+        with m.If(self.stop):
+            m.d.sync += [held.eq(0), self.turn.eq(0)]
+        return m

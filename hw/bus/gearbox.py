@@ -151,26 +151,28 @@ class Packer(wiring.Component):
         held = Signal(8 * (width - 1 + self.size))
         strobes = Signal(width - 1 + self.size)
         fill = Signal(range(width + self.size))
-        left = Signal.like(self.runs.p.size)
+        left, done = Signal.like(self.runs.p.size), Signal(init=1)
         rest, rest_strobes, rest_fill = Signal.like(held), Signal.like(strobes), Signal.like(fill)
         leaves = Signal()
         m.d.comb += [
-            self.o.valid.eq((fill >= width) | ((left == 0) & (fill != 0))),
+            self.o.valid.eq((fill >= width) | (done & (fill != 0))),
             self.o.p.data.eq(held),
             self.o.p.strb.eq(strobes),
             leaves.eq(self.o.valid & self.o.ready),
             rest.eq(Mux(leaves, held >> 8 * width, held)),
             rest_strobes.eq(Mux(leaves, strobes >> width, strobes)),
             rest_fill.eq(Mux(leaves, Mux(fill > width, fill - width, 0), fill)),
-            self.i.ready.eq((left != 0) & (rest_fill < width)),
-            self.runs.ready.eq((left == 0) & (rest_fill == 0)),
+            self.i.ready.eq(~done & (rest_fill < width)),
+            self.runs.ready.eq(done & (rest_fill == 0)),
         ]
         m.d.sync += [held.eq(rest), strobes.eq(rest_strobes), fill.eq(rest_fill)]
         with m.If(self.runs.valid & self.runs.ready):
-            m.d.sync += [left.eq(self.runs.p.size), fill.eq(self.runs.p.skip), strobes.eq(0)]
+            m.d.sync += [left.eq(self.runs.p.size), done.eq(0)]
+            m.d.sync += [fill.eq(self.runs.p.skip), strobes.eq(0)]
         with m.If(self.i.valid & self.i.ready):
             count = self.i.p.count
-            m.d.sync += [left.eq(left - count), fill.eq(rest_fill + count)]
+            m.d.sync += [left.eq(left - count), done.eq(left == count)]
+            m.d.sync += fill.eq(rest_fill + count)
             marks = Signal(self.size)
             m.d.comb += marks.eq((Const(1, self.size + 1) << count) - 1)
             with m.Switch(rest_fill):

@@ -7,34 +7,31 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.system import SystemConfig
-from dtqatten.hw.bus.bursts import Burster, burst_layout, run_layout
+from dtqatten.hw.bus.bursts import (
+    BurstBuffer,
+    Burster,
+    burst_layout,
+    request,
+    request_layout,
+    run_layout,
+)
 from dtqatten.hw.bus.gearbox import Unpacker, word_layout
 
-__all__ = ["ReadChannel", "read_port", "request", "request_layout"]
-
-
-def request_layout(system: SystemConfig) -> data.StructLayout:
-    """Burst of ``beats`` words from ``word`` on: the part of :func:`burst_layout` for the bus."""
-    fields = dict(burst_layout(system))
-    names = ("word", "beats", "offset", "width")
-    return data.StructLayout({name: fields[name].shape for name in names})
-
-
-def request(m: Module, to: wiring.PureInterface, burst: data.View) -> None:
-    """Ask for a burst of :func:`burst_layout`."""
-    m.d.comb += [to.p[name].eq(burst[name]) for name, _ in to.p.shape()]
+__all__ = ["ReadChannel", "read_port"]
 
 
 def read_port(system: SystemConfig) -> wiring.Signature:
     """Return what a read stream shares with the master.
 
-    ``request``: bursts. ``answer``: a word of the oldest burst requested arrives, ``data``.
+    ``request``: bursts; ``more``: another one is behind that on offer. ``answer``: a word of the
+    oldest burst requested arrives, ``data``.
     ``answered``: address of the first byte requested of the next word to arrive; valid while one is
     due.
     """
     return wiring.Signature(
         {
             "request": Out(stream.Signature(request_layout(system))),
+            "more": Out(1),
             "answer": In(1),
             "data": In(system.bus_bits),
             "answered": Out(system.address_bits),
@@ -48,7 +45,7 @@ class ReadChannel(wiring.Component):
     A burst is requested once its words have room; the answers come in the order of the requests
     and are always taken.
 
-    Latency: 1 cycle from a run to its first request, 3 from a word to its first beat. Throughput
+    Latency: 3 cycles from a run to its first request, 3 from a word to its first beat. Throughput
     one burst, and one word or beat, whichever is narrower, a cycle.
 
     Parameters
@@ -67,6 +64,11 @@ class ReadChannel(wiring.Component):
         Bursts and answers.
     o : Out(stream.Signature(ArrayLayout(unsigned(4), nibbles)))
         Beats.
+
+    Attributes
+    ----------
+    burster, buffer : Burster, BurstBuffer
+        What makes bursts, and where they wait for the bus; for proofs.
     """
 
     def __init__(self, system: SystemConfig, nibbles: int, unit: int) -> None:
@@ -78,11 +80,13 @@ class ReadChannel(wiring.Component):
                 "o": Out(stream.Signature(data.ArrayLayout(unsigned(4), nibbles))),
             }
         )
+        self.burster = Burster(system, narrow_transfers=True)
+        self.buffer = BurstBuffer(system)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system, depth = self.system, self.system.buffer_beats
-        m.submodules.burster = burster = Burster(system, narrow_transfers=True)
+        m.submodules.burster, m.submodules.buffer = burster, buffer = self.burster, self.buffer
         m.submodules.unpacker = unpacker = Unpacker(
             system, self.nibbles, gcd(self.unit, system.bus_bytes)
         )
@@ -98,11 +102,13 @@ class ReadChannel(wiring.Component):
         requested, read = Signal(), Signal()
         enough = room >= burster.o.p.beats
         connect(m, flipped(self.runs), burster.i)
-        request(m, self.port.request, burster.o.p)
+        connect(m, buffer.o, flipped(self.port.request))
+        request(m, buffer.i, burster.o.p)
         m.d.comb += [
-            self.port.request.valid.eq(burster.o.valid & enough),
-            requested.eq(self.port.request.valid & self.port.request.ready),
-            burster.o.ready.eq(self.port.request.ready & enough),
+            self.port.more.eq(buffer.more),
+            buffer.i.valid.eq(burster.o.valid & enough),
+            requested.eq(buffer.i.valid & buffer.i.ready),
+            burster.o.ready.eq(buffer.i.ready & enough),
             due.w_en.eq(requested),
             due.w_data.eq(burster.o.p),
         ]

@@ -5,9 +5,14 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.system import SystemConfig
-from dtqatten.hw.bus.bursts import Burster, run_layout
+from dtqatten.hw.bus.bursts import (
+    BurstBuffer,
+    Burster,
+    request,
+    request_layout,
+    run_layout,
+)
 from dtqatten.hw.bus.gearbox import Packer, written_layout
-from dtqatten.hw.bus.read_channel import request, request_layout
 
 __all__ = ["WriteChannel", "write_port"]
 
@@ -15,11 +20,13 @@ __all__ = ["WriteChannel", "write_port"]
 def write_port(system: SystemConfig) -> wiring.Signature:
     """Return what a write stream shares with the master.
 
-    ``request``: bursts whose words are there. ``words``: words of the bursts requested, in order.
+    ``request``: bursts whose words are there; ``more``: another one is behind that on offer.
+    ``words``: words of the bursts requested, in order.
     """
     return wiring.Signature(
         {
             "request": Out(stream.Signature(request_layout(system))),
+            "more": Out(1),
             "words": Out(stream.Signature(written_layout(system))),
         }
     )
@@ -30,7 +37,7 @@ class WriteChannel(wiring.Component):
 
     So a burst whose address is out never waits for the core, and can always be completed.
 
-    Latency: 2 cycles from the beat that completes a burst to its request; its words are there from
+    Latency: 3 cycles from the beat that completes a burst to its request; its words are there from
     the next cycle on. Throughput one beat, and one word, a cycle.
 
     Parameters
@@ -51,6 +58,11 @@ class WriteChannel(wiring.Component):
         Bursts and words.
     empty : Out(1)
         Nothing waits: all bytes are written or requested.
+
+    Attributes
+    ----------
+    burster, buffer : Burster, BurstBuffer
+        What makes bursts, and where they wait for the bus; for proofs.
     """
 
     def __init__(self, system: SystemConfig, size: int, unit: int) -> None:
@@ -67,11 +79,13 @@ class WriteChannel(wiring.Component):
                 "empty": Out(1),
             }
         )
+        self.burster = Burster(system, narrow_transfers=False)
+        self.buffer = BurstBuffer(system)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         system, depth = self.system, self.system.buffer_beats
-        m.submodules.burster = burster = Burster(system, narrow_transfers=False)
+        m.submodules.burster, m.submodules.buffer = burster, buffer = self.burster, self.buffer
         m.submodules.packer = packer = Packer(system, self.size, self.unit)
         layout = written_layout(system)
         m.submodules.words = words = fifo.SyncFIFOBuffered(width=layout.size, depth=depth)
@@ -79,7 +93,8 @@ class WriteChannel(wiring.Component):
         waiting = Signal(range(depth + 1))
         enough, requested = Signal(), Signal()
         connect(m, packer.i, flipped(self.i))
-        request(m, self.port.request, burster.o.p)
+        connect(m, buffer.o, flipped(self.port.request))
+        request(m, buffer.i, burster.o.p)
         m.d.comb += [
             # A run goes to both, or to none.
             burster.i.p.eq(self.runs.p),
@@ -92,13 +107,14 @@ class WriteChannel(wiring.Component):
             words.w_en.eq(packer.o.valid),
             packer.o.ready.eq(words.w_rdy),
             enough.eq(waiting >= burster.o.p.beats),
-            self.port.request.valid.eq(burster.o.valid & enough),
-            requested.eq(self.port.request.valid & self.port.request.ready),
-            burster.o.ready.eq(self.port.request.ready & enough),
+            self.port.more.eq(buffer.more),
+            buffer.i.valid.eq(burster.o.valid & enough),
+            requested.eq(buffer.i.valid & buffer.i.ready),
+            burster.o.ready.eq(buffer.i.ready & enough),
             self.port.words.valid.eq(words.r_rdy),
             self.port.words.p.eq(words.r_data),
             words.r_en.eq(self.port.words.ready),
-            self.empty.eq(~burster.o.valid),
+            self.empty.eq(burster.idle & ~buffer.o.valid),
         ]
         written = packer.o.valid & packer.o.ready
         m.d.sync += waiting.eq(waiting + written - Mux(requested, burster.o.p.beats, 0))

@@ -1,11 +1,11 @@
 """AXI4 write master: streams share the address and data channels, burst by burst."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import fifo, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.system import SystemConfig
-from dtqatten.hw.bus.arbiter import next_burst
+from dtqatten.hw.bus.arbiter import BurstChooser
 from dtqatten.hw.bus.axi import address_layout, is_error, response_layout, write_data_layout
 from dtqatten.hw.bus.gearbox import written_layout
 from dtqatten.hw.bus.window import window_layout
@@ -18,9 +18,9 @@ class WriteMaster(wiring.Component):
     """Issue the bursts of ``streams`` streams, round robin, all with ID 0, and count the answers.
 
     Address and data of a burst are sent in parallel; the next burst follows when both are out. A
-    burst outside the window is never issued: it stays, and is reported.
+    burst outside the window is never issued: it stays until ``stop``, and is reported.
 
-    Latency: 1 cycle from a request to AW and W. Throughput one word a cycle, with one extra cycle
+    Latency: 3 cycles from a request to AW and W. Throughput one word a cycle, with one extra cycle
     for each burst.
 
     Parameters
@@ -37,19 +37,25 @@ class WriteMaster(wiring.Component):
     window : In(window_layout(system))
         Pages that may be written; constant while not ``idle``.
     stop : In(1)
-        Issue no further burst; one that has begun is completed.
+        Issue no further burst; one that has begun is completed, one that is chosen is forgotten:
+        streams are reset before it ends.
     idle : Out(1)
-        Every burst is out and answered.
+        Every burst is out and answered, and none is chosen.
     outside : Out(1)
-        A request is outside the window.
+        A burst is outside the window.
     failed : Out(1)
         A burst was answered with an error.
     address : Out(address_bits)
-        Address of the burst that failed, else of the request outside the window.
+        Address of the burst that failed, else of the burst outside the window.
     issued, sent, stalled : Out(1)
         A burst was accepted, a word went out, a word waited.
     sent_bytes : Out(range(bus_bytes + 1))
-        Bytes of the word that went out.
+        Bytes of the word that went out in the cycle before, 0 if none did.
+
+    Attributes
+    ----------
+    chooser : BurstChooser
+        What decides whose burst is next; for proofs.
     """
 
     #: Bursts that may wait for their answer.
@@ -75,6 +81,7 @@ class WriteMaster(wiring.Component):
                 "sent_bytes": Out(range(system.bus_bytes + 1)),
             }
         )
+        self.chooser = BurstChooser(system, streams)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -83,17 +90,22 @@ class WriteMaster(wiring.Component):
         m.submodules.due = due = fifo.SyncFIFOBuffered(
             width=system.address_bits, depth=self.OUTSTANDING
         )
+        m.submodules.chooser = chooser = self.chooser
+        burst = chooser.o.p
         chosen = Signal(range(self.streams))
-        requests = [port.request for port in self.ports]
-        burst = next_burst(m, system, requests, chosen, self.window)
         left = Signal(range(system.burst_beats + 1))
         unanswered = Signal(range(self.OUTSTANDING + 1))
         free, taken = Signal(), Signal()
-        word = Signal(written_layout(system))
+        word, strobes = Signal(written_layout(system)), Signal(system.bus_bytes)
+        m.d.sync += strobes.eq(Mux(self.sent, word.strb, 0))
         m.d.comb += [
             free.eq((left == 0) & ~self.aw.valid & (unanswered != self.OUTSTANDING)),
-            taken.eq(burst.allowed & free & ~self.stop),
-            self.outside.eq(burst.outside),
+            chooser.window.eq(self.window),
+            chooser.stop.eq(self.stop),
+            chooser.more.eq(Cat(port.more for port in self.ports)),
+            chooser.o.ready.eq(free),
+            taken.eq(chooser.o.valid & free),
+            self.outside.eq(chooser.outside),
             due.w_en.eq(taken),
             due.w_data.eq(burst.address),
             self.aw.p.id.eq(0),
@@ -104,26 +116,24 @@ class WriteMaster(wiring.Component):
             self.w.p.last.eq(left == 1),
             self.sent.eq(self.w.valid & self.w.ready),
             self.stalled.eq(self.w.valid & ~self.w.ready),
-            self.sent_bytes.eq(sum(word.strb)),
+            self.sent_bytes.eq(sum(strobes)),
             self.issued.eq(self.aw.valid & self.aw.ready),
         ]
         for i, port in enumerate(self.ports):
-            m.d.comb += [
-                port.request.ready.eq(taken & (burst.choice == i)),
-                port.words.ready.eq((left != 0) & self.w.ready & (chosen == i)),
-            ]
+            connect(m, flipped(port.request), chooser.requests[i])
+            m.d.comb += port.words.ready.eq((left != 0) & self.w.ready & (chosen == i))
         with m.If(self.aw.ready):
             m.d.sync += self.aw.valid.eq(0)
         with m.If(self.sent):
             m.d.sync += left.eq(left - 1)
         with m.If(taken):
             m.d.sync += [
-                chosen.eq(burst.choice),
-                left.eq(burst.request.beats),
+                chosen.eq(burst.stream),
+                left.eq(burst.beats),
                 self.aw.valid.eq(1),
                 self.aw.p.addr.eq(burst.address),
-                self.aw.p.len.eq(burst.request.beats - 1),
-                self.aw.p.size.eq(burst.request.width),
+                self.aw.p.len.eq(burst.beats - 1),
+                self.aw.p.size.eq(burst.width),
             ]
 
         answered = Signal()
@@ -133,7 +143,7 @@ class WriteMaster(wiring.Component):
             due.r_en.eq(answered),
             self.failed.eq(answered & is_error(self.b.p.resp)),
             self.address.eq(Mux(self.outside & ~self.failed, burst.address, due.r_data)),
-            self.idle.eq(unanswered == 0),
+            self.idle.eq(chooser.idle & (unanswered == 0)),
         ]
         m.d.sync += unanswered.eq(unanswered + taken - answered)
         return m

@@ -13,7 +13,9 @@ __all__ = ["AddressCheck"]
 
 
 class AddressCheck(wiring.Component):
-    """Check the ends of both windows, then a descriptor's address; combinational.
+    """Check the ends of both windows, then a descriptor's address.
+
+    Latency: errors a cycle after what they are about; windows none.
 
     Parameters
     ----------
@@ -62,8 +64,9 @@ class AddressCheck(wiring.Component):
             (ErrorCode.ALIGNMENT, address[:ALIGNMENT_BITS].any(), address),
             (ErrorCode.READ_WINDOW, address[system.address_bits :].any(), address),
         ]
+        m.d.sync += self.error.eq(ErrorCode.NONE)
         # Later statements override: the first failing check counts.
         for code, fails, where in reversed(checks):
             with m.If(fails):
-                m.d.comb += [self.error.eq(code), self.error_address.eq(where)]
+                m.d.sync += [self.error.eq(code), self.error_address.eq(where)]
         return m

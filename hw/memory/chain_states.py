@@ -74,6 +74,7 @@ class ChainStates:
         self._state = Signal(State)
         self._left = Signal(range(SIZE // HEAD_BYTES))
         self._resumed, self._asked_again = Signal(), Signal()
+        self._checked = Signal()
         self._flushing = Signal(range(system.core.flush_cycles))
         # What is wrong with the descriptor, and is held; and what ends the chain at once.
         self._error, self._error_address = Signal(8), Signal(64)
@@ -115,7 +116,9 @@ class ChainStates:
         """Read the head, again until it is ready; then all of the descriptor."""
         ports, reader, addresses = self.ports, self.reader, self.addresses
         error, error_address = self._error, self._error_address
-        with m.Case(State.ASK):
+        # The address has been checked from the second cycle on.
+        m.d.sync += self._checked.eq((self._state == State.ASK) & ~reader.asked)
+        with m.Case(State.ASK), m.If(self._checked):
             m.d.comb += [error.eq(addresses.error), error_address.eq(addresses.error_address)]
             m.d.comb += reader.ask.eq(error == 0)
             with m.If(reader.asked):

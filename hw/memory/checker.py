@@ -1,6 +1,6 @@
 """The checker: what each layer's descriptor must be before anything that it names is touched."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,11 +19,11 @@ __all__ = ["Checker"]
 class Checker(wiring.Component):
     """Check a descriptor whose head is good, before anything that it names is touched.
 
-    Fields first, all in one cycle; then, region by region, that every byte to be read or written
+    Fields first, all at once; then, region by region, that every byte to be read or written
     lies in its window. The first failure counts: fields in the order of the error codes, then
     regions in the order of the descriptor, ``next`` between what is read and what is written.
 
-    Latency from ``start`` to ``done``: ``repeats + 3`` cycles, and unless a field fails 3 for each
+    Latency from ``start`` to ``done``: ``repeats + 4`` cycles, and unless a field fails 3 for each
     of the regions, as far as the one that fails; ``heads // kv_heads`` is found by subtraction, a
     cycle each, and not at all for too many heads. Where query heads are grouped,
     :class:`~dtqatten.hw.memory.group_rows.GroupRows` takes up to ``rows`` cycles more.
@@ -90,7 +90,9 @@ class Checker(wiring.Component):
             too_many_rows=too_many,
         )
         regions = regions_of(core)
-        index = Signal(range(regions))
+        index, final = Signal(range(regions)), Signal()
+        failing = Signal(len(checks))
+        m.d.sync += failing.eq(Cat(fails for _, fails in checks))
         m.submodules.region = region = RegionCheck(self.system)
         m.d.comb += [
             region.index.eq(index),
@@ -118,20 +120,23 @@ class Checker(wiring.Component):
                     with m.If(counted):
                         m.next = "FIELDS"
             with m.State("FIELDS"):
+                m.next = "FIRST"
+            with m.State("FIRST"):
                 m.next = "MULTIPLY"
                 # Later statements override: the first failing check counts.
-                for code, fails in reversed(checks):
-                    with m.If(fails):
+                for i, (code, _) in reversed([*enumerate(checks)]):
+                    with m.If(failing[i]):
                         m.d.sync += [self.error.eq(code), self.done.eq(1)]
                         m.next = "IDLE"
             with m.State("MULTIPLY"):
                 m.next = "ADD"
+            # The next region is looked up while this one is compared.
             with m.State("ADD"):
+                m.d.sync += [index.eq(index + 1), final.eq(index == regions - 1)]
                 m.next = "COMPARE"
             with m.State("COMPARE"):
-                m.d.sync += index.eq(index + 1)
                 m.next = "MULTIPLY"
-                with m.If(index == regions - 1):
+                with m.If(final):
                     m.d.sync += self.done.eq(1)
                     m.next = "IDLE"
                 with m.If(region.enabled & (~region.inside | region.misaligned)):

@@ -38,10 +38,10 @@ class Controller(wiring.Component):
     that is on the bus has been answered, core, fetcher and writer are reset (``flush``) for as long
     as the core needs, and the chain has ended.
 
-    Latency: 2 cycles from ``begin``, or a layer's ``start``, to the request of the next head, a
-    word; 3 from it to the request of the whole descriptor, whose 32 words take a cycle each;
-    ``repeats`` + 48 cycles from the last one to ``start``, if nothing else is waited for. So the
-    first layer of a chain waits twice for the memory. ``stop`` in the cycle after what goes wrong;
+    Latency: 5 cycles from ``begin``, or a layer's ``start``, to the request of the next head, a
+    word; 6 from it to the request of the whole descriptor, whose 32 words take a cycle each;
+    ``repeats`` + 49 cycles from the last one to ``start``, if nothing else is waited for. So the
+    first layer of a chain waits twice for the memory. ``stop`` in the cycle after a ``fault``;
     ``flush`` for ``flush_cycles`` from the cycle after ``drained`` on, ``ended`` with the last of
     them.
 

@@ -19,7 +19,7 @@ class FactorTable(wiring.Component):
     The head table is read as by :class:`~dtqatten.hw.memory.head_table.HeadTable`, into a memory.
     Heads of the core have mask and output only, and wait for nothing.
 
-    Latency: the first entry is ``known`` 5 cycles and the memory's latency after ``start``, then
+    Latency: the first entry is ``known`` 7 cycles and the memory's latency after ``start``, then
     one a cycle, or a word of the bus. ``factor`` follows ``index`` by one cycle. The first head
     comes 1 cycle after ``start``, then one a cycle.
 

@@ -43,7 +43,7 @@ class Fetcher(wiring.Component):
     results are invalid. Nothing but lists is read before they are known to be good.
 
     Latency: units start 1 cycle after ``start``; in a chained or listed layer, those of K and V
-    share one run a cycle of the token table. The first head comes 6 cycles and the memory's latency
+    share one run a cycle of the token table. The first head comes 8 cycles and the memory's latency
     after ``start``.
 
     Parameters

@@ -30,7 +30,7 @@ class GainTable(wiring.Component):
     room. Each can be looked up from the cycle after it came.
 
     Latency: ``loading`` lasts a cycle a token, if the gains are here already; the first head's come
-    4 cycles and the memory's latency after the first run of
+    6 cycles and the memory's latency after the first run of
     :class:`~dtqatten.hw.memory.walker.PlaneWalker`, or of
     :class:`~dtqatten.hw.memory.run_walker.RunWalker`. ``gain`` follows ``slot`` by one cycle.
 

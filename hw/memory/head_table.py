@@ -62,7 +62,7 @@ class EntryReader(wiring.Component):
 
     Without SINKS no head has one.
 
-    Latency: from ``start`` 5 cycles and the memory's to the first entry. Throughput one entry a
+    Latency: from ``start`` 7 cycles and the memory's to the first entry. Throughput one entry a
     cycle, or a word of the bus.
 
     Parameters

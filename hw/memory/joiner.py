@@ -28,7 +28,8 @@ def joined_layout(nibbles: int) -> data.StructLayout:
 class Joiner(wiring.Component):
     """Interleave the planes of a tensor: a token's high plane, then its low one if it has one.
 
-    Slots from ``plan.four_bit`` on are 8-bit tokens. Latency 0, throughput one beat a cycle.
+    Slots from ``plan.four_bit`` on are 8-bit tokens. Latency 0, from the second cycle after
+    ``start`` on; throughput one beat a cycle.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ class Joiner(wiring.Component):
         head = Signal.like(self.plan.heads)
         slots = place(m, platform, "slots", Slots, self.system.core, self.in_turns)
         word = Signal(range(words))
-        low = Signal()
+        low, begun, open_ = Signal(), Signal(), Signal()
         wide, plane_end, token_end, head_end, beat = (Signal() for _ in range(5))
         m.d.comb += [
             slots.restart.eq(self.start),
@@ -80,11 +81,12 @@ class Joiner(wiring.Component):
             slots.four_bit.eq(self.plan.four_bit),
             slots.next.eq(beat & token_end),
             wide.eq(slots.slot >= self.plan.four_bit),
-            self.o.valid.eq(~self.idle & Mux(low, self.low.valid, self.high.valid)),
+            open_.eq(begun & ~self.idle),
+            self.o.valid.eq(open_ & Mux(low, self.low.valid, self.high.valid)),
             self.o.p.nibbles.eq(Mux(low, self.low.p.as_value(), self.high.p.as_value())),
             self.o.p.precision.eq(Mux(wide, Precision.BIT8, Precision.BIT4)),
-            self.high.ready.eq(~self.idle & ~low & self.o.ready),
-            self.low.ready.eq(~self.idle & low & self.o.ready),
+            self.high.ready.eq(open_ & ~low & self.o.ready),
+            self.low.ready.eq(open_ & low & self.o.ready),
             beat.eq(self.o.valid & self.o.ready),
             plane_end.eq(word == words - 1),
             token_end.eq(plane_end & (low | ~wide)),
@@ -97,6 +99,7 @@ class Joiner(wiring.Component):
                 m.d.sync += low.eq(~token_end)
             with m.If(head_end):
                 m.d.sync += [head.eq(head + 1), self.idle.eq(head == self.plan.heads - 1)]
+        m.d.sync += begun.eq(~self.idle)
         with m.If(self.start):
             m.d.sync += [head.eq(0), self.idle.eq(0)]
         return m

@@ -37,7 +37,7 @@ class ListReader(wiring.Component):
     written and ``ready`` does not come.
 
     Latency: ``ready`` with ``ahead`` where there is no list; else 1 cycle after it, and for each
-    list, one after the other, 4 cycles, the memory's latency and a cycle an id more.
+    list, one after the other, 6 cycles, the memory's latency and a cycle an id more.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ class OutputRuns(wiring.Component):
     With one channel pass, a row block is one run; with more, every row has a run in each pass.
     Row blocks come in the order of :class:`~dtqatten.hw.memory.slots.RowBlocks`.
 
-    Latency: 2 cycles from ``start`` to the first run. Throughput one run a cycle.
+    Latency: 4 cycles from ``start`` to the first run. Throughput one run a cycle.
 
     Parameters
     ----------
@@ -65,17 +65,20 @@ class OutputRuns(wiring.Component):
         passes, channels = core.channel_passes, core.d_head
         tail = channels - (passes - 1) * core.cols
 
-        active, free, block_end = Signal(), Signal(), Signal()
+        begun, active, block_end = Signal(), Signal(), Signal()
         head = Signal(16)
         head_base = Signal(self.system.address_bits)
+        # A run on its way out: within its head, then as an address.
+        within, within_free, free = Signal(), Signal(), Signal()
         blocks = place(m, platform, "blocks", RowBlocks, core)
         m.d.comb += [
             blocks.restart.eq(self.start),
             blocks.tokens.eq(self.queries),
             blocks.four_bit.eq(self.four_bit),
-            blocks.next.eq(active & free & block_end),
+            blocks.next.eq(active & within_free & block_end),
             free.eq(~self.o.valid | self.o.ready),
-            self.idle.eq(~active & ~self.o.valid),
+            within_free.eq(~within | free),
+            self.idle.eq(~begun & ~active & ~within & ~self.o.valid),
         ]
 
         def bytes_of(values: Value | int) -> Value:
@@ -100,23 +103,34 @@ class OutputRuns(wiring.Component):
                 length.eq(Mux(last_pass, tail, core.cols)),
                 block_end.eq(last_row & last_pass),
             ]
-            with m.If(active & free):
+            with m.If(active & within_free):
                 m.d.sync += row.eq(Mux(last_row, 0, row + 1))
                 with m.If(last_row):
                     m.d.sync += channel_pass.eq(Mux(last_pass, 0, channel_pass + 1))
-        with m.If(free):
-            m.d.sync += self.o.valid.eq(active)
-            with m.If(active):
-                m.d.sync += [
-                    self.o.p.address.eq(head_base + bytes_of(before)),
-                    self.o.p.size.eq(bytes_of(length)),
-                ]
-        with m.If(blocks.next & blocks.last):
+        head_size, ends = Signal(self.system.address_bits), Signal()
+        place_in_head, size = Signal(len(before) + 1), Signal(len(length) + 1)
+        m.d.sync += head_size.eq(bytes_of(self.queries * channels))
+        with m.If(within_free):
             m.d.sync += [
-                head.eq(head + 1),
-                active.eq(head + 1 != self.heads),
-                head_base.eq(head_base + bytes_of(self.queries * channels)),
+                within.eq(active),
+                ends.eq(blocks.next & blocks.last),
+                place_in_head.eq(bytes_of(before)),
+                size.eq(bytes_of(length)),
             ]
+        with m.If(free):
+            m.d.sync += [
+                self.o.valid.eq(within),
+                self.o.p.address.eq(head_base + place_in_head),
+                self.o.p.size.eq(size),
+            ]
+            with m.If(within & ends):
+                m.d.sync += head_base.eq(head_base + head_size)
+        with m.If(blocks.next & blocks.last):
+            m.d.sync += [head.eq(head + 1), active.eq(head + 1 != self.heads)]
+        # The first row block takes a cycle.
+        m.d.sync += begun.eq(self.start)
+        with m.If(begun):
+            m.d.sync += active.eq(1)
         with m.If(self.start):
-            m.d.sync += [active.eq(1), head.eq(0), head_base.eq(self.base)]
+            m.d.sync += [head.eq(0), head_base.eq(self.base)]
         return m

@@ -25,8 +25,7 @@ class RegionCheck(wiring.Component):
     order of the descriptor, then ``next``, then what is written; the output is a region for each
     of its two forms.
 
-    Latency: ``inside`` follows ``index`` by 2 cycles, in which it is to stay; all else is of the
-    same cycle.
+    Latency: ``inside`` follows ``index`` by 3 cycles, all else by one; ``index`` stays for 3.
 
     Parameters
     ----------
@@ -104,7 +103,7 @@ class RegionCheck(wiring.Component):
         with m.Switch(self.index):
             for i, (at, wanted, first, second, size, write) in enumerate(regions):
                 with m.Case(i):
-                    m.d.comb += [
+                    m.d.sync += [
                         self.base.eq(at),
                         self.enabled.eq(wanted),
                         x.eq(first),

@@ -1,12 +1,15 @@
 """The places of a layer's keys as runs: what follows each other in memory is fetched as one."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from dtqatten.configuration.core import Config
-from dtqatten.hw.bus.arbiter import rotated_choice
+from dtqatten.hw.bus.arbiter import rotated_turn, those_after
 
 __all__ = ["RunTable", "place_run_layout"]
 
@@ -22,8 +25,11 @@ class RunTable(wiring.Component):
     Places come slot by slot. A place that follows the one before it joins its run, whatever their
     classes. Two banks: the next layer's runs are stored while those of the current one are read.
 
-    Latency: the last run is stored in the cycle of ``ends``; ``run`` follows ``granted`` by one
-    cycle. Throughput one place, and one run for one of the readers, a cycle.
+    Whose turn it is, is decided a cycle ahead; a reader that does not ask any more lets it pass.
+
+    Latency: the last run is stored in the cycle of ``ends``; ``granted`` follows ``asked`` by one
+    cycle and ``run`` that by two. Throughput one place, and one run for one of the readers, a
+    cycle.
 
     Parameters
     ----------
@@ -46,7 +52,7 @@ class RunTable(wiring.Component):
         The reader wants run number ``index``; held until ``granted``.
     index : In(range(n_max)).array(readers)
     granted : Out(readers)
-        The reader's run is at ``run`` in the next cycle.
+        If the reader asks, its run is at ``run`` two cycles later.
     run : Out(place_run_layout(config))
     """
 
@@ -101,15 +107,17 @@ class RunTable(wiring.Component):
         with m.If(self.swap):
             m.d.sync += [bank.eq(~bank), self.count.eq(Mux(self.ends, stored + 1, counted))]
 
-        turn = Signal(range(self.readers))
-        choice = rotated_choice(m, self.asked, turn, "choice")
-        chosen = Signal(bits)
-        m.d.comb += [
-            chosen.eq(Array(self.index)[choice]),
-            read.addr.eq(Cat(chosen, bank)),
-            self.granted.eq(self.asked & (1 << choice)),
+        first, chosen = Signal(self.readers), Signal(bits)
+        none = Const(0, self.readers)
+        following = Mux(self.granted.any(), those_after(self.granted), first)
+        m.d.sync += [
+            self.granted.eq(rotated_turn(self.asked, none, none[0], following)),
+            first.eq(following),
             self.run.eq(read.data),
         ]
-        with m.If(self.asked.any()):
-            m.d.sync += turn.eq(choice)
+        shown = (
+            index & granted.replicate(len(index))
+            for index, granted in zip(self.index, self.granted, strict=True)
+        )
+        m.d.comb += [chosen.eq(reduce(or_, shown)), read.addr.eq(Cat(chosen, bank))]
         return m

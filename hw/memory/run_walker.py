@@ -31,8 +31,8 @@ class RunWalker(wiring.Component):
     runs are read once to find it. Its runs wait until the high plane has given that slot: a token's
     planes are needed one after the other, and what comes early keeps the bus from what is needed.
 
-    Latency: 2 cycles from ``start`` to the first run, 3 if it is read from the table; the low plane
-    then takes 2 more for each run up to that of its first slot. Throughput a run a cycle if reads
+    Latency: 3 cycles from ``start`` to the first run, 5 if it is read from the table; the low plane
+    then takes 3 more for each run up to that of its first slot. Throughput a run a cycle if reads
     are granted at once.
 
     Parameters
@@ -94,21 +94,23 @@ class RunWalker(wiring.Component):
         wanted = Signal(range(core.n_max + 1))
         m.submodules.queue = queue = fifo.SyncFIFO(width=layout.size + 1, depth=QUEUE)
         # A run that was asked for comes; it goes into the queue, or is looked at in search.
-        coming, room = Signal(), Signal()
+        asked, coming, room = Signal(), Signal(), Signal(init=1)
+        # Runs in the queue or on their way there.
+        under_way, more = Signal(range(QUEUE + 1)), Signal(range(QUEUE + 1))
         running, searching = Signal(), Signal()
         head, last, run = Signal(16), Signal(), Signal(layout)
         m.d.comb += [
             wanted.eq(plan.tokens - skipped),
-            room.eq(queue.level + coming < QUEUE),
-            self.asked.eq(plan.listed & running & room & ~(searching & coming)),
+            self.asked.eq(plan.listed & running & room & ~(searching & (asked | coming))),
             queue.w_data[:-1].eq(run),
             queue.w_data[-1].eq(last),
         ]
         first_run, cut = self._search(m, searching, coming)
-        # What comes is at ``before``: the index of the cycle before.
-        before, at_end = Signal.like(self.index), Signal()
+        # What comes is at ``before``: the index two cycles ago.
+        last_index, before, at_end = Signal.like(self.index), Signal.like(self.index), Signal()
         m.d.comb += at_end.eq(self.index == self.count - 1)
-        m.d.sync += [coming.eq(self.asked & self.granted), before.eq(self.index)]
+        m.d.sync += [asked.eq(self.asked & self.granted), coming.eq(asked)]
+        m.d.sync += [last_index.eq(self.index), before.eq(last_index)]
         with m.If(plan.listed):
             by = Mux(before == first_run, cut, 0)
             m.d.comb += [
@@ -141,6 +143,8 @@ class RunWalker(wiring.Component):
                 self.idle.eq(wanted == 0),
             ]
         self._give(m, queue)
+        m.d.comb += more.eq(under_way + moves - (queue.r_rdy & queue.r_en))
+        m.d.sync += [under_way.eq(more), room.eq(more != QUEUE)]
         return m
 
     def _search(self, m: Module, searching: Signal, coming: Value) -> tuple[Value, Value]:
@@ -177,39 +181,76 @@ class RunWalker(wiring.Component):
         place_run = Signal(place_run_layout(system.core), name="place_run")
         base, head, leaves = Signal(system.address_bits), Signal(16), Signal()
         plane_size = Signal(range(system.core.positions * size + 1))
+        # What is at ``o``: its tokens, and whether it is its head's last run.
+        tokens, last, given = Signal.like(place_run.tokens), Signal(), Signal()
+        free, may = Signal(), Signal(name="may")
+        m.d.sync += plane_size.eq(plan.capacity * size)
         m.d.comb += [
-            plane_size.eq(plan.capacity * size),
             place_run.eq(queue.r_data),
-            self.o.p.address.eq(base + place_run.first * size),
-            self.o.p.size.eq(place_run.tokens * size),
-            leaves.eq(self.o.valid & self.o.ready),
+            free.eq(~self.o.valid | self.o.ready),
+            leaves.eq(queue.r_rdy & may & free),
             queue.r_en.eq(leaves),
+            given.eq(self.o.valid & self.o.ready),
         ]
-        may: Value = Const(1)
+        with m.If(free):
+            m.d.sync += [
+                self.o.valid.eq(leaves),
+                self.o.p.address.eq(base + place_run.first * size),
+                self.o.p.size.eq(place_run.tokens * size),
+                tokens.eq(place_run.tokens),
+                last.eq(queue.r_data[-1]),
+            ]
+        with m.If(leaves & queue.r_data[-1]):
+            m.d.sync += [head.eq(head + 1), base.eq(base + (plane_size << (self.planes - 1)))]
+        self._count(m, given, last, tokens)
         if self.low:
-            high, may = self.high, Signal(name="may")
+            high = self.high
 
             def needed(of: Value) -> Value:
                 return high.idle | (high.turn > of) | ((high.turn == of) & high.wide)
 
             ends = leaves & queue.r_data[-1]
             m.d.sync += may.eq(~self.start & Mux(ends, needed(head + 1), needed(head)))
-        m.d.comb += self.o.valid.eq(queue.r_rdy & may)
+        else:
+            m.d.comb += may.eq(1)
+        with m.If(self.start):
+            m.d.sync += head.eq(0)
+        # The plan's products take a cycle; nothing is in the queue by then.
+        begun = Signal()
+        m.d.sync += begun.eq(self.start)
+        with m.If(begun):
+            m.d.sync += base.eq(plan.base + (plane_size if self.low else 0))
+
+    def _count(self, m: Module, given: Value, last: Value, tokens: Value) -> None:
+        """Tell how far the runs that have been given are.
+
+        Parameters
+        ----------
+        m : Module
+        given : Value
+            A run is given.
+        last : Value
+            It is its head's last one.
+        tokens : Value
+            How many it has.
+        """
+        plan = self.plan
+        head, last_head = Signal(16, name="given_head"), Signal()
+        m.d.comb += last_head.eq(head + 1 == plan.heads)
         if not self.low and self.planes == 2:
-            slot = Signal(range(system.core.n_max + 1))
+            slot = Signal(range(self.system.core.n_max + 1))
             m.d.comb += [self.turn.eq(head), self.wide.eq(slot > plan.four_bit)]
-            with m.If(leaves):
-                m.d.sync += slot.eq(Mux(queue.r_data[-1], 0, slot + place_run.tokens))
+            with m.If(given):
+                m.d.sync += slot.eq(Mux(last, 0, slot + tokens))
             with m.If(self.start):
                 m.d.sync += slot.eq(0)
         # A run is taken when the bursts of the one before are out.
         m.d.sync += self.busy.eq(~self.idle | ~self.o.ready)
         with m.If(self.o.ready):
             m.d.sync += self.head.eq(head)
-        with m.If(leaves), m.If(queue.r_data[-1]):
-            m.d.sync += [head.eq(head + 1), base.eq(base + self.planes * plane_size)]
-            with m.If(head + 1 == plan.heads):
+        with m.If(given & last):
+            m.d.sync += head.eq(head + 1)
+            with m.If(last_head):
                 m.d.sync += self.idle.eq(1)
         with m.If(self.start):
             m.d.sync += [head.eq(0), self.head.eq(0)]
-            m.d.sync += base.eq(plan.base + (plane_size if self.low else 0))

@@ -26,7 +26,7 @@ class RowBlocks(wiring.Component):
 
     In the order of :func:`dtqatten.golden.numerics.order.alternate`.
 
-    Throughput one block a cycle.
+    Latency: the first block is there 2 cycles after ``restart``. Throughput one block a cycle.
 
     Parameters
     ----------
@@ -39,7 +39,8 @@ class RowBlocks(wiring.Component):
         it, and ``four_bit`` is a multiple of ``rows`` or ``tokens``.
     tokens, four_bit : In(range(n_max + 1))
     next : In(1)
-        Go on to the next block, after the last one to the first of the next head.
+        Go on to the next block, after the last one to the first of the next head; not in the cycle
+        after ``restart``.
     first : Out(range(n_max))
         First slot of the block.
     size : Out(range(rows + 1))
@@ -93,18 +94,26 @@ class RowBlocks(wiring.Component):
         with m.Else():
             # A last block that is not full is the head's last one.
             m.d.comb += eight.eq(~full[0] & (full[1] | (size[0] == 0)))
+        # The block that follows the one shown; the first one of a layer is taken at once.
+        last, fill, advance = Signal(), Signal(), Signal()
+        m.d.sync += fill.eq(self.restart)
         m.d.comb += [
-            self.first.eq(Mux(eight, start[1], start[0])),
-            self.size.eq(Mux(eight, size[1], size[0])),
-            self.last.eq(Mux(eight, done[1] & (size[0] == 0), done[0] & (size[1] == 0))),
+            last.eq(Mux(eight, done[1] & (size[0] == 0), done[0] & (size[1] == 0))),
+            advance.eq(fill | self.next),
         ]
+        with m.If(advance):
+            m.d.sync += [
+                self.first.eq(Mux(eight, start[1], start[0])),
+                self.size.eq(Mux(eight, size[1], size[0])),
+                self.last.eq(last),
+            ]
         for i, chosen in enumerate((~eight, eight)):
-            with m.If(self.next & chosen):
+            with m.If(advance & chosen):
                 m.d.sync += [
                     start[i].eq(start[i] + size[i]),
                     way[i].eq(way[i] + (other[i] << 1)),
                 ]
-        with m.If(self.restart | (self.next & self.last)):
+        with m.If(self.restart | (advance & last)):
             m.d.sync += [start[0].eq(0), start[1].eq(self.four_bit)]
             m.d.sync += [way[i].eq(other[i]) for i in range(2)]
         return m
@@ -113,6 +122,7 @@ class RowBlocks(wiring.Component):
 class Slots(wiring.Component):
     """Slots one after the other: in order, or, of queries, by :class:`RowBlocks`.
 
+    Latency: the first slot is there in the cycle after ``restart``, by row blocks a cycle later.
     Throughput one slot a cycle.
 
     Parameters
@@ -173,7 +183,7 @@ class GroupSlots(wiring.Component):
 
     A query has a row for each of the ``group`` query heads that share rows; they follow each other.
 
-    Throughput one slot a cycle.
+    Latency: the first slot is there 2 cycles after ``restart``. Throughput one slot a cycle.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ class TensorFetcher(wiring.Component):
     It runs ahead of the core while read buffers and the core's line buffers have room.
 
     Latency: from the first run (:class:`~dtqatten.hw.memory.walker.PlaneWalker` for Q,
-    :class:`~dtqatten.hw.memory.run_walker.RunWalker` for K and V) 4 cycles and the memory's to the
+    :class:`~dtqatten.hw.memory.run_walker.RunWalker` for K and V) 6 cycles and the memory's to the
     first beat. Throughput one beat a cycle, if runs and the bus keep up.
 
     Parameters

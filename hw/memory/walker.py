@@ -1,6 +1,6 @@
 """Addresses of one plane of a tensor, head by head, run by run."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -48,9 +48,9 @@ class PlaneWalker(wiring.Component):
     bytes make one run, which ends where the longest burst has to end: there another burst would
     begin anyway.
 
-    Latency: a run of n tokens takes 2n + 1 cycles if reads are granted at once, n + 1 where none
-    are needed. A head's first run takes one token's time more, for the token that does not join it;
-    its last run takes as much less.
+    Latency: a run of n tokens takes 2n cycles if reads are granted at once, n + 1 where none are
+    needed. A head's first run takes one token's time more, for the token that does not join it; its
+    last run takes a cycle less. The first run of all comes 3 cycles later than that, or 4.
 
     Parameters
     ----------
@@ -101,84 +101,133 @@ class PlaneWalker(wiring.Component):
         places = system.core.positions
         size, longest = self.size, system.burst_beats * system.bus_bytes
         low = self.low
-        head = Signal(16)
-        base = Signal(system.address_bits)
-        plane_size = Signal(range(places * size + 1))
-        slots = place(m, platform, "slots", Slots, system.core, self.in_turns)
-        slot, wanted = Signal(range(system.core.n_max)), Signal(count)
+        head, last_head = Signal(16), Signal()
+        base, plane_size = Signal(system.address_bits), Signal(range(places * size + 1))
+        wanted, fetch, take = Signal(count), Signal(), Signal()
+        m.d.comb += wanted.eq(plan.tokens - (plan.four_bit if low else 0))
+        here, token, token_ends = self._fetch(m, platform, wanted, fetch, take)
+        m.d.sync += [plane_size.eq(plan.capacity * size), last_head.eq(head + 1 == plan.heads)]
+
+        # The run so far, the place behind it, and where that is in the longest burst; and the
+        # token that begins the next run.
+        first, after, tokens = Signal(range(places)), Signal(range(places + 1)), Signal(count)
+        offset = Signal(range(longest))
+        ends = Signal()
+        begin, behind, joins = Signal(range(longest)), Signal(range(longest)), Signal()
         m.d.comb += [
-            plane_size.eq(plan.capacity * size),
-            wanted.eq(plan.tokens - (plan.four_bit if low else 0)),
-            slots.restart.eq(self.start),
-            slots.tokens.eq(wanted),
-            slots.four_bit.eq(plan.four_bit),
-            slot.eq(slots.slot + (plan.four_bit if low else 0)),
-            self.index.eq(slot),
+            joins.eq((token == after) & (offset != 0)),
+            begin.eq(base + token * size),
+            behind.eq(Mux(joins, offset, begin) + size),
         ]
-
-        first_place = plan.first if system.core.merge_rows else 0
-        # The run so far, and the token that begins the next run.
-        first, tokens = Signal(range(places)), Signal(count)
-        token, begun, ends = Signal.like(first), Signal.like(first), Signal()
-        end, joins = Signal.like(self.o.p.address), Signal()
-        m.d.comb += [
-            token.eq(Mux(plan.listed, self.entry, slot + first_place)),
-            self.o.p.address.eq(base + first * size),
-            self.o.p.size.eq(tokens * size),
-            end.eq(base + (first + tokens) * size),
-            joins.eq((token == first + tokens) & (end % longest != 0)),
-        ]
-
-        def next_token() -> None:
-            m.next = "ASK"
-            with m.If(~plan.listed):
-                m.next = "TAKE"
-
+        # A run on its way out, as places and as bytes.
+        leaves, active, free = Signal(), Signal(), Signal()
+        m.d.comb += [free.eq(~self.o.valid | self.o.ready), self.idle.eq(~active & ~self.o.valid)]
+        with m.If(free):
+            m.d.sync += [
+                self.o.valid.eq(leaves),
+                self.o.p.address.eq(base + first * size),
+                self.o.p.size.eq(tokens * size),
+            ]
+        begun, begun_offset = Signal.like(first), Signal.like(offset)
         with m.FSM():
             with m.State("IDLE"), m.If(self.start):
-                m.d.sync += [
-                    head.eq(0),
-                    tokens.eq(0),
-                    base.eq(plan.base + (plane_size if low else 0)),
-                ]
+                m.d.sync += [head.eq(0), tokens.eq(0), active.eq(wanted != 0)]
                 # Where no token has a low plane there is nothing to fetch of it.
                 with m.If(wanted != 0):
-                    m.d.sync += self.idle.eq(0)
-                    next_token()
-            with m.State("ASK"):
-                m.d.comb += self.asked.eq(1)
-                with m.If(self.granted):
-                    m.next = "TAKE"
-            with m.State("TAKE"):
-                m.d.comb += slots.next.eq(1)
-                m.d.sync += ends.eq(slots.last)
-                next_token()
-                with m.If(slots.last):
+                    m.next = "BASE"
+            with m.State("BASE"):
+                m.d.comb += fetch.eq(1)
+                m.d.sync += base.eq(plan.base + (plane_size if low else 0))
+                m.next = "TAKE"
+            with m.State("TAKE"), m.If(here):
+                m.d.comb += take.eq(1)
+                m.d.sync += ends.eq(token_ends)
+                with m.If(token_ends):
                     m.next = "END"
-                with m.If(tokens == 0):
-                    m.d.sync += [first.eq(token), tokens.eq(1)]
-                with m.Elif(joins):
-                    m.d.sync += tokens.eq(tokens + 1)
+                with m.If((tokens == 0) | joins):
+                    m.d.sync += [tokens.eq(tokens + 1), after.eq(token + 1), offset.eq(behind)]
+                    with m.If(tokens == 0):
+                        m.d.sync += first.eq(token)
                 with m.Else():
-                    m.d.sync += begun.eq(token)
+                    m.d.sync += [begun.eq(token), begun_offset.eq(behind)]
                     m.next = "GIVE"
             with m.State("GIVE"):
-                m.d.comb += self.o.valid.eq(1)
-                with m.If(self.o.ready):
-                    m.d.sync += [first.eq(begun), tokens.eq(1)]
-                    next_token()
+                m.d.comb += leaves.eq(1)
+                with m.If(free):
+                    m.d.sync += [
+                        first.eq(begun),
+                        after.eq(begun + 1),
+                        offset.eq(begun_offset),
+                        tokens.eq(1),
+                    ]
+                    m.next = "TAKE"
                     with m.If(ends):
                         m.next = "END"
             with m.State("END"):
-                m.d.comb += self.o.valid.eq(1)
-                with m.If(self.o.ready):
+                m.d.comb += leaves.eq(1)
+                with m.If(free):
                     m.d.sync += [
                         tokens.eq(0),
                         head.eq(head + 1),
-                        base.eq(base + self.planes * plane_size),
+                        base.eq(base + (plane_size << (self.planes - 1))),
                     ]
-                    next_token()
-                    with m.If(head + 1 == plan.heads):
-                        m.d.sync += self.idle.eq(1)
+                    m.next = "TAKE"
+                    with m.If(last_head):
+                        m.d.sync += active.eq(0)
                         m.next = "IDLE"
         return m
+
+    def _fetch(
+        self, m: Module, platform: object, wanted: Value, fetch: Value, take: Value
+    ) -> tuple[Value, Value, Value]:
+        """Look the places of all slots up, head by head, each while the one before is taken.
+
+        Parameters
+        ----------
+        m, platform
+            As in ``elaborate``.
+        wanted : Value
+            Slots of a head.
+        fetch : Value
+            Begin, not before the second cycle after ``start``.
+        take : Value
+            The place is taken.
+
+        Returns
+        -------
+        tuple of Value
+            Whether there is a place; it; whether it is its head's last.
+        """
+        core, plan = self.system.core, self.plan
+        slots = place(m, platform, "slots", Slots, core, self.in_turns)
+        skipped = plan.four_bit if self.low else 0
+        first_place = plan.first if core.merge_rows else 0
+        here, token, ends = Signal(), Signal(range(core.positions)), Signal()
+        fetching, free, moves = Signal(), Signal(), Signal()
+        coming, coming_ends = Signal(), Signal()
+        head = Signal(16, name="fetched_head")
+        m.d.comb += [
+            slots.restart.eq(self.start),
+            slots.tokens.eq(wanted),
+            slots.four_bit.eq(plan.four_bit),
+            slots.next.eq(moves),
+            self.index.eq(slots.slot + skipped),
+            free.eq(~here | take),
+            self.asked.eq(plan.listed & fetching & ~coming & free),
+            moves.eq(Mux(plan.listed, self.asked & self.granted, fetching & free)),
+        ]
+        m.d.sync += [coming.eq(plan.listed & moves), coming_ends.eq(slots.last)]
+        with m.If(take):
+            m.d.sync += here.eq(0)
+        with m.If(Mux(plan.listed, coming, moves)):
+            m.d.sync += here.eq(1)
+        with m.If(~here | take):
+            m.d.sync += [
+                token.eq(Mux(plan.listed, self.entry, self.index + first_place)),
+                ends.eq(Mux(plan.listed, coming_ends, slots.last)),
+            ]
+        with m.If(moves & slots.last):
+            m.d.sync += [head.eq(head + 1), fetching.eq(head + 1 != plan.heads)]
+        with m.If(fetch):
+            m.d.sync += [head.eq(0), fetching.eq(1)]
+        return here, token, ends

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
+from dtqatten.hw.base.skid import buffered
 from dtqatten.hw.bus.bursts import run_layout
 from dtqatten.hw.bus.write_channel import WriteChannel, write_port
 from dtqatten.hw.memory.beat_splitter import BeatSplitter
@@ -144,7 +145,7 @@ class Writer(wiring.Component):
         granule = gcd(core.d_head, core.cols, lanes)
         runs = place(m, platform, "runs", OutputRuns, system)
         outputs = place(m, platform, "outputs_channel", WriteChannel, system, 2 * lanes, granule)
-        connect(m, runs.o, outputs.runs)
+        buffered(m, runs.o, outputs.runs, "output_run")
         connect(m, outputs.port, flipped(self.ports[0]))
         as_codes = Cat(value[:8] for value in self.outputs.p.values)
         m.d.comb += [
@@ -159,7 +160,7 @@ class Writer(wiring.Component):
             outputs.i.p.data.eq(Mux(codes, as_codes, self.outputs.p.values.as_value())),
             outputs.i.p.count.eq(self.outputs.p.channels << ~codes),
         ]
-        finished = runs.idle & outputs.empty
+        finished = runs.idle & ~outputs.runs.valid & outputs.empty
         importance = self.importance
         if core.held_importance:
             m.d.comb += [self.begin.eq(begin), self.current.eq(layer)]

@@ -1,5 +1,6 @@
 """Both sides of a token table: ids that come, and rows of tokens that are asked for."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,7 +58,7 @@ def grant_rows(
 def grant_runs(
     reader: Any, rows: Sequence[int], rng: np.random.Generator, stall: float = 0.0
 ) -> Testbench:
-    """Return a background testbench that grants the runs of rows as ``RunTable`` does.
+    """Return a background testbench that grants runs of rows as soon as ``RunTable`` may do.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def grant_runs(
         return {"first": int(rng.integers(1 << len(reader.run.first))), "tokens": 1}
 
     async def testbench(context: Any) -> None:
-        await _grants(reader, rng, stall, known, "run", noise)(context)
+        await _grants(reader, rng, stall, known, "run", noise, latency=2)(context)
 
     return testbench
 
@@ -86,6 +87,7 @@ def _grants(
     known: Callable[[], list[Any]],
     shown: str,
     noise: Callable[[], Any],
+    latency: int = 1,
 ) -> Testbench:
     """Return a testbench that grants what is ``known`` by index.
 
@@ -99,10 +101,13 @@ def _grants(
         Port that shows it.
     noise : callable
         What the port shows where nobody looks.
+    latency : int
+        Cycles from a grant to what it shows.
     """
     indices = reader.index if isinstance(reader.index, list) else [reader.index]
 
     async def testbench(context: Any) -> None:
+        coming: deque[Any] = deque([None] * (latency - 1))
         while True:
             rows = known()
             if hasattr(reader, "count"):
@@ -114,13 +119,12 @@ def _grants(
             chosen = int(wanting[0]) if wanting and rng.random() >= stall else None
             context.set(reader.granted, 0 if chosen is None else 1 << chosen)
             slot = 0 if chosen is None else context.get(indices[chosen])
-            await context.tick()
-            if chosen is None:
-                # Nobody looks; what is there without a grant is noise.
-                context.set(getattr(reader, shown), noise())
-                continue
-            if slot >= len(rows):
+            if chosen is not None and slot >= len(rows):
                 raise AssertionError(f"{shown} {slot} of {len(rows)} is asked for")
-            context.set(getattr(reader, shown), rows[slot])
+            coming.append(None if chosen is None else rows[slot])
+            await context.tick()
+            found = coming.popleft()
+            # What is there without a grant is noise.
+            context.set(getattr(reader, shown), noise() if found is None else found)
 
     return testbench

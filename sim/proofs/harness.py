@@ -9,6 +9,7 @@ from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.bus.window import window_layout
 
 __all__ = [
+    "PAGE",
     "STREAMS",
     "SYSTEM",
     "Harness",

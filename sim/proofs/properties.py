@@ -48,7 +48,7 @@ PROPERTIES: tuple[Property, ...] = tuple(
         (ReadHarness, "read_page", "no read crosses 4 KiB", 3),
         (ReadHarness, "read_window", "no read leaves the read window", 3),
         (ReadHarness, "read_always_taken", "R never waits", 3),
-        (ReadHarness, "read_late", "no late stream goes before one that is not", 3),
+        (ReadHarness, "read_late", "no late stream is chosen before one that is not", 3),
         (ReadHarness, "read_reserved", "no read is issued whose data has no room", 16),
         (ReadHarness, "read_counted", "idle means that every word read has come", 16),
         (WriteHarness, "write_stable", "AW and W stay as they are until accepted", 3),

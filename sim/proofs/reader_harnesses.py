@@ -48,8 +48,8 @@ class RunHarness(Harness):
         m.d.comb += [plan.eq(self.plan), plan.capacity.eq(SYSTEM.core.positions)]
         m.d.comb += [plan.heads.eq(HEADS), plan.listed.eq(1)]
         m.submodules.walker = walker = RunWalker(SYSTEM, "low")
-        begun, looked = Signal(), Signal.like(walker.index)
-        m.d.sync += [begun.eq(1), looked.eq(walker.index)]
+        begun, index, looked = Signal(), Signal.like(walker.index), Signal.like(walker.index)
+        m.d.sync += [begun.eq(1), index.eq(walker.index), looked.eq(index)]
         m.d.comb += [
             walker.start.eq(~begun),
             walker.plan.eq(plan),

@@ -245,7 +245,7 @@ def latency(config: Config, case: Case) -> int:
     code, at = verdict(config, case)
     f = case.fields
     divides = f["kv_heads"] and f["heads"] <= config.heads
-    cycles = 3 + (f["heads"] // f["kv_heads"] if divides else 0)
+    cycles = 4 + (f["heads"] // f["kv_heads"] if divides else 0)
     if any(True for _ in field_failures(config, case)):
         return cycles
     if code == ErrorCode.NONE:

@@ -98,7 +98,7 @@ def test_latency_and_throughput(nibbles: int) -> None:
     run(dut, source, sink, background=[port, *monitors])
     assert taken == expected
     accepted, requested, beats = ([cycle for cycle, _ in log] for log in logs)
-    assert requested[0] == accepted[0] + 1
+    assert requested[0] == accepted[0] + 3
     # The memory answers from the cycle after the request on; a beat may take two words.
     assert beats[0] == requested[0] + 1 + (nibbles > 16) + 3
     steps = nibbles // smaller

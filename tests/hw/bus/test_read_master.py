@@ -168,9 +168,9 @@ def test_latency_and_throughput() -> None:
 
     run(dut, ready, end, *sources, background=monitors)
     taken = sorted((cycle, i) for i in range(2) for cycle, _ in logs[i])
-    # The stream granted before is the first after reset; it is the other's turn.
-    assert taken == [(cycle, (cycle + 1) % 2) for cycle in range(20)]
-    assert [(cycle, p.id) for cycle, p in logs[2]] == [(c + 1, i) for c, i in taken]
+    # Whose turn it is, is decided a cycle ahead.
+    assert taken == [(cycle, (cycle + 1) % 2) for cycle in range(1, 21)]
+    assert [(cycle, p.id) for cycle, p in logs[2]] == [(c + 2, i) for c, i in taken]
 
 
 def test_late_streams_have_what_the_others_leave() -> None:
@@ -180,6 +180,7 @@ def test_late_streams_have_what_the_others_leave() -> None:
     burst = {"word": FIRST, "beats": 4}
     logs, monitors = zip(*(watch(port.request) for port in dut.ports), strict=True)
     busy: list[int] = []
+    waiting: list[int] = []
 
     async def testbench(ctx) -> None:
         await prepare(ctx, dut)
@@ -188,19 +189,25 @@ def test_late_streams_have_what_the_others_leave() -> None:
         ctx.set(dut.r.p, {"id": 0})
         for port in dut.ports:
             ctx.set(port.request.p, burst)
+        early = False
         for cycle in range(600):
-            early = cycle < 100 or (cycle < 400 and cycle % 8 == 0)
+            # A request stays until it is taken.
+            early = cycle < 100 or early or (cycle < 400 and cycle % 8 == 0)
             comes = int(cycle >= 500 or rng.random() < 0.6)
             ctx.set(dut.ports[0].request.valid, int(early))
+            ctx.set(dut.ports[0].more, int(cycle < 99))
             ctx.set(dut.ports[1].request.valid, 1)
             ctx.set(dut.r.valid, comes)
             busy.append(comes)
+            taken = ctx.get(dut.ports[0].request.ready)
+            early = early and not taken
+            waiting.extend([cycle] * early)
             await ctx.tick()
 
     run(dut, testbench, background=list(monitors))
     late = [cycle for cycle, _ in logs[1]]
-    # Never before the other one, nor when words come without a gap.
-    assert not any(cycle < 100 or (cycle < 400 and cycle % 8 == 0) for cycle in late)
+    # Never before the other one, whose turn is the next cycle, nor when words come without a gap.
+    assert not any(cycle < 100 or cycle - 1 in waiting for cycle in late)
     assert max(late) < 510
     for cycle in range(100, 500):
         asked = 4 * sum(100 <= each < cycle for each in late)
@@ -223,13 +230,19 @@ def test_nothing_outside_the_window_is_issued(outside: int) -> None:
         request = dut.ports[1].request
         ctx.set(request.p, {"word": outside, "beats": 1})
         ctx.set(request.valid, 1)
+        await ctx.tick()
         for _ in range(10):
+            await ctx.tick()
             assert ctx.get(dut.outside)
             assert ctx.get(dut.address) == outside * WIDTH
             assert not ctx.get(request.ready)
-            assert ctx.get(dut.idle)
-            await ctx.tick()
+            assert not ctx.get(dut.idle)
             assert not ctx.get(dut.ar.valid)
+        ctx.set(dut.stop, 1)
+        await ctx.tick()
+        assert not ctx.get(dut.outside)
+        assert not ctx.get(request.ready)
+        assert ctx.get(dut.idle)
 
     run(dut, testbench)
 
@@ -240,12 +253,18 @@ def test_an_empty_window_lets_nothing_through() -> None:
     async def testbench(ctx) -> None:
         ctx.set(dut.window, {"base": 1, "limit": 0})
         ctx.set(dut.ar.ready, 1)
-        ctx.set(dut.ports[0].request.valid, 1)
+        request = dut.ports[0].request
         for page in (0, 1, 2, 255):
-            ctx.set(dut.ports[0].request.p, {"word": page * PAGE_WORDS, "beats": 1})
+            ctx.set(dut.stop, 0)
+            ctx.set(request.p, {"word": page * PAGE_WORDS, "beats": 1})
+            ctx.set(request.valid, 1)
+            await ctx.tick().repeat(2)
+            ctx.set(request.valid, 0)
             await ctx.tick()
             assert ctx.get(dut.outside)
             assert not ctx.get(dut.ar.valid)
+            ctx.set(dut.stop, 1)
+            await ctx.tick()
 
     run(dut, testbench)
 
@@ -258,7 +277,9 @@ def test_stop_keeps_what_is_on_offer_and_issues_no_more() -> None:
         request = dut.ports[0].request
         ctx.set(request.p, {"word": FIRST, "beats": 2})
         ctx.set(request.valid, 1)
-        await ctx.tick()  # on offer, the bus is not ready
+        await ctx.tick().repeat(2)
+        ctx.set(request.p, {"word": FIRST + 4, "beats": 4})
+        await ctx.tick().repeat(2)  # one is on offer, the bus is not ready; the next one is chosen
         ctx.set(request.p, {"word": FIRST + 8, "beats": 3})
         ctx.set(dut.stop, 1)
         for _ in range(5):
@@ -279,7 +300,7 @@ def test_stop_keeps_what_is_on_offer_and_issues_no_more() -> None:
         ctx.set(dut.r.valid, 0)
         assert ctx.get(dut.idle)
         ctx.set(dut.stop, 0)
-        await ctx.tick()
+        await ctx.tick().repeat(3)
         assert ctx.get(dut.ar.valid)
         assert ctx.get(dut.ar.p.addr) == (FIRST + 8) * WIDTH
         assert ctx.get(dut.ar.p.len) == 2
@@ -298,9 +319,9 @@ def test_an_error_on_any_beat_is_reported_with_its_word(failing: int, response: 
         request = dut.ports[2].request
         ctx.set(request.p, {"word": END - 4, "beats": 4})
         ctx.set(request.valid, 1)
-        await ctx.tick()
+        await ctx.tick().repeat(2)
         ctx.set(request.valid, 0)
-        await ctx.tick()
+        await ctx.tick().repeat(2)
         ctx.set(dut.r.valid, 1)
         for beat in range(4):
             for i, port in enumerate(dut.ports):
@@ -316,9 +337,10 @@ def test_an_error_on_any_beat_is_reported_with_its_word(failing: int, response: 
         ctx.set(dut.r.p, {"id": 2, "resp": response})
         assert not ctx.get(dut.failed)
         assert ctx.get(dut.idle)
-        # The address is that of the answer, also while a request is outside the window.
+        # The address is that of the answer, also while a burst is outside the window.
         ctx.set(request.p, {"word": END, "beats": 1})
         ctx.set(request.valid, 1)
+        await ctx.tick().repeat(2)
         assert ctx.get(dut.address) == END * WIDTH
         ctx.set(dut.r.valid, 1)
         assert ctx.get(dut.outside)

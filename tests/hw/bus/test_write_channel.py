@@ -100,9 +100,10 @@ def test_a_burst_is_requested_with_its_last_word_and_not_before() -> None:
                 assert ctx.get(dut.i.ready)
                 await ctx.tick()
                 ctx.set(dut.i.valid, 0)
-            # One cycle to the word, one until it counts.
-            assert not ctx.get(dut.port.request.valid)
-            await ctx.tick()
+            # One cycle to the word, one until it counts, one to the request.
+            for _ in range(2):
+                assert not ctx.get(dut.port.request.valid)
+                await ctx.tick()
             assert ctx.get(dut.port.request.valid)
             assert ctx.get(dut.port.request.p.beats) == beats
             ctx.set(dut.port.request.ready, 1)
@@ -156,5 +157,5 @@ def test_a_word_a_cycle() -> None:
     run(dut, source, runs, last, background=[port, *monitors])
     assert [cycle for cycle, _ in beats] == list(range(beats[0][0], beats[0][0] + words))
     assert [cycle for cycle, _ in sent] == list(range(sent[0][0], sent[0][0] + words))
-    # Four words, two cycles to the request, one to the first word.
-    assert sent[0][0] == beats[3][0] + 3
+    # Four words, three cycles to the request, one to the first word.
+    assert sent[0][0] == beats[3][0] + 4

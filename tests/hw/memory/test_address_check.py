@@ -35,6 +35,7 @@ def test_what_is_wrong_first(changes: dict[str, int], code: ErrorCode, where: in
     async def testbench(ctx) -> None:
         for name, value in (GOOD | changes).items():
             ctx.set(getattr(dut, name), value)
+        await ctx.tick()
         assert ctx.get(dut.error) == code
         assert ctx.get(dut.error_address) == where
 

@@ -80,14 +80,14 @@ def test_latency_and_the_next_descriptor_is_read_meanwhile() -> None:
     )  # fmt: skip
     per_descriptor = len(found) // 3
     # From the command, in cycle 0, to the first request; from a start to the next one.
-    assert requested[0] == 2
-    assert requested[per_descriptor] == b.pulses["start"][0] + 2
-    # Words of 64 bits follow the memory's and the stream's cycles: the head's, and 3 cycles later
+    assert requested[0] == 5
+    assert requested[per_descriptor] == b.pulses["start"][0] + 5
+    # Words of 64 bits follow the memory's and the stream's cycles: the head's, and 6 cycles later
     # the next request; then those of the whole; then the check.
     for i, repeats in enumerate((2, 3, 2)):
         head, asked = requested[i * per_descriptor :][:2]
-        assert asked == head + (1 + 3 + 1) - 1 + 3
-        assert b.pulses["start"][i] == asked + (1 + 3 + 32) - 1 + repeats + 48
+        assert asked == head + (1 + 3 + 1) - 1 + 6
+        assert b.pulses["start"][i] == asked + (1 + 3 + 32) - 1 + repeats + 49
 
 
 def test_memory_that_nobody_has_written_is_no_descriptor() -> None:

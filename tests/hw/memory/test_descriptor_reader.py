@@ -76,8 +76,9 @@ def test_a_flush_forgets_what_is_due() -> None:
     async def testbench(ctx) -> None:
         await ask(ctx, dut, 0, whole=True)
         await words(ctx, dut, 3)
-        while memory.unread:  # the bus empties
+        for _ in range(SIZE):  # the bus empties
             await ctx.tick()
+        assert not memory.unread
         ctx.set(dut.flush, 1)
         await ctx.tick()
         ctx.set(dut.flush, 0)

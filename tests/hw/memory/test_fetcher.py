@@ -186,9 +186,9 @@ def test_latency() -> None:
     run(dut, testbench, background=[*ports, *monitors])
     first = {name: log[0][0] for name, log in zip(STREAMS, passed, strict=True)}
     # The memory answers in the cycle after a request.
-    assert first["heads"] == 6 + 1
+    assert first["heads"] == 8 + 1
     assert first["queries"] == first["keys"] == 1 + 3
     # All of a head's keys are one run. Of queries a run of a burst's tokens, 8 here, and the one
     # behind it, or less, as row blocks take turns.
-    assert first["k"] == first["v"] == 1 + 2 + 4 + 1
-    assert first["q"] <= 1 + (8 + 1 + 1) + 4 + 1
+    assert first["k"] == first["v"] == 1 + 3 + 6 + 1
+    assert first["q"] <= 1 + 2 + (8 + 1 + 1) + 6 + 1

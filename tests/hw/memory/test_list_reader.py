@@ -86,7 +86,7 @@ def test_each_list_that_is_there(bits: int, stall: float, queries, keys) -> None
             ]
             if not stall:
                 given = [ids for ids in (queries, keys) if ids is not None]
-                assert cycles <= 1 + sum(4 + 1 + len(ids) for ids in given)
+                assert cycles <= 1 + sum(6 + 1 + len(ids) for ids in given)
             assert ctx.get(dut.ready) == (queries is None and keys is None)
 
     run(dut, testbench, background=[port])
@@ -109,8 +109,8 @@ def test_latency() -> None:
         # The memory answers in the cycle after a request.
         for lists, cycles in (
             (lists_of(None, None), 0),
-            (lists_of(list(range(9)), None), 1 + (4 + 1 + 9)),
-            (lists_of(list(range(9)), list(range(7))), 1 + (4 + 1 + 9) + (4 + 1 + 7)),
+            (lists_of(list(range(9)), None), 1 + (6 + 1 + 9)),
+            (lists_of(list(range(9)), list(range(7))), 1 + (6 + 1 + 9) + (6 + 1 + 7)),
         ):
             assert (await read(ctx, dut, lists))[2] == cycles
 

@@ -46,7 +46,7 @@ def test_regions_end_in_their_window(chained: int, codes: int) -> None:
                 fields = FIELDS | PLACES | {name: at, "flags": flags}
                 ctx.set(dut.descriptor.as_value(), int.from_bytes(pack(fields), "little"))
                 ctx.set(dut.index, index)
-                await ctx.tick().repeat(2)
+                await ctx.tick().repeat(3)
                 assert ctx.get(dut.base) == at
                 assert ctx.get(dut.misaligned) == (at % 64 != 0)
                 assert ctx.get(dut.written) == (index >= 10)
@@ -67,6 +67,7 @@ def test_what_no_flag_asks_for_is_not_used() -> None:
         ctx.set(dut.descriptor.as_value(), int.from_bytes(pack({"flags": 0, "next": 0}), "little"))
         for index in range(len(NAMES)):
             ctx.set(dut.index, index)
+            await ctx.tick()
             if ctx.get(dut.enabled):
                 used.append(NAMES[index])
 

@@ -30,7 +30,8 @@ def test_runs_of_layer_after_layer(pause: float) -> None:
         """Readers ask for any of the runs, for so many cycles."""
         wanted = runs(places)
         asked: dict[int, int] = {}
-        coming = None
+        coming: list[int | None] = [None, None]
+        before = 0
         for _ in range(cycles):
             for reader in range(3):
                 if reader not in asked and rng.random() >= pause:
@@ -38,13 +39,17 @@ def test_runs_of_layer_after_layer(pause: float) -> None:
                     ctx.set(dut.index[reader], asked[reader])
             ctx.set(dut.asked, sum(1 << reader for reader in asked))
             granted = ctx.get(dut.granted)
-            assert granted.bit_count() == bool(asked)
-            if coming is not None:
-                assert (ctx.get(dut.run.first), ctx.get(dut.run.tokens)) == wanted[coming]
-            coming = asked.pop(granted.bit_length() - 1) if granted else None
+            # The turn of one of those that asked in the cycle before.
+            assert granted.bit_count() == bool(before)
+            assert granted & ~before == 0
+            before = sum(1 << reader for reader in asked)
+            if (number := coming.pop(0)) is not None:
+                assert (ctx.get(dut.run.first), ctx.get(dut.run.tokens)) == wanted[number]
+            coming.append(asked.pop(granted.bit_length() - 1, None) if granted else None)
             assert ctx.get(dut.count) == len(wanted)
             await ctx.tick()
         ctx.set(dut.asked, 0)
+        await ctx.tick()
 
     async def testbench(ctx) -> None:
         before: list[int] = []
@@ -96,7 +101,7 @@ def test_places_that_are_not_used_leave_nothing() -> None:
         for number, expected in enumerate([(4, 1), (8, 2)]):
             ctx.set(dut.index[0], number)
             ctx.set(dut.asked, 1)
-            await ctx.tick()
+            await ctx.tick().repeat(3)
             assert (ctx.get(dut.run.first), ctx.get(dut.run.tokens)) == expected
 
     run(dut, testbench)

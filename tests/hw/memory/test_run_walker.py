@@ -90,7 +90,7 @@ def test_layer_after_layer(plane: str, stall: float) -> None:
 
 @pytest.mark.parametrize(
     ("plane", "listed", "first"),
-    [("high", 0, 2), ("high", 1, 3), ("low", 0, 2), ("low", 1, 3 + 2 * 3)],
+    [("high", 0, 3), ("high", 1, 5), ("low", 0, 3), ("low", 1, 5 + 3 * 3)],
 )
 def test_a_run_a_cycle(plane: str, listed: int, first: int) -> None:
     """The low plane looks at three runs of the table to find its first one."""

@@ -38,6 +38,7 @@ def test_slots_of_queries_are_the_golden_order(rows: int, n_max: int) -> None:
     async def bench(ctx) -> None:
         for tokens, four_bit in orders(rows, n_max):
             await start(ctx, dut, tokens, four_bit)
+            await ctx.tick()
             wanted = alternate(four_bit, tokens, rows).tolist()
             heads = 2
             for head in range(heads):
@@ -81,6 +82,7 @@ def test_a_row_block_every_cycle(rows: int) -> None:
     async def bench(ctx) -> None:
         for tokens, four_bit in orders(rows, n_max):
             await start(ctx, dut, tokens, four_bit)
+            await ctx.tick()
             order = alternate(four_bit, tokens, rows)
             blocks = [order[at : at + rows] for at in range(0, tokens, rows)]
             ctx.set(dut.next, 1)

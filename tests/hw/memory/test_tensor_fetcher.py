@@ -114,10 +114,10 @@ def test_it_runs_ahead_and_waits_for_nothing_but_the_core() -> None:
         await ctx.tick()
         ctx.set(dut.start, 0)
         for cycle in range(60):
-            if cycle < 13:
-                # Start to a run of a burst's tokens and the next one, to the request 1, the memory
+            if cycle < 17:
+                # Start to a run of a burst's tokens and the next one, to the request 3, the memory
                 # 1, to the beat 3.
-                assert ctx.get(dut.o.valid) == (cycle >= 5 + 1 + 1 + 3)
+                assert ctx.get(dut.o.valid) == (cycle >= 8 + 3 + 1 + 3)
             await ctx.tick()
         # Both planes as far as their buffers go, and not farther.
         assert [sum(burst.beats for burst in each) for each in found] == [16, 16]

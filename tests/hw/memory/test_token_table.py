@@ -26,13 +26,17 @@ def test_a_chain_of_layers(stall: float) -> None:
         count = kept
 
     async def read_rows(ctx, ids) -> None:
-        """Both readers ask at once: each slot is granted in turn, its row a cycle later."""
+        """Both readers ask at once: each slot is granted in turn, its row a cycle later.
+
+        A run is granted a cycle after it is asked for, and there two cycles later.
+        """
         for number, (first, tokens) in enumerate(runs(ids)):
             assert ctx.get(dut.run_count) == len(runs(ids))
             ctx.set(dut.run_index[3], number)
             ctx.set(dut.run_asked, 8)
-            assert ctx.get(dut.run_granted) == 8
             await ctx.tick()
+            assert ctx.get(dut.run_granted) == 8
+            await ctx.tick().repeat(2)
             assert (ctx.get(dut.run.first), ctx.get(dut.run.tokens)) == (first, tokens)
             ctx.set(dut.run_asked, 0)
         for slot, id_ in enumerate(ids):
@@ -198,7 +202,7 @@ def test_ids_that_are_not_used_are_taken_whole_and_leave_nothing() -> None:
         for number, (first, tokens) in enumerate(runs(keys)):
             ctx.set(dut.run_index[0], number)
             ctx.set(dut.run_asked, 1)
-            await ctx.tick()
+            await ctx.tick().repeat(3)
             assert (ctx.get(dut.run.first), ctx.get(dut.run.tokens)) == (first, tokens)
         _, found = await tokens_of(ctx, dut, 1, len(keys))
         assert found == [(id_, id_) for id_ in keys]

@@ -109,11 +109,11 @@ def test_one_or_two_cycles_a_token_and_one_a_run(plane: str, listed: int) -> Non
     rng = np.random.default_rng(0)
     cycles = walk(PlaneWalker(SYSTEM, plane), plan, SCATTERED, expected, rng, 0.0)
     token = 1 + listed
-    gaps = [token * size // SIZE + 1 for _, size in expected]
+    gaps = [token * size // SIZE + 1 - listed for _, size in expected]
     for head in range(2):
         gaps[head * len(gaps) // 2] += token
-        gaps[(head + 1) * len(gaps) // 2 - 1] -= token
-    assert np.diff([0, *cycles]).tolist() == gaps
+        gaps[(head + 1) * len(gaps) // 2 - 1] -= 1
+    assert np.diff([3 + listed, *cycles]).tolist() == gaps
 
 
 @pytest.mark.parametrize(("plane", "in_turns"), WALKERS)

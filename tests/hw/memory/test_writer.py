@@ -88,7 +88,7 @@ def test_runs_of_outputs(name: str, stall: float) -> None:
     if not stall:
         cycles = iter(cycle for cycle, _ in passed)
         for start, each in zip(started, expected, strict=True):
-            assert [next(cycles) for _ in each] == [start + 2 + i for i in range(len(each))]
+            assert [next(cycles) for _ in each] == [start + 4 + i for i in range(len(each))]
 
 
 def output_beats(core: Config, values: np.ndarray, four_bit: int) -> list[dict]:
