@@ -27,7 +27,7 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 def export_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Export Verilog at once: its name."""
 
-    def export(component: Any, name: str) -> str:
+    def export(component: Any, name: str, **_: Any) -> str:
         component._MustUse__used = True
         return name
 
