@@ -40,7 +40,7 @@ def test_the_page_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
     read = load(written(*toml))
     config = PRESETS["base"].replace(rows=16, n_max=1024)
     assert read.system_config(read.config()) == SystemConfig(core=config, bus_bits=256)
-    monkeypatch.setattr("dtqatten.hw.base.export.verilog", lambda component, _, **__: component.config)
+    monkeypatch.setattr("dtqatten.hw.base.export.verilog", lambda one, _, **__: one.config)
     monkeypatch.setattr("dtqatten.commands.verilog.build", lambda _, system, **__: Held(system))
     monkeypatch.setattr("dtqatten.model.sweep.run", lambda *_: [])
     monkeypatch.setattr("dtqatten.model.plots.sweep_figure", lambda _: None)

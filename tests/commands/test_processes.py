@@ -34,7 +34,8 @@ def test_a_signal_in_the_middle_of_a_design_is_one_line(folder: Path) -> None:
     code = (
         "import os, signal\n"
         "from dtqatten.hw.base import export\n"
-        f"export.verilog = lambda *_, **__: os.kill(os.getpid(), signal.{signal.SIGINT.name})\n" + MAIN
+        f"export.verilog = lambda *_, **__: os.kill(os.getpid(), signal.{signal.SIGINT.name})\n"
+        f"{MAIN}"
     )
     before = files(folder)
     with process(code, "verilog", "--preset", "tiny", cwd=folder) as running:
