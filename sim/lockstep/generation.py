@@ -44,25 +44,29 @@ def run_table_cycles(
     layout = place_run_layout(config)
     current: list[tuple[int, int]] = []
     asked: dict[int, int] = {}
-    turn, coming = 0, None
+    # Whose turn it is; those after the last one who had it; the runs of this cycle and the next.
+    granted = after = 0
+    coming: list[tuple[int, int] | None] = [None, None]
 
     def cycle(*, wanting: bool = True, **inputs: int) -> Cycle:
         """Return a cycle in which readers want runs of the current layer, one of which gets it."""
-        nonlocal turn, coming
+        nonlocal granted, after
         for reader in range(readers if current and wanting else 0):
             if reader not in asked and rng.random() >= stall:
                 asked[reader] = int(rng.integers(len(current)))
-        order = [(turn + 1 + i) % readers for i in range(readers)]
-        chosen = next((reader for reader in order if reader in asked), None)
-        expected = {"count": len(current), "granted": 0 if chosen is None else 1 << chosen}
-        if coming is not None:
-            first, tokens = coming
-            expected["run"] = pack_payload(layout, {"first": first, "tokens": tokens})
-        inputs |= {"asked": sum(1 << reader for reader in asked)}
+        asking = sum(1 << reader for reader in asked)
+        expected = {"count": len(current), "granted": granted}
+        if (shown := coming.pop(0)) is not None:
+            expected["run"] = pack_payload(layout, {"first": shown[0], "tokens": shown[1]})
+        inputs |= {"asked": asking}
         inputs |= {f"index__{reader}": number for reader, number in asked.items()}
-        coming = None
-        if chosen is not None:
-            turn, coming = chosen, current[asked.pop(chosen)]
+        # A reader that asked in the cycle before only lets its turn pass.
+        number = asked.pop(granted.bit_length() - 1, None)
+        coming.append(None if number is None else current[number])
+        # The next turn is that of one who asks now, round robin.
+        after = -2 * granted if granted else after
+        first = asking & after or asking
+        granted = first & -first
         return inputs, expected
 
     for _ in range(layers):
