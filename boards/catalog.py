@@ -106,7 +106,7 @@ BOARDS = {
             nextpnr=("--85k", "--speed", "6", "--package", "CABGA381"),
             cells={"lut": 83_640, "ff": 83_640, "bram": 208, "dsp": 156},
             oscillator_hz=25_000_000,
-            clock_hz=60_000_000,
+            clock_hz=50_000_000,
             memory_bytes=1 << 17,
             programmer="ulx3s",
         ),
