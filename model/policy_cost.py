@@ -12,7 +12,11 @@ from dtqatten.model.energy import DRAM_PJ_PER_BIT, Coefficients, dram_bytes
 from dtqatten.model.shapes import Shape
 from dtqatten.model.workload import Workload, policy_workloads
 
-__all__ = ["Cost", "PolicyCost", "kv_ratio", "policy_cost"]
+__all__ = ["Cost", "PolicyCost", "kv_ratio", "policy_cost", "refuse_unpriced"]
+
+
+#: Nibbles of a weight in attention in 8 bits.
+P_PLANES = 2
 
 
 class Cost(enum.StrEnum):
@@ -28,6 +32,31 @@ class Cost(enum.StrEnum):
     ENERGY = "energy"
 
 
+def _refuse_progressive(policy: Policy) -> None:
+    for number, layer in enumerate(policy.layers):
+        if layer.threshold is not None:
+            raise UsageError(
+                f"layer {number} is progressive, so its cost depends on the data: leave out "
+                "threshold, or measure it on the data"
+            )
+
+
+def refuse_unpriced(policy: Policy) -> None:
+    """Refuse a policy whose cycles and energy do not follow from its schedule.
+
+    Raises
+    ------
+    UsageError
+        If a layer is progressive, or queries of pruned tokens go on.
+    """
+    _refuse_progressive(policy)
+    if not policy.prune_queries:
+        raise UsageError(
+            "prune_queries is False: queries of pruned tokens go on, which cycles and energy do "
+            "not count; choose bit operations or bytes"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class PolicyCost:
     """Cost of a policy on sequences, over that of the same with all tokens, heads and values.
@@ -39,13 +68,13 @@ class PolicyCost:
     Parameters
     ----------
     head : callable
-        Cost of a head of a workload.
+        Cost of a head of a workload, with weights of so many nibbles.
     shape : Shape
     lengths : mapping
         How many sequences have so many tokens.
     """
 
-    head: Callable[[Workload], float]
+    head: Callable[[Workload, int], float]
     shape: Shape
     lengths: Mapping[int, int]
 
@@ -55,8 +84,9 @@ class PolicyCost:
         Raises
         ------
         UsageError
-            If the policy is progressive: what is computed again depends on the data.
+            As :func:`refuse_unpriced`.
         """
+        refuse_unpriced(policy)
         heads = self.shape.heads
         every = policy.replace(layers=tuple(replace(x, heads=1.0) for x in policy.layers))
         own = all_in_8 = 0.0
@@ -67,10 +97,10 @@ class PolicyCost:
             known: dict[Workload, float] = {}
             for layer, work in zip(policy.layers, policy_workloads(every, whole), strict=True):
                 if work not in known:
-                    known[work] = self.head(work)
+                    known[work] = self.head(work, policy.p_planes)
                 left = min(left, layer.kept_heads(heads))
                 own += count * left * known[work]
-            all_in_8 += count * heads * len(policy.layers) * self.head(whole.dense())
+            all_in_8 += count * heads * len(policy.layers) * self.head(whole.dense(), P_PLANES)
         return own / all_in_8
 
 
@@ -85,10 +115,9 @@ def kv_ratio(policy: Policy, heads: int) -> float:
     UsageError
         If a layer is progressive: what is read again depends on the data.
     """
+    _refuse_progressive(policy)
     left, total = heads, 0.0
-    for number, layer in enumerate(policy.layers):
-        if layer.threshold is not None:
-            raise UsageError(f"layer {number} is progressive: its bytes depend on the data")
+    for layer in policy.layers:
         left = min(left, layer.kept_heads(heads))
         total += left / heads * (layer.share_4 / 2 + layer.share_8)
     return total / len(policy.layers)
@@ -121,7 +150,11 @@ def policy_cost(
         If it is another cost, or power is not known.
     """
     if cost is Cost.CYCLES:
-        return PolicyCost(lambda work: fast_head_cycles(config, work), shape, lengths)
+        return PolicyCost(
+            lambda work, planes: fast_head_cycles(config.replace(planes=planes), work),
+            shape,
+            lengths,
+        )
     if cost is not Cost.ENERGY:
         raise UsageError(f"{cost.value} of a policy come from its evaluation, not from a machine")
     if power is None:
@@ -131,9 +164,9 @@ def policy_cost(
         )
     coefficients, kv_heads = power, shape.shared / shape.heads
 
-    def energy(work: Workload) -> float:
-        cycles = fast_head_cycles(config, work)
-        core = sum(coefficients.nanojoules(cycles, unit_cycles(config, work)).values())
+    def energy(work: Workload, planes: int) -> float:
+        busy = unit_cycles(config.replace(planes=planes), work)
+        core = sum(coefficients.nanojoules(max(busy.values()), busy).values())
         return core + dram_bytes(work, kv_heads) * 8 * DRAM_PJ_PER_BIT / 1000
 
     return PolicyCost(energy, shape, lengths)

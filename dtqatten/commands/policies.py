@@ -117,7 +117,7 @@ def _costs(policy: "Policy") -> dict[str, float | None]:
     if shape is None or any(layer.threshold is not None for layer in policy.layers):
         return {"kv_bytes_ratio": None, "cycles_ratio": None}
     cycles = None
-    # A decoder's steps take as long as their bytes.
+    # A decoder's queries go on; its steps take as long as their bytes.
     if policy.prune_queries:
         cycles = policy_cost(Cost.CYCLES, PRESETS["base"], shape, {TOKENS: 1})(policy)
     return {"kv_bytes_ratio": kv_ratio(policy, shape.heads), "cycles_ratio": cycles}

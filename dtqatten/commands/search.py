@@ -1,7 +1,5 @@
 """``dtqatten search``: find the ratios of a policy for a model and a task."""
 
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,36 +19,22 @@ from dtqatten.commands.console import print_json, progress, say, show
 from dtqatten.commands.options import (
     ConfigOption,
     JsonOption,
-    Machine,
     StartOption,
     fail,
-    machine,
     needs,
     reject_unused,
 )
 from dtqatten.commands.paths import output_file
+from dtqatten.commands.search_cost import NAMES, check_space, cost_of, priced_machine
 from dtqatten.files.errors import UsageError
 from dtqatten.files.pictures import save
-from dtqatten.model.measured import measured
-from dtqatten.model.policy_cost import Cost, policy_cost
-from dtqatten.model.shapes import shape_of
+from dtqatten.model.policy_cost import Cost
 
 if TYPE_CHECKING:
-    from dtqatten.algorithm.evaluate import Evaluation
-    from dtqatten.algorithm.models import Loaded
     from dtqatten.algorithm.search.spaces import Space, SpattenSpace
     from dtqatten.algorithm.search.worker import Worker
-    from dtqatten.algorithm.tasks.task import Task
 
 __all__ = ["search"]
-
-#: Costs as a picture has them.
-NAMES = {
-    Cost.BOPS: "bit operations",
-    Cost.CYCLES: "cycles",
-    Cost.BYTES: "bytes read",
-    Cost.ENERGY: "energy",
-}
 
 
 def search(
@@ -153,6 +137,8 @@ def search(
         chosen, loaded = opened(model, task, data, limit)
         cost = cost_of(objective, priced, chosen, loaded)
         base = template_of(template, loaded).replace(model=model, task=task)
+        if priced is not None:
+            check_space(objective, method, base, tuple(vary or ()))
         space = space_of(method, base, tuple(vary or ()), groups, max_eight, max_zero)
         if weight is None:
             weight = LAMBDA_DECODER if loaded.causal else LAMBDA_ENCODER
@@ -235,42 +221,6 @@ def space_of(
         0.95 if max_zero is None else max_zero,
         vary=vary,
     )
-
-
-def priced_machine(objective: Cost, preset: str | None, file: Path | None) -> Machine | None:
-    """Return the machine whose cycles or energy count; refuse one whose do not."""
-    if objective in (Cost.CYCLES, Cost.ENERGY):
-        return machine(preset, file)
-    given = {"--preset": preset, "--config": file}
-    reject_unused(given, "for --objective cycles and energy only")
-    return None
-
-
-def cost_of(
-    objective: Cost, priced: Machine | None, task: "Task", loaded: "Loaded"
-) -> "Callable[[Policy, Evaluation], float]":
-    """Return what a policy costs, by its evaluation or on a machine and the task's texts.
-
-    Raises
-    ------
-    UsageError
-        If a machine is asked what a decoder costs, or has no known energy.
-    """
-    from dtqatten.algorithm.search.objective import bit_operations
-
-    if priced is None:
-        return bit_operations if objective is Cost.BOPS else lambda _, found: found.bytes_ratio
-    if loaded.causal:
-        raise UsageError(
-            f"--objective {objective.value} counts heads whose queries see all keys, and "
-            f"{loaded.name} is causal; its steps take as long as their bytes: choose bytes"
-        )
-    batches = task.inputs(loaded, task.examples(loaded, "train")[: task.limit])
-    lengths = Counter(int(tokens) for batch in batches for tokens in batch["attention_mask"].sum(1))
-    known = measured().get(priced.start)
-    power = None if known is None or priced.name != priced.start else known.power
-    cost = policy_cost(objective, priced.config, shape_of(loaded.model), lengths, power)
-    return lambda policy, _: cost(policy)
 
 
 def settings_of(space: "Space | SpattenSpace", choice: dict[str, Any]) -> dict[str, Any]:

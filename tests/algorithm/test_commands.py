@@ -50,6 +50,11 @@ def test_search_then_eval(folder, data, tmp_path, run):
     code, text = run("search", *given, *options, "--objective", "bytes", "--preset", "tiny")
     assert code == 2
     assert "--preset: for --objective cycles and energy only" in re.sub(r"\s+", " ", text)
+    for tried in (("--method", "spatten"), ("--vary", "prune_queries")):
+        asked = ("-o", priced, "--trials", 2, "--limit", 12, *tried, "--objective", "cycles")
+        code, text = run("search", *given, *asked)
+        assert code == 2
+        assert "does not know what progressive layers" in re.sub(r"\s+", " ", text)
     code, text = run("search", *given, *options, "--objective", "energy", "--preset", "tiny")
     assert code == 2
     assert "power of this machine is not known" in re.sub(r"\s+", " ", text)

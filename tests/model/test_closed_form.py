@@ -43,6 +43,17 @@ def test_long_heads_take_about_what_the_cycle_model_says(work: Workload) -> None
     assert 0.92 * exact <= fast_head_cycles(SMALL, work) <= 1.03 * exact
 
 
+@pytest.mark.parametrize(
+    "shares", [(0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.25, 0.5, 0.25), (0.3, 0.6, 0.1)]
+)
+def test_heads_of_preset_base_take_what_the_cycle_model_says(
+    shares: tuple[float, float, float],
+) -> None:
+    work = Workload(tokens=200, shares=shares)
+    exact = run_core(PRESETS["base"], work).head_cycles
+    assert fast_head_cycles(PRESETS["base"], work) == exact
+
+
 @pytest.mark.parametrize(("tokens", "share"), [(128, 200), (185, 128), (185, 1)])
 def test_heads_of_local_values_take_at_most_two_fifths_longer(tokens: int, share: int) -> None:
     work = Workload(tokens=tokens, d_head=16, shares=(0.0, 1.0, 0.0), value_share=share)

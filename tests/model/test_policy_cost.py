@@ -47,6 +47,12 @@ def test_bytes_of_keys_and_values_are_those_of_the_heads_left() -> None:
         kv_ratio(Policy(layers=(progressive,)), 12)
 
 
+def test_weights_of_three_nibbles_cost_steps_of_p_x_v() -> None:
+    """384 tokens in 8 bits: 48 row blocks of 36 groups, 2 channel passes, 6 steps in place of 4."""
+    cost = policy_cost(Cost.CYCLES, BASE, Shape(layers=1, heads=1, d_head=64), {384: 1})
+    assert cost(Policy.flat(1, p_planes=3)) == pytest.approx(48 * 36 * 2 * 6 / 18432)
+
+
 def test_energy_is_that_of_busy_units_and_of_dram() -> None:
     power = Coefficients({"logic": 2.0}, {"array": 3.0})
     shape = Shape(layers=1, heads=4, kv_heads=2, d_head=64)
@@ -62,8 +68,10 @@ def test_energy_is_that_of_busy_units_and_of_dram() -> None:
 def test_what_a_machine_cannot_tell_is_refused() -> None:
     progressive = LayerPolicy(share_0=0, share_4=1, share_8=0, threshold=0.1)
     cost = policy_cost(Cost.CYCLES, BASE, Shape(layers=1, heads=2, d_head=64), {16: 1})
-    with pytest.raises(UsageError, match="layer 0 prunes heads or is progressive"):
+    with pytest.raises(UsageError, match="layer 0 is progressive"):
         cost(Policy(layers=(progressive,)))
+    with pytest.raises(UsageError, match="queries of pruned tokens go on"):
+        cost(Policy.flat(1, prune_queries=False))
     with pytest.raises(UsageError, match="power of this machine is not known"):
         policy_cost(Cost.ENERGY, BASE, SHAPE, {16: 1})
     with pytest.raises(UsageError, match="bytes of a policy come from its evaluation"):
