@@ -18,8 +18,9 @@ from dtqatten.hw.softmax.normalizer import (
     NormalizerLane,
     dividing_members,
     output_beat_layout,
+    part_layout,
 )
-from dtqatten.hw.softmax.row_parts import row_parts
+from dtqatten.hw.softmax.row_parts import describe, row_parts
 
 __all__ = ["Merger", "row_words"]
 
@@ -101,8 +102,9 @@ class Merger(wiring.Component):
         )
         write, read = held.write_port(), held.read_port()
 
-        row, go, beat = self.sums.p, Signal(), Signal(beat_layout)
-        last, taken = row_parts(m, config, row, go, beat)
+        row, go, part = self.sums.p, Signal(), Signal(part_layout(config))
+        last, taken = row_parts(m, config, row, go, part)
+        describe(m, beats.row, delayed(m, part, self.LATENCY, "part"))
         block_end = last & row.last_row & row.last_tile
         _, free = places(m, go, block_end & row.last_block, self.HELD, self.HELD - 1)
         # Of the first part of this channel pass, and of the one at hand, among those of a row.
@@ -141,7 +143,6 @@ class Merger(wiring.Component):
         m.d.comb += [
             beats.reserve.eq(gives),
             beats.write.eq(delayed(m, gives, after, "gives", reset_less=False)),
-            beats.row.eq(delayed(m, beat, self.LATENCY, "beat")),
             write.en.eq(keeps),
             write.addr.eq(delayed(m, address, self.HELD - 1, "address")),
         ]

@@ -17,13 +17,14 @@ from dtqatten.hw.payloads.softmax import (
     row_record_layout,
 )
 from dtqatten.hw.payloads.sums import divided_bits, whole_sum_width
-from dtqatten.hw.softmax.row_parts import row_parts
+from dtqatten.hw.softmax.row_parts import describe, row_parts
 
 __all__ = [
     "Normalizer",
     "NormalizerLane",
     "dividing_members",
     "output_beat_layout",
+    "part_layout",
     "scale_layout",
 ]
 
@@ -31,16 +32,15 @@ __all__ = [
 OUTPUT_BITS = 16
 
 
-def output_beat_layout(config: Config) -> data.StructLayout:
-    """``channels`` consecutive channels of one query, the rest zero.
+def part_layout(config: Config) -> data.StructLayout:
+    """A part of a row: ``channels`` consecutive channels of one query.
 
     ``last_part``: the last ones of these ``cols`` channels of the query; with it ``last_row``: the
     row block's last query, ``last_tile``: its last channels, ``last_block``: of the head's last
-    row block. In 8-bit form a value is a code, its sign extended.
+    row block.
     """
     return data.StructLayout(
         {
-            "values": data.ArrayLayout(signed(OUTPUT_BITS), config.output_lanes),
             "channels": range(config.output_lanes + 1),
             "last_part": 1,
             "last_row": 1,
@@ -48,6 +48,15 @@ def output_beat_layout(config: Config) -> data.StructLayout:
             "last_block": 1,
         }
     )
+
+
+def output_beat_layout(config: Config) -> data.StructLayout:
+    """Values of a part, see :func:`part_layout`; those beyond its channels are zero.
+
+    In 8-bit form a value is a code, its sign extended.
+    """
+    values = data.ArrayLayout(signed(OUTPUT_BITS), config.output_lanes)
+    return data.StructLayout({"values": values, **part_layout(config).members})
 
 
 def scale_layout(config: Config) -> data.StructLayout:
@@ -182,8 +191,9 @@ class Normalizer(wiring.Component):
         connect(m, beats.o, flipped(self.outputs))
         row = self.sums.p
         go = Signal()
-        beat = Signal(beat_layout)
-        last, taken = row_parts(m, config, row, go, beat)
+        part = Signal(part_layout(config))
+        last, taken = row_parts(m, config, row, go, part)
+        describe(m, beats.row, delayed(m, part, self.LATENCY, "part"))
         m.d.comb += [
             records.i.valid.eq(self.records.valid),
             self.records.ready.eq(records.i.ready),
@@ -206,10 +216,7 @@ class Normalizer(wiring.Component):
             scale.shift.eq(record.reciprocal.exponent + record.lead),
             scale.output.eq(record.output),
         ]
-        m.d.comb += [
-            beats.write.eq(delayed(m, go, self.LATENCY, "go", reset_less=False)),
-            beats.row.eq(delayed(m, beat, self.LATENCY, "beat")),
-        ]
+        m.d.comb += beats.write.eq(delayed(m, go, self.LATENCY, "go", reset_less=False))
         for i in range(lanes):
             lane = place(m, platform, f"lane_{i}", NormalizerLane, config)
             m.d.comb += [
