@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from dtqatten.algorithm.block.operands import BASE_ARRAYS
 from dtqatten.algorithm.conditioning import Calibration
 from dtqatten.algorithm.models import Loaded
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.runtime import attached, calibrate
 from dtqatten.algorithm.session.blocks import Mode
 from dtqatten.algorithm.tasks.task import Score, Task
+from dtqatten.golden.numerics.local_values import Arrays
 
 __all__ = ["Evaluation", "calibration_of", "evaluate"]
 
@@ -87,6 +89,7 @@ def evaluate(
     part: str = "dev",
     reference: Score | None = None,
     progress: Callable[[int, int], None] | None = None,
+    arrays: Arrays = BASE_ARRAYS,
 ) -> Evaluation:
     """Score a policy, and the plain model unless its score is given.
 
@@ -106,6 +109,8 @@ def evaluate(
         Of the plain model on the same part.
     progress : callable, optional
         Called with batches done and batches in all.
+    arrays : Arrays
+        Row blocks and groups of tokens of layers that multiply V of some.
 
     Raises
     ------
@@ -116,7 +121,12 @@ def evaluate(
         reference = task.evaluate(loaded, part=part, progress=progress)
     calibration = calibration_of(loaded, task, policy)
     with attached(
-        loaded.model, policy, mode, special_ids=loaded.special_ids, calibration=calibration
+        loaded.model,
+        policy,
+        mode,
+        special_ids=loaded.special_ids,
+        calibration=calibration,
+        arrays=arrays,
     ) as session:
         score = task.evaluate(loaded, session, part=part, progress=progress)
     tally = session.tally

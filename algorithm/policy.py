@@ -149,6 +149,11 @@ class Policy:
         """Whether any layer needs the tokens ranked."""
         return any(max(layer.shares) < 1 for layer in self.layers)
 
+    @property
+    def local(self) -> bool:
+        """Whether any layer multiplies V of some groups of tokens only."""
+        return any(layer.values < 1 for layer in self.layers)
+
     def share_0(self, layer: int) -> float:
         """Share of tokens pruned in a layer, those of the layers before included."""
         return max(x.share_0 for x in self.layers[: layer + 1])

@@ -152,8 +152,7 @@ class Results:
 
 def rules(policy: Policy) -> list[dict[str, Any]]:
     """Return what a policy's figures depend on besides: the arrays that choose local values."""
-    local = any(layer.values < 1 for layer in policy.layers)
-    return [dataclasses.asdict(BASE_ARRAYS)] if local else []
+    return [dataclasses.asdict(BASE_ARRAYS)] if policy.local else []
 
 
 def set_of(row: dict[str, Any]) -> tuple[str, str, str | None]:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import optuna
 
+from dtqatten.algorithm.block.operands import BASE_ARRAYS
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.search.spaces import Space, SpattenSpace
 from dtqatten.files.errors import UsageError
+from dtqatten.golden.numerics.local_values import Arrays
 
 if TYPE_CHECKING:
     from dtqatten.algorithm.evaluate import Evaluation
@@ -58,6 +60,8 @@ class Objective:
     cost : callable
         What a policy costs, relative to attention in 8 bits; told its evaluation. Bit operations
         unless given.
+    arrays : Arrays
+        Those whose row blocks and groups choose V.
 
     Raises
     ------
@@ -75,6 +79,7 @@ class Objective:
     budget: float | None = None
     fidelity: bool = False
     cost: Callable[[Policy, "Evaluation"], float] = bit_operations
+    arrays: Arrays = BASE_ARRAYS
 
     def __post_init__(self) -> None:
         if self.fidelity and self.reference.predicted is None:
@@ -94,7 +99,14 @@ class Objective:
                 for name, value in old.user_attrs.items():
                     trial.set_user_attr(name, value)
                 return tuple(old.values) if self.multi else old.values[0]
-        found = evaluate(self.loaded, self.task, policy, part="train", reference=self.reference)
+        found = evaluate(
+            self.loaded,
+            self.task,
+            policy,
+            part="train",
+            reference=self.reference,
+            arrays=self.arrays,
+        )
         trial.set_user_attr("policy", text)
         for name in MEASURED:
             trial.set_user_attr(name, getattr(found, name))

@@ -1,5 +1,6 @@
 """What is searched: ratios by layer, or SpAtten's schedule, and options of the policy beside."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -91,6 +92,8 @@ class Space(_Template):
         Largest share of 8-bit tokens; 0 leaves only the pruned shares to be searched.
     max_zero : float
         Largest share of pruned tokens; 0 leaves only the 8-bit shares to be searched.
+    min_values : float
+        Least share of the groups of tokens whose V a row block multiplies; 1 leaves the template's.
 
     Raises
     ------
@@ -101,6 +104,7 @@ class Space(_Template):
     groups: int
     max_eight: float = 1.0
     max_zero: float = 0.95
+    min_values: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -108,7 +112,9 @@ class Space(_Template):
             raise PolicyError(f"max_eight is {self.max_eight}, outside 0..1: use 1 for no limit")
         if not 0 <= self.max_zero <= 0.95:
             raise PolicyError(f"max_zero is {self.max_zero}, outside 0..0.95: a token is left")
-        if self.max_eight < 1 / GRID and self.max_zero < 1 / GRID:
+        if not 1 / GRID <= self.min_values <= 1:
+            raise PolicyError(f"min_values is {self.min_values}, outside 0.05..1: use 1 for all V")
+        if self.max_eight < 1 / GRID and self.max_zero < 1 / GRID and not self._local:
             raise PolicyError("max_eight and max_zero leave nothing to search: raise one to 0.05")
         rest = len(self.template.layers) - 1
         if not 1 <= self.groups <= max(rest, 1):
@@ -116,6 +122,11 @@ class Space(_Template):
                 f"groups is {self.groups}, outside 1..{max(rest, 1)}: "
                 "there are no more layers after the first"
             )
+
+    @property
+    def _local(self) -> bool:
+        """Whether shares of V are searched."""
+        return self.min_values < 1
 
     def group(self, layer: int) -> int:
         """Group of a layer; the first layer is group 0."""
@@ -128,21 +139,28 @@ class Space(_Template):
         Pruned shares are searched as increments, because a pruned token stays pruned; 8-bit shares
         are what is left at most.
         """
-        steps: list[tuple[int, int]] = []
+        steps: list[tuple[int, int, int | None]] = []
         pruned = 0
         most, least = (int(GRID * share + 1e-9) for share in (self.max_eight, self.max_zero))
         for group in range(self.groups + 1):
             if group and least:
                 pruned = min(pruned + trial.suggest_int(f"more_0_{group}", 0, 6), least)
             eight = trial.suggest_int(f"share_8_{group}", 0, most) if most else 0
-            steps.append((pruned, min(eight, GRID - pruned)))
+            values = None
+            if self._local:
+                fewest = math.ceil(GRID * self.min_values - 1e-9)
+                values = trial.suggest_int(f"values_{group}", fewest, GRID)
+            steps.append((pruned, min(eight, GRID - pruned), values))
         return self.varied(trial).replace(layers=self.build(steps))
 
-    def build(self, steps: Sequence[tuple[int, int]]) -> tuple[LayerPolicy, ...]:
-        """Return the layers of ``(pruned, 8-bit)`` grid steps, one pair a group."""
+    def build(self, steps: Sequence[tuple[int, int, int | None]]) -> tuple[LayerPolicy, ...]:
+        """Return the layers of ``(pruned, 8-bit, values)`` grid steps, one of each a group.
+
+        None leaves the template's values.
+        """
         layers = []
         for index, old in enumerate(self.template.layers):
-            pruned, eight = steps[self.group(index)]
+            pruned, eight, values = steps[self.group(index)]
             shares = pruned / GRID, (GRID - pruned - eight) / GRID, eight / GRID
             layers.append(
                 LayerPolicy(
@@ -150,17 +168,30 @@ class Space(_Template):
                     share_4=shares[1],
                     share_8=shares[2],
                     heads=old.heads,
-                    values=old.values,
+                    values=old.values if values is None else values / GRID,
                     threshold=old.threshold,
                 )
             )
         return tuple(layers)
 
     def starts(self) -> list[dict[str, Any]]:
-        """Parameters of sensible first trials: no pruning, steps in late layers, and ramps."""
-        return [self.started(params) for params in self._ratios()]
+        """Parameters of sensible first trials: no pruning, steps in late layers, and ramps.
+
+        Where shares of V are searched, with all V and with half of it.
+        """
+        found = [self.started(params) for params in self._ratios()]
+        if not self._local:
+            return found
+        half = max(GRID // 2, math.ceil(GRID * self.min_values - 1e-9))
+        return [
+            params | {f"values_{group}": share for group in range(self.groups + 1)}
+            for params in found
+            for share in (half, GRID)
+        ]
 
     def _ratios(self) -> list[dict[str, int]]:
+        if max(self.max_zero, self.max_eight) < 1 / GRID:
+            return [{}]
         if self.max_zero < 1 / GRID:
             most = int(GRID * self.max_eight + 1e-9)
             levels = sorted({min(level, most) for level in (0, 3, 6, 12)})

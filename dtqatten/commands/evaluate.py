@@ -18,10 +18,19 @@ from dtqatten.commands.algorithm import (
     progress_bar,
 )
 from dtqatten.commands.console import print_json, say, show
-from dtqatten.commands.options import JsonOption, PolicyOption, needs, reject_unused
+from dtqatten.commands.options import (
+    ConfigOption,
+    JsonOption,
+    PolicyOption,
+    StartOption,
+    machine,
+    needs,
+    reject_unused,
+)
 from dtqatten.commands.paths import output_file, output_folder
 from dtqatten.files.errors import UsageError
 from dtqatten.files.whole import write_text
+from dtqatten.golden.numerics.local_values import Arrays
 
 __all__ = ["evaluate"]
 
@@ -47,17 +56,21 @@ def evaluate(
     noise: Annotated[
         bool, typer.Option("--noise", help="With --pictures: run the noise study as well.")
     ] = False,
+    preset: StartOption = None,
+    file: ConfigOption = None,
     data: DataOption = None,
     limit: LimitOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print metric before and after, shares of 0, 4 and 8 bits, bit operations and bytes.
 
-    Without --policy every token has 8 bits.
+    Without --policy every token has 8 bits. --preset and --config name the machine whose arrays
+    choose V, by row block and group of tokens, where a policy prunes it.
     """
     if pictures is None:
         reject_unused({"--noise": noise, "--text": text}, "for --pictures only")
     with needs("algorithm"):
+        from dtqatten.algorithm.block.operands import BASE_ARRAYS
         from dtqatten.algorithm.evaluate import evaluate as score
         from dtqatten.algorithm.report.drawing import draw
         from dtqatten.algorithm.session.blocks import Mode
@@ -66,11 +79,24 @@ def evaluate(
             raise UsageError(f"{mode!r} is not a valid mode: choose one of {', '.join(Mode)}")
         chosen_mode = Mode(mode)
         given = None if policy is None else find_policy(policy)
+        made = None if preset is None and file is None else machine(preset, file).config
+        if given is None or not given.local:
+            unused = {"--preset": preset, "--config": file}
+            reject_unused(unused, "for a policy with local V pruning only")
         chosen, loaded = opened(model, task, data, limit)
         applied = Policy.flat(loaded.layers) if given is None else given
+        arrays = BASE_ARRAYS if made is None else Arrays.of(made)
         reference = plain_score(chosen, loaded, "dev")
         with progress_bar(f"{model} on {task}, {mode}") as tell:
-            found = score(loaded, chosen, applied, chosen_mode, reference=reference, progress=tell)
+            found = score(
+                loaded,
+                chosen,
+                applied,
+                chosen_mode,
+                reference=reference,
+                progress=tell,
+                arrays=arrays,
+            )
         worse = chosen.worse_by(found.metric, found.float_metric)
         each, plain = (1e3 * s / found.sequences for s in (found.seconds, found.float_seconds))
         show(

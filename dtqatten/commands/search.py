@@ -25,9 +25,17 @@ from dtqatten.commands.options import (
     reject_unused,
 )
 from dtqatten.commands.paths import output_file
-from dtqatten.commands.search_cost import NAMES, check_space, cost_of, priced_machine
+from dtqatten.commands.search_cost import (
+    NAMES,
+    check_space,
+    cost_of,
+    is_priced,
+    machine_of,
+    refuse_unused,
+)
 from dtqatten.files.errors import UsageError
 from dtqatten.files.pictures import save
+from dtqatten.golden.numerics.local_values import Arrays
 from dtqatten.model.policy_cost import Cost
 
 if TYPE_CHECKING:
@@ -63,6 +71,14 @@ def search(
     max_zero: Annotated[
         float | None,
         typer.Option(min=0, max=0.95, help="Largest share of pruned tokens in a layer; 0.95."),
+    ] = None,
+    min_values: Annotated[
+        float | None,
+        typer.Option(
+            min=0.05,
+            max=1,
+            help="Least share of V that a row block multiplies, searched too; the template's.",
+        ),
     ] = None,
     weight: Annotated[
         float | None,
@@ -124,6 +140,7 @@ def search(
     with needs("algorithm"):
         # For the picture of a front: what is missing is told before the search.
         import dtqatten.algorithm.pictures  # noqa: F401
+        from dtqatten.algorithm.block.operands import BASE_ARRAYS
         from dtqatten.algorithm.search.objective import LAMBDA_DECODER, LAMBDA_ENCODER, Objective
         from dtqatten.algorithm.search.study import open_study
         from dtqatten.algorithm.search.worker import Worker
@@ -131,15 +148,22 @@ def search(
         if method not in ("dtq", "spatten"):
             raise UsageError(f"no method {method!r}: choose dtq or spatten")
         if method == "spatten":
-            limits = {"--groups": groups, "--max-eight": max_eight, "--max-zero": max_zero}
+            limits = {
+                "--groups": groups,
+                "--max-eight": max_eight,
+                "--max-zero": max_zero,
+                "--min-values": min_values,
+            }
             reject_unused(limits, "for --method dtq only")
-        priced = priced_machine(objective, preset, file)
+        on = machine_of(objective, preset, file)
         chosen, loaded = opened(model, task, data, limit)
-        cost = cost_of(objective, priced, chosen, loaded)
+        cost = cost_of(objective, on, chosen, loaded)
         base = template_of(template, loaded).replace(model=model, task=task)
-        if priced is not None:
+        local = method == "spatten" or (min_values or 1) < 1 or base.local
+        refuse_unused(objective, local, preset, file)
+        if is_priced(objective):
             check_space(objective, method, base, tuple(vary or ()))
-        space = space_of(method, base, tuple(vary or ()), groups, max_eight, max_zero)
+        space = space_of(method, base, tuple(vary or ()), groups, max_eight, max_zero, min_values)
         if weight is None:
             weight = LAMBDA_DECODER if loaded.causal else LAMBDA_ENCODER
         choice = {"lambda": weight, "tolerance": tolerance, "budget": budget, "fidelity": fidelity}
@@ -148,8 +172,8 @@ def search(
         # Studies of bit operations are older than other objectives, and go on.
         if objective is not Cost.BOPS:
             settings["objective"] = objective.value
-        if priced is not None:
-            settings["machine"] = str(priced.config)
+        if on is not None:
+            settings["machine"] = str(on.config)
         shared = open_study(
             place_of(storage, output),
             study or output.stem,
@@ -171,6 +195,7 @@ def search(
             budget,
             fidelity,
             cost,
+            BASE_ARRAYS if on is None else Arrays.of(on.config),
         )
         record = {
             "sampler": sampler,
@@ -208,6 +233,7 @@ def space_of(
     groups: int | None,
     max_eight: float | None,
     max_zero: float | None,
+    min_values: float | None,
 ) -> "Space | SpattenSpace":
     """Return what a method searches."""
     from dtqatten.algorithm.search.spaces import Space, SpattenSpace
@@ -219,6 +245,7 @@ def space_of(
         groups or min(6, max(len(base.layers) - 1, 1)),
         1.0 if max_eight is None else max_eight,
         0.95 if max_zero is None else max_zero,
+        1.0 if min_values is None else min_values,
         vary=vary,
     )
 
@@ -234,6 +261,9 @@ def settings_of(space: "Space | SpattenSpace", choice: dict[str, Any]) -> dict[s
             "max_eight": space.max_eight,
             "max_zero": space.max_zero,
         }
+        # Studies without it are older, and go on.
+        if space.min_values < 1:
+            settings["min_values"] = space.min_values
     return settings
 
 

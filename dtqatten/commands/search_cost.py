@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dtqatten.algorithm.models import Loaded
     from dtqatten.algorithm.tasks.task import Task
 
-__all__ = ["NAMES", "check_space", "cost_of", "priced_machine"]
+__all__ = ["NAMES", "check_space", "cost_of", "is_priced", "machine_of", "refuse_unused"]
 
 #: Costs as a picture has them.
 NAMES = {
@@ -44,13 +44,31 @@ def check_space(objective: Cost, method: str, base: Policy, vary: tuple[str, ...
         )
 
 
-def priced_machine(objective: Cost, preset: str | None, file: Path | None) -> Machine | None:
-    """Return the machine whose cycles or energy count; refuse one whose do not."""
-    if objective in (Cost.CYCLES, Cost.ENERGY):
-        return machine(preset, file)
-    given = {"--preset": preset, "--config": file}
-    reject_unused(given, "for --objective cycles and energy only")
-    return None
+def is_priced(objective: Cost) -> bool:
+    """Whether it is a machine that has this cost."""
+    return objective in (Cost.CYCLES, Cost.ENERGY)
+
+
+def machine_of(objective: Cost, preset: str | None, file: Path | None) -> Machine | None:
+    """Return the machine that is given, or whose cycles or energy count."""
+    given = preset is not None or file is not None
+    return machine(preset, file) if given or is_priced(objective) else None
+
+
+def refuse_unused(objective: Cost, local: bool, preset: str | None, file: Path | None) -> None:
+    """Refuse a machine that does not matter.
+
+    Parameters
+    ----------
+    objective : Cost
+    local : bool
+        Some policies that are tried multiply V of some tokens, which the arrays choose.
+    preset, file : optional
+        As of :func:`dtqatten.commands.options.machine`.
+    """
+    if not is_priced(objective) and not local:
+        given = {"--preset": preset, "--config": file}
+        reject_unused(given, "for --objective cycles and energy, and for local V pruning, only")
 
 
 def cost_of(
@@ -65,7 +83,7 @@ def cost_of(
     """
     from dtqatten.algorithm.search.objective import bit_operations
 
-    if priced is None:
+    if priced is None or not is_priced(objective):
         return bit_operations if objective is Cost.BOPS else lambda _, found: found.bytes_ratio
     if loaded.causal:
         raise UsageError(

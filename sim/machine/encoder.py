@@ -76,10 +76,9 @@ def config_for(config: Config, policy: Policy) -> Config:
         If the machine cannot do what the policy asks for.
     """
     refuse(refusals(policy))
-    local = any(layer.values < 1 for layer in policy.layers)
     return config.replace(
-        local_values=local,
-        skip_tiles=config.skip_tiles or local,
+        local_values=policy.local,
+        skip_tiles=config.skip_tiles or policy.local,
         planes=policy.p_planes,
         v_gains=policy.granularity is Granularity.TOKEN,
         cumulative=policy.importance is Importance.CUMULATIVE,

@@ -1,5 +1,6 @@
 """The commands on a tiny model and random sentences."""
 
+import dataclasses
 import importlib
 import json
 import re
@@ -49,7 +50,9 @@ def test_search_then_eval(folder, data, tmp_path, run):
         assert (record["train_cost"] == record["train_bytes_ratio"]) == (objective == "bytes")
     code, text = run("search", *given, *options, "--objective", "bytes", "--preset", "tiny")
     assert code == 2
-    assert "--preset: for --objective cycles and energy only" in re.sub(r"\s+", " ", text)
+    assert "--preset: for --objective cycles and energy, and for" in re.sub(
+        r"\s+", " ", text
+    )
     for tried in (("--method", "spatten"), ("--vary", "prune_queries")):
         asked = ("-o", priced, "--trials", 2, "--limit", 12, *tried, "--objective", "cycles")
         code, text = run("search", *given, *asked)
@@ -72,6 +75,37 @@ def test_search_then_eval(folder, data, tmp_path, run):
     assert drawn.startswith("<?xml")
     assert "[CLS]" in drawn
     assert "pruned" in drawn
+
+
+def test_local_values_are_searched_and_measured_on_the_arrays_of_a_machine(
+    folder, data, tmp_path, run
+):
+    path = tmp_path / "local.json"
+    given = ("--model", folder, "--task", "stsb", "--data", data)
+    options = ("-o", path, "--trials", 3, "--groups", 1, "--limit", 12)
+    code, text = run("search", *given, *options, "--min-values", 0.25, "--preset", "tiny")
+    assert code == 0, text
+    found = Policy.load(path)
+    assert found.record["min_values"] == 0.25
+    assert "rows=4" in found.record["machine"]
+    assert all(0.25 <= layer.values <= 1 for layer in found.layers)
+    halves = tuple(dataclasses.replace(layer, values=0.3) for layer in found.layers)
+    local = tmp_path / "halves.json"
+    found.replace(layers=halves).save(local)
+    rows = []
+    for preset in ("base", "tiny"):
+        out = tmp_path / f"{preset}.json"
+        code, text = run("eval", *given, "--policy", local, "--preset", preset, "-o", out)
+        assert code == 0, text
+        rows.append(json.loads(out.read_text()))
+    # Groups of tokens are of another length.
+    assert rows[0]["loss"] != rows[1]["loss"]
+    code, text = run("search", *given, *options, "--method", "spatten", "--min-values", 0.5)
+    assert code == 2
+    assert "--min-values: for --method dtq only" in re.sub(r"\s+", " ", text)
+    code, text = run("eval", *given, "--preset", "tiny")
+    assert code == 2
+    assert "for a policy with local V pruning only" in re.sub(r"\s+", " ", text)
 
 
 @pytest.mark.parametrize(

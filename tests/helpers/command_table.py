@@ -90,7 +90,7 @@ INPUTS: dict[str, list[str]] = {
     "synth": ["--config {}"],
     "lint": ["--config {}"],
     "search": ["--template {}", "--objective cycles --config {}"],
-    "eval": ["--policy {}"],
+    "eval": ["--policy {}", "--policy minilm-bbc-values --config {}"],
     "accuracy": ["--results {}"],
     "board run": ["{}"],
     "config show": ["--config {}"],

@@ -99,6 +99,11 @@ def test_spattens_schedule():
     assert len(names(SpattenSpace(Policy.flat(4)))) == 7
 
 
+KINDS = ("more_0_{}", "share_8_{}", "values_{}")
+#: The first layer prunes nothing.
+FIXED = {"more_0_0"}
+
+
 def test_a_space_without_pruning_has_eight_bit_shares_only():
     space = Space(Policy.flat(6), 2, max_zero=0.0)
     assert all(set(start) == {"share_8_0", "share_8_1", "share_8_2"} for start in space.starts())
@@ -108,6 +113,20 @@ def test_a_space_without_pruning_has_eight_bit_shares_only():
     for bad, message in ((1.0, "a token is left"), (-0.1, "outside 0"), (0.0, "nothing to search")):
         with pytest.raises(PolicyError, match=message):
             Space(Policy.flat(6), 2, max_eight=0.0, max_zero=bad)
+
+
+def test_a_space_of_values_searches_the_share_of_v_of_each_group():
+    space = Space(Policy.flat(6), 2, max_eight=0.0, max_zero=0.0, min_values=0.3)
+    every = [{f"values_{g}": share for g in range(3)} for share in (10, 20)]
+    assert space.starts() == every
+    trial = optuna.trial.FixedTrial({"values_0": 20, "values_1": 6, "values_2": 13})
+    assert [x.values for x in space.suggest(trial).layers] == [1, 0.3, 0.3, 0.3, 0.65, 0.65]
+    mixed = Space(Policy.flat(6), 2, min_values=0.75).starts()
+    assert {x["values_1"] for x in mixed} == {15, 20}
+    assert all(set(x) == {n.format(g) for n in KINDS for g in range(3)} - FIXED for x in mixed)
+    for bad in (0.0, 1.1):
+        with pytest.raises(PolicyError, match="use 1 for all V"):
+            Space(Policy.flat(6), 2, min_values=bad)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
@@ -130,7 +149,7 @@ def test_tolerance_and_budget_are_barriers(objective):
     found = pretend(
         None,
         None,
-        space.template.replace(layers=space.build([(0, 0), (8, 0), (8, 0)])),
+        space.template.replace(layers=space.build([(0, 0, None), (8, 0, None), (8, 0, None)])),
         "train",
         None,
     )
