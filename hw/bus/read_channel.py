@@ -62,6 +62,8 @@ class ReadChannel(wiring.Component):
         What to fetch.
     port : Out(read_port(system))
         Bursts and answers.
+    waiting : Out(1)
+        A burst of a run that has been taken is not out.
     o : Out(stream.Signature(ArrayLayout(unsigned(4), nibbles)))
         Beats.
 
@@ -77,6 +79,7 @@ class ReadChannel(wiring.Component):
             {
                 "runs": In(stream.Signature(run_layout(system))),
                 "port": Out(read_port(system)),
+                "waiting": Out(1),
                 "o": Out(stream.Signature(data.ArrayLayout(unsigned(4), nibbles))),
             }
         )
@@ -106,6 +109,7 @@ class ReadChannel(wiring.Component):
         request(m, buffer.i, burster.o.p)
         m.d.comb += [
             self.port.more.eq(buffer.more),
+            self.waiting.eq(~burster.idle | buffer.o.valid),
             buffer.i.valid.eq(burster.o.valid & enough),
             requested.eq(buffer.i.valid & buffer.i.ready),
             burster.o.ready.eq(buffer.i.ready & enough),

@@ -31,9 +31,12 @@ class RunWalker(wiring.Component):
     runs are read once to find it. Its runs wait until the high plane has given that slot: a token's
     planes are needed one after the other, and what comes early keeps the bus from what is needed.
 
+    A head's first run waits until no burst of the head before waits for the bus, so that ``head``
+    is that of every burst which does.
+
     Latency: 3 cycles from ``start`` to the first run, 5 if it is read from the table; the low plane
     then takes 3 more for each run up to that of its first slot. Throughput a run a cycle if reads
-    are granted at once.
+    are granted at once and nothing is ``waiting``.
 
     Parameters
     ----------
@@ -55,6 +58,8 @@ class RunWalker(wiring.Component):
         Reading of runs, see :class:`~dtqatten.hw.memory.run_table.RunTable`.
     o : Out(stream.Signature(run_layout(system)))
         Runs of bytes.
+    waiting : In(1)
+        A burst of a run that has been given waits for the bus; from the cycle after that on.
     head, busy : Out(16), Out(1)
         Head whose bursts are going out, or come next; there are any. Both a cycle late.
     turn, wide : Out(16), Out(1)
@@ -79,6 +84,7 @@ class RunWalker(wiring.Component):
                 "granted": In(1),
                 "run": In(place_run_layout(core)),
                 "o": Out(stream.Signature(run_layout(system))),
+                "waiting": In(1),
                 "head": Out(16),
                 "busy": Out(1),
                 **({"turn": Out(16), "wide": Out(1)} if plane == "high" else {}),
@@ -183,12 +189,14 @@ class RunWalker(wiring.Component):
         plane_size = Signal(range(system.core.positions * size + 1))
         # What is at ``o``: its tokens, and whether it is its head's last run.
         tokens, last, given = Signal.like(place_run.tokens), Signal(), Signal()
+        # The next run is its head's first.
+        begins = Signal()
         free, may = Signal(), Signal(name="may")
         m.d.sync += plane_size.eq(plan.capacity * size)
         m.d.comb += [
             place_run.eq(queue.r_data),
             free.eq(~self.o.valid | self.o.ready),
-            leaves.eq(queue.r_rdy & may & free),
+            leaves.eq(queue.r_rdy & may & free & ~(begins & (self.waiting | self.o.valid))),
             queue.r_en.eq(leaves),
             given.eq(self.o.valid & self.o.ready),
         ]
@@ -200,6 +208,8 @@ class RunWalker(wiring.Component):
                 tokens.eq(place_run.tokens),
                 last.eq(queue.r_data[-1]),
             ]
+        with m.If(leaves):
+            m.d.sync += begins.eq(queue.r_data[-1])
         with m.If(leaves & queue.r_data[-1]):
             m.d.sync += [head.eq(head + 1), base.eq(base + (plane_size << (self.planes - 1)))]
         self._count(m, given, last, tokens)
@@ -214,7 +224,7 @@ class RunWalker(wiring.Component):
         else:
             m.d.comb += may.eq(1)
         with m.If(self.start):
-            m.d.sync += head.eq(0)
+            m.d.sync += [head.eq(0), begins.eq(1)]
         # The plan's products take a cycle; nothing is in the queue by then.
         begun = Signal()
         m.d.sync += begun.eq(self.start)
@@ -244,9 +254,8 @@ class RunWalker(wiring.Component):
                 m.d.sync += slot.eq(Mux(last, 0, slot + tokens))
             with m.If(self.start):
                 m.d.sync += slot.eq(0)
-        # A run is taken when the bursts of the one before are out.
-        m.d.sync += self.busy.eq(~self.idle | ~self.o.ready)
-        with m.If(self.o.ready):
+        m.d.sync += self.busy.eq(~self.idle | self.waiting)
+        with m.If(~self.waiting):
             m.d.sync += self.head.eq(head)
         with m.If(given & last):
             m.d.sync += head.eq(head + 1)

@@ -90,9 +90,13 @@ class TensorFetcher(wiring.Component):
         joiner = place(m, platform, "joiner", Joiner, system, nibbles, in_turns)
         idle = joiner.idle
         for i, (plane, port) in enumerate((("high", self.high), ("low", self.low))):
+            channel = place(
+                m, platform, f"{plane}_channel", ReadChannel, system, nibbles, system.plane_bytes
+            )
             if self.replayed:
                 walker = place(m, platform, f"{plane}_walker", RunWalker, system, plane)
                 m.d.comb += [
+                    walker.waiting.eq(channel.waiting),
                     walker.run.eq(self.run),
                     walker.count.eq(self.count),
                     self.head[i].eq(walker.head),
@@ -102,9 +106,6 @@ class TensorFetcher(wiring.Component):
                 turns = plane == "high"
                 walker = place(m, platform, f"{plane}_walker", PlaneWalker, system, plane, turns)
                 m.d.comb += walker.entry.eq(self.entry)
-            channel = place(
-                m, platform, f"{plane}_channel", ReadChannel, system, nibbles, system.plane_bytes
-            )
             m.d.comb += [
                 walker.start.eq(self.start),
                 walker.plan.eq(self.plan),

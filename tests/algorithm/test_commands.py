@@ -50,9 +50,7 @@ def test_search_then_eval(folder, data, tmp_path, run):
         assert (record["train_cost"] == record["train_bytes_ratio"]) == (objective == "bytes")
     code, text = run("search", *given, *options, "--objective", "bytes", "--preset", "tiny")
     assert code == 2
-    assert "--preset: for --objective cycles and energy, and for" in re.sub(
-        r"\s+", " ", text
-    )
+    assert "--preset: for --objective cycles and energy, and for" in re.sub(r"\s+", " ", text)
     for tried in (("--method", "spatten"), ("--vary", "prune_queries")):
         asked = ("-o", priced, "--trials", 2, "--limit", 12, *tried, "--objective", "cycles")
         code, text = run("search", *given, *asked)

@@ -79,13 +79,52 @@ def test_layer_after_layer(plane: str, stall: float) -> None:
                 assert ctx.get(dut.busy) or left == 0
             # While the bursts of the last run are not out.
             for _ in range(4):
-                *_, ready = await ctx.tick().sample(dut.o.ready)
-                assert ctx.get(dut.busy) == (not ready)
+                *_, waiting = await ctx.tick().sample(dut.waiting)
+                assert ctx.get(dut.busy) == waiting
                 assert not ctx.get(dut.o.valid)
                 assert not ctx.get(dut.asked)
 
-    run(dut, start, sink, background=[grant_runs(dut, table, rng, stall)], deadline=40_000)
+    async def wait(ctx) -> None:
+        """Bursts of each run wait for a while; the head does not change before they are out."""
+        head = 0
+        async for *_, valid, ready, waits, now, begun in ctx.tick().sample(
+            dut.o.valid, dut.o.ready, dut.waiting, dut.head, dut.start
+        ):
+            assert now == head or not waits or begun
+            head = ctx.get(dut.head)
+            ctx.set(dut.waiting, valid & ready | (waits & int(rng.random() < stall)))
+
+    background = [grant_runs(dut, table, rng, stall), wait]
+    run(dut, start, sink, background=background, deadline=40_000)
     assert [(*one, head) for one, head in zip(taken, heads, strict=True)] == expected
+
+
+@pytest.mark.parametrize("listed", [0, 1])
+def test_a_head_begins_when_no_burst_of_the_one_before_waits(listed: int) -> None:
+    dut = RunWalker(SYSTEM, "high")
+    plan = plan_of(list(range(4)), 4, listed=listed, heads=2)
+    rng = np.random.default_rng(0)
+
+    async def bench(ctx) -> None:
+        ctx.set(dut.plan, plan)
+        ctx.set(dut.o.ready, 1)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        while not ctx.get(dut.o.valid):
+            await ctx.tick()
+        await ctx.tick()
+        ctx.set(dut.waiting, 1)
+        for _ in range(20):
+            await ctx.tick()
+            assert not ctx.get(dut.o.valid)
+            assert ctx.get(dut.head) == 0
+        ctx.set(dut.waiting, 0)
+        await ctx.tick()
+        assert ctx.get(dut.o.valid)
+        assert ctx.get(dut.head) == 1
+
+    run(dut, bench, background=[grant_runs(dut, list(range(4)), rng)], deadline=100)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +150,10 @@ def test_a_run_a_cycle(plane: str, listed: int, first: int) -> None:
         ctx.set(dut.start, 0)
 
     run(dut, start, sink, background=[monitor, grant_runs(dut, ids, rng)])
-    cycles = [cycle for cycle, _ in passed]
-    assert cycles == list(range(first, first + len(expected)))
+    # Between heads, a cycle in which it is seen that nothing waits.
+    assert [cycle - head for (cycle, _), (*_, head) in zip(passed, expected, strict=True)] == list(
+        range(first, first + len(expected))
+    )
 
 
 @pytest.mark.parametrize("listed", [0, 1])

@@ -3,9 +3,24 @@
 import pytest
 
 from dtqatten import Config
+from dtqatten.configuration.system import ReadStream
+from dtqatten.sim.machine.axi import SimulatedBus, simulated_device
 from dtqatten.sim.studies import decode_bench
-from dtqatten.sim.studies.decode_bench import SHARES, Shape, decode_step, measure_decode
+from dtqatten.sim.studies.decode_bench import (
+    LATENCY,
+    SHARES,
+    Shape,
+    decode_step,
+    machine,
+    measure_decode,
+)
 
+K_HIGH, K_LOW, V_HIGH, V_LOW = (
+    ReadStream.K_HIGH,
+    ReadStream.K_LOW,
+    ReadStream.V_HIGH,
+    ReadStream.V_LOW,
+)
 CORE = Config(rows=4, cols=8, depth=8, d_head=32, value_depth=8, n_max=256)
 SMALL = Shape(layers=2, kv_heads=4, group=3, d=32, run=2)
 
@@ -51,6 +66,24 @@ def test_a_small_step_is_bound_by_the_bus(monkeypatch: pytest.MonkeyPatch) -> No
         assert per_key == pytest.approx(step["cycles_per_token"] * 8)
         assert step["dense_8_bit"] == 2 * step["dense_16_bit"]
     assert 4 < four["cycles_per_token"] < mixed["cycles_per_token"] < eight["cycles_per_token"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_all_keys_of_a_head_are_requested_before_its_values(share: float) -> None:
+    """Those that end amid a burst too: scores wait for the last one, and P x V for scores."""
+    device = simulated_device(machine(CORE, 32, 64), size=1 << 22, timeout=100_000, optimize=0)
+    bus = device.bus
+    assert isinstance(bus, SimulatedBus)
+    bus.configure(latency=(LATENCY, LATENCY))
+    bus.record()
+    device.run([decode_step(SMALL, 250, share)])
+    keys, values = (
+        sorted(c for s in planes for c in bus.read_cycles(s))
+        for planes in ((K_HIGH, K_LOW), (V_HIGH, V_LOW))
+    )
+    # Half of the values of the last of two heads are three quarters of all.
+    assert keys[-1] < values[len(values) * 3 // 4]
 
 
 def test_keys_of_eight_bits_are_anywhere() -> None:
