@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from dtqatten import __version__
+from dtqatten.commands.ablation import ablation
 from dtqatten.commands.accuracy import accuracy
 from dtqatten.commands.bench import bench
 from dtqatten.commands.board import (
@@ -75,6 +76,7 @@ COMMANDS = (
     stalls,
     bench,
     compare,
+    ablation,
     sweep,
     synth,
     results,

@@ -1,0 +1,82 @@
+"""What each feature of a policy saves: alone, left out, all together."""
+
+import dataclasses
+
+import pytest
+
+from dtqatten import Config
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.spatten import spatten
+from dtqatten.files.errors import UsageError
+from dtqatten.model.ablation import Feature, ablation, with_features
+from dtqatten.model.core import run_core
+from dtqatten.model.energy import Coefficients
+from dtqatten.model.shapes import Shape
+from dtqatten.model.workload import Workload
+
+CONFIG = Config(rows=4, cols=8, depth=4, d_head=16, n_max=64)
+SHAPE = Shape(layers=3, heads=4, d_head=16)
+EVERY = frozenset(Feature)
+POLICY = spatten(
+    3, tokens=0.5, heads=0.5, values=0.5, threshold=None, p_follows_token=True, eight=1
+)
+
+
+def test_features_are_taken_away_one_by_one():
+    assert with_features(POLICY, EVERY) == POLICY
+    plain = with_features(POLICY, frozenset())
+    assert plain.layers == Policy.flat(3).layers
+    assert not plain.p_follows_token
+    tokens = with_features(POLICY, frozenset({Feature.TOKENS}))
+    assert [layer.shares for layer in tokens.layers] == [(0, 0, 1), (0.25, 0, 0.75), (0.5, 0, 0.5)]
+    bits = with_features(POLICY, frozenset({Feature.PRECISION}))
+    assert [layer.shares for layer in bits.layers] == [(0, 0, 1), (0, 1, 0), (0, 1, 0)]
+    assert bits.p_follows_token
+    heads = with_features(POLICY, frozenset({Feature.HEADS}))
+    assert [layer.heads for layer in heads.layers] == [1, 0.75, 0.5]
+    values = with_features(POLICY, frozenset({Feature.VALUES}))
+    assert [layer.values for layer in values.layers] == [1, 0.5, 0.5]
+
+
+def test_rows_are_each_alone_each_left_out_and_all():
+    rows = {row.name: row for row in ablation(POLICY, CONFIG, SHAPE, 64)}
+    names = ["fewer bits", "cascade token pruning", "cascade head pruning", "local V pruning"]
+    alone, without = [f"{x} alone" for x in names], [f"all but {x}" for x in names]
+    assert list(rows) == [*alone, *without, "all"]
+    assert all(row.energy is None for row in rows.values())
+    # Of heads 4, 3 and 2 are left in three layers.
+    assert rows["cascade head pruning alone"].cycles == pytest.approx(9 / 12)
+    assert rows["cascade head pruning alone"].bytes == pytest.approx(9 / 12)
+    # V is fetched as a whole.
+    assert rows["local V pruning alone"].bytes == 1
+    cycles = [
+        run_core(CONFIG, Workload(tokens=64, d_head=16, shares=(zero, 0.0, 1 - zero))).head_cycles
+        for zero in (0.0, 0.25, 0.5)
+    ]
+    assert rows["cascade token pruning alone"].cycles == pytest.approx(sum(cycles) / 3 / cycles[0])
+    for name in names:
+        assert rows["all"].cycles < rows[f"{name} alone"].cycles
+    assert rows["all"].cycles < rows["all but fewer bits"].cycles
+
+
+def test_energy_is_that_of_core_and_memory():
+    power = Coefficients({"logic": 10.0}, {})
+    fewer = dataclasses.replace(POLICY, p_follows_token=False)
+    rows = ablation(fewer, CONFIG, SHAPE, 64, power)
+    assert all(0 < (row.energy or 0) <= 1 for row in rows)
+    # 160 pJ a byte, and 10 a cycle, of a head.
+    zero = run_core(CONFIG, Workload(tokens=64, d_head=16, shares=(0.0, 0.0, 1.0)))
+    dense = 10 * zero.head_cycles + 160 * 4 * 64 * 16
+    one = next(row for row in rows if row.name == "cascade head pruning alone")
+    assert one.energy == pytest.approx(0.75)
+    two = next(row for row in rows if row.name == "fewer bits alone")
+    four = run_core(CONFIG, Workload(tokens=64, d_head=16, shares=(0.0, 1.0, 0.0)))
+    less = 10 * four.head_cycles + 160 * 2.5 * 64 * 16
+    assert two.energy == pytest.approx((dense + 2 * less) / 3 / dense)
+
+
+def test_a_policy_without_features_and_one_of_unknown_cost_are_refused():
+    with pytest.raises(UsageError, match="saves nothing"):
+        ablation(Policy.flat(3), CONFIG, SHAPE, 64)
+    with pytest.raises(UsageError, match="progressive"):
+        ablation(spatten(3), CONFIG, SHAPE, 64)
