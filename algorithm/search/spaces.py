@@ -225,12 +225,17 @@ class SpattenSpace(_Template):
     ----------
     template, vary : Policy, tuple of str
         Everything but the schedule; options that are searched too.
+    progressive : bool
+        Thresholds of progressive quantization are searched; else there are none.
     """
+
+    progressive: bool = True
 
     def suggest(self, trial: optuna.trial.BaseTrial) -> Policy:
         """Return the policy of a trial: shares on the 5 % grid."""
         layers = len(self.template.layers)
-        threshold = trial.suggest_int("threshold", 0, 8)  # per cent times 2.5; 0 is none
+        # Per cent times 2.5; 0 is none.
+        threshold = trial.suggest_int("threshold", 0, 8) if self.progressive else 0
         made = spatten(
             layers,
             tokens=trial.suggest_int("tokens", 0, 14) / GRID,
@@ -254,4 +259,6 @@ class SpattenSpace(_Template):
             {"eight": len(self.template.layers)},
             {"threshold": 4, "tokens": 6, "heads": 2, "values": 4},
         ]
+        if not self.progressive:
+            del none["threshold"], found[1], found[-1]["threshold"]
         return [self.started({**none, **changes}) for changes in found]

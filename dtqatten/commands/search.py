@@ -80,6 +80,14 @@ def search(
             help="Least share of V that a row block multiplies, searched too; the template's.",
         ),
     ] = None,
+    progressive: Annotated[
+        bool | None,
+        typer.Option(
+            "--progressive/--no-progressive",
+            help="Of --method spatten: try thresholds of progressive quantization; not where a "
+            "machine's cycles or energy count.",
+        ),
+    ] = None,
     weight: Annotated[
         float | None,
         typer.Option("--lambda", min=0, help="Weight of cost: 0.37 (encoder), 0.24 (decoder)."),
@@ -142,6 +150,7 @@ def search(
         import dtqatten.algorithm.pictures  # noqa: F401
         from dtqatten.algorithm.block.operands import BASE_ARRAYS
         from dtqatten.algorithm.search.objective import LAMBDA_DECODER, LAMBDA_ENCODER, Objective
+        from dtqatten.algorithm.search.spaces import Space, SpattenSpace
         from dtqatten.algorithm.search.study import open_study
         from dtqatten.algorithm.search.worker import Worker
 
@@ -155,6 +164,8 @@ def search(
                 "--min-values": min_values,
             }
             reject_unused(limits, "for --method dtq only")
+        else:
+            reject_unused({"--progressive": progressive}, "for --method spatten only")
         on = machine_of(objective, preset, file)
         chosen, loaded = opened(model, task, data, limit)
         cost = cost_of(objective, on, chosen, loaded)
@@ -162,8 +173,13 @@ def search(
         local = method == "spatten" or (min_values or 1) < 1 or base.local
         refuse_unused(objective, local, preset, file)
         if is_priced(objective):
-            check_space(objective, method, base, tuple(vary or ()))
-        space = space_of(method, base, tuple(vary or ()), groups, max_eight, max_zero, min_values)
+            check_space(objective, base, tuple(vary or ()), progressive)
+        varied = tuple(vary or ())
+        if method == "spatten":
+            thresholds = not is_priced(objective) if progressive is None else progressive
+            space: Space | SpattenSpace = SpattenSpace(base, thresholds, vary=varied)
+        else:
+            space = space_of(base, varied, groups, max_eight, max_zero, min_values)
         if weight is None:
             weight = LAMBDA_DECODER if loaded.causal else LAMBDA_ENCODER
         choice = {"lambda": weight, "tolerance": tolerance, "budget": budget, "fidelity": fidelity}
@@ -227,19 +243,16 @@ def search(
 
 
 def space_of(
-    method: str,
     base: Policy,
     vary: tuple[str, ...],
     groups: int | None,
     max_eight: float | None,
     max_zero: float | None,
     min_values: float | None,
-) -> "Space | SpattenSpace":
-    """Return what a method searches."""
-    from dtqatten.algorithm.search.spaces import Space, SpattenSpace
+) -> "Space":
+    """Return the ratios that are searched."""
+    from dtqatten.algorithm.search.spaces import Space
 
-    if method == "spatten":
-        return SpattenSpace(base, vary=vary)
     return Space(
         base,
         groups or min(6, max(len(base.layers) - 1, 1)),
@@ -261,9 +274,11 @@ def settings_of(space: "Space | SpattenSpace", choice: dict[str, Any]) -> dict[s
             "max_eight": space.max_eight,
             "max_zero": space.max_zero,
         }
-        # Studies without it are older, and go on.
+        # Studies without it are older, and go on; so below.
         if space.min_values < 1:
             settings["min_values"] = space.min_values
+    elif not space.progressive:
+        settings["progressive"] = False
     return settings
 
 

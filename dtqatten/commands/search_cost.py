@@ -28,19 +28,21 @@ NAMES = {
 }
 
 
-def check_space(objective: Cost, method: str, base: Policy, vary: tuple[str, ...]) -> None:
+def check_space(
+    objective: Cost, base: Policy, vary: tuple[str, ...], progressive: bool | None
+) -> None:
     """Refuse a search that would try policies whose cost on a machine is not known.
 
     Raises
     ------
     UsageError
-        If the template is such a policy, or the method or an option that varies makes some.
+        If the template is such a policy, or what is searched makes some.
     """
     refuse_unpriced(base)
-    if method == "spatten" or "prune_queries" in vary:
+    if progressive or "prune_queries" in vary:
         raise UsageError(
             f"--objective {objective.value} does not know what progressive layers and "
-            "prune_queries cost, which --method spatten or --vary would try: leave it out"
+            "prune_queries cost, which --progressive or --vary would try: leave it out"
         )
 
 

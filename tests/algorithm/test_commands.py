@@ -51,11 +51,17 @@ def test_search_then_eval(folder, data, tmp_path, run):
     code, text = run("search", *given, *options, "--objective", "bytes", "--preset", "tiny")
     assert code == 2
     assert "--preset: for --objective cycles and energy, and for" in re.sub(r"\s+", " ", text)
-    for tried in (("--method", "spatten"), ("--vary", "prune_queries")):
+    for tried in (("--method", "spatten", "--progressive"), ("--vary", "prune_queries")):
         asked = ("-o", priced, "--trials", 2, "--limit", 12, *tried, "--objective", "cycles")
         code, text = run("search", *given, *asked)
         assert code == 2
         assert "does not know what progressive layers" in re.sub(r"\s+", " ", text)
+    asked = ("-o", tmp_path / "schedule.json", "--trials", 2, "--limit", 12, "--method", "spatten")
+    code, text = run("search", *given, *asked, "--objective", "cycles")
+    assert code == 0, text
+    schedule = Policy.load(asked[1])
+    assert all(layer.threshold is None for layer in schedule.layers)
+    assert schedule.record["progressive"] is False
     code, text = run("search", *given, *options, "--objective", "energy", "--preset", "tiny")
     assert code == 2
     assert "power of this machine is not known" in re.sub(r"\s+", " ", text)

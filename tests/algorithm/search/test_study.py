@@ -31,7 +31,7 @@ class Made(Task):
     examples = score = loss = inputs = None
 
 
-def pretend(loaded, task, policy, part, reference):
+def pretend(loaded, task, policy, part, reference, **_):
     drift = 0.1 * len(policy.protect) + (policy.importance == "block")
     zero, four, eight = (
         sum(x) / len(policy.layers) for x in zip(*(y.shares for y in policy.layers), strict=True)
@@ -97,6 +97,13 @@ def test_spattens_schedule():
         with pytest.raises(PolicyError):
             spatten(5, **bad)
     assert len(names(SpattenSpace(Policy.flat(4)))) == 7
+    plain = SpattenSpace(Policy.flat(4), progressive=False)
+    assert len(names(plain)) == 6
+    assert all(
+        set(start) == {"tokens", "heads", "values", "eight", "late"} for start in plain.starts()
+    )
+    trial = optuna.trial.FixedTrial(plain.starts()[-1])
+    assert all(layer.threshold is None for layer in plain.suggest(trial).layers)
 
 
 KINDS = ("more_0_{}", "share_8_{}", "values_{}")
