@@ -123,6 +123,14 @@ def search(
             "task's texts cycles or energy; bytes read."
         ),
     ] = Cost.BOPS,
+    tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Length that cycles and energy are of; that of the task's texts."),
+    ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(help="Whose heads cycles and energy are of, such as bert-base; the model's."),
+    ] = None,
     preset: StartOption = None,
     file: ConfigOption = None,
     multi: Annotated[
@@ -168,7 +176,7 @@ def search(
             reject_unused({"--progressive": progressive}, "for --method spatten only")
         on = machine_of(objective, preset, file)
         chosen, loaded = opened(model, task, data, limit)
-        cost = cost_of(objective, on, chosen, loaded)
+        cost = cost_of(objective, on, chosen, loaded, tokens, shape)
         base = template_of(template, loaded).replace(model=model, task=task)
         local = method == "spatten" or (min_values or 1) < 1 or base.local
         refuse_unused(objective, local, preset, file)
@@ -190,6 +198,8 @@ def search(
             settings["objective"] = objective.value
         if on is not None:
             settings["machine"] = str(on.config)
+        asked = {"tokens": tokens, "shape": shape}
+        settings |= {name: given for name, given in asked.items() if given is not None}
         shared = open_study(
             place_of(storage, output),
             study or output.stem,

@@ -74,27 +74,47 @@ def refuse_unused(objective: Cost, local: bool, preset: str | None, file: Path |
 
 
 def cost_of(
-    objective: Cost, priced: Machine | None, task: "Task", loaded: "Loaded"
+    objective: Cost,
+    priced: Machine | None,
+    task: "Task",
+    loaded: "Loaded",
+    tokens: int | None = None,
+    shape: str | None = None,
 ) -> "Callable[[Policy, Evaluation], float]":
-    """Return what a policy costs, by its evaluation or on a machine and the task's texts.
+    """Return what a policy costs, by its evaluation or on a machine.
+
+    Parameters
+    ----------
+    objective, priced, task, loaded
+        What is asked for, of what machine, and of whose texts.
+    tokens : int, optional
+        Length of all sequences in place of the task's texts.
+    shape : str, optional
+        Whose heads count, in place of the model's own.
 
     Raises
     ------
     UsageError
-        If a machine is asked what a decoder costs, or has no known energy.
+        If a machine is asked what a decoder costs, or has no known energy, or a length or
+        shape does not matter.
     """
     from dtqatten.algorithm.search.objective import bit_operations
 
     if priced is None or not is_priced(objective):
+        given = {"--tokens": tokens, "--shape": shape}
+        reject_unused(given, "for --objective cycles and energy only")
         return bit_operations if objective is Cost.BOPS else lambda _, found: found.bytes_ratio
     if loaded.causal:
         raise UsageError(
             f"--objective {objective.value} counts heads whose queries see all keys, and "
             f"{loaded.name} is causal; its steps take as long as their bytes: choose bytes"
         )
-    batches = task.inputs(loaded, task.examples(loaded, "train")[: task.limit])
-    lengths = Counter(int(tokens) for batch in batches for tokens in batch["attention_mask"].sum(1))
+    if tokens is None:
+        batches = task.inputs(loaded, task.examples(loaded, "train")[: task.limit])
+        lengths = Counter(int(n) for batch in batches for n in batch["attention_mask"].sum(1))
+    else:
+        lengths = Counter({tokens: 1})
     known = measured().get(priced.start)
     power = None if known is None or priced.name != priced.start else known.power
-    cost = policy_cost(objective, priced.config, shape_of(loaded.model), lengths, power)
+    cost = policy_cost(objective, priced.config, shape_of(shape or loaded.model), lengths, power)
     return lambda policy, _: cost(policy)

@@ -57,9 +57,14 @@ def test_search_then_eval(folder, data, tmp_path, run):
         assert code == 2
         assert "does not know what progressive layers" in re.sub(r"\s+", " ", text)
     asked = ("-o", tmp_path / "schedule.json", "--trials", 2, "--limit", 12, "--method", "spatten")
-    code, text = run("search", *given, *asked, "--objective", "cycles")
+    code, text = run("search", *given, *asked, "--objective", "bytes", "--tokens", 64)
+    assert code == 2
+    assert "--tokens: for --objective cycles and energy only" in re.sub(r"\s+", " ", text)
+    code, text = run("search", *given, *asked, "--objective", "cycles", "--tokens", 64,
+                     "--shape", "bert-base")  # fmt: skip
     assert code == 0, text
     schedule = Policy.load(asked[1])
+    assert (schedule.record["tokens"], schedule.record["shape"]) == (64, "bert-base")
     assert all(layer.threshold is None for layer in schedule.layers)
     assert schedule.record["progressive"] is False
     code, text = run("search", *given, *options, "--objective", "energy", "--preset", "tiny")
