@@ -43,11 +43,11 @@ def test_a_small_step_is_bound_by_the_bus(monkeypatch: pytest.MonkeyPatch) -> No
         )
 
     found = measure((256,), [])
-    assert kept == [1, 2, 3]
+    assert kept == [1, 2, 3, 4]
     # What is known of this machine is not measured again, that of another one is.
     changed = [step | {"machine": "another"} for step in found["steps"][:1]]
     again = measure((256, 600), found["steps"][1:] + changed)
-    assert kept == [1, 2, 3, 3, 4, 5, 6]
+    assert kept == [1, 2, 3, 4, 4, 5, 6, 7, 8]
     long = [step for step in again["steps"] if step["tokens"] == 600]
     # Three segments, the last of which is shorter: the bus is as busy, but for the end.
     assert all(step["bus_busy"] > 0.9 for step in long)
@@ -65,6 +65,8 @@ def test_a_small_step_is_bound_by_the_bus(monkeypatch: pytest.MonkeyPatch) -> No
         per_key = 1e9 / step["tokens_per_s_per_gb_s"] / 2 / 4 / 256
         assert per_key == pytest.approx(step["cycles_per_token"] * 8)
         assert step["dense_8_bit"] == 2 * step["dense_16_bit"]
+    # Classes that fill their tiles are read in their own bits.
+    assert steps["75 / 25"]["bytes_ratio"] == pytest.approx(four["bytes_ratio"], abs=0.01)
     assert 4 < four["cycles_per_token"] < mixed["cycles_per_token"] < eight["cycles_per_token"]
 
 
