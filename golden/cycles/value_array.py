@@ -150,7 +150,7 @@ class ValueArrayModel:
     @property
     def weights_ready(self) -> bool:
         """Whether a weight row is taken."""
-        return self._block_loader.used < BANKS
+        return self._block_loader.used < self.config.weight_banks
 
     @property
     def values_ready(self) -> bool:

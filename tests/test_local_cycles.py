@@ -1,0 +1,55 @@
+"""Cycles of heads whose row blocks multiply V of a share of their groups, as literal numbers."""
+
+import pytest
+
+from dtqatten.configuration.core import PRESETS
+from dtqatten.model.closed_form import unit_cycles
+from dtqatten.model.core import local_cycles
+from dtqatten.model.workload import Workload
+
+#: Cycles of a later head of 4-bit tokens with weights of 8 bits, by share: all, a half, 0.35.
+LOCAL = {
+    "tiny": (64, {256: 4096, 128: 2048, 90: 2048}),
+    "base": (512, {256: 12288, 128: 8192, 90: 8192}),
+}
+
+
+@pytest.mark.parametrize("preset", ["tiny", pytest.param("base", marks=pytest.mark.long)])
+def test_row_blocks_leave_out_groups_of_values(preset: str) -> None:
+    """A machine that can do it takes no cycle more where no layer asks for it."""
+    tokens, cycles = LOCAL[preset]
+    config = PRESETS[preset]
+    blocks, tiles = -(-tokens // config.rows), -(-tokens // config.cols)
+    assert cycles[256] == blocks * tiles * 2 * config.parts * config.channel_passes
+    for share, wanted in cycles.items():
+        assert local_cycles(config, tokens, share) == wanted
+
+
+#: The same of 100 tokens and more: cycles of a later head, those that the score array computes,
+#: those that the value array does, and those that the normalizer takes, by tokens and share.
+LOCAL_UNITS = {
+    "base": {
+        (100, 64): (416, 416, 156, 400),
+        # Both arrays take 32 cycles a row block, and it keeps one of three banks for more than 96.
+        (100, 200): (428, 416, 416, 400),
+        (128, 200): (640, 512, 640, 512),
+        (185, 128): (1152, 1152, 864, 740),
+        (185, 171): (1248, 1152, 1248, 740),
+    },
+    # A lane of the normalizer divides longer than either array computes.
+    "edge": {(100, 64): (6400, 2600, 2912, 6400), (100, 171): (7072, 2600, 7072, 6400)},
+}
+
+
+@pytest.mark.parametrize("preset", list(LOCAL_UNITS))
+def test_the_choice_of_groups_keeps_no_array_waiting(preset: str) -> None:
+    """Not by more than a twentieth, unless the normalizer keeps both."""
+    config = PRESETS[preset]
+    for (tokens, share), (cycles, *units) in LOCAL_UNITS[preset].items():
+        four = Workload(
+            tokens=tokens, d_head=config.d_head, shares=(0.0, 1.0, 0.0), value_share=share
+        )
+        found = unit_cycles(config, four)
+        assert [found[unit] for unit in ("score_array", "value_array", "normalizer")] == units
+        assert max(units) <= cycles <= 1.05 * max(units)
+        assert local_cycles(config, tokens, share) == cycles
