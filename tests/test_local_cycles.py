@@ -2,10 +2,11 @@
 
 import pytest
 
-from dtqatten.configuration.core import PRESETS
+from dtqatten.configuration.core import PRESETS, Config
 from dtqatten.model.closed_form import unit_cycles
 from dtqatten.model.core import local_cycles
-from dtqatten.model.workload import Workload
+from dtqatten.model.workload import Workload, core_layer
+from dtqatten.sim.lockstep.core import CoreLockstep, build_core
 
 #: Cycles of a later head of 4-bit tokens with weights of 8 bits, by share: all, a half, 0.35.
 LOCAL = {
@@ -53,3 +54,19 @@ def test_the_choice_of_groups_keeps_no_array_waiting(preset: str) -> None:
         assert [found[unit] for unit in ("score_array", "value_array", "normalizer")] == units
         assert max(units) <= cycles <= 1.05 * max(units)
         assert local_cycles(config, tokens, share) == cycles
+
+
+def test_the_choice_keeps_no_array_waiting_in_verilog() -> None:
+    """100 tokens in 13 tiles and 25 row blocks; of 25 groups 13 are multiplied.
+
+    Q x K^T takes 4 steps a tile; P x V takes 2 planes of 13 groups, in 2 channel passes.
+    """
+    config = Config(
+        rows=4, cols=8, depth=4, d_head=16, n_max=104, skip_tiles=True, local_values=True
+    )
+    work = Workload(tokens=100, d_head=16, shares=(0.0, 1.0, 0.0), value_share=128)
+    bench = CoreLockstep(config, [core_layer(config, work, heads=2)])
+    build_core(config).run(bench)
+    ends = [cycle for cycle, beat in bench.taken["outputs"] if beat.last_block]
+    assert 25 * 13 * 4 == 25 * 2 * 13 * 2 == 1300
+    assert ends[-1] - ends[len(ends) // 2 - 1] == 1300
