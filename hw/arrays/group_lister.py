@@ -30,7 +30,8 @@ class GroupLister(wiring.Component):
     their own. Tiles wait until their head's values are here; then a group is listed a cycle.
 
     With ``local_values`` only groups that a
-    :class:`~dtqatten.hw.arrays.group_chooser.GroupChooser` keeps are listed.
+    :class:`~dtqatten.hw.arrays.group_chooser.GroupChooser` keeps are listed, in the cycle after
+    they went by.
 
     Latency: ``loaded`` pulses two cycles after the row block's last group has been listed, with
     ``block`` and ``block_after``, which are :class:`~dtqatten.hw.base.descriptions.Descriptions`
@@ -94,14 +95,18 @@ class GroupLister(wiring.Component):
         config = self.config
         groups, banks = config.key_tiles * config.parts, config.weight_banks
         walked, valid = Signal(walked_group_layout(config)), Signal()
+        active = Signal() if config.local_values else valid
         if config.local_values:
             m.submodules.chooser = chooser = GroupChooser(config)
             self._walk(m, chooser.i, chooser.i_valid, chooser.i_ready)
-            m.d.comb += [walked.eq(chooser.o), valid.eq(chooser.o_valid)]
-            active: Value = chooser.kept
+            # Registers between the memories that are read and the lists.
+            m.d.sync += [
+                walked.eq(chooser.o),
+                valid.eq(chooser.o_valid),
+                active.eq(chooser.kept),
+            ]
         else:
             self._walk(m, walked, valid, Const(1))
-            active = valid
         group, wide = walked.group, walked.wide
         # Where what is listed is kept: a bank a row block.
         filling = Signal(range(banks))
