@@ -21,9 +21,9 @@ def fast_head_cycles(config: Config, workload: Workload) -> int:
     """Return cycles of a head by the unit that takes longest, as if no unit waited for another.
 
     From 100 kept tokens on this is 8 % less to 3 % more than what
-    :func:`dtqatten.model.core.run_core` finds in a thousand times as long, and mostly equal. Units
-    wait for banks in shorter heads, and for the choice of groups where a row block multiplies V of
-    a share of them: those heads take up to 1.4 times as long.
+    :func:`dtqatten.model.core.run_core` finds in a thousand times as long, and mostly equal, also
+    where row blocks multiply V of a share of their groups. Units wait for banks in shorter heads,
+    which take up to 1.4 times as long.
 
     Raises
     ------

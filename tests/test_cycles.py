@@ -20,7 +20,7 @@ from dtqatten.golden.cycles.topk import TopKModel, score_beats
 from dtqatten.golden.numerics.codes import Codes
 from dtqatten.golden.numerics.segments import equal_cuts
 from dtqatten.hw.ranking.importance_finish import topk_config
-from dtqatten.model.core import causal_cycles, local_cycles, run_core
+from dtqatten.model.core import causal_cycles, run_core
 from dtqatten.model.workload import Workload, core_layer
 from dtqatten.sim.lockstep.core import CoreLockstep, build_core
 from dtqatten.sim.lockstep.runs import run_heads
@@ -171,24 +171,6 @@ def test_a_causal_head_leaves_out_what_nobody_sees(preset: str) -> None:
     config = PRESETS[preset]
     blocks, tiles = -(-tokens // config.rows), -(-tokens // config.cols)
     assert full == blocks * tiles * 2 * config.parts * config.channel_passes
-
-
-#: Cycles of a later head of 4-bit tokens with weights of 8 bits, by share: all, a half, 0.35.
-LOCAL = {
-    "tiny": (64, {256: 4096, 128: 2048, 90: 2048}),
-    "base": (512, {256: 12288, 128: 9568, 90: 8672}),
-}
-
-
-@pytest.mark.parametrize("preset", ["tiny", pytest.param("base", marks=pytest.mark.long)])
-def test_row_blocks_leave_out_groups_of_values(preset: str) -> None:
-    """A machine that can do it takes no cycle more where no layer asks for it."""
-    tokens, cycles = LOCAL[preset]
-    config = PRESETS[preset]
-    blocks, tiles = -(-tokens // config.rows), -(-tokens // config.cols)
-    assert cycles[256] == blocks * tiles * 2 * config.parts * config.channel_passes
-    for share, wanted in cycles.items():
-        assert local_cycles(config, tokens, share) == wanted
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))

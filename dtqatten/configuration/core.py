@@ -54,9 +54,8 @@ class Config:
         power of two from 16 to 1024. Short heads need wide ones, since a head takes at least as
         long as it loads.
     value_load_bits : int or None
-        Widest beat of the stream of V: a power of two from 16 to 1024. A column takes a nibble of
-        it, or as many of its channels as fit, a power of two. None: ``load_bits``, at most a
-        nibble a column.
+        Widest beat of the stream of V: a power of two from 16 to 1024. A column takes a nibble, or
+        a power of two of its channels. None: ``load_bits``, at most a nibble a column.
     normalizer_lanes : int or None
         Channels of the output a cycle, at most ``cols``. None: ``ceil(cols/4)``, which keeps up
         from 128 keys on.
@@ -211,6 +210,11 @@ class Config:
         One bank is computed with, the other one is loaded: neither needs a second port.
         """
         return {"q": 1, "k": self.key_tiles}
+
+    @property
+    def weight_banks(self) -> int:
+        """Row blocks of weights in the value array: one more where they wait for a choice."""
+        return BANKS + self.local_values
 
     @property
     def key_tiles(self) -> int:

@@ -123,7 +123,8 @@ class ValueArrayModel:
     # Cycles from a row block's or a head's last beat to the first in which a tile may start.
     BLOCK_DESCRIBED, HEAD_DESCRIBED = 4, 7
     # Where tiles are skipped: cycles from a tile's last weights, or a head's last value beat, to
-    # the first group being listed; from a row block's last group to its description.
+    # the first group being listed; from a row block's last group to its description, a cycle more
+    # where groups are chosen.
     TILE_HERE, HEAD_HERE, LISTED = 1, 2, 2
     # Where groups are chosen: cycles from a tile's last weights to their levels, beside a level of
     # the tree of adders each.
@@ -141,6 +142,7 @@ class ValueArrayModel:
         self._loaded_heads: deque[tuple[int, _Head]] = deque()
         self._lister: GroupListerModel[_Block] = GroupListerModel(config)
         lanes = min(config.depth, config.cols)
+        self._listed = self.LISTED + config.local_values
         self._levels = self.LEVELS + (lanes - 1).bit_length() if config.local_values else 0
         self._pass = 0
         self._tile: Iterator[Step] = iter(())
@@ -150,7 +152,7 @@ class ValueArrayModel:
     @property
     def weights_ready(self) -> bool:
         """Whether a weight row is taken."""
-        return self._block_loader.used < BANKS
+        return self._block_loader.used < self.config.weight_banks
 
     @property
     def values_ready(self) -> bool:
@@ -291,7 +293,7 @@ class ValueArrayModel:
         """
         listed = self._lister.clock(self.cycle)
         if listed is not None:
-            at = self.cycle + self.LISTED + self.BLOCK_DESCRIBED
+            at = self.cycle + self._listed + self.BLOCK_DESCRIBED
             self._loaded_blocks.append((at, listed))
         if row is not None and row.last_row:
             here = self.cycle + self.TILE_HERE

@@ -30,7 +30,8 @@ class GroupLister(wiring.Component):
     their own. Tiles wait until their head's values are here; then a group is listed a cycle.
 
     With ``local_values`` only groups that a
-    :class:`~dtqatten.hw.arrays.group_chooser.GroupChooser` keeps are listed.
+    :class:`~dtqatten.hw.arrays.group_chooser.GroupChooser` keeps are listed, in the cycle after
+    they went by.
 
     Latency: ``loaded`` pulses two cycles after the row block's last group has been listed, with
     ``block`` and ``block_after``, which are :class:`~dtqatten.hw.base.descriptions.Descriptions`
@@ -48,14 +49,14 @@ class GroupLister(wiring.Component):
     options : In(head_options_layout(config))
         With the head's last group: those of the head.
     visited_valid, visited : In(1), In(visited_tile_layout(config))
-        A tile of weights is complete; no more than two row blocks are.
+        A tile of weights is complete; no more than ``weight_banks`` row blocks are.
     levels_valid, levels : In(1), In(levels_layout(config))
         With ``local_values``: what the groups of a tile weigh, of the tiles in their order.
     loaded : Out(1)
         A row block is described.
     used : In(1)
         The current row block is done with.
-    bank : Out(range(BANKS))
+    bank : Out(range(weight_banks))
         Where its weights are.
     block, block_after : Out(listed_block_layout(config))
         Its description, and that of the one after it.
@@ -78,7 +79,7 @@ class GroupLister(wiring.Component):
                 "visited": In(visited_tile_layout(config)),
                 "loaded": Out(1),
                 "used": In(1),
-                "bank": Out(range(BANKS)),
+                "bank": Out(range(config.weight_banks)),
                 "block": Out(listed_block_layout(config)),
                 "block_after": Out(listed_block_layout(config)),
                 "index": In(range(config.key_tiles * config.parts)),
@@ -92,19 +93,23 @@ class GroupLister(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        groups = config.key_tiles * config.parts
+        groups, banks = config.key_tiles * config.parts, config.weight_banks
         walked, valid = Signal(walked_group_layout(config)), Signal()
+        active = Signal() if config.local_values else valid
         if config.local_values:
             m.submodules.chooser = chooser = GroupChooser(config)
             self._walk(m, chooser.i, chooser.i_valid, chooser.i_ready)
-            m.d.comb += [walked.eq(chooser.o), valid.eq(chooser.o_valid)]
-            active: Value = chooser.kept
+            # Registers between the memories that are read and the lists.
+            m.d.sync += [
+                walked.eq(chooser.o),
+                valid.eq(chooser.o_valid),
+                active.eq(chooser.kept),
+            ]
         else:
             self._walk(m, walked, valid, Const(1))
-            active = valid
         group, wide = walked.group, walked.wide
         # Where what is listed is kept: a bank a row block.
-        filling = Signal(range(BANKS))
+        filling = Signal(range(banks))
         count, wide_count = Signal(range(groups + 1)), Signal(range(groups + 1))
         block_end = valid & walked.last
         ended = delayed(m, block_end, 1, "block_ended", reset_less=False)
@@ -113,7 +118,11 @@ class GroupLister(wiring.Component):
                 count.eq(Mux(ended, 0, count) + active),
                 wide_count.eq(Mux(ended, 0, wide_count) + (active & wide)),
             ]
-        m.d.sync += filling.eq(filling ^ block_end)
+        if banks == BANKS:
+            m.d.sync += filling.eq(filling ^ block_end)
+        else:
+            with m.If(block_end):
+                m.d.sync += filling.eq(Mux(filling == banks - 1, 0, filling + 1))
 
         at, wide_at = Mux(ended, 0, count), Mux(ended, 0, wide_count)
         for name, writes, place, answer in (
@@ -121,7 +130,7 @@ class GroupLister(wiring.Component):
             ("wide_groups", active & wide, wide_at, self.wide_group),
         ):
             entry = data.StructLayout({"group": group.shape(), "wide": 1})
-            m.submodules[name] = listed = memory.Memory(shape=entry, depth=BANKS * groups, init=[])
+            m.submodules[name] = listed = memory.Memory(shape=entry, depth=banks * groups, init=[])
             write, read = listed.write_port(), listed.read_port(domain="comb")
             m.d.comb += [
                 write.en.eq(writes),
@@ -185,7 +194,7 @@ class GroupLister(wiring.Component):
 
     def _tiles(self, m: Module, done: Value) -> tuple[data.View, Value]:
         """Queue the tiles that are complete; return the oldest, and whether there is one."""
-        most = BANKS * self.config.key_tiles
+        most = self.config.weight_banks * self.config.key_tiles
         m.submodules.tiles = tiles = memory.Memory(shape=self.visited.shape(), depth=most, init=[])
         write, read = tiles.write_port(), tiles.read_port(domain="comb")
         m.d.comb += [write.en.eq(self.visited_valid), write.data.eq(self.visited)]
@@ -199,7 +208,7 @@ class GroupLister(wiring.Component):
 
         A tile that needs no levels may be ``done`` before they are here.
         """
-        most = BANKS * self.config.key_tiles
+        most = self.config.weight_banks * self.config.key_tiles
         m.submodules.levels = levels = memory.Memory(shape=self.levels.shape(), depth=most, init=[])
         write, read = levels.write_port(), levels.read_port(domain="comb")
         m.d.comb += [write.en.eq(self.levels_valid), write.data.eq(self.levels)]
@@ -278,7 +287,7 @@ class GroupLister(wiring.Component):
         count, wide_count : Value
             Its groups, and those that are wide.
         """
-        config = self.config
+        config, banks = self.config, self.config.weight_banks
         planes, interval = config.planes, config.drain_interval
         most = 2 * planes * config.key_tiles * config.parts
         length, narrow_length = Signal(range(most + 1)), Signal(range(most + 1))
@@ -299,7 +308,7 @@ class GroupLister(wiring.Component):
 
         counts, wide_counts = delayed(m, count, 1, "counts"), delayed(m, wide_count, 1, "wides")
         described = delayed(m, block, 1, "described")
-        m.submodules.blocks = blocks = Descriptions(listed_block_layout(config), BANKS)
+        m.submodules.blocks = blocks = Descriptions(listed_block_layout(config), banks)
         written = blocks.written
         m.d.comb += [
             self.loaded.eq(delayed(m, ended, 1, "loads", reset_less=False)),

@@ -82,7 +82,7 @@ class ValueSequencer(wiring.Component):
             {
                 "block_loaded": In(1),
                 "block_used": Out(1),
-                "block_bank": In(range(BANKS)),
+                "block_bank": In(range(config.weight_banks)),
                 "block": In(block),
                 "block_after": In(block),
                 **(listed if config.skip_tiles else heads),
@@ -107,11 +107,11 @@ class ValueSequencer(wiring.Component):
         # A block or head counts until its last tile starts, so that the counts may be registered.
         begun = start & last_pass
 
-        def here(loaded: Value, begins: Value, name: str) -> Value:
+        def here(loaded: Value, begins: Value, name: str, most: int) -> Value:
             described = delayed(m, loaded, 3, f"{name}_described", reset_less=False)
-            return counted(m, described, begins, name, most=BANKS)
+            return counted(m, described, begins, name, most=most)
 
-        blocks = here(self.block_loaded, begun, "blocks")
+        blocks = here(self.block_loaded, begun, "blocks", config.weight_banks)
         head_used = Signal()
         if config.skip_tiles:
             heads: Value = Const(1)
@@ -123,7 +123,7 @@ class ValueSequencer(wiring.Component):
             ]
             m.d.comb += steps.listed_group.eq(self.listed_group)
         else:
-            heads = here(self.head_loaded, begun & block.last, "heads")
+            heads = here(self.head_loaded, begun & block.last, "heads", BANKS)
             head_bank, described = self.head_bank, [self.head, self.head_after]
             m.d.comb += self.head_used.eq(head_used)
         head, head_after = described

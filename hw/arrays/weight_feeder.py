@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from dtqatten.configuration.core import BANKS, Config
+from dtqatten.configuration.core import Config
 from dtqatten.hw.arrays.group_levels import GroupLevels
 from dtqatten.hw.base.descriptions import Descriptions
 from dtqatten.hw.base.export import place
@@ -22,7 +22,7 @@ __all__ = ["WeightFeeder", "WeightLane"]
 
 
 class WeightLane(wiring.Component):
-    """Weights of one row of two row blocks.
+    """Weights of one row of ``weight_banks`` row blocks.
 
     Codes are cut into balanced nibbles when they are written; all planes but the highest lie in
     [-8, 7]. A read of an absent row gives zeros.
@@ -53,11 +53,11 @@ class WeightLane(wiring.Component):
         super().__init__(
             {
                 "write_valid": In(1),
-                "write_bank": In(range(BANKS)),
+                "write_bank": In(range(config.weight_banks)),
                 "write_tile": In(range(config.key_tiles)),
                 "write_data": In(data.ArrayLayout(signed(4 * config.planes), config.cols)),
                 "tag_valid": In(1),
-                "tag_bank": In(range(BANKS)),
+                "tag_bank": In(range(config.weight_banks)),
                 "tag": In(1),
                 "feed": In(weight_feed_layout(config)),
                 "feed_next": Out(weight_feed_layout(config)),
@@ -72,10 +72,12 @@ class WeightLane(wiring.Component):
         # zeros to whole operands.
         plane_bits = 4 * config.depth * config.parts
         m.submodules.words = words = memory.Memory(
-            shape=unsigned(plane_bits * planes), depth=BANKS * config.key_tiles, init=[]
+            shape=unsigned(plane_bits * planes),
+            depth=config.weight_banks * config.key_tiles,
+            init=[],
         )
         write, read = words.write_port(), words.read_port()
-        tags = Signal(BANKS)
+        tags = Signal(config.weight_banks)
         with m.If(self.tag_valid):
             m.d.sync += tags.bit_select(self.tag_bank, 1).eq(self.tag)
 
@@ -128,7 +130,7 @@ class WeightFeeder(wiring.Component):
     loaded : Out(1)
     used : In(1)
         The current row block is done with.
-    bank : Out(range(BANKS))
+    bank : Out(range(weight_banks))
         Where it is.
     block, block_after : Out(weight_block_layout(config))
         Its description, and that of the one after it.
@@ -145,7 +147,7 @@ class WeightFeeder(wiring.Component):
         described = {
             "loaded": Out(1),
             "used": In(1),
-            "bank": Out(range(BANKS)),
+            "bank": Out(range(config.weight_banks)),
             "block": Out(weight_block_layout(config)),
             "block_after": Out(weight_block_layout(config)),
         }
@@ -163,9 +165,9 @@ class WeightFeeder(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config = self.config
+        config, banks = self.config, self.config.weight_banks
         # The bank that is being filled.
-        filling = Signal(range(BANKS))
+        filling = Signal(range(banks))
         tile = Signal(range(config.key_tiles))
         row = Signal(range(config.rows))
         released = Signal()
@@ -184,10 +186,10 @@ class WeightFeeder(wiring.Component):
                 if not config.skip_tiles:
                     m.d.sync += tile.eq(tile + 1)
         with m.If(block_end):
-            m.d.sync += filling.eq(Mux(filling == BANKS - 1, 0, filling + 1))
+            m.d.sync += filling.eq(Mux(filling == banks - 1, 0, filling + 1))
             if not config.skip_tiles:
                 m.d.sync += tile.eq(0)
-        free = counted(m, released, block_end, "free", most=BANKS, init=BANKS)
+        free = counted(m, released, block_end, "free", most=banks, init=banks)
         m.d.comb += self.i.ready.eq(free)
 
         block = Signal(weight_block_layout(config), name="described")
@@ -200,7 +202,7 @@ class WeightFeeder(wiring.Component):
             m.d.comb += tile.eq(row_block.tile)
             self._visit(m, beat, block)
         else:
-            m.submodules.blocks = blocks = Descriptions(block.shape(), BANKS)
+            m.submodules.blocks = blocks = Descriptions(block.shape(), banks)
             m.d.comb += [
                 self.loaded.eq(block_end),
                 blocks.write.eq(block_end),

@@ -124,7 +124,7 @@ def weight_feed_layout(config: Config) -> data.StructLayout:
     return data.StructLayout(
         {
             "valid": unsigned(1),
-            "bank": range(BANKS),
+            "bank": range(config.weight_banks),
             "tile": range(config.key_tiles),
             "part": range(config.parts),
             "plane": range(config.planes),

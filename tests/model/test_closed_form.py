@@ -54,11 +54,25 @@ def test_heads_of_preset_base_take_what_the_cycle_model_says(
     assert fast_head_cycles(PRESETS["base"], work) == exact
 
 
-@pytest.mark.parametrize(("tokens", "share"), [(128, 200), (185, 128), (185, 1)])
-def test_heads_of_local_values_take_at_most_two_fifths_longer(tokens: int, share: int) -> None:
-    work = Workload(tokens=tokens, d_head=16, shares=(0.0, 1.0, 0.0), value_share=share)
-    exact = run_core(SMALL, work).head_cycles
-    assert exact / 1.4 <= fast_head_cycles(SMALL, work) <= exact
+@pytest.mark.parametrize(
+    ("config", "tokens", "share"),
+    [
+        (SMALL, 100, 1),
+        (SMALL, 128, 200),
+        (SMALL, 185, 128),
+        (SMALL, 185, 1),
+        # Row blocks wait for a bank of weights here, 16 cycles a head.
+        (PRESETS["base"], 100, 200),
+        (PRESETS["base"], 185, 128),
+    ],
+    ids=str,
+)
+def test_heads_of_local_values_take_at_most_four_per_cent_longer(
+    config: Config, tokens: int, share: int
+) -> None:
+    work = Workload(tokens=tokens, d_head=config.d_head, shares=(0.0, 1.0, 0.0), value_share=share)
+    exact = run_core(config, work).head_cycles
+    assert exact / 1.04 <= fast_head_cycles(config, work) <= exact
 
 
 @pytest.mark.parametrize("tokens", [16, 32, 64])
