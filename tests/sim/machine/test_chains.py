@@ -126,6 +126,27 @@ SYSTEMS = {
         ),
         bus_bits=64,
     ),
+    # As many heads as are no power of two.
+    "heads pruned": SystemConfig(
+        core=Config(
+            rows=3,
+            cols=4,
+            depth=4,
+            d_head=16,
+            n_max=14,
+            heads=11,
+            capacity=80,
+            v_gains=True,
+            cumulative=True,
+            sinks=True,
+            windows=True,
+            topk_lanes=4,
+            normalizer_lanes=3,
+            head_pruning=True,
+        ),
+        bus_bits=64,
+        burst_beats=4,
+    ),
     "256 channels": SystemConfig(
         core=Config(rows=2, cols=16, depth=32, d_head=256, n_max=20, heads=4, v_gains=True),
         bus_bits=256,
@@ -186,9 +207,13 @@ def test_chains_are_bit_exact(name, latency, pause, reorder) -> None:
         assert (after.stray_reads, after.stray_writes) == (0, 0)
         wanted: dict[ReadStream, list] = {stream: [] for stream in ReadStream}
         computed = [
-            (piece.own.ids, piece.own.four_bit)
+            (piece.own.ids, piece.own.four_bit, None)
             if isinstance(piece, Segment)
-            else (one.rows, one.four_bit)
+            else (
+                one.rows,
+                one.four_bit,
+                np.flatnonzero(one.alive) if layer.heads_chained else None,
+            )
             for layer, one in zip(chain, golden, strict=True)
             for piece in pieces(layer, machine.sizes)
         ]
