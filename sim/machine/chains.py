@@ -91,7 +91,7 @@ def random_chain(
             else:
                 kv_heads = pick(1, config.heads // repeats)
                 left = kv_heads * repeats
-            keep_heads = pick(1, left) if flip(0.9) else 0
+            keep_heads = int(rng.integers(1, left + 1)) if flip(0.9) else 0
 
         def codes(many: int, gains: bool, n: int) -> Codes:
             values = rng.normal(size=(many, n, config.d_head)) * rng.uniform(0.2, 2, (many, n, 1))

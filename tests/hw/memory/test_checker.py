@@ -16,7 +16,6 @@ from checker_model import (
     GOOD,
     LISTED,
     MERGED,
-    NO_LAYER,
     PLAIN,
     PRUNED,
     READ,
@@ -181,51 +180,6 @@ def test_segments_follow_each_other() -> None:
     assert set(check(FULL, none)) == {ErrorCode.FLAGS}
 
 
-def test_heads_are_those_that_the_layer_before_keeps() -> None:
-    flags = int(CHOSEN["flags"])
-    first = CHOSEN | {"flags": flags & ~Flag.HEADS_CHAINED, "stored_heads": 0}
-    good = [
-        Case(CHOSEN, CHOOSING),
-        Case(CHOSEN | {"keep_heads": 12}, CHOOSING),
-        Case(CHOSEN | {"flags": flags & ~Flag.HEAD_REPORT, "keep_heads": 0}, CHOOSING),
-        Case(first, CHOOSING),
-        Case(first | {"heads": 36, "keep_heads": 36}, NO_LAYER),
-        # Heads that share K and V can be ranked, but not chosen.
-        Case(first | {"kv_heads": 6}),
-    ]
-    assert set(check(PRUNED, good)) == {ErrorCode.NONE}
-    bad = [
-        *(
-            (ErrorCode.HEADS, Case(CHOSEN | change, before))
-            for change, before in (
-                ({}, CHOOSING | {"valid": 0}),
-                ({}, CHOOSING | {"heads": 35}),
-                ({}, CHOOSING | {"keep_heads": 11}),
-                ({}, CHOOSING | {"keep_heads": 0}),
-                ({"stored_heads": 37}, CHOOSING),
-                ({"heads": 11, "kv_heads": 11}, CHOOSING),
-                ({"kv_heads": 6}, CHOOSING),
-            )
-        ),
-        (ErrorCode.HEADS, Case(first | {"stored_heads": 36}, CHOOSING)),
-        (ErrorCode.KEEP_HEADS, Case(CHOSEN | {"keep_heads": 13}, CHOOSING)),
-        (ErrorCode.KEEP_HEADS, Case(CHOSEN | {"keep_heads": 0xFFFF}, CHOOSING)),
-        (ErrorCode.KEEP_HEADS, Case(CHOSEN | {"keep_heads": 0}, CHOOSING)),
-        (ErrorCode.NO_HEADS, Case(CHOSEN | {"heads": 0}, CHOOSING)),
-        # All that are in memory are read, or written, as far as the window goes.
-        (ErrorCode.READ_WINDOW, Case(CHOSEN | {"q": 0x14000 - 12 * 40 * 8}, CHOOSING)),
-        (ErrorCode.READ_WINDOW, Case(CHOSEN | {"k": 0x14000 - 12 * 45 * 8}, CHOOSING)),
-        (ErrorCode.READ_WINDOW, Case(CHOSEN | {"head_table": 0x14000 - 64}, CHOOSING)),
-        (ErrorCode.WRITE_WINDOW, Case(CHOSEN | {"head_report": 0x30000 - 256}, CHOOSING)),
-        (ErrorCode.ALIGNMENT, Case(CHOSEN | {"head_report": 0x2F808}, CHOOSING)),
-    ]
-    assert check(PRUNED, [case for _, case in bad]) == [code for code, _ in bad]
-    # Without the option nothing of it is known.
-    none = [Case(GOOD | {name: 1}) for name in ("keep_heads", "stored_heads", "head_report")]
-    none.append(Case(GOOD | {"flags": GOOD["flags"] | Flag.HEAD_REPORT}))
-    assert set(check(FULL, none)) == {ErrorCode.FLAGS}
-
-
 def test_tokens_come_from_one_source() -> None:
     for flags, code in (
         (Flag.CHAINED | Flag.KEY_LIST, ErrorCode.FLAGS),
@@ -317,7 +271,7 @@ def test_every_region_lies_in_its_window(codes: int) -> None:
     assert check(GAINED, cases) == expected
 
 
-@pytest.mark.parametrize("config", [PLAIN, GAINED, MERGED])
+@pytest.mark.parametrize("config", [PLAIN, GAINED, MERGED, PRUNED])
 def test_random_descriptors(config: Config) -> None:
     rng = np.random.default_rng(3)
     choices = {
@@ -333,6 +287,9 @@ def test_random_descriptors(config: Config) -> None:
     if config.merge_rows:
         choices |= {"key_start": (0, 1, 60, 61, 65535)}
         descriptors += [SEGMENT, SEGMENT]
+    if config.head_pruning:
+        choices |= {"stored_heads": (0, 12, 36), "keep_heads": (0, 7, 12, 13)}
+        descriptors = [{"head_report": 0x2F800, **each} for each in (*descriptors, CHOSEN, CHOSEN)]
     known, needed = served(config)
     cases = []
     for _ in range(4000 if config.merge_rows else 1000):
@@ -353,6 +310,7 @@ def test_random_descriptors(config: Config) -> None:
                 fields[name] = int(rng.choice([first - 64, end - 64, end - 8192, end + 32]))
         segment = fields["flags"] & Flag.CONTINUES and rng.random() < 0.9
         before = BEFORE | FIRST if segment else BEFORE
+        before |= CHOOSING if fields.get("stored_heads") else {}
         before |= {"cumulative": int(rng.integers(2)), "valid": int(rng.random() < 0.9)}
         cases.append(Case(fields, before))
     # All but those of the head, of responses, and of what is found in what is read.
@@ -361,4 +319,6 @@ def test_random_descriptors(config: Config) -> None:
               ErrorCode.PROTECTED}  # fmt: skip
     if not config.merge_rows:
         others |= {ErrorCode.SEGMENT, ErrorCode.SEGMENT_IMPORTANCE, ErrorCode.MERGE_ROWS}
+    if not config.head_pruning:
+        others |= {ErrorCode.HEADS, ErrorCode.KEEP_HEADS}
     assert set(check(config, cases)) == set(ErrorCode) - others
