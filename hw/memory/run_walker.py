@@ -201,7 +201,8 @@ class RunWalker(wiring.Component):
                 last.eq(queue.r_data[-1]),
             ]
         # The plan's products take a cycle; nothing is in the queue by then.
-        begun, ends = Signal(), leaves & queue.r_data[-1]
+        begun = Signal()
+        ends = leaves & queue.r_data[-1]
         m.d.sync += begun.eq(self.start)
         seeks = head_steps(m, plan, begun, ends, base, plane_size << (self.planes - 1))
         m.d.comb += leaves.eq(queue.r_rdy & may & free & ~seeks)

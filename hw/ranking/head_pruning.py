@@ -24,7 +24,7 @@ class HeadPruning(wiring.Component):
     Latency: none of the outputs. After a layer's last beat its last head is summed
     (:class:`~dtqatten.hw.ranking.head_magnitudes.HeadMagnitudes`), and ranked
     (:class:`~dtqatten.hw.ranking.head_ranking.HeadRanking`): ``idle`` comes
-    ``log2(output_lanes) + 2*heads + 14`` cycles after it, if heads take longer than to be ranked.
+    ``log2(output_lanes) + 2*heads + 12`` cycles after it, if heads take longer than to be ranked.
     Throughput a beat a cycle. A head's weight is taken while those of no more than nine are held:
     so many are between the head table and the outputs.
 

@@ -9,7 +9,7 @@ import numpy as np
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.head_ranking import MagnitudesModel, RankedHeads, RankingOfHeadsModel
 from dtqatten.golden.cycles.normalizer import OutputBeat
-from dtqatten.golden.numerics.codes import IntArray
+from dtqatten.golden.numerics.codes import BoolArray, IntArray
 from dtqatten.golden.numerics.heads import kept_heads
 from dtqatten.golden.numerics.importance import IMPORTANCE_MAX, accumulate
 from dtqatten.hw.payloads.heads import head_report_layout, heads_layout, weight_layout
@@ -22,6 +22,7 @@ __all__ = [
     "LayerOfHeads",
     "MagnitudesLockstep",
     "OutputHead",
+    "beats_of",
     "random_head_layers",
     "random_output_heads",
 ]
@@ -51,7 +52,7 @@ def random_output_heads(config: Config, rng: np.random.Generator, count: int) ->
 def beats_of(config: Config, head: OutputHead) -> list[OutputBeat]:
     """Return a head's outputs as the normalizer gives them."""
     lanes, beats = config.output_lanes, []
-    for row in sum_rows(config, head.output):
+    for row in sum_rows(config, head.output.astype(np.int64)):
         for at in range(0, row.keys, lanes):
             count = min(lanes, row.keys - at)
             values = np.zeros(lanes, np.int64)
@@ -118,7 +119,8 @@ class LayerOfHeads:
 def random_head_layers(config: Config, rng: np.random.Generator, count: int) -> list[LayerOfHeads]:
     """Return layers that are chained or begin afresh; heads tie, and sums saturate, in some."""
     layers: list[LayerOfHeads] = []
-    alive = total = np.zeros(0)
+    alive: BoolArray = np.zeros(0, bool)
+    total: IntArray = np.zeros(0, np.int64)
     for _ in range(count):
         chained = bool(layers) and layers[-1].command.keep > 0 and rng.random() < 0.7
         if not chained:
@@ -127,7 +129,7 @@ def random_head_layers(config: Config, rng: np.random.Generator, count: int) -> 
         n, left = len(alive), int(alive.sum())
         top = int(rng.choice([1, 3, 1000, IMPORTANCE_MAX]))
         added = rng.integers(0, top + 1, n) * alive
-        keep = int(rng.choice([0, 1, left, rng.integers(1, left + 1)], p=[0.1, 0.2, 0.3, 0.4]))
+        keep = int(rng.choice([0, 1, left, int(rng.integers(1, left + 1))], p=[0.1, 0.2, 0.3, 0.4]))
         command = RankedHeads(n, keep, chained, bool(rng.random() < 0.6))
         layers.append(LayerOfHeads(command, added[alive].tolist()))
         total = accumulate(added, total, saturate=True)

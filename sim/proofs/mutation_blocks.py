@@ -275,13 +275,13 @@ def token_ranking_plays() -> Iterator[Play]:
     yield Play(RankingLockstep(RANKING, layers))
 
 
-def head_plays(lockstep: type[Bench], jobs: Callable, count: int) -> Iterator[Play]:
+def head_plays(lockstep: Callable[..., Bench], jobs: Callable, count: int) -> Iterator[Play]:
     """Yield runs of what sums or ranks heads.
 
     Parameters
     ----------
-    lockstep : type
-        Of the block.
+    lockstep : callable
+        Returns the bench of some jobs.
     jobs : callable
         Returns ``count`` random jobs for it.
     count : int

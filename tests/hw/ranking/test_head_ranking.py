@@ -8,13 +8,17 @@ from dtqatten.golden.cycles.head_ranking import RankedHeads
 from dtqatten.golden.numerics.heads import drawn, ranked_heads
 from dtqatten.golden.numerics.softmax import Multiplier
 from dtqatten.hw.ranking.head_magnitudes import HeadMagnitudes
+from dtqatten.hw.ranking.head_pruning import HeadPruning
 from dtqatten.hw.ranking.head_ranking import HeadRanking
-from dtqatten.sim.engines.native import run_lockstep
+from dtqatten.hw.softmax.normalizer import output_beat_layout
+from dtqatten.sim.engines.native import run, run_lockstep
+from dtqatten.sim.engines.ports import pack_payload
 from dtqatten.sim.lockstep.head_ranking import (
     HeadRankingLockstep,
     LayerOfHeads,
     MagnitudesLockstep,
     OutputHead,
+    beats_of,
     random_head_layers,
     random_output_heads,
 )
@@ -112,3 +116,42 @@ def test_cycles_are_as_stated() -> None:
     assert bench.accepted["layer"] == [0, 111]
     assert bench.accepted["sums"][11:] == [120, 132, 145]
     assert bench.compared == 145 + 14 + 1 + 11
+
+
+def test_heads_are_ranked_soon_after_the_last_output() -> None:
+    """Of four heads: 8 cycles and two levels of adders, then 4 + 3, and a cycle, and 4; idle."""
+    heads = random_output_heads(CONFIG, np.random.default_rng(6), 4)
+    heads = [OutputHead(head.output[:1].repeat(5, 0), head.weight) for head in heads]
+    layout, dut = output_beat_layout(CONFIG), HeadPruning(CONFIG)
+    beats = [layout.from_bits(pack_payload(layout, b)) for h in heads for b in beats_of(CONFIG, h)]
+    times = {}
+
+    async def weigh(ctx) -> None:
+        ctx.set(dut.layer.p, {"heads": 4, "keep": 2, "chained": 0, "report": 0})
+        ctx.set(dut.layer.valid, 1)
+        ctx.set(dut.weights.valid, 1)
+        for number, head in enumerate(heads):
+            ctx.set(dut.weights.p, dict(zip(("multiplier", "shift"), head.weight, strict=True)))
+            await ctx.tick()
+            ctx.set(dut.layer.valid, int(number < 0))
+        ctx.set(dut.weights.valid, 0)
+
+    async def pass_on(ctx) -> None:
+        await ctx.tick().repeat(8)
+        ctx.set(dut.o.ready, 1)
+        ctx.set(dut.i.valid, 1)
+        for number, beat in enumerate(beats):
+            ctx.set(dut.i.p, beat)
+            assert ctx.get(dut.i.ready)
+            assert ctx.get(dut.o.p.as_value()) == beat.as_bits()
+            times["last"] = number
+            await ctx.tick()
+        ctx.set(dut.i.valid, 0)
+        while not ctx.get(dut.idle):
+            times["last"] += 1
+            await ctx.tick()
+
+    run(dut, weigh, pass_on)
+    assert len(beats) == 80
+    # In cycle 0 after the last beat the sum is not begun yet.
+    assert times["last"] + 1 - 79 == 2 * 4 + 12 + 2
