@@ -171,7 +171,8 @@ class PlaneWalker(wiring.Component):
             with m.State("END"):
                 m.d.comb += [leaves.eq(1), head_ends.eq(1)]
                 with m.If(free):
-                    m.d.sync += [tokens.eq(0), head.eq(head + 1)]
+                    # The next head's first token joins none.
+                    m.d.sync += [tokens.eq(0), offset.eq(0), head.eq(head + 1)]
                     m.next = "TAKE"
                     with m.If(last_head):
                         m.d.sync += active.eq(0)
