@@ -321,15 +321,14 @@ class Fetcher(wiring.Component):
 
     def _heads(self, m: Module, platform: object, start: Value) -> HeadTable | FactorTable:
         """Fetch the table of heads; return what does."""
-        table: HeadTable | FactorTable
-        if self.system.core.grouped:
-            table = place(m, platform, "head_table", FactorTable, self.system)
+        core = self.system.core
+        kind = FactorTable if core.grouped else HeadTable
+        table = place(m, platform, "head_table", kind, self.system)
+        if core.grouped:
             m.d.comb += table.heads.eq(self.rows.heads)
-        else:
-            table = place(m, platform, "head_table", HeadTable, self.system)
-            if self.system.core.head_pruning:
-                connect(m, table.weights, flipped(self.weights))
-                m.d.comb += table.kept.eq(self.kept)
+        if core.head_pruning:
+            connect(m, table.weights, flipped(self.weights))
+            m.d.comb += table.kept.eq(self.kept)
         connect(m, table.port, flipped(self.ports[ReadStream.HEAD_TABLE]))
         connect(m, table.o, flipped(self.heads))
         m.d.comb += [table.start.eq(start), table.layer.eq(self.layer)]

@@ -84,12 +84,8 @@ def config_for(config: Config, policy: Policy) -> Config:
         planes=policy.p_planes,
         v_gains=policy.granularity is Granularity.TOKEN,
         cumulative=policy.importance is Importance.CUMULATIVE,
-        head_pruning=_prunes_heads(policy),
+        head_pruning=policy.prunes_heads,
     )
-
-
-def _prunes_heads(policy: Policy) -> bool:
-    return any(layer.heads < 1 for layer in policy.layers)
 
 
 @dataclass(frozen=True)
@@ -182,9 +178,8 @@ class MachineBlocks:
             k0, k1 = counts(n, policy.layers[layer + 1].shares)
             k0 = min(k0, tokens)
         cumulative = policy.importance is Importance.CUMULATIVE
-        keep_heads, given = self._keep_heads(layer, heads, len(own)), own
-        if keep_heads is not None:
-            given = np.arange(heads)
+        keep_heads = self._keep_heads(layer, heads, len(own))
+        given = own if keep_heads is None else np.arange(heads)
         self._chain.add(
             Layer(
                 q=_codes(op.q, self._stored, given),
@@ -241,9 +236,8 @@ class MachineBlocks:
             Of the model; of those, how many the layer computes.
         """
         policy = self.policy
-        if not _prunes_heads(policy) or not self.device.sizes["flags"] & Flag.HEADS_CHAINED:
+        if not policy.prunes_heads or not self.device.sizes["flags"] & Flag.HEADS_CHAINED:
             return None
-        # After the last layer nobody asks.
         if layer + 1 == len(policy.layers):
             return 0
         return min(left, policy.layers[layer + 1].kept_heads(heads))
