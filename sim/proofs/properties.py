@@ -70,7 +70,7 @@ PROPERTIES: tuple[Property, ...] = tuple(
         (GroupHarness, "rows_most", "no query more would do, of those next to the boundary", 10),
         (GroupHarness, "rows_over", "more rows than a head can have are told", 10),
         (HeadsHarness, "heads_many", "as many heads stay as a layer keeps", 14),
-        (HeadsHarness, "heads_gone", "no head comes back that was pruned", 22),
+        (HeadsHarness, "heads_gone", "no head comes back that was pruned", 28),
         (HeadsHarness, "heads_report", "a report is of a layer that asks, and stays", 14),
     )
 )
