@@ -154,6 +154,11 @@ class Policy:
         """Whether any layer multiplies V of some groups of tokens only."""
         return any(layer.values < 1 for layer in self.layers)
 
+    @property
+    def prunes_heads(self) -> bool:
+        """Whether any layer leaves out heads."""
+        return any(layer.heads < 1 for layer in self.layers)
+
     def share_0(self, layer: int) -> float:
         """Share of tokens pruned in a layer, those of the layers before included."""
         return max(x.share_0 for x in self.layers[: layer + 1])

@@ -12,6 +12,7 @@ from dtqatten.golden.memory import head_table_bytes, tensor_bytes
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes, FloatArray, IntArray
+from dtqatten.golden.numerics.heads import head_weight
 from dtqatten.golden.numerics.local_values import SHARE_ALL
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION
 from dtqatten.interface.descriptor import Flag
@@ -44,6 +45,11 @@ class Block(ABC):
         0.
     ids : bool
         Whether the kept ids are wanted.
+    keep_heads : int
+        Heads to keep for the next layer; 0: heads are not ranked.
+    heads_chained : bool
+        Compute the heads that the previous layer keeps, of all that Q, K and V have: those with
+        which the chain of heads began. Their importance goes on.
     options : Options
         ``softmax_scale``, ``output_bits``, ``output_shift``, ``p_follows_token``,
         ``p_follows_query``, ``count_normalize`` and ``value_share``; ``p_planes`` is the machine's.
@@ -59,11 +65,13 @@ class Block(ABC):
     cumulative: bool = False
     fresh: bool = False
     ids: bool = True
+    keep_heads: int = 0
+    heads_chained: bool = False
     options: Options = field(default_factory=Options)
 
     @property
     def heads(self) -> int:
-        """Query heads."""
+        """Query heads, those that are pruned included."""
         return self.q.codes.shape[0]
 
     @property
@@ -127,6 +135,8 @@ class Block(ABC):
             Flag.SINKS: self.sinks is not None,
             Flag.HELD: self.held,
             Flag.LOCAL_VALUES: self.options.value_share < SHARE_ALL,
+            Flag.HEADS_CHAINED: self.heads_chained,
+            Flag.HEAD_REPORT: self.keep_heads > 0,
         }
         flags = Flag(0)
         for flag, on in wanted.items():
@@ -134,15 +144,23 @@ class Block(ABC):
                 flags |= flag
         return flags
 
-    def fields(self, before: int) -> dict[str, int]:
+    def fields(self, before: int, heads: int = 0) -> dict[str, int]:
         """Return the descriptor's fields but for addresses, ``next`` and ``ready``.
 
-        ``before``: how many tokens the layer before keeps; of chained layers only.
+        Parameters
+        ----------
+        before : int
+            How many tokens the layer before keeps; of chained layers only.
+        heads : int
+            How many heads it keeps; of layers with ``heads_chained`` only.
         """
+        chained = self.heads_chained
         return {
             "flags": int(self.flags),
-            "heads": self.heads,
-            "kv_heads": self.kv_heads,
+            "heads": heads if chained else self.heads,
+            "kv_heads": heads if chained else self.kv_heads,
+            "keep_heads": self.keep_heads,
+            "stored_heads": self.heads if chained else 0,
             "output_shift": self.options.output_shift,
             "k0": self.k0,
             "k1": self.k1,
@@ -157,7 +175,10 @@ class Block(ABC):
             self.q.codes.shape[2],
             self.options.softmax_scale,
         )
-        found = {"head_table": head_table_bytes(factor.m, factor.shift, self.sinks)}
+        weights = None
+        if self.keep_heads:
+            weights = head_weight(self.output_unit(), self.q.codes.shape[2])
+        found = {"head_table": head_table_bytes(factor.m, factor.shift, self.sinks, weights)}
         for name in ("q", "k", "v"):
             codes: Codes = getattr(self, name)
             if name in self.placed:
@@ -168,10 +189,10 @@ class Block(ABC):
                 found[f"{name}_gains"] = grouped(codes.gains, group).astype(np.uint8).tobytes()
         return found
 
-    def query_heads(self, output: NDArray[np.integer]) -> NDArray[np.integer]:
+    def query_heads(self, output: NDArray[np.integer], heads: int) -> NDArray[np.integer]:
         """Return an output as it lies in memory by query head: ``[heads, queries, d_head]``."""
-        heads, d = self.heads, self.q.codes.shape[2]
-        rows = output.reshape(heads // self.group, -1, self.group, d)
+        group, d = self.group, self.q.codes.shape[2]
+        rows = output.reshape(heads // group, -1, group, d)
         return rows.swapaxes(1, 2).reshape(heads, -1, d)
 
     def output_unit(self) -> FloatArray:
@@ -197,6 +218,12 @@ class Result:
     bits : int array ``[k0]``
         Their precisions.
     importance : uint32 array ``[keys]`` or None
+    heads : int array ``[heads]`` or None
+        Heads of the output, ascending, if they are those that the layer before kept; None: all.
+    kept_heads : int array ``[keep_heads]`` or None
+        Those that the layer keeps, if it ranks them.
+    head_importance : uint32 array or None
+        Importance of all heads then, those that are pruned included.
     """
 
     output: NDArray[np.integer]
@@ -204,6 +231,9 @@ class Result:
     ids: NDArray[np.int64] | None
     bits: NDArray[np.uint8]
     importance: NDArray[np.uint32] | None
+    heads: NDArray[np.int64] | None = None
+    kept_heads: NDArray[np.int64] | None = None
+    head_importance: NDArray[np.uint32] | None = None
 
     @property
     def values(self) -> FloatArray:

@@ -49,7 +49,7 @@ class Call(Block):
     protect_first, protect_last : int
         Of a cache that keeps importance: keys of so many first positions, and of so many last ones
         up to the latest key's, rank before all others; at most ``k0`` keys.
-    k0, k1, causal, report, cumulative, fresh, ids, options
+    k0, k1, causal, report, cumulative, fresh, ids, keep_heads, heads_chained, options
         As of :class:`~dtqatten.driver.blocks.Block`. ``k0`` 0: all keys.
 
     Raises
@@ -179,9 +179,9 @@ class Call(Block):
             flags |= Flag.GROUPED
         return flags | (Flag.KEY_LIST if self.listed else Flag(0))
 
-    def fields(self, before: int) -> dict[str, int]:
+    def fields(self, before: int, heads: int = 0) -> dict[str, int]:
         """Return the descriptor's fields but for addresses, ``next`` and ``ready``."""
-        return super().fields(before) | {
+        return super().fields(before, heads) | {
             "queries": len(self.queries),
             "query_four_bit": self.queries.four_bit,
             "query_start": self.query_start or 0,

@@ -10,6 +10,7 @@ import numpy as np
 
 from dtqatten.driver.blocks import Block, Result
 from dtqatten.driver.errors import AbortedError, LayoutError, StaleChainError, error_of
+from dtqatten.driver.heads import computed_heads, read_report
 from dtqatten.driver.segments import Segment, pieces, sharing
 from dtqatten.interface.descriptor import HEAD_BYTES, SIZE, pack, region_sizes
 from dtqatten.interface.registers import Control, Interrupt, Status
@@ -206,7 +207,9 @@ class Chain:
         """
         device = self.device
         device.check(layer)
-        fields = layer.fields(self._steps[-1].layer.k0 if layer.chained else 0)
+        before = self._steps[-1].layer if self._steps else None
+        kept = before.k0 if layer.chained and before is not None else 0
+        fields = layer.fields(kept, computed_heads(layer, before))
         contents = layer.contents()
         for name, size, written in region_sizes(fields, layer.q.codes.shape[2]):
             if name in layer.placed:
@@ -311,7 +314,9 @@ class Chain:
         output = array("output", "i1" if layer.options.output_bits == 8 else "<i2")
         if output is not None:
             first = step.piece.first_head if isinstance(step.piece, Segment) else 0
-            self._parts.setdefault(first, []).append(step.piece.query_heads(output))
+            self._parts.setdefault(first, []).append(
+                step.piece.query_heads(output, fields["heads"])
+            )
         if not step.ends:
             return
         # Heads one after the other, of each its queries.
@@ -319,13 +324,17 @@ class Chain:
         self._parts = {}
         ids, ranks = array("ids", "<u2"), step.piece is layer
         kept = (layer.k0 - layer.k1, layer.k1) if ranks else (0, 0)
+        heads = self.results[-1].kept_heads if layer.heads_chained else None
+        unit, ranks_of_heads = layer.output_unit(), array("head_report", "<u4")
         self.results.append(
             Result(
                 whole,
-                layer.output_unit(),
+                unit if heads is None else unit[heads],
                 None if ids is None else ids.astype(np.int64),
                 np.repeat(np.array([4, 8], np.uint8), kept),
                 array("importance", "<u4"),
+                heads,
+                *read_report(ranks_of_heads, layer.keep_heads),
             )
         )
 

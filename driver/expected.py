@@ -14,7 +14,8 @@ from dtqatten.driver.layers import Layer
 from dtqatten.driver.segments import chunk_length
 from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attention
 from dtqatten.golden.numerics.calls import layer_call
-from dtqatten.golden.numerics.codes import IntArray
+from dtqatten.golden.numerics.codes import BoolArray, IntArray
+from dtqatten.golden.numerics.heads import head_weight, ranked_heads
 from dtqatten.golden.numerics.local_values import SHARE_ALL, tiling
 from dtqatten.golden.numerics.masks import position_mask
 from dtqatten.golden.numerics.order import query_tile
@@ -43,6 +44,12 @@ class Expected:
         Of those, in the layer that began the chain: ids of a cache, where it had one.
     held : CacheImportance, optional
         Importance of the cache after the layer, where it keeps that.
+    alive : bool array ``[heads]``
+        Heads that it computes, of all in its tensors.
+    head_importance : uint32 array ``[heads]``
+        Importance of all heads after the layer, if it ranks them.
+    kept_heads : bool array ``[heads]``
+        Heads that the next layer may be chained to.
     inputs : Inputs
         What the golden block was given: codes of the rows, promoted precisions.
     options : Options
@@ -57,6 +64,9 @@ class Expected:
     positions: IntArray
     inputs: Inputs
     options: Options
+    alive: BoolArray
+    head_importance: IntArray
+    kept_heads: BoolArray
     held: CacheImportance | None = None
 
 
@@ -90,14 +100,17 @@ def expected_layer(
     else:
         queries, query_positions = keys, positions
         q = layer.q.take(keys.ids)
+    alive, earlier = _heads(layer, before)
+    own, shared = np.flatnonzero(alive), np.arange(layer.kv_heads)
+    shared = own if layer.heads_chained else shared
     inputs = layer_call(
-        q,
-        layer.k,
-        layer.v,
+        q.of_heads(own),
+        layer.k.of_heads(shared),
+        layer.v.of_heads(shared),
         queries,
         keys,
         causal=False,
-        sinks=layer.sinks,
+        sinks=None if layer.sinks is None else layer.sinks[own],
         segment=config.n_max,
         chunk=_chunk(config, layer, len(keys)),
         tile=(query_tile(config.rows, layer.group), config.cols, config.group),
@@ -113,7 +126,7 @@ def expected_layer(
     tiles = None
     if layer.options.value_share < SHARE_ALL:
         tiles = tiling(
-            layer.heads,
+            len(own),
             len(queries),
             len(keys),
             (config.rows, config.cols, config.group),
@@ -126,6 +139,8 @@ def expected_layer(
     outputs = attention(inputs, options)
     first = layer.protected if isinstance(layer, Call) and layer.held else None
     chosen = select(outputs.importance, layer.k0, layer.k1, protected=first)
+    weight = head_weight(outputs.output_unit, q.codes.shape[-1])
+    ranked = ranked_heads(outputs.output, weight, alive, earlier, layer.keep_heads)
     return Expected(
         outputs,
         chosen.ids,
@@ -135,8 +150,19 @@ def expected_layer(
         positions,
         inputs,
         options,
+        alive,
+        *ranked,
         None if held is None else held.written(keys.ids, outputs.importance),
     )
+
+
+def _heads(layer: Block, before: Expected | None) -> tuple[BoolArray, IntArray]:
+    """Return which heads a layer computes, and the importance of all from before."""
+    if not layer.heads_chained:
+        return np.ones(layer.heads, bool), np.zeros(layer.heads, np.uint32)
+    if before is None:
+        raise LayoutError("heads of the first layer are chained: there is no layer before it")
+    return before.kept_heads, before.head_importance
 
 
 def _chunk(config: Config, layer: Block, keys: int) -> int | None:
@@ -203,6 +229,16 @@ def compare_results(
             check(same_ids, f"ids of layer {number}")
         if isinstance(layer, Call) and layer.held and layer.cache is not None:
             caches[id(layer.cache)] = (layer.cache, golden)
+        if layer.heads_chained:
+            same = np.array_equal(np.asarray(result.heads), np.flatnonzero(golden.alive))
+            check(same, f"heads of layer {number}")
+        if layer.keep_heads:
+            kept, found = np.flatnonzero(golden.kept_heads), result.head_importance
+            check(
+                np.array_equal(np.asarray(result.kept_heads), kept), f"kept heads of layer {number}"
+            )
+            same = found is not None and np.array_equal(found, golden.head_importance)
+            check(same, f"importance of the heads of layer {number}")
         if layer.report:
             found = result.importance
             same = found is not None and np.array_equal(found, outputs.importance)

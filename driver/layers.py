@@ -19,7 +19,7 @@ class Layer(Block):
     q : Codes ``[heads, stored, d_head]``
     k, v : Codes ``[kv_heads, stored, d_head]``
         All tokens that the previous layer computed, in its order.
-    k0, k1, causal, report, cumulative, fresh, ids, options
+    k0, k1, causal, report, cumulative, fresh, ids, keep_heads, heads_chained, options
         As of :class:`~dtqatten.driver.blocks.Block`.
     chained : bool
         Compute on the tokens that the previous layer keeps; else on all ``stored``.
@@ -58,11 +58,11 @@ class Layer(Block):
         """Flags of the descriptor."""
         return super().flags | (Flag.QUERY_CHAINED if self.chained else Flag(0))
 
-    def fields(self, before: int) -> dict[str, int]:
+    def fields(self, before: int, heads: int = 0) -> dict[str, int]:
         """Return the descriptor's fields but for addresses, ``next`` and ``ready``."""
         tokens = before if self.chained else self.stored
         four_bit = 0 if self.chained else self.four_bit
-        return super().fields(before) | {
+        return super().fields(before, heads) | {
             "queries": tokens,
             "query_four_bit": four_bit,
             "tokens": tokens,

@@ -9,7 +9,6 @@ from dtqatten.driver.blocks import Block
 from dtqatten.driver.calls import Call
 from dtqatten.driver.errors import LayoutError
 from dtqatten.golden.memory import list_bytes
-from dtqatten.golden.numerics.codes import Codes
 from dtqatten.golden.numerics.masks import position_mask
 from dtqatten.golden.numerics.order import query_tile
 from dtqatten.golden.numerics.tokens import TokenList
@@ -80,10 +79,10 @@ class Segment(Call):
         flags |= Flag.CONTINUES if self.continues else Flag(0)
         return flags | (Flag.HOLDS if self.holds else Flag(0))
 
-    def fields(self, before: int) -> dict[str, int]:
+    def fields(self, before: int, heads: int = 0) -> dict[str, int]:
         """Return the descriptor's fields but for addresses, ``next`` and ``ready``."""
         own = self.own
-        return super().fields(before) | {
+        return super().fields(before, heads) | {
             "tokens": len(own),
             "four_bit": own.four_bit,
             "key_start": 0 if self.listed else int(own.ids[0]),
@@ -184,12 +183,6 @@ def pieces(block: Block, sizes: Mapping[str, int]) -> list[Block]:
     return found
 
 
-def _heads(codes: Codes, part: slice) -> Codes:
-    """Return some heads of a tensor."""
-    gains = None if codes.gains is None else codes.gains[part]
-    return Codes(codes.codes[part], codes.scale[part], gains)
-
-
 def _places(call: Call, shared: slice) -> dict[str, int]:
     """Return where some heads of a cache are, by the name of the address field.
 
@@ -232,9 +225,9 @@ def _chunk(call: Call, part: slice, chunk: slice, most: int) -> list[Segment]:
     shared = slice(part.start // each, -(-part.stop // each))
     given = {each.name: getattr(call, each.name) for each in fields(Call)}
     given |= {
-        "q": _heads(call.q.take(np.arange(chunk.start, chunk.stop)), part),
-        "k": _heads(call.k, shared),
-        "v": _heads(call.v, shared),
+        "q": call.q.take(np.arange(chunk.start, chunk.stop)).of_heads(part),
+        "k": call.k.of_heads(shared),
+        "v": call.v.of_heads(shared),
         "sinks": None if call.sinks is None else call.sinks[part],
         "queries": TokenList(ids, four_bit),
         "first_head": part.start,

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.golden.numerics.codes import IntArray, split
 from dtqatten.golden.numerics.order import aligned, alternate, boundaries, query_tile
+from dtqatten.golden.numerics.softmax import Multiplier
 from dtqatten.interface.descriptor import (
     ENTRY_BYTES,
     HEAD_BYTES,
@@ -16,6 +17,7 @@ from dtqatten.interface.descriptor import (
     SIZE,
     Flag,
     query_rows,
+    tensor_heads,
 )
 
 __all__ = [
@@ -66,16 +68,23 @@ def tensor_bytes(codes: ArrayLike) -> bytes:
 
 
 def head_table_bytes(
-    multipliers: ArrayLike, shifts: ArrayLike, sinks: ArrayLike | None = None
+    multipliers: ArrayLike,
+    shifts: ArrayLike,
+    sinks: ArrayLike | None = None,
+    weights: Multiplier | None = None,
 ) -> bytes:
     """Lay out the factors ``multiplier * 2**-shift`` from scores to exponents, 8 bytes a head.
 
-    ``sinks``, if there are any, are signed numbers of 16 bits.
+    ``sinks``, if there are any, are signed numbers of 16 bits; ``weights`` are those of outputs
+    whose heads are ranked (:func:`dtqatten.golden.numerics.heads.head_weight`).
     """
     table = np.zeros((np.size(multipliers), ENTRY_BYTES // 2), "<u2")
     table[:, 0], table[:, 1] = multipliers, shifts
     if sinks is not None:
         table[:, 2] = np.asarray(sinks, "<i2").view("<u2")
+    if weights is not None:
+        table[:, 1] |= np.asarray(weights.shift, "<u2") << 8
+        table[:, 3] = weights.m
     return table.tobytes()
 
 
@@ -137,6 +146,7 @@ def layer_reads(
     fields: Mapping[str, int],
     ids: ArrayLike | None = None,
     four_bit: int | None = None,
+    heads: ArrayLike | None = None,
 ) -> dict[ReadStream, list[Burst]]:
     """Return the bursts of each stream that a layer reads, in their order.
 
@@ -157,6 +167,13 @@ def layer_reads(
         Places of the keys, 4-bit class first, and of chained queries; all in order if None.
     four_bit : int, optional
         Tokens of the 4-bit class, if they are chained; else the descriptor's.
+    heads : int array ``[heads]``, optional
+        Heads that the layer before kept, ascending, if they are chained.
+
+    Raises
+    ------
+    ValueError
+        If what is chained is missing.
     """
     flags, core = Flag(fields["flags"]), system.core
     tokens, queries = fields["tokens"], fields["queries"]
@@ -179,15 +196,19 @@ def layer_reads(
     edge = edges.q
     if not chained:
         edge = group * aligned(fields["query_four_bit"], queries, query_tile(core.rows, group))
+    if heads is None and Flag.HEADS_CHAINED in flags:
+        raise ValueError("chained heads without what they are")
+    own = np.arange(fields["heads"] // group) if heads is None else np.asarray(heads)
+    shared = np.arange(fields["kv_heads"]) if heads is None else own
     tensors = (
-        ("q", fields["heads"] // group, query_rows(fields) * group, rows, edge),
-        ("k", fields["kv_heads"], fields["capacity"], places, edges.k),
-        ("v", fields["kv_heads"], fields["capacity"], places, edges.v),
+        ("q", own, query_rows(fields) * group, rows, edge),
+        ("k", shared, fields["capacity"], places, edges.k),
+        ("v", shared, fields["capacity"], places, edges.v),
     )
     found: dict[ReadStream, list[Burst]] = {
         ReadStream.DESCRIPTOR: descriptor_reads(system, address),
         ReadStream.HEAD_TABLE: list(
-            bursts(system, fields["head_table"], ENTRY_BYTES * fields["heads"])
+            bursts(system, fields["head_table"], ENTRY_BYTES * tensor_heads(fields)[0])
         ),
         ReadStream.LISTS: [
             burst
@@ -200,19 +221,19 @@ def layer_reads(
         ],
     }
 
-    def vectors(base: int, heads: int, pitch: int, wanted: IntArray, size: int) -> list[Burst]:
-        """Read ``size`` bytes of each token, ``pitch`` bytes a head."""
+    def vectors(base: int, own: IntArray, pitch: int, wanted: IntArray, size: int) -> list[Burst]:
+        """Read ``size`` bytes of each token of each head, ``pitch`` bytes a head."""
         return [
             burst
-            for head in range(heads)
+            for head in own.tolist()
             for first, count in runs(wanted)
             for burst in bursts(system, base + head * pitch + first * size, count * size)
         ]
 
     found[ReadStream.IMPORTANCE] = []
     if Flag.HELD in flags:
-        found[ReadStream.IMPORTANCE] = vectors(fields["held"], 1, 0, places, 4)
-    for (name, heads, capacity, wanted, wide), high, gains, flag in zip(
+        found[ReadStream.IMPORTANCE] = vectors(fields["held"], np.arange(1), 0, places, 4)
+    for (name, which, capacity, wanted, wide), high, gains, flag in zip(
         tensors,
         (ReadStream.Q_HIGH, ReadStream.K_HIGH, ReadStream.V_HIGH),
         (ReadStream.Q_GAINS, ReadStream.K_GAINS, ReadStream.V_GAINS),
@@ -222,12 +243,12 @@ def layer_reads(
         size = system.plane_bytes
         plane = capacity * size
         in_order = wanted[alternate(wide, len(rows), core.rows)] if name == "q" else wanted
-        found[high] = vectors(fields[name], heads, 2 * plane, in_order, size)
+        found[high] = vectors(fields[name], which, 2 * plane, in_order, size)
         found[ReadStream(high + 1)] = vectors(
-            fields[name] + plane, heads, 2 * plane, wanted[wide:], size
+            fields[name] + plane, which, 2 * plane, wanted[wide:], size
         )
         base = fields.get(f"{name}_gains", 0)
-        found[gains] = vectors(base, heads if flag in flags else 0, capacity, wanted, 1)
+        found[gains] = vectors(base, which if flag in flags else which[:0], capacity, wanted, 1)
     return found
 
 

@@ -22,7 +22,8 @@ from dtqatten.hw.memory.controller import Controller
 from dtqatten.hw.memory.descriptor import known_flags, required_flags
 from dtqatten.hw.memory.fetcher import Fetcher
 from dtqatten.hw.memory.held_importance import HeldImportance
-from dtqatten.hw.memory.writer import STREAMS, Writer
+from dtqatten.hw.memory.writer import Writer, write_streams
+from dtqatten.hw.ranking.head_pruning import HeadPruning
 from dtqatten.interface.descriptor import VERSION
 from dtqatten.interface.registers import IDENTIFIER, Control, ErrorCode
 from dtqatten.interface.units import Unit
@@ -64,7 +65,7 @@ class System(wiring.Component):
         core = place(m, platform, "core", AttentionCore, config, reset=flush)
         writer = place(m, platform, "writer", Writer, system, reset=flush)
         reads = place(m, platform, "read_master", ReadMaster, system, len(system.read_streams))
-        writes = place(m, platform, "write_master", WriteMaster, system, STREAMS)
+        writes = place(m, platform, "write_master", WriteMaster, system, write_streams(config))
 
         self._connect_bus(m, reads, writes)
         connect_lite(m, self, registers.lite)
@@ -84,7 +85,10 @@ class System(wiring.Component):
         for name in ("q", "k", "v", "queries", "keys", "heads"):
             connect(m, getattr(fetcher, name), getattr(core, name))
         connect(m, control.layers, core.layers)
-        connect(m, core.outputs, writer.outputs)
+        if config.head_pruning:
+            self._prune(m, platform, control, fetcher, core, writer)
+        else:
+            connect(m, core.outputs, writer.outputs)
         connect(m, core.report, writer.importance)
         fork(m, core.ids, [fetcher.ids, writer.ids], [1, 1], "ids")
         m.d.comb += [sink.p.eq(core.ids.p) for sink in (fetcher.ids, writer.ids)]
@@ -190,6 +194,37 @@ class System(wiring.Component):
             *(fetcher.index[i].eq(index) for i, index in enumerate(held.index)),
             held.granted.eq(fetcher.granted),
             held.entry.eq(fetcher.entry),
+        ]
+
+    def _prune(
+        self,
+        m: Module,
+        platform: object,
+        control: Controller,
+        fetcher: Fetcher,
+        core: AttentionCore,
+        writer: Writer,
+    ) -> None:
+        """Rank heads by their outputs, on the way from core to writer.
+
+        Parameters
+        ----------
+        m, platform
+            As in ``elaborate``.
+        control, fetcher, core, writer : Controller, Fetcher, AttentionCore, Writer
+            Who gives and gets heads, weights, outputs, and reports.
+        """
+        config, flush = self.system.core, control.flush
+        pruning = place(m, platform, "head_pruning", HeadPruning, config, reset=flush)
+        connect(m, fetcher.weights, pruning.weights)
+        connect(m, core.outputs, pruning.i)
+        connect(m, pruning.o, writer.outputs)
+        connect(m, control.ranked_layers, pruning.layer)
+        connect(m, pruning.report, writer.heads)
+        m.d.comb += [
+            fetcher.kept.eq(control.kept_heads),
+            control.ranked.eq(pruning.idle),
+            control.kept.eq(pruning.kept),
         ]
 
     def _connect_bus(self, m: Module, reads: ReadMaster, writes: WriteMaster) -> None:

@@ -51,7 +51,8 @@ def integer(op: Operands, *, ranked: bool = True) -> Result:
         some = multiplied(weights.p, op.value_share, tiles_of(op))
         values = block.output(weights.p * some, weights)
         used = rows_multiplied(op, torch.from_numpy(some).to(device), twice)
-    return Result(torch.from_numpy(values).to(device), drawn, twice, used)
+    unit = torch.from_numpy(out.output_unit).to(device)
+    return Result(torch.from_numpy(values).to(device), drawn, twice, used, unit)
 
 
 class _Golden:

@@ -118,12 +118,15 @@ class Result:
     multiplied : tensor ``[batch, heads, 2, n_k]``, optional
         Of the queries that count, how many wide and how many narrow weights V of each key was
         multiplied by; None is those of all that see it.
+    unit : tensor ``[batch, heads]``, optional
+        Worth of a unit of the output, where that consists of codes.
     """
 
     output: Tensor
     importance: Tensor | None
     again: Tensor | None = None
     multiplied: Tensor | None = None
+    unit: Tensor | None = None
 
     @classmethod
     def join(cls, parts: Sequence["Result"], axis: int) -> "Result":
@@ -140,6 +143,7 @@ class Result:
             joined("importance"),
             joined("again"),
             joined("multiplied"),
+            joined("unit"),
         )
 
 

@@ -86,7 +86,7 @@ class Session:
         self._cache: TokenCache | None = None
         self._heads = HeadPruning()
         # Whether any head is pruned, and whether anything needs importance.
-        self._head_pruning = any(x.heads < 1 for x in policy.layers)
+        self._head_pruning = policy.prunes_heads
         self._ranked = policy.ranks and policy.ranking is Ranking.IMPORTANCE
 
     @property

@@ -96,6 +96,9 @@ def verilog(
     held_importance: Annotated[
         bool | None, typer.Option(help="Caches keep importance by id; keys can be protected.")
     ] = None,
+    head_pruning: Annotated[
+        bool | None, typer.Option(help="Rank heads by their outputs, and prune later layers'.")
+    ] = None,
     skip_tiles: Annotated[
         bool | None, typer.Option(help="Leave out tiles that no query of a row block sees.")
     ] = None,
@@ -142,6 +145,7 @@ def verilog(
         sinks=sinks,
         grouped=grouped,
         held_importance=held_importance,
+        head_pruning=head_pruning,
         skip_tiles=skip_tiles,
         local_values=local_values,
         merge_rows=merge_rows,

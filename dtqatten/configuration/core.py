@@ -91,6 +91,9 @@ class Config:
     held_importance : bool
         Keys can have importance from before, which is added to, and protected keys, which rank
         before all others.
+    head_pruning : bool
+        The machine ranks a layer's heads by their outputs, and prunes heads of the layers that
+        follow; up to 64 heads.
     skip_tiles : bool
         Tiles of scores that no query of their row block sees are not computed.
     local_values : bool
@@ -128,6 +131,7 @@ class Config:
     sinks: bool = False
     grouped: bool = False
     held_importance: bool = False
+    head_pruning: bool = False
     skip_tiles: bool = False
     local_values: bool = False
     merge_rows: int = 0

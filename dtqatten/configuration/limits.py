@@ -7,10 +7,13 @@ from dtqatten.configuration.fields import ConfigError
 if TYPE_CHECKING:
     from dtqatten.configuration.core import Config
 
-__all__ = ["IMPORTANCE_ROWS", "POSITIONS_MAX", "check_together"]
+__all__ = ["IMPORTANCE_ROWS", "POSITIONS_MAX", "PRUNED_HEADS_MAX", "check_together"]
 
 #: Most tokens of a cache: positions have 16 bits.
 POSITIONS_MAX = 65536
+
+#: Most heads of a machine that prunes them: it holds which are left, a bit each.
+PRUNED_HEADS_MAX = 64
 
 #: Rows of 16-bit probabilities whose sum is certain to fit the 32 bits of an importance.
 IMPORTANCE_ROWS = (2**32 - 1) // (2**16 - 1)
@@ -77,8 +80,35 @@ def check_together(config: "Config") -> None:
             "local_values is True without skip_tiles: row blocks list the groups of values that "
             "they multiply only where they list their tiles; set skip_tiles too"
         )
+    if config.head_pruning:
+        _check_head_pruning(config)
     if config.grouped and config.count_normalize:
         raise ConfigError(
             "count_normalize is True with grouped: queries are counted in one query head, and "
             "those that share a head of K and V are not told apart; leave one of the two out"
+        )
+
+
+def _check_head_pruning(config: "Config") -> None:
+    """Check what head pruning cannot be combined with.
+
+    Raises
+    ------
+    ConfigError
+        If it is.
+    """
+    if config.heads > PRUNED_HEADS_MAX:
+        raise ConfigError(
+            f"heads is {config.heads} with head_pruning, above {PRUNED_HEADS_MAX}: use at most "
+            f"{PRUNED_HEADS_MAX} heads, or leave it out"
+        )
+    if config.grouped:
+        raise ConfigError(
+            "head_pruning is True with grouped: query heads that share a head of K and V are one "
+            "head of the core, and are not pruned one by one; leave one of the two out"
+        )
+    if config.merge_rows:
+        raise ConfigError(
+            f"head_pruning is True with merge_rows = {config.merge_rows}: outputs of several "
+            "segments come when their last one is computed; leave one of the two out"
         )

@@ -13,7 +13,9 @@ __all__ = [
     "HEAD_SHIFT_MAX",
     "ID_BYTES",
     "MAGIC",
+    "NO_RANK",
     "PAGE_BYTES",
+    "REPORT_BYTES",
     "SHARE_MAX",
     "SIZE",
     "VERSION",
@@ -23,6 +25,7 @@ __all__ = [
     "pack",
     "query_rows",
     "region_sizes",
+    "tensor_heads",
     "unpack",
 ]
 
@@ -40,6 +43,8 @@ ADDRESS_ALIGNMENT = 64
 PAGE_BYTES = 4096
 #: Bytes of an entry of the head table, and its largest right shift.
 ENTRY_BYTES, HEAD_SHIFT_MAX = 8, 40
+#: Bytes of a head in the report of heads, and the rank of one that was pruned before.
+REPORT_BYTES, NO_RANK = 8, 0xFFFF
 #: Largest sliding window.
 WINDOW_MAX = 1 << 16
 #: Largest share of groups of values that is not all of them.
@@ -100,6 +105,12 @@ class Flag(DescribedFlag):
         "a row block multiplies V of `value_share` of its groups of keys only, of those that weigh"
         " most in it",
     )
+    HEADS_CHAINED = (
+        1 << 23,
+        "heads are those that the previous layer kept, of the `stored_heads` in the tensors; their"
+        " importance goes on. Else all `heads`, whose importance begins at 0",
+    )
+    HEAD_REPORT = 1 << 24, "write importance and rank of every head; with `keep_heads`"
 
 
 @dataclass(frozen=True)
@@ -171,6 +182,12 @@ FIELDS: tuple[Field, ...] = (
         " rounded up; else 0",
     ),
     Field(
+        "keep_heads",
+        0x3E,
+        16,
+        "heads kept for the next layer, those of the largest outputs; 0: heads are not ranked",
+    ),
+    Field(
         "q",
         0x40,
         64,
@@ -184,7 +201,8 @@ FIELDS: tuple[Field, ...] = (
         0x58,
         64,
         f"per query head {ENTRY_BYTES} bytes: multiplier, 2 bytes; shift, a byte, 0 to"
-        f" {HEAD_SHIFT_MAX}; a byte 0; with SINKS the sink, 2 bytes, signed; the others 0",
+        f" {HEAD_SHIFT_MAX}; with `keep_heads` the shift of its weight, a byte, likewise; with"
+        " SINKS the sink, 2 bytes, signed; with `keep_heads` the weight, 2 bytes; the others 0",
     ),
     Field(
         "q_gains",
@@ -203,6 +221,14 @@ FIELDS: tuple[Field, ...] = (
         "held", 0x88, 64, "with HELD, read and written: `[capacity]` importances of 32 bits, by id"
     ),
     Field(
+        "stored_heads",
+        0x90,
+        16,
+        "with HEADS_CHAINED heads in Q, K, V, their gains and the head table, those in which the"
+        " chain of heads began: each of these tensors then has `[stored_heads]` in place of"
+        " `[heads]` and `[kv_heads]`; else 0",
+    ),
+    Field(
         "output",
         0xA0,
         64,
@@ -211,6 +237,14 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field("ids", 0xA8, 64, "written with IDS: `k0` ids of 16 bits, 4-bit class first"),
     Field("importance", 0xB0, 64, "written with REPORT: `tokens` values of 32 bits"),
+    Field(
+        "head_report",
+        0xB8,
+        64,
+        f"written with HEAD_REPORT: per head, those that were pruned before included,"
+        f" {REPORT_BYTES} bytes: importance, 4 bytes; rank, 2 bytes, kept if below `keep_heads`,"
+        f" {NO_RANK:#x} if it was pruned before; the others 0",
+    ),
 )
 
 _BY_NAME = {field.name: field for field in FIELDS}
@@ -256,7 +290,7 @@ def unpack(raw: bytes) -> dict[str, int]:
 def region_sizes(fields: Mapping[str, int], d_head: int) -> Iterator[tuple[str, int, bool]]:
     """Yield each region of a layer: name of the address field, bytes, whether it is written."""
     flags = Flag(fields["flags"])
-    heads, kv_heads, capacity = fields["heads"], fields["kv_heads"], fields["capacity"]
+    (heads, kv_heads), capacity = tensor_heads(fields), fields["capacity"]
     queries, tokens = fields["queries"], fields["tokens"]
     rows = query_rows(fields)
     for name, count, places in (
@@ -280,13 +314,22 @@ def region_sizes(fields: Mapping[str, int], d_head: int) -> Iterator[tuple[str, 
     if Flag.HELD in flags:
         yield "held", 4 * capacity, False
     if Flag.HOLDS not in flags:
-        yield "output", heads * queries * d_head * (1 if Flag.CODES in flags else 2), True
+        yield "output", fields["heads"] * queries * d_head * (1 if Flag.CODES in flags else 2), True
     if Flag.IDS in flags:
         yield "ids", ID_BYTES * fields["k0"], True
     if Flag.REPORT in flags:
         yield "importance", 4 * tokens, True
     if Flag.HELD in flags:
         yield "held", 4 * capacity, True
+    if Flag.HEAD_REPORT in flags:
+        yield "head_report", REPORT_BYTES * heads, True
+
+
+def tensor_heads(fields: Mapping[str, int]) -> tuple[int, int]:
+    """Return the heads of Q and those of K and V in memory: all to compute, or to choose from."""
+    if fields["flags"] & Flag.HEADS_CHAINED:
+        return fields["stored_heads"], fields["stored_heads"]
+    return fields["heads"], fields["kv_heads"]
 
 
 def query_rows(fields: Mapping[str, int]) -> int:

@@ -143,15 +143,16 @@ def c_header() -> str:
         "struct dtqatten_head {",
         "    uint16_t multiplier;",
         "    uint8_t shift;",
-        "    uint8_t reserved_3;",
+        "    uint8_t weight_shift;",
         "    int16_t sink;",
-        "    uint8_t reserved_6[2];",
+        "    uint16_t weight;",
         "};",
         "",
         *_asserts("sizeof(struct dtqatten_descriptor)", "DTQATTEN_DESCRIPTOR_BYTES"),
         *_asserts("sizeof(struct dtqatten_head)", "DTQATTEN_HEAD_BYTES"),
         *_asserts("offsetof(struct dtqatten_head, shift)", "2"),
         *_asserts("offsetof(struct dtqatten_head, sink)", "4"),
+        *_asserts("offsetof(struct dtqatten_head, weight)", "6"),
     ]
     for f in FIELDS:
         place = f"offsetof(struct dtqatten_descriptor, {f.name})"

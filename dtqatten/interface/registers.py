@@ -141,6 +141,12 @@ class ErrorCode(DescribedInt):
         "`heads * queries` exceeds the register `merge_rows`, with CONTINUES or HOLDS",
     )
     PROTECTED = 27, "`k0` is below the number of protected keys; the address is that of `held`"
+    HEADS = (
+        28,
+        "with HEADS_CHAINED, `heads` is not what the previous layer keeps, `stored_heads` not what"
+        " it chose from, or `kv_heads` not `heads`; without it, `stored_heads` is not 0",
+    )
+    KEEP_HEADS = 29, "`keep_heads` is above `heads`, or 0 with HEAD_REPORT"
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,12 @@ class Codes:
         gains = None if self.gains is None else self.gains[..., index]
         return Codes(self.codes[..., index, :], self.scale, gains)
 
+    def of_heads(self, heads: ArrayLike | slice) -> "Codes":
+        """Return some heads only, in that order."""
+        index = heads if isinstance(heads, slice) else np.asarray(heads, dtype=np.intp)
+        gains = None if self.gains is None else self.gains[..., index, :]
+        return Codes(self.codes[..., index, :, :], self.scale[..., index], gains)
+
 
 def quantize(
     x: ArrayLike,

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from dtqatten.golden.numerics.codes import (
     GAIN_ONE,
     BoolArray,
+    FloatArray,
     IntArray,
     apply_gain,
     at_precision,
@@ -32,6 +33,7 @@ __all__ = [
     "Narrowed",
     "exponent",
     "exponential",
+    "fixed_point",
     "multiplier",
     "narrow",
     "normalized",
@@ -126,8 +128,21 @@ def multiplier(score_unit: ArrayLike, d: int, softmax_scale: float | None = None
         raise ValueError(f"d is {d}: a head has at least 1 channel")
     scale = 1 / np.sqrt(d) if softmax_scale is None else softmax_scale
     factor = np.asarray(score_unit, dtype=np.float64) * scale * np.log2(np.e) * 2**FRACTION_BITS
+    return fixed_point(factor)
+
+
+def fixed_point(factor: FloatArray) -> Multiplier:
+    """Return ``m * 2**-shift`` nearest to a factor: ``m`` of 16 bits, ``shift`` up to 40.
+
+    Below ``2**-25`` ``m`` loses bits, down to 0; from ``2**16`` on it saturates.
+
+    Raises
+    ------
+    ValueError
+        If a factor is negative or not finite.
+    """
     if not (np.isfinite(factor) & (factor >= 0)).all():
-        raise ValueError(f"score factor must be finite and not negative, not {factor!r}")
+        raise ValueError(f"a factor must be finite and not negative, not {factor!r}")
     # frexp: factor = mantissa * 2**power, mantissa in [0.5, 1), so m has exactly 16 bits.
     power = np.frexp(factor)[1]
     shift = np.clip(MULTIPLIER_BITS - power, 0, SHIFT_MAX)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import enum
 
 from dtqatten.configuration.system import SystemConfig
@@ -59,8 +59,8 @@ class ChainStates:
         All of it is read, not only its head.
     before : Signal(chain_layout(config))
         What the layer started last leaves.
-    given_core, given_writer : Signal
-        The layer is offered to the core, the writer, and not taken yet.
+    given_core, given_writer, given_heads : Signal
+        The layer is offered to the core, the writer, what ranks heads, and not taken yet.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ChainStates:
         self.reader, self.addresses, self.checker = reader, addresses, checker
         self.address, self.whole = Signal(64), Signal()
         self.before = Signal(chain_layout(system.core))
-        self.given_core, self.given_writer = Signal(), Signal()
+        self.given_core, self.given_writer, self.given_heads = Signal(), Signal(), Signal()
         self._state = Signal(State)
         self._left = Signal(range(SIZE // HEAD_BYTES))
         self._resumed, self._asked_again = Signal(), Signal()
@@ -163,7 +163,7 @@ class ChainStates:
         kept_four_bit = before.k0 - before.k1
         with m.Case(State.START):
             # The layer before has been read, and what it keeps is known.
-            free = ~self.given_core & ~self.given_writer
+            free = ~self.given_core & ~self.given_writer & ~self.given_heads
             known = ~before.valid | ports.ids_complete
             segment = Const(0)
             if self.system.core.merge_rows:
@@ -173,7 +173,8 @@ class ChainStates:
                 holds = flag(descriptor, Flag.HOLDS)
             chained = flag(descriptor, Flag.CHAINED) | flag(descriptor, Flag.QUERY_CHAINED)
             m.d.comb += [ports.ahead.eq(known | ~chained), ports.unused.eq(~chained)]
-            with m.If(ports.fetched & free & known & ports.lists_read):
+            ranked = self._ranked() if self.system.core.head_pruning else Const(1)
+            with m.If(ports.fetched & free & known & ranked & ports.lists_read):
                 if self.system.core.merge_rows:
                     m.d.sync += [before.segment.eq(segment), before.holds.eq(holds)]
                     m.d.sync += [
@@ -205,6 +206,8 @@ class ChainStates:
                     self.given_core.eq(~segment),
                     self.given_writer.eq(1),
                 ]
+                if self.system.core.head_pruning:
+                    self._choose_heads(m)
                 m.d.sync += self._state.eq(State.STARTED)
         with m.Case(State.STARTED):
             m.d.comb += ports.start.eq(1)
@@ -213,6 +216,27 @@ class ChainStates:
             with m.If(ports.layer.next == 0):
                 m.d.sync += self.address.eq(ports.current)
                 m.d.sync += self._state.eq(State.FINISH)
+
+    @property
+    def _all_heads_stay(self) -> Value:
+        return self.before.keep_heads == self.ports.layer.heads
+
+    def _ranked(self) -> Value:
+        """Return whether the layer's heads are known: ranked, or all that the one before has."""
+        chained = flag(self.reader.descriptor, Flag.HEADS_CHAINED)
+        return ~chained | self._all_heads_stay | self.ports.ranked
+
+    def _choose_heads(self, m: Module) -> None:
+        """Choose the heads of the layer that starts."""
+        ports, before, descriptor = self.ports, self.before, self.reader.descriptor
+        chained = flag(descriptor, Flag.HEADS_CHAINED)
+        left = Mux(self._all_heads_stay, ports.kept_heads, ports.kept)
+        m.d.sync += [
+            ports.kept_heads.eq(Mux(chained, left, ~Const(0, len(ports.kept_heads)))),
+            before.heads.eq(Mux(chained, descriptor.stored_heads, descriptor.heads)),
+            before.keep_heads.eq(descriptor.keep_heads),
+            self.given_heads.eq(1),
+        ]
 
     def _end(self, m: Module) -> None:
         """Wait until all layers are written; or empty the bus and reset the rest."""
@@ -237,6 +261,7 @@ class ChainStates:
                 self._flushing.eq(self._flushing - 1),
                 self.given_core.eq(0),
                 self.given_writer.eq(0),
+                self.given_heads.eq(0),
                 ports.waiting.eq(0),
             ]
             with m.If(self._flushing == 0):

@@ -4,6 +4,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.read_channel import read_port
@@ -16,9 +17,20 @@ from dtqatten.hw.memory.descriptor_reader import DescriptorReader
 from dtqatten.hw.memory.group_rows import rows_layout
 from dtqatten.hw.memory.layer_commands import LayerCommands
 from dtqatten.hw.memory.writer import results_layout
+from dtqatten.hw.payloads.heads import heads_layout
 from dtqatten.hw.payloads.ranking import layer_layout
 
 __all__ = ["Controller"]
+
+
+def heads_members(config: Config) -> dict[str, wiring.Member]:
+    """Members for what ranks heads, where they can be pruned."""
+    return {
+        "ranked_layers": Out(stream.Signature(heads_layout(config))),
+        "ranked": In(1),
+        "kept": In(config.heads),
+        "kept_heads": Out(config.heads),
+    }
 
 
 class Controller(wiring.Component):
@@ -27,6 +39,8 @@ class Controller(wiring.Component):
     A descriptor is read while the layer before is still being computed, and so are the lists that
     it names, those of a chained layer once the ids that the layer before keeps have come; its layer
     starts as soon as the fetcher has nothing more to read and ids have come. So layers overlap.
+    One whose heads are chosen by the layer before starts when these are ranked, after that layer's
+    last output, unless all are kept.
 
     Of a descriptor the head comes first, alone: the rest is requested once ``ready`` has come as
     not 0. A host that writes ``ready`` last may therefore do so at any time. While ``ready`` is 0
@@ -88,6 +102,11 @@ class Controller(wiring.Component):
         The writer has completed a layer; has none.
     layers : Out(stream.Signature(layer_layout(system.core)))
         Layers for the core.
+    ranked_layers, ranked, kept
+        Where heads can be pruned: layers for what ranks them; all that it has taken are ranked; the
+        heads that the last one keeps. See :class:`~dtqatten.hw.ranking.head_pruning.HeadPruning`.
+    kept_heads : Out(heads)
+        Heads that the fetcher begins with, beside ``layer``.
     fault : In(8), fault_address : In(address_bits)
         ``ErrorCode`` of what a master or the fetcher reports; 0 is nothing.
     fault_ahead : In(1)
@@ -149,6 +168,7 @@ class Controller(wiring.Component):
                 "flush": Out(1),
             }
             | ({"rows": Out(rows_layout(system.core))} if system.core.grouped else {})
+            | (heads_members(system.core) if system.core.head_pruning else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -186,6 +206,13 @@ class Controller(wiring.Component):
             self.layers.p.eq(commands.for_core),
             self.layers.valid.eq(states.given_core),
         ]
+        if system.core.head_pruning:
+            m.d.comb += [
+                self.ranked_layers.p.eq(commands.for_heads),
+                self.ranked_layers.valid.eq(states.given_heads),
+            ]
+            with m.If(self.ranked_layers.ready):
+                m.d.sync += states.given_heads.eq(0)
         with m.If(self.results.ready):
             m.d.sync += states.given_writer.eq(0)
         with m.If(self.layers.ready):

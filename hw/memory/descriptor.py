@@ -32,7 +32,7 @@ def chain_layout(config: Config) -> data.StructLayout:
 
     ``valid``: there is a layer before; ``cumulative``: its importance is carried on. Where rows can
     be merged: whether it is a ``segment``, and ``holds`` rows, and what the next one has to have in
-    common with it.
+    common with it. Where heads can be pruned: its ``heads`` in memory, and ``keep_heads``.
     """
     count = range(config.n_max + 1)
     merged = {
@@ -52,6 +52,7 @@ def chain_layout(config: Config) -> data.StructLayout:
         }
         | (merged if config.merge_rows else {})
         | ({"grouped": unsigned(1)} if config.merge_rows and config.grouped else {})
+        | (dict.fromkeys(("heads", "keep_heads"), unsigned(16)) if config.head_pruning else {})
     )
 
 
@@ -67,6 +68,7 @@ def known_flags(config: Config) -> Flag:
         (config.grouped, Flag.GROUPED),
         (config.merge_rows, Flag.CONTINUES | Flag.HOLDS),
         (config.held_importance, Flag.HELD),
+        (config.head_pruning, Flag.HEADS_CHAINED | Flag.HEAD_REPORT),
         (config.local_values, Flag.LOCAL_VALUES),
     ):
         if not possible:

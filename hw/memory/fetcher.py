@@ -10,10 +10,10 @@ from dtqatten.hw.bus.read_channel import read_port
 from dtqatten.hw.memory.descriptor import descriptor_layout, flag
 from dtqatten.hw.memory.factor_table import FactorTable
 from dtqatten.hw.memory.group_rows import rows_layout
-from dtqatten.hw.memory.head_table import HeadTable
+from dtqatten.hw.memory.head_table import HeadTable, weights_member
 from dtqatten.hw.memory.held_importance import LOOKUPS, lend, place_members
 from dtqatten.hw.memory.layer_plans import LayerShape
-from dtqatten.hw.memory.list_reader import ListReader
+from dtqatten.hw.memory.list_reader import ListReader, lists_of
 from dtqatten.hw.memory.slots import aligned
 from dtqatten.hw.memory.tensor_fetcher import TensorFetcher
 from dtqatten.hw.memory.token_stream import TokenStream
@@ -65,6 +65,8 @@ class Fetcher(wiring.Component):
         Query heads that share a head of K and V; stays too.
     rows : In(rows_layout(config))
         Where query heads are grouped: heads of the core and their rows; stays too.
+    kept, weights : In(heads), Out(stream.Signature(weight_layout()))
+        Where heads can be pruned: which are computed, stays too; weights of those given.
     idle : Out(1)
         Everything has been given to the core.
     ids : In(stream.Signature(ids_layout(topk)))
@@ -116,6 +118,7 @@ class Fetcher(wiring.Component):
             }
             | (place_members(core) if core.held_importance else {})
             | ({"rows": In(rows_layout(core))} if core.grouped else {})
+            | ({"kept": In(core.heads), "weights": weights_member()} if core.head_pruning else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -137,7 +140,8 @@ class Fetcher(wiring.Component):
         if core.merge_rows:
             m.d.comb += table.key_start.eq(layer.key_start)
         rows = self.rows if core.grouped else None
-        shape = LayerShape.of(layer, self.repeats, self.query_four_bit, rows)
+        kept = self.kept if core.head_pruning else None
+        shape = LayerShape.of(layer, self.repeats, self.query_four_bit, rows, kept)
         self._read_lists(m, platform, table)
         if lent:
             lend(m, self, table)
@@ -153,7 +157,6 @@ class Fetcher(wiring.Component):
 
     def _read_lists(self, m: Module, platform: object, table: TokenTable) -> None:
         """Fetch the next layer's lists of tokens into their table."""
-        layer, positions = self.next, self.system.core.positions
         lists = place(m, platform, "lists", ListReader, self.system)
         connect(m, lists.port, flipped(self.ports[ReadStream.LISTS]))
         m.d.comb += [
@@ -165,12 +168,7 @@ class Fetcher(wiring.Component):
             table.write_slot.eq(lists.slot),
             table.write_id.eq(lists.id),
         ]
-        queries = (layer.query_list, layer.queries, layer.query_four_bit, positions)
-        keys = (layer.key_list, layer.tokens, layer.four_bit, layer.stored)
-        for i, (present, *what) in enumerate(((Flag.QUERY_LIST, *queries), (Flag.KEY_LIST, *keys))):
-            names = ("base", "count", "four_bit", "limit")
-            m.d.comb += lists.lists[i].present.eq(flag(layer, present))
-            m.d.comb += [lists.lists[i][at].eq(x) for at, x in zip(names, what, strict=True)]
+        lists_of(m, lists.lists, self.next, self.system.core.positions)
         self._refuse(m, lists.fault, ErrorCode.LIST, lists.fault_address)
 
     def _tensors(
@@ -323,12 +321,14 @@ class Fetcher(wiring.Component):
 
     def _heads(self, m: Module, platform: object, start: Value) -> HeadTable | FactorTable:
         """Fetch the table of heads; return what does."""
-        table: HeadTable | FactorTable
-        if self.system.core.grouped:
-            table = place(m, platform, "head_table", FactorTable, self.system)
+        core = self.system.core
+        kind = FactorTable if core.grouped else HeadTable
+        table = place(m, platform, "head_table", kind, self.system)
+        if core.grouped:
             m.d.comb += table.heads.eq(self.rows.heads)
-        else:
-            table = place(m, platform, "head_table", HeadTable, self.system)
+        if core.head_pruning:
+            connect(m, table.weights, flipped(self.weights))
+            m.d.comb += table.kept.eq(self.kept)
         connect(m, table.port, flipped(self.ports[ReadStream.HEAD_TABLE]))
         connect(m, table.o, flipped(self.heads))
         m.d.comb += [table.start.eq(start), table.layer.eq(self.layer)]

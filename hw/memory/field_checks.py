@@ -53,6 +53,32 @@ def field_checks(
         (ErrorCode.CAPACITY, (d.stored > d.capacity) | (d.capacity > config.positions)),
         (ErrorCode.POSITIONS, _beyond(config, d)),
         *(_segment_checks(config, d, before, segment) if config.merge_rows else ()),
+        *(_head_checks(d, before) if config.head_pruning else ()),
+    )
+
+
+def _head_checks(d: data.View, before: data.View) -> tuple[tuple[ErrorCode, Value], ...]:
+    """Return the checks of heads that are chosen by the layer before, and for the next one.
+
+    Parameters
+    ----------
+    d, before : View
+        The descriptor, and what the layer before leaves.
+    """
+    fits = before.valid & (d.stored_heads == before.heads) & (d.heads == before.keep_heads)
+    return (
+        (
+            ErrorCode.HEADS,
+            Mux(
+                flag(d, Flag.HEADS_CHAINED),
+                ~fits | (d.kv_heads != d.heads),
+                d.stored_heads != 0,
+            ),
+        ),
+        (
+            ErrorCode.KEEP_HEADS,
+            (d.keep_heads > d.heads) | (flag(d, Flag.HEAD_REPORT) & (d.keep_heads == 0)),
+        ),
     )
 
 
@@ -112,6 +138,8 @@ def _wrong_flags(config: Config, d: data.View, before: data.View) -> Value:
         contradicting |= Mux(flag(d, Flag.HELD), other, protects)
     else:
         contradicting |= protects | (d.held != 0)
+    if not config.head_pruning:
+        contradicting |= (d.keep_heads != 0) | (d.stored_heads != 0) | (d.head_report != 0)
     if config.grouped:
         contradicting |= flag(d, Flag.GROUPED) & flag(d, Flag.QUERY_CHAINED)
     # Only keys that are a run of places begin at one.

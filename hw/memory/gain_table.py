@@ -1,6 +1,6 @@
 """Gains of a head's tokens, read once and looked up by slot."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -8,6 +8,7 @@ from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.read_channel import ReadChannel, read_port
+from dtqatten.hw.memory.head_steps import head_steps
 from dtqatten.hw.memory.run_table import place_run_layout
 from dtqatten.hw.memory.run_walker import RunWalker
 from dtqatten.hw.memory.walker import PlaneWalker, plan_layout
@@ -104,9 +105,9 @@ class GainTable(wiring.Component):
         write, read = gains.write_port(), gains.read_port()
         connect(m, walker.o, channel.runs)
         connect(m, channel.port, flipped(self.port))
-        following = Signal(system.address_bits)
         used = Signal(16)
-        last = Signal()
+        last, loads = Signal(), Signal()
+        here = self._follow(m, loads)
         m.d.comb += [
             walker.start.eq(self.start & self.present),
             walker.plan.eq(plan),
@@ -119,7 +120,8 @@ class GainTable(wiring.Component):
             ),
             last.eq(write.addr == plan.tokens - 1),
             channel.o.ready.eq(self.loading),
-            self.known.eq(~self.loading | (self.next < write.addr)),
+            self.known.eq((~self.loading | (self.next < write.addr)) & here),
+            loads.eq(self.load & self.present & (used == 0)),
             write.en.eq(channel.o.valid & self.loading),
             write.data.eq(channel.o.p),
             read.addr.eq(self.slot),
@@ -128,16 +130,39 @@ class GainTable(wiring.Component):
         ]
         with m.If(self.load & self.present):
             m.d.sync += used.eq(Mux(used + 1 == plan.repeats, 0, used + 1))
-            with m.If(used == 0):
-                m.d.sync += [
-                    self.loading.eq(1),
-                    self.base.eq(following),
-                    following.eq(following + plan.capacity),
-                ]
+        with m.If(loads):
+            m.d.sync += self.loading.eq(1)
         with m.If(write.en):
             m.d.sync += write.addr.eq(Mux(last, 0, write.addr + 1))
             with m.If(last):
                 m.d.sync += self.loading.eq(0)
         with m.If(self.start):
-            m.d.sync += [following.eq(plan.base), used.eq(0)]
+            m.d.sync += used.eq(0)
         return m
+
+    def _follow(self, m: Module, loads: Value) -> Value:
+        """Have ``base`` follow the heads; return whether it is at the one that is loaded.
+
+        Parameters
+        ----------
+        m : Module
+        loads : Value
+            The next head is loaded.
+        """
+        plan = self.plan
+        if not self.system.core.head_pruning:
+            following = Signal.like(self.base, name="following")
+            with m.If(loads):
+                m.d.sync += [self.base.eq(following), following.eq(following + plan.capacity)]
+            with m.If(self.start):
+                m.d.sync += following.eq(plan.base)
+            return Const(1)
+        # The first head begins the steps, the others go on.
+        first = Signal(name="first")
+        begins, goes_on = loads & first, loads & ~first
+        seeks = head_steps(m, plan, begins, goes_on, self.base, plan.capacity)
+        with m.If(begins):
+            m.d.sync += [self.base.eq(plan.base), first.eq(0)]
+        with m.If(self.start):
+            m.d.sync += first.eq(1)
+        return ~seeks

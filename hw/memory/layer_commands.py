@@ -1,6 +1,6 @@
 """What core and writer need to know of a layer, from its descriptor."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,6 +8,7 @@ from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.memory.descriptor import descriptor_layout, flag, is_segment
 from dtqatten.hw.memory.group_rows import rows_layout
 from dtqatten.hw.memory.writer import results_layout
+from dtqatten.hw.payloads.heads import heads_layout
 from dtqatten.hw.payloads.ranking import layer_layout
 from dtqatten.interface.descriptor import Flag
 
@@ -33,6 +34,8 @@ class LayerCommands(wiring.Component):
         What the writer needs.
     for_core : Out(layer_layout(system.core))
         What the core needs.
+    for_heads : Out(heads_layout(system.core))
+        Where heads can be pruned: what ranks them needs.
     """
 
     def __init__(self, system: SystemConfig) -> None:
@@ -45,6 +48,7 @@ class LayerCommands(wiring.Component):
                 "for_core": Out(layer_layout(system.core)),
             }
             | ({"rows": In(rows_layout(system.core))} if system.core.grouped else {})
+            | ({"for_heads": Out(heads_layout(system.core))} if system.core.head_pruning else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -79,6 +83,17 @@ class LayerCommands(wiring.Component):
                 results.queries.eq(self.rows.rows),
                 results.query_four_bit.eq(self.rows.four_bit),
                 command.heads.eq(self.rows.heads),
+            ]
+        if self.system.core.head_pruning:
+            chained, report = (flag(layer, f) for f in (Flag.HEADS_CHAINED, Flag.HEAD_REPORT))
+            m.d.comb += [
+                self.for_heads.heads.eq(Mux(chained, layer.stored_heads, layer.heads)),
+                self.for_heads.keep.eq(layer.keep_heads),
+                self.for_heads.chained.eq(chained),
+                self.for_heads.report.eq(report),
+                results.report_heads.eq(report),
+                results.stored_heads.eq(self.for_heads.heads),
+                results.head_report.eq(layer.head_report),
             ]
         if self.system.core.held_importance:
             held = flag(layer, Flag.HELD)

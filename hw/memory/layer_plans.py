@@ -24,6 +24,8 @@ class LayerShape:
         Queries of such a head, and how many of them are of the 4-bit class.
     group, edge : Value or int
         Rows of a query, one for each query head that shares them; queries of the 4-bit class.
+    kept : Value or None
+        Which heads of the tensors are computed, where they can be pruned.
     """
 
     layer: data.View
@@ -33,10 +35,16 @@ class LayerShape:
     four_bit: Value
     group: Value | int = 1
     edge: Value | int = 0
+    kept: Value | None = None
 
     @classmethod
     def of(
-        cls, layer: data.View, repeats: Value, query_four_bit: Value, rows: data.View | None
+        cls,
+        layer: data.View,
+        repeats: Value,
+        query_four_bit: Value,
+        rows: data.View | None,
+        kept: Value | None,
     ) -> "LayerShape":
         """Return the shape of a layer.
 
@@ -49,9 +57,11 @@ class LayerShape:
             Queries of the 4-bit class.
         rows : View of rows_layout(config) or None
             Rows, where query heads are grouped.
+        kept : Value or None
+            A bit for each head of the tensors, where heads can be pruned.
         """
         if rows is None:
-            return cls(layer, layer.heads, repeats, layer.queries, query_four_bit)
+            return cls(layer, layer.heads, repeats, layer.queries, query_four_bit, kept=kept)
         return cls(layer, rows.heads, rows.repeats, rows.rows, rows.four_bit, rows.group, rows.edge)
 
     def plan(self, m: Module, plan: data.View, role: str, base: Value) -> None:
@@ -85,6 +95,8 @@ class LayerShape:
             plan.tokens.eq(tokens),
             plan.listed.eq(listed),
         ]
+        if self.kept is not None:
+            m.d.comb += plan.kept.eq(self.kept)
         if role != "q" and "first" in dict(plan.shape()):
             # Where rows can be merged, keys may begin at any place.
             m.d.comb += plan.first.eq(layer.key_start)

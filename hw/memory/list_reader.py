@@ -1,5 +1,7 @@
 """Reads a layer's lists of tokens, and refuses those that are no lists."""
 
+from typing import Any
+
 from amaranth.hdl import Array, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -7,9 +9,10 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.read_channel import ReadChannel, read_port
-from dtqatten.interface.descriptor import ID_BYTES
+from dtqatten.hw.memory.descriptor import flag
+from dtqatten.interface.descriptor import ID_BYTES, Flag
 
-__all__ = ["ListReader", "list_layout"]
+__all__ = ["ListReader", "list_layout", "lists_of"]
 
 
 def list_layout(system: SystemConfig) -> data.StructLayout:
@@ -27,6 +30,26 @@ def list_layout(system: SystemConfig) -> data.StructLayout:
             "limit": range(system.core.positions + 1),
         }
     )
+
+
+def lists_of(m: Module, lists: Any, layer: data.View, positions: int) -> None:
+    """Say where a layer's lists are.
+
+    Parameters
+    ----------
+    m : Module
+    lists : array of list_layout(system)
+        Of queries, and of keys; to be driven.
+    layer : View of descriptor_layout()
+    positions : int
+        What is above all positions of queries.
+    """
+    queries = (layer.query_list, layer.queries, layer.query_four_bit, positions)
+    keys = (layer.key_list, layer.tokens, layer.four_bit, layer.stored)
+    for i, (present, *what) in enumerate(((Flag.QUERY_LIST, *queries), (Flag.KEY_LIST, *keys))):
+        names = ("base", "count", "four_bit", "limit")
+        m.d.comb += lists[i].present.eq(flag(layer, present))
+        m.d.comb += [lists[i][at].eq(x) for at, x in zip(names, what, strict=True)]
 
 
 class ListReader(wiring.Component):

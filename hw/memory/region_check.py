@@ -8,14 +8,14 @@ from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.bus.window import PAGE_BITS, contains, window_layout
 from dtqatten.hw.memory.descriptor import ALIGNMENT_BITS, descriptor_layout, flag
-from dtqatten.interface.descriptor import ENTRY_BYTES, ID_BYTES, SIZE, Flag
+from dtqatten.interface.descriptor import ENTRY_BYTES, ID_BYTES, REPORT_BYTES, SIZE, Flag
 
 __all__ = ["RegionCheck", "regions_of"]
 
 
 def regions_of(config: Config) -> int:
     """Regions of a descriptor, in the order in which they are checked."""
-    return 14 + 2 * config.held_importance
+    return 14 + 2 * config.held_importance + config.head_pruning
 
 
 class RegionCheck(wiring.Component):
@@ -75,16 +75,23 @@ class RegionCheck(wiring.Component):
         writes = ~flag(d, Flag.HOLDS) if core.merge_rows else Const(1)
         channels = core.d_head
         rows = Mux(flag(d, Flag.QUERY_CHAINED), d.stored, d.queries)
+        heads, kv_heads = d.heads, d.kv_heads
+        if core.head_pruning:
+            # Those that are pruned are in memory, too.
+            chained = flag(d, Flag.HEADS_CHAINED)
+            heads = Mux(chained, d.stored_heads, d.heads)
+            kv_heads = Mux(chained, d.stored_heads, d.kv_heads)
+        report = (d.head_report, flag(d, Flag.HEAD_REPORT), heads, 1, REPORT_BYTES, True)
         held = [(d.held, flag(d, Flag.HELD), d.capacity, 1, 4)] if core.held_importance else []
         regions = (
             # address, enabled, x, y, bytes of an element, written
-            (d.q, 1, d.heads, rows, channels, False),
-            (d.k, 1, d.kv_heads, d.capacity, channels, False),
-            (d.v, 1, d.kv_heads, d.capacity, channels, False),
-            (d.head_table, 1, d.heads, 1, ENTRY_BYTES, False),
-            (d.q_gains, flag(d, Flag.Q_GAINS), d.heads, rows, 1, False),
-            (d.k_gains, flag(d, Flag.K_GAINS), d.kv_heads, d.capacity, 1, False),
-            (d.v_gains, flag(d, Flag.V_GAINS), d.kv_heads, d.capacity, 1, False),
+            (d.q, 1, heads, rows, channels, False),
+            (d.k, 1, kv_heads, d.capacity, channels, False),
+            (d.v, 1, kv_heads, d.capacity, channels, False),
+            (d.head_table, 1, heads, 1, ENTRY_BYTES, False),
+            (d.q_gains, flag(d, Flag.Q_GAINS), heads, rows, 1, False),
+            (d.k_gains, flag(d, Flag.K_GAINS), kv_heads, d.capacity, 1, False),
+            (d.v_gains, flag(d, Flag.V_GAINS), kv_heads, d.capacity, 1, False),
             (d.query_list, flag(d, Flag.QUERY_LIST), d.queries, 1, ID_BYTES, False),
             (d.key_list, flag(d, Flag.KEY_LIST), d.tokens, 1, ID_BYTES, False),
             *((*one, False) for one in held),
@@ -94,6 +101,7 @@ class RegionCheck(wiring.Component):
             (d.ids, flag(d, Flag.IDS), d.k0, 1, ID_BYTES, True),
             (d.importance, flag(d, Flag.REPORT), d.tokens, 1, 4, True),
             *((*one, True) for one in held),
+            *([report] if core.head_pruning else []),
         )
         assert len(regions) == regions_of(core)
         most = max(core.heads, core.n_max, core.positions if held else 0)

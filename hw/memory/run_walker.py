@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.bus.bursts import run_layout
+from dtqatten.hw.memory.head_steps import head_steps
 from dtqatten.hw.memory.run_table import place_run_layout
 from dtqatten.hw.memory.walker import plan_layout, plane_sizes
 
@@ -196,7 +197,6 @@ class RunWalker(wiring.Component):
         m.d.comb += [
             place_run.eq(queue.r_data),
             free.eq(~self.o.valid | self.o.ready),
-            leaves.eq(queue.r_rdy & may & free & ~(begins & (self.waiting | self.o.valid))),
             queue.r_en.eq(leaves),
             given.eq(self.o.valid & self.o.ready),
         ]
@@ -208,10 +208,17 @@ class RunWalker(wiring.Component):
                 tokens.eq(place_run.tokens),
                 last.eq(queue.r_data[-1]),
             ]
+        # The plan's products take a cycle; nothing is in the queue by then.
+        begun = Signal()
+        ends = leaves & queue.r_data[-1]
+        m.d.sync += begun.eq(self.start)
+        seeks = head_steps(m, plan, begun, ends, base, plane_size << (self.planes - 1))
+        held = begins & (self.waiting | self.o.valid)
+        m.d.comb += leaves.eq(queue.r_rdy & may & free & ~seeks & ~held)
         with m.If(leaves):
             m.d.sync += begins.eq(queue.r_data[-1])
-        with m.If(leaves & queue.r_data[-1]):
-            m.d.sync += [head.eq(head + 1), base.eq(base + (plane_size << (self.planes - 1)))]
+        with m.If(ends):
+            m.d.sync += head.eq(head + 1)
         self._count(m, given, last, tokens)
         if self.low:
             high = self.high
@@ -219,15 +226,11 @@ class RunWalker(wiring.Component):
             def needed(of: Value) -> Value:
                 return high.idle | (high.turn > of) | ((high.turn == of) & high.wide)
 
-            ends = leaves & queue.r_data[-1]
             m.d.sync += may.eq(~self.start & Mux(ends, needed(head + 1), needed(head)))
         else:
             m.d.comb += may.eq(1)
         with m.If(self.start):
             m.d.sync += [head.eq(0), begins.eq(1)]
-        # The plan's products take a cycle; nothing is in the queue by then.
-        begun = Signal()
-        m.d.sync += begun.eq(self.start)
         with m.If(begun):
             m.d.sync += base.eq(plan.base + (plane_size if self.low else 0))
 

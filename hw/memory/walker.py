@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.bursts import run_layout
+from dtqatten.hw.memory.head_steps import head_steps
 from dtqatten.hw.memory.slots import Slots
 
 __all__ = ["PlaneWalker", "plan_layout", "plane_sizes"]
@@ -17,7 +18,8 @@ def plan_layout(system: SystemConfig) -> data.StructLayout:
 
     Of ``tokens`` slots the first ``four_bit`` have no low plane. A slot's place is its entry in the
     token table if ``listed``, else its number, counted from ``first`` on where rows can be merged.
-    Each head is sent ``repeats`` times.
+    Each head is sent ``repeats`` times. Where heads can be pruned, they are those of a bit in
+    ``kept``.
     """
     count, places = range(system.core.n_max + 1), range(system.core.positions + 1)
     return data.StructLayout(
@@ -31,6 +33,7 @@ def plan_layout(system: SystemConfig) -> data.StructLayout:
             "listed": unsigned(1),
         }
         | ({"first": range(system.core.positions)} if system.core.merge_rows else {})
+        | ({"kept": unsigned(system.core.heads)} if system.core.head_pruning else {})
     )
 
 
@@ -120,7 +123,7 @@ class PlaneWalker(wiring.Component):
             behind.eq(Mux(joins, offset, begin) + size),
         ]
         # A run on its way out, as places and as bytes.
-        leaves, active, free = Signal(), Signal(), Signal()
+        leaves, head_ends, active, free = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [free.eq(~self.o.valid | self.o.ready), self.idle.eq(~active & ~self.o.valid)]
         with m.If(free):
             m.d.sync += [
@@ -129,6 +132,8 @@ class PlaneWalker(wiring.Component):
                 self.o.p.size.eq(tokens * size),
             ]
         begun, begun_offset = Signal.like(first), Signal.like(offset)
+        pitch = plane_size << (self.planes - 1)
+        seeks = head_steps(m, plan, fetch, leaves & free & head_ends, base, pitch)
         with m.FSM():
             with m.State("IDLE"), m.If(self.start):
                 m.d.sync += [head.eq(0), tokens.eq(0), active.eq(wanted != 0)]
@@ -139,7 +144,7 @@ class PlaneWalker(wiring.Component):
                 m.d.comb += fetch.eq(1)
                 m.d.sync += base.eq(plan.base + (plane_size if low else 0))
                 m.next = "TAKE"
-            with m.State("TAKE"), m.If(here):
+            with m.State("TAKE"), m.If(here & ~seeks):
                 m.d.comb += take.eq(1)
                 m.d.sync += ends.eq(token_ends)
                 with m.If(token_ends):
@@ -164,13 +169,10 @@ class PlaneWalker(wiring.Component):
                     with m.If(ends):
                         m.next = "END"
             with m.State("END"):
-                m.d.comb += leaves.eq(1)
+                m.d.comb += [leaves.eq(1), head_ends.eq(1)]
                 with m.If(free):
-                    m.d.sync += [
-                        tokens.eq(0),
-                        head.eq(head + 1),
-                        base.eq(base + (plane_size << (self.planes - 1))),
-                    ]
+                    # The next head's first token joins none.
+                    m.d.sync += [tokens.eq(0), offset.eq(0), head.eq(head + 1)]
                     m.next = "TAKE"
                     with m.If(last_head):
                         m.d.sync += active.eq(0)

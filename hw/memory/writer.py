@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.skid import buffered
@@ -15,15 +16,19 @@ from dtqatten.hw.memory.beat_splitter import BeatSplitter
 from dtqatten.hw.memory.held_fields import held_fields
 from dtqatten.hw.memory.output_runs import OutputRuns
 from dtqatten.hw.memory.slots import aligned
+from dtqatten.hw.payloads.heads import head_report_layout
 from dtqatten.hw.payloads.ranking import beat_layout, topk_config
 from dtqatten.hw.payloads.softmax import output_layout
 from dtqatten.hw.payloads.topk import ids_layout
 from dtqatten.hw.softmax.normalizer import output_beat_layout
+from dtqatten.interface.descriptor import REPORT_BYTES
 
-__all__ = ["STREAMS", "Writer", "results_layout"]
+__all__ = ["Writer", "results_layout", "write_streams"]
 
-#: Write streams: outputs, ids, importance.
-STREAMS = 3
+
+def write_streams(config: Config) -> int:
+    """Write streams: outputs, ids, importance; where heads can be pruned, their report."""
+    return 3 + config.head_pruning
 
 
 def results_layout(system: SystemConfig) -> data.StructLayout:
@@ -31,7 +36,8 @@ def results_layout(system: SystemConfig) -> data.StructLayout:
 
     Outputs are of ``queries``, ``query_four_bit`` of them in the 4-bit class; importance is of
     ``tokens``, the keys. Where rows can be merged: a ``segment`` keeps no ids, and one that
-    ``holds`` its rows has no outputs either; it is complete when its operands have been read.
+    ``holds`` its rows has no outputs either; it is complete when its operands have been read. Where
+    heads can be pruned: the place of their report, which has all that are stored.
     """
     address, count = unsigned(system.address_bits), range(system.core.n_max + 1)
     return data.StructLayout(
@@ -50,6 +56,11 @@ def results_layout(system: SystemConfig) -> data.StructLayout:
         }
         | (dict.fromkeys(("segment", "holds"), unsigned(1)) if system.core.merge_rows else {})
         | (held_fields(system) if system.core.held_importance else {})
+        | (
+            {"report_heads": unsigned(1), "stored_heads": unsigned(16), "head_report": address}
+            if system.core.head_pruning
+            else {}
+        )
     )
 
 
@@ -75,8 +86,10 @@ class Writer(wiring.Component):
     ids : In(stream.Signature(ids_layout(topk)))
     importance : In(stream.Signature(beat_layout(topk_lanes)))
         Results of the core.
-    ports : Out(write_port(system)).array(3)
+    ports : Out(write_port(system)).array(write_streams(config))
         Write ports.
+    heads : In(stream.Signature(head_report_layout()))
+        Where heads can be pruned: the report of those layers that ask for it.
     fetched : In(1)
         Where rows can be merged: the operands of the layers so far have been read.
     answered : In(1)
@@ -102,8 +115,13 @@ class Writer(wiring.Component):
                 "outputs": In(stream.Signature(output_beat_layout(system.core))),
                 "ids": In(stream.Signature(ids_layout(topk))),
                 "importance": In(stream.Signature(beat_layout(system.core.topk_lanes))),
-                "ports": Out(write_port(system)).array(STREAMS),
+                "ports": Out(write_port(system)).array(write_streams(system.core)),
                 **({"fetched": In(1)} if system.core.merge_rows else {}),
+                **(
+                    {"heads": In(stream.Signature(head_report_layout()))}
+                    if system.core.head_pruning
+                    else {}
+                ),
                 "answered": In(1),
                 "done": Out(1),
                 "idle": Out(1),
@@ -171,6 +189,8 @@ class Writer(wiring.Component):
             finished = finished & self.held_idle
         for number, source in enumerate((self.ids, importance), start=1):
             finished = finished & self._list(m, platform, number, source, layer, begin)
+        if core.head_pruning:
+            finished = finished & self._report(m, platform, layer, begin)
 
         m.d.comb += [
             self.done.eq(active & ~begin & finished & self.answered & (~holds | fetched)),
@@ -240,6 +260,39 @@ class Writer(wiring.Component):
                     channel.runs.valid.eq(self.held_runs.valid),
                     channel.runs.p.eq(self.held_runs.p),
                 ]
+        with m.If(channel.runs.valid & channel.runs.ready):
+            m.d.sync += given.eq(0)
+        with m.If(source.valid & source.ready & source.p.last):
+            m.d.sync += waiting.eq(0)
+        return ~waiting & ~given & channel.empty
+
+    def _report(self, m: Module, platform: object, layer: data.View, begin: Value) -> Value:
+        """Write a layer's report of heads, if it is wanted; return whether all of it is written.
+
+        Parameters
+        ----------
+        m, platform
+            As in ``elaborate``.
+        layer : View of results_layout(system)
+            The current layer.
+        begin : Value
+            It begins.
+        """
+        source, size = self.heads, REPORT_BYTES
+        channel = place(m, platform, "heads_channel", WriteChannel, self.system, size, REPORT_BYTES)
+        connect(m, channel.port, flipped(self.ports[3]))
+        waiting, given = Signal(name="heads_waiting"), Signal(name="heads_given")
+        m.d.comb += [
+            channel.runs.p.address.eq(layer.head_report),
+            channel.runs.p.size.eq(layer.stored_heads * size),
+            channel.runs.valid.eq(given),
+            channel.i.valid.eq(waiting & source.valid),
+            channel.i.p.data.eq(Cat(source.p.importance, source.p.rank)),
+            channel.i.p.count.eq(size),
+            source.ready.eq(waiting & channel.i.ready),
+        ]
+        with m.If(begin):
+            m.d.sync += [waiting.eq(layer.report_heads), given.eq(layer.report_heads)]
         with m.If(channel.runs.valid & channel.runs.ready):
             m.d.sync += given.eq(0)
         with m.If(source.valid & source.ready & source.p.last):

@@ -70,6 +70,8 @@ def random_chain(
         return TokenList(np.arange(start, start + count), pick(0, count))
 
     chain: list[Block] = []
+    # Heads that the last layer computes.
+    left = 0
     # Keys that the last layer computes on.
     computed = 0
     for number in range(layers):
@@ -81,6 +83,15 @@ def random_chain(
         kv_heads = heads or pick(1, min(3, config.heads))
         shared_by = min(8 if config.grouped else 3, config.heads // kv_heads)
         repeats = 1 if heads else pick(1, shared_by)
+        heads_chained, keep_heads = False, 0
+        if config.head_pruning:
+            heads_chained = number > 0 and chain[-1].keep_heads > 0 and flip(0.8)
+            if heads_chained:
+                kv_heads, repeats, left = chain[-1].heads, 1, chain[-1].keep_heads
+            else:
+                kv_heads = pick(1, config.heads // repeats)
+                left = kv_heads * repeats
+            keep_heads = int(rng.integers(1, left + 1)) if flip(0.9) else 0
 
         def codes(many: int, gains: bool, n: int) -> Codes:
             values = rng.normal(size=(many, n, config.d_head)) * rng.uniform(0.2, 2, (many, n, 1))
@@ -118,6 +129,8 @@ def random_chain(
             "cumulative": cumulative,
             "fresh": cumulative and (not carried or flip(0.3)),
             "ids": flip(0.8) and not many_keys,
+            "keep_heads": keep_heads,
+            "heads_chained": heads_chained,
             "options": Options(
                 p_planes=config.planes,
                 p_follows_token=flip(0.3),

@@ -25,6 +25,7 @@ from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes, Granularity
 from dtqatten.golden.numerics.local_values import Arrays
 from dtqatten.golden.numerics.select import counts
+from dtqatten.interface.descriptor import Flag
 from dtqatten.interface.registers import Control
 
 __all__ = [
@@ -82,6 +83,7 @@ def config_for(config: Config, policy: Policy) -> Config:
         planes=policy.p_planes,
         v_gains=policy.granularity is Granularity.TOKEN,
         cumulative=policy.importance is Importance.CUMULATIVE,
+        head_pruning=policy.prunes_heads,
     )
 
 
@@ -101,7 +103,8 @@ class MachineBlocks:
 
     A context manager, as the chain is. To be the ``compute`` of a
     :class:`~dtqatten.algorithm.runtime.Session`. The tokens of a
-    layer are those that the machine itself kept: its ids stay on it, and are only compared.
+    layer are those that the machine itself kept: its ids stay on it, and are only compared. So are
+    its heads, where it has ``head_pruning``; else the host leaves pruned ones out.
 
     Parameters
     ----------
@@ -144,7 +147,8 @@ class MachineBlocks:
         PolicyError
             If heads are pruned that share K and V.
         AssertionError
-            If the machine keeps other tokens, or in other precisions, than the policy.
+            If the machine keeps other heads, or other tokens, or these in other precisions, than
+            the policy.
         """
         batch, heads, n, d = op.q.codes.shape
         if batch != 1:
@@ -173,11 +177,15 @@ class MachineBlocks:
             k0, k1 = counts(n, policy.layers[layer + 1].shares)
             k0 = min(k0, tokens)
         cumulative = policy.importance is Importance.CUMULATIVE
+        keep_heads = self._keep_heads(layer, heads, len(own))
+        given = own if keep_heads is None else np.arange(heads)
         self._chain.add(
             Layer(
-                q=_codes(op.q, self._stored, own),
-                k=_codes(op.k, self._stored, own),
-                v=_codes(op.v, self._stored, own),
+                q=_codes(op.q, self._stored, given),
+                k=_codes(op.k, self._stored, given),
+                v=_codes(op.v, self._stored, given),
+                keep_heads=keep_heads or 0,
+                heads_chained=keep_heads is not None and layer > 0,
                 k0=k0,
                 k1=min(k0, k1),
                 chained=layer > 0,
@@ -198,9 +206,12 @@ class MachineBlocks:
         result = self._chain.run()[-1]
         assert result.ids is not None
         assert result.importance is not None
+        assert result.heads is None or np.array_equal(result.heads, own), "heads differ"
 
         output = torch.zeros(1, heads, n, d, dtype=torch.float64)
         output[0][np.ix_(own, self._rows)] = torch.from_numpy(result.values)
+        unit = torch.zeros(1, heads, dtype=torch.float64)
+        unit[0, own] = torch.from_numpy(result.output_unit)
         drawn = torch.zeros(1, 1, n, dtype=torch.float64)
         total = result.importance.astype(np.float64)
         earlier = self._carried[self._rows] if cumulative else 0.0
@@ -212,7 +223,23 @@ class MachineBlocks:
         self.tell(run)
         self._stored, self._rows = self._rows, self._rows[result.ids]
         self._four_bit = k0 - min(k0, k1)
-        return Result(output, drawn)
+        return Result(output, drawn, unit=unit)
+
+    def _keep_heads(self, layer: int, heads: int, left: int) -> int | None:
+        """Return how many heads the machine keeps for the next layer; None: the host does that.
+
+        Parameters
+        ----------
+        layer : int
+        heads, left : int
+            Of the model; of those, how many the layer computes.
+        """
+        policy = self.policy
+        if not policy.prunes_heads or not self.device.sizes["flags"] & Flag.HEADS_CHAINED:
+            return None
+        if layer + 1 == len(policy.layers):
+            return 0
+        return min(left, policy.layers[layer + 1].kept_heads(heads))
 
     def _compare(self, op: Operands) -> None:
         """Compare the machine's tokens with those that the policy keeps in this layer."""

@@ -17,6 +17,8 @@ from dtqatten.hw.memory.held_importance import Protection
 from dtqatten.hw.memory.run_table import RunTable
 from dtqatten.hw.merge.merger import Merger
 from dtqatten.hw.payloads.topk import TopKConfig
+from dtqatten.hw.ranking.head_magnitudes import HeadMagnitudes
+from dtqatten.hw.ranking.head_ranking import HeadRanking
 from dtqatten.hw.ranking.score_accumulator import ScoreAccumulator
 from dtqatten.hw.ranking.token_ranking import TokenRanking
 from dtqatten.hw.ranking.topk import TopK
@@ -27,6 +29,12 @@ from dtqatten.sim.lockstep.generation import (
     group_row_cycles,
     protection_cycles,
     run_table_cycles,
+)
+from dtqatten.sim.lockstep.head_ranking import (
+    HeadRankingLockstep,
+    MagnitudesLockstep,
+    random_head_layers,
+    random_output_heads,
 )
 from dtqatten.sim.lockstep.merger import MergerLockstep, random_merged_heads
 from dtqatten.sim.lockstep.normalizer import NormalizerLockstep, random_heads
@@ -55,6 +63,8 @@ RANKING = replace(ACCUMULATOR, topk_lanes=4, cumulative=True, count_normalize=Tr
 #: Heads of a group that fill no row block, and as many places as are no power of two.
 GENERATION = Config(rows=6, cols=2, depth=2, d_head=8, n_max=21, heads=9, capacity=45,
                     grouped=True, held_importance=True)  # fmt: skip
+#: As many heads, and lanes of the output, as are no power of two.
+HEADS = ARRAY.replace(cols=3, heads=5, normalizer_lanes=3, head_pruning=True)
 TOPK = TopKConfig(4, 22, score_width=12, index_bits=4)
 QUICK_SELECT = replace(TOPK, engine=TopKEngine.QUICK_SELECT)
 
@@ -265,6 +275,24 @@ def token_ranking_plays() -> Iterator[Play]:
     yield Play(RankingLockstep(RANKING, layers))
 
 
+def head_plays(lockstep: Callable[..., Bench], jobs: Callable, count: int) -> Iterator[Play]:
+    """Yield runs of what sums or ranks heads.
+
+    Parameters
+    ----------
+    lockstep : callable
+        Returns the bench of some jobs.
+    jobs : callable
+        Returns ``count`` random jobs for it.
+    count : int
+    """
+    return plays(
+        lambda rng, stall, lazy, seed: lockstep(
+            HEADS, jobs(HEADS, rng, count), stall=stall, lazy=lazy, seed=seed
+        )
+    )
+
+
 def scripted(cycles: Callable[[np.random.Generator, float], Iterator[Cycle]]) -> Iterator[Play]:
     """Yield runs of a small block of generation, whose cycles are written beforehand.
 
@@ -296,6 +324,15 @@ BLOCKS = {
     ),
     "pe": Block(lambda: PE(ARRAY, ARRAY.score_width), pe_plays),
     "score_accumulator": Block(lambda: ScoreAccumulator(ACCUMULATOR), accumulator_plays),
+    "head_magnitudes": Block(
+        lambda: HeadMagnitudes(HEADS),
+        lambda: head_plays(MagnitudesLockstep, random_output_heads, 60),
+    ),
+    "head_ranking": Block(
+        lambda: HeadRanking(HEADS),
+        lambda: head_plays(HeadRankingLockstep, random_head_layers, 150),
+        {"kept": "idle"},
+    ),
     "run_table": Block(
         lambda: RunTable(GENERATION, 3),
         lambda: scripted(lambda rng, stall: run_table_cycles(GENERATION, 3, rng, 100, stall)),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dtqatten.sim.proofs.harness import Harness
+from dtqatten.sim.proofs.head_harnesses import HeadsHarness
 from dtqatten.sim.proofs.master_harnesses import ReadHarness, WriteHarness
 from dtqatten.sim.proofs.reader_harnesses import GroupHarness, RunHarness
 from dtqatten.sim.proofs.register_harnesses import LiteHarness, LockHarness
@@ -68,5 +69,8 @@ PROPERTIES: tuple[Property, ...] = tuple(
         (GroupHarness, "rows_aligned", "rows of the 4-bit class fill row blocks, or are all", 10),
         (GroupHarness, "rows_most", "no query more would do, of those next to the boundary", 10),
         (GroupHarness, "rows_over", "more rows than a head can have are told", 10),
+        (HeadsHarness, "heads_many", "as many heads stay as a layer keeps", 14),
+        (HeadsHarness, "heads_gone", "no head comes back that was pruned", 28),
+        (HeadsHarness, "heads_report", "a report is of a layer that asks, and stays", 14),
     )
 )

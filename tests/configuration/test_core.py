@@ -138,6 +138,18 @@ def test_top_k_engine_by_name(engine: TopKEngine) -> None:
             {"grouped": True, "count_normalize": True},
             "count_normalize is True with grouped: .* leave one of the two out",
         ),
+        (
+            {"head_pruning": True, "grouped": True},
+            "head_pruning is True with grouped: .* leave one of the two out",
+        ),
+        (
+            {"head_pruning": True, "merge_rows": 4},
+            "head_pruning is True with merge_rows = 4: .* leave one of the two out",
+        ),
+        (
+            {"head_pruning": True, "heads": 65},
+            "heads is 65 with head_pruning, above 64: use at most 64 heads",
+        ),
         ({"schedule": "random"}, "schedule is 'random': choose one of interleaved, plane_major"),
     ],
 )

@@ -19,7 +19,13 @@ GOOD: dict[type, dict[str, Any]] = {
         **{"load_bits": 64, "value_load_bits": 64, "normalizer_lanes": 3},
         **{"schedule": Schedule.INTERLEAVED, "v_gains": False, "cumulative": False},
         **{"count_normalize": True, "capacity": 128, "windows": True, "sinks": True},
-        **{"grouped": False, "skip_tiles": True, "held_importance": False, "merge_rows": 5},
+        **{
+            "grouped": False,
+            "skip_tiles": True,
+            "held_importance": False,
+            "merge_rows": 5,
+            "head_pruning": False,
+        },
         **{"local_values": True, "topk_engine": TopKEngine.QUICK_SELECT},
     },
     SystemConfig: {

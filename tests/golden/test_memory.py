@@ -16,6 +16,7 @@ from dtqatten.golden.memory import (
     tensor_bytes,
 )
 from dtqatten.golden.numerics.codes import join
+from dtqatten.golden.numerics.softmax import Multiplier
 from dtqatten.interface.descriptor import Flag, pack, unpack
 
 SYSTEM = SystemConfig(
@@ -42,6 +43,13 @@ def test_head_table() -> None:
     )
     assert head_table_bytes([1, 2], [3, 4], np.array([-2, 300], np.int16)) == bytes.fromhex(
         "01000300 feff0000 02000400 2c010000"
+    )
+
+
+def test_head_table_with_weights() -> None:
+    weights = Multiplier(np.array([0x8001, 2]), np.array([40, 1]))
+    assert head_table_bytes([1, 2], [3, 4], None, weights) == bytes.fromhex(
+        "01000328 00000180 02000401 00000200"
     )
 
 
@@ -165,3 +173,20 @@ def test_ids_need_their_classes() -> None:
 
 def test_a_list_has_two_bytes_an_id() -> None:
     assert list_bytes([1, 0x1234, 65535]) == bytes([1, 0, 0x34, 0x12, 0xFF, 0xFF])
+
+
+def test_reads_of_chosen_heads() -> None:
+    """Of five heads in memory 1 and 4: their planes, but the whole table."""
+    flags = int(Flag.HEADS_CHAINED | Flag.K_GAINS)
+    fields = _fields(kv_heads=2, stored_heads=5, flags=flags, k_gains=0x5000)
+    reads = layer_reads(SYSTEM, 0, fields, heads=[1, 4])
+    plane = 8 * 16
+    starts = [base + 2 * plane * head for base in (0x1000,) for head in (1, 4)]
+    assert reads[ReadStream.Q_HIGH][0].address == starts[0]
+    assert [b.address for b in reads[ReadStream.Q_HIGH] if b.address in starts] == starts
+    assert reads[ReadStream.V_LOW][-1].address < 0x3000 + 2 * plane * 5
+    assert sum(b.size for b in reads[ReadStream.V_LOW]) == 2 * plane
+    assert [b.address for b in reads[ReadStream.K_GAINS]] == [0x5000 + 8, 0x5000 + 32]
+    assert reads[ReadStream.HEAD_TABLE] == list(bursts(SYSTEM, 0x4000, 5 * 8))
+    with pytest.raises(ValueError, match="heads without what they are"):
+        layer_reads(SYSTEM, 0, fields)

@@ -26,6 +26,9 @@ GAINED = FULL.replace(v_gains=True)
 MERGED = FULL.replace(merge_rows=72)
 
 
+PRUNED = FULL.replace(head_pruning=True)
+
+
 ADDRESS_BITS = 20
 
 
@@ -73,6 +76,27 @@ LISTED = GOOD | {
     "query_start": 0,
     "tokens": 92,
 }
+
+
+#: Heads that the layer before keeps, of 36 in memory; it leaves 7 of its own.
+CHOSEN = GOOD | {
+    "flags": GOOD["flags"] | Flag.HEADS_CHAINED | Flag.HEAD_REPORT,
+    "heads": 12,
+    "kv_heads": 12,
+    "queries": 40,
+    "stored": 40,
+    "capacity": 45,
+    "tokens": 40,
+    "k0": 30,
+    "k1": 3,
+    "stored_heads": 36,
+    "keep_heads": 7,
+    "head_report": 0x2F800,
+}
+
+
+#: What that layer leaves.
+CHOOSING = {"valid": 1, "tokens": 40, "k0": 30, "k1": 3, "heads": 36, "keep_heads": 12}
 
 
 #: The second of several segments, of as many rows as are held.
@@ -128,6 +152,8 @@ def served(config: Config) -> tuple[Flag, Flag]:
         known &= ~Flag.HELD
     if not config.local_values:
         known &= ~Flag.LOCAL_VALUES
+    if not config.head_pruning:
+        known &= ~(Flag.HEADS_CHAINED | Flag.HEAD_REPORT)
     return known, Flag.V_GAINS if config.v_gains else Flag(0)
 
 
@@ -148,6 +174,8 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
         twice |= bool(protects)
     if not config.held_importance:
         twice |= bool(f.get("held", 0))
+    if not config.head_pruning:
+        twice |= any(f.get(name, 0) for name in ("keep_heads", "stored_heads", "head_report"))
     lost = flags & Flag.CUMULATIVE and not flags & Flag.FRESH and not carried
     shifted = f["output_shift"] > (7 if flags & Flag.CODES else 0)
     window = f.get("window", 0)
@@ -202,6 +230,8 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
             yield ErrorCode.POSITIONS
     elif f["query_start"] + f["queries"] > config.positions:
         yield ErrorCode.POSITIONS
+    if config.head_pruning:
+        yield from head_failures(case)
     if not config.merge_rows:
         return
     same = all(f[name] == before.get(name, 0) for name in ("heads", "kv_heads", "queries"))
@@ -216,6 +246,19 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
         yield ErrorCode.SEGMENT_IMPORTANCE
     if segment and f["heads"] * f["queries"] > config.merge_rows:
         yield ErrorCode.MERGE_ROWS
+
+
+def head_failures(case: Case) -> Iterator[ErrorCode]:
+    f, before = case.fields, case.before
+    stored, keep = f.get("stored_heads", 0), f.get("keep_heads", 0)
+    fits = not stored
+    if f["flags"] & Flag.HEADS_CHAINED:
+        left = (before.get("heads", 0), before.get("keep_heads", 0))
+        fits = before["valid"] and (stored, f["heads"]) == left and f["kv_heads"] == f["heads"]
+    if not fits:
+        yield ErrorCode.HEADS
+    if keep > f["heads"] or (not keep and f["flags"] & Flag.HEAD_REPORT):
+        yield ErrorCode.KEEP_HEADS
 
 
 def regions(config: Config, fields: Mapping[str, int]) -> list[tuple[str, int, bool]]:
@@ -249,9 +292,14 @@ def latency(config: Config, case: Case) -> int:
     if any(True for _ in field_failures(config, case)):
         return cycles
     if code == ErrorCode.NONE:
-        return cycles + 3 * 14
+        return cycles + 3 * (14 + config.head_pruning)
     failing = next(name for name, *_ in regions(config, f) if f[name] == at)
-    written = {"output": 11 if f["flags"] & Flag.CODES else 10, "ids": 12, "importance": 13}
+    written = {
+        "output": 11 if f["flags"] & Flag.CODES else 10,
+        "ids": 12,
+        "importance": 13,
+        "head_report": 14,
+    }
     place = PLACES.index(failing) if failing in PLACES else written[failing]
     return cycles + 3 * (place + 1)
 

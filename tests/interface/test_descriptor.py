@@ -14,6 +14,7 @@ from dtqatten.interface.descriptor import (
     pack,
     query_rows,
     region_sizes,
+    tensor_heads,
     unpack,
 )
 
@@ -75,7 +76,7 @@ def test_regions_follow_flags() -> None:
     }
     # A segment that is held writes nothing.
     assert "output" not in [name for name, *_ in region_sizes(fields | {"flags": Flag.HOLDS}, 32)]
-    every = fields | {"flags": int(~Flag.HOLDS)}
+    every = fields | {"flags": int(~(Flag.HOLDS | Flag.HEADS_CHAINED))}
     sizes = {name: (size, written) for name, size, written in region_sizes(every, 32)}
     assert sizes["output"] == (4 * 7 * 32, True)
     assert sizes["ids"] == (10, True)
@@ -88,3 +89,21 @@ def test_regions_follow_flags() -> None:
     assert sizes["q_gains"] == (4 * 9, False)
     assert query_rows(fields) == 7
     assert query_rows(every) == 9
+
+
+def test_chained_heads_are_some_of_those_in_memory() -> None:
+    given = {"heads": 3, "kv_heads": 3, "queries": 7, "stored": 9, "capacity": 10, "tokens": 6}
+    flags = Flag.HEADS_CHAINED | Flag.HEAD_REPORT | Flag.Q_GAINS | Flag.K_GAINS
+    fields = unpack(pack(given | {"stored_heads": 5, "keep_heads": 2, "flags": flags}))
+    assert {name: (size, written) for name, size, written in region_sizes(fields, 32)} == {
+        "q": (5 * 7 * 32, False),
+        "k": (5 * 10 * 32, False),
+        "v": (5 * 10 * 32, False),
+        "head_table": (5 * 8, False),
+        "q_gains": (5 * 7, False),
+        "k_gains": (5 * 10, False),
+        "output": (3 * 7 * 64, True),
+        "head_report": (5 * 8, True),
+    }
+    assert tensor_heads(fields) == (5, 5)
+    assert tensor_heads(fields | {"flags": 0, "heads": 4, "kv_heads": 2}) == (4, 2)

@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dtqatten.golden.memory import head_table_bytes
+from dtqatten.golden.numerics.softmax import Multiplier
 from dtqatten.interface.descriptor import FIELDS, MAGIC, VERSION, Flag, pack
 from dtqatten.interface.reference import c_header, markdown
 from dtqatten.interface.registers import REGISTERS, Control, ErrorCode, Interrupt, Status
@@ -72,6 +74,8 @@ int main(void) {{
     head.multiplier = 0x1234u;
     head.shift = 0x56u;
     head.sink = -3;
+    head.weight = 0x789au;
+    head.weight_shift = 0x0bu;
     return fwrite(&descriptor, sizeof descriptor, 1, stdout) != 1 ||
            fwrite(&head, sizeof head, 1, stdout) != 1;
 }}
@@ -102,4 +106,6 @@ def test_structs_in_c_have_the_bytes_of_the_table(tmp_path, compiler) -> None:
     run = [compiler[0], *warnings, *compiler[1:], str(source), "-o", str(tmp_path / "main")]
     subprocess.run(run, check=True)
     raw = subprocess.run([tmp_path / "main"], check=True, capture_output=True).stdout
-    assert raw == pack(values) + head_table_bytes([0x1234], [0x56], [-3])
+    assert raw == pack(values) + head_table_bytes(
+        [0x1234], [0x56], [-3], Multiplier(np.array([0x789A]), np.array([0x0B]))
+    )

@@ -1,9 +1,13 @@
 """Heads of least output are left out, for good."""
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 
 from dtqatten.algorithm.block.operands import Result
 from dtqatten.algorithm.session.heads import HeadPruning
+from dtqatten.golden.numerics.heads import drawn, head_weight
 
 
 def test_heads_of_least_output_are_left_out_for_good():
@@ -22,7 +26,25 @@ def test_heads_of_least_output_are_left_out_for_good():
     assert run(3, 9.0, 1.0, 1.0) == [False, True, True]
     # 2 + 1 + 1 of the second head, 3 + 1 + 1 of the third.
     assert run(1, 9.0, 9.0, 1.0) == [False, False, True]
-    assert heads.magnitude[0].tolist() == [4.0, 16.0, 24.0]
+    # In 1/4096, the mean of a query's channels.
+    assert heads.magnitude[0].tolist() == [4096 * size for size in (1, 4, 6)]
+
+
+def test_importance_is_the_machines():
+    """Of outputs in codes: the golden sums, on every query that counts; no more than 32 bits."""
+    codes = np.random.default_rng(0).integers(-(1 << 15), 1 << 15, (2, 3, 4, 8))
+    unit = np.array([[0.3, 0.01, 1e-9], [0.02, 0.0, 1e5]])
+    counted = torch.tensor([[True, True, True, True], [True, False, True, False]])
+    result = Result(torch.from_numpy(codes * unit[..., None, None]), None)
+    result = replace(result, unit=torch.from_numpy(unit))
+    heads = HeadPruning()
+    heads.choose(3, 3, counted)
+    for _ in range(2):
+        heads.count(result, counted)
+    codes[1, 1] = 0
+    once = drawn(codes * counted.numpy()[:, None, :, None], head_weight(unit, 8))
+    assert np.array_equal(heads.magnitude.numpy(), np.minimum(2 * once, 2**32 - 1))
+    assert heads.magnitude[1, 2] == 2**32 - 1
 
 
 def test_pruned_heads_draw_no_importance():

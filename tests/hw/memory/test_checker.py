@@ -8,6 +8,8 @@ from checker_model import (
     ADDRESS_BITS,
     BEFORE,
     CHAINED,
+    CHOOSING,
+    CHOSEN,
     FIRST,
     FULL,
     GAINED,
@@ -15,6 +17,7 @@ from checker_model import (
     LISTED,
     MERGED,
     PLAIN,
+    PRUNED,
     READ,
     SEGMENT,
     WRITE,
@@ -268,7 +271,7 @@ def test_every_region_lies_in_its_window(codes: int) -> None:
     assert check(GAINED, cases) == expected
 
 
-@pytest.mark.parametrize("config", [PLAIN, GAINED, MERGED])
+@pytest.mark.parametrize("config", [PLAIN, GAINED, MERGED, PRUNED])
 def test_random_descriptors(config: Config) -> None:
     rng = np.random.default_rng(3)
     choices = {
@@ -284,6 +287,9 @@ def test_random_descriptors(config: Config) -> None:
     if config.merge_rows:
         choices |= {"key_start": (0, 1, 60, 61, 65535)}
         descriptors += [SEGMENT, SEGMENT]
+    if config.head_pruning:
+        choices |= {"stored_heads": (0, 12, 36), "keep_heads": (0, 7, 12, 13)}
+        descriptors = [{"head_report": 0x2F800, **each} for each in (*descriptors, CHOSEN, CHOSEN)]
     known, needed = served(config)
     cases = []
     for _ in range(4000 if config.merge_rows else 1000):
@@ -304,6 +310,7 @@ def test_random_descriptors(config: Config) -> None:
                 fields[name] = int(rng.choice([first - 64, end - 64, end - 8192, end + 32]))
         segment = fields["flags"] & Flag.CONTINUES and rng.random() < 0.9
         before = BEFORE | FIRST if segment else BEFORE
+        before |= CHOOSING if fields.get("stored_heads") else {}
         before |= {"cumulative": int(rng.integers(2)), "valid": int(rng.random() < 0.9)}
         cases.append(Case(fields, before))
     # All but those of the head, of responses, and of what is found in what is read.
@@ -312,4 +319,6 @@ def test_random_descriptors(config: Config) -> None:
               ErrorCode.PROTECTED}  # fmt: skip
     if not config.merge_rows:
         others |= {ErrorCode.SEGMENT, ErrorCode.SEGMENT_IMPORTANCE, ErrorCode.MERGE_ROWS}
+    if not config.head_pruning:
+        others |= {ErrorCode.HEADS, ErrorCode.KEEP_HEADS}
     assert set(check(config, cases)) == set(ErrorCode) - others

@@ -17,6 +17,8 @@ PLAIN = Config(rows=2, cols=2, depth=2, d_head=8, n_max=100)
 OPTIONAL = Flag.V_GAINS | Flag.CUMULATIVE | Flag.FRESH | Flag.COUNT | Flag.WINDOW | Flag.SINKS
 SEGMENTS = Flag.CONTINUES | Flag.HOLDS
 OPTIONAL |= SEGMENTS | Flag.GROUPED | Flag.HELD | Flag.LOCAL_VALUES
+HEADS = Flag.HEADS_CHAINED | Flag.HEAD_REPORT
+OPTIONAL |= HEADS
 
 
 def test_each_option_brings_its_flags() -> None:
@@ -30,6 +32,7 @@ def test_each_option_brings_its_flags() -> None:
     assert known_flags(PLAIN.replace(merge_rows=3)) & OPTIONAL == SEGMENTS
     assert known_flags(PLAIN.replace(grouped=True)) & OPTIONAL == Flag.GROUPED
     assert known_flags(PLAIN.replace(held_importance=True)) & OPTIONAL == Flag.HELD
+    assert known_flags(PLAIN.replace(head_pruning=True)) & OPTIONAL == HEADS
     local = PLAIN.replace(skip_tiles=True, local_values=True)
     assert known_flags(local) & OPTIONAL == Flag.LOCAL_VALUES
 
@@ -53,3 +56,4 @@ def test_a_flag_is_one_bit_of_the_descriptor() -> None:
 def test_sizes() -> None:
     assert 1 << ALIGNMENT_BITS == ADDRESS_ALIGNMENT
     assert chain_layout(PLAIN).size == 2 + 3 * 7
+    assert chain_layout(PLAIN.replace(head_pruning=True)).size == 2 + 3 * 7 + 2 * 16

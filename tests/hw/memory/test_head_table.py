@@ -6,6 +6,7 @@ import pytest
 from dtqatten import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.golden.memory import bursts, head_table_bytes
+from dtqatten.golden.numerics.softmax import Multiplier
 from dtqatten.hw.memory.head_table import HeadTable
 from dtqatten.hw.payloads.softmax import NO_SINK
 from dtqatten.interface.descriptor import Flag, pack
@@ -81,6 +82,79 @@ def test_layer_after_layer(options: dict, bits: int, stall: float) -> None:
     run(dut, testbench, sink, background=[port])
     assert taken == expected
     assert found == wanted
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_weights_of_the_heads_that_are_left(stall: float) -> None:
+    """All entries are read; factors and weights of pruned heads are dropped."""
+    core, rng = CORE.replace(head_pruning=True), np.random.default_rng(2)
+    config = system(core)
+    memory = PortMemory(config, bytes(8192), rng, stall)
+    dut = HeadTable(config)
+    found, port = memory.reads(dut.port)
+    layers = [(7, None), (9, [1, 4, 8]), (9, [4]), (1, None)]
+    factors, given, wanted, tables = [], [], [], []
+    for stored, left in layers:
+        factor = rng.integers(0, 1 << 16, stored), rng.integers(0, 41, stored)
+        weight = Multiplier(rng.integers(0, 1 << 16, stored), rng.integers(0, 41, stored))
+        tables.append(head_table_bytes(*factor, None, weight))
+        wanted += bursts(config, BASE, 8 * stored)
+        for head in range(stored) if left is None else left:
+            factors.append((int(factor[0][head]), int(factor[1][head])))
+            given.append((int(weight.m[head]), int(weight.shift[head])))
+    taken, sink = collect(dut.o, len(factors), rng, stall, lambda p: (p.multiplier, p.shift))
+    weighed, other = collect(dut.weights, len(given), rng, stall, lambda p: (p.multiplier, p.shift))
+
+    async def testbench(ctx) -> None:
+        for (stored, left), table in zip(layers, tables, strict=True):
+            memory.data[BASE : BASE + len(table)] = table
+            fields = {"keep_heads": 1}
+            flags, heads, kept = Flag(0), stored, ~0
+            if left is not None:
+                flags, heads, kept = Flag.HEADS_CHAINED, len(left), sum(1 << i for i in left)
+                fields |= {"stored_heads": stored}
+            ctx.set(dut.layer.as_value(), descriptor(flags, heads, **fields))
+            ctx.set(dut.kept, kept & 0x1FF)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            while not ctx.get(dut.idle):
+                assert not ctx.get(dut.fault)
+                await ctx.tick()
+
+    run(dut, testbench, sink, other, background=[port])
+    assert taken == factors
+    assert weighed == given
+    assert found == wanted
+
+
+@pytest.mark.parametrize("keep", [0, 2])
+@pytest.mark.parametrize("at", [3, 6, 7])
+def test_weights_come_with_ranked_heads_only(at: int, keep: int) -> None:
+    """Bytes are 0 where heads are not ranked; a shift is at most 40, of pruned heads, too."""
+    config = system(CORE.replace(head_pruning=True))
+    memory = PortMemory(config, bytes(8192), np.random.default_rng(0))
+    memory.data[BASE + 8 + at] = 41
+    dut = HeadTable(config)
+    _, port = memory.reads(dut.port)
+    faults = []
+
+    async def testbench(ctx) -> None:
+        fields = {"keep_heads": keep, "stored_heads": 3}
+        ctx.set(dut.layer.as_value(), descriptor(Flag.HEADS_CHAINED, 2, **fields))
+        ctx.set(dut.kept, 0b101)
+        ctx.set(dut.o.ready, 1)
+        ctx.set(dut.weights.ready, 1)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        while not ctx.get(dut.idle):
+            if ctx.get(dut.fault):
+                faults.append(ctx.get(dut.fault_address))
+            await ctx.tick()
+
+    run(dut, testbench, background=[port])
+    assert faults == ([] if keep and at > 3 else [BASE + 8])
 
 
 @pytest.mark.parametrize("sinks", [False, True])

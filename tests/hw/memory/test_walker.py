@@ -147,3 +147,32 @@ def test_layer_after_layer(plane: str, in_turns: bool) -> None:
 
     run(dut, start, sink, background=[grant_rows(dut, table, rng, 0.4)])
     assert taken == expected
+
+
+@pytest.mark.parametrize("plane", ["high", "low"])
+def test_no_run_of_a_head_joins_that_of_the_one_before(plane: str) -> None:
+    """The first token may be behind the last one of the layer, or head, before."""
+    dut, rng = PlaneWalker(SYSTEM, plane), np.random.default_rng(0)
+    share = {"heads": 2, "repeats": 1, "capacity": 24}
+    layers = [
+        ({**share, "base": 0x1FC8, "tokens": 4, "four_bit": 2, "listed": 0}, []),
+        ({**share, "base": 0x2000, "tokens": 10, "four_bit": 4, "listed": 0}, []),
+        # Of heads of their own, in another order than their places.
+        ({**share, "base": 0x3008, "tokens": 6, "four_bit": 0, "listed": 1}, [7, 8, 9, 4, 5, 6]),
+    ]
+    expected = [run_ for plan, ids in layers for run_ in wanted(plane, False, plan, ids)]
+    taken, sink = collect(dut.o, len(expected), rng, 0.0, lambda p: (p.address, p.size))
+    table: list[int] = []
+
+    async def start(ctx) -> None:
+        for plan, ids in layers:
+            table[:] = ids
+            ctx.set(dut.plan, plan)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            while not ctx.get(dut.idle):
+                await ctx.tick()
+
+    run(dut, start, sink, background=[grant_rows(dut, table, rng, 0.0)])
+    assert taken == expected

@@ -16,8 +16,10 @@ from dtqatten.golden.memory import layer_reads
 from dtqatten.golden.numerics.codes import quantize
 from dtqatten.golden.numerics.select import PAPER_SHARES, counts
 from dtqatten.golden.traces.trace import example
+from dtqatten.interface.registers import Control
 from dtqatten.sim.machine.axi import SimulatedBus, simulated_device
 from dtqatten.sim.machine.chains import random_chain
+from dtqatten.sim.machine.faults import inject
 from dtqatten.sim.machine.samples import DRIVEN
 
 SYSTEMS = {
@@ -126,6 +128,27 @@ SYSTEMS = {
         ),
         bus_bits=64,
     ),
+    # As many heads as are no power of two.
+    "heads pruned": SystemConfig(
+        core=Config(
+            rows=2,
+            cols=3,
+            depth=2,
+            d_head=8,
+            n_max=14,
+            heads=11,
+            capacity=60,
+            v_gains=True,
+            cumulative=True,
+            sinks=True,
+            windows=True,
+            topk_lanes=2,
+            normalizer_lanes=2,
+            head_pruning=True,
+        ),
+        bus_bits=64,
+        burst_beats=4,
+    ),
     "256 channels": SystemConfig(
         core=Config(rows=2, cols=16, depth=32, d_head=256, n_max=20, heads=4, v_gains=True),
         bus_bits=256,
@@ -186,9 +209,13 @@ def test_chains_are_bit_exact(name, latency, pause, reorder) -> None:
         assert (after.stray_reads, after.stray_writes) == (0, 0)
         wanted: dict[ReadStream, list] = {stream: [] for stream in ReadStream}
         computed = [
-            (piece.own.ids, piece.own.four_bit)
+            (piece.own.ids, piece.own.four_bit, None)
             if isinstance(piece, Segment)
-            else (one.rows, one.four_bit)
+            else (
+                one.rows,
+                one.four_bit,
+                np.flatnonzero(one.alive) if layer.heads_chained else None,
+            )
             for layer, one in zip(chain, golden, strict=True)
             for piece in pieces(layer, machine.sizes)
         ]
@@ -225,3 +252,46 @@ def test_two_layers_of_a_real_encoder(source) -> None:
     q, k, v = second
     chain.append(Layer(q=q, k=k, v=v, k0=keep, k1=wide, chained=True, report=True))
     compare_results(chain, machine.run(chain), expected(core, chain))
+
+
+def heads_chain(keep: tuple[int, int], **options: bool) -> list[Layer]:
+    """Return two layers of the same tokens, of which the second computes what the first keeps."""
+    core, rng = SYSTEMS["heads pruned"].core, np.random.default_rng(5)
+    n = core.n_max
+    layers = []
+    for number, many in enumerate(keep):
+        q, k = (quantize(rng.normal(size=(core.heads, n, core.d_head))) for _ in range(2))
+        v = quantize(rng.normal(size=(core.heads, n, core.d_head)), "token")
+        chained = {name: on and number > 0 for name, on in options.items()}
+        layers.append(Layer(q=q, k=k, v=v, k0=n, k1=n, keep_heads=many, **chained))
+    return layers
+
+
+def test_heads_that_all_stay_cost_no_cycle() -> None:
+    """The next layer waits for a choice of heads, and only for that; fewer heads take less."""
+    machine, core = device("heads pruned"), SYSTEMS["heads pruned"].core
+    assert isinstance(machine.bus, SimulatedBus)
+    machine.bus.configure(latency=(1, 1))
+    cycles = {}
+    for name, keep, chained in (
+        ("none ranked", (0, 0), False),
+        ("all stay", (core.heads, 0), True),
+        ("one goes", (core.heads - 1, 0), True),
+        ("four stay", (4, 0), True),
+    ):
+        chain = heads_chain(keep, heads_chained=chained)
+        machine.set_register("control", Control.CLEAR_COUNTERS)
+        compare_results(chain, machine.run(chain), expected(core, chain))
+        cycles[name] = machine.register("cycles")
+    # The report takes 8 bytes a head, written while the layer is.
+    assert cycles["all stay"] - cycles["none ranked"] <= 2 * core.heads
+    assert cycles["four stay"] < cycles["one goes"]
+    first = cycles["none ranked"] / 2
+    assert cycles["four stay"] < first + first * 5 / 11 + 300
+
+
+def test_faults_leave_no_choice_of_heads_behind() -> None:
+    *_, (tally, kinds) = inject(device("heads pruned"), 20, seed=3)
+    assert tally.recovered == sum(kinds.values()) == 20
+    wrong = (tally.hangs, tally.false_done, tally.unexpected, tally.stray_reads, tally.stray_writes)
+    assert (*wrong, tally.violations) == (0,) * 6

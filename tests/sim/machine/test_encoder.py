@@ -80,16 +80,18 @@ def test_the_embedding_is_that_of_the_golden_algorithm() -> None:
         run_encoder(model, RANKED, device, {k: v.repeat(2, 1) for k, v in batch.items()})
 
 
-def test_row_blocks_choose_values() -> None:
+@pytest.mark.parametrize("by_host", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_row_blocks_choose_values(by_host: bool) -> None:
     """In every layer, on arrays whose groups are not those of preset base; heads go, too."""
     torch.manual_seed(4)
     model = bert()
     some = [dataclasses.replace(layer, values=0.4) for layer in RANKED.layers]
-    # The host leaves out a head from the second layer on.
+    # Machine or host leaves out a head from the second layer on.
     some[1:] = [dataclasses.replace(layer, heads=0.5) for layer in some[1:]]
     policy = RANKED.replace(layers=tuple(some))
     core = config_for(CORE, policy)
-    assert (core.local_values, core.skip_tiles) == (True, True)
+    assert (core.local_values, core.skip_tiles, core.head_pruning) == (True, True, True)
+    core = core.replace(head_pruning=not by_host)
     ids = torch.randint(1, 50, (1, 16))
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     device = simulated_device(SystemConfig(core=core), timeout=400_000, optimize=0)

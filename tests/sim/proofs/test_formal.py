@@ -17,7 +17,8 @@ def test_names_are_unique() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["read_window", "read_page", "write_window", "write_stable", "lite_counted"]
+    "name",
+    ["read_window", "read_page", "write_window", "write_stable", "lite_counted", "heads_gone"],
 )
 def test_proved(name: str) -> None:
     assert prove(BY_NAME[name])

@@ -12,11 +12,12 @@ from dtqatten.sim.proofs.mutation_blocks import BLOCKS
 def test_every_block_that_stands_alone_is_there() -> None:
     """Core and system are not: their blocks are. Merger and quick-select are other forms of two.
 
-    Blocks of generation are parts of the memory system, which has no block of its own.
+    Blocks of generation and of heads are parts of the memory system, which has no block of its own.
     """
     generation = {"run_table", "group_rows", "protection"}
     others = {"merger", "topk_quick_select"}
-    assert set(BLOCKS) == set(Block) - {Block.CORE, Block.SYSTEM} | others | generation
+    heads = {"head_magnitudes", "head_ranking"}
+    assert set(BLOCKS) == set(Block) - {Block.CORE, Block.SYSTEM} | others | generation | heads
 
 
 def test_plays_have_an_end_or_are_cut_off_by_a_reset() -> None:
