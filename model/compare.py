@@ -14,12 +14,14 @@ from dtqatten.model.workload import Workload, policy_workloads
 
 __all__ = [
     "SCALED",
+    "SCALED_LOCAL",
     "SCALED_PAIRS",
     "SEARCHED",
     "Entry",
     "Speedup",
     "core_area",
     "entries",
+    "scaled_for",
     "searched_speedup",
     "speedups",
     "weight_precisions",
@@ -31,6 +33,11 @@ SCALED = PRESETS["base"].replace(rows=12, depth=4, value_depth=None)
 #: The same where weights follow tokens and queries, so that P x V costs less than Q x K^T. It has
 #: 3150.
 SCALED_PAIRS = PRESETS["base"].replace(rows=6, cols=35, value_depth=7)
+
+#: The same where row blocks multiply half of V, so that P x V needs half the depth. It has 3072.
+SCALED_LOCAL = PRESETS["base"].replace(
+    rows=8, depth=8, value_depth=4, skip_tiles=True, local_values=True
+)
 
 #: The fastest searched policy that holds the accuracy: *searched for speed* in docs/accuracy.md.
 SEARCHED = "minilm-bbc-fast"
@@ -161,6 +168,11 @@ def weight_precisions(workload: Workload) -> list[tuple[str, Config, Workload]]:
             ("weights follow tokens and queries", SCALED_PAIRS, True, True),
         )
     ]
+
+
+def scaled_for(policy: Policy) -> Config:
+    """Return the shape of the published machine's multipliers that a policy is fast on."""
+    return SCALED_LOCAL if policy.local else SCALED
 
 
 def searched_speedup(config: Config, policy: Policy, workload: Workload) -> Speedup:

@@ -19,6 +19,7 @@ POLICIES = Path(__file__).parents[1] / "policies"
 SEARCHED = {
     "": "searched",
     "-fast": "searched for speed",
+    "-local": "searched, with local V pruning",
     "-450": "searched at 0.45",
     "-600": "searched at 0.60",
     "-accurate": "searched for a loss of 1 %",

@@ -68,14 +68,15 @@ def compare(
     with progress() as bar:
         bar.add_task("cycle model", total=None)
         # First, for a policy may be refused, and the rest takes long.
-        by_policy = model.searched_speedup(model.SCALED, searched, of)
+        scaled = model.scaled_for(searched)
+        by_policy = model.searched_speedup(scaled, searched, of)
         rows = model.entries(machines, of, areas)
         found = {
             **{
-                f"these shares, {name}": (scaled, model.speedups(scaled, [weights]))
-                for name, scaled, weights in model.weight_precisions(of)
+                f"these shares, {name}": (shape, model.speedups(shape, [weights]))
+                for name, shape, weights in model.weight_precisions(of)
             },
-            f"policy {chosen}": (model.SCALED, by_policy),
+            f"policy {chosen}": (scaled, by_policy),
         }
     content = content_of(of, rows, found)
     write_text(output, json.dumps(content, indent=2) + "\n")

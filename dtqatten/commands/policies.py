@@ -37,7 +37,7 @@ def policies(
         list[str] | None, typer.Option(help="Name, or a file; may be repeated. All if not given.")
     ] = None,
     run: Annotated[
-        bool, typer.Option("--run", help="Run a text under each on the RTL; 20 minutes for all.")
+        bool, typer.Option("--run", help="Run a text under each on the RTL; 10 minutes for all.")
     ] = False,
     preset: Annotated[
         str | None, typer.Option(help="With --run: what the machines are made from; tiny.")

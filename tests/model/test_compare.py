@@ -12,10 +12,12 @@ from dtqatten.configuration.core import Config
 from dtqatten.files.errors import UsageError
 from dtqatten.model.compare import (
     SCALED,
+    SCALED_LOCAL,
     SCALED_PAIRS,
     SEARCHED,
     core_area,
     entries,
+    scaled_for,
     searched_speedup,
     speedups,
     weight_precisions,
@@ -75,6 +77,16 @@ def test_policies_come_with_the_package() -> None:
 def test_the_scaled_machine_has_no_more_multipliers_than_the_published_one() -> None:
     assert SCALED.multipliers <= 3168
     assert SCALED_PAIRS.multipliers <= 3168
+    assert SCALED_LOCAL.multipliers <= 3168
+
+
+def test_local_values_have_a_machine_of_their_own() -> None:
+    """Half of V takes half the depth of the value array; a policy with all of it has the other."""
+    assert scaled_for(packaged_policy("minilm-bbc-fast")) == SCALED
+    local = packaged_policy("minilm-bbc-local")
+    assert scaled_for(local) == SCALED_LOCAL
+    layers = policy_workloads(local, Workload())
+    assert speedups(SCALED_LOCAL, layers).measured > 23 > speedups(SCALED, layers).measured
 
 
 def test_each_precision_of_weights_has_its_machine() -> None:
