@@ -170,9 +170,14 @@ def weight_precisions(workload: Workload) -> list[tuple[str, Config, Workload]]:
     ]
 
 
-def scaled_for(policy: Policy) -> Config:
-    """Return the shape of the published machine's multipliers that a policy is fast on."""
-    return SCALED_LOCAL if policy.local else SCALED
+def scaled_for(policy: Policy, workload: Workload) -> Config:
+    """Return the shape of the published machine's multipliers that a policy is faster on."""
+    if not policy.local:
+        return SCALED
+    return max(
+        (SCALED, SCALED_LOCAL),
+        key=lambda config: searched_speedup(config, policy, workload).measured,
+    )
 
 
 def searched_speedup(config: Config, policy: Policy, workload: Workload) -> Speedup:

@@ -82,9 +82,10 @@ def test_the_scaled_machine_has_no_more_multipliers_than_the_published_one() -> 
 
 def test_local_values_have_a_machine_of_their_own() -> None:
     """Half of V takes half the depth of the value array; a policy with all of it has the other."""
-    assert scaled_for(packaged_policy("minilm-bbc-fast")) == SCALED
     local = packaged_policy("minilm-bbc-local")
-    assert scaled_for(local) == SCALED_LOCAL
+    assert scaled_for(packaged_policy("minilm-bbc-fast"), Workload()) == SCALED
+    assert scaled_for(packaged_policy("minilm-bbc-p8"), Workload()) == SCALED
+    assert scaled_for(local, Workload()) == SCALED_LOCAL
     layers = policy_workloads(local, Workload())
     assert speedups(SCALED_LOCAL, layers).measured > 23 > speedups(SCALED, layers).measured
 
