@@ -57,13 +57,11 @@ class Config:
         Widest beat of the stream of V: a power of two from 16 to 1024. A column takes a nibble, or
         a power of two of its channels. None: ``load_bits``, at most a nibble a column.
     normalizer_lanes : int or None
-        Channels of the output a cycle, at most ``cols``. None: ``ceil(cols/4)``, which keeps up
-        from 128 keys on.
+        Channels of the output a cycle, at most ``cols``. None: ``ceil(cols/4)``, for 128 keys.
     schedule : Schedule
         Order of the nibble planes.
     product_stages : int
-        Cycles that a PE takes for its products before it accumulates them: 1, or 2 where logic is
-        slow.
+        Cycles that a PE takes for its products before their sum: 1, or 2 where logic is slow.
     planes : int
         Nibbles of a weight of P x V: 2 (8 bits) or 3 (12 bits).
     v_gains : bool
@@ -89,11 +87,9 @@ class Config:
         Query heads that share a head of K and V are one head of the core: each query brings the
         factor, and the sink, of its own.
     held_importance : bool
-        Keys can have importance from before, which is added to, and protected keys, which rank
-        before all others.
+        Keys can have importance from before; protected ones rank before all others.
     head_pruning : bool
-        The machine ranks a layer's heads by their outputs, and prunes heads of the layers that
-        follow; up to 64 heads.
+        A layer's heads can be ranked by their outputs, up to 64, and the next layer has the first.
     skip_tiles : bool
         Tiles of scores that no query of their row block sees are not computed.
     local_values : bool
