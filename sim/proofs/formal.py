@@ -30,6 +30,10 @@ write_smt2 -wires design.smt2
 """
 
 
+#: Verdicts of the prover that a property does not hold.
+FAILED = ("BMC failed!", "Temporal induction failed!", "Status: FAILED", "Status: failed")
+
+
 def prove(wanted: Property) -> bool:
     """Return whether a property is proved.
 
@@ -64,6 +68,7 @@ def _check(directory: Path, cycles: int, mode: list[str]) -> bool:
     log = run.stdout + run.stderr
     if "Status: PASSED" in log or "Status: passed" in log:
         return True
-    if "Status: FAILED" in log or "Status: failed" in log:
+    # What fails is listed after the verdict, and the solver may not outlive that.
+    if any(verdict in log for verdict in FAILED):
         return False
     raise ToolError(f"{sys.executable} {' '.join(command)} failed:\n{log[-2000:]}")
