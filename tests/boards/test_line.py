@@ -175,7 +175,7 @@ def test_ctrl_c_in_an_access_leaves_the_line_usable(bus: SerialBus) -> None:
         return False
 
     for after in (0.01, 0.05, 0.3):
-        assert any(interrupted(after) for _ in range(3))
+        assert any(interrupted(after) for _ in range(10))
         run(bus)
 
 
