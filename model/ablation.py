@@ -115,15 +115,16 @@ def ablation(
     if len(own) > 2:
         rows |= {f"all but {x}": every - {x} for x in own}
     rows["all"] = every
+    kv_heads = shape.shared / shape.heads
     runs: dict[tuple[Workload, int], Mapping[str, float]] = {}
 
     def costs(work: Workload, planes: int) -> Mapping[str, float]:
         if (work, planes) not in runs:
             run = run_core(config.replace(planes=planes), work)
-            parts = {} if power is None else head_energy(work, run, power)
+            parts = {} if power is None else head_energy(work, run, power, kv_heads)
             runs[work, planes] = {
                 "cycles": run.head_cycles,
-                "bytes": dram_bytes(work),
+                "bytes": dram_bytes(work, kv_heads),
                 "energy": sum(parts.values()),
             }
         return runs[work, planes]

@@ -21,7 +21,7 @@ __all__ = [
     "Speedup",
     "core_area",
     "entries",
-    "scaled_for",
+    "scaled_speedup",
     "searched_speedup",
     "speedups",
     "weight_precisions",
@@ -170,14 +170,11 @@ def weight_precisions(workload: Workload) -> list[tuple[str, Config, Workload]]:
     ]
 
 
-def scaled_for(policy: Policy, workload: Workload) -> Config:
-    """Return the shape of the published machine's multipliers that a policy is faster on."""
-    if not policy.local:
-        return SCALED
-    return max(
-        (SCALED, SCALED_LOCAL),
-        key=lambda config: searched_speedup(config, policy, workload).measured,
-    )
+def scaled_speedup(policy: Policy, workload: Workload) -> tuple[Config, Speedup]:
+    """Return a policy's speedup on the shape of the published multipliers that suits it better."""
+    shapes = (SCALED, SCALED_LOCAL) if policy.local else (SCALED,)
+    found = [(shape, searched_speedup(shape, policy, workload)) for shape in shapes]
+    return max(found, key=lambda one: one[1].measured)
 
 
 def searched_speedup(config: Config, policy: Policy, workload: Workload) -> Speedup:

@@ -122,9 +122,11 @@ def coefficients(
     return Coefficients(cycle_pj, busy_pj)
 
 
-def head_energy(workload: Workload, run: CoreRun, parts: Coefficients) -> dict[str, float]:
-    """Return the nJ of a head by part, DRAM included."""
+def head_energy(
+    workload: Workload, run: CoreRun, parts: Coefficients, kv_heads: float = 1.0
+) -> dict[str, float]:
+    """Return the nJ of a head by part, DRAM included; ``kv_heads`` as of :func:`dram_bytes`."""
     busy = {unit: share * run.head_cycles for unit, share in run.busy.items()}
     found = parts.nanojoules(run.head_cycles, busy)
-    found["DRAM"] = dram_bytes(workload) * 8 * DRAM_PJ_PER_BIT / 1000
+    found["DRAM"] = dram_bytes(workload, kv_heads) * 8 * DRAM_PJ_PER_BIT / 1000
     return found

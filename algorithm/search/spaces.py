@@ -249,16 +249,16 @@ class SpattenSpace(_Template):
 
     def starts(self) -> list[dict[str, Any]]:
         """Parameters of first trials: one thing at a time, and all together."""
-        none = {"threshold": 0, "tokens": 0, "heads": 0, "values": 0, "eight": 0, "late": 1}
+        again = {"threshold": 4} if self.progressive else {}
+        none = {"tokens": 0, "heads": 0, "values": 0, "eight": 0, "late": 1}
+        none |= dict.fromkeys(again, 0)
         found: list[dict[str, int]] = [
             {},
-            {"threshold": 4},
+            *([again] if again else []),
             {"tokens": 6, "late": 3},
             {"heads": 4},
             {"values": 6},
             {"eight": len(self.template.layers)},
-            {"threshold": 4, "tokens": 6, "heads": 2, "values": 4},
+            {**again, "tokens": 6, "heads": 2, "values": 4},
         ]
-        if not self.progressive:
-            del none["threshold"], found[1], found[-1]["threshold"]
         return [self.started({**none, **changes}) for changes in found]

@@ -83,5 +83,8 @@ def ablation(
     write_text(output, json.dumps(content, indent=2) + "\n")
     if as_json:
         print_json(content)
-    show(table, "of attention in 8 bits; cycles measured by the cycle model, energy modelled")
+    show(
+        table,
+        "of attention in 8 bits; cycles by the cycle model, energy modelled",
+    )
     say(output)

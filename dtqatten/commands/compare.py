@@ -68,8 +68,7 @@ def compare(
     with progress() as bar:
         bar.add_task("cycle model", total=None)
         # First, for a policy may be refused, and the rest takes long.
-        scaled = model.scaled_for(searched, of)
-        by_policy = model.searched_speedup(scaled, searched, of)
+        scaled, by_policy = model.scaled_speedup(searched, of)
         rows = model.entries(machines, of, areas)
         found = {
             **{

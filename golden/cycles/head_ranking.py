@@ -9,9 +9,10 @@ from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.normalizer import OutputBeat
 from dtqatten.golden.cycles.rings import Fifo
 from dtqatten.golden.numerics.codes import BoolArray, IntArray
-from dtqatten.golden.numerics.heads import drawn, kept_heads
+from dtqatten.golden.numerics.heads import drawn, head_ranks, kept_heads
 from dtqatten.golden.numerics.importance import accumulate
 from dtqatten.golden.numerics.softmax import Multiplier
+from dtqatten.interface.descriptor import NO_RANK
 
 __all__ = ["HeadReport", "MagnitudesModel", "RankedHeads", "RankingOfHeadsModel"]
 
@@ -40,13 +41,13 @@ class MagnitudesModel:
         self.cycle = 0
         self.o: OutputBeat | None = None
         self._values: list[IntArray] = []
-        self._sums = Fifo(self.ROOM)
+        self._sums: Fifo[int] = Fifo(self.ROOM)
         self._under_way: deque[tuple[int, int]] = deque()
 
     @property
     def sums(self) -> int | None:
         """The sum on offer."""
-        return self._sums.offered  # type: ignore[return-value]
+        return self._sums.offered
 
     @staticmethod
     def ends(beat: OutputBeat) -> bool:
@@ -121,9 +122,6 @@ class RankingOfHeadsModel:
     kept : bool array ``[heads]``
         Heads that are left, while :attr:`idle`; those beyond the layer's have no meaning but stay.
     """
-
-    #: Rank of a head that was pruned before.
-    PRUNED = 0xFFFF
 
     def __init__(self, config: Config) -> None:
         self.cycle = 0
@@ -209,17 +207,9 @@ class RankingOfHeadsModel:
         n = layer.heads
         total = accumulate(self._added[:n], self._importance[:n], saturate=True).astype(np.int64)
         self._importance[:n] = total
-        alive = self.kept[:n]
-        before = [
-            int(
-                alive[:i][total[:i] >= total[i]].sum()
-                + alive[i + 1 :][total[i + 1 :] > total[i]].sum()
-            )
-            for i in range(n)
-        ]
+        ranks = np.where(self.kept[:n], head_ranks(total, self.kept[:n]), NO_RANK)
         self._reports = deque(
-            HeadReport(int(total[i]), before[i] if alive[i] else self.PRUNED, i == n - 1)
-            for i in range(n)
+            HeadReport(int(total[i]), int(ranks[i]), i == n - 1) for i in range(n)
         )
 
     def _end(self, layer: RankedHeads) -> None:

@@ -46,7 +46,7 @@ class MergerModel:
         # Sums held, by the place of their row and channel pass.
         self._held: dict[tuple[int, int], NDArray[np.int64]] = {}
         self._outputs = np.zeros(0, dtype=np.int64)
-        self._beats = Fifo(self.ROOM)
+        self._beats: Fifo[OutputBeat] = Fifo(self.ROOM)
         self._reserving: deque[int] = deque()
         self._under_way: deque[tuple[int, OutputBeat]] = deque()
 
@@ -57,7 +57,7 @@ class MergerModel:
     @property
     def outputs(self) -> OutputBeat | None:
         """The beat on offer."""
-        return self._beats.offered  # type: ignore[return-value]
+        return self._beats.offered
 
     def goes(self, sums: Row | None) -> bool:
         """Whether a part sets out, ``sums`` being offered."""

@@ -55,7 +55,7 @@ class NormalizerModel:
         self._row = self._part = 0
         # Outputs of the row whose parts set out.
         self._outputs = np.zeros(0, dtype=np.int64)
-        self._beats = Fifo(self.ROOM)
+        self._beats: Fifo[OutputBeat] = Fifo(self.ROOM)
         self._under_way: deque[tuple[int, OutputBeat]] = deque()
 
     def records_ready(self, record: RowRecord | None = None) -> bool:
@@ -65,7 +65,7 @@ class NormalizerModel:
     @property
     def outputs(self) -> OutputBeat | None:
         """The beat on offer."""
-        return self._beats.offered  # type: ignore[return-value]
+        return self._beats.offered
 
     def goes(self, sums: Row | None) -> bool:
         """Whether a part sets out, ``sums`` being offered."""

@@ -125,13 +125,13 @@ class Ring:
         self.room += self._freed.popleft()
 
 
-class Fifo(Ring):
+class Fifo(Ring, Generic[Beat]):
     """Output stream whose room is reserved early; a row of ``t`` is offered from ``t + 2`` on."""
 
     def __init__(self, depth: int, *, late: bool = False) -> None:
         super().__init__(depth, late=late)
-        self.offered: object = None
-        self._rows: deque = deque()
+        self.offered: Beat | None = None
+        self._rows: deque[Beat] = deque()
 
     def clock(self, ready: bool) -> None:
         """Pass a clock edge."""
@@ -141,6 +141,6 @@ class Fifo(Ring):
             freed = self.offered is not None
         self.count(read=freed)
 
-    def write(self, row: object) -> None:
+    def write(self, row: Beat) -> None:
         """Take a row whose room has been reserved."""
         self._rows.append(row)

@@ -115,7 +115,7 @@ class RowMergeModel:
         self.config = config
         self.cycle = 0
         self._latency = self.HELD + self.INVERTED + 2 * config.sinks
-        self._rows = Fifo(self._latency + 3)
+        self._rows: Fifo[MergedRow] = Fifo(self._latency + 3)
         self._places = HeldPlaces(config.merge_rows, self.HELD)
         self._held: dict[int, Partial] = {}
         self._under_way: deque[tuple[int, MergedRow]] = deque()
@@ -123,7 +123,7 @@ class RowMergeModel:
     @property
     def offered(self) -> MergedRow | None:
         """The row on offer."""
-        return self._rows.offered  # type: ignore[return-value]
+        return self._rows.offered
 
     def ready(self, record: RowRecord | None) -> bool:
         """Whether a record is taken, being offered."""

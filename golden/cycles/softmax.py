@@ -83,10 +83,10 @@ class SoftmaxModel:
         self._scores_ready = self._exponentials_ready = 0
         self._score_rows: deque[PassingRow] = deque()
         self._exponential_rows: deque[PassingRow] = deque()
-        self._weights = Fifo(self.WEIGHT_RING, late=late)
-        self._probabilities = Fifo(self.PROBABILITY_RING, late=late)
+        self._weights: Fifo[Row] = Fifo(self.WEIGHT_RING, late=late)
+        self._probabilities: Fifo[Row] = Fifo(self.PROBABILITY_RING, late=late)
         records = 2 * config.rows + levels + early + self.RECORD_RING
-        self._records = Fifo(records, late=late)
+        self._records: Fifo[RowRecord] = Fifo(records, late=late)
         self._events: dict[int, list[Callable[[], None]]] = defaultdict(list)
         # Place in the head: tile and row; scores and flags of the block so far.
         self._tile = self._row = 0
@@ -105,17 +105,17 @@ class SoftmaxModel:
     @property
     def weights(self) -> Row | None:
         """The row of weights on offer."""
-        return self._weights.offered  # type: ignore[return-value]
+        return self._weights.offered
 
     @property
     def probabilities(self) -> Row | None:
         """The row of probabilities on offer."""
-        return self._probabilities.offered  # type: ignore[return-value]
+        return self._probabilities.offered
 
     @property
     def records(self) -> RowRecord | None:
         """The record on offer."""
-        return self._records.offered  # type: ignore[return-value]
+        return self._records.offered
 
     def scores_ready(self, heads: HeadFactor | None) -> bool:
         """Whether a score row is taken, ``heads`` being offered."""
@@ -228,9 +228,10 @@ class SoftmaxModel:
         if not self.v_gains:
             self._weights.room -= 1
             self._after(self.WEIGHTS, lambda: self._weights.write(row.weights))
-        if row.record is not None:
+        record = row.record
+        if record is not None:
             self._after(self.READ, self._reserve_record)
-            self._after(self._record, lambda: self._records.write(row.record))
+            self._after(self._record, lambda: self._records.write(record))
         if row.size:
 
             def complete() -> None:

@@ -85,7 +85,7 @@ class _Finish:
     def __init__(self, config: Config) -> None:
         self.latency = 1 + 16 * config.count_normalize
         # Those that set out before the first one is offered, and one more.
-        self.fifo = Fifo(self.latency + 3)
+        self.fifo: Fifo[ImportanceBeat] = Fifo(self.latency + 3)
         self._under_way: deque[tuple[int, ImportanceBeat]] = deque()
         self._totals: list[int] = []
         self._carried: list[int] = []
@@ -235,7 +235,7 @@ class TokenRankingModel:
     def _entering(self) -> ImportanceBeat | None:
         """Importance on its way into the packer."""
         if self._finish is not None:
-            return self._finish.fifo.offered  # type: ignore[return-value]
+            return self._finish.fifo.offered
         return self._leaving
 
     @property

@@ -7,7 +7,14 @@ from dtqatten.golden.numerics.codes import BoolArray, IntArray
 from dtqatten.golden.numerics.importance import IMPORTANCE_MAX, accumulate
 from dtqatten.golden.numerics.softmax import Multiplier, fixed_point
 
-__all__ = ["HEAD_FRACTION", "drawn", "head_weight", "kept_heads", "ranked_heads"]
+__all__ = [
+    "HEAD_FRACTION",
+    "drawn",
+    "head_ranks",
+    "head_weight",
+    "kept_heads",
+    "ranked_heads",
+]
 
 #: Fraction bits of a head's importance.
 HEAD_FRACTION = 12
@@ -50,6 +57,20 @@ def drawn(output: ArrayLike, weight: Multiplier) -> IntArray:
     return np.minimum((size * weight.m) >> weight.shift, IMPORTANCE_MAX)
 
 
+def head_ranks(importance: ArrayLike, alive: ArrayLike) -> IntArray:
+    """Return how many heads rank before each of those that are left; the others are behind.
+
+    Parameters
+    ----------
+    importance : int array ``[..., heads]``
+    alive : bool array ``[..., heads]``
+        Heads that are not pruned yet. Ties go to the lowest head.
+    """
+    values = np.where(alive, np.asarray(importance, np.int64), -1)
+    order = np.argsort(-values, axis=-1, kind="stable")
+    return np.argsort(order, axis=-1, kind="stable")
+
+
 def kept_heads(importance: ArrayLike, alive: ArrayLike, keep: int) -> BoolArray:
     """Return which heads stay: the ``keep`` most important of those that are left.
 
@@ -61,10 +82,7 @@ def kept_heads(importance: ArrayLike, alive: ArrayLike, keep: int) -> BoolArray:
     keep : int
         At least 1. Ties go to the lowest head.
     """
-    values = np.where(alive, np.asarray(importance, np.int64), -1)
-    order = np.argsort(-values, axis=-1, kind="stable")
-    rank = np.argsort(order, axis=-1, kind="stable")
-    return np.asarray(alive, bool) & (rank < keep)
+    return np.asarray(alive, bool) & (head_ranks(importance, alive) < keep)
 
 
 def ranked_heads(

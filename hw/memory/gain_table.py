@@ -103,6 +103,7 @@ class GainTable(wiring.Component):
             shape=unsigned(8), depth=system.core.n_max, init=[]
         )
         write, read = gains.write_port(), gains.read_port()
+        # Nobody asks which head's gains wait for the bus, so that none of them has to.
         connect(m, walker.o, channel.runs)
         connect(m, channel.port, flipped(self.port))
         used = Signal(16)

@@ -37,7 +37,7 @@ class RunWalker(wiring.Component):
 
     Latency: 3 cycles from ``start`` to the first run, 5 if it is read from the table; the low plane
     then takes 3 more for each run up to that of its first slot. Throughput a run a cycle if reads
-    are granted at once and nothing is ``waiting``.
+    are granted at once, but for a cycle between heads, and as long as a burst is ``waiting`` there.
 
     Parameters
     ----------
@@ -60,7 +60,8 @@ class RunWalker(wiring.Component):
     o : Out(stream.Signature(run_layout(system)))
         Runs of bytes.
     waiting : In(1)
-        A burst of a run that has been given waits for the bus; from the cycle after that on.
+        A burst of a run that has been given waits for the bus; from the cycle after that on. 0
+        where nobody asks for ``head``.
     head, busy : Out(16), Out(1)
         Head whose bursts are going out, or come next; there are any. Both a cycle late.
     turn, wide : Out(16), Out(1)

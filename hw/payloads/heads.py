@@ -41,7 +41,7 @@ def ranked_head_layout(config: Config) -> data.StructLayout:
 
 
 def head_report_layout() -> data.StructLayout:
-    """A head of a report, ``last`` the layer's last one; all ones: it was pruned before."""
+    """A head of a report, ``last`` the layer's last one. A rank of all ones: pruned before."""
     return data.StructLayout(
         {"importance": unsigned(IMPORTANCE_BITS), "rank": unsigned(RANK_BITS), "last": unsigned(1)}
     )

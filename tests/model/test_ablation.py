@@ -59,6 +59,13 @@ def test_rows_are_each_alone_each_left_out_and_all():
     assert rows["all"].cycles < rows["all but fewer bits"].cycles
 
 
+def test_query_heads_that_share_k_and_v_fetch_them_once():
+    rows = ablation(POLICY, CONFIG, dataclasses.replace(SHAPE, kv_heads=2), 64)
+    fewer = next(row for row in rows if row.name == "fewer bits alone")
+    # Of a byte a channel of Q and output, and one of K and V together, in 8 bits; one layer of 3.
+    assert fewer.bytes == pytest.approx((1 + 2 * (0.5 + 0.5 + 1) / 3) / 3)
+
+
 def test_energy_is_that_of_core_and_memory():
     power = Coefficients({"logic": 10.0}, {})
     fewer = dataclasses.replace(POLICY, p_follows_token=False)

@@ -17,7 +17,7 @@ from dtqatten.model.compare import (
     SEARCHED,
     core_area,
     entries,
-    scaled_for,
+    scaled_speedup,
     searched_speedup,
     speedups,
     weight_precisions,
@@ -81,13 +81,18 @@ def test_the_scaled_machine_has_no_more_multipliers_than_the_published_one() -> 
 
 
 def test_local_values_have_a_machine_of_their_own() -> None:
-    """Half of V takes half the depth of the value array; a policy with all of it has the other."""
-    local = packaged_policy("minilm-bbc-local")
-    assert scaled_for(packaged_policy("minilm-bbc-fast"), Workload()) == SCALED
-    assert scaled_for(packaged_policy("minilm-bbc-p8"), Workload()) == SCALED
-    assert scaled_for(local, Workload()) == SCALED_LOCAL
-    layers = policy_workloads(local, Workload())
-    assert speedups(SCALED_LOCAL, layers).measured > 23 > speedups(SCALED, layers).measured
+    """Half of V takes half the depth of the value array; more of it, or all, the other machine."""
+    machines = {
+        name: scaled_speedup(packaged_policy(f"minilm-bbc-{name}"), Workload())
+        for name in ("fast", "p8", "local")
+    }
+    assert {name: config for name, (config, _) in machines.items()} == {
+        "fast": SCALED,
+        "p8": SCALED,
+        "local": SCALED_LOCAL,
+    }
+    layers = policy_workloads(packaged_policy("minilm-bbc-local"), Workload())
+    assert machines["local"][1].measured > 23 > speedups(SCALED, layers).measured
 
 
 def test_each_precision_of_weights_has_its_machine() -> None:

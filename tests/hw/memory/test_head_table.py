@@ -128,11 +128,9 @@ def test_weights_of_the_heads_that_are_left(stall: float) -> None:
     assert found == wanted
 
 
-@pytest.mark.parametrize("keep", [0, 2])
-@pytest.mark.parametrize("at", [3, 6, 7])
-def test_weights_come_with_ranked_heads_only(at: int, keep: int) -> None:
-    """Bytes are 0 where heads are not ranked; a shift is at most 40, of pruned heads, too."""
-    config = system(CORE.replace(head_pruning=True))
+def faults_of(core: Config, at: int, layer: int, kept: int | None = None) -> list[int]:
+    """Return where a table is refused whose second entry has 41 in one byte, all others 0."""
+    config = system(core)
     memory = PortMemory(config, bytes(8192), np.random.default_rng(0))
     memory.data[BASE + 8 + at] = 41
     dut = HeadTable(config)
@@ -140,11 +138,11 @@ def test_weights_come_with_ranked_heads_only(at: int, keep: int) -> None:
     faults = []
 
     async def testbench(ctx) -> None:
-        fields = {"keep_heads": keep, "stored_heads": 3}
-        ctx.set(dut.layer.as_value(), descriptor(Flag.HEADS_CHAINED, 2, **fields))
-        ctx.set(dut.kept, 0b101)
+        ctx.set(dut.layer.as_value(), layer)
         ctx.set(dut.o.ready, 1)
-        ctx.set(dut.weights.ready, 1)
+        if kept is not None:
+            ctx.set(dut.kept, kept)
+            ctx.set(dut.weights.ready, 1)
         ctx.set(dut.start, 1)
         await ctx.tick()
         ctx.set(dut.start, 0)
@@ -154,6 +152,15 @@ def test_weights_come_with_ranked_heads_only(at: int, keep: int) -> None:
             await ctx.tick()
 
     run(dut, testbench, background=[port])
+    return faults
+
+
+@pytest.mark.parametrize("keep", [0, 2])
+@pytest.mark.parametrize("at", [3, 6, 7])
+def test_weights_come_with_ranked_heads_only(at: int, keep: int) -> None:
+    """Bytes are 0 where heads are not ranked; a shift is at most 40, of pruned heads, too."""
+    layer = descriptor(Flag.HEADS_CHAINED, 2, keep_heads=keep, stored_heads=3)
+    faults = faults_of(CORE.replace(head_pruning=True), at, layer, kept=0b101)
     assert faults == ([] if keep and at > 3 else [BASE + 8])
 
 
@@ -161,23 +168,6 @@ def test_weights_come_with_ranked_heads_only(at: int, keep: int) -> None:
 @pytest.mark.parametrize("at", range(2, 8))
 def test_reserved_bytes_are_zero(at: int, sinks: bool) -> None:
     """Those of the sink, too, unless the layer has sinks; a shift is at most 40."""
-    config = system(CORE.replace(sinks=True))
-    memory = PortMemory(config, bytes(8192), np.random.default_rng(0))
-    memory.data[BASE + 8 + at] = 41
-    dut = HeadTable(config)
-    _, port = memory.reads(dut.port)
-    faults = []
-
-    async def testbench(ctx) -> None:
-        ctx.set(dut.layer.as_value(), descriptor(Flag.SINKS if sinks else 0, 3))
-        ctx.set(dut.o.ready, 1)
-        ctx.set(dut.start, 1)
-        await ctx.tick()
-        ctx.set(dut.start, 0)
-        while not ctx.get(dut.idle):
-            if ctx.get(dut.fault):
-                faults.append(ctx.get(dut.fault_address))
-            await ctx.tick()
-
-    run(dut, testbench, background=[port])
+    layer = descriptor(Flag.SINKS if sinks else 0, 3)
+    faults = faults_of(CORE.replace(sinks=True), at, layer)
     assert faults == ([] if sinks and at in (4, 5) else [BASE + 8])

@@ -116,6 +116,27 @@ def test_one_or_two_cycles_a_token_and_one_a_run(plane: str, listed: int) -> Non
     assert np.diff([3 + listed, *cycles]).tolist() == gaps
 
 
+def walked(
+    dut: PlaneWalker, layers: list, count: int, rng: np.random.Generator, stall: float
+) -> list[tuple[int, int]]:
+    """Return address and size of the runs of layers, plans and ids, one after the other."""
+    taken, sink = collect(dut.o, count, rng, stall, lambda p: (p.address, p.size))
+    table: list[int] = []
+
+    async def start(ctx) -> None:
+        for plan, ids in layers:
+            table[:] = ids
+            ctx.set(dut.plan, plan)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            while not ctx.get(dut.idle):
+                await ctx.tick()
+
+    run(dut, start, sink, background=[grant_rows(dut, table, rng, stall)])
+    return taken
+
+
 @pytest.mark.parametrize(("plane", "in_turns"), WALKERS)
 def test_layer_after_layer(plane: str, in_turns: bool) -> None:
     rng = np.random.default_rng(7)
@@ -132,21 +153,7 @@ def test_layer_after_layer(plane: str, in_turns: bool) -> None:
         plan |= {"listed": int(rng.integers(0, 2))}
         layers.append((plan, ids))
         expected += wanted(plane, in_turns, plan, ids)
-    taken, sink = collect(dut.o, len(expected), rng, 0.4, lambda p: (p.address, p.size))
-    table: list[int] = []
-
-    async def start(ctx) -> None:
-        for plan, ids in layers:
-            table[:] = ids
-            ctx.set(dut.plan, plan)
-            ctx.set(dut.start, 1)
-            await ctx.tick()
-            ctx.set(dut.start, 0)
-            while not ctx.get(dut.idle):
-                await ctx.tick()
-
-    run(dut, start, sink, background=[grant_rows(dut, table, rng, 0.4)])
-    assert taken == expected
+    assert walked(dut, layers, len(expected), rng, 0.4) == expected
 
 
 @pytest.mark.parametrize("plane", ["high", "low"])
@@ -161,18 +168,4 @@ def test_no_run_of_a_head_joins_that_of_the_one_before(plane: str) -> None:
         ({**share, "base": 0x3008, "tokens": 6, "four_bit": 0, "listed": 1}, [7, 8, 9, 4, 5, 6]),
     ]
     expected = [run_ for plan, ids in layers for run_ in wanted(plane, False, plan, ids)]
-    taken, sink = collect(dut.o, len(expected), rng, 0.0, lambda p: (p.address, p.size))
-    table: list[int] = []
-
-    async def start(ctx) -> None:
-        for plan, ids in layers:
-            table[:] = ids
-            ctx.set(dut.plan, plan)
-            ctx.set(dut.start, 1)
-            await ctx.tick()
-            ctx.set(dut.start, 0)
-            while not ctx.get(dut.idle):
-                await ctx.tick()
-
-    run(dut, start, sink, background=[grant_rows(dut, table, rng, 0.0)])
-    assert taken == expected
+    assert walked(dut, layers, len(expected), rng, 0.0) == expected
