@@ -54,8 +54,8 @@ __all__ = ["BLOCKS"]
 
 #: Part-filled tiles both ways, several words and parts a token, two channel passes and more.
 ARRAY = Config(rows=3, cols=2, depth=2, d_head=24, n_max=7)
-#: As many rows held as are no power of two.
-MERGER = ARRAY.replace(capacity=200, v_gains=True, sinks=True, merge_rows=5)
+#: As many rows held as are no power of two; passes of three, three and two parts.
+MERGER = ARRAY.replace(cols=3, d_head=8, capacity=200, v_gains=True, sinks=True, merge_rows=5)
 #: The most heads there can be, so that every bit of a counter is used.
 ACCUMULATOR = Config(rows=3, cols=4, depth=8, d_head=8, n_max=18, heads=3640, topk_lanes=2)
 #: Importance that stays from layer to layer and is divided by its count of queries; as many heads.
