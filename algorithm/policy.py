@@ -65,6 +65,8 @@ class Policy:
         back to the output).
     p_planes : int
         Nibbles of a weight of P x V, 2 or 3.
+    unsigned_weights : bool
+        Those nibbles are unsigned.
     p_follows_token : bool
         A weight keeps only its highest plane where its token has 4 bits.
     p_follows_query : bool
@@ -95,6 +97,7 @@ class Policy:
     smooth: float | None = None
     center: bool = False
     p_planes: int = 2
+    unsigned_weights: bool = False
     p_follows_token: bool = False
     p_follows_query: bool = False
     seed: int = 0
@@ -121,6 +124,7 @@ class Policy:
             "prune_queries",
             "rotate",
             "center",
+            "unsigned_weights",
             "p_follows_token",
             "p_follows_query",
         ):

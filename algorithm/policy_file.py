@@ -20,9 +20,10 @@ def text_of(fields: dict[str, Any]) -> str:
     """Return the text of a policy with these fields; those of layers are left out at defaults."""
     content = {"format": FORMAT, "version": VERSION, **fields}
     content["protect"] = list(content["protect"])
-    if not content["p_follows_query"]:
-        # Texts of policies from before there was this option stay as they are.
-        del content["p_follows_query"]
+    for name in ("p_follows_query", "unsigned_weights"):
+        if not content[name]:
+            # Texts of policies from before there was this option stay as they are.
+            del content[name]
     content["layers"] = [
         {k: v for k, v in layer.items() if k not in DEFAULTS or v != DEFAULTS[k]}
         for layer in content["layers"]

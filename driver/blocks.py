@@ -52,7 +52,8 @@ class Block(ABC):
         which the chain of heads began. Their importance goes on.
     options : Options
         ``softmax_scale``, ``output_bits``, ``output_shift``, ``p_follows_token``,
-        ``p_follows_query``, ``count_normalize`` and ``value_share``; ``p_planes`` is the machine's.
+        ``p_follows_query``, ``count_normalize`` and ``value_share``; ``unsigned_weights``, which
+        must be as the machine has them; ``p_planes`` is the machine's.
     """
 
     q: Codes
@@ -134,6 +135,7 @@ class Block(ABC):
             Flag.WINDOW: self.window is not None,
             Flag.SINKS: self.sinks is not None,
             Flag.HELD: self.held,
+            Flag.UNSIGNED_WEIGHTS: self.options.unsigned_weights,
             Flag.LOCAL_VALUES: self.options.value_share < SHARE_ALL,
             Flag.HEADS_CHAINED: self.heads_chained,
             Flag.HEAD_REPORT: self.keep_heads > 0,

@@ -1,7 +1,7 @@
 """Error of each step of the integer block alone, against real arithmetic on the same integers."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +14,6 @@ from dtqatten.golden.numerics.codes import (
     FloatArray,
     Granularity,
     apply_gain,
-    code_range,
     dequantize,
     quantize,
 )
@@ -140,7 +139,7 @@ def _probabilities(codes: Operands, options: Options, out: Outputs) -> Iterator[
 
 def _weights(cv: Codes, options: Options, out: Outputs) -> Iterator[StepError]:
     """Errors of the weights of P x V and of the rows' divisors."""
-    limit = code_range(options.p_planes)[1]
+    limit = options.weight_code.top
     gain = 1.0 if cv.gains is None else cv.gains[..., None, :] / GAIN_ONE
     exact_weight = out.e16 * gain * _lead(out) * limit / (softmax.E16_MAX + 1)
     yield _error("weight", "codes", out.weights.p, exact_weight)
@@ -172,9 +171,4 @@ def _lead(out: Outputs) -> FloatArray:
 
 def _wide(options: Options) -> Options:
     """Return the same choices with the 16-bit output."""
-    return Options(
-        p_planes=options.p_planes,
-        p_follows_token=options.p_follows_token,
-        p_follows_query=options.p_follows_query,
-        softmax_scale=options.softmax_scale,
-    )
+    return replace(options, output_bits=16, output_shift=0)

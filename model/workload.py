@@ -146,6 +146,7 @@ def core_layer(config: Config, workload: Workload, heads: int) -> CoreLayer:
         k_ids=np.arange(k0),
         options=Options(
             p_planes=config.planes,
+            unsigned_weights=config.unsigned_weights,
             p_follows_token=workload.follows,
             p_follows_query=workload.follows_query,
             value_share=workload.value_share,

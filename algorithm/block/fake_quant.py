@@ -9,9 +9,10 @@ from torch import Tensor
 
 from dtqatten.algorithm.block.local_values import chosen
 from dtqatten.algorithm.block.operands import Operands, Result, narrow_rows, rows_multiplied
-from dtqatten.algorithm.block.rounding import four_bit, rounded
+from dtqatten.algorithm.block.rounding import four_bit, highest, rounded
 from dtqatten.algorithm.block.steps import combine, drawn, exponentials, positive, scores, spread
-from dtqatten.golden.numerics.codes import GAIN_MAX, GAIN_ONE, code_range
+from dtqatten.golden.numerics.codes import GAIN_MAX, GAIN_ONE
+from dtqatten.golden.numerics.weights import WeightCode
 
 __all__ = ["fake_quant"]
 
@@ -81,7 +82,8 @@ def _weights(op: Operands, e: Tensor, total: Tensor, again: Tensor | None) -> tu
     again : bool tensor ``[batch, heads, n_q]``, optional
         Rows computed again, whose weights are wide whatever their query has.
     """
-    top = code_range(op.p_planes)[1]
+    code = WeightCode(op.p_planes, op.unsigned_weights)
+    top = code.top
     if op.v.gains is None:
         p = rounded(e * top)
     else:
@@ -96,6 +98,6 @@ def _weights(op: Operands, e: Tensor, total: Tensor, again: Tensor | None) -> tu
     if op.p_follows_query:
         low = low | narrow_rows(op, again)[..., None]
     if low.any():
-        narrow = four_bit(p, 16 if op.p_planes == 2 else 256)
+        narrow = highest(p, code)
         p = narrow if low.all() else torch.where(low, narrow, p)
     return p, p.sum(-1, keepdim=True) if op.v.gains is None else total * lead * top

@@ -72,6 +72,7 @@ class _Golden:
         self._mask = seen.expand(batch, 1, n_q, n_k)[:, 0].cpu().numpy()
         self._options = golden.Options(
             p_planes=op.p_planes,
+            unsigned_weights=op.unsigned_weights,
             p_follows_token=op.p_follows_token,
             p_follows_query=op.p_follows_query,
             softmax_scale=op.scaling,

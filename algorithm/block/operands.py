@@ -38,7 +38,7 @@ class Operands:
     scaling : float
         Factor of the scores.
     p_planes : int
-    p_follows_token, p_follows_query : bool
+    unsigned_weights, p_follows_token, p_follows_query : bool
         As in :class:`dtqatten.golden.numerics.attention.Options`.
     value_share : int
         Groups of keys whose V a row block multiplies, in 1/256 of those with a weight.
@@ -64,6 +64,7 @@ class Operands:
     scaling: float
     queries: Tensor
     p_planes: int = 2
+    unsigned_weights: bool = False
     p_follows_token: bool = False
     p_follows_query: bool = False
     value_share: int = SHARE_ALL

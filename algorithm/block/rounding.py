@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
-__all__ = ["four_bit", "rounded", "straight"]
+from dtqatten.golden.numerics.weights import WeightCode
+
+__all__ = ["four_bit", "highest", "rounded", "straight"]
 
 
 class _Straight(torch.autograd.Function):
@@ -35,7 +37,19 @@ def rounded(value: Tensor) -> Tensor:
     return value.round_()
 
 
-def four_bit(codes: Tensor, unit: int = 16) -> Tensor:
+def four_bit(codes: Tensor) -> Tensor:
     """Worth of the highest nibble, as :func:`dtqatten.golden.numerics.codes.four_bit`."""
-    half = {16: 8, 256: 136}[unit]
-    return straight(codes, (codes.detach() + half).div_(unit).floor_().mul_(unit))
+    return straight(codes, _multiples(codes, 8, 16))
+
+
+def highest(weights: Tensor, code: WeightCode) -> Tensor:
+    """Keep the highest nibble, as :meth:`dtqatten.golden.numerics.weights.WeightCode.highest`."""
+    unit = code.unit
+    half = unit // 2 if code.unsigned else 8 * (unit - 1) // 15
+    kept = _multiples(weights, half, unit)
+    return straight(weights, kept.clamp_(max=15 * unit) if code.unsigned else kept)
+
+
+def _multiples(values: Tensor, half: int, unit: int) -> Tensor:
+    """Round down to multiples of ``unit`` what is ``half`` more."""
+    return (values.detach() + half).div_(unit).floor_().mul_(unit)

@@ -30,6 +30,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "smooth": (None, 0.3, 0.5, 0.7),
     "center": (False, True),
     "p_planes": (2, 3),
+    "unsigned_weights": (False, True),
     "p_follows_token": (False, True),
     "p_follows_query": (False, True),
 }

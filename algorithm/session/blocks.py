@@ -164,6 +164,7 @@ def _operands(block: Block, policy: Policy, exact: bool, held: CacheLayer | None
         scaling=block.scaling,
         queries=block.counted.to(block.q.dtype),
         p_planes=policy.p_planes,
+        unsigned_weights=policy.unsigned_weights,
         p_follows_token=policy.p_follows_token,
         p_follows_query=policy.p_follows_query,
         value_share=rules.value_share,

@@ -73,6 +73,9 @@ def verilog(
         int | None, typer.Option(help="Cycles that a PE takes for its products.")
     ] = None,
     planes: Annotated[int | None, typer.Option(help="Nibbles of a weight of P x V.")] = None,
+    unsigned_weights: Annotated[
+        bool | None, typer.Option(help="Those nibbles are unsigned: 16 levels in 4 bits, not 8.")
+    ] = None,
     v_gains: Annotated[
         bool | None, typer.Option(help="Take a gain per token of V, for token scales.")
     ] = None,
@@ -134,6 +137,7 @@ def verilog(
         schedule=schedule,
         product_stages=product_stages,
         planes=planes,
+        unsigned_weights=unsigned_weights,
         v_gains=v_gains,
         heads=heads,
         topk_lanes=topk_lanes,

@@ -64,6 +64,8 @@ class Config:
         Cycles that a PE takes for its products before their sum: 1, or 2 where logic is slow.
     planes : int
         Nibbles of a weight of P x V: 2 (8 bits) or 3 (12 bits).
+    unsigned_weights : bool
+        Those nibbles are unsigned: a weight of 4 bits has 16 levels, not 8.
     v_gains : bool
         Values have a gain per token; weights are then relative to a row's largest gained one.
     heads : int
@@ -116,6 +118,7 @@ class Config:
     schedule: Schedule = Schedule.PLANE_MAJOR
     product_stages: int = 1
     planes: int = 2
+    unsigned_weights: bool = False
     v_gains: bool = False
     heads: int = 16
     topk_lanes: int = 16
@@ -150,8 +153,7 @@ class Config:
         integer(self, "normalizer_lanes", 1, 128, optional=True)
         power_of_two(self, "topk_lanes", 1, 64)
         power_of_two(self, "load_bits", 16, 1024)
-        if self.value_load_bits is not None:
-            power_of_two(self, "value_load_bits", 16, 1024)
+        power_of_two(self, "value_load_bits", 16, 1024, optional=True)
         for field in dataclasses.fields(self):
             if field.type in (bool, "bool"):
                 boolean(self, field.name)
@@ -275,7 +277,7 @@ class Config:
 
         Enough for partial sums too, in which planes do not cancel each other yet.
         """
-        largest = {2: 7 * 16 + 8, 3: 7 * 256 + 8 * 16 + 8}[self.planes]
+        largest = {2: (120, 255), 3: (1928, 4095)}[self.planes][self.unsigned_weights]
         return (self.n_max * largest * -CODE_MIN).bit_length() + 1
 
     @property
@@ -316,8 +318,7 @@ class Config:
         """Score rows the output buffer holds: enough that an eager consumer never stalls tiles.
 
         A tile reserves its rows when it starts and gives them back as they are read, at most
-        ``rows + cols + grid_stages + timing.word_stages + 7`` cycles after its last step; one tile
-        more is starting, one draining.
+        ``latency`` cycles after its last step; one tile more is starting, one draining.
         """
         latency = self.rows + self.cols + self.grid_stages + self.timing.word_stages + 7
         in_flight = math.ceil(latency / self.tile_interval)
@@ -328,8 +329,7 @@ class Config:
 PRESETS: dict[str, Config] = {
     # Small enough for every simulator and every test; d_head of the MiniLM encoders.
     "tiny": Config(rows=4, cols=4, depth=4, d_head=32, n_max=64),
-    # Sized for an 85k-LUT ECP5: the PEs of two arrays take 26,000 LUTs, 398 each, and leave
-    # the rest for softmax, top-k and the memory system.
+    # Sized for an 85k-LUT ECP5: the PEs of two arrays take 26,000 LUTs, 398 each.
     # Top-k lanes keep up with the importances, which leave four a cycle; a layer hides the rest.
     "edge": Config(rows=8, cols=4, depth=8, d_head=64, n_max=256, topk_lanes=4, product_stages=2),
     # 2048 multipliers in the score array, whose 4-bit tiles compute for as long as their scores

@@ -63,7 +63,7 @@ def one_of(config: Any, name: str, choices: Collection[int], way_out: str) -> No
         raise ConfigError(f"{name} is {number}: {way_out}")
 
 
-def power_of_two(config: Any, name: str, low: int, high: int) -> None:
+def power_of_two(config: Any, name: str, low: int, high: int, *, optional: bool = False) -> None:
     """Check that a field is a power of two, and keep it as an ``int``.
 
     Parameters
@@ -72,15 +72,17 @@ def power_of_two(config: Any, name: str, low: int, high: int) -> None:
     name : str
     low, high : int
         Smallest and largest value, powers of two.
+    optional : bool
+        None is left alone.
 
     Raises
     ------
     ConfigError
         If it holds anything else.
     """
-    integer(config, name, low, high)
+    integer(config, name, low, high, optional=optional)
     value = getattr(config, name)
-    if value & (value - 1):
+    if value is not None and value & (value - 1):
         down = 1 << value.bit_length() - 1
         raise ConfigError(f"{name} is {value}, not a power of two: use {down} or {2 * down}")
 

@@ -111,6 +111,7 @@ class Flag(DescribedFlag):
         " importance goes on. Else all `heads`, whose importance begins at 0",
     )
     HEAD_REPORT = 1 << 24, "write importance and rank of every head; with `keep_heads`"
+    UNSIGNED_WEIGHTS = 1 << 25, "nibbles of the weights of P x V are unsigned"
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class CoreLayer:
     by_token : bool
         Of grouped heads: each token's queries follow each other; if not, each head's.
     options : Options
-        Of the golden block; ``p_planes`` as the configuration has them.
+        Of the golden block; ``p_planes`` and ``unsigned_weights`` as the configuration has them.
     k0, k1 : int
         Tokens to keep, and of those in 8 bits.
     report, cumulative, fresh : bool

@@ -11,6 +11,7 @@ from dtqatten.golden.cycles.rings import Fifo
 from dtqatten.golden.cycles.row_merge import HeldPlaces, MergedRow, RowMergeModel
 from dtqatten.golden.cycles.softmax_beats import RowRecord
 from dtqatten.golden.cycles.tiles import Row, padded
+from dtqatten.golden.numerics.weights import WeightCode
 
 __all__ = ["MergerModel"]
 
@@ -106,14 +107,14 @@ class MergerModel:
 
     def _take(self, sums: Row, last: bool) -> None:
         """Let a part set out."""
-        row, planes = self._rows[self._row], self.config.planes
+        row, code = self._rows[self._row], WeightCode.of(self.config)
         ends = row.record.last_segment
         if not self._part:
             place = row.place, self._pass
             held = self._held.get(place, sums.values)
-            merged = row.merged(sums.values, held, planes)
+            merged = row.merged(sums.values, held, code)
             if ends:
-                outputs = row.output(merged, planes)
+                outputs = row.output(merged, code)
                 self._outputs = padded(outputs, len(outputs) + self.config.output_lanes)
             else:
                 self._held[place] = merged.sums[0, 0]

@@ -151,6 +151,7 @@ def random_layer(
         by_token=bool(rng.integers(2)),
         options=Options(
             p_planes=config.planes,
+            unsigned_weights=config.unsigned_weights,
             p_follows_token=bool(rng.integers(2)),
             p_follows_query=bool(rng.integers(2)),
             output_bits=form,

@@ -13,6 +13,7 @@ from dtqatten.golden.numerics.codes import apply_gain
 from dtqatten.golden.numerics.masks import position_mask
 from dtqatten.golden.numerics.segments import RowScale
 from dtqatten.golden.numerics.sinks import sink_weight
+from dtqatten.golden.numerics.weights import WeightCode
 
 __all__ = ["PassingRow", "ScoredRow", "passing_rows"]
 
@@ -64,17 +65,16 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
         seen[:, None],
     )
     e16 = softmax.exponential(t[:, 0], seen)
+    code = WeightCode.of(config)
     gains = np.array([key.value_gain for key in keys]) if config.v_gains else None
     bits = np.array([4 if key.narrow else 8 for key in keys])
     query_bits = np.array([4 if query.narrow else 8 for query in queries])
-    narrowed = softmax.narrow(
-        e16[None], gains, planes=config.planes, bits=bits, query_bits=query_bits
-    )
+    narrowed = softmax.narrow(e16[None], gains, code=code, bits=bits, query_bits=query_bits)
     weights, lead, divisor = narrowed.p[0], narrowed.lead[0], narrowed.divisor[0]
     total = e16.sum(-1)
     if config.sinks:
         sinks = np.array([factor.sink for factor in factors])
-        e, weight = sink_weight(sinks, maximum, scale, config.planes)
+        e, weight = sink_weight(sinks, maximum, scale, code)
         sees = total > 0
         total = total + np.where(sees, e[:, 0], 0)
         if not config.merge_rows:

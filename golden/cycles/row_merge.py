@@ -13,6 +13,7 @@ from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.output import normalize, requantize
 from dtqatten.golden.numerics.segments import Partial, RowScale, merge
 from dtqatten.golden.numerics.sinks import sink_weight
+from dtqatten.golden.numerics.weights import WeightCode
 
 __all__ = ["HeldPlaces", "MergedRow", "RowMergeModel"]
 
@@ -57,15 +58,15 @@ class MergedRow:
     place: int
     held: Partial | None
 
-    def merged(self, sums: NDArray[np.int64], held: NDArray[np.int64], planes: int) -> Partial:
+    def merged(self, sums: NDArray[np.int64], held: NDArray[np.int64], code: WeightCode) -> Partial:
         """Return the row, with its sums, after this segment.
 
         Parameters
         ----------
         sums, held : int array ``[channels]``
             Those of this segment, and those held.
-        planes : int
-            Nibbles of a weight.
+        code : WeightCode
+            Of the weights.
         """
         new = _partial(self.record, sums)
         if self.held is None:
@@ -73,12 +74,12 @@ class MergedRow:
         old = Partial(
             self.held.maximum, self.held.total, self.held.divisor, self.held.lead, held[None, None]
         )
-        return merge(old, new, _scale(self.record), planes)
+        return merge(old, new, _scale(self.record), code.planes)
 
-    def output(self, row: Partial, planes: int) -> NDArray[np.int64]:
+    def output(self, row: Partial, code: WeightCode) -> NDArray[np.int64]:
         """Return the outputs of a complete row."""
         record, divisor = self.record, row.divisor
-        _, weight = sink_weight(np.array([record.sink]), row.maximum, _scale(record), planes)
+        _, weight = sink_weight(np.array([record.sink]), row.maximum, _scale(record), code)
         divisor = divisor + np.where(row.total > 0, weight, 0)
         output = normalize(row.sums, softmax.Narrowed(np.zeros(0, int), row.lead, divisor))
         if record.output.codes:
@@ -154,5 +155,5 @@ class RowMergeModel:
         row = MergedRow(record, place, None if record.first_segment else self._held[place])
         nothing = np.zeros(0, dtype=np.int64)
         if not record.last_segment:
-            self._held[place] = row.merged(nothing, nothing, self.config.planes)
+            self._held[place] = row.merged(nothing, nothing, WeightCode.of(self.config))
         return row

@@ -44,7 +44,12 @@ def trace_layers(config: Config, trace: Trace, layers: int = 2) -> list[CoreLaye
             v_bits=promote(limits.v, n),
             q_ids=trace.kept[kept],
             k_ids=trace.kept[kept],
-            options=Options(p_planes=config.planes, output_bits=8, output_shift=2),
+            options=Options(
+                p_planes=config.planes,
+                unsigned_weights=config.unsigned_weights,
+                output_bits=8,
+                output_shift=2,
+            ),
             k0=keep,
             k1=wide,
             report=True,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from dtqatten.configuration.core import Config, Schedule
 from dtqatten.golden.cycles.tiles import Step
 from dtqatten.golden.numerics.codes import split
+from dtqatten.golden.numerics.weights import WeightCode
 
 __all__ = ["grouped", "value_order", "value_steps"]
 
@@ -77,7 +78,8 @@ def value_steps(
         As of :func:`value_order`.
     """
     planes = config.planes
-    p, v = np.stack(split(weights, planes)), np.stack(split(values))
+    p = WeightCode.of(config).split(weights)
+    v = np.stack(split(values))
     order = value_order(config, wide, follows=follows, narrow=narrow)
     nothing = np.zeros(0, dtype=bool)
     level = 0

@@ -150,7 +150,7 @@ class Outputs:
         Narrowed weights, relative to their segment's largest; lead and divisor of the whole row,
         its sink included.
     sums : int64 array ``[..., heads, n_q, d]``
-        P x V of the whole row before the division, at most 29 bits, 35 if merged.
+        P x V of the whole row before the division, at most 30 bits, 36 if merged.
     partials : tuple of segments.Partial
         Results of the segments.
     """
@@ -219,7 +219,7 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     e16 = np.concatenate([x.e16 for x in found], axis=-1)
     near = [aligned(x.e16, x.partial.maximum, row.maximum, scale) for x in found]
     if inputs.sinks is not None:
-        e, weight = sink_weight(inputs.sinks, row.maximum, scale, chosen.p_planes)
+        e, weight = sink_weight(inputs.sinks, row.maximum, scale, chosen.weight_code)
         sees = row.total > 0
         total = total + np.where(sees, e, 0)
         row = replace(row, divisor=row.divisor + np.where(sees, weight, 0))
@@ -275,7 +275,7 @@ def _segment(
     narrowed = softmax.narrow(
         e16,
         None if inputs.v.gains is None else inputs.v.gains[..., span],
-        planes=options.p_planes,
+        code=options.weight_code,
         bits=bits if options.p_follows_token else None,
         query_bits=inputs.q_bits if options.p_follows_query else None,
     )

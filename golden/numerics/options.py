@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from dtqatten.golden.numerics.local_values import SHARE_ALL
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION
+from dtqatten.golden.numerics.weights import WeightCode
 
 __all__ = ["Options"]
 
@@ -16,6 +17,8 @@ class Options:
     ----------
     p_planes : int
         Nibbles of a weight of P x V: 2 (8 bits) or 3 (12 bits).
+    unsigned_weights : bool
+        Nibbles of a weight are unsigned (:mod:`~dtqatten.golden.numerics.weights`).
     p_follows_token : bool
         A weight keeps only its highest plane where its token's V has 4 bits.
     p_follows_query : bool
@@ -44,6 +47,7 @@ class Options:
     """
 
     p_planes: int = 2
+    unsigned_weights: bool = False
     p_follows_token: bool = False
     p_follows_query: bool = False
     output_bits: int = 16
@@ -71,3 +75,8 @@ class Options:
             raise ValueError(
                 f"output_shift is {self.output_shift} with a 16-bit output: use 0, or output_bits 8"
             )
+
+    @property
+    def weight_code(self) -> WeightCode:
+        """Codes of the weights of P x V."""
+        return WeightCode(self.p_planes, self.unsigned_weights)

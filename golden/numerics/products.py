@@ -3,7 +3,8 @@
 import numpy as np
 
 from dtqatten.configuration.core import CODE_MIN
-from dtqatten.golden.numerics.codes import IntArray, at_precision, code_range
+from dtqatten.golden.numerics.codes import IntArray, at_precision
+from dtqatten.golden.numerics.weights import WeightCode
 
 __all__ = ["CHANNELS_MAX", "scores", "weighted_sum"]
 
@@ -46,14 +47,14 @@ def weighted_sum(p: IntArray, v: IntArray, v_bits: IntArray | None = None) -> In
     Returns
     -------
     int64 array ``[..., heads, n_q, d]``
-        At most 25 bits for 1024 keys, 29 with weights of three planes.
+        At most 25 bits for 1024 keys, 29 with weights of three planes, one more if unsigned.
 
     Raises
     ------
     ValueError
         If a code or precision is out of range.
     """
-    bound = p.shape[-1] * code_range(3)[1] * -CODE_MIN
+    bound = p.shape[-1] * WeightCode(3, unsigned=True).top * -CODE_MIN
     return _matmul(p, at_precision(v, _per_token(v_bits)), bound)
 
 

@@ -71,11 +71,12 @@ class Partial:
         where a row sees none of the keys; the other fields then have no meaning but 0.
     divisor : int64 array ``[..., heads, n_q]``
         Sum of weights at ``lead`` 0, in 1/16 of a code: 27 bits for 65,536 keys, 31 with weights of
-        three planes.
+        three planes; one more with unsigned ones.
     lead : int64 array ``[..., heads, n_q]``
         Left shift of ``sums``, 0 to 8.
     sums : int64 array ``[..., heads, n_q, d]``
-        P x V: 25 bits signed, 29 with three planes, for 1024 keys; 35 for a merged one.
+        P x V: 25 bits signed, 29 with three planes, for 1024 keys; 35 for a merged one; one more
+        with unsigned weights.
     """
 
     maximum: IntArray

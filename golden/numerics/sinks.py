@@ -9,9 +9,10 @@ weights and P x V stay relative to the largest score, and keep their resolution 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dtqatten.golden.numerics.codes import IntArray, code_range
+from dtqatten.golden.numerics.codes import IntArray
 from dtqatten.golden.numerics.segments import MERGE_FRACTION, POWERS, RowScale
-from dtqatten.golden.numerics.softmax import DIVISOR_FRACTION, FRACTION_BITS
+from dtqatten.golden.numerics.softmax import BALANCED, DIVISOR_FRACTION, FRACTION_BITS
+from dtqatten.golden.numerics.weights import WeightCode
 
 __all__ = ["NO_SINK", "SINK_OCTAVES", "quantize_sinks", "sink_weight"]
 
@@ -53,14 +54,14 @@ def quantize_sinks(logits: ArrayLike) -> IntArray:
 
 
 def sink_weight(
-    sinks: IntArray, maximum: IntArray, scale: RowScale, planes: int = 2
+    sinks: IntArray, maximum: IntArray, scale: RowScale, code: WeightCode = BALANCED
 ) -> tuple[IntArray, IntArray]:
     """What a sink adds to each row's sum and divisor.
 
     ``u = ((m * M_i << 3) >> shift) - a``, rounded down, is how far the sink is below the row's
     maximum, in 1/256 octaves; negative above it, where it is cut at 29 octaves. Then
     ``e = POWERS[u & 255] >> (u >> 8)``, a left shift where ``u`` is negative, and
-    ``D = (top*e + 2**11) >> 12`` with ``top`` 119 or 1911, in 1/16 of a code as all divisors.
+    ``D = (top*e + 2**11) >> 12`` with the weights' ``top``, in 1/16 of a code as all divisors.
 
     Parameters
     ----------
@@ -69,13 +70,13 @@ def sink_weight(
     maximum : int array ``[..., heads, n_q]``
         Largest gained score of each row.
     scale : RowScale
-    planes : int
-        Nibbles of a weight, 2 or 3.
+    code : WeightCode
+        Of the weights.
 
     Returns
     -------
     e, divisor : int64 arrays ``[..., heads, n_q]``
-        46 bits; 40 bits, 44 with three planes.
+        46 bits; 41 bits, 45 with three planes.
 
     Raises
     ------
@@ -97,4 +98,4 @@ def sink_weight(
     e = np.where(octave < 0, fraction << np.maximum(-octave, 0), fraction >> np.maximum(octave, 0))
     e = np.where(a == NO_SINK, 0, e)
     drop = 16 - DIVISOR_FRACTION
-    return e, (e * code_range(planes)[1] + (1 << (drop - 1))) >> drop
+    return e, (e * code.top + (1 << (drop - 1))) >> drop

@@ -15,11 +15,11 @@ from dtqatten.golden.numerics.codes import (
     FloatArray,
     IntArray,
     apply_gain,
-    at_precision,
-    code_range,
 )
+from dtqatten.golden.numerics.weights import WeightCode
 
 __all__ = [
+    "BALANCED",
     "DIVISOR_FRACTION",
     "E16_MAX",
     "FRACTION_BITS",
@@ -58,6 +58,8 @@ DIVISOR_FRACTION = 4
 WEIGHT_BITS = 24
 #: Most keys of a row.
 KEYS_MAX = 1024
+#: Weights unless said otherwise.
+BALANCED = WeightCode()
 
 
 def octave_table(one: int, fraction_bits: int) -> IntArray:
@@ -270,11 +272,11 @@ class Narrowed:
     Parameters
     ----------
     p : int64 array
-        Balanced codes in [0, 119], or [0, 1911] with three planes.
+        Codes in [0, top] of their :class:`~dtqatten.golden.numerics.weights.WeightCode`.
     lead : int64 array ``[..., heads, n_q]``
         Left shift, 0 to 8, that brought the row's largest weight to 24 bits; 0 without V gains.
     divisor : int64 array ``[..., heads, n_q]``
-        Sum of weights at ``lead`` 0, in units of 1/16 of a code; at most 25 bits.
+        Sum of weights at ``lead`` 0, in units of 1/16 of a code; at most 26 bits.
     """
 
     p: IntArray
@@ -286,15 +288,15 @@ def narrow(
     e16: IntArray,
     gains: IntArray | None = None,
     *,
-    planes: int = 2,
+    code: WeightCode = BALANCED,
     bits: IntArray | None = None,
     query_bits: IntArray | None = None,
 ) -> Narrowed:
-    """Narrow exponentials to balanced codes, relative to the row maximum.
+    """Narrow exponentials to codes, relative to the row maximum.
 
     With V's gains ``w = e16 * g`` (24 bits) and ``lead`` is the number of leading zeros of the
     row's largest ``w`` in 24 bits; without, ``g = 256`` and ``lead = 0``. Then
-    ``p = ((w << lead) * top + 2**23) >> 24`` with ``top`` 119 or 1911: round half up, once.
+    ``p = ((w << lead) * top + 2**23) >> 24`` with the ``top`` of the code: round half up, once.
 
     The divisor leaves the gains out. Without gains it is ``16 * sum(p)``, so that the weights sum
     to one exactly; with gains ``(top * sum(e16) + 2**11) >> 12``, the sum before narrowing, which
@@ -306,21 +308,13 @@ def narrow(
         Exponentials, 0 where not visible.
     gains : int array ``[..., heads, n_k]``, optional
         Gains of V's tokens, 1 to 256.
-    planes : int
-        Nibbles of a weight, 2 or 3.
+    code : WeightCode
     bits : int array ``[..., n_k]``, optional
         If given, a weight keeps only its highest plane where its token has 4 bits.
     query_bits : int array ``[..., n_q]``, optional
         If given, also where its query has 4 bits.
-
-    Raises
-    ------
-    ValueError
-        If ``planes`` is neither 2 nor 3.
     """
-    if planes not in (2, 3):
-        raise ValueError(f"planes is {planes}: a weight has 2 nibbles, or 3 for 12 bits")
-    top = code_range(planes)[1]
+    top = code.top
     weights = e16 * GAIN_ONE
     lead: IntArray = np.zeros(e16.shape[:-1], dtype=np.int64)
     if gains is not None:
@@ -336,7 +330,7 @@ def narrow(
     if query_bits is not None:
         low = low | (query_bits == 4)[..., None, :, None]
     if low.any():
-        p = at_precision(p, np.where(low, 4, 8), planes)
+        p = np.where(low, code.highest(p), p)
     if gains is None:
         divisor = p.sum(-1) << DIVISOR_FRACTION
     else:

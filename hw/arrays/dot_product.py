@@ -23,7 +23,7 @@ def levels(height: int) -> int:
 
 
 class DotProduct(wiring.Component):
-    """Multiply ``depth`` pairs of signed nibbles and sum the products, in carry-save form.
+    """Multiply ``depth`` pairs of nibbles and sum the products, in carry-save form.
 
     ::
 
@@ -32,7 +32,8 @@ class DotProduct(wiring.Component):
     The bits of all products go into one tree of full adders that leaves two numbers, so that the
     only carry chain is the accumulator's. Bits of negative weight enter inverted,
     ``-b = (1 - b) - 1`` (Baugh and Wooley, IEEE Trans. Comput. 1973), which adds 112 to every
-    product: ``offset`` is the sum of these. So all bits are unsigned, and none is sign-extended.
+    product, 120 where ``q`` is unsigned: ``offset`` is the sum of these. So all bits are unsigned,
+    and none is sign-extended.
     Every adder takes the three bits of its column that arrive first (Oklobdzija et al., IEEE Trans.
     Comput. 1996, with equal delays for sum and carry).
 
@@ -48,21 +49,24 @@ class DotProduct(wiring.Component):
     ----------
     config : Config
         Uses ``depth`` and ``product_stages``.
+    signed_q : bool
+        Nibbles of ``q`` are signed, as those of ``k`` are.
 
     Members
     -------
-    q, k : In(operand_layout(config))
+    q, k : In(operand_layout(config, signed=signed_q)), In(operand_layout(config))
     sum, carry : Out(width)
-        Unsigned; together at most ``176 * depth``.
+        Unsigned; together at most ``176 * depth``, or ``225 * depth`` where ``q`` is unsigned.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, signed_q: bool = True) -> None:
         self.config = config
-        self.offset = 112 * config.depth
-        self.width = (self.offset + 64 * config.depth).bit_length()
+        self.signed_q = signed_q
+        self.offset = (112 if signed_q else 120) * config.depth
+        self.width = (self.offset + (64 if signed_q else 105) * config.depth).bit_length()
         super().__init__(
             {
-                "q": In(operand_layout(config)),
+                "q": In(operand_layout(config, signed=signed_q)),
                 "k": In(operand_layout(config)),
                 "sum": Out(self.width),
                 "carry": Out(self.width),
@@ -130,7 +134,7 @@ class DotProduct(wiring.Component):
                 for j in range(4):
                     bit = Signal(name=f"product_{lane}_{i}_{j}")
                     both = q[i] & k[j]
-                    negative = (i == 3) != (j == 3)
+                    negative = (j == 3) != (i == 3 and self.signed_q)
                     m.d.comb += bit.eq(~both if negative else both)
                     add(i + j, 0, bit, int(negative))
         if self.config.product_stages == 2:

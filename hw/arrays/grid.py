@@ -35,12 +35,14 @@ class Grid(wiring.Component):
     config : Config
     width : int
         Bits of the accumulators.
+    signed_q : bool
+        Nibbles of queries are signed, as those of keys are.
     observed : bool
         Add the port ``acc``.
 
     Members
     -------
-    q : In(ArrayLayout(operand_layout(config), rows))
+    q : In(ArrayLayout(operand_layout(config, signed=signed_q), rows))
         Operands at the left edge, row ``r`` skewed by ``r`` cycles.
     k : In(ArrayLayout(operand_layout(config), cols))
         Operands at the top edge, column ``c`` skewed by ``c`` cycles.
@@ -52,13 +54,16 @@ class Grid(wiring.Component):
         If observed: every accumulator, row by row.
     """
 
-    def __init__(self, config: Config, width: int, *, observed: bool = False) -> None:
+    def __init__(
+        self, config: Config, width: int, signed_q: bool = True, *, observed: bool = False
+    ) -> None:
         self.config = config
         self.width = width
+        self.signed_q = signed_q
         self.observed = observed
         score = signed(width)
         ports = {
-            "q": In(data.ArrayLayout(operand_layout(config), config.rows)),
+            "q": In(data.ArrayLayout(operand_layout(config, signed=signed_q), config.rows)),
             "k": In(data.ArrayLayout(operand_layout(config), config.cols)),
             "control": In(control_layout(config)),
             "columns": Out(data.ArrayLayout(score, config.cols)),
@@ -70,10 +75,8 @@ class Grid(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         rows, cols = self.config.rows, self.config.cols
-        pes = [
-            [place(m, platform, f"pe_{r}_{c}", PE, self.config, self.width) for c in range(cols)]
-            for r in range(rows)
-        ]
+        kind = (PE, self.config, self.width, self.signed_q)
+        pes = [[place(m, platform, f"pe_{r}_{c}", *kind) for c in range(cols)] for r in range(rows)]
         control = self.control
         for r in range(rows):
             if r:

@@ -1,12 +1,13 @@
 """How much each group of keys weighs in a row block, by the highest bits of the sum."""
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed, reduced, reduction_latency
-from dtqatten.hw.payloads.arrays import level_max, levels_layout
+from dtqatten.hw.payloads.arrays import level_max, levels_layout, weight_shape
+from dtqatten.hw.payloads.sums import top_code
 
 __all__ = ["GroupLevels"]
 
@@ -30,7 +31,7 @@ class GroupLevels(wiring.Component):
     -------
     valid, last_row : In(1)
         A row of weights of a tile; its last one.
-    weights : In(ArrayLayout(signed(4 * planes), cols))
+    weights : In(ArrayLayout(weight_shape(config), cols))
         Codes, 0 or more.
     levels : Out(levels_layout(config))
         Of each group of the tile.
@@ -42,7 +43,7 @@ class GroupLevels(wiring.Component):
             {
                 "valid": In(1),
                 "last_row": In(1),
-                "weights": In(data.ArrayLayout(signed(4 * config.planes), config.cols)),
+                "weights": In(data.ArrayLayout(weight_shape(config), config.cols)),
                 "levels": Out(levels_layout(config)),
             }
         )
@@ -63,8 +64,9 @@ class GroupLevels(wiring.Component):
             m.d.sync += first.eq(last_row)
         for part in range(config.parts):
             lanes = range(config.cols)[part * config.depth : (part + 1) * config.depth]
-            # Codes are not negative, so their sign bit is 0.
-            codes = [self.weights[lane].as_unsigned()[:-1] for lane in lanes]
+            # Weights are not negative: signed ones have a bit that is 0.
+            bits = top_code(config).bit_length()
+            codes = [self.weights[lane].as_unsigned()[:bits] for lane in lanes]
             # The last group of a tile may have fewer keys, and with them fewer levels of the tree.
             row = reduced(m, codes, lambda a, b: a + b, f"row_{part}")
             row = delayed(m, row, wait - reduction_latency(len(codes)), f"row_{part}_late")

@@ -1,6 +1,6 @@
 """The left edge of the value array: weights of a row block, read plane by plane."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,10 +11,11 @@ from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import counted, delayed
 from dtqatten.hw.payloads.arrays import (
     levels_layout,
-    operand_layout,
     visited_tile_layout,
     weight_block_layout,
     weight_feed_layout,
+    weight_operand_layout,
+    weight_shape,
 )
 from dtqatten.hw.payloads.softmax import weight_row_layout
 
@@ -24,8 +25,8 @@ __all__ = ["WeightFeeder", "WeightLane"]
 class WeightLane(wiring.Component):
     """Weights of one row of ``weight_banks`` row blocks.
 
-    Codes are cut into balanced nibbles when they are written; all planes but the highest lie in
-    [-8, 7]. A read of an absent row gives zeros.
+    Codes are cut into nibbles when they are written: unsigned ones as they stand, signed ones into
+    balanced nibbles, in [-8, 7] in all planes but the highest. A read of an absent row gives zeros.
 
     Latency: ``operand`` follows ``feed`` by ``1 + word_stages`` cycles, ``feed_next`` by one. Never
     stalls.
@@ -37,14 +38,14 @@ class WeightLane(wiring.Component):
     Members
     -------
     write_valid, write_bank, write_tile, write_data : In
-        One tile's weights, ``cols`` signed codes of ``4 * planes`` bits.
+        One tile's weights, ``cols`` codes of ``4 * planes`` bits.
     tag_valid, tag_bank, tag : In
         Says whether a bank's row is there.
     feed : In(weight_feed_layout(config))
         The operand wanted.
     feed_next : Out
         The same, one cycle later.
-    operand : Out(operand_layout(config))
+    operand : Out(weight_operand_layout(config))
         ``depth`` nibbles.
     """
 
@@ -55,13 +56,13 @@ class WeightLane(wiring.Component):
                 "write_valid": In(1),
                 "write_bank": In(range(config.weight_banks)),
                 "write_tile": In(range(config.key_tiles)),
-                "write_data": In(data.ArrayLayout(signed(4 * config.planes), config.cols)),
+                "write_data": In(data.ArrayLayout(weight_shape(config), config.cols)),
                 "tag_valid": In(1),
                 "tag_bank": In(range(config.weight_banks)),
                 "tag": In(1),
                 "feed": In(weight_feed_layout(config)),
                 "feed_next": Out(weight_feed_layout(config)),
-                "operand": Out(operand_layout(config)),
+                "operand": Out(weight_operand_layout(config)),
             }
         )
 
@@ -88,8 +89,8 @@ class WeightLane(wiring.Component):
                 nibble = Signal(4, name=f"nibble_{c}_{plane}")
                 m.d.comb += nibble.eq(rest)
                 nibbles[plane].append(nibble)
-                # The rest that higher planes hold, corrected for this nibble's sign.
-                rest = (rest + 8) >> 4
+                # The rest that higher planes hold, corrected for this nibble's sign if it has one.
+                rest = (rest if config.unsigned_weights else rest + 8) >> 4
         filler = unsigned(plane_bits - 4 * config.cols)
         m.d.comb += [
             write.en.eq(self.write_valid),
@@ -139,7 +140,7 @@ class WeightFeeder(wiring.Component):
     levels_valid, levels : Out(1), Out(levels_layout(config))
         With ``local_values``: what its groups weigh, ``GroupLevels.latency`` cycles later.
     feed : In(weight_feed_layout(config))
-    operands : Out(ArrayLayout(operand_layout(config), rows))
+    operands : Out(ArrayLayout(weight_operand_layout(config), rows))
     """
 
     def __init__(self, config: Config) -> None:
@@ -159,7 +160,7 @@ class WeightFeeder(wiring.Component):
                 "i": In(stream.Signature(weight_row_layout(config))),
                 **(visited if config.skip_tiles else described),
                 "feed": In(weight_feed_layout(config)),
-                "operands": Out(data.ArrayLayout(operand_layout(config), config.rows)),
+                "operands": Out(data.ArrayLayout(weight_operand_layout(config), config.rows)),
             }
         )
 

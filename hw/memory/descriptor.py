@@ -70,6 +70,7 @@ def known_flags(config: Config) -> Flag:
         (config.held_importance, Flag.HELD),
         (config.head_pruning, Flag.HEADS_CHAINED | Flag.HEAD_REPORT),
         (config.local_values, Flag.LOCAL_VALUES),
+        (config.unsigned_weights, Flag.UNSIGNED_WEIGHTS),
     ):
         if not possible:
             flags &= ~needing
@@ -89,6 +90,12 @@ def flag(layer: data.View, which: Flag) -> Signal:
 def required_flags(config: Config) -> Flag:
     """Return the flags that every layer of a build must have.
 
-    Where values have gains, rows are divided otherwise: no gain stands for having none.
+    Where values have gains, rows are divided otherwise: no gain stands for having none. Codes of
+    weights are those of the build.
     """
-    return Flag.V_GAINS if config.v_gains else Flag(0)
+    flags = Flag(0)
+    if config.v_gains:
+        flags |= Flag.V_GAINS
+    if config.unsigned_weights:
+        flags |= Flag.UNSIGNED_WEIGHTS
+    return flags

@@ -1,9 +1,10 @@
 """Payloads and control words of the arrays."""
 
-from amaranth.hdl import ShapeLike, signed, unsigned
+from amaranth.hdl import Shape, ShapeLike, signed, unsigned
 from amaranth.lib import data, enum
 
-from dtqatten.configuration.core import BANKS, CODE_MAX, SHARE_BITS, Config, Schedule
+from dtqatten.configuration.core import BANKS, SHARE_BITS, Config, Schedule
+from dtqatten.hw.payloads.sums import top_code
 
 __all__ = [
     "Plane",
@@ -32,6 +33,8 @@ __all__ = [
     "walked_group_layout",
     "weight_block_layout",
     "weight_feed_layout",
+    "weight_operand_layout",
+    "weight_shape",
 ]
 
 
@@ -49,9 +52,19 @@ class Plane(enum.Enum, shape=1):  # type: ignore[call-arg]
     LOW = 1
 
 
-def operand_layout(config: Config) -> data.ArrayLayout:
+def operand_layout(config: Config, *, signed: bool = True) -> data.ArrayLayout:
     """Operand of a PE: ``depth`` nibbles of one token and plane, lowest channel first."""
-    return data.ArrayLayout(signed(4), config.depth)
+    return data.ArrayLayout(Shape(4, signed=signed), config.depth)
+
+
+def weight_operand_layout(config: Config) -> data.ArrayLayout:
+    """Operand of a PE of P x V: ``depth`` nibbles of a plane of weights, lowest token first."""
+    return operand_layout(config, signed=not config.unsigned_weights)
+
+
+def weight_shape(config: Config) -> Shape:
+    """A weight of P x V, 0 to :func:`~dtqatten.hw.payloads.sums.top_code`."""
+    return Shape(4 * config.planes, signed=not config.unsigned_weights)
 
 
 def load_layout(config: Config) -> data.StructLayout:
@@ -182,8 +195,8 @@ def listed_tile_layout(config: Config) -> data.StructLayout:
 
 def level_max(config: Config) -> int:
     """Return the largest level of a group's weights over a row block."""
-    largest = {2: CODE_MAX, 3: 1911}[config.planes]
-    return 2 * (config.rows * min(config.group, config.cols) * largest).bit_length() + 1
+    keys = config.rows * min(config.group, config.cols)
+    return 2 * (keys * top_code(config)).bit_length() + 1
 
 
 def levels_layout(config: Config) -> data.ArrayLayout:

@@ -4,7 +4,7 @@ from amaranth.hdl import Shape, ShapeLike, signed, unsigned
 from amaranth.lib import data, stream
 
 from dtqatten.configuration.core import Config
-from dtqatten.hw.payloads.arrays import tile_fields
+from dtqatten.hw.payloads.arrays import tile_fields, weight_shape
 from dtqatten.hw.payloads.sums import (
     EXPONENTIAL_BITS,
     divisor_bits,
@@ -234,12 +234,12 @@ def exponential_row_layout(config: Config) -> data.StructLayout:
 
 
 def weight_row_layout(config: Config) -> data.StructLayout:
-    """Weights for P x V of a row of a tile: balanced codes in [0, 119], or [0, 1911].
+    """Weights for P x V of a row of a tile, 0 to :func:`~dtqatten.hw.payloads.sums.top_code`.
 
     Lanes past ``keys`` are 0. Rows come in the order of the scores: row block by row block, tile by
     tile. ``narrow``, equal in all rows of a query: its weights keep their highest nibble only.
     """
-    row = _row_layout(config, "weights", signed(4 * config.planes))
+    row = _row_layout(config, "weights", weight_shape(config))
     return data.StructLayout(_fields(row) | {"narrow": unsigned(1)})
 
 

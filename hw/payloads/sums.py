@@ -26,8 +26,8 @@ SINK_WEIGHT_BITS = 17 + SINK_OCTAVES
 
 
 def top_code(config: Config) -> int:
-    """Weight of the row maximum: the largest balanced code of its nibbles."""
-    return {2: 119, 3: 1911}[config.planes]
+    """Weight of the row maximum: a 7 in each nibble, or a 15 where they are unsigned."""
+    return {2: (119, 255), 3: (1911, 4095)}[config.planes][config.unsigned_weights]
 
 
 def sum_bits(config: Config, bits: int) -> int:

@@ -12,7 +12,7 @@ from dtqatten.hw.payloads.softmax import (
     value_token_layout,
     weight_row_layout,
 )
-from dtqatten.hw.softmax.narrowing import narrowing, sevenfold
+from dtqatten.hw.softmax.narrowing import narrowing, times_digit
 from dtqatten.hw.softmax.probability_pass import ProbabilityPass
 from dtqatten.hw.softmax.tile_store import tile_store, walk
 
@@ -76,13 +76,14 @@ class GainedProbabilityPass(ProbabilityPass):
             narrow = delayed(m, values.data[c].narrow | narrow_query, 3, f"narrow_{c}")
             gained = Signal(GAINED_BITS, name=f"gained_{c}", reset_less=True)
             led = Signal(GAINED_BITS, name=f"led_{c}", reset_less=True)
-            seven = Signal(sevenfold(led).shape(), name=f"seven_{c}", reset_less=True)
+            product = times_digit(config, led)
+            multiple = Signal.like(product, name=f"multiple_{c}", reset_less=True)
             weight = Signal(4 * config.planes, name=f"weight_{c}", reset_less=True)
             m.d.sync += [
                 gained.eq(held * values.data[c].gain),
                 led.eq(gained << lead),
-                seven.eq(sevenfold(led)),
-                weight.eq(narrowing(seven, narrow, GAINED_BITS, config.planes)),
+                multiple.eq(product),
+                weight.eq(narrowing(config, multiple, narrow, GAINED_BITS)),
             ]
             m.d.comb += self.weights.weights[c].eq(weight)
         return m

@@ -1,16 +1,18 @@
 """Weights from exponentials: times the top code, rounded to a code or to its highest nibble."""
 
-from amaranth.hdl import Mux, Value
+from amaranth.hdl import Cat, Mux, Value
 
-__all__ = ["narrowing", "sevenfold"]
+from dtqatten.configuration.core import Config
 
-
-def sevenfold(value: Value) -> Value:
-    """``7 * value``: what :func:`narrowing` starts from, as all digits of the top code are 7."""
-    return (value << 3) - value
+__all__ = ["narrowing", "times_digit"]
 
 
-def narrowing(sevenfold: Value, narrow: Value, drop: int, planes: int) -> Value:
+def times_digit(config: Config, value: Value) -> Value:
+    """Value times a nibble of the top code, 7 or 15: what :func:`narrowing` starts from."""
+    return (value << (4 if config.unsigned_weights else 3)) - value
+
+
+def narrowing(config: Config, multiple: Value, narrow: Value, drop: int) -> Value:
     """Times the top code; drop ``drop`` fraction bits, or all below the highest nibble, half up.
 
     The second rounding is of the rounded code, as in the golden model; its constant joins that
@@ -18,17 +20,22 @@ def narrowing(sevenfold: Value, narrow: Value, drop: int, planes: int) -> Value:
 
     Parameters
     ----------
-    sevenfold : Value
-        What is narrowed, times 7, from :func:`sevenfold`.
+    config : Config
+    multiple : Value
+        What is narrowed, from :func:`times_digit`.
     narrow : Value
         1 bit: only the highest nibble is kept.
     drop : int
         Fraction bits of the product, at least 1.
-    planes : int
-        Nibbles of a weight; the top code is a 7 in each.
     """
-    product = sum(sevenfold << 4 * i for i in range(planes))
+    planes, low = config.planes, 4 * (config.planes - 1)
+    product = sum(multiple << 4 * i for i in range(planes))
     half = 1 << drop - 1
-    code_half = sum(8 << 4 * i for i in range(planes - 1))
-    kept = Mux(narrow, (-1 << 4 * (planes - 1)) & ((1 << 4 * planes) - 1), (1 << 4 * planes) - 1)
-    return ((product + Mux(narrow, half + (code_half << drop), half)) >> drop) & kept
+    # Of balanced nibbles 8 in each; unsigned ones have it in the highest of those that go.
+    code_half = 8 << low - 4 if config.unsigned_weights else sum(8 << i for i in range(0, low, 4))
+    rounded = (product + Mux(narrow, half + (code_half << drop), half)) >> drop
+    highest = rounded[low : low + 4]
+    if config.unsigned_weights:
+        # Rounding up can pass the largest nibble.
+        highest |= rounded[low + 4].replicate(4)
+    return Cat(Mux(narrow, 0, rounded[:low]), highest)

@@ -9,7 +9,7 @@ from dtqatten.hw.base.pipeline import delayed
 from dtqatten.hw.payloads.softmax import weight_row_layout
 from dtqatten.hw.payloads.sums import divisor_bits
 from dtqatten.hw.softmax.exponential_pass import FLAGS, ExponentialPass, ExponentialRow
-from dtqatten.hw.softmax.narrowing import narrowing, sevenfold
+from dtqatten.hw.softmax.narrowing import narrowing, times_digit
 
 __all__ = ["PlainExponentialPass"]
 
@@ -49,12 +49,13 @@ class PlainExponentialPass(ExponentialPass):
         narrow_query = delayed(m, self.record.narrow, self.EXPONENTIALS, "narrow")
         weights: list[Value] = []
         for c, e16 in enumerate(row.e16):
-            seven = Signal(sevenfold(e16).shape(), name=f"seven_{c}", reset_less=True)
+            product = times_digit(config, e16)
+            multiple = Signal.like(product, name=f"multiple_{c}", reset_less=True)
             weight = Signal(4 * config.planes, name=f"weight_{c}", reset_less=True)
             narrow = delayed(m, row.values[c].narrow | narrow_query, 1, f"narrow_{c}")
             m.d.sync += [
-                seven.eq(sevenfold(e16)),
-                weight.eq(narrowing(seven, narrow, 16, config.planes)),
+                multiple.eq(product),
+                weight.eq(narrowing(config, multiple, narrow, 16)),
             ]
             m.d.comb += self.weights.weights[c].eq(weight)
             weights.append(weight)

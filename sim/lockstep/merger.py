@@ -13,10 +13,11 @@ from dtqatten.golden.cycles.merger import MergerModel
 from dtqatten.golden.cycles.softmax_beats import OutputForm, RowRecord
 from dtqatten.golden.cycles.tiles import Row
 from dtqatten.golden.numerics import softmax
-from dtqatten.golden.numerics.codes import IntArray, code_range
+from dtqatten.golden.numerics.codes import IntArray
 from dtqatten.golden.numerics.output import normalize, requantize
 from dtqatten.golden.numerics.segments import Partial, RowScale, merge
 from dtqatten.golden.numerics.sinks import NO_SINK, sink_weight
+from dtqatten.golden.numerics.weights import WeightCode
 from dtqatten.hw.payloads.arrays import score_row_layout
 from dtqatten.hw.payloads.softmax import row_record_layout
 from dtqatten.hw.softmax.normalizer import output_beat_layout
@@ -38,15 +39,15 @@ class MergedHead:
     sinks: IntArray
     form: OutputForm
 
-    def output(self, planes: int) -> NDArray[np.integer]:
+    def output(self, code: WeightCode) -> NDArray[np.integer]:
         """Return the outputs ``[queries, channels]`` as the golden functions compute them."""
         row = self.segments[0]
         for segment in self.segments[1:]:
-            row = merge(row, segment, self.scale, planes)
+            row = merge(row, segment, self.scale, code.planes)
         divisor = row.divisor.copy()
         for r, sink in enumerate(self.sinks):
             scale = RowScale(self.scale.factor[:, r : r + 1], self.scale.shift)
-            _, weight = sink_weight(np.array([sink]), row.maximum[:, r : r + 1], scale, planes)
+            _, weight = sink_weight(np.array([sink]), row.maximum[:, r : r + 1], scale, code)
             divisor[:, r] += weight[0] * (row.total[:, r] > 0)
         output = normalize(row.sums, softmax.Narrowed(np.zeros(0, int), row.lead, divisor))
         return (requantize(output, self.form.shift) if self.form.codes else output)[0]
@@ -54,7 +55,7 @@ class MergedHead:
 
 def _partial(config: Config, rng: np.random.Generator, maximum: NDArray[np.int64]) -> Partial:
     """Return a partial result of random sums, of queries with these maxima."""
-    top, queries = code_range(config.planes)[1], len(maximum)
+    top, queries = WeightCode.of(config).top, len(maximum)
     weight = rng.integers(1, config.n_max * top + 1, queries)
     reach = np.minimum(1.0, rng.exponential(0.5, (queries, config.d_head)))
     sums = (rng.choice([-120, 119], reach.shape) * weight[:, None] * reach).astype(np.int64)
@@ -146,7 +147,7 @@ class MergerLockstep(StreamLockstep):
         parts = 0
         for heads in groups:
             for head in heads:
-                self.expected_beats += output_beats(config, head.output(config.planes))
+                self.expected_beats += output_beats(config, head.output(WeightCode.of(config)))
             count = len(heads[0].segments)
             for number, (at, head) in product(range(count), enumerate(heads)):
                 segment = head.segments[number]

@@ -12,8 +12,8 @@ from dtqatten.golden.cycles.normalizer import NormalizerModel
 from dtqatten.golden.cycles.softmax_beats import OutputForm, RowRecord
 from dtqatten.golden.cycles.tiles import Row, padded
 from dtqatten.golden.numerics import softmax
-from dtqatten.golden.numerics.codes import code_range
 from dtqatten.golden.numerics.output import normalize, requantize
+from dtqatten.golden.numerics.weights import WeightCode
 from dtqatten.hw.payloads.arrays import score_row_layout
 from dtqatten.hw.payloads.softmax import row_record_layout
 from dtqatten.hw.softmax.normalizer import output_beat_layout
@@ -42,7 +42,7 @@ class WeightedHead:
 
 def random_heads(config: Config, rng: np.random.Generator, count: int) -> list[WeightedHead]:
     """Return sums at both ends of what they can be, and random ones; rows that saw nothing."""
-    top = code_range(config.planes)[1]
+    top = WeightCode.of(config).top
     heads = []
     for _ in range(count):
         queries = int(rng.integers(1, min(config.n_max, 3 * config.rows) + 1))

@@ -12,7 +12,7 @@ from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.tile_rows import tile_rows, visited_tiles
 from dtqatten.golden.cycles.tiles import load_beats
 from dtqatten.golden.cycles.value_array import ValueArrayModel
-from dtqatten.golden.numerics.codes import at_precision, code_range
+from dtqatten.golden.numerics.weights import WeightCode
 from dtqatten.hw.payloads.arrays import score_row_layout, value_layout
 from dtqatten.hw.payloads.softmax import weight_row_layout
 from dtqatten.sim.engines.ports import pack
@@ -61,12 +61,12 @@ def random_value_head(
     narrow_share : float, optional
         Share of narrow queries; drawn by default.
     """
-    top = code_range(config.planes)[1]
+    code = WeightCode.of(config)
     share = rng.choice([0.0, 0.4, 1.0]) if wide_share is None else wide_share
     follows = bool(rng.integers(2)) if follows is None else follows
     queries, keys = rng.integers(1, np.minimum(config.n_max, [6, 17]) + 1)
-    weights = rng.integers(0, top + 1, (queries, keys)) * (rng.random((queries, keys)) < 0.8)
-    weights[rng.random((queries, keys)) < 0.1] = top
+    weights = rng.integers(0, code.top + 1, (queries, keys)) * (rng.random((queries, keys)) < 0.8)
+    weights[rng.random((queries, keys)) < 0.1] = code.top
     if config.skip_tiles:
         clear_tiles(config, rng, weights)
     values = rng.integers(-120, 120, (keys, config.d_head))
@@ -74,7 +74,7 @@ def random_value_head(
     narrow_share = rng.choice([0.0, 0.5, 1.0]) if narrow_share is None else narrow_share
     narrow = (np.arange(queries) < round(narrow_share * queries))[:: int(rng.choice([1, -1]))]
     low = (~wide & follows) | narrow[:, None]
-    kept = at_precision(weights, np.where(low, 4, 8), config.planes)
+    kept = np.where(low, code.highest(weights), weights)
     share = int(rng.choice([0, 1, 128, 255])) if config.local_values else 0
     return ValueHead(kept, values, wide, follows, narrow, share)
 

@@ -133,6 +133,7 @@ def random_chain(
             "heads_chained": heads_chained,
             "options": Options(
                 p_planes=config.planes,
+                unsigned_weights=config.unsigned_weights,
                 p_follows_token=flip(0.3),
                 p_follows_query=flip(0.3),
                 output_bits=8 if eight else 16,

@@ -71,6 +71,7 @@ def decoder_config(config: Config, policy: Policy, model: Any, tokens: int) -> C
         n_max=n_max,
         capacity=max(config.positions, n_max),
         planes=policy.p_planes,
+        unsigned_weights=policy.unsigned_weights,
         v_gains=policy.granularity is Granularity.TOKEN,
         grouped=getattr(model, "num_key_value_heads", heads) < heads,
         skip_tiles=True,

@@ -236,6 +236,7 @@ class CachedBlocks:
                 report=self.policy.ranks,
                 options=Options(
                     p_planes=op.p_planes,
+                    unsigned_weights=op.unsigned_weights,
                     p_follows_token=op.p_follows_token,
                     p_follows_query=op.p_follows_query,
                     softmax_scale=op.scaling,

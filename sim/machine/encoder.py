@@ -81,6 +81,7 @@ def config_for(config: Config, policy: Policy) -> Config:
         local_values=policy.local,
         skip_tiles=config.skip_tiles or policy.local,
         planes=policy.p_planes,
+        unsigned_weights=policy.unsigned_weights,
         v_gains=policy.granularity is Granularity.TOKEN,
         cumulative=policy.importance is Importance.CUMULATIVE,
         head_pruning=policy.prunes_heads,
@@ -195,6 +196,7 @@ class MachineBlocks:
                 fresh=cumulative and layer == 0,
                 options=Options(
                     p_planes=op.p_planes,
+                    unsigned_weights=op.unsigned_weights,
                     p_follows_token=op.p_follows_token,
                     p_follows_query=op.p_follows_query,
                     softmax_scale=op.scaling,

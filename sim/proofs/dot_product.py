@@ -41,10 +41,23 @@ Polynomial = dict[frozenset[Bit], int]
 #: Products of bits beyond which a proof is given up: a tree of 128 lanes that is right takes 2500.
 LONGEST = 10_000
 
+#: Depths of the presets' value arrays, whose weights can be unsigned.
+_VALUE_DEPTHS = {config.group for config in PRESETS.values()}
 #: What ``make formal`` proves: every depth up to 16, and those of the presets, in one cycle or two.
 DOT_PRODUCTS = [
-    Config(rows=1, cols=1, depth=depth, d_head=8 * depth, product_stages=stages)
-    for depth in sorted({*range(1, 17), *(d for c in PRESETS.values() for d in (c.depth, c.group))})
+    Config(
+        rows=1,
+        cols=1,
+        depth=depth,
+        d_head=8 * depth,
+        product_stages=stages,
+        unsigned_weights=unsigned,
+    )
+    for unsigned, depths in (
+        (False, {*range(1, 17), *_VALUE_DEPTHS, *(config.depth for config in PRESETS.values())}),
+        (True, {1, 2, *_VALUE_DEPTHS}),
+    )
+    for depth in sorted(depths)
     for stages in (1, 2)
 ]
 
@@ -209,12 +222,14 @@ class _Expansion:
 def is_dot_product(config: Config) -> bool:
     """Return whether ``sum + carry - offset`` of the exported tree is proved to be ``sum(q*k)``.
 
+    Nibbles of ``q`` are unsigned where weights are.
+
     Raises
     ------
     RuntimeError
         If Yosys fails.
     """
-    component = DotProduct(config)
+    component = DotProduct(config, not config.unsigned_weights)
     return adds_up(verilog(component, NAME), config, component.offset)
 
 
@@ -233,14 +248,16 @@ def adds_up(text: str, config: Config, offset: int) -> bool:
     """
     netlist, age = gates(text, PREFIX + NAME), config.product_stages - 1
     width = len(netlist.ports["sum"])
-    # The largest dot product is that of all -8.
-    if offset + 64 * config.depth >= 1 << width:
+    # The largest dot product is that of all -8, or of all 15 and 7.
+    largest = 15 * 7 if config.unsigned_weights else 8 * 8
+    if offset + largest * config.depth >= 1 << width:
         return False
     wanted: Polynomial = {frozenset(): offset}
     weights = (1, 2, 4, -8)
+    q_weights = (1, 2, 4, 8) if config.unsigned_weights else weights
     for lane, i, j in itertools.product(range(config.depth), range(4), range(4)):
         q, k = netlist.ports["q"][4 * lane + i], netlist.ports["k"][4 * lane + j]
-        wanted[frozenset({(q, age), (k, age)})] = weights[i] * weights[j]
+        wanted[frozenset({(q, age), (k, age)})] = q_weights[i] * weights[j]
     shown: Counter[frozenset[Bit]] = Counter()
     for name in ("sum", "carry"):
         for weight, bit in enumerate(netlist.ports[name]):

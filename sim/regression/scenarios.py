@@ -183,7 +183,15 @@ CORE_JOBS: list[tuple[Config, list[CoreScenario]]] = [
     _core_job(rows=1, cols=1, depth=1, d_head=8, n_max=3, topk_lanes=1),
     _core_job(rows=4, cols=4, depth=4, d_head=32, n_max=21),
     _core_job(rows=3, cols=6, depth=8, d_head=64, n_max=19, planes=3, v_gains=True),
-    _core_job(rows=3, cols=5, depth=5, d_head=80, n_max=16, schedule=Schedule.INTERLEAVED),
+    _core_job(
+        rows=3,
+        cols=5,
+        depth=5,
+        d_head=80,
+        n_max=16,
+        schedule=Schedule.INTERLEAVED,
+        unsigned_weights=True,
+    ),
     _core_job(rows=2, cols=8, depth=24, d_head=96, n_max=17, cumulative=True, topk_lanes=8),
     _core_job(rows=2, cols=3, depth=16, d_head=128, n_max=9, count_normalize=True),
     # A core that generates.

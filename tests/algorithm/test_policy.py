@@ -31,6 +31,7 @@ def full():
         smooth=0.5,
         center=True,
         p_planes=3,
+        unsigned_weights=True,
         p_follows_token=True,
         p_follows_query=True,
         seed=7,

@@ -23,6 +23,9 @@ FULL = PLAIN.replace(**dict.fromkeys(OPTIONS, True))
 GAINED = FULL.replace(v_gains=True)
 
 
+UNSIGNED = PLAIN.replace(unsigned_weights=True)
+
+
 MERGED = FULL.replace(merge_rows=72)
 
 
@@ -154,7 +157,14 @@ def served(config: Config) -> tuple[Flag, Flag]:
         known &= ~Flag.LOCAL_VALUES
     if not config.head_pruning:
         known &= ~(Flag.HEADS_CHAINED | Flag.HEAD_REPORT)
-    return known, Flag.V_GAINS if config.v_gains else Flag(0)
+    needed = Flag(0)
+    if config.v_gains:
+        needed |= Flag.V_GAINS
+    if config.unsigned_weights:
+        needed |= Flag.UNSIGNED_WEIGHTS
+    else:
+        known &= ~Flag.UNSIGNED_WEIGHTS
+    return known, needed
 
 
 def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:

@@ -59,9 +59,10 @@ def mixed(b=2, n=24, seed=5):
 
 @pytest.mark.parametrize("per_token", [False, True])
 @pytest.mark.parametrize("planes", [2, 3])
+@pytest.mark.parametrize("unsigned", [False, True])
 @pytest.mark.parametrize("follows", [False, True])
 @pytest.mark.parametrize("query", [False, True])
-def test_fake_quant_agrees_with_the_golden_block(per_token, planes, follows, query):
+def test_fake_quant_agrees_with_the_golden_block(per_token, planes, unsigned, follows, query):
     for seed in range(3):
         q, k, v = tensors(seed)
         keep = torch.ones(2, 24, dtype=torch.bool)
@@ -72,6 +73,7 @@ def test_fake_quant_agrees_with_the_golden_block(per_token, planes, follows, que
             "bits": mixed(seed=seed),
             "keep": keep,
             "p_planes": planes,
+            "unsigned_weights": unsigned,
             "p_follows_token": follows,
             "p_follows_query": query,
         }

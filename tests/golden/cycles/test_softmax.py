@@ -7,16 +7,19 @@ from dtqatten.configuration.core import Config
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import apply_gain
 from dtqatten.golden.numerics.masks import causal_mask
+from dtqatten.golden.numerics.weights import WeightCode
 from dtqatten.sim.lockstep.softmax import SoftmaxLockstep, random_softmax_head
 
 CONFIG = Config(rows=3, cols=4, depth=8, d_head=16, n_max=30)
 
 
 @pytest.mark.parametrize("v_gains", [False, True])
+@pytest.mark.parametrize("unsigned", [False, True])
 @pytest.mark.parametrize("planes", [2, 3])
-def test_streams_whole_heads_bit_for_bit(planes: int, v_gains: bool) -> None:
+def test_streams_whole_heads_bit_for_bit(planes: int, unsigned: bool, v_gains: bool) -> None:
     rng = np.random.default_rng(planes)
-    config = CONFIG.replace(planes=planes, v_gains=v_gains)
+    config = CONFIG.replace(planes=planes, unsigned_weights=unsigned, v_gains=v_gains)
+    code = WeightCode(planes, unsigned)
     heads = [random_softmax_head(CONFIG, rng) for _ in range(30)]
     bench = SoftmaxLockstep(config, heads, stall=0.3)
     while not bench.done:
@@ -55,7 +58,7 @@ def test_streams_whole_heads_bit_for_bit(planes: int, v_gains: bool) -> None:
         values = np.array([[key.value_gain for key in head.keys]]) if v_gains else None
         bits = np.array([4 if key.narrow else 8 for key in head.keys])
         query_bits = np.array([4 if query.narrow else 8 for query in head.queries])
-        narrowed = softmax.narrow(e16, values, planes=planes, bits=bits, query_bits=query_bits)
+        narrowed = softmax.narrow(e16, values, code=code, bits=bits, query_bits=query_bits)
         mantissa, exponent = softmax.reciprocal(narrowed.divisor)
         assert (got["weights"] == narrowed.p[0]).all()
         assert (got["probabilities"] == softmax.normalized(e16)[0]).all()

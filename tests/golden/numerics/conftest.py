@@ -52,8 +52,8 @@ def segment(scores, row_m, shift, gains, values, top, low):
     w = {j: e[j] * (256 if gains is None else gains[j]) for j in e}
     lead = 0 if gains is None else 24 - max(w.values()).bit_length()
     p = {j: ((w[j] << lead) * top + (1 << 23)) >> 24 for j in e}
-    half, step = (8, 4) if top == 119 else (136, 8)
-    p = {j: ((p[j] + half) >> step) << step if j in low else p[j] for j in e}
+    half, step = {119: (8, 4), 1911: (136, 8), 255: (8, 4), 4095: (128, 8)}[top]
+    p = {j: min((p[j] + half) >> step, 15) << step if j in low else p[j] for j in e}
     total = sum(e.values())
     divisor = 16 * sum(p.values()) if gains is None else (total * top + 2048) >> 12
     sums = [sum(p[j] * values[j][c] for j in e) for c in range(len(next(iter(values.values()))))]
@@ -79,7 +79,8 @@ def block(inputs, options):
     bits_q = np.full(n_q, 8) if inputs.q_bits is None else inputs.q_bits
     bits_k = np.full(n_k, 8) if inputs.k_bits is None else inputs.k_bits
     bits_v = np.full(n_k, 8) if inputs.v_bits is None else inputs.v_bits
-    top, lead = {2: (119, 4), 3: (1911, 0)}[options.p_planes]
+    lead = {2: 4, 3: 0}[options.p_planes]
+    top = {2: (119, 255), 3: (1911, 4095)}[options.p_planes][options.unsigned_weights]
     ends = [0, *inputs.cuts, n_k]
     total, rows = [0] * n_k, []
     for h in range(heads):

@@ -29,12 +29,18 @@ def random_codes(seed=0, heads=2, n_q=9, n_k=9, d=8, granularity="head", batch=(
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
 @pytest.mark.parametrize("planes", [2, 3])
+@pytest.mark.parametrize("unsigned", [False, True])
 @pytest.mark.parametrize("follows", [False, True])
 @pytest.mark.parametrize("query", [False, True])
 def test_block_equals_the_equations_in_plain_python(
-    plain_block, granularity, planes, follows, query
+    plain_block, granularity, planes, unsigned, follows, query
 ):
-    options = Options(p_planes=planes, p_follows_token=follows, p_follows_query=query)
+    options = Options(
+        p_planes=planes,
+        unsigned_weights=unsigned,
+        p_follows_token=follows,
+        p_follows_query=query,
+    )
     for seed in range(4):
         q, k, v = random_codes(seed, n_q=5, granularity=granularity)
         rng = np.random.default_rng(seed)

@@ -10,6 +10,8 @@ from dtqatten.golden.numerics.codes import dequantize, quantize
 from dtqatten.golden.numerics.reference import reference
 from dtqatten.golden.numerics.segments import RowScale
 from dtqatten.golden.numerics.sinks import NO_SINK, quantize_sinks, sink_weight
+from dtqatten.golden.numerics.softmax import BALANCED
+from dtqatten.golden.numerics.weights import WeightCode
 
 GRANULARITIES = ("head", "token")
 #: A unit of score is 1/32 octave.
@@ -21,8 +23,8 @@ def random_codes(seed, granularity="head", n_q=5, n_k=12, heads=2):
     return [quantize(2 * rng.normal(size=(heads, n, 8)), granularity) for n in (n_q, n_k, n_k)]
 
 
-def weight(sink, maximum=0, planes=2, scale=SCALE):
-    return [x.item() for x in sink_weight(np.array([sink]), np.array([[maximum]]), scale, planes)]
+def weight(sink, maximum=0, code=BALANCED, scale=SCALE):
+    return [x.item() for x in sink_weight(np.array([sink]), np.array([[maximum]]), scale, code)]
 
 
 def test_sinks_are_256ths_of_an_octave():
@@ -38,7 +40,9 @@ def test_weight_of_a_sink_by_hand():
     # At the maximum it weighs as much as the largest key: 65536, 119 codes.
     assert weight(0) == [65536, 119 * 16]
     assert weight(96 * 8, 96) == [65536, 119 * 16]
-    assert weight(0, planes=3) == [65536, 1911 * 16]
+    assert weight(0, code=WeightCode(3)) == [65536, 1911 * 16]
+    assert weight(0, code=WeightCode(2, unsigned=True)) == [65536, 255 * 16]
+    assert weight(0, code=WeightCode(3, unsigned=True)) == [65536, 4095 * 16]
     # Octaves below are shifts to the right, above to the left.
     assert weight(-256) == [32768, 119 * 8]
     assert weight(-256 * 16) == [1, 0]
@@ -60,7 +64,8 @@ def test_both_extremes():
     wide = RowScale(np.array([[65535]]), np.array([0]))
     assert weight(32767, 3_686_400, scale=wide) == [0, 0]
     assert weight(-32767, -3_686_400, scale=wide)[0].bit_length() == 46
-    assert weight(32767, planes=3)[1].bit_length() == 44
+    assert weight(32767, code=WeightCode(3))[1].bit_length() == 44
+    assert weight(32767, code=WeightCode(3, unsigned=True))[1].bit_length() == 45
     long = RowScale(np.array([[65535]]), np.array([40]))
     assert weight(256, 3_686_400, scale=long)[0] == pytest.approx(2 * 65536 * 2**-0.0069, rel=3e-3)
 

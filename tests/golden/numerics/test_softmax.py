@@ -19,6 +19,7 @@ from dtqatten.golden.numerics.softmax import (
     reciprocal,
     row_multiplier,
 )
+from dtqatten.golden.numerics.weights import WeightCode
 
 e16_rows = npst.arrays(
     np.int64,
@@ -186,10 +187,13 @@ def test_scores_at_both_ends_of_the_range():
     assert e16.tolist() == [[[65535, 0]]]
 
 
-@pytest.mark.parametrize(("planes", "top"), [(2, 119), (3, 1911)])
-def test_narrowing_rounds_half_up_to_the_row_maximum(planes, top):
+@pytest.mark.parametrize(
+    ("planes", "unsigned", "top"),
+    [(2, False, 119), (3, False, 1911), (2, True, 255), (3, True, 4095)],
+)
+def test_narrowing_rounds_half_up_to_the_row_maximum(planes, unsigned, top):
     e16 = np.arange(65536)[None, None, :]
-    p = narrow(e16, planes=planes).p
+    p = narrow(e16, code=WeightCode(planes, unsigned)).p
     assert (p == np.floor(e16 * top / 65536 + 0.5)).all()
     assert (p.min(), p.max()) == (0, top)
 
@@ -235,7 +239,7 @@ def test_weights_follow_the_precision_of_their_token():
     whole = narrow(e16).p[0, 0]
     assert narrowed.p[0, 0].tolist() == np.where(bits == 4, four_bit(whole), whole).tolist()
     assert narrowed.divisor.item() == 16 * narrowed.p.sum()
-    wide = narrow(e16, bits=bits, planes=3).p[0, 0]
+    wide = narrow(e16, bits=bits, code=WeightCode(3)).p[0, 0]
     assert (wide[bits == 4] % 256 == 0).all()
 
 
@@ -257,14 +261,21 @@ def test_weights_follow_the_precision_of_their_query(gains):
         assert (pair.divisor == whole.divisor).all()
 
 
-def test_other_numbers_of_planes_are_refused():
-    with pytest.raises(ValueError, match="planes is 4"):
-        narrow(np.zeros((1, 1, 1), np.int64), planes=4)
+def test_unsigned_weights_of_four_bits_have_sixteen_levels():
+    e16 = np.linspace(0, 65535, 1000).round().astype(np.int64)[None, None]
+    bits = np.full(1000, 4)
+    code = WeightCode(2, unsigned=True)
+    assert np.unique(narrow(e16, bits=bits, code=code).p).tolist() == list(range(0, 241, 16))
+    assert np.unique(narrow(e16, bits=bits).p).tolist() == list(range(0, 113, 16))
+    # Rounded once to a code, and once more to its nibble, of which 15 is the largest.
+    exact = np.floor((np.floor(e16 * 255 / 65536 + 0.5) + 8) / 16) * 16
+    assert (narrow(e16, bits=bits, code=code).p == np.minimum(exact, 240)).all()
 
 
 def test_widths_hold_for_the_largest_rows():
     e16 = np.full((1, 1, softmax.KEYS_MAX), 65535)
     assert int(e16.sum()).bit_length() <= 26
-    for planes in (2, 3):
+    for planes, unsigned, bits in ((2, False, 21), (3, False, 25), (2, True, 22), (3, True, 26)):
         for gains in (None, np.full((1, softmax.KEYS_MAX), 255)):
-            assert int(narrow(e16, gains, planes=planes).divisor.item()).bit_length() <= 25
+            narrowed = narrow(e16, gains, code=WeightCode(planes, unsigned))
+            assert int(narrowed.divisor.item()).bit_length() == bits

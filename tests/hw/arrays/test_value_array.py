@@ -16,6 +16,7 @@ from dtqatten.sim.engines.verilated import VerilatedModel
 from dtqatten.sim.lockstep.value_array import ValueHead, ValueLockstep, random_value_head
 
 PRUNED = {"skip_tiles": True, "local_values": True}
+UNSIGNED = {"unsigned_weights": True}
 SHAPES = [
     {"rows": 1, "cols": 1, "depth": 1, "d_head": 8, "n_max": 3},
     {"rows": 3, "cols": 5, "depth": 2, "d_head": 24, "n_max": 16},
@@ -31,6 +32,8 @@ SHAPES = [
     {**PRUNED, "rows": 4, "cols": 4, "depth": 1, "d_head": 8, "n_max": 17, "product_stages": 2},
     {"rows": 3, "cols": 4, "depth": 4, "d_head": 32, "n_max": 18, "value_load_bits": 64},
     {"rows": 2, "cols": 2, "depth": 4, "d_head": 16, "n_max": 9, "value_load_bits": 64},
+    {**UNSIGNED, "rows": 3, "cols": 5, "depth": 2, "d_head": 24, "n_max": 16},
+    {**PRUNED, **UNSIGNED, "rows": 2, "cols": 4, "depth": 3, "d_head": 24, "n_max": 18},
 ]
 
 
@@ -83,8 +86,17 @@ def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
         Config(**SHAPES[4], planes=3, schedule=Schedule.INTERLEAVED),
         Config(**SHAPES[6]),
         Config(**SHAPES[8], product_stages=2),
+        Config(**SHAPES[14], planes=3, product_stages=2),
+        Config(**SHAPES[15], schedule=Schedule.INTERLEAVED),
     ],
-    ids=["3x5", "3x7, 12 bits, interleaved", "8x2, slow logic", "3x4, wide beats, slow logic"],
+    ids=[
+        "3x5",
+        "3x7, 12 bits, interleaved",
+        "8x2, slow logic",
+        "3x4, wide beats, slow logic",
+        "unsigned, 12 bits",
+        "unsigned",
+    ],
 )
 def test_verilog_equals_cycle_model(config: Config, compared) -> None:
     """The exported circuit, whose dot products are not those of Amaranth's simulator."""

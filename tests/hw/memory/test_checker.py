@@ -20,6 +20,7 @@ from checker_model import (
     PRUNED,
     READ,
     SEGMENT,
+    UNSIGNED,
     WRITE,
     Case,
     check,
@@ -193,7 +194,7 @@ def test_tokens_come_from_one_source() -> None:
         assert check(FULL, [Case(CHAINED | {"flags": flags}, BEFORE)]) == [code], flags
 
 
-@pytest.mark.parametrize("config", [PLAIN, FULL, GAINED])
+@pytest.mark.parametrize("config", [PLAIN, FULL, GAINED, UNSIGNED])
 def test_flags_that_a_build_serves(config: Config) -> None:
     known, needed = served(config)
     cases = []

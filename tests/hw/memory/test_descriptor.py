@@ -37,9 +37,13 @@ def test_each_option_brings_its_flags() -> None:
     assert known_flags(local) & OPTIONAL == Flag.LOCAL_VALUES
 
 
-def test_gains_are_required_where_there_are_any() -> None:
+def test_gains_and_unsigned_weights_are_required_where_there_are_any() -> None:
     assert required_flags(PLAIN) == Flag(0)
     assert required_flags(PLAIN.replace(v_gains=True)) == Flag.V_GAINS
+    unsigned = PLAIN.replace(unsigned_weights=True)
+    assert required_flags(unsigned) == Flag.UNSIGNED_WEIGHTS
+    both = required_flags(unsigned.replace(v_gains=True))
+    assert both == Flag.V_GAINS | Flag.UNSIGNED_WEIGHTS
 
 
 def test_a_flag_is_one_bit_of_the_descriptor() -> None:

@@ -38,6 +38,7 @@ CONFIGS = {
         n_max=8,
         capacity=100,
         v_gains=True,
+        unsigned_weights=True,
         normalizer_lanes=6,
         merge_rows=12,
     ),

@@ -19,6 +19,7 @@ CONFIGS = [
         rows=4, cols=12, depth=8, d_head=8, n_max=20, planes=3, v_gains=True, normalizer_lanes=5
     ),
     Config(rows=2, cols=6, depth=8, d_head=8, n_max=8, normalizer_lanes=6),
+    Config(rows=2, cols=3, depth=8, d_head=8, n_max=8, planes=3, unsigned_weights=True),
 ]
 
 
@@ -33,7 +34,7 @@ def run_verilated(bench: NormalizerLockstep) -> NormalizerLockstep:
     return bench
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=["1x1", "3x5", "4x12", "2x6"])
+@pytest.mark.parametrize("config", CONFIGS, ids=["1x1", "3x5", "4x12", "2x6", "unsigned"])
 @pytest.mark.parametrize(("stall", "lazy"), [(0.0, False), (0.5, True), (0.9, False)])
 def test_verilog_equals_cycle_model_and_golden(config, stall, lazy, compared) -> None:
     bench = run_verilated(

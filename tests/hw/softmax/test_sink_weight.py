@@ -8,6 +8,7 @@ from dtqatten import Config
 from dtqatten.golden.numerics import segments
 from dtqatten.golden.numerics.segments import RowScale
 from dtqatten.golden.numerics.sinks import NO_SINK, SINK_OCTAVES, sink_weight
+from dtqatten.golden.numerics.weights import WeightCode
 from dtqatten.hw.softmax.sink_weight import POWERS, SinkWeight
 from dtqatten.sim.engines.ports import pack
 from dtqatten.sim.engines.verilated import VerilatedModel
@@ -47,13 +48,15 @@ def cases(config: Config) -> list[tuple[int, int, int, int]]:
     return found
 
 
+@pytest.mark.parametrize("unsigned", [False, True])
 @pytest.mark.parametrize("planes", [2, 3])
-def test_equals_golden_a_row_a_cycle(planes: int) -> None:
-    config = CONFIG.replace(planes=planes)
+def test_equals_golden_a_row_a_cycle(planes: int, unsigned: bool) -> None:
+    config = CONFIG.replace(planes=planes, unsigned_weights=unsigned)
+    code = WeightCode(planes, unsigned)
     todo = cases(config)
     maximum, multiplier, shift, sink = (np.array(column) for column in zip(*todo, strict=True))
     scale = RowScale(multiplier[:, None], shift)
-    e, divisor = (x[:, 0] for x in sink_weight(sink, maximum[:, None], scale, planes))
+    e, divisor = (x[:, 0] for x in sink_weight(sink, maximum[:, None], scale, code))
     assert (e == 1 << 45).any(), "the cut above the maximum is reached"
     assert ((e > 0) & (e < 2**10)).any(), "so is the last octave that leaves something"
     rtl = VerilatedModel(SinkWeight(config), f"sink_weight_{planes}")

@@ -27,6 +27,8 @@ OPTIONS = [
     {"sinks": True},
     {"sinks": True, "v_gains": True, "planes": 3},
     {"sinks": True, "grouped": True, "planes": 3},
+    {"unsigned_weights": True},
+    {"unsigned_weights": True, "sinks": True, "v_gains": True, "planes": 3},
 ]
 #: Keys wait in registers of their own.
 SLOW = {"planes": 2, "v_gains": True, "product_stages": 2}

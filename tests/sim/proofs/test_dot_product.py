@@ -19,20 +19,36 @@ from dtqatten.sim.proofs.properties import Property
 USED = sorted({(depth, c.product_stages) for c in PRESETS.values() for depth in (c.depth, c.group)})
 
 
-def config(depth: int, stages: int) -> Config:
-    return Config(rows=1, cols=1, depth=depth, d_head=8 * depth, product_stages=stages)
+def config(depth: int, stages: int, unsigned: bool = False) -> Config:
+    return Config(
+        rows=1,
+        cols=1,
+        depth=depth,
+        d_head=8 * depth,
+        product_stages=stages,
+        unsigned_weights=unsigned,
+    )
 
 
 def test_make_formal_proves_what_presets_use() -> None:
-    assert {(c.depth, c.product_stages) for c in DOT_PRODUCTS} >= {
-        *USED,
-        *((depth, stages) for depth in range(1, 17) for stages in (1, 2)),
-    }
+    proved = {(c.depth, c.product_stages, c.unsigned_weights) for c in DOT_PRODUCTS}
+    assert proved >= {(*used, False) for used in USED}
+    assert proved >= {(depth, stages, False) for depth in range(1, 17) for stages in (1, 2)}
+    assert proved >= {(c.group, c.product_stages, True) for c in PRESETS.values()}
 
 
 @pytest.mark.parametrize(("depth", "stages"), USED)
 def test_trees_of_the_presets_are_proved(depth: int, stages: int) -> None:
     assert is_dot_product(config(depth, stages))
+    assert is_dot_product(config(depth, stages, unsigned=True))
+
+
+def test_a_tree_of_other_nibbles_is_not_proved() -> None:
+    """Signed nibbles are not unsigned ones, either way."""
+    for unsigned in (False, True):
+        of = config(2, 1, unsigned)
+        other = DotProduct(of, signed_q=unsigned)
+        assert not adds_up(verilog(other, "dot_product"), of, other.offset)
 
 
 @pytest.mark.parametrize(
