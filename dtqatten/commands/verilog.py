@@ -1,5 +1,6 @@
 """``dtqatten verilog``: write the Verilog of a configuration."""
 
+import enum
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +29,13 @@ from dtqatten.hw.blocks import Block, build
 __all__ = ["verilog"]
 
 
+class Memories(enum.StrEnum):
+    """How SRAMs are written."""
+
+    INFERRED = "inferred"
+    WRAPPED = "wrapped"
+
+
 def verilog(
     preset: StartOption = None,
     file: ConfigOption = None,
@@ -53,6 +61,13 @@ def verilog(
     sources: Annotated[
         bool, typer.Option("--src", help="Attributes that name the lines of Python; larger.")
     ] = False,
+    memories: Annotated[
+        Memories,
+        typer.Option(
+            help="SRAMs as arrays of registers, which tools map, or as modules with models of "
+            "their behaviour, in which macros go."
+        ),
+    ] = Memories.INFERRED,
     rows: RowsOption = None,
     cols: ColsOption = None,
     depth: DepthOption = None,
@@ -152,7 +167,7 @@ def verilog(
     )
     if monitored and block not in (Block.ARRAY, Block.VALUE_ARRAY):
         raise refuse(f"--monitored is for arrays, not {block}: leave it out")
-    from dtqatten.hw.base.export import PREFIX
+    from dtqatten.hw.base.export import PREFIX, verilog_with_wrappers
     from dtqatten.hw.base.export import verilog as to_verilog
     from dtqatten.hw.base.verilog_text import split_modules
 
@@ -176,12 +191,22 @@ def verilog(
     check_folder(path.parent)
     check_file(path)
     component = build(block, system, monitored=monitored)
-    text = to_verilog(component, block, prefix=start, emit_src=sources)
-    # The list comes last: what it names is there.
-    found = split_modules(text) if split else {top: text}
-    for module, part in found.items():
-        write_text(path.with_name(f"{module}.v"), part)
+    texts = {}
+    if memories is Memories.WRAPPED:
+        design, models = verilog_with_wrappers(component, block, prefix=start, emit_src=sources)
+        if not models:
+            raise refuse(f"--memories wrapped: this {block} has no SRAM; leave it out")
+        texts = {f"{top}_memories": models, top: design}
+    else:
+        texts = {top: to_verilog(component, block, prefix=start, emit_src=sources)}
     if split:
+        texts = {
+            name: part for text in texts.values() for name, part in split_modules(text).items()
+        }
+    for module, text in texts.items():
+        write_text(path.with_name(f"{module}.v"), text)
+    # The list comes last: what it names is there.
+    if split or len(texts) > 1:
         path = path.with_suffix(".f")
-        write_text(path, "".join(f"{module}.v\n" for module in found))
+        write_text(path, "".join(f"{module}.v\n" for module in texts))
     say(f"{path}: module {top}, {system if block is Block.SYSTEM else system.core}")

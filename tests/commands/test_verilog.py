@@ -42,3 +42,26 @@ def test_sources_are_noted_where_asked(tmp_path) -> None:
     assert run("--block", "pe", "-o", tmp_path, "--src").exit_code == 0
     assert 'src = "hw/arrays/pe.py:' in (tmp_path / "dtqatten_pe.v").read_text()
     assert run("--block", "pe", "-o", tmp_path, "--prefix", "").exit_code == 2
+
+
+def test_wrapped_memories_are_a_file_of_their_own(tmp_path) -> None:
+    found = run("--block", "score_accumulator", "-o", tmp_path, "--memories", "wrapped")
+    assert found.exit_code == 0, found.output
+    assert "dtqatten_score_accumulator.f" in found.output
+    listed = (tmp_path / "dtqatten_score_accumulator.f").read_text().split()
+    assert listed == ["dtqatten_score_accumulator_memories.v", "dtqatten_score_accumulator.v"]
+    models, design = ((tmp_path / name).read_text() for name in listed)
+    assert {*re.findall(r"^module (\w+)", models, re.MULTILINE)} == {"dtqatten_sram_16x128_1r1w"}
+    assert design.count("dtqatten_sram_16x128_1r1w counters (") == 2
+    assert "memories of dtqatten_score_accumulator" in models
+    split = tmp_path / "split"
+    options = ("--memories", "wrapped", "--split")
+    assert run("--block", "score_accumulator", "-o", split, *options).exit_code == 0
+    assert "module dtqatten_sram" in (split / "dtqatten_sram_16x128_1r1w.v").read_text()
+
+
+def test_a_block_without_sram_has_none_to_wrap(tmp_path) -> None:
+    found = run("--block", "pe", "-o", tmp_path, "--memories", "wrapped")
+    assert found.exit_code == 2
+    assert "--memories wrapped: this pe has no SRAM; leave it out" in found.output
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,127 @@
+"""Memories as instances of wrapper modules, in which a user puts macros of a technology."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dtqatten.hw.base.memory_shape import PARAMETERS, Memory, memory_of
+
+__all__ = ["Wrapped", "wrap", "wrappers"]
+
+#: A memory in RTLIL, with the attributes before it.
+CELL = re.compile(r"^(?:  attribute [^\n]*\n)*  cell \$mem_v2 (\S+)\n(.*?)^  end\n", re.S | re.M)
+SETTING = re.compile(r"^    (?:parameter|connect) \\(\w+) (.*)$", re.M)
+#: What a wrapper does not do: reset of what was read, wide ports, writes that a read sees at once.
+ZERO = (
+    *("RD_ARST", "RD_SRST", "RD_WIDE_CONTINUATION", "WR_WIDE_CONTINUATION"),
+    *("RD_TRANSPARENCY_MASK", "RD_COLLISION_X_MASK"),
+)
+
+
+@dataclass(frozen=True, order=True)
+class Wrapped:
+    """A wrapper module: a memory, and how many read ports share its writes."""
+
+    memory: Memory
+    reads: int = 1
+
+    @property
+    def module(self) -> str:
+        """Name of the module, without prefix."""
+        return self.memory.cell.replace("1r1w", f"{self.reads}r1w")
+
+
+def wrap(rtlil: str, prefix: str) -> tuple[str, list[Wrapped]]:
+    """Replace memories in RTLIL by instances; return it and what it then uses.
+
+    A memory with registered reads, one write port and no contents becomes an instance. Others stay:
+    ROMs, register files, whose reads have no register, and memories whose reads see a write of the
+    same cycle.
+
+    Parameters
+    ----------
+    rtlil : str
+        After Yosys's ``memory_collect``.
+    prefix : str
+        Of the wrappers' names.
+    """
+    found = set()
+
+    def instance(match: re.Match[str]) -> str:
+        setting = dict(SETTING.findall(match[2]))
+        value = {name: _number(setting[name]) for name in PARAMETERS}
+        memory = memory_of(value, setting["RD_ADDR"], setting["WR_ADDR"])
+        empty = re.fullmatch(r"\d+'x", setting["INIT"]) is not None
+        edges = [setting[f"{side}_CLK_POLARITY"] for side in ("RD", "WR")]
+        if (
+            memory is None
+            or not empty
+            or any("0" in bits.partition("'")[2] for bits in edges)
+            or not all(re.fullmatch(r"\d+'0+", setting[name]) for name in ZERO)
+        ):
+            return match[0]
+        wrapped = Wrapped(memory, value["RD_PORTS"])
+        found.add(wrapped)
+        pins = {"clk": "WR_CLK", "ren": "RD_EN", "rdata": "RD_DATA"}
+        pins |= {"wen": "WR_EN", "wdata": "WR_DATA"}
+        sides = ("WR",) if memory.ports == 1 else ("RD", "WR")
+        pins |= {name: f"{of}_ADDR" for name, of in zip(memory.addresses, sides, strict=True)}
+        lines = (f"    connect \\{pin} {setting[name]}\n" for pin, name in pins.items())
+        return f"  cell \\{prefix}{wrapped.module} {match[1]}\n{''.join(lines)}  end\n"
+
+    return CELL.sub(instance, rtlil), sorted(found)
+
+
+def _number(constant: str) -> int:
+    """Return the value of a constant of RTLIL."""
+    _, mark, digits = constant.partition("'")
+    return int(digits, 2) if mark else int(constant)
+
+
+def model(memory: Memory, prefix: str) -> str:
+    """Return the module of a memory as behaviour, which simulates and synthesizes."""
+    addresses = memory.addresses
+    write, top = addresses[-1], memory.width - 1
+    return f"""{memory.declaration(prefix, "output reg")}
+  reg [{top}:0] words [0:{memory.words - 1}];
+  integer bit_number;
+  always @(posedge clk) begin
+    if (ren) rdata <= words[{addresses[0]}];
+    for (bit_number = 0; bit_number < {memory.width}; bit_number = bit_number + 1)
+      if (wen[bit_number]) words[{write}][bit_number] <= wdata[bit_number];
+  end
+endmodule
+"""
+
+
+def copies(wrapped: Wrapped, prefix: str) -> str:
+    """Return the module of a memory with several read ports: a copy for each."""
+    memory, reads, bits = wrapped.memory, wrapped.reads, wrapped.memory.address_bits
+    width = memory.width
+    instances = "".join(
+        f"""  {prefix}{memory.cell} copy_{i} (
+    .clk(clk), .ren(ren[{i}]), .raddr(raddr[{bits * (i + 1) - 1}:{bits * i}]), .waddr(waddr),
+    .wen(wen), .wdata(wdata), .rdata(rdata[{width * (i + 1) - 1}:{width * i}])
+  );
+"""
+        for i in range(reads)
+    )
+    return f"""module {prefix}{wrapped.module} (
+  input clk,
+  input [{reads - 1}:0] ren,
+  input [{reads * bits - 1}:0] raddr,
+  input [{bits - 1}:0] waddr,
+  input [{width - 1}:0] wen,
+  input [{width - 1}:0] wdata,
+  output [{reads * width - 1}:0] rdata
+);
+{instances}endmodule
+"""
+
+
+def wrappers(found: Iterable[Wrapped], prefix: str) -> tuple[list[str], str]:
+    """Return what wrappers need: modules that make copies of memories, and the memories' models."""
+    found = list(found)
+    several = [copies(wrapped, prefix) for wrapped in found if wrapped.reads > 1]
+    memories = sorted({wrapped.memory for wrapped in found})
+    return several, "\n".join(model(memory, prefix) for memory in memories)
