@@ -36,6 +36,7 @@ ORDER = (
     "sim.machine",
     "sim.proofs",
     "synth",
+    "packaging",
     "api",
     "boards",
     "sim.studies",

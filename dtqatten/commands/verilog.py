@@ -2,6 +2,7 @@
 
 import enum
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,14 +20,22 @@ from dtqatten.commands.options import (
     StartOption,
     ValueDepthOption,
     machine,
+    needs,
     refuse,
+    reject_unused,
 )
 from dtqatten.commands.paths import check_file, check_folder, output_folder
 from dtqatten.configuration.choices import TopKEngine
+from dtqatten.configuration.system import SystemConfig
 from dtqatten.files.whole import write_text
 from dtqatten.hw.blocks import Block, build
 
 __all__ = ["verilog"]
+
+#: Clock rate of constraints, if none is given.
+USUAL_MHZ = 100.0
+#: Of the testbenches' layers.
+SEED = 0
 
 
 class Memories(enum.StrEnum):
@@ -68,6 +77,28 @@ def verilog(
             "their behaviour, in which macros go."
         ),
     ] = Memories.INFERRED,
+    packaged: Annotated[
+        bool,
+        typer.Option(
+            "--package",
+            help="Add constraints (.sdc, .xdc, .lpf), a FuseSoC .core file and IP-XACT (.xml); of "
+            "the system its registers in SystemRDL (.rdl), too.",
+        ),
+    ] = False,
+    mhz: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, help=f"With --package: clock rate of the constraints; {USUAL_MHZ}."
+        ),
+    ] = None,
+    testbench: Annotated[
+        bool,
+        typer.Option(
+            "--testbench",
+            help="Core and system: add a testbench in plain Verilog, with vectors of the golden "
+            "model.",
+        ),
+    ] = False,
     rows: RowsOption = None,
     cols: ColsOption = None,
     depth: DepthOption = None,
@@ -167,6 +198,10 @@ def verilog(
     )
     if monitored and block not in (Block.ARRAY, Block.VALUE_ARRAY):
         raise refuse(f"--monitored is for arrays, not {block}: leave it out")
+    if testbench and block not in (Block.CORE, Block.SYSTEM):
+        raise refuse(f"--testbench is for core and system, not {block}: leave it out")
+    if not packaged:
+        reject_unused({"--mhz": mhz}, "is for --package")
     from dtqatten.hw.base.export import PREFIX, verilog_with_wrappers
     from dtqatten.hw.base.export import verilog as to_verilog
     from dtqatten.hw.base.verilog_text import split_modules
@@ -203,10 +238,43 @@ def verilog(
         texts = {
             name: part for text in texts.values() for name, part in split_modules(text).items()
         }
-    for module, text in texts.items():
-        write_text(path.with_name(f"{module}.v"), text)
+    files = {f"{module}.v": text for module, text in texts.items()}
+    listed = "".join(f"{name}\n" for name in files)
+    bench = testbench_of(system, block, top) if testbench else {}
+    beside = dict(bench)
+    if packaged:
+        from dtqatten.packaging.package import package
+
+        beside |= package(
+            component,
+            top,
+            list(files),
+            mhz=mhz or USUAL_MHZ,
+            system=system if block is Block.SYSTEM else None,
+            testbench=list(bench),
+        )
+    for file in files | beside:
+        check_file(path.with_name(file))
+    for file, text in (files | beside).items():
+        write_text(path.with_name(file), text)
     # The list comes last: what it names is there.
-    if split or len(texts) > 1:
+    if split or len(files) > 1:
         path = path.with_suffix(".f")
-        write_text(path, "".join(f"{module}.v\n" for module in texts))
+        write_text(path, listed)
+    if bench:
+        say(f"{path.with_name(f'{top}_tb.v')}: run it there, on any simulator")
     say(f"{path}: module {top}, {system if block is Block.SYSTEM else system.core}")
+
+
+def testbench_of(system: SystemConfig, block: Block, top: str) -> Mapping[str, str]:
+    """Return the text of a testbench, and of its data, by the names of their files."""
+    if block is Block.SYSTEM:
+        from dtqatten.packaging.chain_vectors import chain_vectors
+        from dtqatten.packaging.system_testbench import system_testbench
+
+        return system_testbench(system, top, chain_vectors(system, SEED))
+    with needs("sim"):
+        from dtqatten.packaging.stream_vectors import core_vectors
+    from dtqatten.packaging.stream_testbench import stream_testbench
+
+    return stream_testbench(top, *core_vectors(system.core, SEED))
