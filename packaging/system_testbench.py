@@ -33,9 +33,9 @@ def system_testbench(system: SystemConfig, top: str, vectors: ChainVectors) -> M
         ]
 
     before, after = words(vectors.before), words(vectors.after)
-    # Where each word passes the bus a few times and pauses, and each product takes a cycle of its
-    # own, a chain is far below this.
-    deadline = 100 * len(vectors.before) + 100_000
+    # A chain is far below this: a byte takes less than a cycle on a bus that pauses, and one row by
+    # 128 columns, which compute longest for their operands, two.
+    deadline = 10 * len(vectors.before) + 20_000
     last = len(before) - 1
     text = f"""\
 // Testbench of {top}, by `dtqatten verilog --testbench`; SPDX-License-Identifier: Apache-2.0

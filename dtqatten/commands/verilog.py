@@ -77,6 +77,13 @@ def verilog(
             "their behaviour, in which macros go."
         ),
     ] = Memories.INFERRED,
+    serial_pins: Annotated[
+        bool,
+        typer.Option(
+            "--serial-pins",
+            help="Shift registers in place of ports, so that the block fits the pins of any FPGA.",
+        ),
+    ] = False,
     packaged: Annotated[
         bool,
         typer.Option(
@@ -200,6 +207,8 @@ def verilog(
         raise refuse(f"--monitored is for arrays, not {block}: leave it out")
     if testbench and block not in (Block.CORE, Block.SYSTEM):
         raise refuse(f"--testbench is for core and system, not {block}: leave it out")
+    if testbench and serial_pins:
+        raise refuse("--testbench: a block with --serial-pins has none; leave one of the two out")
     if not packaged:
         reject_unused({"--mhz": mhz}, "is for --package")
     from dtqatten.hw.base.export import PREFIX, verilog_with_wrappers
@@ -209,7 +218,8 @@ def verilog(
     start = PREFIX if prefix is None else prefix
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", start):
         raise refuse(f"--prefix {start!r}: give letters, digits and _, no digit first")
-    top = start + block
+    module_name = f"{block}_pins" if serial_pins else str(block)
+    top = start + module_name
 
     bus: dict[str, Any] = {
         "bus_bits": bus_bits,
@@ -225,15 +235,17 @@ def verilog(
     path = (output or Path("build/verilog") / name) / f"{top}.v"
     check_folder(path.parent)
     check_file(path)
-    component = build(block, system, monitored=monitored)
+    component = build(block, system, monitored=monitored, serial_pins=serial_pins)
     texts = {}
     if memories is Memories.WRAPPED:
-        design, models = verilog_with_wrappers(component, block, prefix=start, emit_src=sources)
+        design, models = verilog_with_wrappers(
+            component, module_name, prefix=start, emit_src=sources
+        )
         if not models:
             raise refuse(f"--memories wrapped: this {block} has no SRAM; leave it out")
         texts = {f"{top}_memories": models, top: design}
     else:
-        texts = {top: to_verilog(component, block, prefix=start, emit_src=sources)}
+        texts = {top: to_verilog(component, module_name, prefix=start, emit_src=sources)}
     if split:
         texts = {
             name: part for text in texts.values() for name, part in split_modules(text).items()
@@ -250,7 +262,7 @@ def verilog(
             top,
             list(files),
             mhz=mhz or USUAL_MHZ,
-            system=system if block is Block.SYSTEM else None,
+            system=system if block is Block.SYSTEM and not serial_pins else None,
             testbench=list(bench),
         )
     for file in files | beside:

@@ -1,7 +1,9 @@
 """Memories as instances of wrapper modules, in which a user puts macros of a technology."""
 
+import itertools
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dtqatten.hw.base.memory_shape import PARAMETERS, Memory, memory_of
@@ -31,8 +33,10 @@ class Wrapped:
         return self.memory.cell.replace("1r1w", f"{self.reads}r1w")
 
 
-def wrap(rtlil: str, prefix: str) -> tuple[str, list[Wrapped]]:
-    """Replace memories in RTLIL by instances; return it and what it then uses.
+def wrap(rtlil: str, prefix: str) -> tuple[str, dict[Wrapped, int]]:
+    """Replace memories in RTLIL by instances; return it and the wrappers that it then uses.
+
+    With each wrapper comes how many consecutive bits are always written together.
 
     A memory with registered reads, one write port and no contents becomes an instance. Others stay:
     ROMs, register files, whose reads have no register, and memories whose reads see a write of the
@@ -45,7 +49,7 @@ def wrap(rtlil: str, prefix: str) -> tuple[str, list[Wrapped]]:
     prefix : str
         Of the wrappers' names.
     """
-    found = set()
+    found: dict[Wrapped, int] = {}
 
     def instance(match: re.Match[str]) -> str:
         setting = dict(SETTING.findall(match[2]))
@@ -61,15 +65,37 @@ def wrap(rtlil: str, prefix: str) -> tuple[str, list[Wrapped]]:
         ):
             return match[0]
         wrapped = Wrapped(memory, value["RD_PORTS"])
-        found.add(wrapped)
+        found[wrapped] = math.gcd(found.get(wrapped, 0), together(setting["WR_EN"], memory.width))
         pins = {"clk": "WR_CLK", "ren": "RD_EN", "rdata": "RD_DATA"}
         pins |= {"wen": "WR_EN", "wdata": "WR_DATA"}
         sides = ("WR",) if memory.ports == 1 else ("RD", "WR")
         pins |= {name: f"{of}_ADDR" for name, of in zip(memory.addresses, sides, strict=True)}
+        # The address of a single word has no bits, that of a module has one.
+        if not _number(setting["ABITS"]):
+            setting |= {
+                "WR_ADDR": "1'0",
+                "RD_ADDR": f"{value['RD_PORTS']}'{'0' * value['RD_PORTS']}",
+            }
         lines = (f"    connect \\{pin} {setting[name]}\n" for pin, name in pins.items())
         return f"  cell \\{prefix}{wrapped.module} {match[1]}\n{''.join(lines)}  end\n"
 
-    return CELL.sub(instance, rtlil), sorted(found)
+    return CELL.sub(instance, rtlil), dict(sorted(found.items()))
+
+
+def together(enables: str, width: int) -> int:
+    """Return how many consecutive bits have one enable, all along a signal of RTLIL.
+
+    Parameters
+    ----------
+    enables : str
+        A signal for each bit, the highest first, in braces; else nothing is known.
+    width : int
+        Bits of a word.
+    """
+    bits = re.findall(r"(\\\S+(?: \[\d+\])?)(?= )", enables)
+    if len(bits) != width:
+        return 1
+    return math.gcd(*(len(list(same)) for _, same in itertools.groupby(bits)))
 
 
 def _number(constant: str) -> int:
@@ -78,11 +104,27 @@ def _number(constant: str) -> int:
     return int(digits, 2) if mark else int(constant)
 
 
-def model(memory: Memory, prefix: str) -> str:
-    """Return the module of a memory as behaviour, which simulates and synthesizes."""
+def model(memory: Memory, prefix: str, whole: int) -> str:
+    """Return the module of a memory as behaviour, which simulates and synthesizes.
+
+    Parameters
+    ----------
+    memory : Memory
+    prefix : str
+        Of its name.
+    whole : int
+        Bits that are written together.
+    """
+    if whole == memory.width:
+        written = "Words are written whole: all bits of wen are alike."
+    else:
+        written = (
+            f"Bits of wen are alike in groups of {whole}." if whole > 1 else "Bits of wen differ."
+        )
     addresses = memory.addresses
     write, top = addresses[-1], memory.width - 1
-    return f"""{memory.declaration(prefix, "output reg")}
+    return f"""// {written}
+{memory.declaration(prefix, "output reg")}
   reg [{top}:0] words [0:{memory.words - 1}];
   integer bit_number;
   always @(posedge clk) begin
@@ -119,9 +161,18 @@ def copies(wrapped: Wrapped, prefix: str) -> str:
 """
 
 
-def wrappers(found: Iterable[Wrapped], prefix: str) -> tuple[list[str], str]:
-    """Return what wrappers need: modules that make copies of memories, and the memories' models."""
-    found = list(found)
+def wrappers(found: Mapping[Wrapped, int], prefix: str) -> tuple[list[str], str]:
+    """Return modules that make copies of memories, and the models of all memories.
+
+    Parameters
+    ----------
+    found : mapping of Wrapped to int
+        As of :func:`wrap`.
+    prefix : str
+        Of the modules' names.
+    """
     several = [copies(wrapped, prefix) for wrapped in found if wrapped.reads > 1]
-    memories = sorted({wrapped.memory for wrapped in found})
-    return several, "\n".join(model(memory, prefix) for memory in memories)
+    whole: dict[Memory, int] = {}
+    for wrapped, bits in found.items():
+        whole[wrapped.memory] = math.gcd(whole.get(wrapped.memory, 0), bits)
+    return several, "\n".join(model(each, prefix, bits) for each, bits in sorted(whole.items()))

@@ -65,3 +65,30 @@ def test_a_block_without_sram_has_none_to_wrap(tmp_path) -> None:
     assert found.exit_code == 2
     assert "--memories wrapped: this pe has no SRAM; leave it out" in found.output
     assert not list(tmp_path.iterdir())
+
+
+def test_a_package_is_beside_the_verilog(tmp_path) -> None:
+    found = run("--block", "pe", "-o", tmp_path, "--package", "--mhz", "250", "--prefix", "my_")
+    assert found.exit_code == 0, found.output
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"my_pe.{kind}" for kind in ("v", "sdc", "xdc", "lpf", "xml", "core")
+    }
+    assert "-period 4 " in (tmp_path / "my_pe.sdc").read_text()
+    assert "- my_pe.v\n" in (tmp_path / "my_pe.core").read_text()
+    assert run("--block", "pe", "-o", tmp_path, "--package").exit_code == 0
+    assert "-period 10 " in (tmp_path / "dtqatten_pe.sdc").read_text()
+
+
+def test_nothing_is_written_where_a_file_cannot_be(tmp_path) -> None:
+    (tmp_path / "dtqatten_pe.xml").mkdir()
+    found = run("--block", "pe", "-o", tmp_path, "--package")
+    assert found.exit_code == 2
+    assert "dtqatten_pe.xml is a directory" in re.sub(r"\s+", " ", found.output)
+    assert [path.name for path in tmp_path.iterdir()] == ["dtqatten_pe.xml"]
+
+
+def test_serial_pins_are_a_module_of_their_own(tmp_path) -> None:
+    found = run("--block", "pe", "-o", tmp_path, "--serial-pins", "--package")
+    assert found.exit_code == 0, found.output
+    assert "serial_out" in (tmp_path / "dtqatten_pe_pins.v").read_text()
+    assert "[get_ports {serial_in}]" in (tmp_path / "dtqatten_pe_pins.sdc").read_text()

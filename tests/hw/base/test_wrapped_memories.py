@@ -10,7 +10,7 @@ from dtqatten.configuration.system import SystemConfig
 from dtqatten.golden.cycles.random_layers import random_chain
 from dtqatten.hw.base.export import verilog, verilog_with_wrappers
 from dtqatten.hw.base.memory_shape import Memory
-from dtqatten.hw.base.wrapped_memories import Wrapped, wrap, wrappers
+from dtqatten.hw.base.wrapped_memories import Wrapped, together, wrap, wrappers
 from dtqatten.hw.blocks import Block, build
 from dtqatten.hw.core import AttentionCore
 from dtqatten.sim.engines.verilated import VerilatedModel
@@ -19,6 +19,8 @@ from dtqatten.sim.proofs.yosys import check_verilog
 
 TINY = PRESETS["tiny"]
 NARROW = Config(rows=1, cols=1, depth=1, d_head=8, n_max=1, topk_lanes=1)
+ONE_PORT = {"clk", "ren", "addr", "rdata", "wen", "wdata"}
+TWO_PORTS = ONE_PORT - {"addr"} | {"raddr", "waddr"}
 
 
 def instances(text: str) -> set[str]:
@@ -44,6 +46,9 @@ def test_every_instance_has_a_wrapper_and_every_wrapper_a_model(block: str, conf
     assert len(re.findall("^module ", models, re.MULTILINE)) == len(
         re.findall(r"^module mine_sram_\w+_(?:1rw|1r1w) \($", models, re.MULTILINE)
     )
+    for body in re.findall(r"^  mine_sram_\w+ \w+ +\(\n(.*?)^  \);", design, re.M | re.S):
+        pins = set(re.findall(r"\.(\w+)\([^)]", body))
+        assert pins in (ONE_PORT, TWO_PORTS)
     assert check_verilog(design + models, f"mine_{block}") == ""
     for words, width, body in re.findall(
         r"^module mine_sram_(\d+)x(\d+)_\w+ \((.*?)^endmodule", models, re.M | re.S
@@ -64,6 +69,7 @@ def test_what_stays_is_no_sram() -> None:
 
 CELL = r"""
   cell $mem_v2 \store
+    parameter \ABITS {bits}
     parameter \INIT {init}
     parameter \OFFSET 0
     parameter \RD_CLK_ENABLE {clocked}
@@ -89,6 +95,7 @@ CELL = r"""
   end
 """
 PLAIN = {
+    "bits": 2,
     "init": "32'x",
     "clocked": "1'1",
     "through": "1'0",
@@ -114,7 +121,7 @@ PLAIN = {
 def test_which_memories_are_wrapped(change: dict[str, str], memory: Memory | None) -> None:
     text = CELL.format(**PLAIN | change)
     out, found = wrap(text, "p_")
-    assert found == ([] if memory is None else [Wrapped(memory)])
+    assert found == ({} if memory is None else {Wrapped(memory): 1})
     if memory is None:
         assert out == text
     else:
@@ -122,12 +129,35 @@ def test_which_memories_are_wrapped(change: dict[str, str], memory: Memory | Non
         assert "$mem" not in out
 
 
+def test_one_word_has_an_address_of_one_bit() -> None:
+    out, _ = wrap(CELL.format(**PLAIN | {"bits": 0, "write": "{ }"}), "p_")
+    assert "connect \\waddr 1'0\n" in out
+    assert "connect \\raddr 1'0\n" in out
+
+
 def test_several_read_ports_are_copies() -> None:
-    several, models = wrappers([Wrapped(Memory(4, 8), 2), Wrapped(Memory(4, 8))], "p_")
+    several, models = wrappers({Wrapped(Memory(4, 8), 2): 8, Wrapped(Memory(4, 8)): 4}, "p_")
     assert len(several) == 1
     assert "module p_sram_4x8_2r1w (" in several[0]
     assert "copy_1" in several[0]
     assert models.count("module ") == 1
+    assert models.startswith("// Bits of wen are alike in groups of 4.\n")
+
+
+@pytest.mark.parametrize(
+    ("enables", "width", "bits"),
+    [
+        (r"{ \a \a \a \a }", 4, 4),
+        (r"{ \a [1] \a [1] \a [0] \a [0] }", 4, 2),
+        (r"{ \a \a \b \b \b \b }", 6, 2),
+        (r"{ \a \b \a \b }", 4, 1),
+        (r"{ \a [3:2] \b \b }", 4, 1),
+        (r"\a", 1, 1),
+        (r"\a [3:0]", 4, 1),
+    ],
+)
+def test_bits_that_are_written_together(enables: str, width: int, bits: int) -> None:
+    assert together(enables, width) == bits
 
 
 def test_the_wrapped_core_is_the_same_machine() -> None:
