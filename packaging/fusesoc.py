@@ -68,6 +68,10 @@ def fusesoc(
 TYPES = {"sdc": "SDC", "xdc": "xdc", "lpf": "LPF", "hex": "user"}
 
 
+#: What Verilator needs for the testbench's delays: coroutines of C++.
+TIMING = ("--timing", "-CFLAGS", "-std=c++20", "-Wno-fatal")
+
+
 def _fileset(name: str, kind: str | None, files: Sequence[str]) -> Iterator[str]:
     yield f"  {name}:"
     yield "    files:"
@@ -87,7 +91,7 @@ def _simulation(top: str, waived: Sequence[str]) -> Iterator[str]:
         "    flow_options:",
         "      tool: icarus",
         "      mode: binary",
-        f"      verilator_options: {json.dumps(['--timing', '-Wno-fatal', *waived])}",
+        f"      verilator_options: {json.dumps([*TIMING, *waived])}",
         "    filesets: [rtl, tb]",
         f"    toplevel: {top}_tb",
     )

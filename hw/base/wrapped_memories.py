@@ -125,12 +125,12 @@ def model(memory: Memory, prefix: str, whole: int) -> str:
     write, top = addresses[-1], memory.width - 1
     return f"""// {written}
 {memory.declaration(prefix, "output reg")}
-  reg [{top}:0] words [0:{memory.words - 1}];
-  integer bit_number;
+  reg [{top}:0] sram_contents [0:{memory.words - 1}];
+  integer sram_bit;
   always @(posedge clk) begin
-    if (ren) rdata <= words[{addresses[0]}];
-    for (bit_number = 0; bit_number < {memory.width}; bit_number = bit_number + 1)
-      if (wen[bit_number]) words[{write}][bit_number] <= wdata[bit_number];
+    if (ren) rdata <= sram_contents[{addresses[0]}];
+    for (sram_bit = 0; sram_bit < {memory.width}; sram_bit = sram_bit + 1)
+      if (wen[sram_bit]) sram_contents[{write}][sram_bit] <= wdata[sram_bit];
   end
 endmodule
 """

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dtqatten.files.scratch import scratch
+from dtqatten.packaging.fusesoc import TIMING
 from dtqatten.sim.engines.compiler import SHARED_MODULES, verilator_environment
 from dtqatten.sim.engines.verilated import without_initial_values
 from dtqatten.sim.engines.waivers import WAIVERS
@@ -39,7 +40,7 @@ def icarus(block: str, folder: Path, language: str = "-g2005") -> Callable[[], s
 
 def verilator(block: str, folder: Path) -> Callable[[], str]:
     command = [
-        *("verilator", "--binary", "--timing", "-Wno-fatal", "-j", "2", "-o", "tb"),
+        *("verilator", "--binary", "-j", "2", "-o", "tb", *TIMING),
         *("--top-module", f"dtqatten_{block}_tb", "--Mdir", "objects"),
         *SHARED_MODULES,
         *(f"-Wno-{rule}" for rule in WAIVERS),

@@ -30,7 +30,7 @@ def instances(text: str) -> set[str]:
 def hostile(models: str) -> str:
     """Return models that read the wrong word where one is written in the same cycle."""
     for address, collides in (("addr", "|wen"), ("raddr", "|wen && raddr == waddr")):
-        read = f"words[{address}]"
+        read = f"sram_contents[{address}]"
         assert f"rdata <= {read};" in models
         models = models.replace(f"rdata <= {read};", f"rdata <= {collides} ? ~{read} : {read};")
     return models
@@ -53,7 +53,7 @@ def test_every_instance_has_a_wrapper_and_every_wrapper_a_model(block: str, conf
     for words, width, body in re.findall(
         r"^module mine_sram_(\d+)x(\d+)_\w+ \((.*?)^endmodule", models, re.M | re.S
     ):
-        assert f"reg [{int(width) - 1}:0] words [0:{int(words) - 1}];" in body
+        assert f"reg [{int(width) - 1}:0] sram_contents [0:{int(words) - 1}];" in body
 
 
 def test_what_stays_is_no_sram() -> None:
