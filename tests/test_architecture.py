@@ -36,7 +36,7 @@ ORDER = (
     "sim.machine",
     "sim.proofs",
     "synth",
-    "packaging",
+    "integration",
     "api",
     "boards",
     "sim.studies",

@@ -255,7 +255,7 @@ def verilog(
     bench = testbench_of(system, block, top) if testbench else {}
     beside = dict(bench)
     if packaged:
-        from dtqatten.packaging.package import package
+        from dtqatten.integration.package import package
 
         beside |= package(
             component,
@@ -281,12 +281,12 @@ def verilog(
 def testbench_of(system: SystemConfig, block: Block, top: str) -> Mapping[str, str]:
     """Return the text of a testbench, and of its data, by the names of their files."""
     if block is Block.SYSTEM:
-        from dtqatten.packaging.chain_vectors import chain_vectors
-        from dtqatten.packaging.system_testbench import system_testbench
+        from dtqatten.integration.chain_vectors import chain_vectors
+        from dtqatten.integration.system_testbench import system_testbench
 
         return system_testbench(system, top, chain_vectors(system, SEED))
     with needs("sim"):
-        from dtqatten.packaging.stream_vectors import core_vectors
-    from dtqatten.packaging.stream_testbench import stream_testbench
+        from dtqatten.integration.stream_vectors import core_vectors
+    from dtqatten.integration.stream_testbench import stream_testbench
 
     return stream_testbench(top, *core_vectors(system.core, SEED))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dtqatten.files.scratch import scratch
-from dtqatten.packaging.fusesoc import TIMING
+from dtqatten.integration.fusesoc import TIMING
 from dtqatten.sim.engines.compiler import SHARED_MODULES, verilator_environment
 from dtqatten.sim.engines.verilated import without_initial_values
 from dtqatten.sim.engines.waivers import WAIVERS

@@ -10,8 +10,8 @@ from dtqatten import __version__
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import flat_ports
 from dtqatten.hw.bus.axi import LITE_PREFIX, MASTER_PREFIX
+from dtqatten.integration.register_fields import Described, RegisterField, described_registers
 from dtqatten.interface.registers import ADDRESS_BITS, Access
-from dtqatten.packaging.register_fields import Described, RegisterField, described_registers
 
 __all__ = ["VENDOR", "ipxact"]
 

@@ -9,11 +9,11 @@ from dtqatten.configuration.system import SystemConfig
 from dtqatten.files.whole import write_text
 from dtqatten.hw.base.export import verilog_with_wrappers
 from dtqatten.hw.blocks import Block, build
-from dtqatten.packaging.chain_vectors import chain_vectors
-from dtqatten.packaging.package import package
-from dtqatten.packaging.stream_testbench import stream_testbench
-from dtqatten.packaging.stream_vectors import core_vectors
-from dtqatten.packaging.system_testbench import system_testbench
+from dtqatten.integration.chain_vectors import chain_vectors
+from dtqatten.integration.package import package
+from dtqatten.integration.stream_testbench import stream_testbench
+from dtqatten.integration.stream_vectors import core_vectors
+from dtqatten.integration.system_testbench import system_testbench
 from small_cells import LIBERTY
 
 MACHINE = SystemConfig(

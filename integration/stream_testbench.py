@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from dtqatten.packaging.stream_vectors import StreamVectors
+from dtqatten.integration.stream_vectors import StreamVectors
 
 __all__ = ["hex_lines", "stream_testbench"]
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from amaranth.lib import wiring
 
 from dtqatten.configuration.system import SystemConfig
-from dtqatten.packaging.constraints import Constraints
-from dtqatten.packaging.fusesoc import fusesoc
-from dtqatten.packaging.ipxact import ipxact
-from dtqatten.packaging.systemrdl import systemrdl
+from dtqatten.integration.constraints import Constraints
+from dtqatten.integration.fusesoc import fusesoc
+from dtqatten.integration.ipxact import ipxact
+from dtqatten.integration.systemrdl import systemrdl
 
 __all__ = ["package"]
 

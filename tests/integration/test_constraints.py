@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten.hw.base.export import verilog
-from dtqatten.packaging.constraints import Constraints
+from dtqatten.integration.constraints import Constraints
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.tools import has_opensta, opensta, yosys
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from dtqatten import __version__
 from dtqatten.configuration.system import SystemConfig
+from dtqatten.integration.register_fields import Described, RegisterField, described_registers
 from dtqatten.interface.registers import Access
-from dtqatten.packaging.register_fields import Described, RegisterField, described_registers
 
 __all__ = ["systemrdl"]
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from dtqatten import __version__
-from dtqatten.packaging.ipxact import VENDOR
+from dtqatten.integration.ipxact import VENDOR
 from dtqatten.sim.engines.waivers import WAIVERS
 
 __all__ = ["fusesoc"]

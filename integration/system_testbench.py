@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 
 from dtqatten.configuration.system import SystemConfig
+from dtqatten.integration.chain_vectors import ChainVectors
+from dtqatten.integration.stream_testbench import hex_lines, step
 from dtqatten.interface.registers import ADDRESS_BITS, Interrupt, Status, offset_of
-from dtqatten.packaging.chain_vectors import ChainVectors
-from dtqatten.packaging.stream_testbench import hex_lines, step
 
 __all__ = ["system_testbench"]
 

@@ -11,8 +11,8 @@ from dtqatten.driver.expected import Expected, compare_results, expected
 from dtqatten.driver.layers import Layer
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import quantize
+from dtqatten.integration.golden_bus import Access, GoldenBus
 from dtqatten.interface.descriptor import PAGE_BYTES
-from dtqatten.packaging.golden_bus import Access, GoldenBus
 
 __all__ = ["ChainVectors", "chain_vectors"]
 
