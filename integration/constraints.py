@@ -39,7 +39,8 @@ class Constraints:
     @classmethod
     def of(cls, component: wiring.Component, top: str, mhz: float) -> "Constraints":
         """Return the constraints of a component as module ``top``."""
-        inputs, outputs = ["rst"], []
+        inputs: list[str] = ["rst"]
+        outputs: list[str] = []
         for name, flow, value in flat_ports(component.signature, component):
             whole = name if len(value) == 1 else f"{name}[*]"
             (inputs if flow is wiring.In else outputs).append(whole)

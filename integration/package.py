@@ -1,6 +1,7 @@
 """All that goes beside a block's Verilog."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from amaranth.lib import wiring
 
@@ -44,7 +45,7 @@ def package(
         f"{top}.xdc": limits.xdc(),
         f"{top}.lpf": limits.lpf(),
     }
-    sizes = system or getattr(component, "config", "")
+    sizes: Any = system or getattr(component, "config", "")
     registers = {} if system is None else {f"{top}.rdl": systemrdl(system, top)}
     return {
         **constraints,

@@ -83,4 +83,4 @@ def _fields(register: Register, reset: int) -> Iterator[RegisterField]:
             yield RegisterField(str(bit.name), low, 1, reset >> low & 1, bit.meaning)
         return
     values = () if names is None else tuple(names)
-    yield RegisterField(WHOLE, 0, register.bits, reset, register.meaning, values)  # type: ignore[arg-type]
+    yield RegisterField(WHOLE, 0, register.bits, reset, register.meaning, values)

@@ -95,7 +95,7 @@ def verilog(
     mhz: Annotated[
         float | None,
         typer.Option(
-            min=0.001, help=f"With --package: clock rate of the constraints; {USUAL_MHZ}."
+            min=0.001, max=1e5, help=f"With --package: clock rate of the constraints; {USUAL_MHZ}."
         ),
     ] = None,
     testbench: Annotated[
@@ -265,10 +265,10 @@ def verilog(
             system=system if block is Block.SYSTEM and not serial_pins else None,
             testbench=list(bench),
         )
-    for file in files | beside:
-        check_file(path.with_name(file))
-    for file, text in (files | beside).items():
-        write_text(path.with_name(file), text)
+    for written in files | beside:
+        check_file(path.with_name(written))
+    for written, text in (files | beside).items():
+        write_text(path.with_name(written), text)
     # The list comes last: what it names is there.
     if split or len(files) > 1:
         path = path.with_suffix(".f")

@@ -1,6 +1,6 @@
 """Five pins for any block: shift registers stand in for its ports."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -41,7 +41,8 @@ class SerialPins(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.block = self.block
-        inputs, outputs = [], []
+        inputs: list[Value] = []
+        outputs: list[Value] = []
         for _, flow, value in flat_ports(self.block.signature, self.block):
             (inputs if flow is In else outputs).append(value)
         taken = Signal(len(Cat(outputs)))
