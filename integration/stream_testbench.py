@@ -67,13 +67,15 @@ module {top}_tb;
     rst <= cycle < 2;
     // A while longer: there may be more than was expected.
     quiet <= ended ? quiet + 1 : 0;
+  end
+  // Between edges, so that it is the last line.
+  always @(negedge clk)
     if (wrong || quiet == 100 || cycle == DEADLINE) begin
       if (!wrong && ended) $display("PASS: {top}, all beats equal, %0d cycles", cycle);
       else if (wrong) $display("FAIL: {top}, cycle %0d", cycle);
       else $display("FAIL: {top}, beats are missing after %0d cycles", cycle);
       $finish;
     end
-  end
   initial if ($test$plusargs("waves")) begin
     $dumpfile("{top}_tb.vcd");
     $dumpvars;

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from beside import written
+from dtqatten.configuration.core import Config
+from dtqatten.configuration.system import SystemConfig
 from dtqatten.files.scratch import scratch
+from dtqatten.hw.blocks import Block
 from dtqatten.integration.fusesoc import TIMING
 from dtqatten.sim.engines.compiler import SHARED_MODULES, verilator_environment
 from dtqatten.sim.engines.verilated import without_initial_values
@@ -17,6 +21,71 @@ from dtqatten.sim.engines.waivers import WAIVERS
 EXPECTED = {
     "core": ("dtqatten_core_tb_outputs.hex", "all beats equal"),
     "system": ("dtqatten_system_tb_after.hex", "memory and registers equal"),
+}
+#: Machines at the edges: of one PE and one token; with all that decoders use, in segments, and with
+#: what encoders prune.
+MACHINES = {
+    "one": SystemConfig(
+        core=Config(rows=1, cols=1, depth=1, d_head=8, n_max=1, heads=1, topk_lanes=1),
+        bus_bits=64,
+        burst_beats=1,
+    ),
+    "generation": SystemConfig(
+        core=Config(
+            rows=4,
+            cols=3,
+            depth=4,
+            d_head=16,
+            n_max=20,
+            capacity=1000,
+            windows=True,
+            grouped=True,
+            held_importance=True,
+            skip_tiles=True,
+            topk_lanes=4,
+        ),
+        bus_bits=512,
+        address_bits=64,
+    ),
+    "segments": SystemConfig(
+        core=Config(
+            rows=4,
+            cols=3,
+            depth=8,
+            d_head=8,
+            n_max=7,
+            capacity=65536,
+            planes=3,
+            v_gains=True,
+            windows=True,
+            sinks=True,
+            grouped=True,
+            skip_tiles=True,
+            local_values=True,
+            topk_lanes=4,
+            merge_rows=20,
+            product_stages=2,
+        ),
+        bus_bits=256,
+        burst_beats=4,
+    ),
+    "pruned heads": SystemConfig(
+        core=Config(
+            rows=2,
+            cols=3,
+            depth=4,
+            d_head=8,
+            n_max=9,
+            v_gains=True,
+            cumulative=True,
+            count_normalize=True,
+            head_pruning=True,
+            topk_lanes=2,
+            planes=3,
+        ),
+        bus_bits=64,
+        address_bits=16,
+    ),
 }
 
 
@@ -82,3 +151,11 @@ def test_verilator(block: str, request: pytest.FixtureRequest) -> None:
     with scratch() as folder:
         shutil.copytree(request.getfixturevalue(f"{block}_package"), folder, dirs_exist_ok=True)
         check(block, folder, verilator(block, folder))
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus is not installed")
+@pytest.mark.parametrize("block", [Block.CORE, Block.SYSTEM])
+@pytest.mark.parametrize("name", MACHINES)
+def test_every_kind_of_machine(name: str, block: Block, tmp_path: Path) -> None:
+    check(block, written(block, tmp_path, MACHINES[name]), icarus(block, tmp_path))
