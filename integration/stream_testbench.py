@@ -14,7 +14,7 @@ def hex_lines(words: Sequence[int], width: int) -> str:
 
 
 def stream_testbench(
-    top: str, streams: Sequence[StreamVectors], deadline: int
+    top: str, streams: Sequence[StreamVectors], deadline: int, unused: Sequence[str] = ()
 ) -> Mapping[str, str]:
     """Return a testbench and its data, by the names of their files.
 
@@ -29,6 +29,8 @@ def stream_testbench(
     streams : sequence of StreamVectors
     deadline : int
         Cycles after which it gives up.
+    unused : sequence of str
+        Outputs that belong to no stream.
     """
     ports = ["    .clk(clk), .rst(rst)"]
     parts, ended, wrong = [], [], []
@@ -42,6 +44,7 @@ def stream_testbench(
         ended.append(f"{name}_next == {len(stream.beats)}")
         if not stream.into:
             wrong.append(f"{name}_wrong")
+    ports += [f"    .{name}()" for name in unused]
     listed, all_ended, any_wrong = ",\n".join(ports), " && ".join(ended), " || ".join(wrong)
     text = f"""\
 // Testbench of {top}, by `dtqatten verilog --testbench`; SPDX-License-Identifier: Apache-2.0

@@ -289,4 +289,4 @@ def testbench_of(system: SystemConfig, block: Block, top: str) -> Mapping[str, s
         from dtqatten.integration.stream_vectors import core_vectors
     from dtqatten.integration.stream_testbench import stream_testbench
 
-    return stream_testbench(top, *core_vectors(system.core, SEED))
+    return stream_testbench(top, *core_vectors(system.core, SEED), unused=["activity"])

@@ -29,7 +29,7 @@ def written(block: Block, folder: Path, machine: SystemConfig = MACHINE) -> Path
     if block is Block.SYSTEM:
         bench = system_testbench(machine, top, chain_vectors(machine, 0))
     else:
-        bench = stream_testbench(top, *core_vectors(machine.core, 0))
+        bench = stream_testbench(top, *core_vectors(machine.core, 0), unused=["activity"])
     system = machine if block is Block.SYSTEM else None
     names = list(verilog)
     beside = package(component, top, names, mhz=250, system=system, testbench=list(bench))
