@@ -82,17 +82,30 @@ def wrap(rtlil: str, prefix: str) -> tuple[str, dict[Wrapped, int]]:
     return CELL.sub(instance, rtlil), dict(sorted(found.items()))
 
 
+#: A signal, or a slice of it, in RTLIL.
+SLICE = re.compile(r"(\\\S+)(?: \[(\d+)(?::(\d+))?\])?")
+
+
 def together(enables: str, width: int) -> int:
     """Return how many consecutive bits have one enable, all along a signal of RTLIL.
 
     Parameters
     ----------
     enables : str
-        A signal for each bit, the highest first, in braces; else nothing is known.
+        Signals and slices of signals, the highest bit first.
     width : int
-        Bits of a word.
+        Bits of a word; 1 is returned where the signals do not say so many.
     """
-    bits = re.findall(r"(\\\S+(?: \[\d+\])?)(?= )", enables)
+    parts = SLICE.findall(enables)
+    # A signal has at least the bits that are named.
+    most = {name: 0 for name, _, _ in parts}
+    for name, high, _ in parts:
+        most[name] = max(most[name], int(high or 0))
+    bits = [
+        (name, bit)
+        for name, high, low in parts
+        for bit in range(int(high or most[name]), int(low or high or 0) - 1, -1)
+    ]
     if len(bits) != width:
         return 1
     return math.gcd(*(len(list(same)) for _, same in itertools.groupby(bits)))
