@@ -23,11 +23,26 @@ class Block(enum.StrEnum):
     PE = "pe"
 
 
-def build(block: Block, system: SystemConfig, *, monitored: bool = False) -> Any:
-    """Return a block's component; only that of the system uses the bus's sizes.
+def build(
+    block: Block, system: SystemConfig, *, monitored: bool = False, serial_pins: bool = False
+) -> Any:
+    """Return a block's component.
 
-    ``monitored`` arrays show every PE.
+    Parameters
+    ----------
+    block : Block
+    system : SystemConfig
+        Only the system itself uses the bus's sizes.
+    monitored : bool
+        Arrays show every PE.
+    serial_pins : bool
+        Shift registers stand in for its ports:
+        :class:`~dtqatten.hw.base.serial_pins.SerialPins`.
     """
+    if serial_pins:
+        from dtqatten.hw.base.serial_pins import SerialPins
+
+        return SerialPins(build(block, system, monitored=monitored))
     config = system.core
     match block:
         case Block.SYSTEM:

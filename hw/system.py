@@ -28,7 +28,30 @@ from dtqatten.interface.descriptor import VERSION
 from dtqatten.interface.registers import IDENTIFIER, Control, ErrorCode
 from dtqatten.interface.units import Unit
 
-__all__ = ["System"]
+__all__ = ["System", "constants"]
+
+
+def constants(system: SystemConfig) -> dict[str, int]:
+    """Return the registers that never change, by name: what tells a driver the machine's sizes."""
+    config = system.core
+    return {
+        "id": IDENTIFIER,
+        "version": VERSION,
+        "rows": config.rows,
+        "cols": config.cols,
+        "depth": config.depth,
+        "d_head": config.d_head,
+        "n_max": config.n_max,
+        "heads": config.heads,
+        "bus_bits": system.bus_bits,
+        "planes": config.planes,
+        "value_depth": config.group,
+        "address_bits": system.address_bits,
+        "capacity": config.positions,
+        "merge_rows": config.merge_rows,
+        "flags": int(known_flags(config)),
+        "flags_required": int(required_flags(config)),
+    }
 
 
 class System(wiring.Component):
@@ -248,7 +271,7 @@ class System(wiring.Component):
 
     def _command(self, m: Module, registers: RegisterFile, control: Controller) -> None:
         """Pass the host's commands on; show configuration, state and interrupts."""
-        config, command = self.system.core, registers.control
+        command = registers.control
         m.d.comb += [
             registers.busy.eq(control.busy | control.begin),
             control.begin.eq(
@@ -261,22 +284,7 @@ class System(wiring.Component):
             self.irq.eq((registers.interrupt & registers.interrupt_enable).any()),
         ]
         shown: dict[str, Value | int] = {
-            "id": IDENTIFIER,
-            "version": VERSION,
-            "rows": config.rows,
-            "cols": config.cols,
-            "depth": config.depth,
-            "d_head": config.d_head,
-            "n_max": config.n_max,
-            "heads": config.heads,
-            "bus_bits": self.system.bus_bits,
-            "planes": config.planes,
-            "value_depth": config.group,
-            "address_bits": self.system.address_bits,
-            "capacity": config.positions,
-            "merge_rows": config.merge_rows,
-            "flags": int(known_flags(config)),
-            "flags_required": int(required_flags(config)),
+            **constants(self.system),
             "status": Cat(control.busy, control.waiting, control.failed, control.aborted),
             "error_code": control.error_code,
             "layers_done": control.layers_done,

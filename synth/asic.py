@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dtqatten.hw.base.memory_shape import PARAMETERS, Memory, memory_of
 from dtqatten.synth import sram
 from dtqatten.synth.attempts import EFFORTS, SRAM_LIBERTY, Attempts, liberty_options
 from dtqatten.synth.cells import CellLibrary
@@ -116,7 +117,7 @@ def synthesize(
     }
 
 
-def _logic(design: Design, folder: Path, *, flatten: bool) -> set[sram.Memory]:
+def _logic(design: Design, folder: Path, *, flatten: bool) -> set[Memory]:
     """Make logic of a design, in ``coarse.il``; return the memories that macros could be."""
     # A write port's address is undefined while it writes nothing: any will do, the one that a read
     # port has in particular.
@@ -181,22 +182,17 @@ def kind_of(modules: dict[str, Any], top: str, cell: str) -> str:
     return kind
 
 
-def memories(design: dict[str, Any]) -> set[sram.Memory]:
+def memories(design: dict[str, Any]) -> set[Memory]:
     """Return the memories of a design, in Yosys's JSON, that a macro could be."""
     found = set()
     for module in design["modules"].values():
         for cell in module["cells"].values():
             if cell["type"] != "$mem_v2":
                 continue
-            value = {
-                name: int(cell["parameters"][name], 2)
-                for name in ("SIZE", "OFFSET", "WIDTH", "RD_PORTS", "RD_CLK_ENABLE", "WR_PORTS")
-            }
-            clocked = value["RD_CLK_ENABLE"] == 2 ** value["RD_PORTS"] - 1
-            if clocked and value["WR_PORTS"] == 1 and not value["OFFSET"]:
-                of = cell["connections"]
-                ports = 1 if of["RD_ADDR"] == of["WR_ADDR"] else 2
-                found.add(sram.Memory(value["SIZE"], value["WIDTH"], ports))
+            value = {name: int(cell["parameters"][name], 2) for name in PARAMETERS}
+            of = cell["connections"]
+            if (memory := memory_of(value, of["RD_ADDR"], of["WR_ADDR"])) is not None:
+                found.add(memory)
     return found
 
 

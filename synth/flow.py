@@ -11,6 +11,7 @@ from typing import Any
 
 from dtqatten.files.locks import alone
 from dtqatten.files.scratch import is_plain
+from dtqatten.hw.base import memory_shape
 from dtqatten.synth import asic, cells, fanout, fpga, output_registers, sram, timing
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
@@ -163,7 +164,9 @@ class Flow:
         return {
             "clock_mhz": self.mhz or 1000.0,
             "flatten": self.flatten,
-            "flow": [source_hash(part) for part in (asic, cells, fanout, sram, timing)],
+            "flow": [
+                source_hash(part) for part in (asic, cells, fanout, memory_shape, sram, timing)
+            ],
             "tools": versions("pyosys", timing=has_opensta()),
             "libraries": [(path.name, hash_of(path)) for path in (*self.liberty, *macros)],
         }

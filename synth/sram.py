@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dtqatten.hw.base.memory_shape import Memory
 from dtqatten.synth.tools import InputError
 
 __all__ = [
     "SECOND_PORT",
     "Macro",
-    "Memory",
     "Model",
     "blackboxes",
     "liberty",
@@ -32,33 +32,6 @@ EDGES = ("rise", "fall")
 #: 8 transistors takes about 1.3 times the area of one of 6 (Chang et al., VLSI Circuits 2005),
 #: decoder and word line drivers come twice. An assumption, not a measurement.
 SECOND_PORT = 1.5
-
-
-@dataclass(frozen=True, order=True)
-class Memory:
-    """A memory of ``words`` words of ``width`` bits, one clock.
-
-    ``ports``: 1 for reads and writes, or 2, one for each.
-    """
-
-    words: int
-    width: int
-    ports: int = 2
-
-    @property
-    def cell(self) -> str:
-        """Name of the cell that stands for it."""
-        return f"sram_{self.words}x{self.width}" + "_1rw" * (self.ports == 1)
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """Its cell's address inputs."""
-        return ("addr",) if self.ports == 1 else ("raddr", "waddr")
-
-    @property
-    def address_bits(self) -> int:
-        """Bits of an address."""
-        return max(1, math.ceil(math.log2(self.words)))
 
 
 @dataclass(frozen=True)
@@ -328,10 +301,4 @@ def address_pins(memory: Memory) -> str:
 
 def blackboxes(models: Iterable[Model]) -> str:
     """Return empty Verilog modules of the models' cells."""
-    return "".join(
-        f"(* blackbox *) module {model.memory.cell} (input clk, ren, "
-        f"input [{model.memory.address_bits}-1:0] {', '.join(model.memory.addresses)}, "
-        f"input [{model.memory.width}-1:0] wen, wdata, "
-        f"output [{model.memory.width}-1:0] rdata); endmodule\n"
-        for model in models
-    )
+    return "".join(f"(* blackbox *)\n{model.memory.declaration()}endmodule\n" for model in models)

@@ -36,6 +36,7 @@ ORDER = (
     "sim.machine",
     "sim.proofs",
     "synth",
+    "integration",
     "api",
     "boards",
     "sim.studies",

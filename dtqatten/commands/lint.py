@@ -1,4 +1,4 @@
-"""``dtqatten lint``: Verilator's lint and Yosys's check on the Verilog of every preset."""
+"""``dtqatten lint``: lint of Verilator and slang, and Yosys's check, on every preset's Verilog."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -13,17 +13,20 @@ __all__ = ["lint"]
 def lint(files: MachinesOption = None, as_json: JsonOption = False) -> None:
     """Lint the Verilog of every preset, or of --config; print what is waived, and why."""
     machines = machines_of(None, files, list(PRESETS))
-    with needs("mutation"):
-        from dtqatten.sim.engines.lint import WAIVERS, lint_verilog
+    with needs("lint"):
+        from dtqatten.sim.engines.lint import lint_verilog
+        from dtqatten.sim.engines.slang import SLANG_WAIVERS, slang_verilog
+        from dtqatten.sim.engines.waivers import WAIVERS
         from dtqatten.sim.proofs.yosys import check_verilog
     from dtqatten.hw.base.export import PREFIX, verilog
     from dtqatten.hw.system import System
 
-    show(*(f"waived {rule}: {reason}" for rule, reason in WAIVERS.items()))
+    waived = WAIVERS | SLANG_WAIVERS
+    show(*(f"waived {rule}: {reason}" for rule, reason in waived.items()))
     top = f"{PREFIX}system"
 
     def faults(text: str) -> str:
-        return lint_verilog(text, top) or check_verilog(text, top)
+        return slang_verilog(text, top) or lint_verilog(text, top) or check_verilog(text, top)
 
     # The tools take minutes, each a processor.
     pool = ThreadPoolExecutor(os.cpu_count())
@@ -41,4 +44,4 @@ def lint(files: MachinesOption = None, as_json: JsonOption = False) -> None:
         # After a fault, or Ctrl-C, nobody waits for what has not begun.
         pool.shutdown(cancel_futures=True)
     if as_json:
-        print_json({"waived": WAIVERS, "clean": [each.name for each in machines]})
+        print_json({"waived": waived, "clean": [each.name for each in machines]})

@@ -95,6 +95,8 @@ def tasks(
     files: list[Path] | None,
     blocks: list[Block] | None,
     changes: dict[str, Any],
+    *,
+    serial_pins: bool = False,
 ) -> Iterator[Task]:
     """Yield what the options ask for.
 
@@ -105,39 +107,48 @@ def tasks(
         ``--preset``, ``--config`` and ``--block``.
     changes : dict
         Fields of the configurations; None where not given.
+    serial_pins : bool
+        On FPGAs, shift registers stand in for the blocks' ports.
     """
     for target in targets:
         for each in machines_of(presets, files, list(USUAL[target]), **changes):
             for block in blocks or USUAL[target].get(each.start, tuple(Block)):
-                name = f"{each.name}-{block}"
+                pins = serial_pins and target is not Target.ASIC
+                name = f"{each.name}-{block}" + "-pins" * pins
                 yield Task(
                     target,
                     name,
-                    partial(exported, name, block, each),
+                    partial(exported, name, block, each, serial_pins=pins),
                     {"preset": each.start, "block": str(block), "config": str(each.config)},
                     multipliers(block, each.config),
                 )
 
 
-def exported(name: str, block: Block, machine: Machine) -> "Design":
+def exported(name: str, block: Block, machine: Machine, *, serial_pins: bool) -> "Design":
     """Return a block as a design of that name, in Verilog."""
     from dtqatten.hw.base.export import PREFIX, verilog
     from dtqatten.synth.design import Design
 
-    top = f"{PREFIX}{block}"
-    files = {f"{top}.v": verilog(build(block, machine.system()), block)}
+    kind = f"{block}_pins" if serial_pins else str(block)
+    component = build(block, machine.system(), serial_pins=serial_pins)
+    files = {f"{PREFIX}{kind}.v": verilog(component, kind)}
     # No block uses what it reads from a word that is being written.
-    return Design(name, top, files, collisions_matter=False)
+    return Design(name, f"{PREFIX}{kind}", files, collisions_matter=False)
 
 
 def targets_of(
-    target: list[Target] | None, liberty: list[Path] | None, *, flatten: bool, seeds: int | None
+    target: list[Target] | None,
+    liberty: list[Path] | None,
+    *,
+    flatten: bool,
+    seeds: int | None,
+    serial_pins: bool,
 ) -> list[Target]:
     """Return the targets that can be mapped to; refuse options of others."""
     if target and Target.ASIC not in target:
         reject_unused({"--flatten": flatten}, "for --target asic only")
     if target and set(target) == {Target.ASIC}:
-        reject_unused({"--seeds": seeds}, "for FPGAs only")
+        reject_unused({"--seeds": seeds, "--serial-pins": serial_pins}, "for FPGAs only")
     targets = target or list(Target)
     if Target.ASIC in targets and not liberty:
         if target:
@@ -182,6 +193,13 @@ def synth(
         int | None,
         typer.Option(min=1, help="FPGAs: placements at most until the clock rate is reached; 1."),
     ] = None,
+    serial_pins: Annotated[
+        bool,
+        typer.Option(
+            "--serial-pins",
+            help="FPGAs: shift registers in place of a block's ports, where it has more than pins.",
+        ),
+    ] = False,
     verilog: Annotated[
         list[Path] | None,
         typer.Option(help="Verilog file of another design, in place of blocks; repeatable."),
@@ -215,10 +233,11 @@ def synth(
     if verilog:
         sizes = {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
         own = {"--preset": preset, "--config": config, "--block": block, **sizes}
+        own["--serial-pins"] = serial_pins
         reject_unused(own, "not for another --verilog")
     else:
         reject_unused({"--clock": clock, "--ideal": ideal}, "for another --verilog only")
-    targets = targets_of(target, liberty, flatten=flatten, seeds=seeds)
+    targets = targets_of(target, liberty, flatten=flatten, seeds=seeds, serial_pins=serial_pins)
     with needs("synth"):
         import matplotlib  # noqa: F401
         import pyosys  # noqa: F401
@@ -237,7 +256,7 @@ def synth(
         shown = {"verilog": [str(path) for path in verilog]}
         work = [Task(each, design.name, lambda: design, shown) for each in targets]
     else:
-        work = list(tasks(targets, preset, config, block, changes))
+        work = list(tasks(targets, preset, config, block, changes, serial_pins=serial_pins))
     results = run(work, flow)
     if as_json:
         print_json(results)

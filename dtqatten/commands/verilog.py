@@ -1,6 +1,8 @@
 """``dtqatten verilog``: write the Verilog of a configuration."""
 
+import enum
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,14 +20,29 @@ from dtqatten.commands.options import (
     StartOption,
     ValueDepthOption,
     machine,
+    needs,
     refuse,
+    reject_unused,
 )
 from dtqatten.commands.paths import check_file, check_folder, output_folder
 from dtqatten.configuration.choices import TopKEngine
+from dtqatten.configuration.system import SystemConfig
 from dtqatten.files.whole import write_text
 from dtqatten.hw.blocks import Block, build
 
 __all__ = ["verilog"]
+
+#: Clock rate of constraints, if none is given.
+USUAL_MHZ = 100.0
+#: Of the testbenches' layers.
+SEED = 0
+
+
+class Memories(enum.StrEnum):
+    """How SRAMs are written."""
+
+    INFERRED = "inferred"
+    WRAPPED = "wrapped"
 
 
 def verilog(
@@ -52,6 +69,42 @@ def verilog(
     ] = False,
     sources: Annotated[
         bool, typer.Option("--src", help="Attributes that name the lines of Python; larger.")
+    ] = False,
+    memories: Annotated[
+        Memories,
+        typer.Option(
+            help="SRAMs as arrays of registers, which tools map, or as modules with models of "
+            "their behaviour, in which macros go."
+        ),
+    ] = Memories.INFERRED,
+    serial_pins: Annotated[
+        bool,
+        typer.Option(
+            "--serial-pins",
+            help="Shift registers in place of ports, so that the block fits the pins of any FPGA.",
+        ),
+    ] = False,
+    packaged: Annotated[
+        bool,
+        typer.Option(
+            "--package",
+            help="Add constraints (.sdc, .xdc, .lpf), a FuseSoC .core file and IP-XACT (.xml); of "
+            "the system its registers in SystemRDL (.rdl), too.",
+        ),
+    ] = False,
+    mhz: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, max=1e5, help=f"With --package: clock rate of the constraints; {USUAL_MHZ}."
+        ),
+    ] = None,
+    testbench: Annotated[
+        bool,
+        typer.Option(
+            "--testbench",
+            help="Core and system: add a testbench in plain Verilog, with vectors of the golden "
+            "model.",
+        ),
     ] = False,
     rows: RowsOption = None,
     cols: ColsOption = None,
@@ -156,14 +209,21 @@ def verilog(
     )
     if monitored and block not in (Block.ARRAY, Block.VALUE_ARRAY):
         raise refuse(f"--monitored is for arrays, not {block}: leave it out")
-    from dtqatten.hw.base.export import PREFIX
+    if testbench and block not in (Block.CORE, Block.SYSTEM):
+        raise refuse(f"--testbench is for core and system, not {block}: leave it out")
+    if testbench and serial_pins:
+        raise refuse("--testbench: a block with --serial-pins has none; leave one of the two out")
+    if not packaged:
+        reject_unused({"--mhz": mhz}, "is for --package")
+    from dtqatten.hw.base.export import PREFIX, verilog_with_wrappers
     from dtqatten.hw.base.export import verilog as to_verilog
     from dtqatten.hw.base.verilog_text import split_modules
 
     start = PREFIX if prefix is None else prefix
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", start):
         raise refuse(f"--prefix {start!r}: give letters, digits and _, no digit first")
-    top = start + block
+    module_name = f"{block}_pins" if serial_pins else str(block)
+    top = start + module_name
 
     bus: dict[str, Any] = {
         "bus_bits": bus_bits,
@@ -179,13 +239,58 @@ def verilog(
     path = (output or Path("build/verilog") / name) / f"{top}.v"
     check_folder(path.parent)
     check_file(path)
-    component = build(block, system, monitored=monitored)
-    text = to_verilog(component, block, prefix=start, emit_src=sources)
-    # The list comes last: what it names is there.
-    found = split_modules(text) if split else {top: text}
-    for module, part in found.items():
-        write_text(path.with_name(f"{module}.v"), part)
+    component = build(block, system, monitored=monitored, serial_pins=serial_pins)
+    texts = {}
+    if memories is Memories.WRAPPED:
+        design, models = verilog_with_wrappers(
+            component, module_name, prefix=start, emit_src=sources
+        )
+        if not models:
+            raise refuse(f"--memories wrapped: this {block} has no SRAM; leave it out")
+        texts = {f"{top}_memories": models, top: design}
+    else:
+        texts = {top: to_verilog(component, module_name, prefix=start, emit_src=sources)}
     if split:
+        texts = {
+            name: part for text in texts.values() for name, part in split_modules(text).items()
+        }
+    files = {f"{module}.v": text for module, text in texts.items()}
+    listed = "".join(f"{name}\n" for name in files)
+    bench = testbench_of(system, block, top) if testbench else {}
+    beside = dict(bench)
+    if packaged:
+        from dtqatten.integration.package import package
+
+        beside |= package(
+            component,
+            top,
+            list(files),
+            mhz=mhz or USUAL_MHZ,
+            system=system if block is Block.SYSTEM and not serial_pins else None,
+            testbench=list(bench),
+        )
+    for written in files | beside:
+        check_file(path.with_name(written))
+    for written, text in (files | beside).items():
+        write_text(path.with_name(written), text)
+    # The list comes last: what it names is there.
+    if split or len(files) > 1:
         path = path.with_suffix(".f")
-        write_text(path, "".join(f"{module}.v\n" for module in found))
+        write_text(path, listed)
+    if bench:
+        say(f"{path.with_name(f'{top}_tb.v')}: run it there, on any simulator")
     say(f"{path}: module {top}, {system if block is Block.SYSTEM else system.core}")
+
+
+def testbench_of(system: SystemConfig, block: Block, top: str) -> Mapping[str, str]:
+    """Return the text of a testbench, and of its data, by the names of their files."""
+    if block is Block.SYSTEM:
+        from dtqatten.integration.chain_vectors import chain_vectors
+        from dtqatten.integration.system_testbench import system_testbench
+
+        return system_testbench(system, top, chain_vectors(system, SEED))
+    with needs("sim"):
+        from dtqatten.integration.stream_vectors import core_vectors
+    from dtqatten.integration.stream_testbench import stream_testbench
+
+    return stream_testbench(top, *core_vectors(system.core, SEED), unused=["activity"])

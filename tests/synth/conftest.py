@@ -4,71 +4,14 @@ from pathlib import Path
 
 import pytest
 
-THRESHOLDS = "".join(
-    f"{name}_threshold_pct_{edge} : {percent};\n"
-    for name, percent in (("slew_lower", 20), ("slew_upper", 80), ("input", 50), ("output", 50))
-    for edge in ("rise", "fall")
-)
-HEAD = f"""delay_model : table_lookup; time_unit : "1ns"; voltage_unit : "1V"; current_unit : "1mA";
-capacitive_load_unit(1, ff); {THRESHOLDS}
-lu_table_template(line) {{ variable_1 : total_output_net_capacitance; index_1("0, 100"); }}
-lu_table_template(plane) {{ variable_1 : input_net_transition; index_1("0, 1, 2");
-variable_2 : total_output_net_capacitance; index_2("0, 50, 100"); }}
-"""
-
-
-def table(name: str, *values: float) -> str:
-    """Values over load, whatever the input's transition."""
-    line = ", ".join(map(str, values))
-    return f'{name}(plane) {{ values("{line}", "{line}", "{line}"); }}\n'
-
-
-def arcs(related: str, kind: str, delay: float) -> str:
-    """Delay of an output: constant part, and a thousandth of a ns for every fF."""
-    return (
-        f'timing() {{ related_pin : "{related}"; {kind}\n'
-        + "".join(
-            table(f"cell_{edge}", delay, delay + 0.05, delay + 0.1)
-            + table(f"{edge}_transition", 0.01, 0.015, 0.02)
-            for edge in ("rise", "fall")
-        )
-        + "}\n"
-    )
-
-
-def gate(name: str, area: float, function: str, inputs: str) -> str:
-    sense = "timing_sense : positive_unate;" if name == "BUF" else "timing_sense : negative_unate;"
-    return (
-        f"cell({name}) {{ area : {area};\n"
-        + "".join(f"pin({pin}) {{ direction : input; capacitance : 1.0; }}\n" for pin in inputs)
-        + f'pin(Y) {{ direction : output; function : "{function}"; max_capacitance : 100;\n'
-        + "".join(arcs(pin, sense, 0.05) for pin in inputs)
-        + "}}\n"
-    )
-
-
-FLIP_FLOP = f"""cell(DFF) {{ area : 5.0; ff(IQ, IQN) {{ clocked_on : "C"; next_state : "D"; }}
-pin(C) {{ direction : input; clock : true; capacitance : 1.0; }}
-pin(D) {{ direction : input; capacitance : 1.0;
-timing() {{ related_pin : "C"; timing_type : setup_rising;
-rise_constraint(scalar) {{ values("0.1"); }} fall_constraint(scalar) {{ values("0.1"); }} }} }}
-pin(Q) {{ direction : output; function : "IQ"; max_capacitance : 100;
-{arcs("C", "timing_type : rising_edge;", 0.1)} }} }}
-"""
+from small_cells import HEAD, LIBERTY
 
 
 @pytest.fixture(scope="session")
 def liberty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Inverter, NAND, NOR, buffer and flip-flop."""
     path = tmp_path_factory.mktemp("liberty") / "cells.lib"
-    gates = (
-        ("INV", 1.0, "!A", "A"),
-        ("BUF", 1.5, "A", "A"),
-        ("NAND2", 2.0, "!(A & B)", "AB"),
-        ("NOR2", 2.0, "!(A | B)", "AB"),
-    )
-    cells = "".join(gate(*each) for each in gates)
-    path.write_text(f"library(cells) {{ {HEAD}{cells}{FLIP_FLOP}}}\n")
+    path.write_text(LIBERTY)
     return path
 
 

@@ -111,7 +111,7 @@ def test_memories_become_macros_where_these_are_smaller(
 ) -> None:
     result = Flow(tmp_path, (liberty,), macros).run(ASIC, design(MEMORY, "store"))
     assert result["memories"] == {
-        "sram_32x8": {
+        "sram_32x8_1r1w": {
             "count": 1,
             "um2": 150.0,
             "macro": "ram_32x8",

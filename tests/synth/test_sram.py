@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dtqatten.synth.sram import SECOND_PORT, Memory, read_macros, smallest
+from dtqatten.hw.base.memory_shape import Memory
+from dtqatten.synth.sram import SECOND_PORT, read_macros, smallest
 from dtqatten.synth.tools import SynthError
 
 

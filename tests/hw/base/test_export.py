@@ -196,6 +196,6 @@ def test_kinds_are_told_apart_by_their_arguments() -> None:
 
 
 def test_yosys_errors_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dtqatten.hw.base.export.YOSYS_SCRIPT", "no_such_pass\n")
+    monkeypatch.setattr("dtqatten.hw.base.export.COLLECT", "no_such_pass\n")
     with pytest.raises(RuntimeError, match=r"Yosys failed on pe:\n.*no_such_pass"):
         verilog(PE(PRESETS["tiny"], 20), "pe")

@@ -4,7 +4,8 @@ import pytest
 
 from dtqatten.hw.base.export import PREFIX, verilog
 from dtqatten.hw.blocks import Block, build
-from dtqatten.sim.engines.lint import WAIVERS, lint_verilog
+from dtqatten.sim.engines.lint import lint_verilog
+from dtqatten.sim.engines.waivers import WAIVERS
 from dtqatten.sim.machine.samples import small_machines
 from dtqatten.sim.proofs.yosys import check_verilog
 

@@ -1,0 +1,1 @@
+"""What goes beside the Verilog into others' flows: constraints, descriptions, testbenches."""
