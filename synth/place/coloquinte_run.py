@@ -23,10 +23,9 @@ def main(source: str, target: str, effort: int, steps: list[str]) -> None:
     right, top, row = given["core"].tolist()
     circuit.setup_rows(coloquinte.Rectangle(0, right, 0, top), row, True, True)
     cells, dx, dy = (given[key].tolist() for key in ("pin_cell", "pin_x", "pin_y"))
-    ends, weights = given["net_end"].tolist(), given["weight"].tolist()
     first = 0
-    for end, weight in zip(ends, weights, strict=True):
-        circuit.add_net(cells[first:end], dx[first:end], dy[first:end], weight)
+    for end in given["net_end"].tolist():
+        circuit.add_net(cells[first:end], dx[first:end], dy[first:end])
         first = end
     circuit.check()
     if "global" in steps:

@@ -88,13 +88,20 @@ def place_design(
     Returns
     -------
     Placed
-        Whose ``result`` has: ``placed_fmax_mhz``; ``placed_mm2`` of the die; ``placed_density``,
-        cells and macros over the die, and ``cell_density``, cells over what macros with halos
-        leave; ``wire_mm`` and ``wire_mean_um``; ``clock_tree`` with ``buffers``, ``um2``,
-        ``levels``, ``sinks``, ``wire_mm``, ``skew_ns``, ``latency_ns``, ``mw``; ``slack_ns``
-        ``unplaced``, ``wires`` (placed, not repaired, ideal clock), ``clock`` (heavy nets split,
-        clock tree) and ``placed``; ``hold_slack_ns``; ``power_mw``; ``rounds``: what each changed
-        and its slack; ``repair`` with ``buffers`` and ``sizes``; ``paths``.
+        Whose ``result`` has
+
+        - ``placed_fmax_mhz``, ``hold_slack_ns`` from register to register, and ``placed_slack_ns``:
+          ``unplaced``, ``wires`` (placed, the clock ideal), ``clock`` (heavy nets split, clock
+          tree) and ``placed`` (repaired);
+        - ``placed_mm2`` of the die, ``width_um``, ``height_um``; ``placed_density``, cells and
+          macros over the die, and ``cell_density``, cells over what macros with halos leave;
+          numbers of ``cells`` and ``macros``;
+        - ``wire_mm`` and ``wire_mean_um`` without the clock;
+        - ``clock_tree``: ``buffers``, ``um2``, ``levels``, ``sinks``, ``wire_mm``, ``skew_ns``,
+          ``latency_ns``, ``mw``;
+        - ``power_mw`` at an assumed activity, as ``uniform_mw`` without placement;
+        - ``repair``, ``buffers`` and ``sizes`` changed, ``rounds``, what each changed and whether
+          it was kept, and ``placed_paths``, the worst.
 
     Raises
     ------
@@ -131,9 +138,9 @@ def place_design(
     driver = library.buffer
 
     def timed(layout: Layout, tree: ClockTree | None) -> tuple[Wires, PlacedTiming]:
-        nets = tree.nets if tree else [clock]
         step("wires")
-        wires = extract(layout, options.signal, options.clock, nets)
+        nets, ideal = (tree.nets, []) if tree else ([], [clock])
+        wires = extract(layout, options.signal, options.clock, nets, ideal=ideal)
         step("timing")
         of = analyse_placed(layout, wires, tree, design, names, driver, period, folder)
         return wires, of
@@ -190,12 +197,12 @@ def place_design(
         **areas(layout, options.halo),
         **lengths(wires, tree),
         "clock_tree": clock_figures(layout, wires, tree, timing),
-        "slack_ns": slack,
+        "placed_slack_ns": slack,
         "hold_slack_ns": timing.hold_slack_ns,
         "power_mw": timing.power_mw,
         "repair": sums,
         "rounds": rounds,
-        "paths": [
+        "placed_paths": [
             {"start": path.start, "end": path.end, "slack_ns": path.slack_ns}
             for path in timing.paths[:PATHS]
         ],
@@ -247,12 +254,11 @@ def _macros(layout: Layout) -> list[str]:
 def lengths(wires: Wires, tree: ClockTree) -> dict[str, float]:
     """Return total and mean length of the nets but the clock's."""
     clock = set(tree.nets)
+    pins = wires.points.pins
     of = [
-        length
-        for net, pins, length in zip(
-            wires.points.nets, wires.points.pins, wires.lengths, strict=True
-        )
-        if net not in clock and len(pins) > 1
+        float(length)
+        for net, length in enumerate(wires.lengths)
+        if net not in clock and len(pins[net]) > 1
     ]
     return {"wire_mm": sum(of) / 1000, "wire_mean_um": sum(of) / max(len(of), 1)}
 
@@ -261,16 +267,12 @@ def clock_figures(
     layout: Layout, wires: Wires, tree: ClockTree, timing: PlacedTiming
 ) -> dict[str, Any]:
     """Return what a clock tree costs."""
-    clock = set(tree.nets)
-    length = sum(
-        float(of) for net, of in zip(wires.points.nets, wires.lengths, strict=True) if net in clock
-    )
     return {
         "buffers": len(tree.buffers),
         "um2": float(layout.sizes[tree.buffers].prod(axis=1).sum()) if tree.buffers else 0.0,
         "levels": tree.levels,
         "sinks": len(tree.sinks),
-        "wire_mm": length / 1000,
+        "wire_mm": float(wires.lengths[tree.nets].sum()) / 1000,
         "skew_ns": timing.skew_ns,
         "latency_ns": timing.latency_ns,
         "mw": timing.clock_mw,

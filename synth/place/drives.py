@@ -10,6 +10,9 @@ import numpy as np
 
 __all__ = ["Drive", "Drives"]
 
+#: What a state does.
+STATE = ("next_state", "clocked_on", "preset", "clear", "data_in", "enable")
+
 #: Largest load, fF, of an output whose file does not limit it.
 UNLIMITED = 60.0
 
@@ -103,8 +106,7 @@ def function_of(cell: Any) -> tuple[Any, ...]:
         )
     )
     states = tuple(
-        (kind, *(text(group.get(key, "")) for key in ("next_state", "clocked_on", "preset")))
-        + (text(group.get("clear", "")), text(group.get("data_in", "")))
+        (kind, *(text(group.get(key, "")) for key in STATE))
         for kind in ("ff", "latch", "statetable")
         for group in cell.get_groups(kind)
     )

@@ -1,6 +1,6 @@
 """Where every cell and port of a netlist is, and with that every pin."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,27 +73,18 @@ class Layout:
         outlines = (self.outlines[kind] for kind in self.netlist.kinds)
         return sum(part_area(outline) for outline in outlines if not outline.core)
 
+    def pin_offsets(self) -> Points:
+        """Return the place of each pin in its upright cell ``[pins, 2]``."""
+        outlines, kinds = self.outlines, self.netlist.kinds
+        names = zip(self.netlist.pin_cell, self.netlist.pin_name, strict=True)
+        offsets = [outlines[kinds[cell]].pins[pin] for cell, pin in names]
+        return np.array(offsets, dtype=float).reshape(-1, 2)
+
     def pin_points(self) -> Points:
         """Return the place of each pin ``[pins, 2]``."""
-        netlist = self.netlist
-        offset = {
-            (kind, pin): xy for kind, outline in self.outlines.items() for pin, xy in
-            outline.pins.items()
-        }
-        kinds = netlist.kinds
-        own = np.array(
-            [
-                offset[kinds[cell], pin]
-                for cell, pin in zip(netlist.pin_cell, netlist.pin_name, strict=True)
-            ]
-        ).reshape(-1, 2)
-        cell = np.array(netlist.pin_cell, dtype=np.int64)
-        flipped = self.flip[cell]
-        return self.at[cell] + np.where(flipped, self.sizes[cell] - own, own)
-
-    def net_points(self, nets: Iterable[int] | None = None) -> "NetPoints":
-        """Return what each net, by default all, has to connect."""
-        return NetPoints(self, range(self.netlist.nets) if nets is None else list(nets))
+        cell = np.array(self.netlist.pin_cell, dtype=np.int64)
+        own = self.pin_offsets()
+        return self.at[cell] + np.where(self.flip[cell], self.sizes[cell] - own, own)
 
     def move(self, cells: list[int], at: list[tuple[float, float]]) -> None:
         """Add places for cells that the netlist got after this layout was made."""
@@ -106,7 +97,6 @@ def part_area(outline: Outline) -> float:
     """Return the area of a macro, or of those that a memory is made of."""
     if len(outline.parts) < 2:
         return outline.width * outline.height
-    (x0, y0), *others = outline.parts
     last_x, last_y = max(x for x, _ in outline.parts), max(y for _, y in outline.parts)
     return len(outline.parts) * (outline.width - last_x) * (outline.height - last_y)
 
@@ -114,16 +104,21 @@ def part_area(outline: Outline) -> float:
 class NetPoints:
     """The different points of nets, the driver's first, and which pins and ports are there.
 
+    Parameters
+    ----------
+    layout : Layout
+    without : collection of int
+        Nets that are not connected.
+
     Attributes
     ----------
-    nets : sequence of int
     points : list of array [points, 2]
-        Of each of these nets; empty where nothing is to be connected.
+        Of each net; empty where nothing is to be connected.
     pins : list of list of (int, int)
         Of each net, every pin with the number of its point; a port is ``-1 - port``.
     """
 
-    def __init__(self, layout: Layout, nets: Iterable[int]) -> None:
+    def __init__(self, layout: Layout, without: Collection[int] = ()) -> None:
         netlist = layout.netlist
         where = layout.pin_points().tolist()
         ports = layout.ports.tolist()
@@ -134,14 +129,13 @@ class NetPoints:
                     of_net[net].insert(0, -1 - number)
                 else:
                     of_net[net].append(-1 - number)
-        self.nets = list(nets)
         self.points: list[Points] = []
         self.pins: list[list[tuple[int, int]]] = []
         kinds, more = netlist.kinds, {k: o.more for k, o in layout.outlines.items() if o.more}
-        for net in self.nets:
+        for net, connected in enumerate(of_net):
             number_of: dict[tuple[float, float], int] = {}
             pins = []
-            for pin in of_net[net]:
+            for pin in () if net in without else connected:
                 x, y = where[pin] if pin >= 0 else ports[-1 - pin]
                 pins.append((pin, number_of.setdefault((x, y), len(number_of))))
                 if pin >= 0 and (kind := kinds[netlist.pin_cell[pin]]) in more:

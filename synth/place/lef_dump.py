@@ -40,4 +40,5 @@ def cells(path: str) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    json.dump([cells(path) for path in sys.argv[2:]], open(sys.argv[1], "w"))
+    with open(sys.argv[1], "w") as target:
+        json.dump([cells(path) for path in sys.argv[2:]], target)

@@ -152,9 +152,8 @@ def read_netlist(folder: Path, netlist: str, top: str, buffer: tuple[str, str, s
     SynthError
         If a cell is neither a module of the netlist nor in the libraries.
     """
-    libraries = "".join(
-        f"read_liberty -lib -ignore_miss_func {path.name}\n" for path in sorted(folder.glob("*.lib"))
-    )
+    files = sorted(folder.glob("*.lib"))
+    libraries = "".join(f"read_liberty -lib -ignore_miss_func {path.name}\n" for path in files)
     yosys(
         f"{libraries}read_verilog {netlist}\nhierarchy -top {top}\nwrite_json hierarchy.json\n",
         folder,

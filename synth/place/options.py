@@ -8,6 +8,9 @@ from dtqatten.synth.tools import InputError
 
 __all__ = ["PlaceOptions"]
 
+#: Wires at 45 nm.
+METAL3, METAL5 = Wire(3.571, 0.104), Wire(1.5, 0.1093)
+
 
 @dataclass(frozen=True)
 class PlaceOptions:
@@ -39,8 +42,8 @@ class PlaceOptions:
     halo: float = 2.8
     rounds: int = 6
     effort: int = 3
-    signal: Wire = Wire(3.571, 0.104)
-    clock: Wire = Wire(1.5, 0.1093)
+    signal: Wire = METAL3
+    clock: Wire = METAL5
 
     def __post_init__(self) -> None:
         limits = {

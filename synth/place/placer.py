@@ -18,6 +18,9 @@ PROGRAM = Path(__file__).with_name("coloquinte_run.py")
 #: Coloquinte's effort, 1 to 9.
 EFFORT = 3
 
+#: A length below this is rounding, in units.
+GRID = 1e-6
+
 #: Share of the rows that cells, widened to spread, fill: the rest is for their packing.
 FILLED = 0.96
 
@@ -28,7 +31,6 @@ def place(
     steps: Collection[str],
     *,
     skip: Collection[int] = (),
-    weights: NDArray[np.float64] | None = None,
     floating: bool = False,
     effort: int = EFFORT,
 ) -> None:
@@ -48,94 +50,106 @@ def place(
         Of ``global``, ``legal``, ``detailed``; ``global`` begins anew, the others where cells are.
     skip : collection of int
         Nets that do not pull: clocks.
-    weights : array [nets], optional
-        How much each net pulls; by default 1.
     floating : bool
         There are no ports, and macros are cells of one unit that move.
     effort : int
+        1 to 9.
 
     Raises
     ------
     SynthError
         If the cells do not fit.
     """
-    plan, netlist = layout.plan, layout.netlist
-    unit = np.array([plan.site, plan.row / max(1, round(plan.row / plan.site))])
-    core = layout.is_core
-    sizes = np.rint(layout.sizes / unit).astype(np.int64)
-    at = np.rint(layout.at / unit).astype(np.int64)
-    if floating:
-        sizes[~core] = 1
-        sizes[~core, 1] = round(plan.row / unit[1])
-    else:
-        # Halos: outward to the grid, the pins' offsets follow.
-        low = np.floor((layout.at[~core] - plan.halo) / unit + 1e-6)
-        high = np.ceil((layout.at[~core] + layout.sizes[~core] + plan.halo) / unit - 1e-6)
-        at[~core], sizes[~core] = low, high - low
-    widened = sizes.copy()
+    plan, core = layout.plan, layout.is_core
+    number, ports = len(core), len(layout.ports)
+    height = max(1, round(plan.row / plan.site))
+    unit = np.array([plan.site, plan.row / height])
     size = np.rint(np.array([plan.width, plan.height]) / unit).astype(np.int64)
-    blocked = 0 if floating else int(sizes[~core].prod(axis=1).sum())
-    height = round(plan.row / unit[1])
-    room = (size.prod() - blocked) / height
-    needed = int(sizes[core, 0].sum())
-    if needed > room:
-        raise SynthError(
-            f"cells take {needed / room:.0%} of the rows: give a lower --density than the one that "
-            "left no room for buffers"
-        )
-    stretch = max(1.0, FILLED * room / max(needed, 1))
-    ends = np.floor(np.cumsum(sizes[core, 0] * stretch))
-    widened[core, 0] = np.maximum(np.diff(ends, prepend=0), sizes[core, 0])
-    source = layout.at + np.where(layout.flip, 0, 0)
-    offset = layout.pin_points() - source[np.array(netlist.pin_cell, dtype=np.int64)]
-    cells, dx, dy, net_end, weight = [], [], [], [], []
-    of_net = netlist.pins_of_nets()
-    ports = len(netlist.ports)
-    number = len(netlist.kinds)
-    dxy = np.rint(offset / unit).astype(np.int64)
-    if not floating:
-        macro = ~core[np.array(netlist.pin_cell, dtype=np.int64)]
-        moved = layout.at - at * unit
-        cell = np.array(netlist.pin_cell, dtype=np.int64)[macro]
-        dxy[macro] = np.rint((offset[macro] + moved[cell]) / unit)
-    at_ports: dict[int, list[int]] = {}
-    for port, (_, _, net) in enumerate(netlist.ports):
-        at_ports.setdefault(net, []).append(number + port)
-    skipped = set(skip)
-    pin_cell, offsets = netlist.pin_cell, dxy.tolist()
-    for net, pins in enumerate(of_net):
-        here = [] if floating else at_ports.get(net, [])
-        if net in skipped or len(pins) + len(here) < 2:
-            continue
-        cells += [pin_cell[pin] for pin in pins] + here
-        dx += [offsets[pin][0] for pin in pins] + [0] * len(here)
-        dy += [offsets[pin][1] for pin in pins] + [0] * len(here)
-        net_end.append(len(cells))
-        weight.append(1.0 if weights is None else float(weights[net]))
+    at = np.rint(layout.at / unit).astype(np.int64)
+    sizes = np.rint(layout.sizes / unit).astype(np.int64)
+    blocked = 0
+    if floating:
+        sizes[~core] = 1, height
+    else:
+        low = np.floor((layout.at[~core] - plan.halo) / unit + GRID)
+        high = np.ceil((layout.at[~core] + layout.sizes[~core] + plan.halo) / unit - GRID)
+        at[~core], sizes[~core] = low, high - low
+        blocked = int(sizes[~core].prod(axis=1).sum())
+    sizes[core, 0] = widened(sizes[core, 0], (int(size.prod()) - blocked) / height)
     border = np.clip(np.rint(layout.ports / unit).astype(np.int64), 0, size - [1, height])
-    fixed = np.concatenate([~core & (not floating), np.ones(ports, bool)])
     np.savez(
         folder / "circuit.npz",
-        width=np.concatenate([widened[:, 0], np.ones(ports, np.int64)]),
-        height=np.concatenate([widened[:, 1], np.full(ports, height)]),
+        width=np.concatenate([sizes[:, 0], np.ones(ports, np.int64)]),
+        height=np.concatenate([sizes[:, 1], np.full(ports, height)]),
         x=np.concatenate([at[:, 0], border[:, 0]]),
         y=np.concatenate([at[:, 1], border[:, 1]]),
-        fixed=fixed,
+        fixed=np.concatenate([~core & (not floating), np.ones(ports, bool)]),
         obstruction=np.concatenate([np.ones(number, bool), np.zeros(ports, bool)]),
         core=np.array([*size, height]),
-        pin_cell=np.array(cells),
-        pin_x=np.array(dx),
-        pin_y=np.array(dy),
-        net_end=np.array(net_end),
-        weight=np.array(weight),
+        **connections(layout, at, unit, set(skip), ports=not floating),
     )
     command = [sys.executable, str(PROGRAM), "circuit.npz", "placed.npz", str(effort), *steps]
     run(command, folder, "coloquinte.log")
-    placed = np.load(folder / "placed.npz")
-    moves = np.ones(number, bool) if floating else core
-    layout.at[moves] = (np.stack([placed["x"], placed["y"]], axis=1)[:number] * unit)[moves]
-    if not floating:
-        layout.flip[core] = placed["flip"][:number][core]
+    with np.load(folder / "placed.npz") as placed:
+        corners = np.stack([placed["x"], placed["y"]], axis=1)[:number] * unit
+        moves = np.full(number, True) if floating else core
+        layout.at[moves] = corners[moves]
+        if not floating:
+            layout.flip[core] = placed["flip"][:number][core]
+
+
+def widened(widths: NDArray[np.int64], room: float) -> NDArray[np.int64]:
+    """Return widths that fill :data:`FILLED` of the rows, none below what it was.
+
+    Raises
+    ------
+    SynthError
+        If there is no room.
+    """
+    needed = int(widths.sum())
+    if needed > room:
+        raise SynthError(f"cells take {needed / room:.0%} of the rows: give a lower --density")
+    ends = np.floor(np.cumsum(widths * max(1.0, FILLED * room / max(needed, 1))))
+    return np.maximum(np.diff(ends, prepend=0).astype(np.int64), widths)
+
+
+def connections(
+    layout: Layout,
+    at: NDArray[np.int64],
+    unit: NDArray[np.float64],
+    skip: Collection[int],
+    *,
+    ports: bool,
+) -> dict[str, NDArray[np.int64] | NDArray[np.float64]]:
+    """Return nets for the placer: pins by cell and place in the upright cell, ends, weights."""
+    netlist = layout.netlist
+    of_pin = np.array(netlist.pin_cell, dtype=np.int64)
+    offset = layout.pin_offsets()
+    # A macro begins at the corner of its halo.
+    macro = ~layout.is_core[of_pin]
+    offset[macro] += (layout.at - at * unit)[of_pin[macro]]
+    offsets = np.rint(offset / unit).astype(np.int64).tolist()
+    at_ports: dict[int, list[int]] = {}
+    if ports:
+        for port, (_, _, net) in enumerate(netlist.ports):
+            at_ports.setdefault(net, []).append(len(netlist.kinds) + port)
+    cells: list[int] = []
+    places: list[list[int]] = []
+    ends = []
+    for net, pins in enumerate(netlist.pins_of_nets()):
+        here = at_ports.get(net, [])
+        if net in skip or len(pins) + len(here) < 2:
+            continue
+        cells += [netlist.pin_cell[pin] for pin in pins] + here
+        places += [offsets[pin] for pin in pins] + [[0, 0]] * len(here)
+        ends.append(len(cells))
+    xy = np.array(places, dtype=np.int64).reshape(-1, 2)
+    return {
+        "pin_cell": np.array(cells, dtype=np.int64),
+        "pin_x": xy[:, 0],
+        "pin_y": xy[:, 1],
+        "net_end": np.array(ends, dtype=np.int64),
+    }
 
 
 def arrange(layout: Layout, folder: Path, skip: Collection[int]) -> None:

@@ -66,15 +66,14 @@ class Repair:
         From the leaves of a net's tree toward the driver, a buffer drives what has gathered behind
         it before this exceeds :data:`BUFFER_FF`, on long edges too.
         """
-        for number, net in enumerate(self._wires.points.nets):
-            pins = self._wires.points.pins[number]
+        for net, pins in enumerate(self._wires.points.pins):
             if net in self._frozen or len(pins) < 2 or pins[0][0] < 0:
                 continue
             kind = self._netlist.kinds[self._netlist.pin_cell[pins[0][0]]]
             drive = self._drives.cells[kind]
-            load = self._wire_ff[number] + sum(self._pin_ff(pin) for pin, _ in pins[1:])
+            load = self._wire_ff[net] + sum(self._pin_ff(pin) for pin, _ in pins[1:])
             if load * drive.resistance > HEAVY_PS or load > max(drive.limit, BUFFER_FF):
-                self._split(number)
+                self._split(net)
         return self._finish()
 
     def speed_up(self, paths: Sequence[SlowPath], share: float) -> tuple[int, int]:
@@ -121,7 +120,7 @@ class Repair:
         return [pin for pin in netlist.pins(cell) if netlist.pin_drives[pin]]
 
     def _load(self, net: int) -> float:
-        """Return what a net's driver drives: nets are numbered as wires are."""
+        """Return what a net's driver drives."""
         pins = self._wires.points.pins[net]
         return self._wire_ff[net] + sum(self._pin_ff(pin) for pin, _ in pins[1:])
 
@@ -175,11 +174,10 @@ class Repair:
             if gain > SHIELD_PS:
                 yield net, gain
 
-    def _split(self, number: int) -> None:
-        tree, wire = self._wires.trees[number], self._wires.kind[number]
-        net = self._wires.points.nets[number]
+    def _split(self, net: int) -> None:
+        tree, wire = self._wires.trees[net], self._wires.kind[net]
         pins: dict[int, list[int]] = {}
-        for pin, point in self._wires.points.pins[number][1:]:
+        for pin, point in self._wires.points.pins[net][1:]:
             pins.setdefault(point, []).append(pin)
         children: dict[int, list[int]] = {}
         for node, parent in enumerate(tree.parent.tolist()):

@@ -14,7 +14,7 @@ from dtqatten.synth.place.wires import Wires, write_spef
 from dtqatten.synth.timing import ACTIVITY, FAILING, LOAD_FF
 from dtqatten.synth.tools import SynthError, opensta
 
-__all__ = ["SlowPath", "PlacedTiming", "analyse_placed"]
+__all__ = ["PlacedTiming", "SlowPath", "analyse_placed"]
 
 #: Sinks whose clock is looked at, evenly among all.
 SAMPLED = 4000
@@ -127,7 +127,8 @@ read_spef {SPEF}
 puts "clock:"
 {_clock_commands(layout, tree)}
 puts "hold:"
-report_checks -path_delay min -from [all_registers -clock_pins] -to [all_registers -data_pins] -digits 4
+report_checks -path_delay min -digits 4 -from [all_registers -clock_pins] \\
+  -to [all_registers -data_pins]
 puts "setup:"
 report_worst_slack -digits 4
 report_checks -path_delay max -digits 4
@@ -180,7 +181,7 @@ def _clock_commands(layout: Layout, tree: ClockTree | None) -> str:
 set sum 0.0
 set count 0
 foreach pin {{{pins}}} {{
-  with_output_to_variable said "report_arrival \[get_pins $pin\]"
+  with_output_to_variable said "report_arrival \\[get_pins $pin\\]"
   if {{[regexp {{clock \\^. r (\\S+):(\\S+) f}} $said all early late]}} {{
     puts "latency: $late"
     set sum [expr {{$sum + $late}}]
@@ -204,7 +205,8 @@ def _path(layout: Layout, report: str) -> SlowPath:
 
     def name(pin: str) -> str:
         if found := re.fullmatch(r"c(\d+)(/.*)?", pin):
-            return netlist.names[int(found[1])]
+            # Without what Yosys appends to a register's name.
+            return re.sub(r"\$_\w+_$", "", netlist.names[int(found[1])])
         return netlist.ports[int(pin[1:])][0] if re.fullmatch(r"p\d+", pin) else pin
 
     slack = re.search(r"(-?[\d.]+) +slack", report)

@@ -33,7 +33,7 @@ class Wires:
     points : NetPoints
         What each net connects.
     trees : list of Tree
-        Of the same nets.
+        Of each net.
     kind : list of Wire
         What each is made of.
     """
@@ -53,12 +53,19 @@ class Wires:
         return self.lengths * np.array([wire.ff for wire in self.kind])
 
 
-def extract(layout: Layout, signal: Wire, clock: Wire, clock_nets: Collection[int]) -> Wires:
-    """Return the wires of a layout, one of kind ``clock`` for clock nets."""
-    points = layout.net_points()
+def extract(
+    layout: Layout,
+    signal: Wire,
+    clock: Wire,
+    clock_nets: Collection[int],
+    *,
+    ideal: Collection[int] = (),
+) -> Wires:
+    """Return the wires of a layout: of kind ``clock`` for clock nets, none for ideal nets."""
+    points = NetPoints(layout, without=ideal)
     clocks = set(clock_nets)
     some = [np.zeros((1, 2)) if not len(net) else net for net in points.points]
-    kinds = [clock if net in clocks else signal for net in points.nets]
+    kinds = [clock if net in clocks else signal for net in range(len(some))]
     return Wires(points, steiner_trees(some), kinds)
 
 
@@ -87,10 +94,9 @@ def write_spef(layout: Layout, wires: Wires, path: Path, top: str) -> None:
 *L_UNIT 1 HENRY
 """
         )
-        for number, net in enumerate(wires.points.nets):
-            pins = wires.points.pins[number]
+        for net, pins in enumerate(wires.points.pins):
             if len(pins) > 1:
-                of = net_text(names[net], pins, nodes, wires.trees[number], wires.kind[number])
+                of = net_text(names[net], pins, nodes, wires.trees[net], wires.kind[net])
                 file.write(of)
 
 
@@ -113,9 +119,7 @@ class PinNames:
         return f"*I {self.name(pin)} {'O' if self._netlist.pin_drives[pin] else 'I'}\n"
 
 
-def net_text(
-    net: str, pins: list[tuple[int, int]], nodes: PinNames, tree: Tree, wire: Wire
-) -> str:
+def net_text(net: str, pins: list[tuple[int, int]], nodes: PinNames, tree: Tree, wire: Wire) -> str:
     """Return a net's section."""
     at: dict[int, str] = {}
     touching = []
