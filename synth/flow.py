@@ -236,6 +236,7 @@ class Flow:
             title = f"{design.name}: {placed.result['placed_mm2']:.4f} mm2"
             save(layout_figure(placed.layout, path, title), self.output / f"{name}.png")
             result = {**mapped, **key, **placed.result}
+            del result["key"]
             if multipliers:
                 die = 1e6 * placed.result["placed_mm2"]
                 result["um2_per_multiplier_placed"] = die / multipliers

@@ -93,7 +93,7 @@ def placed_table(results: Sequence[dict[str, Any]]) -> Table:
             str(tree["buffers"]),
             f"{1000 * tree['skew_ns']:.0f}",
             f"{1000 * tree['latency_ns']:.0f}",
-            f"{tree['mw']:.3f}",
+            shown(tree["mw"], ".3f"),
         )
     return of
 

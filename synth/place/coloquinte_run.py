@@ -10,11 +10,25 @@ import coloquinte
 import numpy as np
 
 
+def legalize(circuit: coloquinte.Circuit, effort: int, widths: list[list[int]]) -> None:
+    """Find legal places, with the first widths for which there are some."""
+    x, y = circuit.cell_x, circuit.cell_y
+    for width in widths:
+        circuit.cell_width, circuit.cell_x, circuit.cell_y = width, x, y
+        try:
+            circuit.legalize(effort)
+        except RuntimeError:
+            if width is widths[-1]:
+                raise
+        else:
+            return
+
+
 def main(source: str, target: str, effort: int, steps: list[str]) -> None:
     """Read, place, write positions and orientations."""
     given = np.load(source)
-    circuit = coloquinte.Circuit(len(given["width"]))
-    circuit.cell_width = given["width"].tolist()
+    circuit = coloquinte.Circuit(len(given["x"]))
+    circuit.cell_width = given["width"][0].tolist()
     circuit.cell_height = given["height"].tolist()
     circuit.cell_x = given["x"].tolist()
     circuit.cell_y = given["y"].tolist()
@@ -31,7 +45,7 @@ def main(source: str, target: str, effort: int, steps: list[str]) -> None:
     if "global" in steps:
         circuit.place_global(effort)
     if "legal" in steps:
-        circuit.legalize(effort)
+        legalize(circuit, effort, given["width"].tolist())
     if "detailed" in steps:
         circuit.place_detailed(effort)
     flips = {"N": (0, 0), "FS": (0, 1), "FN": (1, 0), "S": (1, 1)}

@@ -78,8 +78,8 @@ def place_macros(
 ) -> dict[int, tuple[float, float]]:
     """Stack macros in columns from the left and the right side inward.
 
-    Those that want to be in the left half, by area, go left; the tallest first form columns, and
-    in a column each has the order of its wish.
+    Those that want to be in the left half, by area, go left; the widest first form columns, and
+    in a column each has the order of its wish. Where two sides are too wide, all go left.
 
     Parameters
     ----------
@@ -101,33 +101,48 @@ def place_macros(
     """
     space = 2 * plan.halo
     area = {cell: (w + space) * (h + space) for cell, (w, h) in macros.items()}
-    by_x = sorted(macros, key=lambda cell: (wish[cell, 0], cell))
+    right = sorted(macros, key=lambda cell: (wish[cell, 0], cell))
     left: list[int] = []
-    while by_x and sum(area[cell] for cell in (*left, by_x[0])) <= sum(area.values()) / 2:
-        left.append(by_x.pop(0))
-    places: dict[int, tuple[float, float]] = {}
-    used = 0.0
-    for side, cells in enumerate((left, by_x)):
-        edge = 0.0
-        for column in columns(plan, macros, cells):
-            widest = up(max(macros[cell][0] for cell in column) + space, plan.site)
-            free = plan.height - sum(up(macros[cell][1] + space, plan.row) for cell in column)
-            column.sort(key=lambda cell: (wish[cell, 1], cell))
-            y = 0.0
-            gap = math.floor(free / max(len(column) - 1, 1) / plan.row + GRID) * plan.row
-            for cell in column:
-                w, h = macros[cell]
-                x = edge if side == 0 else plan.width - edge - up(w + space, plan.site)
-                places[cell] = (x + plan.halo, y + plan.halo)
-                y += up(h + space, plan.row) + gap
-            edge += widest
-        used += edge
+    half = sum(area.values()) / 2
+    while right and sum(area[cell] for cell in (*left, right[0])) <= half:
+        left.append(right.pop(0))
+    used, places = stacked(plan, macros, (left, right), wish)
+    if used > plan.width + GRID:  # too few to be shared out
+        used, places = stacked(plan, macros, (left + right, []), wish)
     if used > plan.width + GRID:
         raise InputError(
             f"macros take {used:.0f} um of a core {plan.width:.0f} um wide: give another --aspect "
             "or a lower --density"
         )
     return places
+
+
+def stacked(
+    plan: Floorplan,
+    macros: Mapping[int, tuple[float, float]],
+    sides: tuple[list[int], list[int]],
+    wish: NDArray[np.float64],
+) -> tuple[float, dict[int, tuple[float, float]]]:
+    """Return how much of the width columns on both sides take, and the macros' corners."""
+    space = 2 * plan.halo
+    places: dict[int, tuple[float, float]] = {}
+    used = 0.0
+    for side, cells in enumerate(sides):
+        edge = 0.0
+        for column in columns(plan, macros, cells):
+            column.sort(key=lambda cell: (wish[cell, 1], cell))
+            heights = [up(macros[cell][1] + space, plan.row) for cell in column]
+            free = plan.height - sum(heights)
+            gap = math.floor(free / max(len(column) - 1, 1) / plan.row + GRID) * plan.row
+            y = 0.0
+            for cell, height in zip(column, heights, strict=True):
+                wide = up(macros[cell][0] + space, plan.site)
+                x = edge if side == 0 else plan.width - edge - wide
+                places[cell] = (x + plan.halo, y + plan.halo)
+                y += height + gap
+            edge += up(max(macros[cell][0] for cell in column) + space, plan.site)
+        used += edge
+    return used, places
 
 
 def columns(

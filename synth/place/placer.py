@@ -21,8 +21,9 @@ EFFORT = 3
 #: A length below this is rounding, in units.
 GRID = 1e-6
 
-#: Share of the rows that cells, widened to spread, fill: the rest is for their packing.
-FILLED = 0.96
+#: Share of the rows that cells, widened to spread, fill: the rest is for their packing. The first
+#: with which all cells find a place is taken; 0: none is widened.
+FILLED = (0.96, 0.92, 0.86, 0.78, 0.0)
 
 
 def place(
@@ -75,11 +76,14 @@ def place(
         high = np.ceil((layout.at[~core] + layout.sizes[~core] + plan.halo) / unit - GRID)
         at[~core], sizes[~core] = low, high - low
         blocked = int(sizes[~core].prod(axis=1).sum())
-    sizes[core, 0] = widened(sizes[core, 0], (int(size.prod()) - blocked) / height)
+    room = (int(size.prod()) - blocked) / height
+    widths = np.tile(np.concatenate([sizes[:, 0], np.ones(ports, np.int64)]), (len(FILLED), 1))
+    for width, filled in zip(widths, FILLED, strict=True):
+        width[:number][core] = widened(sizes[core, 0], room, filled)
     border = np.clip(np.rint(layout.ports / unit).astype(np.int64), 0, size - [1, height])
     np.savez(
         folder / "circuit.npz",
-        width=np.concatenate([sizes[:, 0], np.ones(ports, np.int64)]),
+        width=widths,
         height=np.concatenate([sizes[:, 1], np.full(ports, height)]),
         x=np.concatenate([at[:, 0], border[:, 0]]),
         y=np.concatenate([at[:, 1], border[:, 1]]),
@@ -98,8 +102,8 @@ def place(
             layout.flip[core] = placed["flip"][:number][core]
 
 
-def widened(widths: NDArray[np.int64], room: float) -> NDArray[np.int64]:
-    """Return widths that fill :data:`FILLED` of the rows, none below what it was.
+def widened(widths: NDArray[np.int64], room: float, filled: float) -> NDArray[np.int64]:
+    """Return widths that fill a share of the rows, none below what it was.
 
     Raises
     ------
@@ -109,7 +113,7 @@ def widened(widths: NDArray[np.int64], room: float) -> NDArray[np.int64]:
     needed = int(widths.sum())
     if needed > room:
         raise SynthError(f"cells take {needed / room:.0%} of the rows: give a lower --density")
-    ends = np.floor(np.cumsum(widths * max(1.0, FILLED * room / max(needed, 1))))
+    ends = np.floor(np.cumsum(widths * max(1.0, filled * room / max(needed, 1))))
     return np.maximum(np.diff(ends, prepend=0).astype(np.int64), widths)
 
 

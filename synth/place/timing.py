@@ -47,9 +47,10 @@ class PlacedTiming:
         The worst first: those that miss the clock, one an endpoint, and at least one.
     latency_ns, skew_ns : float
         Mean arrival of the clock at its sinks, and latest less earliest; 0 where it is ideal.
-    power_mw : float
-        With :data:`~dtqatten.synth.timing.ACTIVITY` at every net; memories have none.
-    clock_mw : float
+    power_mw : float or None
+        With :data:`~dtqatten.synth.timing.ACTIVITY` at every net; memories have none. None where
+        the library has no power.
+    clock_mw : float or None
         Of it, buffers of the clock tree and the nets they drive.
     """
 
@@ -58,8 +59,8 @@ class PlacedTiming:
     paths: list[SlowPath]
     latency_ns: float
     skew_ns: float
-    power_mw: float
-    clock_mw: float
+    power_mw: float | None
+    clock_mw: float | None
 
 
 def analyse_placed(
@@ -158,6 +159,8 @@ exit
         paths = [_path(layout, report) for report in reports.split("Startpoint: ")[1:]]
     paths.sort(key=lambda path: path.slack_ns)
     total = re.search(r"^Total +\S+ +\S+ +\S+ +(\S+)", power, re.MULTILINE)
+    # A library without operating conditions has no voltage.
+    has_power = total is not None and float(total[1]) > 0
     of_clock = re.findall(r"^ +\S+ +\S+ +\S+ +(\S+) c\d+$", power, re.MULTILINE)
     return PlacedTiming(
         float(worst[1]),
@@ -165,8 +168,8 @@ exit
         paths,
         float(np.mean(arrivals)) if arrivals else 0.0,
         max(arrivals) - min(arrivals) if arrivals else 0.0,
-        1000 * float(total[1]) if total else 0.0,
-        1000 * sum(map(float, of_clock)),
+        1000 * float(total[1]) if has_power else None,
+        1000 * sum(map(float, of_clock)) if has_power else None,
     )
 
 

@@ -1,5 +1,6 @@
 """A cell library and SRAM macros small enough to read."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ THRESHOLDS = "".join(
 )
 HEAD = f"""delay_model : table_lookup; time_unit : "1ns"; voltage_unit : "1V"; current_unit : "1mA";
 capacitive_load_unit(1, ff); {THRESHOLDS}
+operating_conditions(typical) {{ process : 1.0; temperature : 25.0; voltage : 1.1; }}
+default_operating_conditions : typical;
 lu_table_template(line) {{ variable_1 : total_output_net_capacitance; index_1("0, 100"); }}
 lu_table_template(plane) {{ variable_1 : input_net_transition; index_1("0, 1, 2");
 variable_2 : total_output_net_capacitance; index_2("0, 50, 100"); }}
@@ -23,12 +26,12 @@ def table(name: str, *values: float) -> str:
     return f'{name}(plane) {{ values("{line}", "{line}", "{line}"); }}\n'
 
 
-def arcs(related: str, kind: str, delay: float) -> str:
-    """Delay of an output: constant part, and a thousandth of a ns for every fF."""
+def arcs(related: str, kind: str, delay: float, slope: float = 0.001) -> str:
+    """Delay of an output: constant part, and by default a thousandth of a ns for every fF."""
     return (
         f'timing() {{ related_pin : "{related}"; {kind}\n'
         + "".join(
-            table(f"cell_{edge}", delay, delay + 0.05, delay + 0.1)
+            table(f"cell_{edge}", delay, delay + 50 * slope, delay + 100 * slope)
             + table(f"{edge}_transition", 0.01, 0.015, 0.02)
             for edge in ("rise", "fall")
         )
@@ -36,13 +39,15 @@ def arcs(related: str, kind: str, delay: float) -> str:
     )
 
 
-def gate(name: str, area: float, function: str, inputs: str) -> str:
-    sense = "timing_sense : positive_unate;" if name == "BUF" else "timing_sense : negative_unate;"
+def gate(name: str, area: float, function: str, inputs: str, times: float = 1.0) -> str:
+    """Return a cell; ``times`` as strong as the smallest, it loads its inputs as much more."""
+    positive = name.startswith("BUF")
+    sense = f"timing_sense : {'positive' if positive else 'negative'}_unate;"
     return (
         f"cell({name}) {{ area : {area};\n"
-        + "".join(f"pin({pin}) {{ direction : input; capacitance : 1.0; }}\n" for pin in inputs)
+        + "".join(f"pin({pin}) {{ direction : input; capacitance : {times}; }}\n" for pin in inputs)
         + f'pin(Y) {{ direction : output; function : "{function}"; max_capacitance : 100;\n'
-        + "".join(arcs(pin, sense, 0.05) for pin in inputs)
+        + "".join(arcs(pin, sense, 0.05, 0.001 / times) for pin in inputs)
         + "}}\n"
     )
 
@@ -70,6 +75,73 @@ def liberty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cells = "".join(gate(*each) for each in gates)
     path.write_text(f"library(cells) {{ {HEAD}{cells}{FLIP_FLOP}}}\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def sized_liberty(liberty: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same cells, and gates four times as strong."""
+    path = tmp_path_factory.mktemp("sized_liberty") / "cells.lib"
+    strong = (
+        ("INV_X4", 2.0, "!A", "A", 4.0),
+        ("BUF_X4", 3.0, "A", "A", 4.0),
+        ("NAND2_X4", 4.0, "!(A & B)", "AB", 4.0),
+    )
+    cells = "".join(gate(*each) for each in strong)
+    path.write_text(liberty.read_text().rstrip().removesuffix("}") + cells + "}\n")
+    return path
+
+
+#: Widths of cells that stand in rows of 1 um: their areas.
+WIDTHS = {
+    "INV": 1.0,
+    "BUF": 1.5,
+    "NAND2": 2.0,
+    "NOR2": 2.0,
+    "DFF": 5.0,
+    "INV_X4": 2.0,
+    "BUF_X4": 3.0,
+    "NAND2_X4": 4.0,
+}
+PINS = {"INV": "AY", "BUF": "AY", "NAND2": "ABY", "NOR2": "ABY", "DFF": "CDQ"}
+
+
+def lef_cell(name: str, kind: str, width: float, height: float, pins: dict[str, str]) -> str:
+    """Return a LEF cell; its pins, by direction, are at equal distances from left to right."""
+    text = f"MACRO {name}\n CLASS {kind} ;\n ORIGIN 0 0 ;\n SIZE {width} BY {height} ;\n"
+    for i, (pin, way) in enumerate(pins.items()):
+        x = (i + 0.5) * width / len(pins)
+        text += (
+            f" PIN {pin}\n  DIRECTION {way} ;\n  USE SIGNAL ;\n  PORT\n   LAYER metal1 ;\n"
+            f"    RECT {x - 0.05:.3f} 0.2 {x + 0.05:.3f} 0.4 ;\n  END\n END {pin}\n"
+        )
+    return text + f"END {name}\n\n"
+
+
+@pytest.fixture(scope="session")
+def lef(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the geometry of all these cells, and of the macros."""
+    folder = tmp_path_factory.mktemp("lef")
+    head = 'VERSION 5.7 ;\nBUSBITCHARS "[]" ;\nDIVIDERCHAR "/" ;\n\n'
+    cells = "".join(
+        lef_cell(
+            name,
+            "CORE",
+            width,
+            1.0,
+            {p: "OUTPUT" if p in "YQ" else "INPUT" for p in PINS[name.removesuffix("_X4")]},
+        )
+        for name, width in WIDTHS.items()
+    )
+    (folder / "cells.lef").write_text(head + cells + "END LIBRARY\n")
+    for words, width, area in ((32, 8, 100.0), (64, 8, 180.0)):
+        pins = {f"rd_out[{i}]": "OUTPUT" for i in range(width)}
+        pins |= {f"wd_in[{i}]": "INPUT" for i in range(width)}
+        pins |= {f"addr_in[{i}]": "INPUT" for i in range((words - 1).bit_length())}
+        name = f"ram_{words}x{width}"
+        text = lef_cell(name, "BLOCK", area / 10, 10.0, {**pins, "clk": "INPUT"})
+        with gzip.open(folder / f"{name}.lef.gz", "wt") as file:
+            file.write(f"{head}{text}END LIBRARY\n")
+    return folder
 
 
 def macro(words: int, width: int, area: float) -> str:
