@@ -122,9 +122,7 @@ def placement_of(lef: list[Path], options: dict[str, Any]) -> "Placement":
     from dtqatten.synth.place.wires import Wire
 
     given = {name: value for name, value in options.items() if value is not None}
-    wires = {
-        name: Wire(*given.pop(f"{name}_wire"))
-        for name in ("signal", "clock")
-        if f"{name}_wire" in given
-    }
-    return Placement(tuple(lef), PlaceOptions(**given, **wires))
+    for name in ("signal", "clock"):
+        if (wire := given.pop(f"{name}_wire", None)) is not None:
+            given[name] = Wire(*wire)
+    return Placement(tuple(lef), PlaceOptions(**given))

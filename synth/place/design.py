@@ -109,8 +109,8 @@ def place_design(
         If a tool refuses something, or cells do not fit.
     """
     step("geometry")
-    for library in sorted(mapped.glob("*.lib")):
-        shutil.copy(library, folder / library.name)
+    for file in sorted(mapped.glob("*.lib")):
+        shutil.copy(file, folder / file.name)
     shutil.copy(mapped / "netlist.v", folder / "netlist.v")
     standard = sorted(folder.glob("cells_*.lib"))
     library = CellLibrary.open(standard, folder)

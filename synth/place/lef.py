@@ -138,8 +138,10 @@ def read_lef(files: Sequence[Path], folder: Path) -> dict[str, Outline]:
     for path, found in zip(files, json.loads((folder / "lef.json").read_text()), strict=True):
         for cell in found:
             dx, dy = cell["origin"]
+            width, height = cell["size"]
             outline = Outline(
-                *cell["size"],
+                width,
+                height,
                 core=cell["class"].startswith("CORE"),
                 pins={name: (x + dx, y + dy) for name, (_, x, y) in cell["pins"].items()},
                 outputs=frozenset(n for n, (way, _, _) in cell["pins"].items() if way == "OUTPUT"),

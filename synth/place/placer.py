@@ -81,6 +81,7 @@ def place(
     for width, filled in zip(widths, FILLED, strict=True):
         width[:number][core] = widened(sizes[core, 0], room, filled)
     border = np.clip(np.rint(layout.ports / unit).astype(np.int64), 0, size - [1, height])
+    cells, offsets, ends = connections(layout, at, unit, set(skip), ports=not floating)
     np.savez(
         folder / "circuit.npz",
         width=widths,
@@ -90,7 +91,10 @@ def place(
         fixed=np.concatenate([~core & (not floating), np.ones(ports, bool)]),
         obstruction=np.concatenate([np.ones(number, bool), np.zeros(ports, bool)]),
         core=np.array([*size, height]),
-        **connections(layout, at, unit, set(skip), ports=not floating),
+        pin_cell=cells,
+        pin_x=offsets[:, 0],
+        pin_y=offsets[:, 1],
+        net_end=ends,
     )
     command = [sys.executable, str(PROGRAM), "circuit.npz", "placed.npz", str(effort), *steps]
     run(command, folder, "coloquinte.log")
@@ -124,8 +128,8 @@ def connections(
     skip: Collection[int],
     *,
     ports: bool,
-) -> dict[str, NDArray[np.int64] | NDArray[np.float64]]:
-    """Return nets for the placer: pins by cell and place in the upright cell, ends, weights."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return nets for the placer: each pin's cell and place in the upright cell, and nets' ends."""
     netlist = layout.netlist
     of_pin = np.array(netlist.pin_cell, dtype=np.int64)
     offset = layout.pin_offsets()
@@ -147,13 +151,11 @@ def connections(
         cells += [netlist.pin_cell[pin] for pin in pins] + here
         places += [offsets[pin] for pin in pins] + [[0, 0]] * len(here)
         ends.append(len(cells))
-    xy = np.array(places, dtype=np.int64).reshape(-1, 2)
-    return {
-        "pin_cell": np.array(cells, dtype=np.int64),
-        "pin_x": xy[:, 0],
-        "pin_y": xy[:, 1],
-        "net_end": np.array(ends, dtype=np.int64),
-    }
+    return (
+        np.array(cells, dtype=np.int64),
+        np.array(places, dtype=np.int64).reshape(-1, 2),
+        np.array(ends, dtype=np.int64),
+    )
 
 
 def arrange(layout: Layout, folder: Path, skip: Collection[int]) -> None:

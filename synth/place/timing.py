@@ -160,7 +160,7 @@ exit
     paths.sort(key=lambda path: path.slack_ns)
     total = re.search(r"^Total +\S+ +\S+ +\S+ +(\S+)", power, re.MULTILINE)
     # A library without operating conditions has no voltage.
-    has_power = total is not None and float(total[1]) > 0
+    milliwatts = 1000 * float(total[1]) if total else 0.0
     of_clock = re.findall(r"^ +\S+ +\S+ +\S+ +(\S+) c\d+$", power, re.MULTILINE)
     return PlacedTiming(
         float(worst[1]),
@@ -168,8 +168,8 @@ exit
         paths,
         float(np.mean(arrivals)) if arrivals else 0.0,
         max(arrivals) - min(arrivals) if arrivals else 0.0,
-        1000 * float(total[1]) if has_power else None,
-        1000 * sum(map(float, of_clock)) if has_power else None,
+        milliwatts or None,
+        1000 * sum(map(float, of_clock)) if milliwatts else None,
     )
 
 

@@ -1,5 +1,7 @@
 """Legality of a layout, by a sweep over rows that knows nothing of the placer."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ def check_legal(layout: Layout) -> None:
         rows.setdefault(round(low[cell, 1] / plan.row), []).append((low[cell, 0], high[cell, 0]))
     for row in rows.values():
         row.sort()
-        for (_, right), (left, _) in zip(row, row[1:], strict=False):
+        for (_, right), (left, _) in itertools.pairwise(row):
             assert right <= left + 1e-6
     for macro in np.flatnonzero(~core):
         for other in range(len(low)):
