@@ -1,5 +1,6 @@
 """From a mapped netlist to its placed figures."""
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,10 @@ from dtqatten.synth.place.timing import PlacedTiming, analyse_placed
 from dtqatten.synth.place.wires import Wires, extract
 from dtqatten.synth.tools import SynthError
 
-__all__ = ["Placed", "place_design"]
+__all__ = ["NAMES", "Placed", "place_design"]
+
+#: File of the ports' names by number, and of the clock tree's cells.
+NAMES = "placed.json"
 
 #: Paths that a result tells.
 PATHS = 10
@@ -209,6 +213,8 @@ def place_design(
     }
     # What the folder keeps is the best.
     analyse_placed(layout, wires, tree, design, names, driver, period, folder)
+    names_of = {"ports": [name for name, _, _ in layout.netlist.ports], "clock": tree.buffers}
+    (folder / NAMES).write_text(json.dumps(names_of))
     return Placed(layout, wires, tree, timing, result)
 
 

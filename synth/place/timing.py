@@ -14,7 +14,7 @@ from dtqatten.synth.place.wires import Wires, write_spef
 from dtqatten.synth.timing import ACTIVITY, FAILING, LOAD_FF
 from dtqatten.synth.tools import SynthError, opensta
 
-__all__ = ["PlacedTiming", "SlowPath", "analyse_placed"]
+__all__ = ["NETLIST", "SPEF", "PlacedTiming", "SlowPath", "analyse_placed"]
 
 #: Sinks whose clock is looked at, evenly among all.
 SAMPLED = 4000
