@@ -123,7 +123,7 @@ def _synthesis(folder: Path, pe: dict[str, Any], whole: Netlist) -> list[Figure]
         Figure(
             "asic_fmax_mhz",
             whole.fmax,
-            f"{slowest}, MHz, 45 nm typical, without wires",
+            f"{slowest}, MHz, 45 nm typical, not placed",
             f"{asic} {each}",
             "1000",
         ),
