@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from dtqatten.model.compare import (
 )
 from dtqatten.model.core import CoreRun, run_core
 from dtqatten.model.energy import DRAM_PJ_PER_BIT, coefficients, head_energy
+from dtqatten.model.figure import Figure
 from dtqatten.model.measured import Measured
 from dtqatten.model.netlist import BLOCKS, Netlist, synthesized
+from dtqatten.model.placed import placed_figures
 from dtqatten.model.workload import Workload
 
 __all__ = ["Figure", "figures", "figures_in", "markdown", "shipped"]
@@ -27,31 +29,6 @@ __all__ = ["Figure", "figures", "figures_in", "markdown", "shipped"]
 #: Attention of BERT-Base with 384 tokens and the paper's shares.
 WORKLOAD = Workload(full_tiles=True)
 BASE = PRESETS["base"]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A number.
-
-    Attributes
-    ----------
-    name : str
-        Its key in the JSON.
-    value : float or None
-        None where nothing has been measured.
-    says : str
-        What it is, with unit and method.
-    command : str
-        What makes it.
-    goal : str
-        What was aimed at, if anything.
-    """
-
-    name: str
-    value: float | None
-    says: str
-    command: str
-    goal: str = ""
 
 
 def joules(energy: dict[str, float], *, dram: bool) -> float:
@@ -91,7 +68,11 @@ def shipped(folder: Path, pe_pj: float | None, tools: str) -> dict[str, Measured
     return found
 
 
-def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[Figure]:
+def figures(
+    folder: Path,
+    power: Callable[[Path], float] | None = None,
+    placed_power: Callable[[Path], float | None] | None = None,
+) -> list[Figure]:
     """Return all figures.
 
     Parameters
@@ -100,6 +81,8 @@ def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[
         Results of ``dtqatten synth``.
     power : callable, optional
         Returns the pJ that a PE takes in a cycle, given the same folder.
+    placed_power : callable, optional
+        Returns the same of a placed PE, None where there is none.
     """
     run = run_core(BASE, WORKLOAD)
     whole = Netlist.read(folder)
@@ -109,8 +92,10 @@ def figures(folder: Path, power: Callable[[Path], float] | None = None) -> list[
     if whole.powered and pe_pj is not None:
         parts = coefficients(BASE, whole.blocks, pe, pe_pj)
         energy = head_energy(WORKLOAD.filled(BASE.cols), run, parts)
+    placed_pj = placed_power(folder) if placed_power is not None else None
     return [
         *_synthesis(folder, pe, whole),
+        *placed_figures(folder, 2 * WORKLOAD.macs / run.head_cycles, placed_pj),
         *_throughput(run, whole),
         *_energy(pe_pj, energy),
         *_limits(run),
@@ -138,7 +123,7 @@ def _synthesis(folder: Path, pe: dict[str, Any], whole: Netlist) -> list[Figure]
         Figure(
             "asic_fmax_mhz",
             whole.fmax,
-            f"{slowest}, MHz, 45 nm typical, without wires",
+            f"{slowest}, MHz, 45 nm typical, not placed",
             f"{asic} {each}",
             "1000",
         ),

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,11 @@ from dtqatten.sim.lockstep.pe import pack_control
 from dtqatten.synth.attempts import SRAM_LIBERTY
 from dtqatten.synth.fanout import read_loads
 from dtqatten.synth.gates import Gates
+from dtqatten.synth.place.design import NAMES
+from dtqatten.synth.place.timing import NETLIST, SPEF
 from dtqatten.synth.tools import SynthError, opensta, yosys
 
-__all__ = ["PeEnergy", "pe_energy", "trace_steps"]
+__all__ = ["PeEnergy", "pe_energy", "placed_pe_energy", "trace_steps"]
 
 #: Volts, of the library's corner; for the check of what OpenSTA says.
 VDD = 1.1
@@ -37,7 +40,8 @@ class PeEnergy:
     internal_pj, switching_pj, leakage_pj : float
         By OpenSTA: inside cells, on nets, and leakage in a cycle.
     check_pj : float
-        ``C * V**2 / 2`` of every toggle of every net, pins only: what ``switching_pj`` should be.
+        ``C * V**2 / 2`` of every toggle of every net, pins only: what ``switching_pj`` should be
+        without wires.
     cycles, instances : int
         What was simulated: PEs, for so many cycles each.
     """
@@ -93,9 +97,66 @@ def pe_energy(folder: Path, config: Config, steps: Sequence[Step], ghz: float = 
     """
     if not (folder / "netlist.v").exists():
         raise SynthError(f"no netlist in {folder}: run `dtqatten synth --block pe`")
-    libraries = [path for path in sorted(folder.glob("*.lib")) if path.name != SRAM_LIBERTY]
+    top, module = _flat(folder, "netlist.v")
+    # Names without what Tcl would take for something else.
+    module["cells"] = {f"cell_{i}": cell for i, cell in enumerate(module["cells"].values())}
+    (folder / "renamed.json").write_text(json.dumps({"modules": {top: module}}))
     yosys(
-        "read_verilog netlist.v\nhierarchy -auto-top\nflatten -noscopeinfo\nwrite_json flat.json\n",
+        "read_json renamed.json\nwrite_verilog -noattr -noexpr -nohex -simple-lhs flat.v\n",
+        folder,
+        "renamed",
+    )
+    gates = _simulated(folder, module, config, steps)
+    return _measured(folder, "flat.v", top, module, gates, config, len(steps), ghz)
+
+
+def placed_pe_energy(
+    folder: Path, config: Config, steps: Sequence[Step], ghz: float = 1.0
+) -> PeEnergy:
+    """Return the energy of a placed PE: as :func:`pe_energy`, with its wires and its clock tree.
+
+    Parameters
+    ----------
+    folder : Path
+        Where ``dtqatten synth --block pe --place`` has placed it.
+    config : Config
+    steps : sequence of Step
+    ghz : float
+
+    Raises
+    ------
+    SynthError
+        If there is no placed netlist, or a tool refuses it.
+    """
+    if not (folder / NAMES).exists():
+        raise SynthError(f"no placed netlist in {folder}: run `dtqatten synth --block pe --place`")
+    names = json.loads((folder / NAMES).read_text())
+    top, module = _flat(folder, NETLIST)
+    # Its ports are bits with numbers: words again, by their names.
+    bits: dict[str, dict[int, int]] = defaultdict(dict)
+    for number, name in enumerate(names["ports"]):
+        word, _, index = name.partition("[")
+        bits[word][int(index.rstrip("]") or 0)] = module["ports"][f"p{number}"]["bits"][0]
+    ports = {word: {"bits": [of[index] for index in sorted(of)]} for word, of in bits.items()}
+    gates = _simulated(folder, {**module, "ports": ports}, config, steps)
+    # The simulation has no clock: OpenSTA knows how often its tree toggles.
+    clock = {f"c{cell}" for cell in names["clock"]}
+    gates.drivers = {
+        net: pin for net, pin in gates.drivers.items() if pin.partition("/")[0] not in clock
+    }
+    clock_port = f"p{names['ports'].index('clk')}"
+    return _measured(folder, NETLIST, top, module, gates, config, len(steps), ghz, SPEF, clock_port)
+
+
+def _libraries(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*.lib")) if path.name != SRAM_LIBERTY]
+
+
+def _flat(folder: Path, netlist: str) -> tuple[str, dict[str, Any]]:
+    """Return name and module of a netlist, its modules dissolved, in Yosys's JSON."""
+    yosys(
+        f"read_verilog {netlist}\nhierarchy -auto-top\nflatten -noscopeinfo\n"
+        "write_json flat.json\n",
         folder,
         "flat",
     )
@@ -103,14 +164,13 @@ def pe_energy(folder: Path, config: Config, steps: Sequence[Step], ghz: float = 
     (top, module), *more = flat["modules"].items()
     if more:
         raise SynthError(f"the PE has {len(more)} modules beside {top}")
-    # Names without what Tcl would take for something else.
-    module["cells"] = {f"cell_{i}": cell for i, cell in enumerate(module["cells"].values())}
-    (folder / "renamed.json").write_text(json.dumps(flat))
-    yosys(
-        "read_json renamed.json\nwrite_verilog -noattr -noexpr -nohex -simple-lhs flat.v\n",
-        folder,
-        "renamed",
-    )
+    return top, module
+
+
+def _simulated(
+    folder: Path, module: dict[str, Any], config: Config, steps: Sequence[Step]
+) -> Gates:
+    """Return a netlist that has passed steps."""
     cells = json.loads((folder / "cells.json").read_text())["modules"]
     gates = Gates(module, cells, config.rows * config.cols)
     for number, step in enumerate(steps):
@@ -128,7 +188,25 @@ def pe_energy(folder: Path, config: Config, steps: Sequence[Step], ghz: float = 
                 "rst": [gates.all if number < 4 else 0],
             }
         )
-    times = len(steps) * config.rows * config.cols
+    return gates
+
+
+def _measured(
+    folder: Path,
+    netlist: str,
+    top: str,
+    module: dict[str, Any],
+    gates: Gates,
+    config: Config,
+    cycles: int,
+    ghz: float,
+    spef: str | None = None,
+    clock: str = "clk",
+) -> PeEnergy:
+    """Have OpenSTA turn toggles of a netlist, and of its wires, into energy."""
+    libraries = _libraries(folder)
+    instances = config.rows * config.cols
+    times = cycles * instances
     activity = {
         gates.drivers[net]: count / times
         for net, count in gates.toggles.items()
@@ -136,9 +214,9 @@ def pe_energy(folder: Path, config: Config, steps: Sequence[Step], ghz: float = 
     }
     report = opensta(
         "".join(f"read_liberty {file.name}\n" for file in libraries)
-        + f"""read_verilog flat.v
-link_design {top}
-create_clock -name clock -period {1 / ghz} [get_ports clk]
+        + f"read_verilog {netlist}\nlink_design {top}\n"
+        + (f"read_spef {spef}\n" if spef else "")
+        + f"""create_clock -name clock -period {1 / ghz} [get_ports {clock}]
 report_power
 """
         + "".join(
@@ -163,14 +241,8 @@ report_power
                 if isinstance(bit, int):
                     on_net[bit] += loads[cell["type"]].get(pin) or 0.0
     check = sum(count * on_net[net] for net, count in gates.toggles.items()) / times
-    return PeEnergy(
-        internal,
-        switching,
-        leakage,
-        check * VDD**2 / 2 / 1000,
-        len(steps),
-        config.rows * config.cols,
-    )
+    check_pj = check * VDD**2 / 2 / 1000
+    return PeEnergy(internal, switching, leakage, check_pj, cycles, instances)
 
 
 def bits_of(operands: NDArray[np.int64]) -> list[int]:

@@ -10,15 +10,20 @@ from types import ModuleType
 from typing import Any
 
 from dtqatten.files.locks import alone
+from dtqatten.files.pictures import save
 from dtqatten.files.scratch import is_plain
 from dtqatten.hw.base import memory_shape
 from dtqatten.synth import asic, cells, fanout, fpga, output_registers, sram, timing
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
+from dtqatten.synth.place.design import place_design
+from dtqatten.synth.place.lef import lef_files
+from dtqatten.synth.place.options import PlaceOptions
+from dtqatten.synth.place.picture import layout_figure
 from dtqatten.synth.store import kept
-from dtqatten.synth.tools import InputError, has_opensta, versions
+from dtqatten.synth.tools import InputError, SynthError, has_opensta, versions
 
-__all__ = ["ASIC", "Flow"]
+__all__ = ["ASIC", "Flow", "Placement"]
 
 #: Target that is no FPGA.
 ASIC = "asic"
@@ -36,6 +41,42 @@ def hash_of(path: Path) -> str:
 def source_hash(part: ModuleType) -> str:
     """Return the hash of a module's source."""
     return hash_of(Path(str(part.__file__)))
+
+
+@dataclass(frozen=True)
+class Placement:
+    """That mapped netlists are placed, too.
+
+    Parameters
+    ----------
+    lef : tuple of Path
+        LEF files of cells and macros, or folders of them.
+    options : PlaceOptions
+
+    Raises
+    ------
+    SynthError
+        If a LEF file cannot be read, or there is no OpenSTA.
+    """
+
+    lef: tuple[Path, ...]
+    options: PlaceOptions
+
+    def __post_init__(self) -> None:
+        if not has_opensta():
+            raise SynthError("--place needs OpenSTA (Debian: opensta)")
+        for path in lef_files(self.lef):
+            hash_of(path)
+
+    def key(self) -> dict[str, Any]:
+        """Return what a placed result depends on beside the netlist."""
+        parts = sorted(Path(__file__).with_name("place").glob("*.py"))
+        return {
+            "place": self.options.summary(),
+            "geometry": [(path.name, hash_of(path)) for path in lef_files(self.lef)],
+            "place_flow": [hash_of(path) for path in parts],
+            "place_tools": versions("coloquinte", "lefdef"),
+        }
 
 
 @dataclass(frozen=True)
@@ -57,6 +98,9 @@ class Flow:
         See :func:`~dtqatten.synth.asic.synthesize`.
     seeds : int
         See :func:`~dtqatten.synth.fpga.place_and_route`.
+    placement : Placement or None
+        Of :data:`ASIC`: its results are ``placed-<design>.json`` besides, and a picture
+        ``placed-<design>.png``.
 
     Raises
     ------
@@ -70,6 +114,7 @@ class Flow:
     mhz: float | None = None
     flatten: bool = False
     seeds: int = 1
+    placement: Placement | None = None
 
     def __post_init__(self) -> None:
         # Before anything long begins.
@@ -104,7 +149,8 @@ class Flow:
         dict
             That of :func:`~dtqatten.synth.asic.synthesize` or
             :func:`~dtqatten.synth.fpga.place_and_route`, with ``target``, ``clock_mhz``,
-            ``tools`` by version, and ``libraries`` by hash.
+            ``tools`` by version, and ``libraries`` by hash; placed, with that of
+            :func:`~dtqatten.synth.place.design.place_design` and what it was placed with.
 
         Raises
         ------
@@ -152,7 +198,52 @@ class Flow:
 
         # Two runs of one design would work in one folder; the second finds the first one's result.
         with alone(self.output / "work" / f"{name}.lock"):
-            return kept(self.output / f"{name}.json", design.key(**options), make)
+            file = self.output / f"{name}.json"
+            if target != ASIC or self.placement is None:
+                return kept(file, design.key(**options), make)
+            if not (self.output / "work" / name / "netlist.v").exists():
+                file.unlink(missing_ok=True)  # a result alone cannot be placed
+            result = kept(file, design.key(**options), make)
+            return self._placed(self.placement, design, result, multipliers, step)
+
+    def _placed(
+        self,
+        placement: Placement,
+        design: Design,
+        mapped: dict[str, Any],
+        multipliers: int | None,
+        step: Callable[[str], None],
+    ) -> dict[str, Any]:
+        """Return the result of a mapped design, placed."""
+        name = f"placed-{design.name}"
+        key = placement.key()
+
+        def make() -> dict[str, Any]:
+            folder = (self.output / "work" / name).resolve()
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            placed = place_design(
+                design,
+                mapped,
+                self.output / "work" / f"{ASIC}-{design.name}",
+                placement.lef,
+                placement.options,
+                folder,
+                mhz=mapped["clock_mhz"],
+                step=step,
+            )
+            step("picture")
+            path = placed.timing.paths[0] if placed.timing.paths else None
+            title = f"{design.name}: {placed.result['placed_mm2']:.4f} mm2"
+            save(layout_figure(placed.layout, path, title), self.output / f"{name}.png")
+            result = {**mapped, **key, **placed.result}
+            del result["key"]
+            if multipliers:
+                die = 1e6 * placed.result["placed_mm2"]
+                result["um2_per_multiplier_placed"] = die / multipliers
+            return result
+
+        return kept(self.output / f"{name}.json", design.key(mapped=mapped["key"], **key), make)
 
     def _asic_options(self) -> dict[str, Any]:
         if not is_plain(self.output.resolve()):

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from dtqatten.synth.flow import ASIC
 
-__all__ = ["area_figure", "parts", "table"]
+__all__ = ["area_figure", "parts", "placed_table", "table"]
 
 #: Parts of less than this share of a design are drawn together, or without a name.
 DRAWN, NAMED = 0.005, 0.05
@@ -56,6 +56,45 @@ def table(target: str, results: Sequence[dict[str, Any]]) -> Table:
         of.add_column(head, justify="right")
     for result, row in zip(results, rows, strict=True):
         of.add_row(result["design"], *row)
+    return of
+
+
+def placed_table(results: Sequence[dict[str, Any]]) -> Table:
+    """Return placed results as a table, one row a design."""
+    tools = {f"{n} {v}" for r in results for n, v in {**r["tools"], **r["place_tools"]}.items()}
+    of = Table(title=f"placed: {', '.join(sorted(tools))}", title_justify="left")
+    heads = (
+        "MHz",
+        "slack, ns",
+        "not repaired",
+        "mm2",
+        "density",
+        "wire, mm",
+        "mean, um",
+        "clock buffers",
+        "skew, ps",
+        "latency, ps",
+        "clock, mW",
+    )
+    of.add_column("design")
+    for head in heads:
+        of.add_column(head, justify="right")
+    for result in results:
+        tree, slack = result["clock_tree"], result["placed_slack_ns"]
+        of.add_row(
+            result["design"],
+            f"{result['placed_fmax_mhz']:.0f}",
+            f"{slack['placed']:.3f}",
+            f"{slack['clock']:.3f}",
+            f"{result['placed_mm2']:.4f}",
+            f"{result['placed_density']:.3f}",
+            f"{result['wire_mm']:.1f}",
+            f"{result['wire_mean_um']:.1f}",
+            str(tree["buffers"]),
+            f"{1000 * tree['skew_ns']:.0f}",
+            f"{1000 * tree['latency_ns']:.0f}",
+            shown(tree["mw"], ".3f"),
+        )
     return of
 
 

@@ -42,7 +42,7 @@ def results(
         from dtqatten.golden.traces.trace import example
         from dtqatten.model.measured import read, text_of
         from dtqatten.model.results import figures, markdown, shipped
-        from dtqatten.synth.energy import pe_energy, trace_steps
+        from dtqatten.synth.energy import pe_energy, placed_pe_energy, trace_steps
         from dtqatten.synth.tools import has_opensta
 
     def power(folder: Path) -> float:
@@ -50,9 +50,18 @@ def results(
         config = PRESETS["base"].replace(d_head=trace.q.shape[-1])
         return pe_energy(folder / "work/asic-base-pe", config, trace_steps(config, trace)).total_pj
 
+    def placed_power(folder: Path) -> float | None:
+        if not (folder / "placed-base-pe.json").exists():
+            return None
+        trace = example()
+        config = PRESETS["base"].replace(d_head=trace.q.shape[-1])
+        of = folder / "work/placed-base-pe"
+        return placed_pe_energy(of, config, trace_steps(config, trace)).total_pj
+
     with progress() as bar:
         bar.add_task("cycle model", total=None)
-        found = figures(synth, power if has_opensta() else None)
+        measured = (power, placed_power) if has_opensta() else (None, None)
+        found = figures(synth, *measured)
     for path in (output, page):
         refuse_to_lose(path, found, synth)
     content = {one.name: one.value for one in found}

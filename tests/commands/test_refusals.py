@@ -101,6 +101,12 @@ WRONG = {
         (["--target", "asic", "--seeds", "2"], "--seeds: for FPGAs only"),
         (["--target", "asic", "--serial-pins"], "--serial-pins: for FPGAs only"),
         (["--target", "ecp5", "--verilog", NOWHERE, "--top", "x"], "cannot read /nowhere/at/all"),
+        (["--target", "ecp5", "--place"], "--place is for cells: give --target asic, and no other"),
+        (["--place"], "--place is for cells: give --target asic"),
+        (["--target", "asic", "--place"], "--place needs the geometry of the cells: give --lef"),
+        (["--target", "asic", "--density", "0.7"], "--density: for --place only; leave it out"),
+        (["--target", "ecp5", "--lef", NOWHERE], "--lef: for --place only; leave it out"),
+        (["--clock-wire", "1", "0.1"], "--clock-wire: for --place only; leave it out"),
         (["--target", "ecp5", "--verilog", __file__, "--top", "a; b"], "--top is 'a; b': give a"),
     ],
     "results": [

@@ -7,6 +7,8 @@ THRESHOLDS = "".join(
 )
 HEAD = f"""delay_model : table_lookup; time_unit : "1ns"; voltage_unit : "1V"; current_unit : "1mA";
 capacitive_load_unit(1, ff); {THRESHOLDS}
+operating_conditions(typical) {{ process : 1.0; temperature : 25.0; voltage : 1.1; }}
+default_operating_conditions : typical;
 lu_table_template(line) {{ variable_1 : total_output_net_capacitance; index_1("0, 100"); }}
 lu_table_template(plane) {{ variable_1 : input_net_transition; index_1("0, 1, 2");
 variable_2 : total_output_net_capacitance; index_2("0, 50, 100"); }}
@@ -19,12 +21,12 @@ def table(name: str, *values: float) -> str:
     return f'{name}(plane) {{ values("{line}", "{line}", "{line}"); }}\n'
 
 
-def arcs(related: str, kind: str, delay: float) -> str:
-    """Delay of an output: constant part, and a thousandth of a ns for every fF."""
+def arcs(related: str, kind: str, delay: float, slope: float = 0.001) -> str:
+    """Delay of an output: constant part, and by default a thousandth of a ns for every fF."""
     return (
         f'timing() {{ related_pin : "{related}"; {kind}\n'
         + "".join(
-            table(f"cell_{edge}", delay, delay + 0.05, delay + 0.1)
+            table(f"cell_{edge}", delay, delay + 50 * slope, delay + 100 * slope)
             + table(f"{edge}_transition", 0.01, 0.015, 0.02)
             for edge in ("rise", "fall")
         )
@@ -32,13 +34,15 @@ def arcs(related: str, kind: str, delay: float) -> str:
     )
 
 
-def gate(name: str, area: float, function: str, inputs: str) -> str:
-    sense = "timing_sense : positive_unate;" if name == "BUF" else "timing_sense : negative_unate;"
+def gate(name: str, area: float, function: str, inputs: str, times: float = 1.0) -> str:
+    """Return a cell; ``times`` as strong as the smallest, it loads its inputs as much more."""
+    positive = name.startswith("BUF")
+    sense = f"timing_sense : {'positive' if positive else 'negative'}_unate;"
     return (
         f"cell({name}) {{ area : {area};\n"
-        + "".join(f"pin({pin}) {{ direction : input; capacitance : 1.0; }}\n" for pin in inputs)
+        + "".join(f"pin({pin}) {{ direction : input; capacitance : {times}; }}\n" for pin in inputs)
         + f'pin(Y) {{ direction : output; function : "{function}"; max_capacitance : 100;\n'
-        + "".join(arcs(pin, sense, 0.05) for pin in inputs)
+        + "".join(arcs(pin, sense, 0.05, 0.001 / times) for pin in inputs)
         + "}}\n"
     )
 

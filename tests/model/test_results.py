@@ -46,6 +46,20 @@ def test_what_is_missing_is_null(tmp_path: Path) -> None:
     assert "not measured" in markdown(figures(tmp_path), "")
 
 
+def test_placed_figures(tmp_path: Path) -> None:
+    missing = {one.name: one.value for one in figures(tmp_path, None, lambda folder: None)}
+    placed = ("placed_fmax_mhz", "placed_core_mm2", "placed_density", "placed_gops_per_mm2")
+    assert [missing[name] for name in (*placed, "pe_pj_placed")] == [None] * 5
+    core = {"placed_fmax_mhz": 800.0, "placed_mm2": 4.0, "placed_density": 0.7}
+    (tmp_path / "placed-base-core.json").write_text(json.dumps(core))
+    pe = {"um2_per_multiplier_placed": 250.0}
+    (tmp_path / "placed-base-pe.json").write_text(json.dumps(pe))
+    found = {one.name: one.value for one in figures(tmp_path, None, lambda folder: 3.0)}
+    assert [found[name] for name in placed[:3]] == [800.0, 4.0, 0.7]
+    assert found["placed_gops_per_mm2"] == pytest.approx(0.8 * found["gops_at_1ghz"] / 4.0)
+    assert (found["um2_per_multiplier_placed"], found["pe_pj_placed"]) == (250.0, 3.0)
+
+
 def test_what_is_there_is_put_together(tmp_path: Path) -> None:
     for block in BLOCKS:
         (tmp_path / f"asic-base-{block}.json").write_text(json.dumps(BLOCK))

@@ -9,8 +9,9 @@ from dtqatten.golden.traces.trace import example
 from dtqatten.hw.arrays.pe import PE
 from dtqatten.hw.base.export import verilog
 from dtqatten.synth.design import Design
-from dtqatten.synth.energy import pe_energy, trace_steps
-from dtqatten.synth.flow import ASIC, Flow
+from dtqatten.synth.energy import pe_energy, placed_pe_energy, trace_steps
+from dtqatten.synth.flow import ASIC, Flow, Placement
+from dtqatten.synth.place.options import PlaceOptions
 from dtqatten.synth.tools import SynthError, has_opensta
 
 CONFIG = Config(rows=2, cols=3, depth=1, d_head=32)
@@ -40,3 +41,26 @@ def test_energy_of_a_pe(liberty: Path, tmp_path: Path) -> None:
 def test_a_missing_netlist_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(SynthError, match="run `dtqatten synth --block pe`"):
         pe_energy(tmp_path, CONFIG, [])
+
+
+@pytest.mark.skipif(not has_opensta(), reason="OpenSTA is not installed")
+def test_energy_of_a_placed_pe(sized_liberty: Path, lef: Path, tmp_path: Path) -> None:
+    """What the gates do is the same; wires and clock tree come on top."""
+    design = Design("pe", "dtqatten_pe", {"pe.v": verilog(PE(CONFIG, CONFIG.score_width), "pe")})
+    # Slow enough that nothing is repaired.
+    options = PlaceOptions(effort=1, rounds=0)
+    flow = Flow(tmp_path, (sized_liberty,), mhz=10, placement=Placement((lef,), options))
+    result = flow.run(ASIC, design)
+    assert result["repair"] == {"buffers": 0, "sizes": 0}
+    steps = trace_steps(CONFIG, example())[:100]
+    mapped = pe_energy(tmp_path / "work" / "asic-pe", CONFIG, steps)
+    placed = placed_pe_energy(tmp_path / "work" / "placed-pe", CONFIG, steps)
+    assert placed.check_pj == pytest.approx(mapped.check_pj)
+    assert placed.switching_pj > mapped.switching_pj
+    wires = result["wire_mm"] * 1000 * options.signal.ff + 1e-9
+    # Each net toggles at most once a cycle, the clock twice.
+    most = 1.1**2 / 2 * (wires + 2 * result["clock_tree"]["wire_mm"] * 1000 * options.clock.ff)
+    clock_pj = 1000 * result["clock_tree"]["mw"] / 10
+    assert placed.switching_pj < mapped.switching_pj + most / 1000 + clock_pj
+    with pytest.raises(SynthError, match="run `dtqatten synth --block pe --place`"):
+        placed_pe_energy(tmp_path, CONFIG, steps)

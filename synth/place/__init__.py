@@ -1,0 +1,1 @@
+"""Placed figures of a mapped netlist: floorplan, placement, wires, clock tree, repair."""

@@ -1,0 +1,176 @@
+"""A balanced tree of buffers from the clock's port to flip-flops and macros."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtqatten.synth.cells import BufferCell
+from dtqatten.synth.place.drives import Drives
+from dtqatten.synth.place.layout import Layout
+from dtqatten.synth.place.wires import Wire
+
+__all__ = ["ClockTree", "grow_clock_tree"]
+
+#: Most fF behind a buffer at the leaves, pins and wires.
+LEAF_FF = 50.0
+
+#: ps that a buffer's resistance takes with its load: buffers are chosen for it.
+STAGE_PS = 30.0
+
+#: Branches of an inner node: two bisections.
+BRANCHES = 4
+
+
+@dataclass(frozen=True)
+class ClockTree:
+    """What was inserted.
+
+    Attributes
+    ----------
+    buffers : list of int
+        Its cells, the root first.
+    nets : list of int
+        Its nets, the port's first.
+    levels : int
+        Buffers between port and every sink.
+    sinks : list of int
+        Clock pins.
+    """
+
+    buffers: list[int]
+    nets: list[int]
+    levels: int
+    sinks: list[int]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Something that a buffer drives: pins at a place, with a load in fF."""
+
+    pins: list[int]
+    at: NDArray[np.float64]
+    load: float
+
+
+def grow_clock_tree(
+    layout: Layout, net: int, drives: Drives, buffers: tuple[BufferCell, ...], wire: Wire
+) -> ClockTree:
+    """Insert a clock tree into a placed netlist; the buffers still overlap cells.
+
+    Sinks are bisected across the wider side of their bounding box, into parts of equal load, until
+    each part has at most :data:`LEAF_FF` behind its buffer: the number of bisections is the same
+    for all, so every sink is behind as many buffers. Above the leaves, each buffer drives
+    :data:`BRANCHES` others. A buffer stands in the middle of what it drives, and is of the size at
+    which its resistance takes :data:`STAGE_PS` with its load: so stages are alike.
+
+    Parameters
+    ----------
+    layout : Layout
+        Changed in place.
+    net : int
+        The clock port's.
+    drives : Drives
+    buffers : tuple of BufferCell
+        To choose from.
+    wire : Wire
+    """
+    netlist = layout.netlist
+    sinks = [pin for pin, of in enumerate(netlist.pin_net) if of == net]
+    points = layout.pin_points()
+    tree = _Grower(layout, drives, buffers, wire)
+    leaves = []
+    for pin in sinks:
+        cell = netlist.pin_cell[pin]
+        name = netlist.pin_name[pin]
+        at = points[pin]
+        further = layout.outlines[netlist.kinds[cell]].more.get(name, ())
+        if further:  # a memory of several macros: in their middle
+            at = np.mean([at, *(layout.at[cell] + offset for offset in further)], axis=0)
+        leaves.append(Branch([pin], at, drives.cells[netlist.kinds[cell]].loads[name]))
+    if not leaves:
+        return ClockTree([], [net], 0, [])
+    bisections = 0
+    while any(
+        len(group) > 1 and tree.load(group) > LEAF_FF for group in bisected(leaves, bisections)
+    ):
+        bisections += 1
+    levels = 0
+    branches = [tree.buffer(group) for group in bisected(leaves, bisections)]
+    levels += 1
+    while len(branches) > 1:
+        bisections = max(0, bisections - BRANCHES // 2)
+        branches = [tree.buffer(group) for group in bisected(branches, bisections)]
+        levels += 1
+    (root,) = branches
+    netlist.pin_net[root.pins[0]] = net
+    layout.move(tree.cells, tree.at)
+    return ClockTree(tree.cells[::-1], [net, *tree.nets[::-1]], levels, sinks)
+
+
+def bisected(branches: list[Branch], times: int) -> list[list[Branch]]:
+    """Return branches in up to ``2**times`` groups of like load."""
+    if not times or len(branches) < 2:
+        return [branches]
+    at = np.array([branch.at for branch in branches])
+    load = np.array([branch.load for branch in branches])
+    axis = int(np.ptp(at[:, 1]) > np.ptp(at[:, 0]))
+    order = np.lexsort((np.arange(len(at)), at[:, axis]))
+    sums = np.cumsum(load[order])
+    half = int(np.searchsorted(sums, sums[-1] / 2))
+    half = min(max(half, 1), len(order) - 1)
+    return [
+        group
+        for part in (order[:half], order[half:])
+        for group in bisected([branches[i] for i in part], times - 1)
+    ]
+
+
+class _Grower:
+    """Adds buffers to a netlist, from the leaves up."""
+
+    def __init__(
+        self, layout: Layout, drives: Drives, buffers: tuple[BufferCell, ...], wire: Wire
+    ) -> None:
+        self._layout, self._drives, self._wire = layout, drives, wire
+        self._buffers = [buffer for buffer in buffers if buffer.cell in layout.outlines]
+        self.cells: list[int] = []
+        self.nets: list[int] = []
+        self.at: list[tuple[float, float]] = []
+
+    def load(self, group: list[Branch]) -> float:
+        """Return what a buffer in the middle of a group would drive, wires by star."""
+        at = np.array([branch.at for branch in group])
+        # Leaves share wires; a star counts these once for each.
+        star = np.abs(at - np.median(at, axis=0)).sum()
+        shared = np.ptp(at, axis=0).sum() * (1 + np.sqrt(len(at)) / 2)
+        return sum(branch.load for branch in group) + self._wire.ff * float(min(star, shared))
+
+    def buffer(self, group: list[Branch]) -> Branch:
+        """Put a buffer before a group; return it as a branch."""
+        netlist, layout = self._layout.netlist, self._layout
+        load = self.load(group)
+        chosen = min(
+            self._buffers,
+            key=lambda b: (abs(self._drives.cells[b.cell].resistance * load - STAGE_PS), b),
+        )
+        net = netlist.add_net()
+        for branch in group:
+            for pin in branch.pins:
+                netlist.pin_net[pin] = net
+        cell = netlist.add_cell(
+            chosen.cell,
+            f"clock_tree/{len(self.cells)}",
+            [(chosen.input, False, -1), (chosen.output, True, net)],
+        )
+        outline = layout.outlines[chosen.cell]
+        size = np.array([outline.width, outline.height])
+        limit = np.array([layout.plan.width, layout.plan.height]) - size
+        at = np.median([branch.at for branch in group], axis=0)
+        self.cells.append(cell)
+        self.nets.append(net)
+        corner = np.clip(at - size / 2, 0, limit)
+        self.at.append((float(corner[0]), float(corner[1])))
+        return Branch(
+            [netlist.first[cell]], at, self._drives.cells[chosen.cell].loads[chosen.input]
+        )

@@ -1,0 +1,196 @@
+"""Floorplan: the core's outline, macros on its left and right, ports around it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtqatten.synth.tools import InputError
+
+__all__ = ["Floorplan", "outline_of", "place_macros", "place_ports"]
+
+#: A length below this is rounding, um.
+GRID = 1e-6
+
+
+@dataclass(frozen=True)
+class Floorplan:
+    """A core with its lower left corner in the origin, um.
+
+    Attributes
+    ----------
+    width, height : float
+        Whole sites, whole rows.
+    row, site : float
+    halo : float
+        Around each macro, where no cell stands.
+    """
+
+    width: float
+    height: float
+    row: float
+    site: float
+    halo: float
+
+
+def up(length: float, grid: float) -> float:
+    """Round up to a grid."""
+    return math.ceil(length / grid - GRID) * grid
+
+
+def outline_of(
+    cell_area: float,
+    macros: Sequence[tuple[float, float]],
+    *,
+    density: float,
+    aspect: float,
+    halo: float,
+    row: float,
+    site: float,
+) -> Floorplan:
+    """Return a core for cells at a density, and for macros with their halos.
+
+    Parameters
+    ----------
+    cell_area : float
+        Of the cells in rows, um2.
+    macros : sequence of (float, float)
+        Widths and heights, um.
+    density : float
+        Of the cells in what macros and halos leave.
+    aspect : float
+        Height over width.
+    halo, row, site : float
+        See `Floorplan`.
+    """
+    area = cell_area / density + sum((w + 2 * halo) * (h + 2 * halo) for w, h in macros)
+    tallest = max((h + 2 * halo for _, h in macros), default=0.0)
+    widest = max((w + 2 * halo for w, _ in macros), default=0.0)
+    height = up(max(math.sqrt(area * aspect), tallest, row), row)
+    width = up(max(area / height, widest, site), site)
+    return Floorplan(width, height, row, site, halo)
+
+
+def place_macros(
+    plan: Floorplan, macros: Mapping[int, tuple[float, float]], wish: NDArray[np.float64]
+) -> dict[int, tuple[float, float]]:
+    """Stack macros in columns from the left and the right side inward.
+
+    Those that want to be in the left half, by area, go left; the widest first form columns, and
+    in a column each has the order of its wish. Where two sides are too wide, all go left.
+
+    Parameters
+    ----------
+    plan : Floorplan
+    macros : mapping of int to (float, float)
+        Width and height by cell.
+    wish : array [cells, 2]
+        Where each cell wants to be.
+
+    Returns
+    -------
+    dict of int to (float, float)
+        Lower left corner by cell.
+
+    Raises
+    ------
+    InputError
+        If they do not fit.
+    """
+    space = 2 * plan.halo
+    area = {cell: (w + space) * (h + space) for cell, (w, h) in macros.items()}
+    right = sorted(macros, key=lambda cell: (wish[cell, 0], cell))
+    left: list[int] = []
+    half = sum(area.values()) / 2
+    while right and sum(area[cell] for cell in (*left, right[0])) <= half:
+        left.append(right.pop(0))
+    used, places = stacked(plan, macros, (left, right), wish)
+    if used > plan.width + GRID:  # too few to be shared out
+        used, places = stacked(plan, macros, (left + right, []), wish)
+    if used > plan.width + GRID:
+        raise InputError(
+            f"macros take {used:.0f} um of a core {plan.width:.0f} um wide: give another --aspect "
+            "or a lower --density"
+        )
+    return places
+
+
+def stacked(
+    plan: Floorplan,
+    macros: Mapping[int, tuple[float, float]],
+    sides: tuple[list[int], list[int]],
+    wish: NDArray[np.float64],
+) -> tuple[float, dict[int, tuple[float, float]]]:
+    """Return how much of the width columns on both sides take, and the macros' corners."""
+    space = 2 * plan.halo
+    places: dict[int, tuple[float, float]] = {}
+    used = 0.0
+    for side, cells in enumerate(sides):
+        edge = 0.0
+        for column in columns(plan, macros, cells):
+            column.sort(key=lambda cell: (wish[cell, 1], cell))
+            heights = [up(macros[cell][1] + space, plan.row) for cell in column]
+            free = plan.height - sum(heights)
+            gap = math.floor(free / max(len(column) - 1, 1) / plan.row + GRID) * plan.row
+            y = 0.0
+            for cell, height in zip(column, heights, strict=True):
+                wide = up(macros[cell][0] + space, plan.site)
+                x = edge if side == 0 else plan.width - edge - wide
+                places[cell] = (x + plan.halo, y + plan.halo)
+                y += height + gap
+            edge += up(max(macros[cell][0] for cell in column) + space, plan.site)
+        used += edge
+    return used, places
+
+
+def columns(
+    plan: Floorplan, macros: Mapping[int, tuple[float, float]], cells: Sequence[int]
+) -> list[list[int]]:
+    """Fill columns, the widest macros first, each where there is room below the core's height."""
+    found: list[tuple[float, list[int]]] = []
+    for cell in sorted(cells, key=lambda cell: (-macros[cell][0], -macros[cell][1], cell)):
+        height = up(macros[cell][1] + 2 * plan.halo, plan.row)
+        for number, (taken, column) in enumerate(found):
+            if taken + height <= plan.height + GRID:
+                column.append(cell)
+                found[number] = (taken + height, column)
+                break
+        else:
+            found.append((height, [cell]))
+    return [column for _, column in found]
+
+
+def place_ports(plan: Floorplan, wish: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Spread ports evenly around the core, in the order of their wishes around its centre.
+
+    Parameters
+    ----------
+    plan : Floorplan
+    wish : array [ports, 2]
+        Where each wants to be.
+
+    Returns
+    -------
+    array [ports, 2]
+        On the border.
+    """
+    w, h = plan.width, plan.height
+    centre = np.array([w / 2, h / 2])
+    # From the lower left corner, counterclockwise.
+    start = math.atan2(-h, -w)
+    angle = np.arctan2(*(wish - centre).T[::-1])
+    order = np.lexsort((np.arange(len(wish)), (angle - start) % (2 * math.pi)))
+    along = (np.arange(len(wish)) + 0.5) / max(len(wish), 1) * 2 * (w + h)
+    places = np.empty((len(wish), 2))
+    for port, s in zip(order, along, strict=True):
+        if s < w:
+            places[port] = s, 0
+        elif s < w + h:
+            places[port] = w, s - w
+        elif s < 2 * w + h:
+            places[port] = 2 * w + h - s, h
+        else:
+            places[port] = 0, 2 * (w + h) - s
+    return places

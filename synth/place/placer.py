@@ -1,0 +1,179 @@
+"""Global and detailed placement, by Coloquinte in a process of its own."""
+
+import sys
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dtqatten.synth.place.floorplan import place_macros, place_ports
+from dtqatten.synth.place.layout import Layout
+from dtqatten.synth.tools import SynthError, run
+
+__all__ = ["EFFORT", "arrange", "place"]
+
+PROGRAM = Path(__file__).with_name("coloquinte_run.py")
+
+#: Coloquinte's effort, 1 to 9.
+EFFORT = 3
+
+#: A length below this is rounding, in units.
+GRID = 1e-6
+
+#: Share of the rows that cells, widened to spread, fill: the rest is for their packing. The first
+#: with which all cells find a place is taken; 0: none is widened.
+FILLED = (0.96, 0.92, 0.86, 0.78, 0.0)
+
+
+def place(
+    layout: Layout,
+    folder: Path,
+    steps: Collection[str],
+    *,
+    skip: Collection[int] = (),
+    floating: bool = False,
+    effort: int = EFFORT,
+) -> None:
+    """Move the cells in rows to legal places, in place.
+
+    Coordinates are whole sites, and as many units in a row as make them nearly square: Coloquinte
+    slows down on fine grids, and so every place is on the grid. Cells are widened to fill the
+    rows evenly, or they would gather at the density 1. Macros, inflated by their halos, are fixed,
+    and so are ports: cells of one unit that are no obstacle.
+
+    Parameters
+    ----------
+    layout : Layout
+    folder : Path
+        To work in.
+    steps : collection of str
+        Of ``global``, ``legal``, ``detailed``; ``global`` begins anew, the others where cells are.
+    skip : collection of int
+        Nets that do not pull: clocks.
+    floating : bool
+        There are no ports, and macros are cells of one unit that move.
+    effort : int
+        1 to 9.
+
+    Raises
+    ------
+    SynthError
+        If the cells do not fit.
+    """
+    plan, core = layout.plan, layout.is_core
+    number, ports = len(core), len(layout.ports)
+    height = max(1, round(plan.row / plan.site))
+    unit = np.array([plan.site, plan.row / height])
+    size = np.rint(np.array([plan.width, plan.height]) / unit).astype(np.int64)
+    at = np.rint(layout.at / unit).astype(np.int64)
+    sizes = np.rint(layout.sizes / unit).astype(np.int64)
+    blocked = 0
+    if floating:
+        sizes[~core] = 1, height
+    else:
+        low = np.floor((layout.at[~core] - plan.halo) / unit + GRID)
+        high = np.ceil((layout.at[~core] + layout.sizes[~core] + plan.halo) / unit - GRID)
+        at[~core], sizes[~core] = low, high - low
+        blocked = int(sizes[~core].prod(axis=1).sum())
+    room = (int(size.prod()) - blocked) / height
+    widths = np.tile(np.concatenate([sizes[:, 0], np.ones(ports, np.int64)]), (len(FILLED), 1))
+    for width, filled in zip(widths, FILLED, strict=True):
+        width[:number][core] = widened(sizes[core, 0], room, filled)
+    border = np.clip(np.rint(layout.ports / unit).astype(np.int64), 0, size - [1, height])
+    cells, offsets, ends = connections(layout, at, unit, set(skip), ports=not floating)
+    np.savez(
+        folder / "circuit.npz",
+        width=widths,
+        height=np.concatenate([sizes[:, 1], np.full(ports, height)]),
+        x=np.concatenate([at[:, 0], border[:, 0]]),
+        y=np.concatenate([at[:, 1], border[:, 1]]),
+        fixed=np.concatenate([~core & (not floating), np.ones(ports, bool)]),
+        obstruction=np.concatenate([np.ones(number, bool), np.zeros(ports, bool)]),
+        core=np.array([*size, height]),
+        pin_cell=cells,
+        pin_x=offsets[:, 0],
+        pin_y=offsets[:, 1],
+        net_end=ends,
+    )
+    command = [sys.executable, str(PROGRAM), "circuit.npz", "placed.npz", str(effort), *steps]
+    run(command, folder, "coloquinte.log")
+    with np.load(folder / "placed.npz") as placed:
+        corners = np.stack([placed["x"], placed["y"]], axis=1)[:number] * unit
+        moves = np.full(number, True) if floating else core
+        layout.at[moves] = corners[moves]
+        if not floating:
+            layout.flip[core] = placed["flip"][:number][core]
+
+
+def widened(widths: NDArray[np.int64], room: float, filled: float) -> NDArray[np.int64]:
+    """Return widths that fill a share of the rows, none below what it was.
+
+    Raises
+    ------
+    SynthError
+        If there is no room.
+    """
+    needed = int(widths.sum())
+    if needed > room:
+        raise SynthError(f"cells take {needed / room:.0%} of the rows: give a lower --density")
+    ends = np.floor(np.cumsum(widths * max(1.0, filled * room / max(needed, 1))))
+    return np.maximum(np.diff(ends, prepend=0).astype(np.int64), widths)
+
+
+def connections(
+    layout: Layout,
+    at: NDArray[np.int64],
+    unit: NDArray[np.float64],
+    skip: Collection[int],
+    *,
+    ports: bool,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return nets for the placer: each pin's cell and place in the upright cell, and nets' ends."""
+    netlist = layout.netlist
+    of_pin = np.array(netlist.pin_cell, dtype=np.int64)
+    offset = layout.pin_offsets()
+    # A macro begins at the corner of its halo.
+    macro = ~layout.is_core[of_pin]
+    offset[macro] += (layout.at - at * unit)[of_pin[macro]]
+    offsets = np.rint(offset / unit).astype(np.int64).tolist()
+    at_ports: dict[int, list[int]] = {}
+    if ports:
+        for port, (_, _, net) in enumerate(netlist.ports):
+            at_ports.setdefault(net, []).append(len(netlist.kinds) + port)
+    cells: list[int] = []
+    places: list[list[int]] = []
+    ends = []
+    for net, pins in enumerate(netlist.pins_of_nets()):
+        here = at_ports.get(net, [])
+        if net in skip or len(pins) + len(here) < 2:
+            continue
+        cells += [netlist.pin_cell[pin] for pin in pins] + here
+        places += [offsets[pin] for pin in pins] + [[0, 0]] * len(here)
+        ends.append(len(cells))
+    return (
+        np.array(cells, dtype=np.int64),
+        np.array(places, dtype=np.int64).reshape(-1, 2),
+        np.array(ends, dtype=np.int64),
+    )
+
+
+def arrange(layout: Layout, folder: Path, skip: Collection[int]) -> None:
+    """Put macros and ports where a first, coarse placement without either wants them."""
+    place(layout, folder, ["global"], skip=skip, floating=True, effort=1)
+    wish = layout.at + layout.sizes / 2
+    core = layout.is_core
+    macros = {
+        int(cell): (float(layout.sizes[cell, 0]), float(layout.sizes[cell, 1]))
+        for cell in np.flatnonzero(~core)
+    }
+    for cell, corner in place_macros(layout.plan, macros, wish).items():
+        layout.at[cell] = corner
+    pins = layout.netlist.pins_of_nets()
+    middle = np.array([layout.plan.width / 2, layout.plan.height / 2])
+    of = layout.netlist.pin_cell
+    wishes = [
+        wish[[of[pin] for pin in pins[net]]].mean(axis=0) if net >= 0 and pins[net] else middle
+        for _, _, net in layout.netlist.ports
+    ]
+    layout.ports = place_ports(layout.plan, np.array(wishes).reshape(-1, 2))
