@@ -23,7 +23,7 @@ from dtqatten.algorithm.session.blocks import Mode
 from dtqatten.algorithm.session.dispatch import dispatched
 from dtqatten.algorithm.session.hooks import running
 from dtqatten.algorithm.session.session import Session
-from dtqatten.algorithm.session.support import check_support, layers_of
+from dtqatten.algorithm.session.support import Stack, check_support, layers_of, stacks_of
 from dtqatten.golden.numerics.local_values import Arrays
 
 __all__ = ["attached", "calibrate", "calibrated"]
@@ -86,25 +86,27 @@ def attached(
         If a calibration is missing or of another model, or the model is attached already.
     """
     check_support(model)
-    layers = layers_of(model)
+    stacks = stacks_of(model)
+    layers = [layer for stack in stacks for layer in stack.layers]
     mode, name = Mode(mode), type(model).__name__
-    _refuse_unfit(policy, mode, layers, name, special_ids)
+    _refuse_unfit(policy, mode, stacks, name, special_ids)
     conditioners = _conditioners(policy, len(layers), name, calibration)
 
     def floating(conditioned: Sequence[Conditioner]) -> AbstractContextManager[None]:
         flat = Policy.flat(len(layers))
-        return running(model, layers, Session(flat, Mode.FLOAT, conditioned))
+        return running(model, stacks, Session(flat, Mode.FLOAT, conditioned, stacks))
 
     with ExitStack() as stack:
         stack.enter_context(_claimed(model))
+        # Shared weights cannot hold what differs from layer to layer; a proof runs one stack.
         shared = len(set(layers)) < len(layers)
-        if fold and not shared:  # shared weights cannot hold what differs from layer to layer
+        if fold and not shared and len(stacks) == 1:
             conditioners = stack.enter_context(
                 folded(model, layers, conditioners, partial(dispatched, model, layers), floating)
             )
-        session = Session(policy, mode, conditioners, special_ids, record, name)
+        session = Session(policy, mode, conditioners, stacks, special_ids, record, name)
         session.arrays = arrays
-        stack.enter_context(running(model, layers, session))
+        stack.enter_context(running(model, stacks, session))
         yield session
 
 
@@ -145,7 +147,7 @@ def calibrated(
 
 
 def _refuse_unfit(
-    policy: Policy, mode: Mode, layers: Sequence[nn.Module], name: str, special_ids: Sequence[int]
+    policy: Policy, mode: Mode, stacks: Sequence[Stack], name: str, special_ids: Sequence[int]
 ) -> None:
     """Refuse a policy that does not fit a model of that name, its layers or the mode.
 
@@ -153,17 +155,31 @@ def _refuse_unfit(
     ----------
     policy : Policy
     mode : Mode
-    layers : sequence of modules
-        The model's layers.
+    stacks : sequence of Stack
+        Of the model.
     name : str
         Of the model's class, for messages.
     special_ids : sequence of int
         Special tokens; empty if they are unknown.
     """
-    if len(policy.layers) != len(layers):
+    layers = stacks[-1].places.stop
+    if len(policy.layers) != layers:
         raise PolicyError(
             f"the policy has {len(policy.layers)} layers, {name} has "
-            f"{len(layers)}: use a policy made for this model"
+            f"{layers}: use a policy made for this model"
+        )
+    for stack in stacks[1:]:
+        first = policy.layers[stack.first]
+        if first.share_0 > 0 or first.heads < 1:
+            raise PolicyError(
+                f"layer {stack.first} is the first of another stack of {name}, and prunes tokens "
+                "or heads that nothing has ranked there: set its share_0 to 0 and heads to 1"
+            )
+    crossing = any(stack.encoder is not None for stack in stacks)
+    if crossing and (policy.smooth is not None or policy.center):
+        raise PolicyError(
+            f"{name} has cross-attention, whose K and V are not calibrated: set smooth to null "
+            "and center to false"
         )
     if Protect.SPECIAL in policy.protect and not special_ids:
         raise PolicyError("the policy protects special tokens: pass their ids as special_ids")

@@ -76,6 +76,7 @@ class _Golden:
             p_follows_query=op.p_follows_query,
             softmax_scale=op.scaling,
         )
+        self._terms = op.terms.golden((batch, heads, n_q, n_k))
         self._bits = [x.cpu().numpy().astype(np.uint8) for x in (op.q_bits, op.k_bits, op.v_bits)]
 
     def run(self, bits: int | None) -> golden.Outputs:
@@ -83,7 +84,9 @@ class _Golden:
         q_bits, k_bits, v_bits = self._bits
         if bits is not None:
             q_bits, k_bits = np.full_like(q_bits, bits), np.full_like(k_bits, bits)
-        inputs = golden.Inputs(self._q, self._k, self._v, q_bits, k_bits, v_bits, self._mask)
+        inputs = golden.Inputs(
+            self._q, self._k, self._v, q_bits, k_bits, v_bits, self._mask, **self._terms
+        )
         return golden.attention(inputs, self._options)
 
     def output(self, p: np.ndarray, weights: Narrowed) -> np.ndarray:

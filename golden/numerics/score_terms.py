@@ -100,10 +100,9 @@ def capped(place: IntArray, cap: int) -> IntArray:
     ValueError
         If the cap is out of range.
     """
-    if not 1 <= cap < 1 << (TERM_BITS - 1):
-        raise ValueError(
-            f"cap is {cap}, outside 1..{(1 << (TERM_BITS - 1)) - 1}: see quantize_softcap"
-        )
+    most = (1 << (TERM_BITS - 1)) - 1
+    if not 1 <= cap <= most:
+        raise ValueError(f"cap is {cap}, outside 1..{most}: make one with quantize_softcap")
     x = (np.minimum(np.abs(place), _END * cap) << _FRACTION) // cap
     drop = _FRACTION - (_STEPS.bit_length() - 1)
     step = np.minimum(x >> drop, len(TANH) - 2)

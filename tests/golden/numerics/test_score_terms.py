@@ -68,9 +68,8 @@ def test_a_cap_is_within_its_bound_and_never_falls(cap):
 def test_scores_come_to_octaves_by_their_rows_scale():
     """32 units of score are an octave in the first row, 16 in the second: rounded down."""
     scale = RowScale(np.array([[2**15, 2**16 - 1]]), np.array([15]))
-    place, after = in_octaves(
-        np.array([[[32, -1], [16, -1]]]), scale, None, np.array([[[0, 5]] * 2])
-    )
+    scores, bias = np.array([[[32, -1], [16, -1]]]), np.array([[[0, 5], [0, 5]]])
+    place, after = in_octaves(scores, scale, None, bias)
     assert place.tolist() == [[[256, -3], [255, -11]]]
     assert after.factor.tolist() == [[1, 1]]
     assert after.shift.tolist() == [3]
