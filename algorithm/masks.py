@@ -148,7 +148,8 @@ def visibility(
     causal : bool, optional
         Whether a query sees no later key where there is no mask; None is unknown.
     window : int, optional
-        A query sees no key this far away or farther: the mask must hold that already.
+        A query sees no key this far away or farther, of a causal model; on both sides, none that is
+        farther away. The mask must hold that already.
     device : torch.device
         Of the result.
 
@@ -167,7 +168,9 @@ def visibility(
     if window is not None:
         n_q, n_k = shape[2:]
         places = torch.arange(n_k, device=device)
-        far = (places[n_k - n_q :, None] - places).abs() >= window
+        # Of keys behind a query the window counts its own place; on both sides it does not.
+        reach = window - 1 if causal else window
+        far = (places[n_k - n_q :, None] - places).abs() > reach
         if bool((far if seen is None else seen & far).any()):
             raise ModelError(
                 f"{model} attends with sliding_window={window}, but its mask shows keys farther "

@@ -175,12 +175,18 @@ def _refuse_unfit(
                 f"layer {stack.first} is the first of another stack of {name}, and prunes tokens "
                 "or heads that nothing has ranked there: set its share_0 to 0 and heads to 1"
             )
-    crossing = any(stack.encoder is not None for stack in stacks)
+    crossing = [stack for stack in stacks if stack.encoder is not None]
     if crossing and (policy.smooth is not None or policy.center):
         raise PolicyError(
             f"{name} has cross-attention, whose K and V are not calibrated: set smooth to null "
             "and center to false"
         )
+    for layer in (place for stack in crossing for place in stack.places):
+        if policy.layers[layer].threshold is not None:
+            raise PolicyError(
+                f"layer {layer} of {name} is progressive, which is not defined for "
+                "cross-attention: set its threshold to none"
+            )
     if Protect.SPECIAL in policy.protect and not special_ids:
         raise PolicyError("the policy protects special tokens: pass their ids as special_ids")
     if mode is Mode.FLOAT and any(x.values < 1 for x in policy.layers):

@@ -124,7 +124,7 @@ def _parts(model: Any) -> Iterator[tuple[Any, int]]:
     elif getattr(config, "num_hidden_layers", None) is None and (configs := _configs(config)):
         for part in model.modules():
             own = getattr(part, "config", None)
-            if any(own is each for each in configs):
+            if own is not None and any(own is each for each in configs):
                 configs = [each for each in configs if each is not own]  # its outermost module
                 yield part, own.num_hidden_layers
         if configs:

@@ -135,7 +135,7 @@ def in_octaves(
         Turns differences of places into exponents of 1/32 octaves: 1 and a shift of 3.
     """
     more = MERGE_FRACTION - FRACTION_BITS
-    place = ((scores * scale.factor[..., None]) << more) >> scale.shift[..., None, None]
+    place: IntArray = ((scores * scale.factor[..., None]) << more) >> scale.shift[..., None, None]
     if softcap is not None:
         place = capped(place, softcap)
     if bias is not None:

@@ -264,6 +264,20 @@ def test_policies_that_are_not_defined_for_cross_attention_are_refused():
             attached(model, Policy(layers=rules)),
         ):
             pass
+    again = dataclasses.replace(WHOLE, share_4=1, share_8=0, threshold=0.5)
+    bart = made("BART")
+    with (
+        pytest.raises(PolicyError, match=r"layer 3 of Bart.* is progressive, .*cross-attention"),
+        attached(bart, Policy(layers=(WHOLE, again, WHOLE, again, WHOLE))),
+    ):
+        pass
+    # In the encoder it is.
+    batch, _ = inputs("BART")
+    policy = Policy(layers=(WHOLE, again, WHOLE, WHOLE, WHOLE))
+    exact, _ = ran(bart, batch, policy, "integer")
+    fast, session = ran(bart, batch, policy, "fake-quant")
+    assert relative(fast, exact) < 0.1
+    assert session.tally.rows == 4 * 20
     with (
         pytest.raises(PolicyError, match=r"has 4 layers, T5ForCond.* has 5"),
         attached(model, Policy.flat(4)),

@@ -55,7 +55,7 @@ def test_its_importance_is_the_column_sums_of_its_own_probabilities(name):
     with torch.no_grad():
         given = model(**batch, output_attentions=True)
     text = batch["attention_mask"].bool() if "attention_mask" in batch else None
-    if name == "CLIP":
+    if FAMILIES[name].takes == "both":
         patches = torch.ones(2, 5, dtype=torch.bool)
         found = [(p, text) for p in given.text_model_output.attentions]
         found += [(p, patches) for p in given.vision_model_output.attentions]
@@ -65,8 +65,9 @@ def test_its_importance_is_the_column_sums_of_its_own_probabilities(name):
             found += [(own, real), (cross, real)]
     else:
         found = [(p, real) for p in given.attentions]
-    assert len(found) == len(session.records)
     records = sorted(session.records, key=lambda record: (record.layer, record.cross))
+    if FAMILIES[name].takes == "picture":  # attentions are those of the text, which come last
+        records = records[2:]
     for (probability, rows), record in zip(found, records, strict=True):
         counts = torch.ones(()) if rows is None else rows[:, None, :, None]
         expected = (probability * counts).sum((1, 2))
@@ -98,14 +99,16 @@ def test_a_decoder_goes_on_with_its_cache(name, mode):
     model = made(name)
     batch, _ = inputs(name, rows=1)
     key = "decoder_input_ids" if name in CROSSING else "input_ids"
-    batch.pop("attention_mask", None)
+    batch = {k: v for k, v in batch.items() if k not in ("attention_mask", "pixel_values")}
     with torch.no_grad():
         alone = model(**{**batch, key: batch[key][:, -1:]})[0]
-    assert relative(alone, expected[:, -1:]) > 0.1
+    assert relative(alone, expected[:, -1:]) > max(
+        NEAR, 4 * relative(got[:, -1:], expected[:, -1:])
+    )
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("name", ["gpt-oss", "Gemma 2", "T5", "BEiT", "CLIP"])
+@pytest.mark.parametrize("name", ["gpt-oss", "T5Gemma", "T5", "BEiT", "CLIP"])
 def test_half_precision(name, kind):
     """In floating point it is the model of the same format, up to that format's roundings."""
     model = made(name).to(kind)

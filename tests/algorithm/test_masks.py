@@ -114,15 +114,17 @@ def test_what_is_unknown_without_a_mask_is_refused():
 
 
 def test_a_window_must_be_in_the_mask():
+    """A causal model's counts a query's own place; one on both sides reaches so far."""
     places = torch.arange(5)
     inside = (places[:, None] - places).abs() < 3
-    assert torch.equal(seen(inside, window=3), inside.expand(2, 1, 5, 5))
-    for mask, window in ((inside, 2), (None, 4)):
+    assert torch.equal(seen(inside, window=2), inside.expand(2, 1, 5, 5))
+    assert torch.equal(seen(inside.tril(), causal=True, window=3), inside.tril().expand(2, 1, 5, 5))
+    for mask, causal, window in ((inside, False, 1), (inside.tril(), True, 2), (None, False, 3)):
         with pytest.raises(ModelError, match=f"sliding_window={window}, but its mask"):
-            seen(mask, window=window)
+            seen(mask, causal=causal, window=window)
     # The last query of a decoder is at the end of its keys.
-    assert seen(inside[4:], (2, 4, 1, 5), window=3) is not None
-    assert seen(None, window=5) is None
+    assert seen(inside[4:], (2, 4, 1, 5), causal=True, window=3) is not None
+    assert seen(None, window=4) is None
 
 
 @pytest.mark.parametrize("additive", [False, True])

@@ -51,6 +51,7 @@ BART = {**ENCODER_DECODER, "max_position_embeddings": 64}
 GPT2 = {"vocab_size": 50, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
 CLIP_TEXT = {**SIZES, "bos_token_id": 1, "eos_token_id": 2, "initializer_factor": 4.0}
 CLIP_IMAGE = {**IMAGE, "initializer_factor": 4.0}
+GEMMA2 = {**SHARED, "sliding_window": 4, "attn_logit_softcapping": 1.0}
 GPT_OSS = {**SHARED, "sliding_window": 4, "num_local_experts": 2, "num_experts_per_tok": 1}
 
 
@@ -65,7 +66,7 @@ class Family:
     options : dict
         Of its configuration.
     takes : str
-        ``text``, ``image``, ``both``, ``pair`` (of texts) or ``sound``.
+        ``text``, ``image``, ``both``, ``picture`` (in a text), ``pair`` (of texts) or ``sound``.
     refused : str, optional
         What a refusal names; None: accepted.
     config : str, optional
@@ -143,9 +144,7 @@ FAMILIES = {
     "Qwen2": Family("Qwen2ForCausalLM", SHARED),
     "Qwen3": Family("Qwen3ForCausalLM", SHARED),
     "Gemma": Family("GemmaForCausalLM", SHARED),
-    "Gemma 2": Family(
-        "Gemma2ForCausalLM", {**SHARED, "sliding_window": 4, "attn_logit_softcapping": 1.0}
-    ),
+    "Gemma 2": Family("Gemma2ForCausalLM", GEMMA2),
     "Gemma 3": Family(
         "Gemma3ForCausalLM",
         {
@@ -156,8 +155,32 @@ FAMILIES = {
         config="Gemma3TextConfig",
     ),
     "gpt-oss": Family("GptOssForCausalLM", GPT_OSS),
+    "LLaVA": Family(
+        "LlavaForConditionalGeneration",
+        {
+            "text_config": {**SHARED, "model_type": "llama"},
+            "vision_config": {**CLIP_IMAGE, "model_type": "clip_vision_model"},
+            "image_token_index": 49,
+            "vision_feature_layer": -1,
+        },
+        "picture",
+    ),
     "T5": Family("T5ForConditionalGeneration", {**T5, "num_decoder_layers": 3}, "pair"),
+    "UMT5": Family("UMT5ForConditionalGeneration", {**T5, "num_decoder_layers": 3}, "pair"),
+    "T5Gemma": Family(
+        "T5GemmaForConditionalGeneration",
+        {
+            "encoder": GEMMA2,
+            "decoder": {**GEMMA2, "num_hidden_layers": 3, "cross_attention_hidden_size": 32},
+            "vocab_size": 50,
+            "initializer_range": 0.2,
+        },
+        "pair",
+    ),
     "BART": Family("BartForConditionalGeneration", BART, "pair"),
+    "Marian": Family(
+        "MarianMTModel", {**BART, "pad_token_id": 0, "decoder_start_token_id": 0}, "pair"
+    ),
     "Whisper": Family(
         "WhisperForConditionalGeneration",
         {
@@ -190,6 +213,7 @@ FAMILIES = {
     "XLNet": Family("XLNetModel", {**GPT2, "d_model": 32, "d_inner": 64}, refused=INTERFACE),
     "Longformer": Family("LongformerModel", {**SIZES, "attention_window": 4}, refused=INTERFACE),
     "Mamba": Family("MambaModel", {"hidden_size": 32, "num_hidden_layers": 2}, refused=INTERFACE),
+    "LongT5": Family("LongT5ForConditionalGeneration", T5, "pair", refused=INTERFACE),
     "BERT with cross-attention": Family(
         "BertModel", {**SIZES, "is_decoder": True, "add_cross_attention": True}, refused="encoder"
     ),
@@ -200,7 +224,7 @@ REFUSED = [name for name in FAMILIES if name not in ACCEPTED]
 DECODERS = [
     name
     for name in ACCEPTED
-    if FAMILIES[name].kind.endswith(("CausalLM", "LMHeadModel", "ConditionalGeneration"))
+    if FAMILIES[name].kind.endswith(("CausalLM", "LMHeadModel", "Generation", "MTModel"))
 ]
 #: Families that attend to an encoder's tokens.
 CROSSING = [name for name in ACCEPTED if FAMILIES[name].takes in ("pair", "sound")]
@@ -230,11 +254,14 @@ def inputs(name: str, side: str = "right", rows: int = 2) -> tuple[dict[str, Any
     image = {"pixel_values": torch.randn(2, 3, 16, 16)}
     text = {"input_ids": ids, "attention_mask": mask}
     takes = FAMILIES[name].takes
-    answer = torch.randint(3, 50, (2, 7))
+    answer = torch.randint(3, 49, (2, 7))
+    shown = ids.clamp_max(48)
+    shown[:, -8:-4] = 49  # of real tokens, on either side
     batch, real = {
         "text": (text, mask.bool()),
         "image": (image, torch.ones(2, 5, dtype=torch.bool)),
         "both": ({**text, **image}, torch.ones(2, dtype=torch.bool)),
+        "picture": ({"input_ids": shown, "attention_mask": mask, **image}, mask.bool()),
         "pair": (
             {**text, "decoder_input_ids": answer},
             torch.ones(2, 7, dtype=torch.bool),

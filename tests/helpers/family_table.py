@@ -30,7 +30,7 @@ AGREE, NEAR = 0.05, 0.05
 
 #: What a refusal says, and the same in short.
 _SHORT = {
-    r"does not attend by transformers' (\w+)": r"no `\1`",
+    r"(?:does not attend|has not attended) by transformers' (\w+)": r"no `\1`",
     r"to tokens of (no encoder of its own)": r"\1",
     r"has (\d stacks of layers)": r"\1",
     r"layer \d has (soft-capping|biases of scores)": r"\1",
@@ -76,7 +76,7 @@ def cells(name: str) -> list[str]:
 def in_steps(
     name: str, mode: str, policy: Policy, compute: Any = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what a decoder gives for 4 tokens and then token by token, and at once by itself."""
+    """Return what a decoder gives for a prompt and then token by token, and at once by itself."""
     model = made(name)
     batch, _ = inputs(name, rows=1)
     with torch.no_grad():
@@ -89,10 +89,11 @@ def in_steps(
         cache = session.cache()
         if name in CROSSING:
             batch = {"encoder_outputs": model.get_encoder()(**batch)}
-        parts = [
-            model(**{key: part}, **batch, past_key_values=cache)[0]
-            for part in ids.split([4, *[1] * (ids.shape[1] - 4)], 1)
-        ]
+        parts = []
+        first = 8 if FAMILIES[name].takes == "picture" else 4
+        for part in ids.split([first, *[1] * (ids.shape[1] - first)], 1):
+            parts.append(model(**{key: part}, **batch, past_key_values=cache)[0])
+            batch.pop("pixel_values", None)  # the first part has the picture
     return torch.cat(parts, 1), expected
 
 
