@@ -50,9 +50,10 @@ def attached(
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Encoder or decoder.
+        Encoder, decoder, both in one, or one of several parts.
     policy : Policy
-        One layer policy a layer of the model.
+        One layer policy a layer of the model, in the order of
+        :func:`~dtqatten.algorithm.session.support.stacks_of`.
     mode : Mode
         ``integer``, ``fake-quant`` or ``float``.
     special_ids : sequence of int
@@ -61,7 +62,8 @@ def attached(
         From :func:`calibrate`, for policies that smooth or center.
     fold : bool
         Put rotations and factors into the weights where a proof shows that to be exact
-        (:func:`dtqatten.algorithm.folding.folded`). False conditions at run time.
+        (:func:`dtqatten.algorithm.folding.folded`). False conditions at run time, as models of
+        shared weights or several stacks always do.
     record : bool
         Keep what each layer did in :attr:`Session.records`.
     arrays : Arrays
@@ -76,8 +78,9 @@ def attached(
     Raises
     ------
     ModelError
-        If the model does not attend by transformers' AttentionInterface, or not by self-attention
-        once in each layer of one list; in a forward pass, if an argument or mask is not honoured.
+        If the model does not attend by transformers' AttentionInterface, has no list of layers, or
+        is compiled; in a forward pass, if a layer does not attend once to its own tokens and to its
+        encoder's, or an argument or mask is not honoured.
     PolicyError
         If policy, mode and model do not fit.
     FoldingError

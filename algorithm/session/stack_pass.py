@@ -8,6 +8,7 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from dtqatten.algorithm.block.terms import Terms
 from dtqatten.algorithm.masks import parted, visibility
+from dtqatten.algorithm.models import ModelError
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.session.asked import Asked
 from dtqatten.algorithm.session.cache import CacheError, CacheLayer, TokenCache
@@ -39,8 +40,8 @@ class Seen:
 
     def __init__(self, asked: Asked, q: Tensor, keys: int) -> None:
         self.asked = asked
-        batch, heads, n_q, _ = q.shape
-        shape = batch, heads, n_q, keys
+        batch, self._heads, n_q, _ = q.shape
+        shape = batch, self._heads, n_q, keys
         mask, self.bias = parted(asked.module, asked.mask, asked.bias, shape)
         causal = False if asked.cross else asked.causal
         window = None if asked.cross else asked.window
@@ -57,8 +58,21 @@ class Seen:
         )
 
     def terms(self, asked: Asked) -> Terms:
-        """Return what an attention does to its scores."""
-        return Terms(asked.softcap, self.bias, None if asked.sinks is None else asked.sinks.float())
+        """Return what an attention does to its scores.
+
+        Raises
+        ------
+        ModelError
+            If there is not one sink a head.
+        """
+        if asked.sinks is None:
+            return Terms(asked.softcap, self.bias)
+        if asked.sinks.numel() != self._heads:
+            raise ModelError(
+                f"{asked.module} attends with s_aux {list(asked.sinks.shape)} in {self._heads} "
+                "heads: pass a logit of each head"
+            )
+        return Terms(asked.softcap, self.bias, asked.sinks.float().flatten())
 
     def _sees_later(self, n_q: int, keys: int) -> bool:
         """Whether any query sees a key behind its own place."""

@@ -187,7 +187,7 @@ def test_heads_of_each_attention_are_pruned_by_their_own_outputs():
 def test_generation(name, beams):
     """With weights of 12 bits and all tokens in 8 it says what the model itself says, mostly."""
     # Transformers' own caches have as many layers as the encoder has.
-    same = "num_decoder_layers" if name == "T5" else "decoder_layers"
+    same = "num_decoder_layers" if name in ("T5", "UMT5") else "decoder_layers"
     model = made(name, **{same: 2})
     batch, _ = inputs(name)
     batch.pop("decoder_input_ids")

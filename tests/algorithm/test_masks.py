@@ -193,6 +193,7 @@ def test_blocks_are_honoured_in_every_mode(bert):
     ("name", "value"),
     [
         ("sinks", torch.zeros(4)),
+        ("s_aux", torch.zeros(3)),
         ("head_mask", torch.ones(4)),
         ("cu_seq_lens_q", torch.tensor([0, 12])),
         ("max_length_q", 12),
@@ -203,7 +204,7 @@ def test_blocks_are_honoured_in_every_mode(bert):
     ],
 )
 def test_an_argument_that_is_not_honoured_is_refused(llama, batch, name, value):
-    with pytest.raises(ModelError, match=rf"^LlamaAttention attends with {name}=.*: \w+"):
+    with pytest.raises(ModelError, match=rf"^LlamaAttention attends with {name}[ =].*: \w+"):
         run(llama, {**batch, name: value})
 
 
