@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dtqatten.algorithm.models import ModelError
 
-__all__ = ["refuse_unknown", "visibility"]
+__all__ = ["parted", "refuse_unknown", "visibility"]
 
 #: An additive mask hides a key with this or less: its exponential is 0 in any precision.
 HIDDEN = -1e4
@@ -28,10 +28,7 @@ HARMLESS = {
 
 #: Arguments that change attention in a way that has no counterpart here, and the way out.
 REFUSED = {
-    "softcap": "configure the model without soft-capping of scores (attn_logit_softcapping=None)",
-    "s_aux": "use a model without attention sinks",
-    "sinks": "use a model without attention sinks",
-    "position_bias": "use a model without biases of the scores, such as one with rotary embeddings",
+    "sinks": "pass a logit of each head as s_aux",
     "head_mask": "prune heads by the policy's `heads`",
     "cu_seq_lens_q": "pass packed sequences with a 4D mask, or as a padded batch",
     "cu_seq_lens_k": "pass packed sequences with a 4D mask, or as a padded batch",
@@ -65,6 +62,71 @@ def refuse_unknown(model: str, arguments: Mapping[str, Any]) -> None:
         raise ModelError(f"{model} attends with {name}={shown}, which is not honoured: {way_out}")
 
 
+def parted(
+    model: str, mask: Tensor | None, bias: Tensor | None, shape: tuple[int, int, int, int]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Part a mask and a bias into what is seen and what is added to the scores.
+
+    Parameters
+    ----------
+    model : str
+        Name of the module, for messages.
+    mask : tensor, optional
+        Boolean, True where a query sees a key, or additive: -10000 or less hides a key, anything
+        else is added to its score.
+    bias : tensor, optional
+        Added to the scores beside the mask (T5's ``position_bias``).
+    shape : tuple
+        ``batch, heads, n_q, n_k``, which both must broadcast to.
+
+    Returns
+    -------
+    seen : bool tensor, optional
+        None where there is no mask.
+    added : float tensor ``[batch or 1, heads or 1, n_q or 1, n_k or 1]``, optional
+        0 where a key is hidden; None where nothing is added.
+
+    Raises
+    ------
+    ModelError
+        If one is neither boolean nor floating, does not fit, or adds what is no number; or if the
+        bias hides a key.
+    """
+    for what, given in (("mask", mask), ("position_bias", bias)):
+        if given is None:
+            continue
+        if not given.is_floating_point() and (given.dtype != torch.bool or given is bias):
+            raise ModelError(
+                f"{model} attends with a {what} of {given.dtype}: pass a boolean mask, True where "
+                "a query sees a key, or one to be added to the scores"
+            )
+        try:
+            torch.broadcast_to(given, shape)
+        except RuntimeError:
+            raise ModelError(
+                f"{model} attends with a {what} {list(given.shape)}, but Q and K need "
+                f"{list(shape)} (batch, heads, queries, keys): pass one that broadcasts to it"
+            ) from None
+    seen, added = mask, None
+    for what, given in (("mask", mask), ("position_bias", bias)):
+        if given is None or not given.is_floating_point():
+            continue
+        own = given[(None,) * (4 - given.ndim)].float()
+        hidden = own <= HIDDEN
+        odd = own[~hidden & ~own.isfinite() if given is mask else hidden | ~own.isfinite()]
+        if len(odd):
+            raise ModelError(
+                f"{model} attends with a {what} that adds {float(odd[0]):g} to scores: add "
+                f"numbers, and hide keys by a mask, with {HIDDEN:g} or less"
+            )
+        if given is mask:
+            seen = ~hidden
+        if bool(((own != 0) & ~hidden).any()):
+            own = own.masked_fill(hidden, 0.0)
+            added = own if added is None else added + own
+    return seen, added
+
+
 def visibility(
     model: str,
     mask: Tensor | None,
@@ -80,14 +142,14 @@ def visibility(
     model : str
         Name of the module, for messages.
     mask : tensor, optional
-        Boolean, True where a query sees a key, or additive: 0 there, and -10000 or less elsewhere.
-        Of any shape that broadcasts to ``shape``.
+        Boolean, as of :func:`parted`: True where a query sees a key.
     shape : tuple
         ``batch, heads, n_q, n_k``.
     causal : bool, optional
         Whether a query sees no later key where there is no mask; None is unknown.
     window : int, optional
-        A query sees no key this far away or farther: the mask must hold that already.
+        A query sees no key this far away or farther, of a causal model; on both sides, none that is
+        farther away. The mask must hold that already.
     device : torch.device
         Of the result.
 
@@ -99,15 +161,16 @@ def visibility(
     Raises
     ------
     ModelError
-        If the mask is neither boolean nor of these two kinds of values, does not fit, differs
-        from head to head or shows more than the window; or if without a mask it is unknown what a
-        query sees.
+        If the mask differs from head to head or shows more than the window; or if without a mask it
+        is unknown what a query sees.
     """
     seen = _boolean(model, mask, shape, causal, device)
     if window is not None:
         n_q, n_k = shape[2:]
         places = torch.arange(n_k, device=device)
-        far = (places[n_k - n_q :, None] - places).abs() >= window
+        # Of keys behind a query the window counts its own place; on both sides it does not.
+        reach = window - 1 if causal else window
+        far = (places[n_k - n_q :, None] - places).abs() > reach
         if bool((far if seen is None else seen & far).any()):
             raise ModelError(
                 f"{model} attends with sliding_window={window}, but its mask shows keys farther "
@@ -127,7 +190,7 @@ def _boolean(
     causal: bool | None,
     device: torch.device,
 ) -> Tensor | None:
-    """Return a mask in one form, ``[batch, 1, n_q or 1, n_k]``; None where all is seen.
+    """Return a boolean mask in one form, ``[batch, 1, n_q or 1, n_k]``; None where all is seen.
 
     Parameters
     ----------
@@ -144,27 +207,6 @@ def _boolean(
                 "pass a 4D attention_mask"
             )
         return torch.ones(n_q, n_k, dtype=torch.bool, device=device).tril().expand(batch, 1, -1, -1)
-    if mask.is_floating_point():
-        hidden = mask <= HIDDEN
-        odd = ~hidden & (mask != 0)
-        if bool(odd.any()):
-            raise ModelError(
-                f"{model} attends with a mask that adds {float(mask[odd][0]):g} to scores: only 0 "
-                f"(seen) and {HIDDEN:g} or less (hidden) are honoured; use a model without biases"
-            )
-        mask = ~hidden
-    elif mask.dtype != torch.bool:
-        raise ModelError(
-            f"{model} attends with a mask of {mask.dtype}: pass a boolean one, True where a query "
-            "sees a key, or one to be added to the scores"
-        )
-    try:
-        torch.broadcast_to(mask, shape)
-    except RuntimeError:
-        raise ModelError(
-            f"{model} attends with a mask {list(mask.shape)}, but Q and K need {list(shape)} "
-            "(batch, heads, queries, keys): pass one that broadcasts to it"
-        ) from None
     mask = mask[(None,) * (4 - mask.ndim)]
     if mask.shape[1] > 1:
         if bool((mask != mask[:, :1]).any()):

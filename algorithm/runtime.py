@@ -23,7 +23,7 @@ from dtqatten.algorithm.session.blocks import Mode
 from dtqatten.algorithm.session.dispatch import dispatched
 from dtqatten.algorithm.session.hooks import running
 from dtqatten.algorithm.session.session import Session
-from dtqatten.algorithm.session.support import check_support, layers_of
+from dtqatten.algorithm.session.support import Stack, check_support, layers_of, stacks_of
 from dtqatten.golden.numerics.local_values import Arrays
 
 __all__ = ["attached", "calibrate", "calibrated"]
@@ -50,9 +50,10 @@ def attached(
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Encoder or decoder.
+        Encoder, decoder, both in one, or one of several parts.
     policy : Policy
-        One layer policy a layer of the model.
+        One layer policy a layer of the model, in the order of
+        :func:`~dtqatten.algorithm.session.support.stacks_of`.
     mode : Mode
         ``integer``, ``fake-quant`` or ``float``.
     special_ids : sequence of int
@@ -61,7 +62,8 @@ def attached(
         From :func:`calibrate`, for policies that smooth or center.
     fold : bool
         Put rotations and factors into the weights where a proof shows that to be exact
-        (:func:`dtqatten.algorithm.folding.folded`). False conditions at run time.
+        (:func:`dtqatten.algorithm.folding.folded`). False conditions at run time, as models of
+        shared weights or several stacks always do.
     record : bool
         Keep what each layer did in :attr:`Session.records`.
     arrays : Arrays
@@ -76,8 +78,9 @@ def attached(
     Raises
     ------
     ModelError
-        If the model does not attend by transformers' AttentionInterface, or not by self-attention
-        once in each layer of one list; in a forward pass, if an argument or mask is not honoured.
+        If the model does not attend by transformers' AttentionInterface, has no list of layers, or
+        is compiled; in a forward pass, if a layer does not attend once to its own tokens and to its
+        encoder's, or an argument or mask is not honoured.
     PolicyError
         If policy, mode and model do not fit.
     FoldingError
@@ -86,25 +89,27 @@ def attached(
         If a calibration is missing or of another model, or the model is attached already.
     """
     check_support(model)
-    layers = layers_of(model)
+    stacks = stacks_of(model)
+    layers = [layer for stack in stacks for layer in stack.layers]
     mode, name = Mode(mode), type(model).__name__
-    _refuse_unfit(policy, mode, layers, name, special_ids)
+    _refuse_unfit(policy, mode, stacks, name, special_ids)
     conditioners = _conditioners(policy, len(layers), name, calibration)
 
     def floating(conditioned: Sequence[Conditioner]) -> AbstractContextManager[None]:
         flat = Policy.flat(len(layers))
-        return running(model, layers, Session(flat, Mode.FLOAT, conditioned))
+        return running(model, stacks, Session(flat, Mode.FLOAT, conditioned, stacks))
 
     with ExitStack() as stack:
         stack.enter_context(_claimed(model))
+        # Shared weights cannot hold what differs from layer to layer; a proof runs one stack.
         shared = len(set(layers)) < len(layers)
-        if fold and not shared:  # shared weights cannot hold what differs from layer to layer
+        if fold and not shared and len(stacks) == 1:
             conditioners = stack.enter_context(
                 folded(model, layers, conditioners, partial(dispatched, model, layers), floating)
             )
-        session = Session(policy, mode, conditioners, special_ids, record, name)
+        session = Session(policy, mode, conditioners, stacks, special_ids, record, name)
         session.arrays = arrays
-        stack.enter_context(running(model, layers, session))
+        stack.enter_context(running(model, stacks, session))
         yield session
 
 
@@ -145,7 +150,7 @@ def calibrated(
 
 
 def _refuse_unfit(
-    policy: Policy, mode: Mode, layers: Sequence[nn.Module], name: str, special_ids: Sequence[int]
+    policy: Policy, mode: Mode, stacks: Sequence[Stack], name: str, special_ids: Sequence[int]
 ) -> None:
     """Refuse a policy that does not fit a model of that name, its layers or the mode.
 
@@ -153,18 +158,38 @@ def _refuse_unfit(
     ----------
     policy : Policy
     mode : Mode
-    layers : sequence of modules
-        The model's layers.
+    stacks : sequence of Stack
+        Of the model.
     name : str
         Of the model's class, for messages.
     special_ids : sequence of int
         Special tokens; empty if they are unknown.
     """
-    if len(policy.layers) != len(layers):
+    layers = stacks[-1].places.stop
+    if len(policy.layers) != layers:
         raise PolicyError(
             f"the policy has {len(policy.layers)} layers, {name} has "
-            f"{len(layers)}: use a policy made for this model"
+            f"{layers}: use a policy made for this model"
         )
+    for stack in stacks[1:]:
+        first = policy.layers[stack.first]
+        if first.share_0 > 0 or first.heads < 1:
+            raise PolicyError(
+                f"layer {stack.first} is the first of another stack of {name}, and prunes tokens "
+                "or heads that nothing has ranked there: set its share_0 to 0 and heads to 1"
+            )
+    crossing = [stack for stack in stacks if stack.encoder is not None]
+    if crossing and (policy.smooth is not None or policy.center):
+        raise PolicyError(
+            f"{name} has cross-attention, whose K and V are not calibrated: set smooth to null "
+            "and center to false"
+        )
+    for layer in (place for stack in crossing for place in stack.places):
+        if policy.layers[layer].threshold is not None:
+            raise PolicyError(
+                f"layer {layer} of {name} is progressive, which is not defined for "
+                "cross-attention: set its threshold to none"
+            )
     if Protect.SPECIAL in policy.protect and not special_ids:
         raise PolicyError("the policy protects special tokens: pass their ids as special_ids")
     if mode is Mode.FLOAT and any(x.values < 1 for x in policy.layers):

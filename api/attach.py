@@ -26,7 +26,7 @@ def attach(
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Encoder or decoder; its code runs unchanged.
+        Encoder, decoder, or both in one; its code runs unchanged.
     policy : Policy, str or Path
         A policy, its file, or the name of one that comes with the package (``minilm-bbc``).
     mode : str

@@ -10,9 +10,16 @@ from torch import Tensor
 from dtqatten.algorithm.block.local_values import chosen
 from dtqatten.algorithm.block.operands import Operands, Result, narrow_rows, rows_multiplied
 from dtqatten.algorithm.block.rounding import four_bit, highest, rounded
-from dtqatten.algorithm.block.steps import combine, drawn, exponentials, positive, scores, spread
+from dtqatten.algorithm.block.steps import (
+    combine,
+    drawn,
+    exponentials,
+    largest,
+    positive,
+    scores,
+    spread,
+)
 from dtqatten.golden.numerics.codes import GAIN_MAX, GAIN_ONE
-from dtqatten.golden.numerics.weights import WeightCode
 
 __all__ = ["fake_quant"]
 
@@ -40,10 +47,14 @@ def fake_quant(op: Operands, *, ranked: bool = True) -> Result:
 def _part(op: Operands, ranked: bool) -> Result:
     """Compute some heads of some sequences."""
     heads = op.q.codes.shape[1]
-    e, again = _unnormalized(op)
+    e, again, share = _unnormalized(op)
     total = e.sum(-1, keepdim=True)
+    if share is not None:
+        total = total + share
     column = drawn(e, total, op.queries) if ranked else None
     p, divisor = _weights(op, e, total, again)
+    if share is not None and op.v.gains is None:
+        divisor = divisor + share * op.weight_code.top
     some = chosen(p, op)
     if some is not None:
         p = p * some
@@ -53,19 +64,26 @@ def _part(op: Operands, ranked: bool) -> Result:
     return Result(output, column, again, None if some is None else rows_multiplied(op, some, again))
 
 
-def _unnormalized(op: Operands) -> tuple[Tensor, Tensor | None]:
-    """Exponentials, and the rows ``[batch, heads, n_q]`` of a progressive block computed again."""
+def _unnormalized(op: Operands) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Exponentials; the rows ``[batch, heads, n_q]`` of a progressive block computed again; sinks.
+
+    Sinks are ``[batch, heads, n_q, 1]``, relative to the rows' maxima. A progressive block has
+    plain scores (:func:`dtqatten.algorithm.session.blocks.compute`).
+    """
     # Scores carry the steps as row and column factors of the operands.
     qs, ks = op.q.step * op.scaling, op.k.step
     if op.threshold is None:
-        own = scores(op.q.worth(op.q_bits) * qs, op.k.worth(op.k_bits) * ks)
-        return exponentials(own, op.visible), None
+        own = op.terms.applied(scores(op.q.worth(op.q_bits) * qs, op.k.worth(op.k_bits) * ks))
+        share = None
+        if op.terms.sinks is not None:
+            share = op.terms.share(largest(own.detach(), op.visible))
+        return exponentials(own, op.visible), None, share
     e = exponentials(scores(four_bit(op.q.codes) * qs, four_bit(op.k.codes) * ks), op.visible)
     again = e.sum(-1) * op.threshold > 1  # the row maximum has e = 1
     if again.any():
         fine = exponentials(scores(op.q.codes * qs, op.k.codes * ks), op.visible)
         e = torch.where(again[..., None], fine, e)
-    return e, again
+    return e, again, None
 
 
 def _weights(op: Operands, e: Tensor, total: Tensor, again: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -82,7 +100,7 @@ def _weights(op: Operands, e: Tensor, total: Tensor, again: Tensor | None) -> tu
     again : bool tensor ``[batch, heads, n_q]``, optional
         Rows computed again, whose weights are wide whatever their query has.
     """
-    code = WeightCode(op.p_planes, op.unsigned_weights)
+    code = op.weight_code
     top = code.top
     if op.v.gains is None:
         p = rounded(e * top)

@@ -9,6 +9,7 @@ from dtqatten.golden.numerics import attention as golden
 from dtqatten.golden.numerics.local_values import SHARE_ALL, multiplied
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION, normalize
 from dtqatten.golden.numerics.products import weighted_sum
+from dtqatten.golden.numerics.segments import equal_cuts
 from dtqatten.golden.numerics.softmax import Narrowed
 
 __all__ = ["integer"]
@@ -77,6 +78,10 @@ class _Golden:
             p_follows_query=op.p_follows_query,
             softmax_scale=op.scaling,
         )
+        self._rest = op.terms.golden((batch, heads, n_q, n_k))
+        # Row blocks and thresholds choose by the weights of a whole row.
+        if op.value_share == SHARE_ALL and op.threshold is None:
+            self._rest["cuts"] = equal_cuts(n_k)
         self._bits = [x.cpu().numpy().astype(np.uint8) for x in (op.q_bits, op.k_bits, op.v_bits)]
 
     def run(self, bits: int | None) -> golden.Outputs:
@@ -84,7 +89,9 @@ class _Golden:
         q_bits, k_bits, v_bits = self._bits
         if bits is not None:
             q_bits, k_bits = np.full_like(q_bits, bits), np.full_like(k_bits, bits)
-        inputs = golden.Inputs(self._q, self._k, self._v, q_bits, k_bits, v_bits, self._mask)
+        inputs = golden.Inputs(
+            self._q, self._k, self._v, q_bits, k_bits, v_bits, self._mask, **self._rest
+        )
         return golden.attention(inputs, self._options)
 
     def output(self, p: np.ndarray, weights: Narrowed) -> np.ndarray:

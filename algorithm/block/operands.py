@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from dtqatten.algorithm.block.quantized import Quantized
+from dtqatten.algorithm.block.terms import NO_TERMS, Terms
 from dtqatten.configuration.core import PRESETS
 from dtqatten.golden.numerics.local_values import SHARE_ALL, Arrays, Tiling
+from dtqatten.golden.numerics.weights import WeightCode
 
 __all__ = ["BASE_ARRAYS", "Operands", "Result", "narrow_rows", "rows_multiplied"]
 
@@ -52,6 +54,8 @@ class Operands:
         Heads whose results are used; None is all. Others may be computed or not.
     queries : tensor ``[batch, n_q]``
         1 for queries that count for importance, 0 for pruned and padding ones.
+    terms : Terms
+        What is done to the scores.
     """
 
     q: Quantized
@@ -72,6 +76,12 @@ class Operands:
     tiles: Tiling | None = None
     heads: Tensor | None = None
     threshold: float | None = None
+    terms: Terms = NO_TERMS
+
+    @property
+    def weight_code(self) -> WeightCode:
+        """Codes of the weights of P x V."""
+        return WeightCode(self.p_planes, self.unsigned_weights)
 
     def part(self, row: slice, shared: slice) -> "Operands":
         """Operands of some sequences and some heads of K and V, with the heads of Q on them."""
@@ -87,6 +97,7 @@ class Operands:
             v_bits=self.v_bits[row],
             visible=None if self.visible is None else self.visible[row],
             queries=self.queries[row],
+            terms=self.terms.part(row, heads),
         )
 
     def parts(self, most: int) -> Iterator[Iterator["Operands"]]:

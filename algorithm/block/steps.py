@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from dtqatten.algorithm.block.operands import Result
+from dtqatten.algorithm.block.terms import NO_TERMS, Terms
 
-__all__ = ["combine", "drawn", "exponentials", "plain", "positive", "scores", "spread"]
+__all__ = ["combine", "drawn", "exponentials", "largest", "plain", "positive", "scores", "spread"]
 
 
 def scores(q: Tensor, k: Tensor) -> Tensor:
@@ -39,9 +40,14 @@ def exponentials(scores: Tensor, visible: Tensor | None) -> Tensor:
     """Exponentials relative to the row maximum, in the place of the scores."""
     if visible is not None:
         scores.masked_fill_(~visible, -torch.inf)
-    top = scores.detach().amax(-1, keepdim=True)
-    top = top.clamp_min(torch.finfo(scores.dtype).min)
-    return scores.sub_(top).exp_()
+    return scores.sub_(largest(scores.detach())).exp_()
+
+
+def largest(scores: Tensor, visible: Tensor | None = None) -> Tensor:
+    """Maximum of each row over what it sees; the lowest number where that is nothing."""
+    if visible is not None:
+        scores = scores.masked_fill(~visible, -torch.inf)
+    return scores.amax(-1, keepdim=True).clamp_min(torch.finfo(scores.dtype).min)
 
 
 def drawn(e: Tensor, total: Tensor, queries: Tensor) -> Tensor:
@@ -58,6 +64,7 @@ def plain(
     visible: Tensor | None,
     scaling: float,
     queries: Tensor,
+    terms: Terms = NO_TERMS,
 ) -> Result:
     """Attention in floating point, with importance; nothing is quantized.
 
@@ -71,8 +78,14 @@ def plain(
         Factor of the scores.
     queries : tensor ``[batch, n_q]``
         1 for queries that count for importance, 0 for the others.
+    terms : Terms
+        What is done to the scores.
     """
-    e = exponentials(scores(q, k) * scaling, visible)
+    own = terms.applied(scores(q, k) * scaling)
+    share = None if terms.sinks is None else terms.share(largest(own, visible))
+    e = exponentials(own, visible)
     total = e.sum(-1, keepdim=True)
+    if share is not None:
+        total = total + share
     output = combine(e, v) / positive(total)
     return Result(output, drawn(e, total, queries))

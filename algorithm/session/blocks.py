@@ -13,7 +13,9 @@ from dtqatten.algorithm.block.integer import integer
 from dtqatten.algorithm.block.operands import BASE_ARRAYS, Operands, Result
 from dtqatten.algorithm.block.quantized import Quantized, quantize, quantize_exactly
 from dtqatten.algorithm.block.steps import plain
+from dtqatten.algorithm.block.terms import NO_TERMS, Terms
 from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.session.cache import CacheLayer
 from dtqatten.golden.numerics.codes import Granularity
 from dtqatten.golden.numerics.local_values import Arrays
@@ -44,13 +46,17 @@ class Block:
     q_bits, k_bits : tensor ``[batch, n_q]``, ``[batch, n_k]``
         Precisions, 0 where a token is pruned or padding.
     valid : bool tensor ``[batch, n_k]``
-        Tokens that are no padding.
+        Keys that are no padding.
     visible : bool tensor ``[batch, 1, n_q or 1, n_k]``, optional
         Which keys a query sees; None is all.
     counted : bool tensor ``[batch, n_q]``
         Queries that count for importance and costs.
     scaling : float
         Factor of the scores.
+    real : bool tensor ``[batch, n_q]``
+        Queries that are no padding.
+    terms : Terms
+        What else is done to the scores.
     """
 
     layer: int
@@ -63,6 +69,8 @@ class Block:
     visible: Tensor | None
     counted: Tensor
     scaling: float
+    real: Tensor
+    terms: Terms = NO_TERMS
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,12 +118,15 @@ def compute(
     ------
     ValueError
         If the mode has no cache, or nothing that can be replaced.
+    PolicyError
+        If the policy's rule is not one of such scores.
     """
+    _refuse_terms(block, policy)
     if mode is Mode.FLOAT:
         if held is not None:
             raise ValueError("mode float has no cache of codes: use fake-quant or integer")
         queries = block.counted.to(block.q.dtype)
-        return plain(block.q, block.k, block.v, block.visible, block.scaling, queries)
+        return plain(block.q, block.k, block.v, block.visible, block.scaling, queries, block.terms)
     exact = mode is Mode.INTEGER
     if machine.instead is not None and not exact:
         raise ValueError(
@@ -169,7 +180,23 @@ def _operands(block: Block, policy: Policy, exact: bool, held: CacheLayer | None
         p_follows_query=policy.p_follows_query,
         value_share=rules.value_share,
         threshold=rules.threshold,
+        terms=block.terms,
     )
+
+
+def _refuse_terms(block: Block, policy: Policy) -> None:
+    """Refuse a policy whose rules are of plain scores where a model's are not."""
+    found = block.terms.named()
+    if found and policy.layers[block.layer].threshold is not None:
+        raise PolicyError(
+            f"layer {block.layer} is progressive, which is not defined for {found[0]}: set its "
+            "threshold to none"
+        )
+    if policy.center and (block.terms.sinks is not None or block.terms.softcap is not None):
+        raise PolicyError(
+            f"the policy centers K and V, which changes results under {found[0]} (layer "
+            f"{block.layer}): set center to false"
+        )
 
 
 def _kept(bits: Tensor) -> Tensor | None:

@@ -6,13 +6,13 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, EncoderDecoderCache
 
 from dtqatten.algorithm.block.quantized import Quantized, least_scale, rescaled
 from dtqatten.algorithm.session.tokens import Tokens
 from dtqatten.golden.numerics.codes import CODE_LIMIT
 
-__all__ = ["CacheError", "CacheLayer", "TokenCache"]
+__all__ = ["CacheError", "CacheLayer", "PairedCache", "TokenCache"]
 
 #: Room in the scales of a cache for larger tokens to come, so that it is seldom scaled again.
 HEADROOM = 1.25
@@ -161,6 +161,9 @@ class TokenCache(Cache):
     def __init__(self, session: Owner) -> None:
         super().__init__(layer_class_to_replicate=CacheLayer)
         self.tokens: Tokens | None = None
+        #: What is known of an encoder's tokens, which all layers attend to.
+        self.crossed: Any = None
+        self._evictions: dict[int, CacheLayer] = {}
         # A weak reference, so that a copy of the cache belongs to the same session.
         self._session = weakref.ref(session)
 
@@ -169,6 +172,10 @@ class TokenCache(Cache):
         layer = self.layers[index]
         assert isinstance(layer, CacheLayer)
         return layer
+
+    def evictions(self, index: int) -> CacheLayer:
+        """Return which of an encoder's tokens a layer has evicted; it holds no codes."""
+        return self._evictions.setdefault(index, CacheLayer())
 
     def precisions(self) -> list[Tensor]:
         """Precision ``[batch, n]`` of every cached token, by layer."""
@@ -220,7 +227,8 @@ class TokenCache(Cache):
     def reset(self) -> None:
         """Forget all tokens and what was known of them."""
         super().reset()
-        self.tokens = None
+        self.tokens = self.crossed = None
+        self._evictions = {}
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Give each beam the tokens, importances and evictions of the beam it goes on from."""
@@ -233,7 +241,11 @@ class TokenCache(Cache):
         index = indices.to(self.tokens.valid.device)
         for i in range(len(self.layers)):
             self.layer(i).select(index)
+        for held in self._evictions.values():
+            held.select(index)
         self.tokens = self.tokens.map(lambda x: x[index])
+        if self.crossed is not None:
+            self.crossed.select(index)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat each sequence of the batch."""
@@ -254,3 +266,22 @@ class TokenCache(Cache):
             f"a token cache cannot be cropped by {tokens_to_remove}: evicted tokens do not come "
             "back; start one with session.cache(), and generate without an assistant model"
         )
+
+
+class PairedCache(EncoderDecoderCache):
+    """A :class:`TokenCache` of a decoder's tokens, and the K and V of its encoder's.
+
+    Those stay as they are and are quantized in each step, with the same codes as long as the same
+    of them are kept. An encoder's token that a layer has evicted never returns to it.
+
+    Parameters
+    ----------
+    session : Session
+        The session it belongs to.
+    """
+
+    def __init__(self, session: Owner) -> None:
+        super().__init__(TokenCache(session), DynamicCache())
+
+    def check_dynamic_cache(self, method: str) -> None:
+        """Allow every method: both caches have it, or refuse it themselves."""

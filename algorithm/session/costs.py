@@ -128,7 +128,7 @@ class _Costs:
 
     def _real(self) -> Tensor:
         """Queries that are no padding."""
-        return self.block.valid[:, -self.n_q :].double()
+        return self.block.real.double()
 
     def _pairs(self) -> Tensor:
         """Pairs of query and key of each sequence before anything is pruned."""

@@ -11,6 +11,8 @@ from transformers.masking_utils import sdpa_mask
 
 from dtqatten.algorithm.masks import refuse_unknown
 from dtqatten.algorithm.models import ModelError
+from dtqatten.algorithm.session.asked import Asked
+from dtqatten.algorithm.session.passes import refuse_compiling
 
 __all__ = ["IMPLEMENTATION", "Attending", "dispatched"]
 
@@ -21,28 +23,23 @@ IMPLEMENTATION = "dtqatten"
 class Attending(Protocol):
     """What attends in a layer's place: a session, or a probe of one layer."""
 
-    def attend(
-        self,
-        module: str,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        mask: Tensor | None,
-        scaling: float,
-        causal: bool | None,
-        window: int | None = None,
-    ) -> Tensor:
+    def attend(self, asked: Asked, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Return the output ``[batch, n_q, heads, d]``.
 
         Parameters
         ----------
-        module, q, k, v, mask, scaling, causal, window
+        asked, q, k, v
             As of :meth:`dtqatten.algorithm.session.session.Session.attend`.
         """
 
 
-# What attends for each module of an attached layer.
-_sessions: "weakref.WeakKeyDictionary[nn.Module, Attending]" = weakref.WeakKeyDictionary()
+#: Names of modules that attend to an encoder's tokens.
+CROSS = ("encoder_attn", "EncDecAttention", "crossattention", "cross_attn")
+
+# What attends for each module of an attached layer, and whether that is cross-attention.
+_sessions: "weakref.WeakKeyDictionary[nn.Module, tuple[Attending, bool]]" = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def _attention(
@@ -55,6 +52,9 @@ def _attention(
     dropout: float = 0.0,
     is_causal: bool | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    position_bias: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention function that transformers calls in place of its own.
@@ -66,7 +66,7 @@ def _attention(
     query, key, value : tensor ``[batch, heads, n_q, d]``
         Of the new tokens; K and V may have fewer heads.
     attention_mask : tensor, optional
-        As for :func:`dtqatten.algorithm.masks.visibility`.
+        As for :func:`dtqatten.algorithm.masks.parted`.
     scaling : float, optional
         Factor of the scores; None is ``d ** -0.5``.
     dropout : float
@@ -75,12 +75,18 @@ def _attention(
         Whether a query sees no later key; None is what the module is made with.
     sliding_window : int, optional
         A query sees no key this far away or farther.
+    softcap : float, optional
+        Cap of the scores.
+    s_aux : tensor ``[heads]``, optional
+        Sinks: a logit of each head.
+    position_bias : tensor, optional
+        Added to the scores.
     **kwargs
         Refused unless known to be harmless.
     """
+    refuse_compiling()
     name = type(module).__name__
-    session = _sessions.get(module)
-    if session is None:
+    if module not in _sessions:
         raise RuntimeError(
             f"{name} uses the attention {IMPLEMENTATION!r} without a session: run it inside `with "
             "attached(model, policy)`, in one of the model's layers"
@@ -91,16 +97,25 @@ def _attention(
             "model's attention dropout 0, or call model.eval()"
         )
     causal = getattr(module, "is_causal", None)
-    if is_causal is not None and causal is not None and is_causal != causal:
+    if is_causal is False and causal:
         raise ModelError(
-            f"{name} attends with is_causal={is_causal}, but is made with {causal}: pass a 4D "
+            f"{name} attends with is_causal=False, but is made with True: pass a 4D "
             "attention_mask in place of is_causal"
         )
     refuse_unknown(name, kwargs)
-    factor = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
-    asked = causal if is_causal is None else is_causal
-    output = session.attend(name, query, key, value, attention_mask, factor, asked, sliding_window)
-    return output, None
+    session, cross = _sessions[module]
+    asked = Asked(
+        module=name,
+        scaling=query.shape[-1] ** -0.5 if scaling is None else float(scaling),
+        mask=attention_mask,
+        causal=causal if is_causal is None else is_causal,
+        window=sliding_window,
+        bias=position_bias,
+        softcap=softcap,
+        sinks=s_aux,
+        cross=cross,
+    )
+    return session.attend(asked, query, key, value), None
 
 
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
@@ -119,12 +134,22 @@ def dispatched(
     model: Any, layers: Sequence[nn.Module], targets: Sequence[Attending]
 ) -> Iterator[None]:
     """Let each of a model's layers attend through a session, or what takes its place."""
-    before = model.config._attn_implementation
+    before = _implementations(model)
     with ExitStack() as stack:
         for layer, target in zip(layers, targets, strict=True):
-            for module in layer.modules():
-                _sessions[module] = target
+            for path, module in layer.named_modules():
+                _sessions[module] = target, any(name in CROSS for name in path.split("."))
                 stack.callback(_sessions.pop, module, None)
         model.set_attn_implementation(IMPLEMENTATION)
         stack.callback(model.set_attn_implementation, before)
         yield
+
+
+def _implementations(model: Any) -> Any:
+    """Return what a model attends by, part by part where it has several."""
+    own, parts = model.config._attn_implementation, {}
+    for name in getattr(model.config, "sub_configs", {}):
+        part = getattr(model.config, name, None)
+        if part is not None:
+            parts[name] = part._attn_implementation
+    return own if not parts else {"": own, **parts}

@@ -8,14 +8,17 @@ from typing import Any
 from torch import nn
 
 from dtqatten.algorithm.session.dispatch import dispatched
+from dtqatten.algorithm.session.passes import refuse_compiling
 from dtqatten.algorithm.session.session import Session
+from dtqatten.algorithm.session.support import Stack
 
 __all__ = ["running"]
 
 
 @contextmanager
-def running(model: Any, layers: Sequence[nn.Module], session: Session) -> Iterator[None]:
+def running(model: Any, stacks: Sequence[Stack], session: Session) -> Iterator[None]:
     """Run a model's forward passes under a session."""
+    layers = [layer for each in stacks for layer in each.layers]
 
     def end(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         """Return what takes the place of a layer's output.
@@ -33,20 +36,22 @@ def running(model: Any, layers: Sequence[nn.Module], session: Session) -> Iterat
 
     # Functions, not methods: a copy of the model would copy a method's session.
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        refuse_compiling()
         session.enter(module, args, kwargs)
 
-    def finish(module: nn.Module, *_: Any) -> None:
-        session.finish(module)
+    def finish(module: nn.Module, _: tuple[Any, ...], output: Any) -> None:
+        session.finish(module, output)
 
     def leave(module: nn.Module, *_: Any) -> None:
         session.leave(module)
 
     def enter_layer(places: Sequence[int], *_: Any) -> None:
+        refuse_compiling()
         session.begin_layer(places)
 
     with ExitStack() as stack:
         stack.enter_context(dispatched(model, layers, [session] * len(layers)))
-        for holder in _holders(model, layers[0]):
+        for holder in dict.fromkeys(holder for each in stacks for holder in each.holders):
             hook = holder.register_forward_pre_hook(enter, with_kwargs=True)
             stack.callback(hook.remove)
             stack.callback(holder.register_forward_hook(finish).remove)
@@ -57,9 +62,3 @@ def running(model: Any, layers: Sequence[nn.Module], session: Session) -> Iterat
             stack.callback(hook.remove)
             stack.callback(layer.register_forward_hook(end, with_kwargs=True).remove)
         yield
-
-
-def _holders(model: nn.Module, layer: nn.Module) -> list[nn.Module]:
-    """Modules on the way from a model to one of its layers, the model first."""
-    path = next(name for name, module in model.named_modules() if module is layer).split(".")
-    return [model.get_submodule(".".join(path[:i])) for i in range(len(path))]

@@ -57,14 +57,38 @@ class PassTokens:
         self.alive: Tensor | None = None
         self.bits: Tensor | None = None
         self.pruned = False
+        self._start: Tensor | None = None  # what lives before the first layer, if an encoder says
 
-    def at(self, layer: int, q: Tensor, seen: Tensor | None, n: int) -> Tokens:
+    def resume(self, encoder: "PassTokens", repeats: int) -> None:
+        """Go on with the tokens that an encoder has left, each sequence so many times."""
+        assert encoder.tokens is not None
+        assert encoder.alive is not None
+        self.tokens = encoder.tokens.map(lambda x: x.repeat_interleave(repeats, 0))
+        self._start = self.alive = encoder.alive.repeat_interleave(repeats, 0)
+
+    def restart(self) -> None:
+        """Begin another pass: what layers have evicted, the cache's layers know."""
+        self.alive = self._start
+
+    def hide(self, valid: Tensor) -> None:
+        """Take tokens for padding that a decoder's mask hides."""
+        assert self.tokens is not None
+        assert self._start is not None
+        self.tokens.valid = self.tokens.valid & valid
+        self._start = self.alive = self._start & valid
+
+    def select(self, index: Tensor) -> None:
+        """Keep these sequences of the batch, in this order."""
+        self.tokens = None if self.tokens is None else self.tokens.map(lambda x: x[index])
+        self._start = self.alive = None if self._start is None else self._start[index]
+
+    def at(self, first: bool, q: Tensor, seen: Tensor | None, n: int) -> Tokens:
         """Return what is known of the tokens, collected at the first layer.
 
         Parameters
         ----------
-        layer : int
-            That attends.
+        first : bool
+            Whether that layer attends.
         q : tensor ``[batch, heads, n_q, d]``
             Its queries.
         seen : bool tensor ``[batch, 1, n_q or 1, n]``, optional
@@ -77,7 +101,7 @@ class PassTokens:
         CacheError
             If the cache is of another batch.
         """
-        if layer == 0 or self.tokens is None:
+        if first or self.tokens is None:
             self.tokens = self._collected(q, seen, n)
             # Prefill starts with all tokens; what decoding evicted is kept by the cache's layers.
             self.alive = self.tokens.valid
@@ -116,6 +140,8 @@ class PassTokens:
             self.alive = self.alive.to(device)
         if self.bits is not None:
             self.bits = self.bits.to(device)
+        if self._start is not None:
+            self._start = self._start.to(device)
 
     def assign(self, layer: int, held: CacheLayer | None, left_out: Tensor | None) -> Tensor:
         """Give each token its precision ``[batch, n]`` in a layer.

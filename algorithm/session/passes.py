@@ -10,7 +10,7 @@ from torch import nn
 
 from dtqatten.algorithm.models import ModelError
 
-__all__ = ["Passes", "SessionError"]
+__all__ = ["Passes", "SessionError", "bound", "refuse_compiling"]
 
 
 class SessionError(RuntimeError):
@@ -24,8 +24,9 @@ class Passes:
     ----------
     model : str
         Name of the model, for messages.
-    layers : int
-        Layers, each of which attends once in a pass.
+    stacks : sequence of range
+        Places of the layers of each stack. A layer attends once to its own tokens in a pass in
+        which its stack runs, and once to another stack's where there are any.
 
     Attributes
     ----------
@@ -35,24 +36,19 @@ class Passes:
         The layer that runs.
     """
 
-    def __init__(self, model: str, layers: int) -> None:
+    def __init__(self, model: str, stacks: Sequence[range]) -> None:
         self.model = model
         self.running = False
         self.layer: int | None = None
-        self._attended = [0] * layers
+        self._stacks = list(stacks)
+        self._wanted: dict[int, int] = {}  # attentions of each layer of the stacks that run
+        self._attended: dict[int, list[bool]] = {}  # whether each was cross-attention
         self._lock = threading.Lock()
         self._thread = 0  # that runs the pass
         self._modules: list[nn.Module] = []  # that are running, the outermost first
 
-    def enter(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> dict[str, Any] | None:
-        """Take note of a module that holds the layers.
-
-        Returns
-        -------
-        dict, optional
-            Arguments by name where the module is the outermost one, so that a pass starts.
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Take note of a module that holds layers; return whether it starts a pass.
 
         Raises
         ------
@@ -71,17 +67,19 @@ class Passes:
                 del self._modules[self._modules.index(module) :]
             self._modules.append(module)
             outermost = len(self._modules) == 1
-        if not outermost:
-            return None
-        given = _bound(module, args, kwargs)
-        _refuse_unfollowed(module, given)
-        return given
+        if outermost:
+            _refuse_unfollowed(module, bound(module, args, kwargs))
+            self.layer, self._wanted, self._attended = None, {}, {}
+            self.running = True
+        return outermost
 
-    def start(self) -> None:
-        """Start a pass: no layer has attended so far."""
-        self.layer = None
-        self._attended = [0] * len(self._attended)
-        self.running, self._thread = True, threading.get_ident()
+    def runs(self, stack: int) -> bool:
+        """Whether a stack runs in this pass."""
+        return self._stacks[stack].start in self._wanted
+
+    def start(self, stack: int, crosses: bool = False) -> None:
+        """Take note that a stack runs in this pass, and whether its layers cross-attend."""
+        self._wanted |= dict.fromkeys(self._stacks[stack], 1 + crosses)
 
     def leave(self, module: nn.Module) -> None:
         """Take note that a module that holds the layers is done."""
@@ -93,6 +91,8 @@ class Passes:
     def finish(self, module: nn.Module) -> bool:
         """Whether a module ends the pass, which must be one of attention in every layer.
 
+        Stacks that did not run, such as an encoder whose outputs are given, do not count.
+
         Raises
         ------
         ModelError
@@ -100,7 +100,7 @@ class Passes:
         """
         if self._modules[:1] != [module]:
             return False
-        if missed := [i for i, times in enumerate(self._attended) if not times]:
+        if missed := [i for i in self._wanted if i not in self._attended]:
             raise ModelError(
                 f"layers {missed} of {self.model} did not run: use the whole model, without "
                 "layer dropout"
@@ -118,7 +118,7 @@ class Passes:
             If no pass is running.
         """
         self._expect(f"layer {places[0]}")
-        left = [place for place in places if not self._attended[place]]
+        left = [place for place in places if place not in self._attended]
         if not left:
             raise ModelError(
                 f"layer {places[-1]} of {self.model} runs again in one forward pass: use a model "
@@ -126,8 +126,8 @@ class Passes:
             )
         self.layer = left[0]
 
-    def attend(self, module: str, queries: int, keys: int) -> int:
-        """Return the layer that attends, if it is the first time and to its own tokens.
+    def attend(self, module: str, queries: int, keys: int, cross: bool = False) -> int:
+        """Return the layer that attends, if it is the first time to these tokens.
 
         Parameters
         ----------
@@ -135,6 +135,8 @@ class Passes:
             Name of the attention module, for messages.
         queries, keys : int
             Queries and new keys.
+        cross : bool
+            Whether the keys are another stack's.
 
         Raises
         ------
@@ -149,13 +151,17 @@ class Passes:
             raise ModelError(
                 f"{module} of {self.model} attends outside its layer: call the model, not its parts"
             )
-        if self._attended[layer] or keys != queries:
+        before = self._attended.setdefault(layer, [])
+        allowed = self._wanted.get(layer) == 2 if cross else keys == queries
+        if cross in before or not allowed:
+            what = "cross-attends" if cross else "attends"
             raise ModelError(
-                f"layer {layer} of {self.model} attends {self._attended[layer] + 1} times, with "
+                f"layer {layer} of {self.model} {what} {before.count(cross) + 1} times, with "
                 f"{queries} queries to {keys} new keys: only self-attention, once a "
-                "layer, is quantized; use a model without cross-attention or prefixes"
+                "layer, and cross-attention to an encoder of the same model are quantized; use a "
+                "model without prefixes or keys from elsewhere"
             )
-        self._attended[layer] += 1
+        before.append(cross)
         return layer
 
     def end_layer(self) -> None:
@@ -167,7 +173,7 @@ class Passes:
             If it has not attended.
         """
         layer, self.layer = self.layer, None
-        if layer is None or not self._attended[layer]:
+        if layer is None or len(self._attended.get(layer, ())) < self._wanted.get(layer, 1):
             raise ModelError(
                 f"layer {layer} of {self.model} has not attended by transformers' "
                 "AttentionInterface, so that nothing is quantized: use a model that does"
@@ -188,7 +194,27 @@ class Passes:
             )
 
 
-def _bound(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+def refuse_compiling() -> None:
+    """Refuse to be compiled: what a policy does depends on values, and would be left out.
+
+    Raises
+    ------
+    SessionError
+        If torch.compile runs this.
+    """
+    if torch.compiler.is_compiling():
+        _refuse_compiled()
+
+
+@torch.compiler.disable
+def _refuse_compiled() -> None:
+    raise SessionError(
+        "the model is called through torch.compile, and a policy's choices depend on values: call "
+        "the model itself while it is attached"
+    )
+
+
+def bound(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments of a forward pass by name."""
     signature = inspect.signature(module.forward)
     try:

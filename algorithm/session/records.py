@@ -9,15 +9,21 @@ __all__ = ["LayerRecord"]
 
 @dataclass(frozen=True, eq=False)
 class LayerRecord:
-    """What a layer did with the tokens, kept when a session records.
+    """What a layer did with the tokens that are its keys, kept when a session records.
 
     Parameters
     ----------
+    layer : int
+        Among all layers of the model.
+    cross : bool
+        Whether the tokens are those of the layer's encoder.
     bits : tensor ``[batch, n]``
         Precision of each token, 0 where pruned or padding.
     importance : tensor ``[batch, n]``
         Importance the layer's own block added.
     """
 
+    layer: int
+    cross: bool
     bits: Tensor
     importance: Tensor

@@ -163,13 +163,19 @@ def _generate(
 
         from dtqatten.algorithm.policy import Policy
         from dtqatten.sim.machine.axi import simulated_device
-        from dtqatten.sim.machine.decoder import decoder_config, memory_of, run_decoder
+        from dtqatten.sim.machine.decoder import (
+            decoder_config,
+            has_sinks,
+            memory_of,
+            run_decoder,
+        )
     chosen = policy or Policy.flat(loaded.layers, granularity="token", prune_queries=False)
     ids = loaded.tokenizer(text, return_tensors="pt")["input_ids"]
     prompt = ids.shape[1]
     if not prompt:
         raise refuse("--prompt is no token: give it a word at least")
-    core = decoder_config(described.config, chosen, loaded.model.config, prompt + new)
+    sinks = has_sinks(loaded.model)
+    core = decoder_config(described.config, chosen, loaded.model.config, prompt + new, sinks=sinks)
     system = described.system(core)
     say(system)
     size = memory_of(core, loaded.model.config, prompt + new)

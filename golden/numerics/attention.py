@@ -14,6 +14,7 @@ from dtqatten.golden.numerics.masks import IDS_MAX
 from dtqatten.golden.numerics.options import Options
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION, normalize, requantize
 from dtqatten.golden.numerics.products import CHANNELS_MAX, scores, weighted_sum
+from dtqatten.golden.numerics.score_terms import in_octaves
 from dtqatten.golden.numerics.segments import Partial, RowScale, aligned, merge
 from dtqatten.golden.numerics.sinks import sink_weight
 
@@ -56,6 +57,10 @@ class Inputs:
         Queries whose probabilities add to the importance; None: all.
     tiling : Tiling, optional
         Row blocks and groups of keys, by which a ``value_share`` below 256 chooses.
+    softcap : int, optional
+        Cap of the scores (:mod:`~dtqatten.golden.numerics.score_terms`).
+    bias : int array ``[..., heads, n_q, n_k]``, optional
+        What is added to each score behind the cap, likewise.
 
     Raises
     ------
@@ -76,6 +81,8 @@ class Inputs:
     sinks: IntArray | None = None
     observed: BoolArray | None = None
     tiling: Tiling | None = None
+    softcap: int | None = None
+    bias: IntArray | None = None
 
     def __post_init__(self) -> None:
         q, k, v = self.q.codes.shape, self.k.codes.shape, self.v.codes.shape
@@ -106,6 +113,7 @@ class Inputs:
             ("mask", (*batch, n_q, n_k)),
             ("importance", (*batch, n_k)),
             ("sinks", q[:-2]),
+            ("bias", (*q[:-1], n_k)),
             ("observed", (*batch, n_q)),
         ):
             value = getattr(self, name)
@@ -211,6 +219,8 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     s = scores(q.codes, k.codes, inputs.q_bits, inputs.k_bits)
     gained = s if k.gains is None else apply_gain(s, k.gains[..., None, :])
     scale = row_scale(q, k, chosen.softmax_scale)
+    if inputs.softcap is not None or inputs.bias is not None:
+        gained, scale = in_octaves(gained, scale, inputs.softcap, inputs.bias)
     found = [_segment(inputs, chosen, gained, visible, scale, span) for span in inputs.spans()]
     row = found[0].partial
     for segment in found[1:]:

@@ -46,6 +46,8 @@ def reference(
     softmax_scale: float | None = None,
     count_normalize: bool = False,
     sinks: ArrayLike | None = None,
+    softcap: float | None = None,
+    bias: ArrayLike | None = None,
 ) -> Reference:
     """Compute ``softmax(Q K^T * scale) V`` and the importance of each key.
 
@@ -63,10 +65,18 @@ def reference(
         Divide the importance by the number of queries that saw the token.
     sinks : float array ``[..., heads]``, optional
         A logit of each head, in nats, that takes up a share of each row; -inf takes none.
+    softcap : float, optional
+        A logit ``x`` becomes ``softcap * tanh(x / softcap)``, in nats.
+    bias : float array ``[..., heads, n_q, n_k]``, optional
+        What is added to each logit then, in nats.
     """
     left, right, values = (np.asarray(x, dtype=np.float64) for x in (q, k, v))
     scale = left.shape[-1] ** -0.5 if softmax_scale is None else softmax_scale
     logits = left @ right.swapaxes(-1, -2) * scale
+    if softcap is not None:
+        logits = softcap * np.tanh(logits / softcap)
+    if bias is not None:
+        logits = logits + np.asarray(bias, dtype=np.float64)
     seen = np.ones((*logits.shape[:-3], *logits.shape[-2:]), dtype=bool)
     if mask is not None:
         seen = np.broadcast_to(mask, seen.shape)

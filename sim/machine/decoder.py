@@ -17,7 +17,14 @@ from dtqatten.golden.numerics.local_values import Arrays
 from dtqatten.sim.machine.decoder_blocks import CachedBlocks, StepRun, TiledBlocks
 from dtqatten.sim.machine.encoder import refuse
 
-__all__ = ["DecoderRun", "decoder_config", "decoder_refusals", "memory_of", "run_decoder"]
+__all__ = [
+    "DecoderRun",
+    "decoder_config",
+    "decoder_refusals",
+    "has_sinks",
+    "memory_of",
+    "run_decoder",
+]
 
 
 def decoder_refusals(policy: Policy) -> list[str]:
@@ -38,7 +45,14 @@ def decoder_refusals(policy: Policy) -> list[str]:
     ]
 
 
-def decoder_config(config: Config, policy: Policy, model: Any, tokens: int) -> Config:
+def has_sinks(model: Any) -> bool:
+    """Whether a model's heads have sinks, as gpt-oss's do."""
+    return any(name.endswith(".sinks") for name, _ in model.named_parameters())
+
+
+def decoder_config(
+    config: Config, policy: Policy, model: Any, tokens: int, *, sinks: bool = False
+) -> Config:
     """Return a configuration that runs a model's attention on so many tokens under a policy.
 
     It has the heads and channels of the model, room for the tokens, and the options that model and
@@ -53,6 +67,8 @@ def decoder_config(config: Config, policy: Policy, model: Any, tokens: int) -> C
         Of the decoder.
     tokens : int
         Of the prompt and of what is generated.
+    sinks : bool
+        Whether the model's heads have sinks (:func:`has_sinks`).
 
     Raises
     ------
@@ -76,6 +92,7 @@ def decoder_config(config: Config, policy: Policy, model: Any, tokens: int) -> C
         grouped=getattr(model, "num_key_value_heads", heads) < heads,
         skip_tiles=True,
         local_values=any(layer.values < 1 for layer in policy.layers),
+        sinks=config.sinks or sinks,
         windows=config.windows or getattr(model, "sliding_window", None) is not None,
     )
 

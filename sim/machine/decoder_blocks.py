@@ -94,13 +94,18 @@ def block_calls(layer: int, op: Operands, most: int) -> Iterator[BlockCall]:
     Raises
     ------
     UsageError
-        If it is of more than one sequence, or queries see other keys than by a causal mask or a
-        sliding window.
+        If it is of more than one sequence, queries see other keys than by a causal mask or a
+        sliding window, or scores are capped or have biases.
     """
     batch, _, m, _ = op.q.codes.shape
     n = op.k.codes.shape[2]
     if batch != 1:
         raise UsageError(f"a batch of {batch}: the machine takes one sequence at a time")
+    unknown = [name for name in op.terms.named() if name != "sinks"]
+    if unknown:
+        raise UsageError(
+            f"layer {layer} has {unknown[0]}, which the machine has not: use mode integer"
+        )
     seen = np.ones((1, n), bool) if op.visible is None else op.visible[0, 0].cpu().numpy()
     ids = np.flatnonzero(seen.any(0))
     positions = np.arange(n - m, n)
@@ -225,6 +230,7 @@ class CachedBlocks:
         cache = self._stored(layer, op)
         sizes, step = self.device.sizes, self.steps[-1]
         q = _codes(op.q, 0)
+        sinks = op.terms.golden((1, heads, m, n)).get("sinks")
         output = torch.zeros(1, heads, m, d, dtype=torch.float64)
         drawn = torch.zeros(1, 1, n, dtype=torch.float64)
         for call in block_calls(layer, op, max(1, sizes["n_max"] // (heads // shared))):
@@ -233,6 +239,7 @@ class CachedBlocks:
                 call.queries,
                 call.keys,
                 window=call.window,
+                sinks=None if sinks is None else sinks[0],
                 report=self.policy.ranks,
                 options=Options(
                     p_planes=op.p_planes,

@@ -20,13 +20,13 @@ from dtqatten.configuration.core import Config
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.device import Device
 from dtqatten.driver.layers import Layer
-from dtqatten.files.errors import UsageError
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes, Granularity
 from dtqatten.golden.numerics.local_values import Arrays
 from dtqatten.golden.numerics.select import counts
 from dtqatten.interface.descriptor import Flag
 from dtqatten.interface.registers import Control
+from dtqatten.sim.machine.refused_blocks import refuse_block
 
 __all__ = [
     "EncoderRun",
@@ -144,21 +144,15 @@ class MachineBlocks:
         Raises
         ------
         UsageError
-            If it is of more than one sequence, or its queries see different keys.
+            As of :func:`refuse_block`.
         PolicyError
             If heads are pruned that share K and V.
         AssertionError
             If the machine keeps other heads, or other tokens, or these in other precisions, than
             the policy.
         """
-        batch, heads, n, d = op.q.codes.shape
-        if batch != 1:
-            raise UsageError(f"a batch of {batch}: the machine takes one sequence at a time")
-        if op.visible is not None and op.visible.shape[-2] > 1:
-            raise UsageError(
-                f"layer {layer} has a mask of a row for each query (causal, window or blocks): "
-                "the machine's chains take one set of keys; use mode integer"
-            )
+        refuse_block(layer, op)
+        _, heads, n, d = op.q.codes.shape
         policy = self.policy
         own = np.arange(heads) if op.heads is None else np.flatnonzero(op.heads[0].numpy())
         if len(own) < heads and op.k.codes.shape[1] < heads:

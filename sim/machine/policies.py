@@ -12,7 +12,13 @@ from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.files.errors import UsageError
 from dtqatten.sim.machine.axi import simulated_device
-from dtqatten.sim.machine.decoder import decoder_config, decoder_refusals, memory_of, run_decoder
+from dtqatten.sim.machine.decoder import (
+    decoder_config,
+    decoder_refusals,
+    has_sinks,
+    memory_of,
+    run_decoder,
+)
 from dtqatten.sim.machine.encoder import config_for, refusals, run_encoder
 
 __all__ = ["PolicyRun", "build_of", "causal", "run_policy", "unsupported"]
@@ -78,7 +84,8 @@ def build_of(config: Config, policy: Policy, loaded: Loaded, tokens: int) -> Con
     """
     model = loaded.model.config
     if loaded.causal:
-        return decoder_config(config, policy, model, tokens)
+        sinks = has_sinks(loaded.model)
+        return decoder_config(config, policy, model, tokens, sinks=sinks)
     heads = model.num_attention_heads
     return config_for(config, policy).replace(
         d_head=model.hidden_size // heads,

@@ -13,8 +13,17 @@ if ABSENT:
         *(
             f"test_{name}.py"
             for name in (
-                *("caches", "commands", "conditioning", "decoding", "families", "folding"),
-                *("formats", "masks", "models", "operations", "padding", "pruning", "runtime"),
+                *("caches", "commands", "conditioning", "decoding", "encoder_decoder", "families"),
+                *(
+                    "folding",
+                    "formats",
+                    "masks",
+                    "models",
+                    "operations",
+                    "padding",
+                    "pruning",
+                    "runtime",
+                ),
             )
         ),
     ]

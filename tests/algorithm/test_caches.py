@@ -190,3 +190,14 @@ def test_a_cache_of_a_broken_pass_is_refused(llama, place, monkeypatch):
             llama(tokens(1, 1), past_key_values=cache)
         cache.reset()
         llama(tokens(1, 1), past_key_values=cache)
+
+
+def test_caches_of_fixed_size_are_refused_in_one_line(llama):
+    ids = tokens(1, 6)
+    message = r"^past_key_values is a StaticCache, and decoding needs .*session\.cache\(\)$"
+    options = {"max_new_tokens": 2, "do_sample": False}
+    with torch.no_grad(), attached(llama, Policy.flat(3)):
+        with pytest.raises(CacheError, match=message):
+            llama(ids, past_key_values=StaticCache(config=llama.config, max_cache_len=16))
+        with pytest.raises(CacheError, match=message):
+            llama.generate(ids, cache_implementation="static", **options)

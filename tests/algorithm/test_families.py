@@ -1,6 +1,7 @@
 """Each family of transformers runs as the model itself, or is refused by name.
 
-Tiny models with random weights. What docs/algorithm.md says of each is compared with this table.
+Tiny models with random weights (`families.py`). What docs/algorithm.md says of each is what is
+found here (`family_table.py`).
 """
 
 import re
@@ -10,172 +11,25 @@ import pytest
 import torch
 import transformers
 
-from dtqatten.algorithm.layer_policy import LayerPolicy
 from dtqatten.algorithm.models import ModelError
 from dtqatten.algorithm.policy import Policy
-from dtqatten.algorithm.policy_values import Ranking
-from dtqatten.algorithm.runtime import attached
 from dtqatten.algorithm.session.support import TRANSFORMERS
+from families import (
+    ACCEPTED,
+    CROSSING,
+    DECODERS,
+    FAMILIES,
+    REFUSED,
+    inputs,
+    layers,
+    made,
+    mixed,
+    ran,
+    relative,
+)
+from family_table import AGREE, NEAR, documented, in_steps, table
 
 ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs" / "algorithm.md"
-
-SIZES = {
-    "vocab_size": 50,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.2,
-    "pad_token_id": 0,
-}
-SHARED = {**SIZES, "num_key_value_heads": 2, "head_dim": 8}
-SPECIAL = {"bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
-T5 = {"vocab_size": 50, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
-BART = {
-    "vocab_size": 50,
-    "d_model": 32,
-    "max_position_embeddings": 64,
-    "init_std": 0.2,
-    **{f"{part}_layers": 2 for part in ("encoder", "decoder")},
-    **{f"{part}_attention_heads": 4 for part in ("encoder", "decoder")},
-    **{f"{part}_ffn_dim": 64 for part in ("encoder", "decoder")},
-}
-GPT2 = {"vocab_size": 50, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
-
-INTERFACE = "AttentionInterface"
-CROSS = "cross-attention"
-
-#: Name in the documentation: class, configuration, and what a refusal names (None: accepted).
-FAMILIES = {
-    "BERT": ("BertModel", SIZES, None),
-    "RoBERTa": ("RobertaModel", SIZES, None),
-    "DistilBERT": (
-        "DistilBertModel",
-        {
-            "vocab_size": 50,
-            "dim": 32,
-            "n_layers": 2,
-            "n_heads": 4,
-            "hidden_dim": 64,
-            "max_position_embeddings": 64,
-            "initializer_range": 0.2,
-        },
-        None,
-    ),
-    "ALBERT": (
-        "AlbertModel",
-        {**SIZES, "embedding_size": 16, "num_hidden_layers": 4, "num_hidden_groups": 2},
-        None,
-    ),
-    "ELECTRA": ("ElectraModel", {**SIZES, "embedding_size": 16}, None),
-    "ModernBERT": (
-        "ModernBertModel",
-        {**SIZES, **SPECIAL, "local_attention": 4, "global_attn_every_n_layers": 2},
-        None,
-    ),
-    "ViT": (
-        "ViTModel",
-        {
-            **{k: v for k, v in SIZES.items() if k.startswith(("hidden", "num", "inter", "init"))},
-            "image_size": 16,
-            "patch_size": 8,
-        },
-        None,
-    ),
-    "GPT-2": ("GPT2LMHeadModel", {**GPT2, "initializer_range": 0.2}, None),
-    "GPT-NeoX": ("GPTNeoXForCausalLM", SIZES, None),
-    "OPT": (
-        "OPTForCausalLM",
-        {
-            "vocab_size": 50,
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "ffn_dim": 64,
-            "max_position_embeddings": 64,
-            "word_embed_proj_dim": 32,
-            "init_std": 0.2,
-        },
-        None,
-    ),
-    "BART's decoder": ("BartForCausalLM", BART, None),
-    "Llama": ("LlamaForCausalLM", SHARED, None),
-    "Mistral": ("MistralForCausalLM", {**SHARED, "sliding_window": 4}, None),
-    "Mixtral": ("MixtralForCausalLM", {**SHARED, "num_local_experts": 2}, None),
-    "Phi-3": ("Phi3ForCausalLM", SHARED, None),
-    "Qwen2": ("Qwen2ForCausalLM", SHARED, None),
-    "Qwen3": ("Qwen3ForCausalLM", SHARED, None),
-    "Gemma": ("GemmaForCausalLM", SHARED, None),
-    "Gemma 2 without soft-capping": (
-        "Gemma2ForCausalLM",
-        {**SHARED, "sliding_window": 4, "attn_logit_softcapping": None},
-        None,
-    ),
-    "Gemma 3": (
-        "Gemma3ForCausalLM",
-        {
-            **SHARED,
-            "sliding_window": 4,
-            "layer_types": ["sliding_attention", "full_attention"],
-        },
-        None,
-    ),
-    "Gemma 2": ("Gemma2ForCausalLM", {**SHARED, "sliding_window": 4}, "softcap"),
-    "gpt-oss": (
-        "GptOssForCausalLM",
-        {**SHARED, "num_local_experts": 2, "num_experts_per_tok": 1},
-        "s_aux",
-    ),
-    "T5's encoder": ("T5EncoderModel", T5, "position_bias"),
-    "T5": ("T5Model", T5, CROSS),
-    "BART": ("BartModel", BART, CROSS),
-    "MPNet": ("MPNetModel", SIZES, INTERFACE),
-    "DeBERTa-v2": ("DebertaV2Model", SIZES, INTERFACE),
-    "Bloom": ("BloomForCausalLM", {"vocab_size": 50, "hidden_size": 32, **GPT2}, INTERFACE),
-    "Falcon": (
-        "FalconForCausalLM",
-        {k: v for k, v in SIZES.items() if k.startswith(("vocab", "hidden", "num"))},
-        INTERFACE,
-    ),
-    "XLNet": ("XLNetModel", {**GPT2, "d_model": 32, "d_inner": 64}, INTERFACE),
-    "Longformer": ("LongformerModel", {**SIZES, "attention_window": 4}, INTERFACE),
-    "Mamba": ("MambaModel", {"hidden_size": 32, "num_hidden_layers": 2}, INTERFACE),
-}
-ACCEPTED = [name for name, (_, _, refusal) in FAMILIES.items() if refusal is None]
-REFUSED = [name for name in FAMILIES if name not in ACCEPTED]
-
-
-def made(name, **changes):
-    kind, options, _ = FAMILIES[name]
-    model = getattr(transformers, kind)
-    config = model.config_class
-    if kind == "Gemma3ForCausalLM":
-        config = transformers.Gemma3TextConfig
-    torch.manual_seed(0)
-    return model(config(**{**options, **changes})).eval()
-
-
-def inputs(name, side):
-    """Two sequences of 12 tokens, the second with 4 of padding; and which tokens are real."""
-    torch.manual_seed(1)
-    mask = torch.ones(2, 12, dtype=torch.long)
-    mask[1, 8:] = 0
-    if side == "left":
-        mask = mask.flip(1)
-    if name == "ViT":
-        return {"pixel_values": torch.randn(2, 3, 16, 16)}, torch.ones(2, 5, dtype=torch.bool)
-    batch = {"input_ids": torch.randint(3, 50, (2, 12)) * mask, "attention_mask": mask}
-    if FAMILIES[name][2] == CROSS:
-        batch["decoder_input_ids"] = batch["input_ids"]
-    return batch, mask.bool()
-
-
-def ran(model, batch, policy=None, mode="float", **options):
-    policy = policy or Policy.flat(model.config.num_hidden_layers)
-    with torch.no_grad(), attached(model, policy, mode, **options) as session:
-        return model(**batch)[0], session
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -199,50 +53,89 @@ def test_its_importance_is_the_column_sums_of_its_own_probabilities(name):
     _, session = ran(model, batch, record=True)
     model.set_attn_implementation("eager")
     with torch.no_grad():
-        found = model(**batch, output_attentions=True).attentions
-    assert len(found) == len(session.records)
-    for probability, record in zip(found, session.records, strict=True):
-        expected = (probability * real[:, None, :, None]).sum((1, 2))
+        given = model(**batch, output_attentions=True)
+    text = batch["attention_mask"].bool() if "attention_mask" in batch else None
+    if FAMILIES[name].takes == "both":
+        patches = torch.ones(2, 5, dtype=torch.bool)
+        found = [(p, text) for p in given.text_model_output.attentions]
+        found += [(p, patches) for p in given.vision_model_output.attentions]
+    elif name in CROSSING:
+        found = [(p, text) for p in given.encoder_attentions]
+        for own, cross in zip(given.decoder_attentions, given.cross_attentions, strict=True):
+            found += [(own, real), (cross, real)]
+    else:
+        found = [(p, real) for p in given.attentions]
+    records = sorted(session.records, key=lambda record: (record.layer, record.cross))
+    if FAMILIES[name].takes == "picture":  # attentions are those of the text, which come last
+        records = records[2:]
+    for (probability, rows), record in zip(found, records, strict=True):
+        counts = torch.ones(()) if rows is None else rows[:, None, :, None]
+        expected = (probability * counts).sum((1, 2))
         torch.testing.assert_close(record.importance, expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["ModernBERT", "Mistral", "Gemma 3", "ALBERT"])
-def test_modes_agree_where_tokens_are_pruned_under_its_masks(name):
-    """Of tokens at random, so that no nearly equal importances choose differently."""
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_modes_agree_in_eight_bits_and_where_tokens_are_pruned(name):
+    """Under its masks, with its biases and sinks, and between an encoder and its decoder."""
     model = made(name)
     batch, real = inputs(name, "right")
-    number = model.config.num_hidden_layers
-    rest = LayerPolicy(share_0=0.25, share_4=0.25, share_8=0.5)
-    policy = Policy(
-        layers=(LayerPolicy(share_0=0, share_4=0, share_8=1), *[rest] * (number - 1)),
-        ranking=Ranking.RANDOM,
-        prune_queries=name in ("ModernBERT", "ALBERT"),
-    )
-    exact, one = ran(model, batch, policy, "integer")
-    fast, two = ran(model, batch, policy, "fake-quant")
-    assert torch.equal(one.kept, two.kept)
-    difference = (fast[real] - exact[real]).square().mean() / exact[real].square().mean()
-    assert difference.sqrt() < 0.05
-    assert one.tally == two.tally
+    for policy in (Policy.flat(layers(model)), mixed(model, prune_queries=name not in DECODERS)):
+        exact, one = ran(model, batch, policy, "integer")
+        fast, two = ran(model, batch, policy, "fake-quant")
+        assert torch.equal(one.kept, two.kept)
+        assert relative(fast[real], exact[real]) < AGREE
+        assert one.tally == two.tally
     assert 0 < one.tally.bops_ratio < 1
+
+
+@pytest.mark.parametrize("mode", ["integer", "fake-quant"])
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_decoder_goes_on_with_its_cache(name, mode):
+    """In 8 bits with weights of 12: a prompt, then token by token, is near the model itself."""
+    policy = Policy.flat(layers(made(name)), granularity="token", p_planes=3)
+    got, expected = in_steps(name, mode, policy)
+    assert relative(got, expected) < NEAR
+    # A token alone, without those before it, is not.
+    model = made(name)
+    batch, _ = inputs(name, rows=1)
+    key = "decoder_input_ids" if name in CROSSING else "input_ids"
+    batch = {k: v for k, v in batch.items() if k not in ("attention_mask", "pixel_values")}
+    with torch.no_grad():
+        alone = model(**{**batch, key: batch[key][:, -1:]})[0]
+    assert relative(alone, expected[:, -1:]) > max(
+        NEAR, 4 * relative(got[:, -1:], expected[:, -1:])
+    )
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["gpt-oss", "T5Gemma", "T5", "BEiT", "CLIP"])
+def test_half_precision(name, kind):
+    """In floating point it is the model of the same format, up to that format's roundings."""
+    model = made(name).to(kind)
+    batch, real = inputs(name)
+    batch = {k: v.to(kind) if v.is_floating_point() else v for k, v in batch.items()}
+    with torch.no_grad():
+        expected = model(**batch)[0][real]
+    for mode in ("float", "fake-quant"):
+        got, _ = ran(model, batch, Policy.flat(layers(model), p_planes=3), mode)
+        assert got.dtype == kind
+        assert relative(got[real], expected) < 0.05
+
+
+def test_the_documentation_has_what_is_found():
+    assert documented() == table(), "run: python tests/helpers/family_table.py"
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_it_is_refused_by_name(name):
     model = made(name)
     batch, _ = inputs(name, "right")
-    with pytest.raises(ModelError, match=rf"{type(model).__name__[:2]}.* {FAMILIES[name][2]}"):
+    with pytest.raises(ModelError, match=rf"{type(model).__name__[:2]}.* {FAMILIES[name].refused}"):
         ran(model, batch)
     # Nothing is left behind: the model runs as before.
     assert model.config._attn_implementation != "dtqatten"
     with torch.no_grad():
         model(**batch)
-
-
-def test_the_documentation_lists_what_is_tested():
-    rows = re.findall(r"^\|([^|]+)\|(runs|refused: `([\w-]+)`)[^|]*\|$", DOCS.read_text(), re.M)
-    listed = {name.strip(): key or None for names, _, key in rows for name in names.split(",")}
-    assert listed == {name: refusal for name, (_, _, refusal) in FAMILIES.items()}
 
 
 def test_other_releases_of_transformers_are_refused(monkeypatch):
@@ -303,10 +196,3 @@ def test_several_lists_of_layers_are_refused():
     model.more = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)])
     with pytest.raises(ModelError, match="BertModel has 2 lists of 2 layers"):
         ran(model, {})
-
-
-def test_cross_attention_of_a_decoder_is_refused():
-    torch.manual_seed(0)
-    config = transformers.BertConfig(**SIZES, is_decoder=True, add_cross_attention=True)
-    with pytest.raises(ModelError, match="BertModel has cross-attention"):
-        ran(transformers.BertModel(config).eval(), {})

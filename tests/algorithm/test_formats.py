@@ -71,7 +71,7 @@ def test_no_tensor_is_made_on_a_device_of_its_own_choice(bert, llama, batch, mod
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(Session, "attend", attend)
                 if policy.ranking == "random":
-                    session._tokens.source.generator.manual_seed(policy.seed)
+                    session._latest.tokens.source.generator.manual_seed(policy.seed)
                 got = model(**batch)[0]
             assert session.tally.sequences == 2 * sequences
         where = batch["attention_mask"].bool()
@@ -82,9 +82,9 @@ def test_tokens_follow_a_model_to_its_next_device(llama, batch):
     """Layers on two devices: the state moves with the hidden states."""
     with torch.no_grad(), attached(llama, PRUNING) as session:
         llama(**batch)
-        session._tokens.move(torch.device("meta"))
-        assert session._tokens.tokens.importance.device.type == "meta"
-        assert session._tokens.alive.device.type == "meta"
+        session._latest.tokens.move(torch.device("meta"))
+        assert session._latest.tokens.tokens.importance.device.type == "meta"
+        assert session._latest.tokens.alive.device.type == "meta"
 
 
 @pytest.mark.parametrize("factor", [0.0, 1e-30, 1e-42])

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from dtqatten.algorithm.layer_policy import LayerPolicy
-from dtqatten.algorithm.masks import HARMLESS, refuse_unknown, visibility
+from dtqatten.algorithm.masks import HARMLESS, parted, refuse_unknown, visibility
 from dtqatten.algorithm.models import ModelError
 from dtqatten.algorithm.policy import Policy
-from dtqatten.algorithm.runtime import attached
+from dtqatten.algorithm.policy_values import PolicyError
+from dtqatten.algorithm.runtime import attached, calibrate
 from dtqatten.algorithm.session.tally import Tally
 
 CPU = torch.device("cpu")
@@ -15,6 +16,8 @@ LOWEST = torch.finfo(torch.float32).min
 
 
 def seen(mask, shape=(2, 4, 5, 5), causal=False, window=None):
+    mask, bias = parted("Model", mask, None, shape)
+    assert bias is None
     return visibility("Model", mask, shape, causal, window, CPU)
 
 
@@ -56,7 +59,6 @@ def test_a_mask_of_any_shape_and_kind_means_the_same(shape, hidden):
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (torch.full((5, 5), -2.5), "adds -2.5 to scores"),
         (torch.full((5, 5), torch.nan), "adds nan to scores"),
         (torch.ones(5, 5, dtype=torch.long), "mask of torch.int64"),
         (torch.ones(5, 4, dtype=torch.bool), r"mask \[5, 4\], but Q and K need \[2, 4, 5, 5\]"),
@@ -69,6 +71,41 @@ def test_a_mask_that_cannot_be_honoured_is_refused(mask, message):
         seen(mask)
 
 
+def test_what_a_mask_adds_is_parted_from_what_it_hides():
+    """A bias in the mask, beside it, or in both; of any shape, and of half precision."""
+    torch.manual_seed(2)
+    added, more = torch.randn(4, 5, 5).half(), torch.randn(1, 4, 5, 5)
+    hidden = ~blocks(2, 3)[0]
+    shape = (2, 4, 5, 5)
+    mask, bias = parted("Model", added.masked_fill(hidden, -torch.inf), None, shape)
+    assert torch.equal(mask, ~hidden[None].expand(1, 4, 5, 5))
+    assert torch.equal(bias, added[None].float().masked_fill(hidden, 0))
+    mask, bias = parted("Model", ~hidden, more, shape)
+    assert torch.equal(mask, ~hidden)
+    assert torch.equal(bias, more)
+    _, bias = parted("Model", added, more, shape)
+    assert torch.equal(bias, added[None].float() + more)
+    # Anything above -10000 is added, and nothing where nothing is.
+    _, bias = parted("Model", torch.tensor([[0.0, -9999.0]]), None, (1, 1, 1, 2))
+    assert bias.tolist() == [[[[0, -9999]]]]
+    assert parted("Model", None, torch.zeros(1, 4, 5, 5), shape) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("bias", "message"),
+    [
+        (torch.full((1, 4, 5, 5), torch.nan), "position_bias that adds nan"),
+        (torch.full((1, 4, 5, 5), -torch.inf), "position_bias that adds -inf.*hide keys by a mask"),
+        (torch.full((1, 4, 5, 5), LOWEST), "position_bias that adds -3.4.*hide keys by a mask"),
+        (torch.zeros(1, 3, 5, 5), r"position_bias \[1, 3, 5, 5\], but Q and K need \[2, 4, 5, 5\]"),
+        (torch.zeros(1, 4, 5, 5, dtype=torch.bool), "position_bias of torch.bool"),
+    ],
+)
+def test_a_bias_that_is_no_number_is_refused(bias, message):
+    with pytest.raises(ModelError, match=rf"^Model attends with a {message}"):
+        parted("Model", None, bias, (2, 4, 5, 5))
+
+
 def test_what_is_unknown_without_a_mask_is_refused():
     with pytest.raises(ModelError, match="without a mask, 5 queries to 5 keys, causal None"):
         seen(None, causal=None)
@@ -77,15 +114,17 @@ def test_what_is_unknown_without_a_mask_is_refused():
 
 
 def test_a_window_must_be_in_the_mask():
+    """A causal model's counts a query's own place; one on both sides reaches so far."""
     places = torch.arange(5)
     inside = (places[:, None] - places).abs() < 3
-    assert torch.equal(seen(inside, window=3), inside.expand(2, 1, 5, 5))
-    for mask, window in ((inside, 2), (None, 4)):
+    assert torch.equal(seen(inside, window=2), inside.expand(2, 1, 5, 5))
+    assert torch.equal(seen(inside.tril(), causal=True, window=3), inside.tril().expand(2, 1, 5, 5))
+    for mask, causal, window in ((inside, False, 1), (inside.tril(), True, 2), (None, False, 3)):
         with pytest.raises(ModelError, match=f"sliding_window={window}, but its mask"):
-            seen(mask, window=window)
+            seen(mask, causal=causal, window=window)
     # The last query of a decoder is at the end of its keys.
-    assert seen(inside[4:], (2, 4, 1, 5), window=3) is not None
-    assert seen(None, window=5) is None
+    assert seen(inside[4:], (2, 4, 1, 5), causal=True, window=3) is not None
+    assert seen(None, window=4) is None
 
 
 @pytest.mark.parametrize("additive", [False, True])
@@ -153,9 +192,8 @@ def test_blocks_are_honoured_in_every_mode(bert):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("softcap", 30.0),
-        ("s_aux", torch.zeros(4)),
-        ("position_bias", torch.zeros(1, 4, 12, 12)),
+        ("sinks", torch.zeros(4)),
+        ("s_aux", torch.zeros(3)),
         ("head_mask", torch.ones(4)),
         ("cu_seq_lens_q", torch.tensor([0, 12])),
         ("max_length_q", 12),
@@ -166,12 +204,12 @@ def test_blocks_are_honoured_in_every_mode(bert):
     ],
 )
 def test_an_argument_that_is_not_honoured_is_refused(llama, batch, name, value):
-    with pytest.raises(ModelError, match=rf"^LlamaAttention attends with {name}=.*: \w+"):
+    with pytest.raises(ModelError, match=rf"^LlamaAttention attends with {name}[ =].*: \w+"):
         run(llama, {**batch, name: value})
 
 
 def test_harmless_arguments_are_let_through():
-    refuse_unknown("Model", dict.fromkeys(HARMLESS, 1) | {"softcap": None, "unheard_of": None})
+    refuse_unknown("Model", dict.fromkeys(HARMLESS, 1) | {"sinks": None, "unheard_of": None})
 
 
 def test_a_factor_of_the_scores_is_honoured(make_llama, batch):
@@ -185,6 +223,58 @@ def test_a_factor_of_the_scores_is_honoured(make_llama, batch):
     torch.testing.assert_close(got[where], expected[where], atol=1e-5, rtol=1e-4)
     exact, _ = run(llama, batch, "integer")
     assert (exact - expected)[where].square().mean() < 0.05 * expected[where].square().mean()
+
+
+@pytest.mark.parametrize("mode", ["float", "integer", "fake-quant"])
+def test_a_bias_in_a_models_mask_is_honoured(bert, mode):
+    """ALiBi: the farther a key, the less it counts, in each head by another slope."""
+    torch.manual_seed(4)
+    ids = torch.randint(3, 50, (2, 11))
+    places = torch.arange(11)
+    slopes = torch.tensor([0.5, 0.25, 0.125, 0.0625])
+    mask = -slopes[:, None, None] * (places[:, None] - places).abs()
+    batch = {"input_ids": ids, "attention_mask": mask[None].expand(2, -1, -1, -1)}
+    with torch.no_grad():
+        expected, without = bert(**batch)[0], bert(ids)[0]
+    got, _ = run(bert, batch, mode, Policy.flat(3, granularity="token", p_planes=3))
+    size = expected.square().mean().sqrt()
+    assert (got - expected).square().mean().sqrt() < (1e-5 if mode == "float" else 0.05) * size
+    assert (without - expected).square().mean().sqrt() > 0.1 * size
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("softcap", 5.0, "soft-capping"),
+        ("s_aux", torch.ones(4), "sinks"),
+        ("position_bias", torch.ones(1, 4, 12, 12), "biases of scores"),
+    ],
+)
+def test_rules_of_plain_scores_are_refused_for_others(llama, batch, name, value, named):
+    """Progressive quantization of all; means out of K and V, but where only a bias is added."""
+    again = LayerPolicy(share_0=0, share_4=1, share_8=0, threshold=0.5)
+    with pytest.raises(PolicyError, match=rf"layer 0 is progressive, .*not defined for {named}"):
+        run(llama, {**batch, name: value}, "fake-quant", Policy(layers=(again,) * 3))
+    centered = Policy.flat(3, center=True)
+    options = {"calibration": calibrate(llama, [batch])}
+    if name != "position_bias":
+        with pytest.raises(PolicyError, match=rf"centers K and V, .*under {named} \(layer 0\)"):
+            run(llama, {**batch, name: value}, "float", centered, **options)
+        return
+    got, _ = run(llama, {**batch, name: value}, "float", centered, **options)
+    expected, _ = run(llama, {**batch, name: value})
+    where = batch["attention_mask"].bool()
+    torch.testing.assert_close(got[where], expected[where], atol=1e-4, rtol=1e-4)
+
+
+def test_a_causal_model_whose_mask_shows_later_keys_has_no_recent_ones(llama):
+    """A 4D mask that lets all be seen: the last keys are then not the ones just before a query."""
+    ids = torch.randint(3, 50, (1, 9))
+    policy = Policy.flat(3, (0.5, 0.0, 0.5), prune_queries=False, recent=2)
+    run(llama, {"input_ids": ids}, "fake-quant", policy)
+    mask = torch.ones(1, 1, 9, 9, dtype=torch.bool)
+    with pytest.raises(PolicyError, match=r"recent is 2 .*keys on both sides"):
+        run(llama, {"input_ids": ids, "attention_mask": mask}, "fake-quant", policy)
 
 
 def test_dropout_of_attention_is_refused(bert, batch):

@@ -24,7 +24,7 @@ def test_shared_keys_and_values_are_fetched_once_for_their_query_heads(llama, he
     rest = layer(0, 1, 0, heads=heads, values=values)
     policy = Policy(layers=(layer(0, 1, 0), rest, rest), prune_queries=False)
     _, session = hidden(llama, policy, "fake-quant", {"input_ids": torch.randint(3, 50, (1, n))})
-    kept = session._heads.kept
+    kept = session._latest.heads.kept
     kept = torch.ones(1, 4, dtype=torch.bool) if kept is None else kept
     pairs = int(kept.view(2, 2).any(-1).sum())
     living = int(kept.sum())

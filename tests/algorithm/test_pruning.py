@@ -99,7 +99,7 @@ def test_pruned_keys_are_as_if_absent(bert):
     rest = states[0][:, kept]
     two = Policy(layers=(layer(0, 1, 0),) * 3)
     with torch.no_grad(), attached(bert, two, "fake-quant") as again:
-        again.begin({"input_ids": ids[:, kept]})
+        again.enter(bert, (), {"input_ids": ids[:, kept]})
         for index in (1, 2):
             rest = bert.encoder.layer[index](rest)
     torch.testing.assert_close(rest[0], out[0, kept], atol=1e-4, rtol=1e-3)

@@ -8,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from decoders import PRUNING, tokens
 from dtqatten.algorithm.layer_policy import LayerPolicy
+from dtqatten.algorithm.models import ModelError
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.runtime import attached, calibrate
@@ -174,6 +175,30 @@ def test_two_models_in_two_threads(make_bert, batch):
     for found, (output, tally) in zip(got, expected, strict=True):
         assert len(found) == 4
         assert all(torch.equal(o, output) and t == tally for o, t in found)
+
+
+def test_a_compiled_model_is_refused(make_bert, batch):
+    """Whether it was compiled or even ran before, and whether a part of it compiles itself."""
+    message = "called through torch.compile, and a policy"
+    for part, before in ((False, False), (False, True), (True, False)):
+        torch._dynamo.reset()
+        bert = make_bert()
+        called = bert if part else torch.compile(bert, backend="eager")
+        with torch.no_grad():
+            if before:
+                called(**batch)
+            with attached(bert, Policy.flat(3)):
+                if part:
+                    bert.encoder.compile(backend="eager")
+                with pytest.raises(SessionError, match=message):
+                    called(**batch)
+        name = "BertEncoder" if part else "OptimizedModule"
+        with (
+            pytest.raises(ModelError, match=rf"^{name} is compiled, .*without torch.compile$"),
+            attached(called, Policy.flat(3)),
+        ):
+            pass
+    torch._dynamo.reset()
 
 
 def test_options_without_effect_are_refused(bert, llama, batch):

@@ -18,7 +18,7 @@ def cost(bits, visible=None, heads=None, multiplied=None, again=None, **options)
     visible = kept[:, None, None] if visible is None else visible & kept[:, None, None]
     q, kv = torch.zeros(1, 2, n, 4), torch.zeros(1, 1, n, 4)
     valid = torch.ones(1, n, dtype=torch.bool)
-    block = Block(0, q, kv, kv, bits, bits, valid, visible, kept, 0.5)
+    block = Block(0, q, kv, kv, bits, bits, valid, visible, kept, 0.5, valid)
     result = Result(q, None, again, multiplied)
     tally = Tally()
     account(tally, Policy.flat(1, **options), Computed(block, result, bits, None, heads))

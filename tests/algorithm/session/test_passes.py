@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from dtqatten.algorithm.models import ModelError
-from dtqatten.algorithm.session.passes import Passes, SessionError
+from dtqatten.algorithm.session.passes import Passes, SessionError, bound
 
 
 class Outer(nn.Module):
@@ -13,19 +13,23 @@ class Outer(nn.Module):
 
 
 def begun():
-    passes, outer = Passes("Model", 2), Outer()
-    assert passes.enter(outer, ("ids",), {"attention_mask": None}) == {
-        "input_ids": "ids",
-        "attention_mask": None,
-    }
-    passes.start()
+    passes, outer = Passes("Model", [range(2)]), Outer()
+    assert passes.enter(outer, ("ids",), {"attention_mask": None})
+    assert not passes.runs(0)
+    passes.start(0)
+    assert passes.runs(0)
     return passes, outer
+
+
+def test_arguments_go_by_name():
+    given = bound(Outer(), ("ids",), {"attention_mask": None})
+    assert given == {"input_ids": "ids", "attention_mask": None}
 
 
 def test_each_layer_attends_once():
     passes, outer = begun()
     inner = Outer()
-    assert passes.enter(inner, (), {}) is None
+    assert not passes.enter(inner, (), {})
     for place in (0, 1):
         passes.begin_layer([0, 1])  # one module in two places
         assert passes.attend("Attention", 5, 5) == place

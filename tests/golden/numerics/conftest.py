@@ -1,6 +1,7 @@
 """The block in plain Python, a row at a time, with segments and sinks: equations and no NumPy."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -40,6 +41,15 @@ def head_factor(unit, d):
     while factor * 2 ** (shift + 1) < 65535.5 and shift < 40:
         shift += 1
     return round(factor * 2**shift), shift
+
+
+def soft(place, cap):
+    """``cap * tanh(place / cap)`` by straight lines between 128 points for each 1."""
+    x = (min(abs(place), 8 * cap) * 65536) // cap
+    i = min(x // 512, 1023)
+    low, high = (round(65536 * math.tanh(j / 128)) for j in (i, i + 1))
+    size = (cap * (low + ((high - low) * (x - 512 * i) >> 9)) + 32768) >> 16
+    return size if place >= 0 else -size
 
 
 def segment(scores, row_m, shift, gains, values, top, low):
@@ -89,7 +99,11 @@ def block(inputs, options):
         values = [[worth(int(c), bits_v[j]) for c in inputs.v.codes[h, j]] for j in range(n_k)]
         for i in range(n_q):
             gain = 256 if inputs.q.gains is None else int(inputs.q.gains[h, i])
-            row_m = (m * gain + 128) >> 8
+            row_m = row_factor = (m * gain + 128) >> 8
+            row_shift = shift
+            if termed := inputs.softcap is not None or inputs.bias is not None:
+                # Scores are whole 1/256 octaves then.
+                row_factor, row_shift = 1, 3
             parts = []
             for start, end in itertools.pairwise(ends):
                 scores = {}
@@ -103,6 +117,12 @@ def block(inputs, options):
                     )
                     gain = 256 if inputs.k.gains is None else int(inputs.k.gains[h, j])
                     scores[j] = (s * gain + 128) >> 8
+                    if termed:
+                        scores[j] = (scores[j] * row_m * 8) >> shift
+                    if inputs.softcap is not None:
+                        scores[j] = soft(scores[j], inputs.softcap)
+                    if inputs.bias is not None:
+                        scores[j] += int(inputs.bias[h, i, j])
                 if scores:
                     low = {
                         j
@@ -111,23 +131,24 @@ def block(inputs, options):
                         or (options.p_follows_query and bits_q[i] == 4)
                     }
                     seen = {j: values[j] for j in scores}
-                    parts.append(segment(scores, row_m, shift, gains_v, seen, top, low))
+                    parts.append(segment(scores, row_factor, row_shift, gains_v, seen, top, low))
             if not parts:
                 rows.append([0] * len(values[0]))
                 continue
             row = parts[0]
             for part in parts[1:]:
-                row = join(row, part, row_m, shift, lead)
+                row = join(row, part, row_factor, row_shift, lead)
             sum_e, divisor = row["E"], row["D"]
             if inputs.sinks is not None and int(inputs.sinks[h]) != -32768:
-                u = (((row["m"] * row_m) << 3) - (int(inputs.sinks[h]) << shift)) >> shift
+                place = (row["m"] * row_factor) << 3
+                u = (place - (int(inputs.sinks[h]) << row_shift)) >> row_shift
                 octave = max(u >> 8, -29)
                 e = POWERS[u & 255] >> octave if octave >= 0 else POWERS[u & 255] << -octave
                 sum_e, divisor = sum_e + e, divisor + ((e * top + 2048) >> 12)
             r, z = divide(sum_e)
             if inputs.observed is None or inputs.observed[i]:
                 for part in parts:
-                    u = (((row["m"] - part["m"]) * row_m) << 3) >> shift
+                    u = (((row["m"] - part["m"]) * row_factor) << 3) >> row_shift
                     for j, e in part["e"].items():
                         total[j] += min((down(e, u) * r + (1 << z >> 1)) >> z, 65535)
             r, z = divide(divisor)

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from dtqatten import Config
@@ -9,14 +10,16 @@ from dtqatten import Config
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from dtqatten.algorithm.block.terms import NO_TERMS, Terms  # noqa: E402
 from dtqatten.algorithm.layer_policy import LayerPolicy  # noqa: E402
 from dtqatten.algorithm.policy import Policy  # noqa: E402
 from dtqatten.algorithm.policy_values import PolicyError  # noqa: E402
 from dtqatten.configuration.system import SystemConfig  # noqa: E402
 from dtqatten.driver.cache import Cache  # noqa: E402
 from dtqatten.sim.machine.axi import simulated_device  # noqa: E402
-from dtqatten.sim.machine.decoder import decoder_config, run_decoder  # noqa: E402
-from dtqatten.sim.machine.decoder_blocks import TiledBlocks  # noqa: E402
+from dtqatten.sim.machine.decoder import decoder_config, has_sinks, run_decoder  # noqa: E402
+from dtqatten.sim.machine.decoder_blocks import TiledBlocks, block_calls  # noqa: E402
+from dtqatten.sim.machine.refused_blocks import refuse_block  # noqa: E402
 
 PROMPT, NEW = 10, 4
 START = Config(rows=4, cols=4, depth=4, d_head=16, n_max=17, capacity=20)
@@ -60,6 +63,11 @@ def device_of(core: Config):
     return simulated_device(SystemConfig(core=core, bus_bits=64), timeout=400_000, optimize=0)
 
 
+def test_a_model_without_sinks_needs_none(llama) -> None:
+    assert not has_sinks(llama)
+    assert not decoder_config(START, MIXED, llama.config, 8).sinks
+
+
 def test_the_tokens_are_those_of_the_golden_algorithm(llama) -> None:
     """The prompt takes two calls; scales of the cache grow; tokens are evicted; V is local."""
     core = decoder_config(START, MIXED, llama.config, PROMPT + NEW)
@@ -101,6 +109,57 @@ def test_a_sliding_window(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(0 < step.keys <= 2 * 4 for step in run.steps[1:])
 
 
+def test_sinks_and_a_sliding_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gpt-oss: every layer has sinks, every other one a window of 4."""
+    torch.manual_seed(6)
+    config = transformers.GptOssConfig(
+        **{**SIZES, "bos_token_id": None},
+        head_dim=16,
+        sliding_window=4,
+        num_local_experts=2,
+        num_experts_per_tok=1,
+    )
+    model = transformers.GptOssForCausalLM(config).eval()
+    assert has_sinks(model)
+    for layer in model.model.layers:
+        torch.nn.init.normal_(layer.self_attn.sinks, 1.0)
+    core = decoder_config(START, MIXED, config, PROMPT + NEW, sinks=True)
+    assert core.sinks
+    assert core.windows
+    asked = []
+    call = Cache.call
+    monkeypatch.setattr(
+        Cache, "call", lambda *args, **options: asked.append(options) or call(*args, **options)
+    )
+    ids = torch.randint(2, 60, (1, PROMPT))
+    run = run_decoder(model, MIXED, device_of(core), core, ids, NEW)
+    assert run.equal
+    assert [options["window"] for options in asked[:4]] == [4, 4, None, None]
+    own = [layer.self_attn.sinks for layer in model.model.layers]
+    for options, layer in zip(asked[:4], (0, 0, 1, 1), strict=True):
+        nats = options["sinks"] / (256 * np.log2(np.e))
+        assert np.abs(nats - own[layer].detach().numpy()).max() < 0.0014
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        (Terms(softcap=5.0), "soft-capping"),
+        (Terms(bias=torch.ones(1, 1, 4, 4)), "biases of scores"),
+    ],
+)
+def test_scores_beyond_the_machine_are_refused(terms, message) -> None:
+    op = SimpleNamespace(
+        q=SimpleNamespace(codes=torch.zeros(1, 2, 4, 8)),
+        k=SimpleNamespace(codes=torch.zeros(1, 2, 4, 8)),
+        terms=terms,
+    )
+    with pytest.raises(ValueError, match=rf"layer 1 has {message}.*machine has not.*mode integer"):
+        next(block_calls(1, op, 4))
+    with pytest.raises(ValueError, match=rf"layer 1 has {message}.*chains have not.*mode integer"):
+        refuse_block(1, op)
+
+
 def test_pruned_tokens_that_neighbours_see_are_refused(llama) -> None:
     with pytest.raises(PolicyError, match="seen by their neighbours"):
         decoder_config(START, MIXED.replace(recent=2), llama.config, 8)
@@ -130,8 +189,7 @@ def test_masks_and_batches_beyond_the_machine_are_refused(batch, window, message
     visible = torch.ones(batch, 1, 4, 4, dtype=torch.bool).tril()
     visible[0, 0, 3, 1] = not window
     codes = SimpleNamespace(codes=torch.zeros(batch, 2, 4, 8))
-    op = SimpleNamespace(
-        q=codes, k=codes, visible=visible, q_bits=bits, k_bits=bits, v_bits=bits, queries=bits
-    )
+    same = dict.fromkeys(("q_bits", "k_bits", "v_bits", "queries"), bits)
+    op = SimpleNamespace(q=codes, k=codes, visible=visible, terms=NO_TERMS, **same)
     with pytest.raises(ValueError, match=message):
         TiledBlocks(START)(1, op)

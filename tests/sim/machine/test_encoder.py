@@ -10,6 +10,7 @@ from dtqatten import Config, Schedule
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from dtqatten.algorithm.block.terms import NO_TERMS  # noqa: E402
 from dtqatten.algorithm.layer_policy import LayerPolicy  # noqa: E402
 from dtqatten.algorithm.policy import Policy  # noqa: E402
 from dtqatten.algorithm.policy_values import Importance, PolicyError, Protect, Pruned  # noqa: E402
@@ -126,6 +127,7 @@ def test_queries_that_see_different_keys_are_refused() -> None:
     """A causal mask, a window or blocks: a chain has one set of keys for all its queries."""
     blocks = MachineBlocks(SimpleNamespace(prepare=lambda _: []), RANKED)
     q = SimpleNamespace(codes=torch.zeros(1, 2, 4, 8))
-    op = SimpleNamespace(q=q, visible=torch.ones(1, 1, 4, 4, dtype=torch.bool).tril())
+    causal = torch.ones(1, 1, 4, 4, dtype=torch.bool).tril()
+    op = SimpleNamespace(q=q, visible=causal, terms=NO_TERMS)
     with pytest.raises(ValueError, match=r"row for each query.*use mode integer"):
         blocks(0, op)

@@ -1,0 +1,143 @@
+"""What is done to scores before softmax: soft-capping, and a bias of each pair.
+
+Both need scores in a unit that does not depend on the row, which the block's integer products are
+not: so scores are brought to the exponent's domain first, 1/256 octaves, as sinks are
+(:mod:`~dtqatten.golden.numerics.sinks`). From there on the block is the same: distances from a
+row's maximum are whole 1/256 octaves, whose scale is ``2**-3`` in every row. Only the golden model
+has these; the machine has not.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dtqatten.golden.numerics.codes import IntArray
+from dtqatten.golden.numerics.segments import MERGE_FRACTION, RowScale
+from dtqatten.golden.numerics.softmax import FRACTION_BITS
+
+__all__ = ["TERM_BITS", "capped", "in_octaves", "quantize_bias", "quantize_softcap"]
+
+#: Bits of a bias, signed, and of a cap and its sign: 22,713 nats either way.
+TERM_BITS = 24
+#: Steps of the table of the hyperbolic tangent for each 1 of its argument.
+_STEPS = 1 << 7
+#: From this argument on the tangent is 1, to 2.3e-7.
+_END = 8
+#: Fraction bits of argument and tangent.
+_FRACTION = 16
+#: ``TANH[i] = round(2**16 * tanh(i / 128))``, up to 8.
+TANH: IntArray = np.rint(np.tanh(np.arange(_END * _STEPS + 1) / _STEPS) * (1 << _FRACTION)).astype(
+    np.int64
+)
+TANH.flags.writeable = False
+
+
+def _octaves(nats: ArrayLike, what: str) -> IntArray:
+    """Turn nats into integers of 1/256 octaves: ``round(x * 256 * log2(e))``, ties to even."""
+    values = np.asarray(nats, dtype=np.float64)
+    found = np.rint(values * np.log2(np.e) * (1 << MERGE_FRACTION))
+    bad = ~(np.abs(found) < 1 << (TERM_BITS - 1))
+    if bad.any():
+        raise ValueError(
+            f"{what} {values[bad].flat[0]} does not fit {TERM_BITS} bits of 1/256 octaves: give "
+            "-22713..22713 nats, and hide a key by a mask"
+        )
+    return found.astype(np.int64)
+
+
+def quantize_bias(nats: ArrayLike) -> IntArray:
+    """Turn biases in nats into integers: ``b = round(bias * 256 * log2(e))``, ties to even.
+
+    Parameters
+    ----------
+    nats : float array ``[..., heads, n_q, n_k]``
+
+    Returns
+    -------
+    int64 array of the same shape
+        In 1/256 octaves, 24 bits. Half a unit is 0.14 % of a weight.
+
+    Raises
+    ------
+    ValueError
+        If a bias is NaN or beyond 22,713 nats.
+    """
+    return _octaves(nats, "bias")
+
+
+def quantize_softcap(nats: float) -> int:
+    """Turn a cap of the scores in nats into an integer, as :func:`quantize_bias`; at least 1.
+
+    Raises
+    ------
+    ValueError
+        If it is not in 0.0014..22,713 nats.
+    """
+    cap = int(_octaves(nats, "softcap"))
+    if cap < 1:
+        raise ValueError(
+            f"softcap {nats} is less than half of 1/256 octaves: give 0.0014 nats or more"
+        )
+    return cap
+
+
+def capped(place: IntArray, cap: int) -> IntArray:
+    """Cap scores softly: ``cap * tanh(place / cap)`` by a table of 1025 entries.
+
+    ``x = (min(|place|, 8*cap) << 16) // cap`` with 16 bits of fraction; then, with ``i = x >> 9``
+    and ``r = x & 511``, ``h = TANH[i] + (((TANH[i+1] - TANH[i]) * r) >> 9)``, and the magnitude is
+    ``(cap*h + 2**15) >> 16``. It differs from the real function by at most ``0.5 + cap * 2**-14``,
+    1.6 units for a cap of 50 nats.
+
+    Parameters
+    ----------
+    place : int64 array
+        Scores, in 1/256 octaves.
+    cap : int
+        1 to ``2**23 - 1``, in 1/256 octaves.
+
+    Raises
+    ------
+    ValueError
+        If the cap is out of range.
+    """
+    most = (1 << (TERM_BITS - 1)) - 1
+    if not 1 <= cap <= most:
+        raise ValueError(f"cap is {cap}, outside 1..{most}: make one with quantize_softcap")
+    x = (np.minimum(np.abs(place), _END * cap) << _FRACTION) // cap
+    drop = _FRACTION - (_STEPS.bit_length() - 1)
+    step = np.minimum(x >> drop, len(TANH) - 2)
+    rise = TANH[step + 1] - TANH[step]
+    tangent = TANH[step] + ((rise * (x - (step << drop))) >> drop)
+    size = (cap * tangent + (1 << (_FRACTION - 1))) >> _FRACTION
+    return np.where(place < 0, -size, size)
+
+
+def in_octaves(
+    scores: IntArray, scale: RowScale, softcap: int | None, bias: IntArray | None
+) -> tuple[IntArray, RowScale]:
+    """Bring scores to 1/256 octaves, cap them, and add a bias to each.
+
+    ``place = (s * M_i << 3) >> shift``, rounded down; then :func:`capped`; then the bias is added.
+
+    Parameters
+    ----------
+    scores : int64 array ``[..., heads, n_q, n_k]``
+        Gained scores.
+    scale : RowScale
+        Of the rows.
+    softcap : int, optional
+    bias : int array ``[..., heads, n_q, n_k]``, optional
+
+    Returns
+    -------
+    place : int64 array ``[..., heads, n_q, n_k]``
+    scale : RowScale
+        Turns differences of places into exponents of 1/32 octaves: 1 and a shift of 3.
+    """
+    more = MERGE_FRACTION - FRACTION_BITS
+    place: IntArray = ((scores * scale.factor[..., None]) << more) >> scale.shift[..., None, None]
+    if softcap is not None:
+        place = capped(place, softcap)
+    if bias is not None:
+        place = place + np.asarray(bias, np.int64)
+    return place, RowScale(np.ones_like(scale.factor), np.full_like(scale.shift, more))
