@@ -285,5 +285,6 @@ class Device:
             raise LayoutError(
                 f"the machine cannot do {unknown!r} and needs {missing!r}: change the layer, or "
                 "generate it with other options (v_gains, cumulative, count_normalize, windows, "
-                "sinks, grouped, held_importance, head_pruning, local_values, merge_rows)"
+                "sinks, grouped, held_importance, head_pruning, local_values, progressive, "
+                "merge_rows)"
             )
