@@ -114,7 +114,6 @@ class LayerShape:
             ``"q"``, ``"k"`` or ``"v"``.
         """
         trial = flag(self.layer, Flag.PROGRESSIVE)
-        if role == "q":
-            m.d.comb += plan.repeats.eq(Mux(trial, 2, 1))
-        elif role == "k":
-            m.d.comb += plan.trial.eq(trial)
+        if role != "v":
+            m.d.comb += plan.repeats.eq(Mux(trial, 2, 1 if role == "q" else self.repeats))
+        m.d.comb += plan.trial.eq(trial & (role == "k"))

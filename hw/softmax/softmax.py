@@ -58,8 +58,8 @@ class Softmax(wiring.Component):
     With sinks records and probabilities come a cycle later, and with V gains weights do.
 
     Scores of a progressive head come twice, first as a trial: its rows are summed alone, and
-    ``verdicts`` tells how many are flat. What comes next waits for that, ``2*L + 34`` cycles and
-    the block's rows from its last one on, nothing before it.
+    ``verdicts`` tells how many are flat: ``2*L + 27`` cycles after the trial's last row of ``n``
+    and ``n - 1`` more, if all before it has been read. What comes next waits for that.
 
     A row that sees no key has weights, divisor, reciprocal and probabilities 0, with a sink too.
 
