@@ -110,7 +110,6 @@ def test_pruned_tokens_that_neighbours_see_are_refused(llama) -> None:
     ("layer", "message"),
     [
         (LayerPolicy(share_0=0, share_4=1, share_8=0, heads=0.5), "without some heads"),
-        (LayerPolicy(share_0=0, share_4=1, share_8=0, threshold=0.1), "progressive"),
     ],
 )
 def test_policies_beyond_the_machine_are_refused(llama, layer, message) -> None:
