@@ -139,7 +139,9 @@ class TrialHarness(Harness):
             walker.verdicts.p.flat.eq(self.flat),
             Assume(~offered | (flat == self.flat)),
             Assume((plan.tokens != 0) & (plan.tokens <= TRIED.core.n_max)),
-            Assume(plan.base + 2 * HEADS * plan.capacity * TRIED.plane_bytes < 1 << 20),
+            Assume(
+                plan.base + 2 * HEADS * plan.capacity * TRIED.plane_bytes < 1 << TRIED.address_bits
+            ),
         ]
         constant(m, begun, plan.as_value(), "plan")
         # Verdicts taken so far, those of them that are flat, and runs that were given.

@@ -101,6 +101,40 @@ def test_a_sliding_window(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(0 < step.keys <= 2 * 4 for step in run.steps[1:])
 
 
+#: Keys in 4 bits first, V in 8 and then in 4, some of it left out.
+PROGRESSIVE = MIXED.replace(
+    layers=(
+        LayerPolicy(share_0=0, share_4=0, share_8=1, threshold=0.4),
+        LayerPolicy(share_0=0.3, share_4=0.7, share_8=0, threshold=0.3, values=0.5),
+    ),
+)
+
+
+def test_progressive_layers(llama) -> None:
+    """Each query has a row block, of its three heads: so many calls the prompt takes."""
+    core = decoder_config(START, PROGRESSIVE, llama.config, PROMPT + NEW)
+    assert core.progressive
+    torch.manual_seed(2)
+    ids = torch.randint(2, 60, (1, PROMPT))
+    device, found = device_of(core), dict.fromkeys(("tried_heads", "flat_heads"), 0)
+
+    def count(_: object) -> None:
+        # The counters are those of a layer's last call.
+        for name in found:
+            found[name] += device.register(name)
+
+    run = run_decoder(llama, PROGRESSIVE, device, core, ids, NEW, tell=count)
+    assert run.equal
+    # Two heads of K and V, in two layers, in each forward pass.
+    assert found["tried_heads"] == 2 * 2 * NEW
+    assert 0 < found["flat_heads"] < found["tried_heads"]
+
+
+def test_more_query_heads_than_rows_are_not_tried(llama) -> None:
+    with pytest.raises(PolicyError, match="3 query heads share a head .* more than the 2 rows"):
+        decoder_config(START.replace(rows=2), PROGRESSIVE, llama.config, 8)
+
+
 def test_pruned_tokens_that_neighbours_see_are_refused(llama) -> None:
     with pytest.raises(PolicyError, match="seen by their neighbours"):
         decoder_config(START, MIXED.replace(recent=2), llama.config, 8)

@@ -12,7 +12,7 @@ from dtqatten.sim.proofs.mutation_blocks import BLOCKS
 def test_every_block_that_stands_alone_is_there() -> None:
     """Core and system are not: their blocks are. Merger and quick-select are other forms of two.
 
-    Blocks of generation, of heads and of trials are parts of others, which have no block of their own.
+    Blocks of generation, of heads and of trials are parts of others, and no blocks.
     """
     generation = {"run_table", "group_rows", "protection"}
     others = {"merger", "topk_quick_select"}
