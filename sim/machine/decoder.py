@@ -64,8 +64,7 @@ def decoder_config(config: Config, policy: Policy, model: Any, tokens: int) -> C
     refuse(decoder_refusals(policy))
     heads = model.num_attention_heads
     shared = getattr(model, "num_key_value_heads", heads)
-    tries = any(layer.threshold is not None for layer in policy.layers)
-    if tries and heads // shared > config.rows:
+    if policy.progressive and heads // shared > config.rows:
         raise PolicyError(
             f"{heads // shared} query heads share a head of K and V, more than the {config.rows} "
             "rows of a row block, which progressive layers try as one: take more rows"
@@ -82,8 +81,8 @@ def decoder_config(config: Config, policy: Policy, model: Any, tokens: int) -> C
         grouped=shared < heads,
         skip_tiles=True,
         local_values=any(layer.values < 1 for layer in policy.layers),
-        progressive=tries,
-        merge_rows=0 if tries else config.merge_rows,
+        progressive=policy.progressive,
+        merge_rows=0 if policy.progressive else config.merge_rows,
         windows=config.windows or getattr(model, "sliding_window", None) is not None,
     )
 

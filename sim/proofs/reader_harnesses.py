@@ -133,6 +133,7 @@ class TrialHarness(Harness):
         m.d.comb += [
             walker.start.eq(~begun),
             walker.plan.eq(plan),
+            walker.high.idle.eq(1),
             walker.waiting.eq(self.waiting),
             walker.o.ready.eq(self.ready),
             walker.verdicts.valid.eq(begun & (self.told | offered)),

@@ -131,7 +131,7 @@ def test_progressive_layers(llama) -> None:
 
 
 def test_more_query_heads_than_rows_are_not_tried(llama) -> None:
-    with pytest.raises(PolicyError, match="3 query heads share a head .* more than the 2 rows"):
+    with pytest.raises(PolicyError, match=r"3 query heads share a head .* more than the 2 rows"):
         decoder_config(START.replace(rows=2), PROGRESSIVE, llama.config, 8)
 
 
