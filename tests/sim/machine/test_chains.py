@@ -330,8 +330,9 @@ def test_heads_that_all_stay_cost_no_cycle() -> None:
     assert cycles["four stay"] < first + first * 5 / 11 + 300
 
 
-def test_faults_leave_no_choice_of_heads_behind() -> None:
-    *_, (tally, kinds) = inject(device("heads pruned"), 20, seed=3)
+@pytest.mark.parametrize("name", ["heads pruned", "progressive, grouped"])
+def test_faults_leave_no_choice_of_heads_and_no_verdict_behind(name) -> None:
+    *_, (tally, kinds) = inject(device(name), 20, seed=3)
     assert tally.recovered == sum(kinds.values()) == 20
     wrong = (tally.hangs, tally.false_done, tally.unexpected, tally.stray_reads, tally.stray_writes)
     assert (*wrong, tally.violations) == (0,) * 6
