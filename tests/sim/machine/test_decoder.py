@@ -164,7 +164,8 @@ def test_masks_and_batches_beyond_the_machine_are_refused(batch, window, message
     visible[0, 0, 3, 1] = not window
     codes = SimpleNamespace(codes=torch.zeros(batch, 2, 4, 8))
     op = SimpleNamespace(
-        q=codes, k=codes, visible=visible, q_bits=bits, k_bits=bits, v_bits=bits, queries=bits
-    )
+        q=codes, k=codes, visible=visible, q_bits=bits, k_bits=bits, v_bits=bits, queries=bits,
+        threshold=None,
+    )  # fmt: skip
     with pytest.raises(ValueError, match=message):
         TiledBlocks(START)(1, op)
