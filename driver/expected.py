@@ -75,8 +75,8 @@ class Expected:
         trial, block = self.outputs.trial, self.inputs.tiling
         if trial is None or block is None:
             return None
-        found: BoolArray = trial.again.reshape(len(np.unique(block.blocks)), -1).any(-1)
-        return found
+        heads = trial.again.reshape(len(np.unique(block.blocks)), -1)
+        return np.asarray(heads.any(-1), bool)
 
 
 def expected_layer(

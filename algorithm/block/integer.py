@@ -69,8 +69,9 @@ class _Golden:
 
     def run(self) -> golden.Outputs:
         """Compute the block."""
+        q_bits, k_bits, v_bits = self._bits
         inputs = golden.Inputs(
-            self._q, self._k, self._v, *self._bits, self._mask, tiling=self._tiles
+            self._q, self._k, self._v, q_bits, k_bits, v_bits, self._mask, tiling=self._tiles
         )
         return golden.attention(inputs, self._options)
 

@@ -268,10 +268,10 @@ def _trial(inputs: Inputs, limit: int, visible: BoolArray, scale: RowScale) -> T
     if inputs.cuts:
         raise ValueError(f"flat_sum is {limit} with keys in {len(inputs.cuts) + 1} segments: use 1")
     q, k = inputs.q, inputs.k
-    here = 1 if inputs.k_bits is None else np.asarray(inputs.k_bits) > 0
     shape = (*k.codes.shape[:-3], k.codes.shape[-2])
+    here = np.ones(shape, bool) if inputs.k_bits is None else np.asarray(inputs.k_bits) > 0
     narrow, wide = (
-        scores(q.codes, k.codes, inputs.q_bits, np.full(shape, bits) * here) for bits in (4, 8)
+        scores(q.codes, k.codes, inputs.q_bits, np.where(here, bits, 0)) for bits in (4, 8)
     )
     seen = visible[..., None, :, :]
 

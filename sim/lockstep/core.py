@@ -142,9 +142,9 @@ class CoreLockstep(StreamLockstep):
                 got[head, row, start:end] = beat.values[: beat.channels]
             assert (got == golden.output).all(), f"outputs of layer {number} differ"
             if golden.trial is not None:
-                for head in layer.heads(self.config):
+                for computed in layer.heads(self.config):
                     verdict = next(verdicts)
-                    flat = sum(golden.trial.flat[place] for place in head.rows)
+                    flat = sum(golden.trial.flat[place] for place in computed.rows)
                     assert (verdict.rows, verdict.flat) == (flat, flat > 0), f"layer {number}"
             if layer.cuts:
                 continue

@@ -102,7 +102,8 @@ def block_calls(layer: int, op: Operands, n_max: int, rows: int) -> Iterator[Blo
     """
     batch, heads, m, _ = op.q.codes.shape
     shared, n = op.k.codes.shape[1:3]
-    most = max(1, (n_max if op.threshold is None else rows) // (heads // shared))
+    of_head = n_max if op.threshold is None else rows
+    most = max(1, of_head // (heads // shared))
     if batch != 1:
         raise UsageError(f"a batch of {batch}: the machine takes one sequence at a time")
     seen = np.ones((1, n), bool) if op.visible is None else op.visible[0, 0].cpu().numpy()
@@ -113,8 +114,8 @@ def block_calls(layer: int, op: Operands, n_max: int, rows: int) -> Iterator[Blo
     counted = np.flatnonzero(op.queries[0].cpu().numpy() > 0)
     bits = op.q_bits[0].cpu().numpy()
     for first in range(0, len(counted), most):
-        rows = counted[first : first + most]
-        queries = _listed(positions[rows], bits[rows])
+        places = counted[first : first + most]
+        queries = _listed(positions[places], bits[places])
         yield BlockCall(queries, keys, queries.ids - positions[0], window)
 
 
