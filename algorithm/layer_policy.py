@@ -25,9 +25,9 @@ class LayerPolicy:
     values : float
         Share of the groups of kept tokens whose V a row block multiplies, by weight there.
     threshold : float, optional
-        Progressive quantization: queries and keys meet in 4 bits first; a row whose largest
-        probability is below the threshold is computed again with 8. Needs ``share_8 = 0`` for V
-        in 4 bits or ``share_4 = 0`` for V in 8 bits.
+        Progressive quantization: keys are in 4 bits first, queries in 8; a row block with a row
+        whose largest probability is below the threshold is computed again with keys in 8. Needs
+        ``share_8 = 0`` for V in 4 bits or ``share_4 = 0`` for V in 8 bits.
 
     Raises
     ------

@@ -159,6 +159,11 @@ class Policy:
         return any(layer.values < 1 for layer in self.layers)
 
     @property
+    def progressive(self) -> bool:
+        """Whether keys are in 4 bits first in any layer."""
+        return any(layer.threshold is not None for layer in self.layers)
+
+    @property
     def prunes_heads(self) -> bool:
         """Whether any layer leaves out heads."""
         return any(layer.heads < 1 for layer in self.layers)

@@ -7,7 +7,8 @@ from dtqatten.configuration.system import SystemConfig
 from dtqatten.driver.device import Device
 from dtqatten.driver.expected import Expected
 from dtqatten.driver.layers import Layer
-from dtqatten.golden.cycles.layers import CoreLayer, CoreRun
+from dtqatten.golden.cycles.core_run import CoreRun
+from dtqatten.golden.cycles.layers import CoreLayer
 from dtqatten.golden.memory import layer_reads
 from dtqatten.golden.numerics.order import alternate, boundaries
 from dtqatten.interface.descriptor import PAGE_BYTES, SIZE, region_sizes

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dtqatten.driver.errors import LayoutError
 from dtqatten.golden.memory import head_table_bytes, tensor_bytes
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.attention import Options
@@ -52,8 +53,8 @@ class Block(ABC):
         which the chain of heads began. Their importance goes on.
     options : Options
         ``softmax_scale``, ``output_bits``, ``output_shift``, ``p_follows_token``,
-        ``p_follows_query``, ``count_normalize`` and ``value_share``; ``unsigned_weights``, which
-        must be as the machine has them; ``p_planes`` is the machine's.
+        ``p_follows_query``, ``count_normalize``, ``value_share`` and ``flat_sum``;
+        ``unsigned_weights``, which must be as the machine has them; ``p_planes`` is the machine's.
     """
 
     q: Codes
@@ -94,6 +95,16 @@ class Block(ABC):
     @abstractmethod
     def limits(self) -> Iterator[tuple[int, str, str]]:
         """How many there are of something, its name, and the register that limits it."""
+
+    def tried(self, queries: int) -> Iterator[tuple[int, str, str]]:
+        """Limit the rows of heads whose keys are in 4 bits first, as of :attr:`limits`."""
+        if self.options.flat_sum is not None:
+            if self.group == 1 and self.heads != self.kv_heads:
+                raise LayoutError(
+                    f"{self.heads} query heads share {self.kv_heads} of K and V with a flat_sum: "
+                    "their rows are to be one row block; group them, or leave it out"
+                )
+            yield queries * self.group, "rows of a head with a flat_sum", "rows"
 
     @property
     def sinks(self) -> IntArray | None:
@@ -137,6 +148,7 @@ class Block(ABC):
             Flag.HELD: self.held,
             Flag.UNSIGNED_WEIGHTS: self.options.unsigned_weights,
             Flag.LOCAL_VALUES: self.options.value_share < SHARE_ALL,
+            Flag.PROGRESSIVE: self.options.flat_sum is not None,
             Flag.HEADS_CHAINED: self.heads_chained,
             Flag.HEAD_REPORT: self.keep_heads > 0,
         }
@@ -168,6 +180,7 @@ class Block(ABC):
             "k1": self.k1,
             "window": self.window or 0,
             "value_share": self.options.value_share % SHARE_ALL,
+            "flat_sum": self.options.flat_sum or 0,
         }
 
     def contents(self) -> dict[str, bytes]:

@@ -152,6 +152,7 @@ class Call(Block):
         yield self.stored if self.keys is None else len(self.keys), "keys", "n_max"
         yield self.k.codes.shape[1], "places of a cache", "capacity"
         yield int(self.queries.ids.max()) + 1, "positions of queries", "capacity"
+        yield from self.tried(len(self.queries))
 
     @property
     def group(self) -> int:

@@ -286,5 +286,5 @@ class Device:
                 f"the machine cannot do {unknown!r} and needs {missing!r}: change the layer, or "
                 "generate it with other options (unsigned_weights, v_gains, cumulative, "
                 "count_normalize, windows, sinks, grouped, held_importance, head_pruning, "
-                "local_values, merge_rows)"
+                "local_values, progressive, merge_rows)"
             )

@@ -69,6 +69,15 @@ class Expected:
     kept_heads: BoolArray
     held: CacheImportance | None = None
 
+    @property
+    def flat(self) -> BoolArray | None:
+        """Which heads of K have a flat row, if they were in 4 bits first."""
+        trial, block = self.outputs.trial, self.inputs.tiling
+        if trial is None or block is None:
+            return None
+        heads = trial.again.reshape(len(np.unique(block.blocks)), -1)
+        return np.asarray(heads.any(-1), bool)
+
 
 def expected_layer(
     config: Config,
@@ -124,7 +133,7 @@ def expected_layer(
     if held is not None:
         carried = held.read(keys.ids)
     tiles = None
-    if layer.options.value_share < SHARE_ALL:
+    if layer.options.value_share < SHARE_ALL or layer.options.flat_sum is not None:
         tiles = tiling(
             len(own),
             len(queries),

@@ -52,6 +52,8 @@ class Layer(Block):
     def limits(self) -> Iterator[tuple[int, str, str]]:
         """How many there are of something, its name, and the register that limits it."""
         yield self.stored, "tokens", "n_max"
+        # How many a chained layer has is the machine's choice, which checks it itself.
+        yield from self.tried(0 if self.chained else self.stored)
 
     @property
     def flags(self) -> Flag:

@@ -147,6 +147,7 @@ def layer_reads(
     ids: ArrayLike | None = None,
     four_bit: int | None = None,
     heads: ArrayLike | None = None,
+    flat: ArrayLike | None = None,
 ) -> dict[ReadStream, list[Burst]]:
     """Return the bursts of each stream that a layer reads, in their order.
 
@@ -169,6 +170,8 @@ def layer_reads(
         Tokens of the 4-bit class, if they are chained; else the descriptor's.
     heads : int array ``[heads]``, optional
         Heads that the layer before kept, ascending, if they are chained.
+    flat : bool array ``[kv_heads]``, optional
+        Of a progressive layer, which of the heads of K that are computed have a flat row.
 
     Raises
     ------
@@ -198,6 +201,8 @@ def layer_reads(
         edge = group * aligned(fields["query_four_bit"], queries, query_tile(core.rows, group))
     if heads is None and Flag.HEADS_CHAINED in flags:
         raise ValueError("chained heads without what they are")
+    if flat is None and Flag.PROGRESSIVE in flags:
+        raise ValueError("a progressive layer without what heads are flat")
     own = np.arange(fields["heads"] // group) if heads is None else np.asarray(heads)
     shared = np.arange(fields["kv_heads"]) if heads is None else own
     tensors = (
@@ -244,9 +249,10 @@ def layer_reads(
         plane = capacity * size
         in_order = wanted[alternate(wide, len(rows), core.rows)] if name == "q" else wanted
         found[high] = vectors(fields[name], which, 2 * plane, in_order, size)
-        found[ReadStream(high + 1)] = vectors(
-            fields[name] + plane, which, 2 * plane, wanted[wide:], size
-        )
+        lows, low = which, wanted[wide:]
+        if name == "k" and flat is not None:
+            lows, low = which[np.asarray(flat)], wanted
+        found[ReadStream(high + 1)] = vectors(fields[name] + plane, lows, 2 * plane, low, size)
         base = fields.get(f"{name}_gains", 0)
         found[gains] = vectors(base, which if flag in flags else which[:0], capacity, wanted, 1)
     return found

@@ -14,7 +14,7 @@ from dtqatten.hw.base.skid import buffered
 from dtqatten.hw.merge.merger import Merger
 from dtqatten.hw.payloads.arrays import load_layout, value_layout
 from dtqatten.hw.payloads.ranking import beat_layout, held_layout, layer_layout, topk_config
-from dtqatten.hw.payloads.softmax import head_layout, key_layout, query_layout
+from dtqatten.hw.payloads.softmax import head_layout, key_layout, query_layout, verdict_layout
 from dtqatten.hw.payloads.topk import ids_layout
 from dtqatten.hw.ranking.token_ranking import TokenRanking
 from dtqatten.hw.softmax.normalizer import Normalizer, output_beat_layout
@@ -47,6 +47,7 @@ def core_layouts(config: Config) -> dict[str, data.StructLayout]:
         "outputs": output_beat_layout(config),
         "ids": ids_layout(topk_config(config)),
         "report": beat_layout(config.topk_lanes),
+        **({"verdicts": verdict_layout(config)} if config.progressive else {}),
     }
 
 
@@ -92,13 +93,17 @@ class AttentionCore(wiring.Component):
         The tokens that each layer keeps, as places among its keys.
     report : Out(stream.Signature(beat_layout(topk_lanes)))
         Importances of the layers that ask for them.
+    verdicts : Out(stream.Signature(verdict_layout(config)))
+        With ``progressive``: one for each progressive head, whose queries and keys come twice: all
+        keys in 4 bits first, then as the verdict says, in 4 bits or, if a row is flat, in 8. Its
+        values come once, its tokens too.
     activity : Out(activity_layout())
         What the units do in this cycle.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        results = ("outputs", "ids", "report")
+        results = ("outputs", "ids", "report", "verdicts")
         super().__init__(
             {
                 name: (Out if name in results else In)(stream.Signature(layout))
@@ -137,6 +142,8 @@ class AttentionCore(wiring.Component):
             connect(m, flipped(self.held), ranking.held)
         connect(m, ranking.ids, flipped(self.ids))
         connect(m, ranking.report, flipped(self.report))
+        if config.progressive:
+            connect(m, softmax.verdicts, flipped(self.verdicts))
 
         busy, stalled = self.activity.busy, self.activity.stalled
         m.d.comb += [

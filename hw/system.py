@@ -108,6 +108,8 @@ class System(wiring.Component):
         for name in ("q", "k", "v", "queries", "keys", "heads"):
             connect(m, getattr(fetcher, name), getattr(core, name))
         connect(m, control.layers, core.layers)
+        if config.progressive:
+            connect(m, core.verdicts, fetcher.verdicts)
         if config.head_pruning:
             self._prune(m, platform, control, fetcher, core, writer)
         else:
@@ -293,8 +295,8 @@ class System(wiring.Component):
         }
         m.d.comb += [getattr(registers, name).eq(value) for name, value in shown.items()]
 
-    @staticmethod
     def _count(
+        self,
         m: Module,
         registers: RegisterFile,
         control: Controller,
@@ -326,6 +328,12 @@ class System(wiring.Component):
         for unit in Unit:
             counters[f"{unit}_busy"] = core.activity.busy[unit.value]
             counters[f"{unit}_stalls"] = core.activity.stalled[unit.value]
+        if self.system.core.progressive:
+            verdict = core.verdicts
+            told = verdict.valid & verdict.ready
+            counters["tried_heads"] = told
+            counters["flat_heads"] = told & verdict.p.flat
+            counters["flat_rows"] = Mux(told, verdict.p.rows, 0)
         clear = registers.control[Control.CLEAR_COUNTERS.bit_length() - 1]
         for name, amount in counters.items():
             counter = Signal(32, name=name)

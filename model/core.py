@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 
 from dtqatten.configuration.core import Config
+from dtqatten.golden.cycles.core_run import CoreRun as Run
 from dtqatten.golden.cycles.layers import CoreLayer
-from dtqatten.golden.cycles.layers import CoreRun as Run
 from dtqatten.golden.numerics.local_values import SHARE_ALL
 from dtqatten.model.workload import Workload, core_layer
 

@@ -13,7 +13,8 @@ import pytest
 
 from dtqatten import PRESETS, Config
 from dtqatten.driver.expected import compare_results, expected
-from dtqatten.golden.cycles.layers import CoreLayer, CoreRun
+from dtqatten.golden.cycles.core_run import CoreRun
+from dtqatten.golden.cycles.layers import CoreLayer
 from dtqatten.golden.cycles.score_array import ArrayModel
 from dtqatten.golden.cycles.tiles import load_beats
 from dtqatten.golden.cycles.topk import TopKModel, score_beats

@@ -7,7 +7,7 @@ table's. Everything stays on the operands' device; half precision is for the cal
 import torch
 from torch import Tensor
 
-from dtqatten.algorithm.block.local_values import chosen
+from dtqatten.algorithm.block.local_values import chosen, tiles_of
 from dtqatten.algorithm.block.operands import Operands, Result, narrow_rows, rows_multiplied
 from dtqatten.algorithm.block.rounding import four_bit, highest, rounded
 from dtqatten.algorithm.block.steps import (
@@ -20,6 +20,7 @@ from dtqatten.algorithm.block.steps import (
     spread,
 )
 from dtqatten.golden.numerics.codes import GAIN_MAX, GAIN_ONE
+from dtqatten.golden.numerics.progressive import flat_with_block
 
 __all__ = ["fake_quant"]
 
@@ -52,7 +53,7 @@ def _part(op: Operands, ranked: bool) -> Result:
     if share is not None:
         total = total + share
     column = drawn(e, total, op.queries) if ranked else None
-    p, divisor = _weights(op, e, total, again)
+    p, divisor = _weights(op, e, total)
     if share is not None and op.v.gains is None:
         divisor = divisor + share * op.weight_code.top
     some = chosen(p, op)
@@ -61,7 +62,7 @@ def _part(op: Operands, ranked: bool) -> Result:
     unit = op.v.scale if op.v.gains is None else op.v.scale * (GAIN_ONE / GAIN_MAX)
     factor = spread(unit.to(p.dtype), heads)[..., None, None] / positive(divisor)
     output = combine(p, op.v.worth(op.v_bits)) * factor
-    return Result(output, column, again, None if some is None else rows_multiplied(op, some, again))
+    return Result(output, column, again, None if some is None else rows_multiplied(op, some))
 
 
 def _unnormalized(op: Operands) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -78,15 +79,17 @@ def _unnormalized(op: Operands) -> tuple[Tensor, Tensor | None, Tensor | None]:
         if op.terms.sinks is not None:
             share = op.terms.share(largest(own.detach(), op.visible))
         return exponentials(own, op.visible), None, share
-    e = exponentials(scores(four_bit(op.q.codes) * qs, four_bit(op.k.codes) * ks), op.visible)
-    again = e.sum(-1) * op.threshold > 1  # the row maximum has e = 1
+    q = op.q.worth(op.q_bits) * qs
+    e = exponentials(scores(q, four_bit(op.k.codes) * ks), op.visible)
+    flat = (e.detach().sum(-1) * op.threshold > 1).cpu().numpy()  # the row maximum has e = 1
+    again = torch.from_numpy(flat_with_block(flat, tiles_of(op).blocks)).to(e.device)
     if again.any():
-        fine = exponentials(scores(op.q.codes * qs, op.k.codes * ks), op.visible)
+        fine = exponentials(scores(q, op.k.codes * ks), op.visible)
         e = torch.where(again[..., None], fine, e)
     return e, again, None
 
 
-def _weights(op: Operands, e: Tensor, total: Tensor, again: Tensor | None) -> tuple[Tensor, Tensor]:
+def _weights(op: Operands, e: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
     """Weights of P x V as whole numbers, and the divisor of each row.
 
     Parameters
@@ -97,8 +100,6 @@ def _weights(op: Operands, e: Tensor, total: Tensor, again: Tensor | None) -> tu
         Exponentials.
     total : tensor ``[batch, heads, n_q, 1]``
         Their sums.
-    again : bool tensor ``[batch, heads, n_q]``, optional
-        Rows computed again, whose weights are wide whatever their query has.
     """
     code = op.weight_code
     top = code.top
@@ -114,7 +115,7 @@ def _weights(op: Operands, e: Tensor, total: Tensor, again: Tensor | None) -> tu
     if op.p_follows_token:
         low = low | (op.v_bits == 4)[:, None, None, :]
     if op.p_follows_query:
-        low = low | narrow_rows(op, again)[..., None]
+        low = low | narrow_rows(op)[..., None]
     if low.any():
         narrow = highest(p, code)
         p = narrow if low.all() else torch.where(low, narrow, p)

@@ -9,6 +9,7 @@ from dtqatten.golden.numerics import attention as golden
 from dtqatten.golden.numerics.local_values import SHARE_ALL, multiplied
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION, normalize
 from dtqatten.golden.numerics.products import weighted_sum
+from dtqatten.golden.numerics.progressive import flat_sum
 from dtqatten.golden.numerics.segments import equal_cuts
 from dtqatten.golden.numerics.softmax import Narrowed
 
@@ -28,32 +29,18 @@ def integer(op: Operands, *, ranked: bool = True) -> Result:
     del ranked
     device = op.q.codes.device
     block = _Golden(op)
-    # A progressive block: first all in 4 bits, then all in 8. Rows are independent, so that either
-    # can be taken.
-    out = block.run(None if op.threshold is None else 4)
-    probability, weights, values = out.probability, out.weights, out.values
-    again = None
-    if op.threshold is not None:
-        fine = block.run(8)
-        again = probability.max(-1) < op.threshold * 2**16
-        probability = np.where(again[..., None], fine.probability, probability)
-        values = np.where(again[..., None], fine.values, values)
-        p = np.where(again[..., None], fine.weights.p, weights.p)
-        lead, divisor = (
-            np.where(again, getattr(fine.weights, name), getattr(weights, name))
-            for name in ("lead", "divisor")
-        )
-        weights = Narrowed(p, lead, divisor)
+    out = block.run()
+    weights, values = out.weights, out.values
     queries = op.queries.cpu().numpy()[:, None, :, None] > 0
-    drawn = torch.from_numpy((probability * queries).sum(-2) / 2**16).to(device)
-    twice = None if again is None else torch.from_numpy(again).to(device)
+    drawn = torch.from_numpy((out.probability * queries).sum(-2) / 2**16).to(device)
+    again = None if out.trial is None else torch.from_numpy(out.trial.again).to(device)
     used = None
     if op.value_share < SHARE_ALL:
         some = multiplied(weights.p, op.value_share, tiles_of(op))
         values = block.output(weights.p * some, weights)
-        used = rows_multiplied(op, torch.from_numpy(some).to(device), twice)
+        used = rows_multiplied(op, torch.from_numpy(some).to(device))
     unit = torch.from_numpy(out.output_unit).to(device)
-    return Result(torch.from_numpy(values).to(device), drawn, twice, used, unit)
+    return Result(torch.from_numpy(values).to(device), drawn, again, used, unit)
 
 
 class _Golden:
@@ -77,18 +64,19 @@ class _Golden:
             p_follows_token=op.p_follows_token,
             p_follows_query=op.p_follows_query,
             softmax_scale=op.scaling,
+            flat_sum=None if op.threshold is None else flat_sum(op.threshold),
         )
         self._rest = op.terms.golden((batch, heads, n_q, n_k))
         # Row blocks and thresholds choose by the weights of a whole row.
         if op.value_share == SHARE_ALL and op.threshold is None:
             self._rest["cuts"] = equal_cuts(n_k)
+        if op.threshold is not None:
+            self._rest["tiling"] = tiles_of(op)
         self._bits = [x.cpu().numpy().astype(np.uint8) for x in (op.q_bits, op.k_bits, op.v_bits)]
 
-    def run(self, bits: int | None) -> golden.Outputs:
-        """Compute with queries and keys all in ``bits``, or each in its own where it is None."""
+    def run(self) -> golden.Outputs:
+        """Compute the block."""
         q_bits, k_bits, v_bits = self._bits
-        if bits is not None:
-            q_bits, k_bits = np.full_like(q_bits, bits), np.full_like(k_bits, bits)
         inputs = golden.Inputs(
             self._q, self._k, self._v, q_bits, k_bits, v_bits, self._mask, **self._rest
         )

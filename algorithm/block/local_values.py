@@ -15,7 +15,8 @@ def tiles_of(op: Operands) -> Tiling:
     """Row blocks and groups of keys of each sequence, as a machine's arrays have them.
 
     Queries that count are computed in chunks that fit the machine, keys that any query sees in
-    segments; in each the tokens of 4 bits come first. Other queries and keys are of no tile.
+    segments; in each the tokens of 4 bits come first. Other queries and keys are of no tile. Where
+    row blocks are tried in 4 bits, each is a chunk, of as many whole queries as it has room for.
     """
     if op.tiles is not None:
         return op.tiles
@@ -23,7 +24,8 @@ def tiles_of(op: Operands) -> Tiling:
     shared, n_k = op.k.codes.shape[1:3]
     arrays = op.arrays
     group = heads // shared if arrays.grouped else 1
-    chunk = max(1, arrays.n_max // group)
+    most = arrays.n_max if op.threshold is None else arrays.rows
+    chunk = max(1, most // group)
     tile = (arrays.rows, arrays.cols, arrays.depth)
     blocks = np.full((batch, heads, n_q), -1)
     groups = np.full((batch, n_k), -1)

@@ -49,7 +49,8 @@ class Operands:
     tiles : Tiling, optional
         They themselves, where tokens have other precisions than in the lists that they follow from.
     threshold : float, optional
-        Rows whose largest probability in 4 bits is below it are computed again in 8.
+        Keys are in 4 bits first; row blocks with a row whose largest probability is then below it
+        are computed again with them in 8.
     heads : bool tensor ``[batch, heads]``, optional
         Heads whose results are used; None is all. Others may be computed or not.
     queries : tensor ``[batch, n_q]``
@@ -126,7 +127,7 @@ class Result:
     importance : tensor ``[batch, heads, n_k]``, optional
         Probability that each key drew from the queries that count.
     again : bool tensor ``[batch, heads, n_q]``, optional
-        Rows that were computed a second time, in 8 bits.
+        Rows that were computed a second time, with keys in 8 bits.
     multiplied : tensor ``[batch, heads, 2, n_k]``, optional
         Of the queries that count, how many wide and how many narrow weights V of each key was
         multiplied by; None is those of all that see it.
@@ -159,23 +160,16 @@ class Result:
         )
 
 
-def narrow_rows(op: Operands, again: Tensor | None) -> Tensor:
-    """Queries whose weights are narrow, ``[batch, heads or 1, n_q]``.
-
-    Parameters
-    ----------
-    op : Operands
-    again : bool tensor ``[batch, heads, n_q]``, optional
-        Rows computed a second time, whose weights are wide whatever their query has.
-    """
+def narrow_rows(op: Operands) -> Tensor:
+    """Queries whose weights are narrow, ``[batch, 1, n_q]``."""
     if not op.p_follows_query:
         return torch.zeros_like(op.q_bits, dtype=torch.bool)[:, None]
-    return (op.q_bits == 4)[:, None] if again is None else ~again
+    return (op.q_bits == 4)[:, None]
 
 
-def rows_multiplied(op: Operands, kept: Tensor, again: Tensor | None) -> Tensor:
+def rows_multiplied(op: Operands, kept: Tensor) -> Tensor:
     """Return :attr:`Result.multiplied` of weights ``[batch, heads, n_q, n_k]`` that are kept."""
     pairs = kept if op.visible is None else kept & op.visible
-    narrow = narrow_rows(op, again)
+    narrow = narrow_rows(op)
     rows = torch.stack([~narrow, narrow], -2) * op.queries[:, None, None]
     return rows.to(torch.float64) @ pairs.to(torch.float64)

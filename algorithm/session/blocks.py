@@ -168,7 +168,8 @@ def _operands(block: Block, policy: Policy, exact: bool, held: CacheLayer | None
         q=q,
         k=k,
         v=v,
-        q_bits=block.q_bits.clamp_min(4),
+        # Rows are tried with their queries in 8 bits: these are few, and the verdict is theirs.
+        q_bits=block.q_bits.clamp_min(4 if rules.threshold is None else 8),
         k_bits=block.k_bits.clamp_min(4),
         v_bits=block.k_bits.clamp_min(4),
         visible=block.visible,

@@ -88,9 +88,9 @@ class _Costs:
         """Queries whose weights of P are narrow: ``[batch, heads, n_q]`` where heads differ."""
         if not self.policy.p_follows_query:
             return torch.zeros_like(self.rows)[:, None]
-        again = self.result.again
-        four = (self.block.q_bits == 4)[:, None] if again is None else ~again
-        return self.rows[:, None] * four
+        if self.result.again is not None:
+            return torch.zeros_like(self.rows)[:, None]
+        return self.rows[:, None] * (self.block.q_bits == 4)[:, None]
 
     def _pv_bits(self) -> tuple[Tensor, Tensor]:
         """Bits of a weight times those of V, by key: for wide queries, and for narrow ones."""
@@ -119,7 +119,8 @@ class _Costs:
         pairs = float(self._pairs().sum())
         tally.bit_operations += float((scores + combine).sum()) * self.heads * self.share
         tally.bit_operations_all += pairs * 128 * self.heads
-        tally.bit_operations_most += pairs * (64 + 32 * policy.p_planes) * self.heads
+        tried = 32 * (result.again is not None)
+        tally.bit_operations_most += pairs * (64 + tried + 32 * policy.p_planes) * self.heads
         tally.bytes += q_bytes + k_bytes + v_bytes + self._gain_bytes()
         real, valid = float(self._real().sum()), float(block.valid.sum())
         tally.bytes_all += (real * self.heads + 2 * valid * self.kv_heads) * self.d
@@ -156,7 +157,7 @@ class _Costs:
     def _progressive(
         self, again: Tensor, key_sum: Tensor
     ) -> tuple[Tensor, float, float, float, float]:
-        """Costs of Q K^T where rows are computed in 4 bits first.
+        """Costs of Q K^T where keys are in 4 bits first, in a trial and then in earnest.
 
         Parameters
         ----------
@@ -172,18 +173,17 @@ class _Costs:
         q_bytes, k_bytes : float
             Bytes of Q and K.
         kept, twice : float
-            Tokens that are computed, and those of them that are computed twice.
+            Tokens that are computed, and those of them whose rows are computed in 8 bits.
         """
         block, rows = self.block, self.rows
         part = again.double().sum(1) / self.living.sum(1, keepdim=True)  # of the heads
         keys = key_sum / torch.where(block.k_bits.amax() > 4, 8.0, 4.0)
-        # All pairs in 4 bits, and the other three nibble products of the rows done again.
-        scores = ((16 + 48 * part) * keys * rows).sum(1)
-        moved = float((part * rows).sum())
+        # Queries in 8 bits and keys in 4, twice; the keys' low planes for the rows done again.
+        scores = ((64 + 32 * part) * keys * rows).sum(1)
         kept = (block.valid & (self.bits > 0)).double().sum(1)
         twice = float((part * rows * (self.bits[:, -self.n_q :] > 0)).sum())
         low = again.unflatten(1, (self.kv_heads, -1)).any(-1).any(-1)
-        q_bytes = float(rows.sum() + moved) * self.d / 2 * self.heads * self.share
+        q_bytes = float(rows.sum()) * self.d * self.heads * self.share
         k_bytes = float((kept[:, None] * (self.shared.double() + low)).sum()) * self.d / 2
         return scores, q_bytes, k_bytes, float(kept.sum()), twice
 

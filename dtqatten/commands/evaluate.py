@@ -64,8 +64,9 @@ def evaluate(
 ) -> None:
     """Print metric before and after, shares of 0, 4 and 8 bits, bit operations and bytes.
 
-    Without --policy every token has 8 bits. --preset and --config name the machine whose arrays
-    choose V, by row block and group of tokens, where a policy prunes it.
+    Without --policy every token has 8 bits. --preset and --config name the machine whose row blocks
+    choose V, by group of tokens, where a policy prunes it, and are tried in 4 bits where it has
+    progressive layers.
     """
     if pictures is None:
         reject_unused({"--noise": noise, "--text": text}, "for --pictures only")
@@ -80,9 +81,9 @@ def evaluate(
         chosen_mode = Mode(mode)
         given = None if policy is None else find_policy(policy)
         made = None if preset is None and file is None else machine(preset, file).config
-        if given is None or not given.local:
+        if given is None or not (given.local or given.progressive):
             unused = {"--preset": preset, "--config": file}
-            reject_unused(unused, "for a policy with local V pruning only")
+            reject_unused(unused, "for a policy with local V pruning or progressive layers only")
         chosen, loaded = opened(model, task, data, limit)
         applied = Policy.flat(loaded.layers) if given is None else given
         arrays = BASE_ARRAYS if made is None else Arrays.of(made)

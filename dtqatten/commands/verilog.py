@@ -161,6 +161,9 @@ def verilog(
     local_values: Annotated[
         bool | None, typer.Option(help="Row blocks can multiply a part of V; with --skip-tiles.")
     ] = None,
+    progressive: Annotated[
+        bool | None, typer.Option(help="Keys can be in 4 bits first, and in 8 if a row is flat.")
+    ] = None,
     merge_rows: Annotated[
         int | None, typer.Option(help="Rows of queries held to take keys beyond --n-max.")
     ] = None,
@@ -205,6 +208,7 @@ def verilog(
         head_pruning=head_pruning,
         skip_tiles=skip_tiles,
         local_values=local_values,
+        progressive=progressive,
         merge_rows=merge_rows,
     )
     if monitored and block not in (Block.ARRAY, Block.VALUE_ARRAY):

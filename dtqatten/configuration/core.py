@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dtqatten.configuration.choices import Schedule, TopKEngine
-from dtqatten.configuration.fields import ConfigError, boolean, integer, member, power_of_two
-from dtqatten.configuration.limits import IMPORTANCE_ROWS, POSITIONS_MAX, check_together
+from dtqatten.configuration.fields import ConfigError, boolean, member
+from dtqatten.configuration.limits import IMPORTANCE_ROWS, check_ranges, check_together
 from dtqatten.configuration.timing import ASIC, FPGA, Timing
 
 __all__ = [
@@ -96,6 +96,9 @@ class Config:
         Tiles of scores that no query of their row block sees are not computed.
     local_values : bool
         A row block can multiply V of a part of its groups of keys only; needs ``skip_tiles``.
+    progressive : bool
+        Heads of one row block can have their keys in 4 bits first, and in 8 where a row is flat;
+        not with ``merge_rows``.
     merge_rows : int
         Rows of queries, up to 4096, whose partial results are held, so that they can have more than
         ``n_max`` keys: in segments that are merged one after another. 0: none.
@@ -133,27 +136,11 @@ class Config:
     head_pruning: bool = False
     skip_tiles: bool = False
     local_values: bool = False
+    progressive: bool = False
     merge_rows: int = 0
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("rows", 1, 64),
-            ("cols", 1, 128),
-            ("depth", 1, 128),
-            ("d_head", 8, 256),
-            ("n_max", 1, 1024),
-            ("product_stages", 1, 2),
-            ("planes", 2, 3),
-            ("heads", 1, IMPORTANCE_ROWS),
-            ("merge_rows", 0, 4096),
-        ):
-            integer(self, name, low, high)
-        integer(self, "value_depth", 1, 128, optional=True)
-        integer(self, "capacity", 1, POSITIONS_MAX, optional=True)
-        integer(self, "normalizer_lanes", 1, 128, optional=True)
-        power_of_two(self, "topk_lanes", 1, 64)
-        power_of_two(self, "load_bits", 16, 1024)
-        power_of_two(self, "value_load_bits", 16, 1024, optional=True)
+        check_ranges(self)
         for field in dataclasses.fields(self):
             if field.type in (bool, "bool"):
                 boolean(self, field.name)

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from dtqatten.configuration.fields import ConfigError
+from dtqatten.configuration.fields import ConfigError, integer, power_of_two
 
 if TYPE_CHECKING:
     from dtqatten.configuration.core import Config
 
-__all__ = ["IMPORTANCE_ROWS", "POSITIONS_MAX", "PRUNED_HEADS_MAX", "check_together"]
+__all__ = ["IMPORTANCE_ROWS", "POSITIONS_MAX", "PRUNED_HEADS_MAX", "check_ranges", "check_together"]
 
 #: Most tokens of a cache: positions have 16 bits.
 POSITIONS_MAX = 65536
@@ -17,6 +17,38 @@ PRUNED_HEADS_MAX = 64
 
 #: Rows of 16-bit probabilities whose sum is certain to fit the 32 bits of an importance.
 IMPORTANCE_ROWS = (2**32 - 1) // (2**16 - 1)
+
+
+def check_ranges(config: "Config") -> None:
+    """Check each number of a configuration against its own range.
+
+    Parameters
+    ----------
+    config : Config
+
+    Raises
+    ------
+    ConfigError
+        If one is outside; the message names value, limit and way out.
+    """
+    for name, low, high in (
+        ("rows", 1, 64),
+        ("cols", 1, 128),
+        ("depth", 1, 128),
+        ("d_head", 8, 256),
+        ("n_max", 1, 1024),
+        ("product_stages", 1, 2),
+        ("planes", 2, 3),
+        ("heads", 1, IMPORTANCE_ROWS),
+        ("merge_rows", 0, 4096),
+    ):
+        integer(config, name, low, high)
+    integer(config, "value_depth", 1, 128, optional=True)
+    integer(config, "capacity", 1, POSITIONS_MAX, optional=True)
+    integer(config, "normalizer_lanes", 1, 128, optional=True)
+    power_of_two(config, "topk_lanes", 1, 64)
+    power_of_two(config, "load_bits", 16, 1024)
+    power_of_two(config, "value_load_bits", 16, 1024, optional=True)
 
 
 def check_together(config: "Config") -> None:
@@ -74,6 +106,11 @@ def check_together(config: "Config") -> None:
         raise ConfigError(
             f"held_importance is True with merge_rows = {config.merge_rows}: rows of several "
             "segments have no importance; leave one of the two out"
+        )
+    if config.progressive and config.merge_rows:
+        raise ConfigError(
+            f"progressive is True with merge_rows = {config.merge_rows}: whether a row of several "
+            "segments is flat is known when its last one is computed; leave one of the two out"
         )
     if config.local_values and not config.skip_tiles:
         raise ConfigError(

@@ -111,7 +111,12 @@ class Flag(DescribedFlag):
         " importance goes on. Else all `heads`, whose importance begins at 0",
     )
     HEAD_REPORT = 1 << 24, "write importance and rank of every head; with `keep_heads`"
-    UNSIGNED_WEIGHTS = 1 << 25, "nibbles of the weights of P x V are unsigned"
+    PROGRESSIVE = (
+        1 << 25,
+        "keys are in 4 bits first; low planes are read of the heads alone that have a row whose"
+        " exponentials then sum to more than `flat_sum`, and their scores are in 8 bits",
+    )
+    UNSIGNED_WEIGHTS = 1 << 26, "nibbles of the weights of P x V are unsigned"
 
 
 @dataclass(frozen=True)
@@ -228,6 +233,13 @@ FIELDS: tuple[Field, ...] = (
         "with HEADS_CHAINED heads in Q, K, V, their gains and the head table, those in which the"
         " chain of heads began: each of these tensors then has `[stored_heads]` in place of"
         " `[heads]` and `[kv_heads]`; else 0",
+    ),
+    Field(
+        "flat_sum",
+        0x94,
+        32,
+        "with PROGRESSIVE the largest sum of a row that is not flat, 65535 divided by the threshold"
+        " of its largest probability; else 0",
     ),
     Field(
         "output",

@@ -147,6 +147,11 @@ class ErrorCode(DescribedInt):
         " it chose from, or `kv_heads` not `heads`; without it, `stored_heads` is not 0",
     )
     KEEP_HEADS = 29, "`keep_heads` is above `heads`, or 0 with HEAD_REPORT"
+    PROGRESSIVE = (
+        30,
+        "with PROGRESSIVE, the rows of a head are more than the register `rows`, or heads share K"
+        " and V without GROUPED",
+    )
 
 
 @dataclass(frozen=True)
@@ -227,6 +232,9 @@ REGISTERS: tuple[Register, ...] = (
     Register("write_bytes", 0x118, _R, "bytes written"),
     Register("write_stalls", 0x11C, _R, "cycles in which written data waited for the bus"),
     Register("read_bytes", 0x120, _R, "bytes of the words read"),
+    Register("tried_heads", 0x124, _R, "heads of K computed in 4 bits first"),
+    Register("flat_heads", 0x128, _R, "those of them with a flat row, computed again in 8 bits"),
+    Register("flat_rows", 0x12C, _R, "rows that were flat in 4 bits"),
     *(
         Register(
             f"{unit}_{what}",

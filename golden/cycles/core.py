@@ -9,7 +9,7 @@ from dtqatten.golden.cycles.normalizer import NormalizerModel, OutputBeat
 from dtqatten.golden.cycles.score_accumulator import ImportanceBeat
 from dtqatten.golden.cycles.score_array import ArrayModel
 from dtqatten.golden.cycles.softmax import SoftmaxModel
-from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query
+from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query, Verdict
 from dtqatten.golden.cycles.tiles import Beat, Row
 from dtqatten.golden.cycles.token_ranking import Held, LayerCommand, TokenRankingModel
 from dtqatten.golden.cycles.topk import IdBeat
@@ -75,6 +75,11 @@ class CoreModel:
     def ids(self) -> IdBeat | None:
         """Ids on offer."""
         return self._ranking.ids
+
+    @property
+    def verdicts(self) -> Verdict | None:
+        """The verdict on offer."""
+        return self._softmax.verdicts
 
     @property
     def report(self) -> ImportanceBeat | None:
@@ -190,6 +195,7 @@ class CoreModel:
             weights_ready=takes["weights"],
             records_ready=takes["records"],
             probabilities_ready=takes["probabilities"],
+            verdicts_ready=ready.get("verdicts", False),
         )
         values.clock(weights, inputs.v, takes["sums"])
         normalizer.clock(sums, records, ready["outputs"])

@@ -1,18 +1,15 @@
-"""Layers as the core gets them, and runs of its cycle model on them."""
+"""Layers as the core gets them."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
-from dtqatten.golden.cycles.core import CoreInputs, CoreModel
 from dtqatten.golden.cycles.core_head import CoreHead
 from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, OutputForm, Query
-from dtqatten.golden.cycles.streams import StreamRun
 from dtqatten.golden.cycles.tiles import load_beats
 from dtqatten.golden.cycles.token_ranking import Held, LayerCommand
 from dtqatten.golden.numerics import softmax
@@ -27,9 +24,9 @@ from dtqatten.golden.numerics.sinks import NO_SINK
 __all__ = [
     "SOURCES",
     "CoreLayer",
-    "CoreRun",
     "core_beats",
     "output_parts",
+    "sinks",
     "sources",
 ]
 
@@ -73,7 +70,7 @@ class CoreLayer:
     cuts : tuple of int
         Places at which segments of the keys begin, besides 0. With any, module B takes no part.
     tiling : Tiling, optional
-        With a ``value_share`` of the options: :meth:`tiled` of the configuration.
+        With a ``value_share`` or a ``flat_sum`` of the options: :meth:`tiled` of the configuration.
     """
 
     q: Codes
@@ -205,10 +202,18 @@ class CoreLayer:
         beats |= {name: [] for name in SOURCES if name != "layers"}
         if config.held_importance:
             beats["held"] = self._held()
+        again = None if self.options.flat_sum is None else self._again
         for head in self.heads(config):
-            for name, found in self._head_beats(config, head, factors).items():
+            for name, found in self._head_beats(config, head, factors, again).items():
                 beats[name] += found
         return beats
+
+    @property
+    def _again(self) -> NDArray[np.bool_]:
+        """Which rows are computed in 8 bits, ``[heads, m]``."""
+        trial = self.golden.trial
+        assert trial is not None
+        return trial.again
 
     def _held(self) -> list[Held]:
         """Return what the core is told of the keys from before."""
@@ -218,7 +223,11 @@ class CoreLayer:
         return [Held(int(h), bool(p)) for h, p in zip(self.held, safe, strict=True)]
 
     def _head_beats(
-        self, config: Config, head: CoreHead, factors: list[tuple[int, int, int]]
+        self,
+        config: Config,
+        head: CoreHead,
+        factors: list[tuple[int, int, int]],
+        again: NDArray[np.bool_] | None,
     ) -> dict[str, list]:
         """Return what each source streams for a head.
 
@@ -228,6 +237,8 @@ class CoreLayer:
         head : CoreHead
         factors : list of tuple
             Multiplier, shift and sink of each query head.
+        again : bool array, optional
+            Rows that are computed in 8 bits, where keys have 4 bits first.
         """
         own, rows, span = head.own, head.rows, head.span
         form = OutputForm(self.options.output_bits == 8, self.options.output_shift)
@@ -237,17 +248,32 @@ class CoreLayer:
         # Grouped, queries bring factors and sinks of their own.
         multiplier, shift, sink = factors[rows[0][0]]
         place = (head.first_segment, head.last_segment, head.restart)
+        factor = HeadFactor(
+            multiplier,
+            shift,
+            self.causal,
+            form,
+            self.window or 0,
+            sink,
+            *place,
+            progressive=again is not None,
+            flat_sum=self.options.flat_sum or 0,
+        )
+        wide = [self.k_bits[span] == 8]
+        if again is not None:
+            wide = [np.full(len(self.k_ids), bool(late)) for late in (False, again[rows[0]])]
         return {
-            "heads": [
-                HeadFactor(multiplier, shift, self.causal, form, self.window or 0, sink, *place)
-            ],
-            "q": load_beats(
+            "heads": [factor],
+            "q": len(wide)
+            * load_beats(
                 config,
                 np.stack([self.q.codes[at] for at in rows]),
                 np.array([self.q_bits[query] == 8 for _, query in rows]),
                 limited=False,
             ),
-            "k": load_beats(config, self.k.codes[own, span], self.k_bits[span] == 8),
+            "k": [
+                beat for each in wide for beat in load_beats(config, self.k.codes[own, span], each)
+            ],
             "v": load_beats(
                 config,
                 self.v.codes[own, span],
@@ -309,28 +335,7 @@ def sources(config: Config) -> tuple[str, ...]:
     return (*SOURCES, "held") if config.held_importance else SOURCES
 
 
-class CoreRun(StreamRun):
-    """Layers streamed through the core's cycle model, operands a beat a cycle.
-
-    Parameters
-    ----------
-    config : Config
-    layers : sequence of CoreLayer
-    """
-
-    def __init__(self, config: Config, layers: Sequence[CoreLayer]) -> None:
-        outputs = sum(len(list(output_parts(config, layer))) for layer in layers)
-        super().__init__(
-            CoreModel(config),
-            core_beats(config, layers),
-            {"outputs": outputs},
-            ("outputs", "ids", "report"),
-        )
-
-    def source_ready(self, offered: Mapping[str, Any]) -> dict[str, bool]:
-        """Return whether the model takes what each source offers."""
-        return self.model.ready(CoreInputs(**offered))
-
-    def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
-        """Pass a clock edge of the model."""
-        self.model.clock(CoreInputs(**offered), dict(ready))
+def sinks(config: Config) -> tuple[str, ...]:
+    """Output streams of a configuration's core."""
+    names = ("outputs", "ids", "report")
+    return (*names, "verdicts") if config.progressive else names

@@ -58,6 +58,12 @@ def _cuts(rng: np.random.Generator, n: int, most: int) -> tuple[int, ...]:
     return tuple(cuts)
 
 
+def _flat_sum(rng: np.random.Generator) -> int | None:
+    """Return a limit of the rows' sums: none that is reached, all, or one among them; or None."""
+    limit = rng.choice([-1, 0, 65535, 90_000, 200_000, 1 << 26])
+    return None if limit < 0 else int(limit)
+
+
 def random_layer(
     config: Config,
     rng: np.random.Generator,
@@ -158,6 +164,7 @@ def random_layer(
             output_shift=int(rng.integers(0, 8)) if form == 8 else 0,
             count_normalize=config.count_normalize and bool(rng.integers(2)),
             value_share=int(rng.choice([1, 64, 200, 256])) if config.local_values else SHARE_ALL,
+            flat_sum=_flat_sum(rng) if config.progressive and m * group <= config.rows else None,
         ),
         k0=k0,
         k1=int(rng.integers(0, k0 + 1)),
@@ -171,7 +178,8 @@ def random_layer(
         else None,
         cuts=cuts,
     )
-    return replace(made, tiling=made.tiled(config)) if config.local_values else made
+    tiles = config.local_values or config.progressive
+    return replace(made, tiling=made.tiled(config)) if tiles else made
 
 
 def random_chain(

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from dtqatten.configuration.core import Config
-from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query, RowRecord
+from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query, RowRecord, Verdict
 from dtqatten.golden.cycles.tiles import Row, padded
 from dtqatten.golden.numerics import softmax
-from dtqatten.golden.numerics.codes import apply_gain
+from dtqatten.golden.numerics.codes import BoolArray, IntArray, apply_gain
 from dtqatten.golden.numerics.masks import position_mask
 from dtqatten.golden.numerics.segments import RowScale
 from dtqatten.golden.numerics.sinks import sink_weight
 from dtqatten.golden.numerics.weights import WeightCode
 
-__all__ = ["PassingRow", "ScoredRow", "passing_rows"]
+__all__ = ["PassingRow", "ScoredRow", "passing_rows", "verdict"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +38,29 @@ class PassingRow:
     size: int
 
 
-def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[PassingRow]:
-    """Return what becomes of a row block's rows, tile by tile, ``rows`` a tile."""
+@dataclass(frozen=True, eq=False)
+class _Exponentials:
+    """Exponentials of a row block, and what else follows from its scores."""
+
+    tiles: list[Sequence[ScoredRow]]
+    keys: list[Key]
+    queries: list[Query]
+    factors: Sequence[Query | HeadFactor]
+    scale: RowScale
+    seen: BoolArray
+    maximum: IntArray
+    e16: IntArray
+
+
+def verdict(config: Config, block: Sequence[ScoredRow], rows: int) -> Verdict:
+    """Return which of a trial's rows are flat, ``rows`` a tile."""
+    sums = _exponentials(config, block, rows).e16.sum(-1)
+    flat = int((sums > block[0].head.flat_sum).sum())
+    return Verdict(flat > 0, flat)
+
+
+def _exponentials(config: Config, block: Sequence[ScoredRow], rows: int) -> _Exponentials:
     tiles = [block[at : at + rows] for at in range(0, len(block), rows)]
-    edges = np.cumsum([0, *(tile[0].row.keys for tile in tiles)])
     keys = [key for tile in tiles for key in tile[0].keys[: tile[0].row.keys]]
     scores = np.concatenate(
         [[scored.row.values[: scored.row.keys] for scored in tile] for tile in tiles], axis=1
@@ -65,6 +84,16 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
         seen[:, None],
     )
     e16 = softmax.exponential(t[:, 0], seen)
+    return _Exponentials(tiles, keys, queries, factors, scale, seen, maximum, e16)
+
+
+def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[PassingRow]:
+    """Return what becomes of a row block's rows, tile by tile, ``rows`` a tile."""
+    made = _exponentials(config, block, rows)
+    tiles, keys, queries, factors = made.tiles, made.keys, made.queries, made.factors
+    scale, seen, maximum, e16 = made.scale, made.seen, made.maximum, made.e16
+    head = block[0].head
+    edges = np.cumsum([0, *(tile[0].row.keys for tile in tiles)])
     code = WeightCode.of(config)
     gains = np.array([key.value_gain for key in keys]) if config.v_gains else None
     bits = np.array([4 if key.narrow else 8 for key in keys])

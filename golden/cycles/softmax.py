@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.rings import Buffered, Fifo, Ring, TokenStore
-from dtqatten.golden.cycles.row_block import PassingRow, ScoredRow, passing_rows
-from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query, RowRecord
+from dtqatten.golden.cycles.row_block import PassingRow, ScoredRow, passing_rows, verdict
+from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query, RowRecord, Verdict
 from dtqatten.golden.cycles.tiles import Row
 
 __all__ = ["SoftmaxModel"]
@@ -35,6 +35,8 @@ class SoftmaxModel:
     SUM, RECORD = 34, 36
     # Of a record's cycles, those that invert its divisor.
     INVERTED = 18
+    # Cycles from a trial's last row read to the verdict on it, beside the levels of the tree.
+    VERDICT = 16
     # Cycles from a row read to it being there, when its record is reserved.
     READ = 6
     # Cycles from a row read to what leaves being written: weights of the second pass, and what the
@@ -61,6 +63,7 @@ class SoftmaxModel:
         most_tiles = -(-config.n_max // config.cols)
         block = most_tiles * config.rows
         self._maximum = self.MAXIMUM + levels
+        self._verdict = self.VERDICT + levels
         self._sum = self.SUM + levels + config.sinks
         # Where rows can be merged, divisors are inverted behind that, and take sinks there.
         early = -self.INVERTED if config.merge_rows else config.sinks
@@ -91,6 +94,13 @@ class SoftmaxModel:
         # Place in the head: tile and row; scores and flags of the block so far.
         self._tile = self._row = 0
         self._block: list[ScoredRow] = []
+        # Whether the row block comes again; rows of a trial that waits; those of it still to be
+        # read, and what will be told of them; whether anything behind a trial waits.
+        self._again = False
+        self._waiting = self._trying = 0
+        self._found: Verdict | None = None
+        self._closed = False
+        self.verdicts: Verdict | None = None
 
     @property
     def keys_ready(self) -> bool:
@@ -121,6 +131,7 @@ class SoftmaxModel:
         """Whether a score row is taken, ``heads`` being offered."""
         return (
             heads is not None
+            and not self._closed
             and self._score_ring.room > 0
             and (self._keys.complete if self.config.skip_tiles else self._keys.held > self._tile)
             and self._queries.held > self._row
@@ -129,6 +140,9 @@ class SoftmaxModel:
     def heads_ready(self, scores: Row | None, heads: HeadFactor | None) -> bool:
         """Whether a head's factor is taken, with the last row of its scores."""
         if scores is None or not self.scores_ready(heads):
+            return False
+        assert heads is not None
+        if heads.progressive and not self._again:
             return False
         return scores.last_row and scores.last_tile and scores.last_block
 
@@ -142,6 +156,7 @@ class SoftmaxModel:
         weights_ready: bool,
         records_ready: bool,
         probabilities_ready: bool,
+        verdicts_ready: bool = False,
     ) -> None:
         """Pass a clock edge.
 
@@ -149,16 +164,19 @@ class SoftmaxModel:
         ----------
         scores, heads, queries, keys
             What is valid at the inputs; taken if ready.
-        weights_ready, records_ready, probabilities_ready : bool
+        weights_ready, records_ready, probabilities_ready, verdicts_ready : bool
             The consumers take a beat.
         """
         accept = scores is not None and self.scores_ready(heads)
-        second = (
-            self._scores_ready > 0
-            and self._exponential_ring.room > 0
-            and self._records.room > self.READ
-            and (self.v_gains or self._weights.room > 0)
+        second = self._scores_ready > 0 and (
+            self._trying > 0
+            or (
+                self._exponential_ring.room > 0
+                and self._records.room > self.READ
+                and (self.v_gains or self._weights.room > 0)
+            )
         )
+        begins = self._waiting > 0 and self._scores_ready == 0 and self.verdicts is None
         third = (
             self._exponentials_ready > 0
             and self._probabilities.room > 0
@@ -176,14 +194,22 @@ class SoftmaxModel:
         self._weights.clock(weights_ready)
         self._records.clock(records_ready)
         self._probabilities.clock(probabilities_ready)
+        if verdicts_ready:
+            self.verdicts = None
         if accept:
             assert scores is not None
             assert heads is not None
             self._accept(scores, heads)
         if second:
-            self._exponentiate()
+            if self._trying:
+                self._judge()
+            else:
+                self._exponentiate()
         if third:
             self._normalize()
+        if begins:
+            self._scores_ready = self._trying = self._waiting
+            self._waiting = 0
         for store, token in zip(self._stores, arrived, strict=True):
             if token is not None:
                 store.take(token, last=token.last)
@@ -205,19 +231,45 @@ class SoftmaxModel:
         if not row.last_row:
             return
         if row.last_tile:
-            passing = passing_rows(self.config, self._block, self._row)
-            self._queries.free(self._row)
-            if row.last_block:
-                self._keys.free_sequence()
+            self._complete(last=row.last_block)
             self._block, self._tile = [], -1
-
-            def complete() -> None:
-                self._scores_ready += len(passing)
-                self._score_rows.extend(passing)
-
-            self._after(self._maximum, complete)
         self._row = 0
         self._tile += 1
+
+    def _complete(self, *, last: bool) -> None:
+        """Let a row block, the head's last or not, go on to the second pass."""
+        self._again = self._block[0].head.progressive and not self._again
+        if self._again:
+            self._found, self._closed = verdict(self.config, self._block, self._row), True
+            size = len(self._block)
+
+            def wait() -> None:
+                self._waiting = size
+
+            self._after(self._maximum, wait)
+            return
+        passing = passing_rows(self.config, self._block, self._row)
+        self._queries.free(self._row)
+        if last:
+            self._keys.free_sequence()
+
+        def complete() -> None:
+            self._scores_ready += len(passing)
+            self._score_rows.extend(passing)
+
+        self._after(self._maximum, complete)
+
+    def _judge(self) -> None:
+        """Let the second pass read a row of a trial, of which it makes a sum."""
+        self._scores_ready -= 1
+        self._trying -= 1
+        if self._trying:
+            return
+
+        def tell() -> None:
+            self.verdicts, self._closed = self._found, False
+
+        self._after(self._verdict, tell)
 
     def _exponentiate(self) -> None:
         """Let the second pass read a row."""

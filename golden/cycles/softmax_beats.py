@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dtqatten.golden.numerics.sinks import NO_SINK
 
-__all__ = ["HeadFactor", "Key", "OutputForm", "Query", "RowRecord"]
+__all__ = ["HeadFactor", "Key", "OutputForm", "Query", "RowRecord", "Verdict"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class HeadFactor:
 
     ``window`` is 0 for none. ``first_segment`` and ``last_segment``: whether its keys are the first
     and last ones of their rows, and ``restart``, whether the next head's rows are held from the
-    first place on: a core that merges rows is told.
+    first place on: a core that merges rows is told. ``progressive``: its row block comes twice, and
+    rows whose exponentials sum to more than ``flat_sum`` the first time are flat.
     """
 
     multiplier: int
@@ -61,6 +62,16 @@ class HeadFactor:
     first_segment: bool = True
     last_segment: bool = True
     restart: bool = True
+    progressive: bool = False
+    flat_sum: int = 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a trial tells of its row block: whether it has flat rows, and how many."""
+
+    flat: bool
+    rows: int
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class TilePlannerModel:
         # The row block being planned: its mask and the next of its head's tiles to look at.
         self._mask: HeadFactor | None = None
         self._next: int | None = None
+        self._again = False
         # The tile looked at: row block, mask, tile and its place.
         self._looked: tuple[_Span, HeadFactor, _Span, int] | None = None
         self._found = False
@@ -71,7 +72,12 @@ class TilePlannerModel:
     def heads_ready(self) -> bool:
         """Whether a head is taken: its last row block has been gone through."""
         block = self._blocks.offered
-        return self._moves and self._ends and block is not None and block.last
+        return self._moves and self._ends and not self._trial and block is not None and block.last
+
+    @property
+    def _trial(self) -> bool:
+        """Whether the row block is planned once more."""
+        return self._mask is not None and self._mask.progressive and not self._again
 
     @property
     def _ends(self) -> bool:
@@ -114,6 +120,7 @@ class TilePlannerModel:
             The consumer takes a visit.
         """
         moves, gives, ends, head_ends = self._moves, self._gives, self._ends, self.heads_ready
+        trial = self._trial
         query = queries if self.queries_ready else None
         key = keys if self.keys_ready else None
         block = self._blocks.offered
@@ -121,7 +128,9 @@ class TilePlannerModel:
         if moves:
             self._look(heads, ends)
         self._visits.clock(given if self._visits.ready else None, taken=visits_ready)
-        self._take_query(query, taken=moves and ends)
+        self._take_query(query, taken=moves and ends and not trial)
+        if moves and ends:
+            self._again = trial
         if head_ends:
             self._heads.pop(0)
         if key is not None:

@@ -14,6 +14,7 @@ from dtqatten.golden.numerics.masks import IDS_MAX
 from dtqatten.golden.numerics.options import Options
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION, normalize, requantize
 from dtqatten.golden.numerics.products import CHANNELS_MAX, scores, weighted_sum
+from dtqatten.golden.numerics.progressive import Trial, tried
 from dtqatten.golden.numerics.score_terms import in_octaves
 from dtqatten.golden.numerics.segments import Partial, RowScale, aligned, merge
 from dtqatten.golden.numerics.sinks import sink_weight
@@ -56,7 +57,8 @@ class Inputs:
     observed : bool array ``[..., n_q]``, optional
         Queries whose probabilities add to the importance; None: all.
     tiling : Tiling, optional
-        Row blocks and groups of keys, by which a ``value_share`` below 256 chooses.
+        Row blocks and groups of keys, by which a ``value_share`` below 256 chooses, and row blocks
+        are tried in 4 bits.
     softcap : int, optional
         Cap of the scores (:mod:`~dtqatten.golden.numerics.score_terms`).
     bias : int array ``[..., heads, n_q, n_k]``, optional
@@ -161,6 +163,8 @@ class Outputs:
         P x V of the whole row before the division, at most 30 bits, 36 if merged.
     partials : tuple of segments.Partial
         Results of the segments.
+    trial : Trial, optional
+        With ``flat_sum``: which rows are flat in 4 bits.
     """
 
     output: IntArray
@@ -172,6 +176,7 @@ class Outputs:
     weights: softmax.Narrowed
     sums: IntArray
     partials: tuple[Partial, ...]
+    trial: Trial | None = None
 
     @property
     def values(self) -> FloatArray:
@@ -199,8 +204,8 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     Raises
     ------
     ValueError
-        If a precision is not 0, 4 or 8, the importance could exceed 32 bits, or a tiling is
-        missing.
+        If a precision is not 0, 4 or 8, the importance could exceed 32 bits, a tiling is missing,
+        or rows of several segments, or with caps or biases, are to be tried in 4 bits.
     """
     chosen = Options() if options is None else options
     q, k, v = inputs.q, inputs.k, inputs.v
@@ -216,9 +221,10 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     held = None if chosen.importance_saturates else inputs.importance
     check_room(q.codes.shape[-3] * counted, held)
 
-    s = scores(q.codes, k.codes, inputs.q_bits, inputs.k_bits)
-    gained = s if k.gains is None else apply_gain(s, k.gains[..., None, :])
     scale = row_scale(q, k, chosen.softmax_scale)
+    trial = None if chosen.flat_sum is None else _trial(inputs, chosen.flat_sum, visible, scale)
+    s = scores(q.codes, k.codes, inputs.q_bits, inputs.k_bits) if trial is None else trial.scores
+    gained = _gained(s, k)
     if inputs.softcap is not None or inputs.bias is not None:
         gained, scale = in_octaves(gained, scale, inputs.softcap, inputs.bias)
     found = [_segment(inputs, chosen, gained, visible, scale, span) for span in inputs.spans()]
@@ -243,7 +249,7 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
         unit = v.unit / (1 << chosen.output_shift)
     added = _importance(inputs, chosen, probability, visible)
     partials = tuple(x.partial for x in found)
-    return Outputs(output, unit, added, s, e16, probability, weights, row.sums, partials)
+    return Outputs(output, unit, added, s, e16, probability, weights, row.sums, partials, trial)
 
 
 def row_scale(q: Codes, k: Codes, softmax_scale: float | None = None) -> RowScale:
@@ -258,6 +264,34 @@ def row_scale(q: Codes, k: Codes, softmax_scale: float | None = None) -> RowScal
     rows, d = q.codes.shape[-2:]
     factor = softmax.multiplier(q.unit * k.unit, d, softmax_scale)
     return RowScale(softmax.row_multiplier(factor, q.gains, rows), factor.shift)
+
+
+def _gained(s: IntArray, k: Codes) -> IntArray:
+    """Multiply scores by the gains of their keys."""
+    return s if k.gains is None else apply_gain(s, k.gains[..., None, :])
+
+
+def _trial(inputs: Inputs, limit: int, visible: BoolArray, scale: RowScale) -> Trial:
+    """Compute the scores of all keys in 4 bits, and in 8 where a row block has a flat row."""
+    if inputs.tiling is None:
+        raise ValueError(f"flat_sum is {limit}, but there is no tiling: say who shares a row block")
+    if inputs.cuts:
+        raise ValueError(f"flat_sum is {limit} with keys in {len(inputs.cuts) + 1} segments: use 1")
+    if inputs.softcap is not None or inputs.bias is not None:
+        raise ValueError(f"flat_sum is {limit} with soft caps or biases of scores: use one")
+    q, k = inputs.q, inputs.k
+    shape = (*k.codes.shape[:-3], k.codes.shape[-2])
+    here = np.ones(shape, bool) if inputs.k_bits is None else np.asarray(inputs.k_bits) > 0
+    narrow, wide = (
+        scores(q.codes, k.codes, inputs.q_bits, np.where(here, bits, 0)) for bits in (4, 8)
+    )
+    seen = visible[..., None, :, :]
+
+    def exponentials(s: IntArray) -> IntArray:
+        t, _ = softmax.exponent(_gained(s, k), scale.factor, scale.shift, seen)
+        return softmax.exponential(t, seen)
+
+    return tried(narrow, wide, limit, inputs.tiling.blocks, exponentials)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from dtqatten.golden.numerics.local_values import SHARE_ALL
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION
+from dtqatten.golden.numerics.progressive import FLAT_SUM_MAX
 from dtqatten.golden.numerics.weights import WeightCode
 
 __all__ = ["Options"]
@@ -39,6 +40,10 @@ class Options:
     value_share : int
         Groups of keys whose V each row block multiplies, in 1/256 of those with a weight
         (:mod:`~dtqatten.golden.numerics.local_values`): 1 to 256, which is all.
+    flat_sum : int, optional
+        Keys are in 4 bits first; a row block with a row whose exponentials sum to more is computed
+        again with them in 8 (:mod:`~dtqatten.golden.numerics.progressive`). None: each key is in
+        its own precision.
 
     Raises
     ------
@@ -56,12 +61,17 @@ class Options:
     softmax_scale: float | None = None
     importance_saturates: bool = False
     value_share: int = SHARE_ALL
+    flat_sum: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.value_share <= SHARE_ALL:
             raise ValueError(
                 f"value_share is {self.value_share}, outside 1..{SHARE_ALL}: "
                 f"give 1/{SHARE_ALL} of the groups of keys, or {SHARE_ALL} for all"
+            )
+        if self.flat_sum is not None and not 0 <= self.flat_sum <= FLAT_SUM_MAX:
+            raise ValueError(
+                f"flat_sum is {self.flat_sum}, outside 0..{FLAT_SUM_MAX}: see progressive.flat_sum"
             )
         for name, values in (("p_planes", (2, 3)), ("output_bits", (8, 16))):
             if getattr(self, name) not in values:

@@ -28,6 +28,8 @@ class TilePlanner(wiring.Component):
     block's lowest. A tile that is visited may still have nothing that is seen; one that is not
     has nothing.
 
+    The row block of a progressive head is planned twice.
+
     A head's last row block, and every one that sees no tile, visits the head's last tile: so each
     row block has one, and whoever counts keys gets to know how many there are.
 
@@ -66,10 +68,16 @@ class TilePlanner(wiring.Component):
         config = self.config
         block = stream.Signature(span_layout(config)).create(path=("block",))
         self._row_blocks(m, block)
-        moves, first, ends = Signal(), Signal(), Signal()
+        moves, first, ends, trial = Signal(), Signal(), Signal(), Signal()
         scanning, tile, bank = Signal(), Signal(range(config.key_tiles)), Signal(range(BANKS))
         head_ends = Signal()
         span, keys_here = self._key_tiles(m, Cat(bank, tile), head_ends)
+
+        if config.progressive:
+            again = Signal(name="again")
+            m.d.comb += trial.eq(self.heads.p.progressive & ~again)
+            with m.If(moves & ends):
+                m.d.sync += again.eq(trial)
 
         # What the row block sees lies between these.
         bits = config.position_bits
@@ -82,8 +90,8 @@ class TilePlanner(wiring.Component):
         m.d.comb += [
             first.eq(~scanning & block.valid & self.heads.valid & keys_here),
             ends.eq(scanning & span.last),
-            block.ready.eq(moves & ends),
-            head_ends.eq(moves & ends & block.p.last),
+            block.ready.eq(moves & ends & ~trial),
+            head_ends.eq(block.ready & block.p.last),
             self.heads.ready.eq(head_ends),
         ]
         with m.If(moves):

@@ -87,6 +87,7 @@ class Checker(wiring.Component):
             self.before,
             address=self.address,
             remainder=rest,
+            rows=self.rows.rows if core.grouped else d.queries,
             too_many_rows=too_many,
         )
         regions = regions_of(core)

@@ -70,6 +70,7 @@ def known_flags(config: Config) -> Flag:
         (config.held_importance, Flag.HELD),
         (config.head_pruning, Flag.HEADS_CHAINED | Flag.HEAD_REPORT),
         (config.local_values, Flag.LOCAL_VALUES),
+        (config.progressive, Flag.PROGRESSIVE),
         (config.unsigned_weights, Flag.UNSIGNED_WEIGHTS),
     ):
         if not possible:

@@ -13,7 +13,7 @@ from dtqatten.hw.memory.group_rows import rows_layout
 from dtqatten.hw.memory.head_table import HeadTable, weights_member
 from dtqatten.hw.memory.held_importance import LOOKUPS, lend, place_members
 from dtqatten.hw.memory.layer_plans import LayerShape
-from dtqatten.hw.memory.list_reader import ListReader, lists_of
+from dtqatten.hw.memory.list_reader import read_ahead
 from dtqatten.hw.memory.slots import aligned
 from dtqatten.hw.memory.tensor_fetcher import TensorFetcher
 from dtqatten.hw.memory.token_stream import TokenStream
@@ -21,7 +21,13 @@ from dtqatten.hw.memory.token_table import TokenTable, look_up
 from dtqatten.hw.memory.turns import KeysFirst
 from dtqatten.hw.payloads.arrays import head_options_layout, load_layout, value_layout
 from dtqatten.hw.payloads.ranking import topk_config
-from dtqatten.hw.payloads.softmax import factor_layout, head_layout, key_layout, query_layout
+from dtqatten.hw.payloads.softmax import (
+    factor_layout,
+    head_layout,
+    key_layout,
+    query_layout,
+    verdict_stream,
+)
 from dtqatten.hw.payloads.topk import ids_layout
 from dtqatten.interface.descriptor import Flag
 from dtqatten.interface.registers import ErrorCode
@@ -79,6 +85,8 @@ class Fetcher(wiring.Component):
         First fault's ``ErrorCode`` and address; from the cycle after it arrived until reset.
     q, k, v, queries, keys, heads
         Streams of the core.
+    verdicts : In(verdict_stream(config))
+        Where heads can be progressive: of the core, too.
     asked, index, granted, entry
         With ``held_importance``: places that are lent, as of the token table.
     late : Out(12)
@@ -117,6 +125,7 @@ class Fetcher(wiring.Component):
                 "ports": Out(read_port(system)).array(len(system.read_streams)),
             }
             | (place_members(core) if core.held_importance else {})
+            | ({"verdicts": In(verdict_stream(core))} if core.progressive else {})
             | ({"rows": In(rows_layout(core))} if core.grouped else {})
             | ({"kept": In(core.heads), "weights": weights_member()} if core.head_pruning else {})
         )
@@ -142,7 +151,8 @@ class Fetcher(wiring.Component):
         rows = self.rows if core.grouped else None
         kept = self.kept if core.head_pruning else None
         shape = LayerShape.of(layer, self.repeats, self.query_four_bit, rows, kept)
-        self._read_lists(m, platform, table)
+        lists = read_ahead(m, platform, self, table)
+        self._refuse(m, lists.fault, ErrorCode.LIST, lists.fault_address)
         if lent:
             lend(m, self, table)
         # Units start after the table, which is then valid.
@@ -154,22 +164,6 @@ class Fetcher(wiring.Component):
         units = (~start, *tensors_idle, *tokens_idle, heads.idle)
         m.d.comb += self.idle.eq(Cat(units).all())
         return m
-
-    def _read_lists(self, m: Module, platform: object, table: TokenTable) -> None:
-        """Fetch the next layer's lists of tokens into their table."""
-        lists = place(m, platform, "lists", ListReader, self.system)
-        connect(m, lists.port, flipped(self.ports[ReadStream.LISTS]))
-        m.d.comb += [
-            lists.ahead.eq(self.ahead),
-            lists.begin.eq(self.start),
-            self.lists_read.eq(lists.ready),
-            table.write.eq(lists.write),
-            table.write_end.eq(lists.end),
-            table.write_slot.eq(lists.slot),
-            table.write_id.eq(lists.id),
-        ]
-        lists_of(m, lists.lists, self.next, self.system.core.positions)
-        self._refuse(m, lists.fault, ErrorCode.LIST, lists.fault_address)
 
     def _tensors(
         self, m: Module, platform: object, table: TokenTable, start: Value, shape: LayerShape
@@ -197,12 +191,18 @@ class Fetcher(wiring.Component):
             ("v", ReadStream.V_HIGH, layer.v, core.group, core.value_nibbles),
         ):
             replayed = int(role != "q")
-            tensor = place(m, platform, role, TensorFetcher, system, nibbles, replayed)
+            tries = core.progressive and role == "k"
+            kind = (TensorFetcher, system, nibbles, replayed, tries)
+            tensor = place(m, platform, role, *kind)
             edges[role] = Signal(range(core.n_max + 1), name=f"{role}_four_bit")
             out = getattr(self, role)
             four_bit = self.four_bit if replayed else shape.four_bit
             m.d.sync += edges[role].eq(aligned(four_bit, tensor.plan.tokens, tile))
             shape.plan(m, tensor.plan, role, base)
+            if core.progressive:
+                shape.plan_trial(m, tensor.plan, role)
+            if tries:
+                connect(m, flipped(self.verdicts), tensor.verdicts)
             m.d.comb += [
                 tensor.start.eq(start),
                 tensor.plan.four_bit.eq(edges[role]),

@@ -18,6 +18,7 @@ def field_checks(
     *,
     address: Value,
     remainder: Value,
+    rows: Value,
     too_many_rows: Value | int = 0,
 ) -> tuple[tuple[ErrorCode, Value], ...]:
     """Return each check's error code and whether the descriptor fails it; the first one counts.
@@ -33,6 +34,8 @@ def field_checks(
         Where the descriptor is.
     remainder : Value
         Of ``heads`` divided by ``kv_heads``.
+    rows : Value
+        Of a head of the core, unless they are too many.
     too_many_rows : Value or int
         Rows of grouped query heads are more than a head has.
     """
@@ -54,7 +57,16 @@ def field_checks(
         (ErrorCode.POSITIONS, _beyond(config, d)),
         *(_segment_checks(config, d, before, segment) if config.merge_rows else ()),
         *(_head_checks(d, before) if config.head_pruning else ()),
+        *(((ErrorCode.PROGRESSIVE, _untriable(config, d, rows)),) if config.progressive else ()),
     )
+
+
+def _untriable(config: Config, d: data.View, rows: Value) -> Value:
+    """Whether heads are to be tried that are no row block, or share keys that pass once."""
+    shares = d.heads != d.kv_heads
+    if config.grouped:
+        shares &= ~flag(d, Flag.GROUPED)
+    return flag(d, Flag.PROGRESSIVE) & ((rows > config.rows) | shares)
 
 
 def _head_checks(d: data.View, before: data.View) -> tuple[tuple[ErrorCode, Value], ...]:
@@ -159,6 +171,7 @@ def _wrong_flags(config: Config, d: data.View, before: data.View) -> Value:
             (d.value_share == 0) | (d.value_share > SHARE_MAX),
             d.value_share != 0,
         )
+        | (~flag(d, Flag.PROGRESSIVE) & (d.flat_sum != 0))
         | nothing_carried
     )
 

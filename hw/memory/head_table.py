@@ -39,6 +39,11 @@ def core_head(m: Module, config: Config, layer: data.View, head: data.View, last
     if config.windows:
         hides = layer.window <= config.positions
         m.d.comb += head.window.eq(Mux(hides, layer.window, 0))
+    if config.progressive:
+        m.d.comb += [
+            head.progressive.eq(flag(layer, Flag.PROGRESSIVE)),
+            head.flat_sum.eq(layer.flat_sum),
+        ]
     if config.merge_rows:
         m.d.comb += [
             head.first_segment.eq(~flag(layer, Flag.CONTINUES)),

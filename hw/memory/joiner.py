@@ -117,6 +117,8 @@ class Replayer(wiring.Component):
     config : Config
     nibbles : int
         Nibbles of a beat.
+    tokens : int, optional
+        Most tokens of a head that is needed more than once; ``n_max`` if None.
 
     Members
     -------
@@ -128,8 +130,9 @@ class Replayer(wiring.Component):
         Nothing is being repeated.
     """
 
-    def __init__(self, config: Config, nibbles: int) -> None:
+    def __init__(self, config: Config, nibbles: int, tokens: int | None = None) -> None:
         self.config, self.nibbles = config, nibbles
+        self.tokens = config.n_max if tokens is None else tokens
         super().__init__(
             {
                 "repeats": In(16),
@@ -141,7 +144,7 @@ class Replayer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        depth = 2 * self.config.n_max * self.config.d_head // self.nibbles
+        depth = 2 * self.tokens * self.config.d_head // self.nibbles
         m.submodules.beats = beats = memory.Memory(
             shape=joined_layout(self.nibbles), depth=depth, init=[]
         )
@@ -156,7 +159,7 @@ class Replayer(wiring.Component):
             owed.eq(Mux(again, left, self.repeats)),
             write.addr.eq(address),
             write.data.eq(self.i.p),
-            write.en.eq(~again & beat),
+            write.en.eq(~again & beat & (self.repeats > 1)),
             read.addr.eq(Mux(beat, Mux(end, 0, address + 1), address)),
             beat.eq(self.o.valid & self.o.ready),
             end.eq(self.o.p.last),

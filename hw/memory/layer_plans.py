@@ -100,3 +100,20 @@ class LayerShape:
         if role != "q" and "first" in dict(plan.shape()):
             # Where rows can be merged, keys may begin at any place.
             m.d.comb += plan.first.eq(layer.key_start)
+
+    def plan_trial(self, m: Module, plan: data.View, role: str) -> None:
+        """Plan a role's tensor of heads that may be progressive, after :meth:`plan`.
+
+        Queries then come twice, keys as their verdict is, and values once.
+
+        Parameters
+        ----------
+        m : Module
+        plan : View of plan_layout(system)
+        role : str
+            ``"q"``, ``"k"`` or ``"v"``.
+        """
+        trial = flag(self.layer, Flag.PROGRESSIVE)
+        if role != "v":
+            m.d.comb += plan.repeats.eq(Mux(trial, 2, 1 if role == "q" else self.repeats))
+        m.d.comb += plan.trial.eq(trial & (role == "k"))

@@ -6,13 +6,13 @@ from amaranth.hdl import Array, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from dtqatten.configuration.system import SystemConfig
+from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.read_channel import ReadChannel, read_port
 from dtqatten.hw.memory.descriptor import flag
 from dtqatten.interface.descriptor import ID_BYTES, Flag
 
-__all__ = ["ListReader", "list_layout", "lists_of"]
+__all__ = ["ListReader", "list_layout", "lists_of", "read_ahead"]
 
 
 def list_layout(system: SystemConfig) -> data.StructLayout:
@@ -164,3 +164,28 @@ class ListReader(wiring.Component):
             with m.State("REFUSED"):
                 m.d.comb += channel.o.ready.eq(1)
         return m
+
+
+def read_ahead(m: Module, platform: object, fetcher: Any, table: Any) -> ListReader:
+    """Add what fetches the next layer's lists of tokens into their table; return that.
+
+    Parameters
+    ----------
+    m, platform
+        As in ``elaborate`` of the fetcher.
+    fetcher : Fetcher
+    table : TokenTable
+    """
+    lists: ListReader = place(m, platform, "lists", ListReader, fetcher.system)
+    connect(m, lists.port, flipped(fetcher.ports[ReadStream.LISTS]))
+    m.d.comb += [
+        lists.ahead.eq(fetcher.ahead),
+        lists.begin.eq(fetcher.start),
+        fetcher.lists_read.eq(lists.ready),
+        table.write.eq(lists.write),
+        table.write_end.eq(lists.end),
+        table.write_slot.eq(lists.slot),
+        table.write_id.eq(lists.id),
+    ]
+    lists_of(m, lists.lists, fetcher.next, fetcher.system.core.positions)
+    return lists

@@ -9,6 +9,7 @@ from dtqatten.hw.bus.bursts import run_layout
 from dtqatten.hw.memory.head_steps import head_steps
 from dtqatten.hw.memory.run_table import place_run_layout
 from dtqatten.hw.memory.walker import plan_layout, plane_sizes
+from dtqatten.hw.payloads.softmax import verdict_stream
 
 __all__ = ["RunWalker", "progress_layout"]
 
@@ -32,6 +33,9 @@ class RunWalker(wiring.Component):
     runs are read once to find it. Its runs wait until the high plane has given that slot: a token's
     planes are needed one after the other, and what comes early keeps the bus from what is needed.
 
+    In a trial the low plane has all slots, and each head's runs wait for its verdict: if no row is
+    flat, they are dropped.
+
     A head's first run waits until no burst of the head before waits for the bus, so that ``head``
     is that of every burst which does.
 
@@ -44,6 +48,8 @@ class RunWalker(wiring.Component):
     system : SystemConfig
     plane : str
         ``"high"``, ``"low"`` or ``"gains"``.
+    tries : bool
+        Of keys that can be tried.
 
     Members
     -------
@@ -68,10 +74,12 @@ class RunWalker(wiring.Component):
         Of the high plane: head of the next run; it has given slot ``four_bit`` of that.
     high : In(StructLayout)
         Of the low plane: ``turn``, ``wide`` and ``idle`` of the high one.
+    verdicts : In(stream.Signature(verdict_layout(config)))
+        Of the low plane of keys that can be tried: one a head, taken with its last run.
     """
 
-    def __init__(self, system: SystemConfig, plane: str) -> None:
-        self.system, self.low = system, plane == "low"
+    def __init__(self, system: SystemConfig, plane: str, tries: bool = False) -> None:
+        self.system, self.low, self.tries = system, plane == "low", tries and plane == "low"
         #: Bytes of a token in the plane, and planes of a head.
         self.size, self.planes = plane_sizes(system, plane)
         core = system.core
@@ -91,6 +99,7 @@ class RunWalker(wiring.Component):
                 "busy": Out(1),
                 **({"turn": Out(16), "wide": Out(1)} if plane == "high" else {}),
                 **({"high": In(progress_layout())} if self.low else {}),
+                **({"verdicts": In(verdict_stream(core))} if self.tries else {}),
             }
         )
 
@@ -193,7 +202,7 @@ class RunWalker(wiring.Component):
         tokens, last, given = Signal.like(place_run.tokens), Signal(), Signal()
         # The next run is its head's first.
         begins = Signal()
-        free, may = Signal(), Signal(name="may")
+        free, may, dropped = Signal(), Signal(name="may"), Signal()
         m.d.sync += plane_size.eq(plan.capacity * size)
         m.d.comb += [
             place_run.eq(queue.r_data),
@@ -203,7 +212,7 @@ class RunWalker(wiring.Component):
         ]
         with m.If(free):
             m.d.sync += [
-                self.o.valid.eq(leaves),
+                self.o.valid.eq(leaves & ~dropped),
                 self.o.p.address.eq(base + place_run.first * size),
                 self.o.p.size.eq(place_run.tokens * size),
                 tokens.eq(place_run.tokens),
@@ -215,12 +224,20 @@ class RunWalker(wiring.Component):
         m.d.sync += begun.eq(self.start)
         seeks = head_steps(m, plan, begun, ends, base, plane_size << (self.planes - 1))
         held = begins & (self.waiting | self.o.valid)
-        m.d.comb += leaves.eq(queue.r_rdy & may & free & ~seeks & ~held)
+        may_leave: Value = may
+        if self.tries:
+            verdict = self.verdicts
+            may_leave = Mux(plan.trial, verdict.valid, may)
+            m.d.comb += [
+                dropped.eq(plan.trial & ~verdict.p.flat),
+                verdict.ready.eq(ends & plan.trial),
+            ]
+        m.d.comb += leaves.eq(queue.r_rdy & may_leave & free & ~seeks & ~held)
         with m.If(leaves):
             m.d.sync += begins.eq(queue.r_data[-1])
         with m.If(ends):
             m.d.sync += head.eq(head + 1)
-        self._count(m, given, last, tokens)
+        self._count(m, given, last, tokens, ends & dropped)
         if self.low:
             high = self.high
 
@@ -235,7 +252,7 @@ class RunWalker(wiring.Component):
         with m.If(begun):
             m.d.sync += base.eq(plan.base + (plane_size if self.low else 0))
 
-    def _count(self, m: Module, given: Value, last: Value, tokens: Value) -> None:
+    def _count(self, m: Module, given: Value, last: Value, tokens: Value, dropped: Value) -> None:
         """Tell how far the runs that have been given are.
 
         Parameters
@@ -247,6 +264,8 @@ class RunWalker(wiring.Component):
             It is its head's last one.
         tokens : Value
             How many it has.
+        dropped : Value
+            The last run of a head is dropped, whose others have been; none is given.
         """
         plan = self.plan
         head, last_head = Signal(16, name="given_head"), Signal()
@@ -261,7 +280,7 @@ class RunWalker(wiring.Component):
         m.d.sync += self.busy.eq(~self.idle | self.waiting)
         with m.If(~self.waiting):
             m.d.sync += self.head.eq(head)
-        with m.If(given & last):
+        with m.If((given & last) | dropped):
             m.d.sync += head.eq(head + 1)
             with m.If(last_head):
                 m.d.sync += self.idle.eq(1)

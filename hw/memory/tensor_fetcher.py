@@ -1,17 +1,20 @@
 """One tensor of a layer: both planes fetched, joined, and replayed for shared heads."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Const, Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
+from dtqatten.hw.base.fork import fork
 from dtqatten.hw.bus.read_channel import ReadChannel, read_port
 from dtqatten.hw.memory.joiner import Joiner, Replayer, joined_layout
 from dtqatten.hw.memory.run_table import place_run_layout
 from dtqatten.hw.memory.run_walker import RunWalker, progress_layout
 from dtqatten.hw.memory.walker import PlaneWalker, plan_layout
+from dtqatten.hw.memory.widener import Widener
+from dtqatten.hw.payloads.softmax import verdict_stream
 
 __all__ = ["TensorFetcher"]
 
@@ -42,7 +45,11 @@ class TensorFetcher(wiring.Component):
         Nibbles of a beat.
     replayed : int
         1: heads are replayed for all query heads that share them (K and V); 0: ``repeats`` is
-        ignored, and row blocks of both classes alternate (Q).
+        ignored, and row blocks of both classes alternate (Q). Where heads can be progressive, those
+        of one row block are replayed, too.
+    tries : bool
+        Keys that can be tried: in a trial their high planes are given, then, replayed, they again,
+        with low planes if the verdict is so.
 
     Members
     -------
@@ -57,14 +64,18 @@ class TensorFetcher(wiring.Component):
     index, entry, run, count
         See :class:`~dtqatten.hw.memory.token_table.TokenTable`; ``entry`` for Q, the others, and
         ``head`` and ``busy`` of each plane's walker, for K and V.
+    verdicts : In(verdict_stream(config))
+        Of keys that can be tried.
     high, low
         Read ports.
     o : Out(stream.Signature(joined_layout(nibbles)))
         Beats.
     """
 
-    def __init__(self, system: SystemConfig, nibbles: int, replayed: int) -> None:
-        self.system, self.nibbles, self.replayed = system, nibbles, replayed
+    def __init__(
+        self, system: SystemConfig, nibbles: int, replayed: int, tries: bool = False
+    ) -> None:
+        self.system, self.nibbles, self.replayed, self.tries = system, nibbles, replayed, tries
         core = system.core
         super().__init__(
             {
@@ -79,6 +90,7 @@ class TensorFetcher(wiring.Component):
                 "low": Out(read_port(system)),
                 "o": Out(stream.Signature(joined_layout(nibbles))),
             }
+            | ({"verdicts": In(verdict_stream(core))} if tries else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -86,7 +98,7 @@ class TensorFetcher(wiring.Component):
         system, nibbles = self.system, self.nibbles
         in_turns = not self.replayed
         walker: PlaneWalker | RunWalker
-        walkers = []
+        walkers, channels = [], []
         joiner = place(m, platform, "joiner", Joiner, system, nibbles, in_turns)
         idle = joiner.idle
         for i, (plane, port) in enumerate((("high", self.high), ("low", self.low))):
@@ -94,7 +106,7 @@ class TensorFetcher(wiring.Component):
                 m, platform, f"{plane}_channel", ReadChannel, system, nibbles, system.plane_bytes
             )
             if self.replayed:
-                walker = place(m, platform, f"{plane}_walker", RunWalker, system, plane)
+                walker = place(m, platform, f"{plane}_walker", RunWalker, system, plane, self.tries)
                 m.d.comb += [
                     walker.waiting.eq(channel.waiting),
                     walker.run.eq(self.run),
@@ -115,19 +127,64 @@ class TensorFetcher(wiring.Component):
             ]
             walkers.append(walker)
             connect(m, walker.o, channel.runs)
-            connect(m, channel.o, getattr(joiner, plane))
+            channels.append(channel)
             connect(m, channel.port, flipped(port))
+        connect(m, channels[0].o, joiner.high)
         m.d.comb += [joiner.start.eq(self.start), joiner.plan.eq(self.plan)]
         if self.replayed:
             m.d.comb += [
                 walkers[1].high[name].eq(getattr(walkers[0], name)) for name, _ in progress_layout()
             ]
-            replayer = place(m, platform, "replayer", Replayer, system.core, nibbles)
+        if self.replayed or system.core.progressive:
+            tokens = None if self.replayed else system.core.rows
+            replayer = place(m, platform, "replayer", Replayer, system.core, nibbles, tokens)
             connect(m, joiner.o, replayer.i)
-            connect(m, replayer.o, flipped(self.o))
             m.d.comb += replayer.repeats.eq(self.plan.repeats)
             idle = idle & replayer.idle
+            source: stream.Interface = replayer.o
         else:
-            connect(m, joiner.o, flipped(self.o))
+            source = joiner.o
+        if self.tries:
+            widener = self._try(m, platform, joiner, walkers[1], channels[1])
+            connect(m, source, widener.i)
+            source, idle = widener.o, idle & widener.idle & walkers[1].idle
+        else:
+            connect(m, channels[1].o, joiner.low)
+        connect(m, source, flipped(self.o))
         m.d.comb += self.idle.eq(idle)
         return m
+
+    def _try(
+        self,
+        m: Module,
+        platform: object,
+        joiner: Joiner,
+        walker: RunWalker,
+        channel: ReadChannel,
+    ) -> Widener:
+        """Give low planes of a trial to what gives its tokens again; return that.
+
+        Parameters
+        ----------
+        m, platform
+            As in ``elaborate``.
+        joiner : Joiner
+            Takes the low planes of other layers.
+        walker, channel : RunWalker, ReadChannel
+            Those of the low plane.
+        """
+        trial = self.plan.trial
+        widener = place(m, platform, "widener", Widener, self.system.core, self.nibbles)
+        fork(m, self.verdicts, [widener.verdicts, walker.verdicts], [Const(1), Const(1)], "verdict")
+        for sink, wanted in ((joiner.low, ~trial), (widener.low, trial)):
+            m.d.comb += [sink.valid.eq(channel.o.valid & wanted), sink.p.eq(channel.o.p)]
+        m.d.comb += [
+            widener.trial.eq(trial),
+            widener.verdicts.p.eq(self.verdicts.p),
+            walker.verdicts.p.eq(self.verdicts.p),
+            channel.o.ready.eq(Mux(trial, widener.low.ready, joiner.low.ready)),
+        ]
+        with m.If(trial):
+            # High planes alone at first; then the low ones of all tokens, or of none.
+            m.d.comb += [joiner.plan.four_bit.eq(self.plan.tokens), walker.plan.four_bit.eq(0)]
+        return widener

@@ -46,6 +46,8 @@ __all__ = [
     "unseen",
     "value_stream",
     "value_token_layout",
+    "verdict_layout",
+    "verdict_stream",
     "weight_row_layout",
 ]
 
@@ -147,9 +149,10 @@ def output_layout() -> data.StructLayout:
 
 
 def mask_layout(config: Config) -> data.StructLayout:
-    """Mask of a head: ``causal`` and, where there are windows, ``window``, as of the head."""
+    """Mask of a head, and whether its row block comes twice: fields as of the head."""
     fields = _fields(head_layout(config))
-    return data.StructLayout({n: fields[n] for n in ("causal", "window") if n in fields})
+    names = ("causal", "window", "progressive")
+    return data.StructLayout({n: fields[n] for n in names if n in fields})
 
 
 def position_layout(config: Config) -> data.StructLayout:
@@ -164,15 +167,28 @@ def head_layout(config: Config) -> data.StructLayout:
     positions a query sees, its own one included; 0: all. ``sink``, where there are sinks: a logit
     in 1/256 octaves that joins each row, ``NO_SINK`` for none. Where query heads are ``grouped``,
     factor and sink come with the queries. ``output`` passes through the softmax into the records,
-    as do the :func:`segment_fields` where rows can be merged.
+    as do the :func:`segment_fields` where rows can be merged. ``progressive``, where there is that:
+    the head is one row block, whose scores come in a trial first; a row is flat if its exponentials
+    then sum to more than ``flat_sum``.
     """
     return data.StructLayout(
         ({} if config.grouped else factor_fields(config))
         | {"causal": unsigned(1)}
         | ({"window": range(config.positions + 1)} if config.windows else {})
+        | ({"progressive": unsigned(1), "flat_sum": unsigned(32)} if config.progressive else {})
         | {"output": output_layout()}
         | segment_fields(config)
     )
+
+
+def verdict_layout(config: Config) -> data.StructLayout:
+    """What a trial tells of a row block: whether it has ``flat`` rows, and how many ``rows``."""
+    return data.StructLayout({"flat": unsigned(1), "rows": range(config.rows + 1)})
+
+
+def verdict_stream(config: Config) -> stream.Signature:
+    """Verdicts on trials, in the order of their heads."""
+    return stream.Signature(verdict_layout(config))
 
 
 def segment_fields(config: Config) -> dict[str, ShapeLike]:
@@ -221,8 +237,9 @@ def _row_layout(
 
 
 def masked_row_layout(config: Config) -> data.StructLayout:
-    """Gained scores of a row of a tile; masked keys are :func:`unseen`."""
-    return _row_layout(config, "scores", signed(config.score_width))
+    """Gained scores of a row of a tile; masked keys are :func:`unseen`; whether of a ``trial``."""
+    row = _row_layout(config, "scores", signed(config.score_width))
+    return data.StructLayout(_fields(row) | ({"trial": unsigned(1)} if config.progressive else {}))
 
 
 def exponential_row_layout(config: Config) -> data.StructLayout:

@@ -1,11 +1,10 @@
 """Second pass of the softmax: exponentials, their sums, and what rows are divided by."""
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.export import place
@@ -26,43 +25,14 @@ from dtqatten.hw.payloads.softmax import (
 )
 from dtqatten.hw.payloads.sums import EXPONENTIAL_BITS, row_divisor_bits, sum_bits, total_bits
 from dtqatten.hw.softmax.exponential import Exponential
+from dtqatten.hw.softmax.exponential_row import FLAGS, ExponentialRow
+from dtqatten.hw.softmax.flat_rows import FlatRows, verdict_members, where
 from dtqatten.hw.softmax.reciprocal import Reciprocal
 from dtqatten.hw.softmax.row_fold import RowFold
 from dtqatten.hw.softmax.sink_weight import SinkWeight, with_sink
 from dtqatten.hw.softmax.tile_store import tile_store, walk
 
-__all__ = ["FLAGS", "ExponentialPass", "ExponentialRow"]
-
-#: Marks of a row that go where it goes.
-FLAGS = ("last_row", "last_tile", "last_block")
-
-
-@dataclass(frozen=True)
-class ExponentialRow:
-    """A row as weights are made of it, in the cycle of its exponentials.
-
-    Parameters
-    ----------
-    e16 : list of Value
-        Exponentials.
-    place : View of reduced_layout()
-        Whether there is one, and its marks.
-    lanes : dict of Value
-        Lanes that hold a key, and which tile's they are, as ``flags_layout`` has them.
-    values : View of ArrayLayout
-        What each lane needs of its value.
-    total : RowFold
-        Sums exponentials; its outputs are of an earlier row.
-    total_wait : int
-        Cycles from a sum to ``normalizer``.
-    """
-
-    e16: list[Value]
-    place: data.View
-    lanes: dict[str, Value]
-    values: data.View
-    total: RowFold
-    total_wait: int
+__all__ = ["ExponentialPass"]
 
 
 class ExponentialPass(wiring.Component):
@@ -76,6 +46,8 @@ class ExponentialPass(wiring.Component):
 
     Where there are sinks, a row's sink joins its sum and its divisor, each a cycle before it is
     inverted; a row that sees no key takes none.
+
+    Rows of a trial are summed only: nothing of them leaves but the verdict on their row block.
 
     Latency: ``exponentials`` 8 cycles, ``reduced`` ``28 + log2(cols)`` (rounded up), ``row_record``
     ``30 + log2(cols)``, with sinks a cycle more each. Throughput one row a cycle; never stalls.
@@ -101,6 +73,10 @@ class ExponentialPass(wiring.Component):
         What the next pass needs of the row.
     row_record_valid, row_record : Out
         What to divide P x V of a row by.
+    flat_sum : In(32)
+        Where heads can be progressive: the largest sum of a row that is not flat.
+    given, verdicts : Out(1), Out(stream.Signature(verdict_layout(config)))
+        There, too: as of :class:`~dtqatten.hw.softmax.flat_rows.FlatRows`.
 
     Raises
     ------
@@ -135,6 +111,7 @@ class ExponentialPass(wiring.Component):
                 "row_record": Out(row_record_layout(config)),
                 **outputs,
             }
+            | (verdict_members(config) if config.progressive else {})
         )
 
     @classmethod
@@ -164,7 +141,11 @@ class ExponentialPass(wiring.Component):
         m.d.comb += [arrived.valid.eq(self.i_valid)]
         m.d.comb += [arrived[flag].eq(self.i[flag]) for flag in FLAGS]
         early = delayed(m, arrived, self.EXPONENTIALS - 2, "early", reset_less=False)
-        here = delayed(m, early, 2, "here", reset_less=False)
+        here = every = delayed(m, early, 2, "here", reset_less=False)
+        if self.config.progressive:
+            trial = delayed(m, self.i.trial, self.EXPONENTIALS - 2, "trial")
+            early = where(m, ~trial, early, "real_early")
+            here = where(m, ~delayed(m, trial, 2, "trial_here"), every, "real")
         lanes = {
             field: delayed(m, self.i[field], self.EXPONENTIALS, field)
             for field, _ in flags_layout(self.config)
@@ -175,10 +156,11 @@ class ExponentialPass(wiring.Component):
         m.d.comb += [self.exponentials[flag].eq(here[flag]) for flag in FLAGS]
 
         bits = sum_bits(self.config, EXPONENTIAL_BITS)
-        total = self._folded(m, "exponential_sum", here, e16, bits=bits, kind="sum")
+        total = self._folded(m, "exponential_sum", every, e16, bits=bits, kind="sum")
+        summed = self._judge(m, total) if self.config.progressive else total.o
         m.submodules.sum_reciprocal = inverse = Reciprocal(total_bits(self.config))
         wait = self.config.sinks + inverse.latency
-        sums = delayed(m, total.o, wait, "reduced", reset_less=False)
+        sums = delayed(m, summed, wait, "reduced", reset_less=False)
         sink = self._sink_weight(m) if self.config.sinks else None
         whole = total.total
         if sink is not None:
@@ -202,6 +184,19 @@ class ExponentialPass(wiring.Component):
             found = delayed(m, found, 1, "sunk", reset_less=False)
         self._give_record(m, divisor, found)
         return m
+
+    def _judge(self, m: Module, total: RowFold) -> data.View:
+        """Give the verdict on trials, by the sums of their rows; return the place of other sums."""
+        trial = delayed(m, self.i.trial, self._folded_latency(self.config), "trial_summed")
+        m.submodules.flat_rows = flat = FlatRows(self.config)
+        m.d.comb += [
+            flat.place.eq(where(m, trial, total.o, "trial_sum")),
+            flat.total.eq(total.total),
+            flat.flat_sum.eq(self.flat_sum),
+            self.given.eq(flat.given),
+        ]
+        connect(m, flat.verdicts, flipped(self.verdicts))
+        return where(m, ~trial, total.o, "real_sum")
 
     def _sink_weight(self, m: Module) -> SinkWeight:
         """Add what weighs the row's sink."""

@@ -7,7 +7,8 @@ from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed
 from dtqatten.hw.payloads.softmax import GAINED_BITS, LEAD_BITS
 from dtqatten.hw.payloads.sums import divisor_bits, top_code
-from dtqatten.hw.softmax.exponential_pass import ExponentialPass, ExponentialRow
+from dtqatten.hw.softmax.exponential_pass import ExponentialPass
+from dtqatten.hw.softmax.exponential_row import ExponentialRow
 
 __all__ = ["GainedExponentialPass"]
 

@@ -1,6 +1,6 @@
 """First pass of the softmax: gains, masks and the maximum of each row."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -38,7 +38,8 @@ class MaximumPass(wiring.Component):
     more. The query's gain joins the multiplier of its head, ``(multiplier * gain + 128) >> 8``.
 
     Keys and queries are held from their arrival to the head's or the row block's last row; a row is
-    taken when its tile's keys, its query and its head's factor are here and ``room`` is.
+    taken when its tile's keys, its query and its head's factor are here and ``room`` is. The rows
+    of a progressive head come twice, as a trial first, which keeps all of them.
 
     Latency: ``row`` follows the score row by 6 cycles, ``reduced`` by :meth:`latency`. Throughput
     one row a cycle; once accepted a row never stalls.
@@ -67,6 +68,9 @@ class MaximumPass(wiring.Component):
         The row has joined its maximum.
     record : Out(maximum_layout(config))
         Maximum of this and earlier tiles of the row, its factor, and what passes through.
+    tried, trial_reduced : Out(1)
+        Where heads can be progressive: the last row of a trial has been accepted; ``reduced`` is
+        of a trial.
     """
 
     ROW_LATENCY = 2 + MaskedScore.LATENCY
@@ -86,6 +90,7 @@ class MaximumPass(wiring.Component):
                 "reduced": Out(reduced_layout()),
                 "record": Out(maximum_layout(config)),
             }
+            | (dict.fromkeys(("tried", "trial_reduced"), Out(1)) if config.progressive else {})
         )
 
     @classmethod
@@ -114,6 +119,7 @@ class MaximumPass(wiring.Component):
 
         accept, row_end, block_end, head_end = Signal(), Signal(), Signal(), Signal()
         taking = self.scores.p
+        trial = self._trial(m, accept & block_end)
         m.d.comb += [
             self.scores.ready.eq(self.room & keys.ready & queries.ready & self.heads.valid),
             accept.eq(self.scores.valid & self.scores.ready),
@@ -121,14 +127,14 @@ class MaximumPass(wiring.Component):
             row_end.eq(taking.last_row),
             block_end.eq(row_end & taking.last_tile),
             head_end.eq(block_end & taking.last_block),
-            self.heads.ready.eq(accept & head_end),
+            self.heads.ready.eq(accept & head_end & ~trial),
             # Each tile of keys meets all rows of the block, all that are visited each block.
             keys.read.eq(accept),
-            *walk(config, keys, taking),
+            *walk(config, keys, taking, trial),
             queries.read.eq(accept),
             queries.step.eq(1),
             queries.rewind.eq(row_end),
-            queries.release.eq(block_end),
+            queries.release.eq(block_end & ~trial),
         ]
 
         # Cycle 1: the tokens' words are read. Cycle 2: they have left the memories, which are slow.
@@ -176,6 +182,22 @@ class MaximumPass(wiring.Component):
         ]
         self._record(m, head, query, factor)
         return m
+
+    def _trial(self, m: Module, block_ends: Value) -> Value:
+        """Return whether scores are those of a trial: the first ones of a progressive head."""
+        if not self.config.progressive:
+            return Const(0, 1)
+        trial, again = Signal(), Signal(name="again")
+        wait = reduction_latency(self.config.cols) + RowFold.LATENCY
+        m.d.comb += [
+            trial.eq(self.heads.p.progressive & ~again),
+            self.tried.eq(block_ends & trial),
+            self.row.trial.eq(delayed(m, trial, self.ROW_LATENCY, "trial")),
+            self.trial_reduced.eq(delayed(m, self.row.trial, wait, "trial_row")),
+        ]
+        with m.If(block_ends):
+            m.d.sync += again.eq(trial)
+        return trial
 
     def _lowest(self, m: Module, query: Value) -> Signal:
         """Return the lowest id that a row's query sees, in cycle 3, of its id in cycle 2."""

@@ -8,7 +8,8 @@ from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed
 from dtqatten.hw.payloads.softmax import weight_row_layout
 from dtqatten.hw.payloads.sums import divisor_bits
-from dtqatten.hw.softmax.exponential_pass import FLAGS, ExponentialPass, ExponentialRow
+from dtqatten.hw.softmax.exponential_pass import ExponentialPass
+from dtqatten.hw.softmax.exponential_row import FLAGS, ExponentialRow
 from dtqatten.hw.softmax.narrowing import narrowing, times_digit
 
 __all__ = ["PlainExponentialPass"]

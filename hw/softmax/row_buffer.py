@@ -1,6 +1,6 @@
 """Rows between passes: a ring that a free-running pipeline fills, block by block."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -35,6 +35,8 @@ class RowBuffer(wiring.Component):
         Most rows of a tile.
     late : bool
         As of :class:`~dtqatten.hw.base.row_ring.RowRing`.
+    tries : bool
+        Row blocks can be trials, which are read alone.
 
     Members
     -------
@@ -52,6 +54,13 @@ class RowBuffer(wiring.Component):
         There was one.
     record_o : Out(record)
         Its row's record.
+    trial, free : In(1)
+        Where blocks can be trials: ``reduced`` is of one; its verdict has a place. Such a block can
+        be read, a cycle later than others, when all before it has been.
+    trying : Out(1)
+        All that is read is of a trial; from then on until it is ``tried``.
+    tried : In(1)
+        The verdict on the trial is known. No row is written from the trial's last one to that.
     """
 
     #: Cycles from a row read to it, and its record, being there.
@@ -67,8 +76,9 @@ class RowBuffer(wiring.Component):
         block: int,
         *,
         late: bool = False,
+        tries: bool = False,
     ) -> None:
-        self.depth, self.block, self.late = depth, block, late
+        self.depth, self.block, self.late, self.tries = depth, block, late, tries
         self.row_layout, self.record_layout = row, record
         super().__init__(
             {
@@ -84,6 +94,8 @@ class RowBuffer(wiring.Component):
                 "o_valid": Out(1),
                 "record_o": Out(record),
             }
+            | (dict.fromkeys(("trial", "free", "tried"), In(1)) if tries else {})
+            | ({"trying": Out(1)} if tries else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -103,13 +115,13 @@ class RowBuffer(wiring.Component):
             ring.reserve.eq(self.reserve),
             ring.write.eq(self.write),
             ring.row.eq(self.row),
-            ring.commit.eq(self.reduced.valid & complete),
-            ring.committed.eq(passed),
             self.ready.eq(ring.ready),
             ring.read.eq(self.read),
             records.i.valid.eq(self.reduced.valid & self.reduced.last_tile),
             records.i.p.item.eq(self.record),
         ]
+
+        self._commit(m, ring, self.reduced.valid & complete, passed)
 
         valid = delayed(m, self.read, 3, "read", reset_less=False)
         row = delayed(m, ring.data, 1, "row_read")
@@ -123,3 +135,31 @@ class RowBuffer(wiring.Component):
         ]
         m.d.comb += self.record_o.eq(delayed(m, records.data[0], 2, "record"))
         return m
+
+    def _commit(self, m: Module, ring: RowRing, complete: Value, rows: Signal) -> None:
+        """Let a complete block be read: at once, but a trial when nothing is before it.
+
+        Parameters
+        ----------
+        m : Module
+        ring : RowRing
+        complete : Value
+            A block is.
+        rows : Signal
+            Its rows.
+        """
+        if not self.tries:
+            m.d.comb += [ring.commit.eq(complete), ring.committed.eq(rows)]
+            return
+        waits, held, begins = Signal(name="trial_waits"), Signal.like(rows), Signal()
+        m.d.comb += [
+            begins.eq(waits & ~ring.ready & self.free),
+            ring.commit.eq((complete & ~self.trial) | begins),
+            ring.committed.eq(Mux(waits, held, rows)),
+        ]
+        with m.If(begins):
+            m.d.sync += [waits.eq(0), self.trying.eq(1)]
+        with m.If(complete & self.trial):
+            m.d.sync += [waits.eq(1), held.eq(rows)]
+        with m.If(self.tried):
+            m.d.sync += self.trying.eq(0)

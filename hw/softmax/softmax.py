@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -22,6 +22,7 @@ from dtqatten.hw.payloads.softmax import (
     query_layout,
     row_record_layout,
     tiles,
+    verdict_layout,
     weight_row_layout,
 )
 from dtqatten.hw.softmax.exponential_pass import ExponentialPass
@@ -56,6 +57,10 @@ class Softmax(wiring.Component):
 
     With sinks records and probabilities come a cycle later, and with V gains weights do.
 
+    Scores of a progressive head come twice, first as a trial: its rows are summed alone, and
+    ``verdicts`` tells how many are flat: ``2*L + 27`` cycles after the trial's last row of ``n``
+    and ``n - 1`` more, if all before it has been read. What comes next waits for that.
+
     A row that sees no key has weights, divisor, reciprocal and probabilities 0, with a sink too.
 
     Parameters
@@ -80,6 +85,8 @@ class Softmax(wiring.Component):
         Divisor, its reciprocal and ``lead`` of each row.
     probabilities : Out(stream.Signature(probability_row_layout(config)))
         Rows of 16-bit probabilities, for the importance.
+    verdicts : Out(stream.Signature(verdict_layout(config)))
+        Where heads can be progressive: one a trial. Another one waits until it has been taken.
     """
 
     def __init__(self, config: Config) -> None:
@@ -94,6 +101,11 @@ class Softmax(wiring.Component):
                 "records": Out(stream.Signature(row_record_layout(config))),
                 "probabilities": Out(stream.Signature(probability_row_layout(config))),
             }
+            | (
+                {"verdicts": Out(stream.Signature(verdict_layout(config)))}
+                if config.progressive
+                else {}
+            )
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -128,9 +140,14 @@ class Softmax(wiring.Component):
         records = self._record_ring(m, scores, second)
         # A pass reads a row when there is room for all that the row becomes.
         second_may = scores.ready & exponentials.room & records.room
+        if not v_gains:
+            second_may &= weights.room
+        if config.progressive:
+            # Nothing comes of a trial's rows but the verdict.
+            second_may = (scores.ready & scores.trying) | second_may
         third_may = exponentials.ready & probabilities.room
         m.d.comb += [
-            scores.read.eq(second_may if v_gains else second_may & weights.room),
+            scores.read.eq(second_may),
             exponentials.read.eq(third_may & weights.room if v_gains else third_may),
         ]
         return m
@@ -173,9 +190,13 @@ class Softmax(wiring.Component):
             self._block + MaximumPass.latency(config) + RowBuffer.READY,
             config.rows,
             late=self._late,
+            tries=config.progressive,
         )
+        if config.progressive:
+            self._try(m, first, second, ring)
+        else:
+            m.d.comb += first.room.eq(ring.room)
         m.d.comb += [
-            first.room.eq(ring.room),
             ring.reserve.eq(first.reserve),
             ring.write.eq(first.row_valid),
             ring.row.eq(first.row),
@@ -186,6 +207,27 @@ class Softmax(wiring.Component):
             second.record.eq(ring.record_o),
         ]
         return ring
+
+    def _try(self, m: Module, first: Any, second: Any, ring: RowBuffer) -> None:
+        """Let nothing in behind a trial until its verdict is known."""
+        waits = Signal(name="verdict_waits")
+        with m.If(second.given):
+            m.d.sync += waits.eq(0)
+        with m.If(first.tried):
+            m.d.sync += waits.eq(1)
+        m.d.comb += [
+            first.room.eq(ring.room & ~waits),
+            ring.trial.eq(first.trial_reduced),
+            ring.free.eq(~second.verdicts.valid),
+            ring.tried.eq(second.given),
+            # The head is offered until its last row, so behind the verdict.
+            second.flat_sum.eq(self.heads.p.flat_sum),
+        ]
+        connect(m, second.verdicts, flipped(self.verdicts))
+
+    def _leaves(self, rows: RowBuffer) -> Value:
+        """Return whether what is read for the second pass leaves it."""
+        return rows.read & ~rows.trying if rows.tries else rows.read
 
     def _exponential_ring(self, m: Module, scores: RowBuffer, second: Any, third: Any) -> RowBuffer:
         """Add the rows between second and third pass: as many as between those before them."""
@@ -201,7 +243,7 @@ class Softmax(wiring.Component):
             late=self._late,
         )
         m.d.comb += [
-            ring.reserve.eq(scores.read),
+            ring.reserve.eq(self._leaves(scores)),
             ring.write.eq(second.exponentials_valid),
             ring.row.eq(second.exponentials),
             ring.reduced.eq(second.reduced),
@@ -224,7 +266,7 @@ class Softmax(wiring.Component):
             late=self._late,
         )
         m.d.comb += [
-            ring.reserve.eq(rows.read),
+            ring.reserve.eq(self._leaves(rows)),
             ring.write.eq(source.weights_valid),
             ring.row.eq(source.weights),
         ]
@@ -264,8 +306,11 @@ class Softmax(wiring.Component):
             spare=RowBuffer.LATENCY,
             late=self._late,
         )
+        completes = scores.o_valid & scores.o.last_tile
+        if config.progressive:
+            completes &= ~scores.o.trial
         m.d.comb += [
-            ring.reserve.eq(scores.o_valid & scores.o.last_tile),
+            ring.reserve.eq(completes),
             ring.write.eq(second.row_record_valid),
             ring.row.eq(second.row_record),
         ]

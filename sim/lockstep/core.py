@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.core import CoreInputs, CoreModel
-from dtqatten.golden.cycles.layers import CoreLayer, core_beats, output_parts, sources
+from dtqatten.golden.cycles.layers import CoreLayer, core_beats, output_parts, sinks, sources
 from dtqatten.hw.core import AttentionCore, activity_layout, core_layouts
 from dtqatten.interface.units import Unit
 from dtqatten.sim.engines.ports import Packer
@@ -43,8 +43,6 @@ class CoreLockstep(StreamLockstep):
         The device's port ``activity`` in each cycle.
     """
 
-    SINKS = ("outputs", "ids", "report")
-
     def __init__(self, config: Config, layers: Sequence[CoreLayer], **stalls: Any) -> None:
         self.config, self.core_layers = config, list(layers)
         self.shown: list[int] = []
@@ -60,13 +58,13 @@ class CoreLockstep(StreamLockstep):
                 tiles = -(-keys // config.cols)
                 steps = max(config.rows, 4 * config.steps) * tiles
                 groups = max(config.rows, 2 * config.planes * tiles * config.parts) * passes
-                work += blocks * (steps + groups) + 200
+                work += blocks * ((1 + config.progressive) * steps + groups) + 200
             work += 20 * len(layer.k_ids) + 300
         self._pack_activity = Packer(activity_layout(), "activity")
         super().__init__(
             CoreModel(config),
             {name: layouts[name] for name in sources(config)},
-            {name: layouts[name] for name in self.SINKS},
+            {name: layouts[name] for name in sinks(config)},
             beats,
             {"outputs": outputs},
             work=work,
@@ -134,6 +132,7 @@ class CoreLockstep(StreamLockstep):
         beats = iter(beat for _, beat in self.taken["outputs"])
         ids = iter(flat_ids([beat for _, beat in self.taken["ids"]]))
         report = iter(beat for _, beat in self.taken["report"])
+        verdicts = iter(beat for _, beat in self.taken.get("verdicts", ()))
         for number, layer in enumerate(self.core_layers):
             golden = layer.golden
             got = np.zeros_like(golden.output, dtype=np.int64)
@@ -142,6 +141,11 @@ class CoreLockstep(StreamLockstep):
                 assert beat.channels == end - start
                 got[head, row, start:end] = beat.values[: beat.channels]
             assert (got == golden.output).all(), f"outputs of layer {number} differ"
+            if golden.trial is not None:
+                for computed in layer.heads(self.config):
+                    verdict = next(verdicts)
+                    flat = sum(golden.trial.flat[place] for place in computed.rows)
+                    assert (verdict.rows, verdict.flat) == (flat, flat > 0), f"layer {number}"
             if layer.cuts:
                 continue
             chosen = layer.chosen

@@ -1,7 +1,7 @@
 """Run the softmax unit beside its cycle model and compare them on every clock edge."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from dtqatten.hw.payloads.softmax import (
     probability_row_layout,
     query_layout,
     row_record_layout,
+    verdict_layout,
     weight_row_layout,
 )
 from dtqatten.sim.lockstep.streams import StreamLockstep
@@ -28,12 +29,13 @@ __all__ = ["SoftmaxHead", "SoftmaxLockstep", "random_softmax_head"]
 
 @dataclass(frozen=True, eq=False)
 class SoftmaxHead:
-    """One head's scores ``[n_q, n_k]`` and what else the softmax needs of it."""
+    """One head's scores ``[n_q, n_k]``, those of its trial, and what else the softmax needs."""
 
     scores: NDArray[np.int64]
     factor: HeadFactor
     queries: list[Query]
     keys: list[Key]
+    trial: NDArray[np.int64] | None = None
 
 
 def random_softmax_head(
@@ -119,12 +121,14 @@ def random_softmax_head(
     queries_of_head = [
         Query(i, gain(), bool(rng.random() < narrow_queries), *factor(), sink()) for i in ids(n_q)
     ]
-    return SoftmaxHead(
-        scores,
-        HeadFactor(*factor(), causal, output, window * config.windows, sink()),
-        queries_of_head,
-        tokens,
-    )
+    found = HeadFactor(*factor(), causal, output, window * config.windows, sink())
+    trial = None
+    if config.progressive and n_q <= config.rows and rng.integers(4):
+        # Its scores are others, which nothing but the verdict shows.
+        trial = rng.permutation(scores.ravel()).reshape(scores.shape) // 16
+        limit = int(rng.choice([0, 65535, 100_000, 400_000, 1 << 31]))
+        found = replace(found, progressive=True, flat_sum=limit)
+    return SoftmaxHead(scores, found, queries_of_head, tokens, trial)
 
 
 class SoftmaxLockstep(StreamLockstep):
@@ -142,12 +146,21 @@ class SoftmaxLockstep(StreamLockstep):
 
     def __init__(self, config: Config, heads: Sequence[SoftmaxHead], **stalls: Any) -> None:
         beats: dict[str, list] = {
-            "scores": [row for head in heads for row in tile_rows(config, head.scores)],
+            "scores": [
+                row
+                for head in heads
+                for scores in (head.trial, head.scores)
+                if scores is not None
+                for row in tile_rows(config, scores)
+            ],
             "heads": [head.factor for head in heads],
             "queries": [query for head in heads for query in head.queries],
             "keys": [key for head in heads for key in head.keys],
         }
-        rows, queries = len(beats["scores"]), len(beats["queries"])
+        rows = sum(1 for head in heads for _ in tile_rows(config, head.scores))
+        queries = len(beats["queries"])
+        judged = {"verdicts": verdict_layout(config)} if config.progressive else {}
+        tried = sum(head.trial is not None for head in heads)
         super().__init__(
             SoftmaxModel(config),
             {
@@ -160,9 +173,11 @@ class SoftmaxLockstep(StreamLockstep):
                 "weights": weight_row_layout(config),
                 "records": row_record_layout(config),
                 "probabilities": probability_row_layout(config),
+                **judged,
             },
             beats,
-            {"weights": rows, "records": queries, "probabilities": rows},
+            {"weights": rows, "records": queries, "probabilities": rows}
+            | dict.fromkeys(judged, tried),
             work=2 * sum(map(len, beats.values())) + 100 * len(heads),
             **stalls,
         )
@@ -184,5 +199,5 @@ class SoftmaxLockstep(StreamLockstep):
             offered["heads"],
             offered["queries"],
             offered["keys"],
-            **{f"{name}_ready": ready[name] for name in self.SINKS},
+            **{f"{name}_ready": ready[name] for name in self.taken},
         )

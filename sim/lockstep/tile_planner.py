@@ -25,9 +25,10 @@ class PlannedHead:
     keys: list[int]
     causal: bool
     window: int
+    progressive: bool = False
 
     def seen(self, config: Config) -> list[list[int]]:
-        """Tiles of keys of which a query sees one, by row block."""
+        """Tiles of keys of which a query sees one, by row block; twice if tried."""
         mask = position_mask(
             self.queries, self.keys, causal=self.causal, window=self.window or None
         )
@@ -38,6 +39,7 @@ class PlannedHead:
                 if mask[top : top + config.rows, left : left + config.cols].any()
             ]
             for top in range(0, len(self.queries), config.rows)
+            for _ in range(1 + self.progressive)
         ]
 
 
@@ -52,11 +54,10 @@ def random_planned_head(config: Config, rng: np.random.Generator) -> PlannedHead
         return classes if rng.random() < 0.8 else drawn.tolist()
 
     window = int(rng.choice([0, 1, int(rng.integers(1, config.positions + 1))])) * config.windows
+    tried = config.progressive and bool(rng.integers(3))
+    most = config.rows if tried else 3 * config.rows + 1
     return PlannedHead(
-        ids(min(3 * config.rows + 1, config.positions)),
-        ids(config.n_max),
-        bool(rng.integers(2)),
-        window,
+        ids(min(most, config.positions)), ids(config.n_max), bool(rng.integers(2)), window, tried
     )
 
 
@@ -73,7 +74,10 @@ class PlannerLockstep(StreamLockstep):
 
     def __init__(self, config: Config, heads: Sequence[PlannedHead], **stalls: Any) -> None:
         beats: dict[str, list] = {
-            "heads": [HeadFactor(0, 0, head.causal, window=head.window) for head in heads],
+            "heads": [
+                HeadFactor(0, 0, head.causal, window=head.window, progressive=head.progressive)
+                for head in heads
+            ],
             "queries": [
                 Query(id, 256, last=at == len(head.queries) - 1)
                 for head in heads

@@ -102,6 +102,9 @@ def random_chain(
         many_keys = call and bool(config.merge_rows) and not chained and flip(segments)
         grouped = config.grouped and call and flip(0.8) and repeats <= most
         rows = most // repeats if grouped else most
+        if config.progressive and flip(0.8):
+            # As few as a row block has.
+            rows = min(rows, max(1, config.rows // (repeats if grouped else 1)))
         queries = sequence(pick(1, rows), config.positions) if call else None
         keys = None
         stored = computed
@@ -116,6 +119,12 @@ def random_chain(
         count = kept if chained else stored if keys is None else len(keys)
         k0 = count if many_keys else pick(1, count)
         eight = flip()
+        limit = None
+        if config.progressive and (grouped or repeats == 1):
+            of_query = repeats if grouped else 1
+            rows = of_query * (count if queries is None else len(queries))
+            if rows <= config.rows and flip(0.8):
+                limit = int(rng.choice([0, 65535, 150_000, 1_000_000, 1 << 26]))
         cumulative = config.cumulative and not many_keys and flip(0.7)
         carried = chained and chain[-1].cumulative
         shared: dict[str, Any] = {
@@ -140,6 +149,7 @@ def random_chain(
                 output_shift=pick(0, 7) if eight else 0,
                 count_normalize=config.count_normalize and not many_keys and flip(),
                 value_share=int(rng.choice([1, 90, 255, 256])) if config.local_values else 256,
+                flat_sum=limit,
             ),
         }
         if queries is not None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.runtime import attached, calibrated
 from dtqatten.algorithm.session.blocks import Mode
 from dtqatten.configuration.core import Config
@@ -39,7 +40,6 @@ def decoder_refusals(policy: Policy) -> list[str]:
                 and not policy.prune_queries
                 and any(x.share_0 for x in policy.layers),
             ),
-            ("has progressive layers", any(layer.threshold is not None for layer in policy.layers)),
         )
         if wanted
     ]
@@ -79,6 +79,12 @@ def decoder_config(
     """
     refuse(decoder_refusals(policy))
     heads = model.num_attention_heads
+    shared = getattr(model, "num_key_value_heads", heads)
+    if policy.progressive and heads // shared > config.rows:
+        raise PolicyError(
+            f"{heads // shared} query heads share a head of K and V, more than the {config.rows} "
+            "rows of a row block, which progressive layers try as one: take more rows"
+        )
     d_head = getattr(model, "head_dim", None) or model.hidden_size // heads
     n_max = max(config.n_max, tokens)
     return config.replace(
@@ -89,10 +95,12 @@ def decoder_config(
         planes=policy.p_planes,
         unsigned_weights=policy.unsigned_weights,
         v_gains=policy.granularity is Granularity.TOKEN,
-        grouped=getattr(model, "num_key_value_heads", heads) < heads,
+        grouped=shared < heads,
         skip_tiles=True,
         local_values=any(layer.values < 1 for layer in policy.layers),
         sinks=config.sinks or sinks,
+        progressive=policy.progressive,
+        merge_rows=0 if policy.progressive else config.merge_rows,
         windows=config.windows or getattr(model, "sliding_window", None) is not None,
     )
 

@@ -21,6 +21,7 @@ from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes
 from dtqatten.golden.numerics.local_values import SHARE_ALL
 from dtqatten.golden.numerics.order import aligned, promote, query_tile
+from dtqatten.golden.numerics.progressive import flat_sum
 from dtqatten.golden.numerics.tokens import TokenList
 from dtqatten.interface.registers import Control
 
@@ -80,16 +81,18 @@ def _window(layer: int, seen: np.ndarray, positions: np.ndarray, ids: np.ndarray
     return window
 
 
-def block_calls(layer: int, op: Operands, most: int) -> Iterator[BlockCall]:
+def block_calls(layer: int, op: Operands, n_max: int, rows: int) -> Iterator[BlockCall]:
     """Yield a block's calls: as many queries a call as a machine takes at a time.
+
+    That is a head's rows, or those of a row block where it tries them in 4 bits.
 
     Parameters
     ----------
     layer : int
         For messages.
     op : Operands
-    most : int
-        Queries of a call.
+    n_max, rows : int
+        Rows of a head, and of a row block, at most.
 
     Raises
     ------
@@ -97,8 +100,10 @@ def block_calls(layer: int, op: Operands, most: int) -> Iterator[BlockCall]:
         If it is of more than one sequence, queries see other keys than by a causal mask or a
         sliding window, or scores are capped or have biases.
     """
-    batch, _, m, _ = op.q.codes.shape
-    n = op.k.codes.shape[2]
+    batch, heads, m, _ = op.q.codes.shape
+    shared, n = op.k.codes.shape[1:3]
+    of_head = n_max if op.threshold is None else rows
+    most = max(1, of_head // (heads // shared))
     if batch != 1:
         raise UsageError(f"a batch of {batch}: the machine takes one sequence at a time")
     unknown = [name for name in op.terms.named() if name != "sinks"]
@@ -114,8 +119,8 @@ def block_calls(layer: int, op: Operands, most: int) -> Iterator[BlockCall]:
     counted = np.flatnonzero(op.queries[0].cpu().numpy() > 0)
     bits = op.q_bits[0].cpu().numpy()
     for first in range(0, len(counted), most):
-        rows = counted[first : first + most]
-        queries = _listed(positions[rows], bits[rows])
+        places = counted[first : first + most]
+        queries = _listed(positions[places], bits[places])
         yield BlockCall(queries, keys, queries.ids - positions[0], window)
 
 
@@ -146,11 +151,12 @@ class TiledBlocks:
             made = promote(aligned(four_bit, n, tile), n)
             bits[0, places] = torch.from_numpy(made).to(bits)
 
-        for call in block_calls(layer, op, config.n_max // group):
+        for call in block_calls(layer, op, config.n_max, config.rows):
             promoted(q_bits, call.rows, call.queries.four_bit, tile)
             promoted(k_bits, call.keys.ids, call.keys.four_bit, config.cols)
             promoted(v_bits, call.keys.ids, call.keys.four_bit, config.group)
-        tiles = tiles_of(op) if op.value_share < SHARE_ALL else None
+        tiled = op.value_share < SHARE_ALL or op.threshold is not None
+        tiles = tiles_of(op) if tiled else None
         return integer(
             dataclasses.replace(op, q_bits=q_bits, k_bits=k_bits, v_bits=v_bits, tiles=tiles)
         )
@@ -224,7 +230,7 @@ class CachedBlocks:
             If there are more keys than the machine has room for.
         """
         heads, m, d = op.q.codes.shape[1:]
-        shared, n = op.k.codes.shape[1:3]
+        n = op.k.codes.shape[2]
         if layer == 0:
             self.steps.append(StepRun(n, m))
         cache = self._stored(layer, op)
@@ -233,7 +239,7 @@ class CachedBlocks:
         sinks = op.terms.golden((1, heads, m, n)).get("sinks")
         output = torch.zeros(1, heads, m, d, dtype=torch.float64)
         drawn = torch.zeros(1, 1, n, dtype=torch.float64)
-        for call in block_calls(layer, op, max(1, sizes["n_max"] // (heads // shared))):
+        for call in block_calls(layer, op, sizes["n_max"], sizes["rows"]):
             made = cache.call(
                 q.take(call.rows),
                 call.queries,
@@ -248,6 +254,7 @@ class CachedBlocks:
                     p_follows_query=op.p_follows_query,
                     softmax_scale=op.scaling,
                     value_share=op.value_share,
+                    flat_sum=None if op.threshold is None else flat_sum(op.threshold),
                 ),
             )
             self.device.set_register("control", Control.CLEAR_COUNTERS)

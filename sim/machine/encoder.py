@@ -47,7 +47,7 @@ def refusals(policy: Policy) -> list[str]:
             ("ranks at random", policy.ranking is Ranking.RANDOM),
             ("keeps pruned queries", not policy.prune_queries),
             ("protects tokens", bool(policy.protect or policy.recent)),
-            ("has progressive layers", any(layer.threshold is not None for layer in policy.layers)),
+            ("has progressive layers", policy.progressive),
             ("divides importance by counts", policy.count_normalize),
             ("drops tokens", policy.pruned is Pruned.DROP),
             ("begins with mixed precisions", 0 < policy.layers[0].share_8 < 1),

@@ -7,14 +7,10 @@ import numpy as np
 
 from dtqatten.configuration.choices import TopKEngine
 from dtqatten.configuration.core import Config
-from dtqatten.configuration.system import SystemConfig
 from dtqatten.golden.cycles.token_ranking import LayerCommand
 from dtqatten.hw.arrays.pe import PE
 from dtqatten.hw.arrays.score_array import ScoreArray
 from dtqatten.hw.arrays.value_array import ValueArray
-from dtqatten.hw.memory.group_rows import GroupRows
-from dtqatten.hw.memory.held_importance import Protection
-from dtqatten.hw.memory.run_table import RunTable
 from dtqatten.hw.merge.merger import Merger
 from dtqatten.hw.payloads.topk import TopKConfig
 from dtqatten.hw.ranking.head_magnitudes import HeadMagnitudes
@@ -25,11 +21,6 @@ from dtqatten.hw.ranking.topk import TopK
 from dtqatten.hw.softmax.normalizer import Normalizer
 from dtqatten.hw.softmax.softmax import Softmax
 from dtqatten.sim.engines.bench import Bench
-from dtqatten.sim.lockstep.generation import (
-    group_row_cycles,
-    protection_cycles,
-    run_table_cycles,
-)
 from dtqatten.sim.lockstep.head_ranking import (
     HeadRankingLockstep,
     MagnitudesLockstep,
@@ -41,14 +32,15 @@ from dtqatten.sim.lockstep.normalizer import NormalizerLockstep, random_heads
 from dtqatten.sim.lockstep.pe import PELockstep, random_steps
 from dtqatten.sim.lockstep.score_accumulator import AccumulatorLockstep, AccumulatorRun, random_runs
 from dtqatten.sim.lockstep.score_array import Lockstep, random_head
-from dtqatten.sim.lockstep.script import Cycle, Script
 from dtqatten.sim.lockstep.softmax import SoftmaxLockstep, random_softmax_head
 from dtqatten.sim.lockstep.token_ranking import RankedLayer, RankingLockstep, random_layers
 from dtqatten.sim.lockstep.topk import Run, TopKLockstep, adversaries, pivot_killer
 from dtqatten.sim.lockstep.topk import random_runs as random_topk_runs
 from dtqatten.sim.lockstep.value_array import ValueLockstep, random_value_head
 from dtqatten.sim.proofs.mutation import Block
+from dtqatten.sim.proofs.mutation_plays import plays
 from dtqatten.sim.proofs.recording import Play
+from dtqatten.sim.proofs.scripted_blocks import SCRIPTED
 
 __all__ = ["BLOCKS"]
 
@@ -60,37 +52,10 @@ MERGER = ARRAY.replace(cols=3, d_head=8, capacity=200, v_gains=True, sinks=True,
 ACCUMULATOR = Config(rows=3, cols=4, depth=8, d_head=8, n_max=18, heads=3640, topk_lanes=2)
 #: Importance that stays from layer to layer and is divided by its count of queries; as many heads.
 RANKING = replace(ACCUMULATOR, topk_lanes=4, cumulative=True, count_normalize=True)
-#: Heads of a group that fill no row block, and as many places as are no power of two.
-GENERATION = Config(rows=6, cols=2, depth=2, d_head=8, n_max=21, heads=9, capacity=45,
-                    grouped=True, held_importance=True)  # fmt: skip
 #: As many heads, and lanes of the output, as are no power of two.
 HEADS = ARRAY.replace(cols=3, heads=5, normalizer_lanes=3, head_pruning=True)
 TOPK = TopKConfig(4, 22, score_width=12, index_bits=4)
 QUICK_SELECT = replace(TOPK, engine=TopKEngine.QUICK_SELECT)
-
-#: Stalls of sources and sinks, and whether sinks wait for ``valid``.
-STALLS = [(0.0, False), (0.5, False), (0.5, True), (0.0, True), (0.9, True)]
-#: Cycles after which a run is cut off by a reset.
-CUTS = (10, 31, 57, 90, 150, 211)
-
-
-def plays(
-    make: Callable[[np.random.Generator, float, bool, int], Bench], reset_cycles: int = 1
-) -> Iterator[Play]:
-    """Yield runs that a reset cuts off, then complete ones for every pattern of stalls.
-
-    Parameters
-    ----------
-    make : callable
-        Returns a bench for a random generator ``rng``, the probability ``stall`` of stalls,
-        whether sinks are ``lazy``, waiting for ``valid``, and the ``seed`` of the stalls.
-    reset_cycles : int
-        Before each run.
-    """
-    for seed, cycles in enumerate(CUTS, start=100):
-        yield Play(make(np.random.default_rng(seed), 0.3, False, seed), reset_cycles, cycles)
-    for seed, (stall, lazy) in enumerate(STALLS):
-        yield Play(make(np.random.default_rng(seed), stall, lazy, seed), reset_cycles)
 
 
 def array_plays() -> Iterator[Play]:
@@ -293,17 +258,6 @@ def head_plays(lockstep: Callable[..., Bench], jobs: Callable, count: int) -> It
     )
 
 
-def scripted(cycles: Callable[[np.random.Generator, float], Iterator[Cycle]]) -> Iterator[Play]:
-    """Yield runs of a small block of generation, whose cycles are written beforehand.
-
-    Parameters
-    ----------
-    cycles : callable
-        Returns those of a run, for a random generator and the probability of stalls.
-    """
-    return plays(lambda rng, stall, lazy, seed: Script(cycles(rng, min(stall, 0.6))))
-
-
 #: By module name, and engine.
 BLOCKS = {
     "array": Block(lambda: ScoreArray(ARRAY, monitored=True), array_plays),
@@ -333,18 +287,4 @@ BLOCKS = {
         lambda: head_plays(HeadRankingLockstep, random_head_layers, 150),
         {"kept": "idle"},
     ),
-    "run_table": Block(
-        lambda: RunTable(GENERATION, 3),
-        lambda: scripted(lambda rng, stall: run_table_cycles(GENERATION, 3, rng, 100, stall)),
-    ),
-    "group_rows": Block(
-        lambda: GroupRows(GENERATION),
-        lambda: scripted(lambda rng, stall: group_row_cycles(GENERATION, rng, 200, stall)),
-    ),
-    "protection": Block(
-        lambda: Protection(SystemConfig(core=GENERATION)),
-        lambda: scripted(
-            lambda rng, stall: protection_cycles(SystemConfig(core=GENERATION), rng, 100, stall)
-        ),
-    ),
-}
+} | SCRIPTED

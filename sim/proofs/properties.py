@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dtqatten.sim.proofs.harness import Harness
 from dtqatten.sim.proofs.head_harnesses import HeadsHarness
 from dtqatten.sim.proofs.master_harnesses import ReadHarness, WriteHarness
-from dtqatten.sim.proofs.reader_harnesses import GroupHarness, RunHarness
+from dtqatten.sim.proofs.reader_harnesses import GroupHarness, RunHarness, TrialHarness
 from dtqatten.sim.proofs.register_harnesses import LiteHarness, LockHarness
 
 __all__ = ["PROPERTIES", "Property"]
@@ -66,6 +66,19 @@ PROPERTIES: tuple[Property, ...] = tuple(
         (RunHarness, "low_inside", "runs of a low plane lie in that plane of their head", 10),
         (RunHarness, "low_once", "no head has more bytes of it than its 8-bit slots", 12),
         (RunHarness, "low_whole", "idle means that every head has all of them", 12),
+        (
+            TrialHarness,
+            "trial_flat",
+            "no low plane of a tried head is read unless a row is flat",
+            12,
+        ),
+        (TrialHarness, "trial_place", "it is that of the head whose verdict was taken", 12),
+        (
+            TrialHarness,
+            "trial_whole",
+            "idle means that all of the flat heads, and no other, is",
+            12,
+        ),
         (GroupHarness, "rows_aligned", "rows of the 4-bit class fill row blocks, or are all", 10),
         (GroupHarness, "rows_most", "no query more would do, of those next to the boundary", 10),
         (GroupHarness, "rows_over", "more rows than a head can have are told", 10),

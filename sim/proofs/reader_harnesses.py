@@ -1,5 +1,7 @@
 """Harnesses of what decides which bytes a layer reads: runs of keys, rows of groups."""
 
+from dataclasses import replace
+
 from amaranth.hdl import Array, Assume, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In
 
@@ -10,12 +12,16 @@ from dtqatten.hw.memory.run_walker import RunWalker
 from dtqatten.hw.memory.walker import plan_layout
 from dtqatten.sim.proofs.harness import SYSTEM, Harness
 
-__all__ = ["GroupHarness", "RunHarness"]
+__all__ = ["GroupHarness", "RunHarness", "TrialHarness"]
 
 #: Runs of the list, and most heads.
 RUNS, HEADS = 3, 2
 #: Row blocks that no power of two of heads fills.
 GROUPED = Config(rows=3, cols=2, depth=1, d_head=8, n_max=6, heads=4, grouped=True)
+
+
+#: Keys that can be tried.
+TRIED = replace(SYSTEM, core=SYSTEM.core.replace(progressive=True, merge_rows=0))
 
 
 def constant(m: Module, begun: Value, value: Value, name: str) -> None:
@@ -93,6 +99,71 @@ class RunHarness(Harness):
             low_inside=~walker.o.valid | inside,
             low_once=~walker.o.valid | more,
             low_whole=~begun | ~walker.idle | whole | (wanted == 0),
+        )
+        return m
+
+
+class TrialHarness(Harness):
+    """Low plane of keys that are tried: the only run of each head waits for its verdict."""
+
+    def __init__(self, wanted: str) -> None:
+        super().__init__(
+            wanted,
+            {
+                "plan": In(plan_layout(TRIED)),
+                "told": In(1),
+                "flat": In(1),
+                "ready": In(1),
+                "waiting": In(1),
+            },
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Return the walker, its assumptions and the assertion."""
+        m = self._start()
+        plan = Signal(plan_layout(TRIED))
+        m.d.comb += [plan.eq(self.plan), plan.heads.eq(HEADS), plan.listed.eq(0)]
+        m.d.comb += [plan.trial.eq(1), plan.four_bit.eq(0), plan.capacity.eq(TRIED.core.positions)]
+        m.submodules.walker = walker = RunWalker(TRIED, "low", True)
+        begun, open_ = Signal(), Signal()
+        offered, flat = Signal(), Signal()
+        taken = walker.verdicts.valid & walker.verdicts.ready
+        given = walker.o.valid & walker.o.ready
+        m.d.sync += [begun.eq(1), offered.eq(walker.verdicts.valid & ~taken), flat.eq(self.flat)]
+        m.d.comb += [
+            walker.start.eq(~begun),
+            walker.plan.eq(plan),
+            walker.high.idle.eq(1),
+            walker.waiting.eq(self.waiting),
+            walker.o.ready.eq(self.ready),
+            walker.verdicts.valid.eq(begun & (self.told | offered)),
+            walker.verdicts.p.flat.eq(self.flat),
+            Assume(~offered | (flat == self.flat)),
+            Assume((plan.tokens != 0) & (plan.tokens <= TRIED.core.n_max)),
+            Assume(
+                plan.base + 2 * HEADS * plan.capacity * TRIED.plane_bytes < 1 << TRIED.address_bits
+            ),
+        ]
+        constant(m, begun, plan.as_value(), "plan")
+        # Verdicts taken so far, those of them that are flat, and runs that were given.
+        heads, wide, runs = (
+            Signal(range(HEADS + 2), name=name) for name in ("heads", "wide", "runs")
+        )
+        m.d.sync += [
+            heads.eq(heads + taken),
+            wide.eq(wide + (taken & self.flat)),
+            runs.eq(runs + given),
+            open_.eq(taken & self.flat),
+        ]
+        size = TRIED.plane_bytes
+        # The head whose verdict was taken last.
+        first = plan.base + (2 * heads - 1) * plan.capacity * size
+        right = (walker.o.p.address == first) & (walker.o.p.size == plan.tokens * size)
+        self._assert(
+            m,
+            trial_flat=~walker.o.valid | ((runs < wide) & (heads != 0)),
+            trial_place=~walker.o.valid | right,
+            trial_whole=~begun | ~walker.idle | ((heads == HEADS) & (runs == wide)),
         )
         return m
 

@@ -97,13 +97,12 @@ def test_all_queries_of_a_decoder_can_stay(llama, follows, query):
             Policy(layers=(layer(0, 0, 1), layer(0, 0, 1, heads=0.5), layer(0, 0, 1))),
             2 / 3,
         ),
-        (Policy.flat(3, (0, 1, 0)).replace(layers=(layer(0, 1, 0, threshold=1.0),) * 3), 0.75),
-        (Policy(layers=(layer(0, 1, 0, threshold=1.0),) * 3, p_follows_query=True), 0.75),
-        (Policy(layers=(layer(0, 1, 0, threshold=0.0),) * 3, p_follows_query=True), 0.25),
-        (
-            Policy(layers=(layer(0, 1, 0, values=0.5, threshold=0.0),) * 3, p_follows_query=True),
-            (16 + 8) / 128,
-        ),
+        # Keys in 4 bits twice, or then in 8; queries in 8 all along, and so are their weights.
+        (Policy(layers=(layer(0, 1, 0, threshold=1.0),) * 3), (32 + 64 + 32) / 128),
+        (Policy(layers=(layer(0, 0, 1, threshold=1.0),) * 3), (32 + 64 + 64) / 128),
+        (Policy(layers=(layer(0, 1, 0, threshold=1.0),) * 3, p_follows_query=True), 1),
+        (Policy(layers=(layer(0, 1, 0, threshold=0.0),) * 3, p_follows_query=True), 0.75),
+        (Policy(layers=(layer(0, 1, 0, values=0.5, threshold=0.0),) * 3), (64 + 16) / 128),
         (Policy(layers=(layer(0, 1, 0, values=0.5),) * 3, p_follows_query=True), (16 + 8) / 128),
         (
             Policy(layers=(layer(0, 0, 1), layer(0, 0, 1, values=0.5), layer(0, 0, 1))),
@@ -119,7 +118,7 @@ def test_bit_operations(bert, policy, expected):
 
 
 @pytest.mark.parametrize("values", [1.0, 0.5])
-def test_weights_of_rows_computed_again_have_eight_bits(bert, values):
+def test_rows_are_computed_again_with_keys_in_eight_bits(bert, values):
     """Each head has rows of its own that are."""
     torch.manual_seed(6)
     policy = Policy(
@@ -129,7 +128,7 @@ def test_weights_of_rows_computed_again_have_eight_bits(bert, values):
     _, session = hidden(bert, policy, "fake-quant", given, arrays=SINGLE)
     again = session.tally.rows_again / session.tally.rows
     assert 0.1 < again < 0.9
-    expected = 16 + 48 * again + values * (16 + 16 * again)
+    expected = 64 + 32 * again + values * 32
     # A key whose weights are all 0 takes no share.
     assert session.tally.bops_ratio == pytest.approx(expected / 128, rel=0.01)
 

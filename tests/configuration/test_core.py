@@ -139,6 +139,10 @@ def test_top_k_engine_by_name(engine: TopKEngine) -> None:
             "count_normalize is True with grouped: .* leave one of the two out",
         ),
         (
+            {"progressive": True, "merge_rows": 4},
+            "progressive is True with merge_rows = 4: .* leave one of the two out",
+        ),
+        (
             {"head_pruning": True, "grouped": True},
             "head_pruning is True with grouped: .* leave one of the two out",
         ),

@@ -26,6 +26,7 @@ GOOD: dict[type, dict[str, Any]] = {
             "held_importance": False,
             "merge_rows": 5,
             "head_pruning": False,
+            "progressive": False,
         },
         **{"local_values": True, "topk_engine": TopKEngine.QUICK_SELECT},
     },

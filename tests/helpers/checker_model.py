@@ -18,23 +18,14 @@ OPTIONS = ("cumulative", "count_normalize", "windows", "sinks", "skip_tiles", "l
 
 
 FULL = PLAIN.replace(**dict.fromkeys(OPTIONS, True))
-
-
 GAINED = FULL.replace(v_gains=True)
-
-
 UNSIGNED = PLAIN.replace(unsigned_weights=True)
-
-
 MERGED = FULL.replace(merge_rows=72)
-
-
 PRUNED = FULL.replace(head_pruning=True)
-
-
+TRIED = FULL.replace(
+    rows=40, cols=1, depth=1, grouped=True, progressive=True, count_normalize=False
+)
 ADDRESS_BITS = 20
-
-
 #: First byte and the one after the last, of what may be read and written.
 READ, WRITE = (0x2000, 0x14000), (0x20000, 0x30000)
 
@@ -155,6 +146,8 @@ def served(config: Config) -> tuple[Flag, Flag]:
         known &= ~Flag.HELD
     if not config.local_values:
         known &= ~Flag.LOCAL_VALUES
+    if not config.progressive:
+        known &= ~Flag.PROGRESSIVE
     if not config.head_pruning:
         known &= ~(Flag.HEADS_CHAINED | Flag.HEAD_REPORT)
     needed = Flag(0)
@@ -192,6 +185,7 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
     windowed = 1 <= window <= 65536 if flags & Flag.WINDOW else not window
     share = f.get("value_share", 0)
     windowed &= 1 <= share <= 255 if flags & Flag.LOCAL_VALUES else not share
+    windowed &= bool(flags & Flag.PROGRESSIVE) or not f.get("flat_sum", 0)
     begins = bool(f.get("key_start", 0))
     if config.merge_rows:
         begins = begins and bool(flags & (Flag.CHAINED | Flag.KEY_LIST))
@@ -242,6 +236,9 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
         yield ErrorCode.POSITIONS
     if config.head_pruning:
         yield from head_failures(case)
+    shares = f["heads"] != f["kv_heads"] and not flags & Flag.GROUPED
+    if config.progressive and flags & Flag.PROGRESSIVE and (rows > config.rows or shares):
+        yield ErrorCode.PROGRESSIVE
     if not config.merge_rows:
         return
     same = all(f[name] == before.get(name, 0) for name in ("heads", "kv_heads", "queries"))

@@ -179,7 +179,7 @@ REGIONS = {
 
 def memory() -> Drawing:
     """Draw a descriptor, what it points to, and the planes of a tensor."""
-    d = Drawing("Memory layout: descriptor, tensors in planes, order of tokens", 945)
+    d = Drawing("Memory layout: descriptor, tensors in planes, order of tokens", 1095)
     d.text(10, 20, f"Descriptor, {SIZE} bytes", "bold")
     written = {"output", "ids", "importance"}
     y = 30

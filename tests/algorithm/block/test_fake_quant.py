@@ -138,8 +138,20 @@ def test_weights_follow_tokens_and_queries(query):
 def test_progressive_rows_are_computed_again(threshold, query):
     q, k, v = tensors(3)
     four = torch.full((2, 24), 4.0)
-    op = operands(quantize_exactly, q, k, v, bits=four, threshold=threshold, p_follows_query=query)
+    arrays = Arrays(2, 6, 3, 64)
+    op = operands(
+        quantize_exactly,
+        q,
+        k,
+        v,
+        bits=four,
+        threshold=threshold,
+        p_follows_query=query,
+        arrays=arrays,
+    )
     exact, fast = integer(op), fake_quant(op)
+    # Two queries are a row block, of one decision.
+    assert torch.equal(exact.again[..., ::2], exact.again[..., 1::2])
     # At the threshold itself the two may differ; it is a matter of single rows.
     assert (exact.again != fast.again).float().mean() < 0.01
     same = (exact.again == fast.again)[..., None]
@@ -148,7 +160,7 @@ def test_progressive_rows_are_computed_again(threshold, query):
     low, high = {0.0: (0, 0), 0.3: (0.05, 0.95), 1.0: (0.98, 1)}[threshold]
     assert low <= share <= high
     coarse = fake_quant(dataclasses.replace(op, threshold=None))
-    fine = fake_quant(dataclasses.replace(op, threshold=None, q_bits=four * 2, k_bits=four * 2))
+    fine = fake_quant(dataclasses.replace(op, threshold=None, k_bits=four * 2))
     rows = torch.where(fast.again[..., None], fine.output, coarse.output)
     torch.testing.assert_close(fast.output, rows)
 

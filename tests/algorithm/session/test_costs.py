@@ -67,9 +67,10 @@ def test_values_that_are_not_multiplied_cost_no_bit_operations(causal):
 def test_rows_that_are_computed_again_fetch_their_low_planes():
     again = torch.tensor([[[True, False], [True, False]]])
     tally = cost([4.0, 4.0], again=again)
-    # Rows in 4 bits, one of two again with the other three products; V has 4 bits, P has 8.
-    assert tally.bit_operations == 2 * (2 * 2 * 16 + 2 * 48 + 2 * 2 * 32)
+    # Queries of 8 bits meet keys of 4 twice, and in one of two rows their low planes, too; V has 4
+    # bits, P has 8.
+    assert tally.bit_operations == 2 * (2 * 2 * 64 + 2 * 32 + 2 * 2 * 32)
     assert (tally.rows, tally.rows_again) == (4, 2)
     assert tally.tokens == [0, 1, 1]
-    # Q's low plane of that row, K's of all its keys.
-    assert tally.bytes == (2 * 3 / 2 + 2 * 2 / 2 + 2 / 2) * 4
+    # Both planes of Q, those of K, since a row asks for the low one, and the high one of V.
+    assert tally.bytes == (2 * 2 + 2 * 2 / 2 + 2 / 2) * 4

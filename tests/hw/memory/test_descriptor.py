@@ -18,7 +18,7 @@ OPTIONAL = Flag.V_GAINS | Flag.CUMULATIVE | Flag.FRESH | Flag.COUNT | Flag.WINDO
 SEGMENTS = Flag.CONTINUES | Flag.HOLDS
 OPTIONAL |= SEGMENTS | Flag.GROUPED | Flag.HELD | Flag.LOCAL_VALUES
 HEADS = Flag.HEADS_CHAINED | Flag.HEAD_REPORT
-OPTIONAL |= HEADS
+OPTIONAL |= HEADS | Flag.PROGRESSIVE | Flag.UNSIGNED_WEIGHTS
 
 
 def test_each_option_brings_its_flags() -> None:
@@ -33,6 +33,7 @@ def test_each_option_brings_its_flags() -> None:
     assert known_flags(PLAIN.replace(grouped=True)) & OPTIONAL == Flag.GROUPED
     assert known_flags(PLAIN.replace(held_importance=True)) & OPTIONAL == Flag.HELD
     assert known_flags(PLAIN.replace(head_pruning=True)) & OPTIONAL == HEADS
+    assert known_flags(PLAIN.replace(progressive=True)) & OPTIONAL == Flag.PROGRESSIVE
     local = PLAIN.replace(skip_tiles=True, local_values=True)
     assert known_flags(local) & OPTIONAL == Flag.LOCAL_VALUES
 

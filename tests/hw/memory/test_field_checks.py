@@ -23,7 +23,12 @@ def failures(fields: dict[str, int], remainder: int = 0) -> list[ErrorCode]:
     layout = chain_layout(CONFIG)
     descriptor, before = Signal(descriptor_layout()), Signal(layout)
     checks = field_checks(
-        CONFIG, descriptor, before, address=Const(ADDRESS, 20), remainder=Const(remainder, 16)
+        CONFIG,
+        descriptor,
+        before,
+        address=Const(ADDRESS, 20),
+        remainder=Const(remainder, 16),
+        rows=descriptor.queries,
     )
     m, found = Module(), []
     fails = {code: Signal(name=code.name.lower()) for code, _ in checks}

@@ -99,6 +99,50 @@ def test_layer_after_layer(plane: str, stall: float) -> None:
     assert [(*one, head) for one, head in zip(taken, heads, strict=True)] == expected
 
 
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("listed", [0, 1])
+def test_low_planes_of_a_trial_are_those_of_flat_heads(listed: int, stall: float) -> None:
+    """Of all tokens, whatever their class; each head waits for its verdict, which it takes."""
+    rng = np.random.default_rng(11)
+    core = CORE.replace(merge_rows=0, progressive=True)
+    dut = RunWalker(SystemConfig(core=core, address_bits=20, bus_bits=64), "low", True)
+    ids = SCATTERED if listed else list(range(9))
+    layers = [(1, [1, 0, 0, 1, 1, 0]), (1, [0]), (0, [0, 0]), (1, [0, 0, 0]), (1, [1])]
+    expected: list[tuple[int, int]] = []
+    for trial, flat in layers:
+        plan = plan_of(ids, 0, listed=listed, heads=len(flat))
+        found = wanted("low", plan | {"four_bit": 0 if trial else 3}, ids)
+        expected += [(at, size) for at, size, head in found if flat[head] or not trial]
+    taken, sink = collect(dut.o, len(expected), rng, stall, lambda p: (p.address, p.size))
+    told: list[int] = []
+
+    async def start(ctx) -> None:
+        ctx.set(dut.high.idle, 1)
+        for trial, flat in layers:
+            plan = plan_of(ids, 0 if trial else 3, listed=listed, heads=len(flat))
+            del plan["first"]
+            ctx.set(dut.plan, plan | {"trial": trial})
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            for one in flat if trial else ():
+                # Nothing comes before the verdict.
+                for _ in range(int(rng.integers(20))):
+                    assert not ctx.get(dut.o.valid) or told.count(0) < len(told)
+                    await ctx.tick()
+                ctx.set(dut.verdicts.p.flat, one)
+                ctx.set(dut.verdicts.valid, 1)
+                await ctx.tick().until(dut.verdicts.ready)
+                ctx.set(dut.verdicts.valid, 0)
+                told.append(one)
+            while not ctx.get(dut.idle):
+                await ctx.tick()
+
+    run(dut, start, sink, background=[grant_runs(dut, ids, rng, stall)], deadline=20_000)
+    assert taken == expected
+    assert told == [one for trial, flat in layers if trial for one in flat]
+
+
 @pytest.mark.parametrize("listed", [0, 1])
 def test_a_head_begins_when_no_burst_of_the_one_before_waits(listed: int) -> None:
     dut = RunWalker(SYSTEM, "high")

@@ -10,7 +10,7 @@ from dtqatten.golden.memory import bursts, runs, tensor_bytes
 from dtqatten.golden.numerics.codes import quantize
 from dtqatten.golden.numerics.order import alternate
 from dtqatten.hw.memory.tensor_fetcher import TensorFetcher
-from dtqatten.sim.engines.native import collect, run, watch
+from dtqatten.sim.engines.native import collect, offer, run, watch
 from dtqatten.sim.lockstep.port_memory import PortMemory
 from dtqatten.sim.lockstep.row_table import grant_rows, grant_runs
 
@@ -95,6 +95,92 @@ def test_layer_after_layer(bits: int, nibbles: int, grouped: int, stall: float) 
     run(dut, start, sink, background=[*ports, grants])
     assert taken == expected
     assert list(found) == reads
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+@pytest.mark.parametrize("bits", [64, 256])
+def test_keys_of_a_trial_come_twice(bits: int, stall: float) -> None:
+    """High planes are read once, low ones of flat heads alone; other layers are as ever."""
+    core = CORE.replace(progressive=True)
+    system = SystemConfig(core=core, bus_bits=bits, burst_beats=4, buffer_bursts=2, address_bits=20)
+    rng = np.random.default_rng(bits)
+    heads, stored, nibbles, size = 4, 20, 8, system.plane_bytes
+    codes = quantize(rng.normal(size=(heads, stored, CORE.d_head))).codes
+    memory = PortMemory(system, rng.bytes(BASE) + tensor_bytes(codes) + bytes(64), rng, stall)
+    dut = TensorFetcher(system, nibbles, 1, True)
+    found, ports = zip(*map(memory.reads, (dut.high, dut.low)), strict=True)
+    layers = [
+        ([0, 1, 4, 11, 2, 3], 1, 1, [1, 0, 1, 0]),
+        (list(range(7)), 0, 1, [0, 1, 1]),
+        (list(range(9)), 0, 0, [0, 0]),
+        ([7], 1, 1, [0, 1, 0, 0]),
+    ]
+    expected, verdicts = [], []
+    reads: list[list] = [[], []]
+    for ids, _, trial, flat in layers:
+        slots = np.arange(len(ids))
+        for head, wide in enumerate(flat):
+            own = codes[head : head + 1]
+            edges = [len(ids), 0 if wide else len(ids)] if trial else [2]
+            for edge in edges:
+                expected += beats_of(own, ids, slots, edge, 1, nibbles)
+            if trial:
+                verdicts.append({"flat": wide, "rows": wide})
+            for plane, rows in ((0, ids), (1, ids[edges[-1] :])):
+                at = BASE + (2 * head + plane) * stored * size
+                for first, count in runs(rows):
+                    reads[plane] += bursts(system, at + first * size, count * size)
+    taken, sink = collect(dut.o, len(expected), rng, stall, read)
+    table: list[int] = []
+
+    async def start(ctx) -> None:
+        for ids, listed, trial, flat in layers:
+            table[:] = ids
+            plan = {"base": BASE, "heads": len(flat), "repeats": 1 + trial, "capacity": stored}
+            plan |= {"tokens": len(ids), "four_bit": 2 if len(ids) > 2 else 0, "listed": listed}
+            ctx.set(dut.plan, plan | {"trial": trial})
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            while not ctx.get(dut.idle):
+                await ctx.tick()
+
+    told = offer(dut.verdicts, verdicts, rng, stall)
+    run(dut, start, sink, told, background=[*ports, grant_runs(dut, table, rng, stall)])
+    assert taken == expected
+    assert list(found) == reads
+
+
+def test_queries_of_a_trial_come_twice() -> None:
+    core = CORE.replace(progressive=True)
+    system = SystemConfig(core=core, bus_bits=64, burst_beats=4, address_bits=20)
+    rng = np.random.default_rng(2)
+    codes = quantize(rng.normal(size=(3, 12, CORE.d_head))).codes
+    memory = PortMemory(system, tensor_bytes(codes) + bytes(64), rng)
+    dut = TensorFetcher(system, 8, 0)
+    found, ports = zip(*map(memory.reads, (dut.high, dut.low)), strict=True)
+    # A head of as many rows as a row block has twice, then one of more rows once.
+    expected = []
+    for tokens, repeats in ((2, 2), (12, 1), (1, 2)):
+        ids = list(range(tokens))
+        slots = alternate(0, tokens, CORE.rows)
+        expected += beats_of(codes[:, :tokens], ids, slots, 0, repeats, 8)
+    taken, sink = collect(dut.o, len(expected), rng, 0.3, read)
+
+    async def start(ctx) -> None:
+        for tokens, repeats in ((2, 2), (12, 1), (1, 2)):
+            plan = {"base": 0, "heads": 3, "repeats": repeats, "capacity": 12, "tokens": tokens}
+            ctx.set(dut.plan, plan)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            while not ctx.get(dut.idle):
+                await ctx.tick()
+
+    grants = grant_rows(dut, list(range(12)), rng)
+    run(dut, start, sink, background=[*ports, grants])
+    assert taken == expected
+    assert len(found[0]) < len(expected)
 
 
 def test_it_runs_ahead_and_waits_for_nothing_but_the_core() -> None:

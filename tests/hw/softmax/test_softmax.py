@@ -4,6 +4,7 @@
 import functools
 import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,6 +30,8 @@ OPTIONS = [
     {"sinks": True, "grouped": True, "planes": 3},
     {"unsigned_weights": True},
     {"unsigned_weights": True, "sinks": True, "v_gains": True, "planes": 3},
+    {"progressive": True, "sinks": True},
+    {"progressive": True, "v_gains": True, "windows": True, "product_stages": 2},
 ]
 #: Keys wait in registers of their own.
 SLOW = {"planes": 2, "v_gains": True, "product_stages": 2}
@@ -120,6 +123,28 @@ def test_latency_is_as_stated(cols: int, options) -> None:
     else:
         assert first["weights"] == end + levels + 27
     assert first["records"] == end + 2 * levels + 47 + rows - 3
+
+
+@pytest.mark.parametrize("cols", [1, 5])
+@pytest.mark.parametrize("v_gains", [False, True])
+def test_a_trial_is_judged_alone_and_soon(cols: int, v_gains: bool) -> None:
+    """Nothing of it leaves but the verdict, and the first row behind it is accepted then."""
+    options = {"v_gains": v_gains, "progressive": True}
+    config = Config(rows=3, cols=cols, depth=8, d_head=8, n_max=2 * cols, **options)
+    levels = (cols - 1).bit_length()
+    (head,) = heads_of(config, 1, queries=3, keys=2 * cols)
+    factor = replace(head.factor, progressive=True, flat_sum=0)
+    bench = SoftmaxLockstep(config, [replace(head, factor=factor, trial=head.scores)])
+    run_lockstep(Softmax(config), bench)
+    # Two tiles of three rows, in the trial and behind it.
+    end, then = bench.accepted["scores"][5:7]
+    ((told, verdict),) = bench.taken["verdicts"]
+    assert told == end + 2 * levels + 27 + 6 - 1
+    assert then == told
+    assert verdict.rows == sum(record.divisor > 0 for _, record in bench.taken["records"])
+    for name, count in (("weights", 6), ("probabilities", 6), ("records", 3)):
+        assert len(bench.taken[name]) == count
+        assert bench.taken[name][0][0] > told
 
 
 def test_sinks_that_wait_for_each_other_do_not_deadlock() -> None:

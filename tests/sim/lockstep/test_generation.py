@@ -15,7 +15,7 @@ from dtqatten.sim.lockstep.generation import (
     run_table_cycles,
 )
 from dtqatten.sim.lockstep.script import Script
-from dtqatten.sim.proofs.mutation_blocks import GENERATION
+from dtqatten.sim.proofs.scripted_blocks import GENERATION
 
 SYSTEM = SystemConfig(core=GENERATION)
 

@@ -130,6 +130,45 @@ SYSTEMS = {
         ),
         bus_bits=64,
     ),
+    # Keys in 4 bits first: of grouped heads, and of heads of their own that are pruned.
+    "progressive, grouped": SystemConfig(
+        core=Config(
+            rows=6,
+            cols=4,
+            depth=4,
+            d_head=16,
+            n_max=26,
+            heads=12,
+            capacity=90,
+            windows=True,
+            sinks=True,
+            grouped=True,
+            held_importance=True,
+            skip_tiles=True,
+            local_values=True,
+            progressive=True,
+        ),
+        bus_bits=128,
+    ),
+    "progressive, 64 bits": SystemConfig(
+        core=Config(
+            rows=3,
+            cols=4,
+            depth=2,
+            d_head=24,
+            n_max=18,
+            heads=8,
+            planes=3,
+            v_gains=True,
+            cumulative=True,
+            head_pruning=True,
+            progressive=True,
+            load_bits=16,
+        ),
+        bus_bits=64,
+        burst_beats=4,
+        buffer_bursts=2,
+    ),
     # As many heads as are no power of two.
     "heads pruned": SystemConfig(
         core=Config(
@@ -211,12 +250,13 @@ def test_chains_are_bit_exact(name, latency, pause, reorder) -> None:
         assert (after.stray_reads, after.stray_writes) == (0, 0)
         wanted: dict[ReadStream, list] = {stream: [] for stream in ReadStream}
         computed = [
-            (piece.own.ids, piece.own.four_bit, None)
+            (piece.own.ids, piece.own.four_bit, None, None)
             if isinstance(piece, Segment)
             else (
                 one.rows,
                 one.four_bit,
                 np.flatnonzero(one.alive) if layer.heads_chained else None,
+                one.flat,
             )
             for layer, one in zip(chain, golden, strict=True)
             for piece in pieces(layer, machine.sizes)
@@ -292,8 +332,9 @@ def test_heads_that_all_stay_cost_no_cycle() -> None:
     assert cycles["four stay"] < first + first * 5 / 11 + 300
 
 
-def test_faults_leave_no_choice_of_heads_behind() -> None:
-    *_, (tally, kinds) = inject(device("heads pruned"), 20, seed=3)
+@pytest.mark.parametrize("name", ["heads pruned", "progressive, grouped"])
+def test_faults_leave_no_choice_of_heads_and_no_verdict_behind(name) -> None:
+    *_, (tally, kinds) = inject(device(name), 20, seed=3)
     assert tally.recovered == sum(kinds.values()) == 20
     wrong = (tally.hangs, tally.false_done, tally.unexpected, tally.stray_reads, tally.stray_writes)
     assert (*wrong, tally.violations) == (0,) * 6

@@ -160,6 +160,40 @@ def test_scores_beyond_the_machine_are_refused(terms, message) -> None:
         refuse_block(1, op)
 
 
+#: Keys in 4 bits first, V in 8 and then in 4, some of it left out.
+PROGRESSIVE = MIXED.replace(
+    layers=(
+        LayerPolicy(share_0=0, share_4=0, share_8=1, threshold=0.4),
+        LayerPolicy(share_0=0.3, share_4=0.7, share_8=0, threshold=0.3, values=0.5),
+    ),
+)
+
+
+def test_progressive_layers(llama) -> None:
+    """Each query has a row block, of its three heads: so many calls the prompt takes."""
+    core = decoder_config(START, PROGRESSIVE, llama.config, PROMPT + NEW)
+    assert core.progressive
+    torch.manual_seed(2)
+    ids = torch.randint(2, 60, (1, PROMPT))
+    device, found = device_of(core), dict.fromkeys(("tried_heads", "flat_heads"), 0)
+
+    def count(_: object) -> None:
+        # The counters are those of a layer's last call.
+        for name in found:
+            found[name] += device.register(name)
+
+    run = run_decoder(llama, PROGRESSIVE, device, core, ids, NEW, tell=count)
+    assert run.equal
+    # Two heads of K and V, in two layers, in each forward pass.
+    assert found["tried_heads"] == 2 * 2 * NEW
+    assert 0 < found["flat_heads"] < found["tried_heads"]
+
+
+def test_more_query_heads_than_rows_are_not_tried(llama) -> None:
+    with pytest.raises(PolicyError, match=r"3 query heads share a head .* more than the 2 rows"):
+        decoder_config(START.replace(rows=2), PROGRESSIVE, llama.config, 8)
+
+
 def test_pruned_tokens_that_neighbours_see_are_refused(llama) -> None:
     with pytest.raises(PolicyError, match="seen by their neighbours"):
         decoder_config(START, MIXED.replace(recent=2), llama.config, 8)
@@ -169,7 +203,6 @@ def test_pruned_tokens_that_neighbours_see_are_refused(llama) -> None:
     ("layer", "message"),
     [
         (LayerPolicy(share_0=0, share_4=1, share_8=0, heads=0.5), "without some heads"),
-        (LayerPolicy(share_0=0, share_4=1, share_8=0, threshold=0.1), "progressive"),
     ],
 )
 def test_policies_beyond_the_machine_are_refused(llama, layer, message) -> None:
@@ -190,6 +223,6 @@ def test_masks_and_batches_beyond_the_machine_are_refused(batch, window, message
     visible[0, 0, 3, 1] = not window
     codes = SimpleNamespace(codes=torch.zeros(batch, 2, 4, 8))
     same = dict.fromkeys(("q_bits", "k_bits", "v_bits", "queries"), bits)
-    op = SimpleNamespace(q=codes, k=codes, visible=visible, terms=NO_TERMS, **same)
+    op = SimpleNamespace(q=codes, k=codes, visible=visible, terms=NO_TERMS, threshold=None, **same)
     with pytest.raises(ValueError, match=message):
         TiledBlocks(START)(1, op)

@@ -12,11 +12,11 @@ from dtqatten.sim.proofs.mutation_blocks import BLOCKS
 def test_every_block_that_stands_alone_is_there() -> None:
     """Core and system are not: their blocks are. Merger and quick-select are other forms of two.
 
-    Blocks of generation and of heads are parts of the memory system, which has no block of its own.
+    Blocks of generation, of heads and of trials are parts of others, and no blocks.
     """
     generation = {"run_table", "group_rows", "protection"}
     others = {"merger", "topk_quick_select"}
-    heads = {"head_magnitudes", "head_ranking"}
+    heads = {"head_magnitudes", "head_ranking", "flat_rows", "widener"}
     assert set(BLOCKS) == set(Block) - {Block.CORE, Block.SYSTEM} | others | generation | heads
 
 
