@@ -45,7 +45,8 @@ def flat_row_cycles(
 
     for _ in range(blocks):
         rows, tiles = (int(rng.integers(1, top + 1)) for top in (config.rows, 3))
-        limit = int(rng.choice([0, 65535, int(rng.integers(most)), most, (1 << 32) - 1]))
+        power = 1 << int(rng.integers(32))
+        limit = int(rng.choice([0, 65535, int(rng.integers(most)), most, power, (1 << 32) - 1]))
         near = np.clip([limit - 1, limit, limit + 1, 0, most], 0, most)
         flat = 0
         for tile in range(tiles):
