@@ -61,8 +61,7 @@ def layout_figure(layout: Layout, path: SlowPath | None, title: str) -> Figure:
     ]
     if len(sums) > len(shown):
         legend.append(Patch(color=palette[-1], label=f"{len(sums) - len(shown)} more"))
-    below = (0.5, -0.08)
-    left.legend(handles=legend, fontsize=6, loc="upper center", bbox_to_anchor=below, ncols=4)
+    figure.legend(handles=legend, fontsize=6, loc="outside lower left", ncols=6)
     left.set_title(title, fontsize=9, loc="left", parse_math=False)
     grey = np.where(layout.is_core[:, None], 0.85, 0.65) * np.ones(3)
     _raster(right, layout, grey)
@@ -86,8 +85,8 @@ def _raster(axes: Axes, layout: Layout, colours: NDArray[np.float64]) -> None:
     scale = PIXELS / max(plan.width, plan.height)
     shape = int(np.ceil(plan.height * scale)), int(np.ceil(plan.width * scale))
     image = np.ones((*shape, 3))
-    low = np.floor(layout.at * scale).astype(np.int64)
-    high = np.maximum(np.floor((layout.at + layout.sizes) * scale).astype(np.int64), low + 1)
+    low = np.rint(layout.at * scale).astype(np.int64)
+    high = np.maximum(np.rint((layout.at + layout.sizes) * scale).astype(np.int64), low + 1)
     size = high - low
     # Each cell's pixels, one after the other.
     cell = np.repeat(np.arange(len(low)), size.prod(axis=1))
