@@ -58,7 +58,7 @@ def shipped(folder: Path, pe_pj: float | None, tools: str) -> dict[str, Measured
         parts = ("core",) if whole.core else BLOCKS
         each = " ".join(f"--block {block}" for block in parts)
         command = f"dtqatten synth --target asic --preset base {each}"
-        target = "45 nm cells, typical, without wires"
+        target = "45 nm cells, typical, not placed"
         found["base"] = Measured(target, whole.fmax, whole.mm2, power, command, tools)
     edge = synthesized(folder, "ecp5-edge-core")
     if edge and "fmax_mhz" in edge:

@@ -36,7 +36,7 @@ def test_measured_rates_count_up_to_what_registers_are_placed_for(monkeypatch) -
     earlier = dataclasses.replace(fast, before="with other streams")
     monkeypatch.setattr(clock, "measured", lambda: {"base": earlier})
     assert not clock_of(PRESETS["base"]).measured
-    assert "cells, typical, without wires; with other streams" in str(clock_of(PRESETS["base"]))
+    assert "cells, typical, not placed; with other streams" in str(clock_of(PRESETS["base"]))
     slow = Measured("ECP5-85", 96.5, None, None, "", "")
     monkeypatch.setattr(clock, "measured", lambda: {"edge": slow})
     assert clock_of(PRESETS["edge"]).mhz == 96.5
