@@ -67,8 +67,8 @@ def attached(
     record : bool
         Keep what each layer did in :attr:`Session.records`.
     arrays : Arrays
-        Of the machine whose row blocks choose values, for policies with local values; those of
-        preset ``base`` unless given.
+        Of the machine whose row blocks choose values, for policies with local values, or try keys
+        in 4 bits, for progressive layers; those of preset ``base`` unless given.
 
     Yields
     ------
@@ -188,7 +188,7 @@ def _refuse_unfit(
         if policy.layers[layer].threshold is not None:
             raise PolicyError(
                 f"layer {layer} of {name} is progressive, which is not defined for "
-                "cross-attention: set its threshold to none"
+                "cross-attention: set its threshold to null"
             )
     if Protect.SPECIAL in policy.protect and not special_ids:
         raise PolicyError("the policy protects special tokens: pass their ids as special_ids")

@@ -9,6 +9,7 @@ from dtqatten.configuration.core import Config
 from dtqatten.driver.layers import Layer
 from dtqatten.files.errors import UsageError
 from dtqatten.golden.numerics.codes import FloatArray, Granularity, quantize
+from dtqatten.golden.numerics.options import Options
 from dtqatten.golden.numerics.select import PAPER_SHARES, counts
 
 __all__ = ["Cascade", "Shares"]
@@ -121,6 +122,7 @@ class Cascade:
             report=True,
             cumulative=config.cumulative,
             fresh=config.cumulative and self._at == 0,
+            options=Options(unsigned_weights=config.unsigned_weights),
         )
 
     def keep(self, ids: NDArray[np.integer], bits: NDArray[np.integer]) -> None:

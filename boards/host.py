@@ -11,6 +11,7 @@ from dtqatten.driver.device import Arena, Device
 from dtqatten.driver.errors import PortError
 from dtqatten.driver.serial_bus import SerialBus
 from dtqatten.golden.traces.recording import Recording
+from dtqatten.hw.memory.descriptor import known_flags, required_flags
 from dtqatten.interface.descriptor import PAGE_BYTES
 
 __all__ = ["device_on", "random_recording", "run_layers"]
@@ -43,6 +44,8 @@ def device_on(bus: SerialBus, board: Board) -> Device:
         "d_head": core.d_head,
         "n_max": core.n_max,
         "heads": core.heads,
+        "flags": int(known_flags(core)),
+        "flags_required": int(required_flags(core)),
     }
     if differing := [name for name, value in wanted.items() if sizes[name] != value]:
         name = differing[0]

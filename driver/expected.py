@@ -100,8 +100,10 @@ def expected_layer(
     Raises
     ------
     LayoutError
-        If the layer is chained and there is none before it.
+        If the layer is chained and there is none before it, or the machine has other weights or no
+        progressive layers.
     """
+    _check_options(config, layer)
     keys, positions = _keys(layer, before)
     if isinstance(layer, Call):
         queries, query_positions = layer.queries, layer.queries.ids
@@ -179,6 +181,21 @@ def _chunk(config: Config, layer: Block, keys: int) -> int | None:
     if keys <= config.n_max:
         return None
     return chunk_length(layer, config.merge_rows, config.rows, config.n_max)
+
+
+def _check_options(config: Config, layer: Block) -> None:
+    """Refuse what a machine computes otherwise, or not at all."""
+    options = layer.options
+    if options.unsigned_weights != config.unsigned_weights:
+        raise LayoutError(
+            f"unsigned_weights is {options.unsigned_weights}, the machine's "
+            f"{config.unsigned_weights}: change the layer's, or generate another machine"
+        )
+    if options.flat_sum is not None and not config.progressive:
+        raise LayoutError(
+            f"flat_sum is {options.flat_sum}, but the machine has no progressive layers: leave it "
+            "out, or generate it with progressive"
+        )
 
 
 def _keys(layer: Block, before: Expected | None) -> tuple[TokenList, IntArray]:

@@ -52,6 +52,7 @@ def two_layers(config: Config, seed: int) -> list[Layer]:
         gains = "token" if config.v_gains else "head"
         options = Options(
             p_planes=config.planes,
+            unsigned_weights=config.unsigned_weights,
             output_bits=8 if eight_bits else 16,
             output_shift=2 if eight_bits else 0,
         )

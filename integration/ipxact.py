@@ -10,6 +10,7 @@ from dtqatten import __version__
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import flat_ports
 from dtqatten.hw.bus.axi import LITE_PREFIX, MASTER_PREFIX
+from dtqatten.integration.description import description
 from dtqatten.integration.register_fields import Described, RegisterField, described_registers
 from dtqatten.interface.registers import ADDRESS_BITS, Access
 
@@ -82,7 +83,6 @@ def ipxact(
     """
     ElementTree.register_namespace("ipxact", NAMESPACE)
     names = [name for name, _, _ in flat_ports(component.signature, component)]
-    sizes = system or getattr(component, "config", None)
     root = _tree(
         "component",
         _tree("vendor", VENDOR),
@@ -94,7 +94,7 @@ def ipxact(
         None if system is None else _tree("memoryMaps", _memory_map(system)),
         _model(component, top),
         _tree("fileSets", _file_set(files)),
-        _tree("description", f"dtqatten attention accelerator, {sizes}"),
+        _tree("description", description(component, system)),
     )
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode", xml_declaration=False)

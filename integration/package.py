@@ -1,12 +1,12 @@
 """All that goes beside a block's Verilog."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from amaranth.lib import wiring
 
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.integration.constraints import Constraints
+from dtqatten.integration.description import description
 from dtqatten.integration.fusesoc import fusesoc
 from dtqatten.integration.ipxact import ipxact
 from dtqatten.integration.systemrdl import systemrdl
@@ -45,13 +45,12 @@ def package(
         f"{top}.xdc": limits.xdc(),
         f"{top}.lpf": limits.lpf(),
     }
-    sizes: Any = system or getattr(component, "config", "")
     registers = {} if system is None else {f"{top}.rdl": systemrdl(system, top)}
     return {
         **constraints,
         **registers,
         f"{top}.xml": ipxact(component, top, files, system),
         f"{top}.core": fusesoc(
-            top, f"dtqatten attention accelerator, {sizes}", files, list(constraints), testbench
+            top, description(component, system), files, list(constraints), testbench
         ),
     }

@@ -47,6 +47,9 @@ def core_vectors(config: Config, seed: int) -> tuple[list[StreamVectors], int]:
     seed : int
     """
     tokens = min(config.n_max, 2 * max(config.rows, config.cols) + 1)
+    if config.progressive:
+        # Heads of one row block are tried, and others are not.
+        tokens = min(tokens, config.rows)
     rng = np.random.default_rng(seed)
     layers = random_chain(config, rng, LAYERS, heads=min(config.heads, HEADS), tokens=tokens)
     bench = CoreLockstep(config, layers, stall=0.5)

@@ -161,10 +161,10 @@ class Flow:
         name = f"{target}-{design.name}"
 
         def make() -> dict[str, Any]:
-            folder = (self.output / "work" / name).resolve()
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            folder = self._emptied(name)
             if target == ASIC:
+                # What was placed was another netlist.
+                (self.output / f"placed-{design.name}.json").unlink(missing_ok=True)
                 result = asic.synthesize(
                     design,
                     CellLibrary.open(list(self.liberty), folder),
@@ -206,6 +206,14 @@ class Flow:
             result = kept(file, design.key(**options), make)
             return self._placed(self.placement, design, result, multipliers, step)
 
+    def _emptied(self, name: str) -> Path:
+        """Return the empty folder of a run, whose result before goes first: its files are gone."""
+        (self.output / f"{name}.json").unlink(missing_ok=True)
+        folder = (self.output / "work" / name).resolve()
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
     def _placed(
         self,
         placement: Placement,
@@ -219,9 +227,7 @@ class Flow:
         key = placement.key()
 
         def make() -> dict[str, Any]:
-            folder = (self.output / "work" / name).resolve()
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            folder = self._emptied(name)
             placed = place_design(
                 design,
                 mapped,

@@ -20,7 +20,7 @@ SEARCHED = {
     "": "searched",
     "-fast": "searched for speed",
     "-local": "searched, with local V pruning",
-    "-unsigned": "searched, unsigned weights",
+    "-unsigned": "searched, then unsigned weights",
     "-450": "searched at 0.45",
     "-600": "searched at 0.60",
     "-accurate": "searched for a loss of 1 %",

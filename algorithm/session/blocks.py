@@ -191,7 +191,7 @@ def _refuse_terms(block: Block, policy: Policy) -> None:
     if found and policy.layers[block.layer].threshold is not None:
         raise PolicyError(
             f"layer {block.layer} is progressive, which is not defined for {found[0]}: set its "
-            "threshold to none"
+            "threshold to null"
         )
     if policy.center and (block.terms.sinks is not None or block.terms.softcap is not None):
         raise PolicyError(

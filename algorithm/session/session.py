@@ -54,7 +54,8 @@ class Session:
     observers : list of Observer, optional
         One a layer; each takes in Q, K and V before anything is done to them.
     arrays : Arrays
-        Of the machine whose row blocks choose values; those of preset ``base`` unless set.
+        Of the machine whose row blocks choose values, or try keys in 4 bits; those of preset
+        ``base`` unless set.
     compute : callable, optional
         Called as ``compute(layer, operands)`` in place of the golden block, in mode ``integer``.
     perturb : callable, optional

@@ -1,12 +1,12 @@
 """Options of ``dtqatten synth --place``."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dtqatten.commands.options import refuse, reject_unused
+from dtqatten.commands.targets import option_names
 
 if TYPE_CHECKING:
     from dtqatten.synth.flow import Placement
@@ -97,14 +97,10 @@ def check_placement(
     targets : set of str
         ``--target``.
     options : dict
-        Fields of `PlaceOptions`; None where not given.
+        All that is given for a placement, by parameter; None where not given.
     """
     if not asked:
-        given = {f"--{name.replace('_', '-')}": value for name, value in options.items()}
-        # The variable may be set for other commands.
-        if " ".join(map(str, lef or ())) != os.environ.get(LEF_VARIABLE, ""):
-            given["--lef"] = lef
-        reject_unused(given, "for --place only")
+        reject_unused(option_names(options), "for --place only")
         return
     if targets != {"asic"}:
         raise refuse("--place is for cells: give --target asic, and no other target")

@@ -1,6 +1,5 @@
 """``dtqatten synth``: area and clock rate of blocks, or of anybody's RTL."""
 
-import enum
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +37,7 @@ from dtqatten.commands.placement import (
     check_placement,
     placement_of,
 )
+from dtqatten.commands.targets import Target, option_names, targets_of, typed
 from dtqatten.configuration.core import PRESETS, Config
 from dtqatten.files.notices import LOG
 from dtqatten.files.pictures import save
@@ -48,14 +48,6 @@ if TYPE_CHECKING:
     from dtqatten.synth.flow import Flow
 
 __all__ = ["synth"]
-
-
-class Target(enum.StrEnum):
-    """What a design is mapped to."""
-
-    ASIC = "asic"
-    ECP5 = "ecp5"
-    ICE40 = "ice40"
 
 
 #: Presets and blocks of each target without options: all that fit.
@@ -149,29 +141,8 @@ def exported(name: str, block: Block, machine: Machine, *, serial_pins: bool) ->
     return Design(name, f"{PREFIX}{kind}", files, collisions_matter=False)
 
 
-def targets_of(
-    target: list[Target] | None,
-    liberty: list[Path] | None,
-    *,
-    flatten: bool,
-    seeds: int | None,
-    serial_pins: bool,
-) -> list[Target]:
-    """Return the targets that can be mapped to; refuse options of others."""
-    if target and Target.ASIC not in target:
-        reject_unused({"--flatten": flatten}, "for --target asic only")
-    if target and set(target) == {Target.ASIC}:
-        reject_unused({"--seeds": seeds, "--serial-pins": serial_pins}, "for FPGAs only")
-    targets = target or list(Target)
-    if Target.ASIC in targets and not liberty:
-        if target:
-            raise refuse("--target asic needs a cell library: give --liberty FILE")
-        LOG.warning("no --liberty FILE (or DTQATTEN_LIBERTY), so FPGAs only")
-        targets = [each for each in targets if each is not Target.ASIC]
-    return targets
-
-
 def synth(
+    context: typer.Context,
     target: Annotated[
         list[Target] | None, typer.Option(help="What to map to, repeatable; by default all.")
     ] = None,
@@ -268,8 +239,15 @@ def synth(
         "signal_wire": signal_wire,
         "clock_wire": clock_wire,
     }
-    check_placement(place, lef, set(map(str, target or ())), placing)
-    targets = targets_of(target, liberty, flatten=flatten, seeds=seeds, serial_pins=serial_pins)
+    given = typed(context, "liberty", "sram", "lef")
+    asked = placing | {"lef": given.pop("lef", None)}
+    check_placement(place, lef, set(map(str, target or ())), asked)
+    targets = targets_of(
+        target,
+        liberty,
+        asic=option_names(given | {"flatten": flatten}),
+        fpga={"--seeds": seeds, "--serial-pins": serial_pins},
+    )
     with needs("synth"):
         import coloquinte  # noqa: F401
         import lefdef  # noqa: F401

@@ -273,12 +273,13 @@ def verilog(
             system=system if block is Block.SYSTEM and not serial_pins else None,
             testbench=list(bench),
         )
-    for written in files | beside:
+    several = split or len(files) > 1
+    for written in [*files, *beside, *([f"{path.stem}.f"] if several else [])]:
         check_file(path.with_name(written))
     for written, text in (files | beside).items():
         write_text(path.with_name(written), text)
     # The list comes last: what it names is there.
-    if split or len(files) > 1:
+    if several:
         path = path.with_suffix(".f")
         write_text(path, listed)
     if bench:

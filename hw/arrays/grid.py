@@ -75,8 +75,12 @@ class Grid(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         rows, cols = self.config.rows, self.config.cols
-        kind = (PE, self.config, self.width, *([] if self.signed_q else [False]))
-        pes = [[place(m, platform, f"pe_{r}_{c}", *kind) for c in range(cols)] for r in range(rows)]
+        config, width = self.config, self.width
+        unsigned = [] if self.signed_q else [False]
+        pes = [
+            [place(m, platform, f"pe_{r}_{c}", PE, config, width, *unsigned) for c in range(cols)]
+            for r in range(rows)
+        ]
         control = self.control
         for r in range(rows):
             if r:

@@ -38,6 +38,21 @@ def test_all_tokens_in_8_bits_are_close_to_float() -> None:
     assert found.cost.busy["score_array"] == 3 * 6 * 6 * 4 * 8
 
 
+def test_unsigned_weights_are_those_of_the_machine() -> None:
+    q, k, v = arrays(2, 12, 32)
+    shares = (0.0, 0.5, 0.5)
+    balanced = dtqatten.PRESETS["tiny"]
+    unsigned = balanced.replace(unsigned_weights=True)
+    exact = reference(q, k, v)
+    found = [
+        dtqatten.attention(q, k, v, preset=preset, shares=shares).output
+        for preset in (balanced, unsigned)
+    ]
+    errors = [np.abs(output - exact.output).mean() for output in found]
+    assert (found[0] != found[1]).any()
+    assert errors[1] < errors[0]
+
+
 @pytest.mark.parametrize("causal", [False, True])
 def test_pruned_tokens_take_no_part(causal) -> None:
     q, k, v = arrays(2, 12, 32)

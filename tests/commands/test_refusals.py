@@ -106,6 +106,8 @@ WRONG = {
         (["--target", "asic", "--place"], "--place needs the geometry of the cells: give --lef"),
         (["--target", "asic", "--density", "0.7"], "--density: for --place only; leave it out"),
         (["--target", "ecp5", "--lef", NOWHERE], "--lef: for --place only; leave it out"),
+        (["--target", "ecp5", "--liberty", NOWHERE], "--liberty: for --target asic only; leave it"),
+        (["--target", "ice40", "--sram", "."], "--sram: for --target asic only; leave it out"),
         (["--clock-wire", "1", "0.1"], "--clock-wire: for --place only; leave it out"),
         (["--target", "ecp5", "--verilog", __file__, "--top", "a; b"], "--top is 'a; b': give a"),
     ],

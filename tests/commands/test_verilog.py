@@ -38,6 +38,14 @@ def test_prefixes_that_are_no_identifier_are_refused(prefix, tmp_path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_list_that_cannot_be_written_leaves_no_file(tmp_path) -> None:
+    (tmp_path / "dtqatten_pe.f").mkdir()
+    found = run("--block", "pe", "-o", tmp_path, "--split")
+    assert found.exit_code == 2
+    assert "dtqatten_pe.f" in found.output
+    assert [path.name for path in tmp_path.iterdir()] == ["dtqatten_pe.f"]
+
+
 def test_sources_are_noted_where_asked(tmp_path) -> None:
     assert run("--block", "pe", "-o", tmp_path, "--src").exit_code == 0
     assert 'src = "hw/arrays/pe.py:' in (tmp_path / "dtqatten_pe.v").read_text()

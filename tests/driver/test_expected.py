@@ -10,6 +10,7 @@ from dtqatten.driver.errors import LayoutError
 from dtqatten.driver.expected import compare_results, expected, expected_layer
 from dtqatten.driver.layers import Layer, Result
 from dtqatten.golden.numerics.codes import quantize
+from dtqatten.golden.numerics.options import Options
 from dtqatten.sim.machine.chains import random_chain
 
 TINY = PRESETS["tiny"]
@@ -62,3 +63,18 @@ def test_layer_by_layer_is_the_chain() -> None:
 def test_a_chain_begins_with_a_layer_of_its_own() -> None:
     with pytest.raises(LayoutError, match="there is no layer before it"):
         expected_layer(TINY, replace(chain()[0], chained=True))
+
+
+def test_a_machine_of_other_numbers_is_refused() -> None:
+    (layer,) = chain()
+    unsigned = replace(layer, options=Options(unsigned_weights=True))
+    tried = replace(layer, options=Options(flat_sum=100_000))
+    for machine, other, says in (
+        (TINY, unsigned, "unsigned_weights is True, the machine's False"),
+        (TINY.replace(unsigned_weights=True), layer, "unsigned_weights is False, the machine's"),
+        (TINY, tried, "flat_sum is 100000, but the machine has no progressive layers"),
+    ):
+        with pytest.raises(LayoutError, match=says):
+            expected_layer(machine, other)
+    wide = expected_layer(TINY.replace(unsigned_weights=True), unsigned).outputs.weights.p
+    assert wide.max() == 255

@@ -86,6 +86,21 @@ MACHINES = {
         bus_bits=64,
         address_bits=16,
     ),
+    "progressive, unsigned": SystemConfig(
+        core=Config(
+            rows=4,
+            cols=3,
+            depth=4,
+            d_head=16,
+            n_max=12,
+            capacity=100,
+            grouped=True,
+            progressive=True,
+            unsigned_weights=True,
+            topk_lanes=4,
+        ),
+        bus_bits=64,
+    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,27 @@ def test_results_are_kept_until_something_changes(liberty: Path, tmp_path: Path)
         assert not done
     (tmp_path / "asic-leaf.json").write_text('{"key": ')
     run(500, LEAF)
+    assert done
+
+
+def test_an_interrupted_run_leaves_no_result_of_the_run_before(
+    liberty: Path, tmp_path: Path
+) -> None:
+    """Its folder holds another netlist then, which must not be placed as that of the result."""
+
+    def run(mhz: float, step: Callable[[str], None]) -> None:
+        Flow(tmp_path, (liberty,), mhz=mhz).run(ASIC, design(LEAF, "leaf"), step=step)
+
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    run(1000, lambda _: None)
+    (tmp_path / "placed-leaf.json").write_text("{}")
+    with pytest.raises(KeyboardInterrupt):
+        run(500, interrupt)
+    assert not list(tmp_path.glob("*.json"))
+    done: list[str] = []
+    run(1000, done.append)
     assert done
 
 

@@ -10,7 +10,7 @@ from dtqatten.golden.numerics.attention import Inputs, Options, attention
 GRANULARITIES = ("head", "token")
 
 
-def bound(one, cut, codes, planes):
+def bound(one, cut, codes, options):
     """How far outputs in segments can be from those in one, in units of the output.
 
     Each weight is off by half a code and by a share of itself, in one segment and in many; a mean
@@ -21,7 +21,8 @@ def bound(one, cut, codes, planes):
     # 1/32 octave at a maximum, 1/64 elsewhere, in both; 1/256 octave for each merge.
     step, factor = 2 ** (1 / 32) - 1, 2 ** (merges / 256) - 1
     share = (2 * step + factor * (1 + step)) * (1 + step)
-    top, last = {2: (119, 1 / 16), 3: (1911, 1)}[planes]
+    last = {2: 1 / 16, 3: 1}[options.p_planes]
+    top = {2: (119, 255), 3: (1911, 4095)}[options.p_planes][options.unsigned_weights]
     values = codes[2].codes.astype(float)
     gained = codes[2].gains is not None
     worth = values * (codes[2].gains[..., None] / 256 if gained else 1)
@@ -41,15 +42,16 @@ def bound(one, cut, codes, planes):
 def test_any_split_is_within_the_bound_of_one_segment(random_codes, data):
     granularity = data.draw(st.sampled_from(GRANULARITIES))
     planes = data.draw(st.sampled_from([2, 3]))
+    unsigned = data.draw(st.booleans())
     n = data.draw(st.integers(2, 40))
     size = data.draw(st.sampled_from([0.3, 1.0, 3.0]))
     codes = random_codes(data.draw(st.integers(0, 999)), granularity, m=3, n=n, size=size)
-    options = Options(p_planes=planes)
+    options = Options(p_planes=planes, unsigned_weights=unsigned)
     cuts = tuple(data.draw(st.lists(st.integers(1, n - 1), unique=True, max_size=6).map(sorted)))
     mask = np.random.default_rng(n).random((3, n)) < data.draw(st.sampled_from([0.3, 1.0]))
     one = attention(Inputs(*codes, mask=mask), options)
     cut = attention(Inputs(*codes, mask=mask, cuts=cuts), options)
-    limit = bound(one, cut, codes, planes)
+    limit = bound(one, cut, codes, options)
     assert (np.abs(cut.output.astype(int) - one.output) <= limit).all()
     near = np.abs(cut.probability - one.probability)
     assert (near <= 1.5 + 0.06 * one.probability).all()
@@ -69,7 +71,7 @@ def test_the_bound_is_not_far_from_what_is_found(random_codes, granularity, plan
         options = Options(p_planes=planes)
         one = attention(Inputs(*codes), options)
         cut = attention(Inputs(*codes, cuts=tuple(cuts.tolist())), options)
-        share = np.abs(cut.output.astype(int) - one.output) / bound(one, cut, codes, planes)
+        share = np.abs(cut.output.astype(int) - one.output) / bound(one, cut, codes, options)
         worst = max(worst, float(share.max()))
     print(granularity, planes, f"{worst:.2f}")
     assert 0.2 < worst < 0.4
