@@ -18,7 +18,8 @@ from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.session.cache import CacheLayer
 from dtqatten.golden.numerics.codes import Granularity
-from dtqatten.golden.numerics.local_values import Arrays
+from dtqatten.golden.numerics.local_values import SHARE_ALL, Arrays
+from dtqatten.golden.numerics.softmax import KEYS_MAX
 
 __all__ = ["Block", "Machine", "Mode", "compute"]
 
@@ -122,6 +123,7 @@ def compute(
         If the policy's rule is not one of such scores.
     """
     _refuse_terms(block, policy)
+    _refuse_long_rows(block, policy)
     if mode is Mode.FLOAT:
         if held is not None:
             raise ValueError("mode float has no cache of codes: use fake-quant or integer")
@@ -198,6 +200,22 @@ def _refuse_terms(block: Block, policy: Policy) -> None:
             f"the policy centers K and V, which changes results under {found[0]} (layer "
             f"{block.layer}): set center to false"
         )
+
+
+def _refuse_long_rows(block: Block, policy: Policy) -> None:
+    """Refuse rules that need a whole row at once where rows are cut into segments."""
+    rules, keys = policy.layers[block.layer], block.k_bits.shape[1]
+    if keys <= KEYS_MAX:
+        return
+    for name, on, off in (
+        ("values", rules.value_share < SHARE_ALL, "1"),
+        ("threshold", rules.threshold is not None, "null"),
+    ):
+        if on:
+            raise PolicyError(
+                f"layer {block.layer} has {name}, and {keys} keys, more than {KEYS_MAX} of a row "
+                f"that is computed at once: set {name} to {off}, or shorten the text"
+            )
 
 
 def _kept(bits: Tensor) -> Tensor | None:

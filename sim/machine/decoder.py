@@ -16,7 +16,7 @@ from dtqatten.driver.device import Device
 from dtqatten.golden.numerics.codes import Granularity
 from dtqatten.golden.numerics.local_values import Arrays
 from dtqatten.sim.machine.decoder_blocks import CachedBlocks, StepRun, TiledBlocks
-from dtqatten.sim.machine.encoder import refuse
+from dtqatten.sim.machine.refusals import refuse, refuse_weights
 
 __all__ = [
     "DecoderRun",
@@ -78,6 +78,7 @@ def decoder_config(
         If no machine is that large.
     """
     refuse(decoder_refusals(policy))
+    refuse_weights(config, policy)
     heads = model.num_attention_heads
     shared = getattr(model, "num_key_value_heads", heads)
     if policy.progressive and heads // shared > config.rows:

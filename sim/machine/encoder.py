@@ -26,6 +26,7 @@ from dtqatten.golden.numerics.local_values import Arrays
 from dtqatten.golden.numerics.select import counts
 from dtqatten.interface.descriptor import Flag
 from dtqatten.interface.registers import Control
+from dtqatten.sim.machine.refusals import refuse, refuse_weights
 from dtqatten.sim.machine.refused_blocks import refuse_block
 
 __all__ = [
@@ -34,7 +35,6 @@ __all__ = [
     "MachineBlocks",
     "config_for",
     "refusals",
-    "refuse",
     "run_encoder",
 ]
 
@@ -56,18 +56,6 @@ def refusals(policy: Policy) -> list[str]:
     ]
 
 
-def refuse(found: list[str]) -> None:
-    """Refuse a policy by what the machine does not do of it.
-
-    Raises
-    ------
-    PolicyError
-        If there is anything.
-    """
-    if found:
-        raise PolicyError(f"the policy {found[0]}, which the machine does not: choose another")
-
-
 def config_for(config: Config, policy: Policy) -> Config:
     """Return a configuration with the options that a policy needs.
 
@@ -77,6 +65,7 @@ def config_for(config: Config, policy: Policy) -> Config:
         If the machine cannot do what the policy asks for.
     """
     refuse(refusals(policy))
+    refuse_weights(config, policy)
     return config.replace(
         local_values=policy.local,
         skip_tiles=config.skip_tiles or policy.local,

@@ -1,11 +1,13 @@
 """Decoding with the cache of codes."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
 from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.runtime import attached
 from tiny_models import BOUND, decoded, hidden, ramp, rms, spattens
 
@@ -97,3 +99,17 @@ def test_a_cache_of_floats_is_refused(llama):
         past = llama(ids, use_cache=True).past_key_values
         with pytest.raises(ValueError, match=r"session\.cache\(\)"):
             llama(ids[:, :1], past_key_values=past)
+
+
+@pytest.mark.parametrize("mode", ["integer", "fake-quant"])
+@pytest.mark.parametrize(("field", "value"), [("values", 0.5), ("threshold", 0.5)])
+def test_rules_of_whole_rows_refuse_rows_in_segments(llama, mode, field, value):
+    whole = Policy.flat(3, granularity="token", prune_queries=False)
+    layers = tuple(dataclasses.replace(layer, **{field: value}) for layer in whole.layers)
+    ids = torch.arange(1025)[None] % 50
+    says = rf"layer 0 has {field}, and 1025 keys, more than 1024 .*: set {field} to"
+    with (
+        attached(llama, whole.replace(layers=layers), mode),
+        pytest.raises(PolicyError, match=says),
+    ):
+        llama(ids)

@@ -153,9 +153,10 @@ def test_scores_beyond_the_machine_are_refused(terms, message) -> None:
         q=SimpleNamespace(codes=torch.zeros(1, 2, 4, 8)),
         k=SimpleNamespace(codes=torch.zeros(1, 2, 4, 8)),
         terms=terms,
+        threshold=None,
     )
     with pytest.raises(ValueError, match=rf"layer 1 has {message}.*machine has not.*mode integer"):
-        next(block_calls(1, op, 4))
+        next(block_calls(1, op, 4, 2))
     with pytest.raises(ValueError, match=rf"layer 1 has {message}.*chains have not.*mode integer"):
         refuse_block(1, op)
 

@@ -1,0 +1,34 @@
+"""Policies that a machine does not run."""
+
+from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import PolicyError
+from dtqatten.configuration.core import Config
+
+__all__ = ["refuse", "refuse_weights"]
+
+
+def refuse(found: list[str]) -> None:
+    """Refuse a policy by what the machine does not do of it.
+
+    Raises
+    ------
+    PolicyError
+        If there is anything.
+    """
+    if found:
+        raise PolicyError(f"the policy {found[0]}, which the machine does not: choose another")
+
+
+def refuse_weights(config: Config, policy: Policy) -> None:
+    """Refuse a policy of other weights than a machine is given.
+
+    Raises
+    ------
+    PolicyError
+        If the machine's weights are unsigned, and the policy's are not.
+    """
+    if config.unsigned_weights and not policy.unsigned_weights:
+        raise PolicyError(
+            "the machine has unsigned_weights, the policy has not: set it in the policy, or leave "
+            "it out of the machine"
+        )
