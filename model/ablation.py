@@ -106,7 +106,7 @@ def ablation(
     UsageError
         If the policy has no feature, or its costs do not follow from its schedule.
     """
-    refuse_unpriced(policy)
+    refuse_unpriced(policy, energy=power is not None)
     own = [feature for feature in Feature if _has(policy, feature)]
     if not own:
         raise UsageError("the policy saves nothing: choose one with fewer bits, tokens or heads")

@@ -41,14 +41,26 @@ def _refuse_progressive(policy: Policy) -> None:
             )
 
 
-def refuse_unpriced(policy: Policy) -> None:
+def refuse_unpriced(policy: Policy, *, energy: bool = False) -> None:
     """Refuse a policy whose cycles and energy do not follow from its schedule.
+
+    Parameters
+    ----------
+    policy : Policy
+    energy : bool
+        Energy is wanted, too.
 
     Raises
     ------
     UsageError
-        If a layer is progressive, or queries of pruned tokens go on.
+        If a layer is progressive, or queries of pruned tokens go on; for energy also if weights are
+        unsigned, whose power has not been measured.
     """
+    if energy and policy.unsigned_weights:
+        raise UsageError(
+            "unsigned_weights is True: power is known of signed weights only; choose cycles, bit "
+            "operations or bytes"
+        )
     _refuse_progressive(policy)
     if not policy.prune_queries:
         raise UsageError(
@@ -72,11 +84,14 @@ class PolicyCost:
     shape : Shape
     lengths : mapping
         How many sequences have so many tokens.
+    energy : bool
+        It is an energy.
     """
 
     head: Callable[[Workload, int], float]
     shape: Shape
     lengths: Mapping[int, int]
+    energy: bool = False
 
     def __call__(self, policy: Policy) -> float:
         """Return the ratio, at most about 1.
@@ -86,7 +101,7 @@ class PolicyCost:
         UsageError
             As :func:`refuse_unpriced`.
         """
-        refuse_unpriced(policy)
+        refuse_unpriced(policy, energy=self.energy)
         heads = self.shape.heads
         every = policy.replace(layers=tuple(replace(x, heads=1.0) for x in policy.layers))
         own = all_in_8 = 0.0
@@ -169,4 +184,4 @@ def policy_cost(
         core = sum(coefficients.nanojoules(max(busy.values()), busy).values())
         return core + dram_bytes(work, kv_heads) * 8 * DRAM_PJ_PER_BIT / 1000
 
-    return PolicyCost(energy, shape, lengths)
+    return PolicyCost(energy, shape, lengths, energy=True)
