@@ -57,6 +57,8 @@ def small_machines(count: int, seed: int) -> list[SystemConfig]:
             name: values[-end] if extreme else values[rng.integers(len(values))]
             for end, (name, values) in zip(ends, VALUES.items(), strict=True)
         }
+        # Rows in segments are not tried in 4 bits.
+        drawn["progressive"] = drawn["progressive"] and not drawn["merge_rows"]
         cols, d_head = drawn["cols"], drawn["d_head"]
         depths = [d for d in range(1, d_head + 1) if d_head % d == 0]
         drawn["depth"] = int(rng.choice([1, d_head] if extreme else depths))

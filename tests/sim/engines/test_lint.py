@@ -52,8 +52,11 @@ def test_the_sample_has_all_edges() -> None:
             "sinks",
             "merge_rows",
             "topk_engine",
+            "unsigned_weights",
         ):
             assert len({getattr(core, name) for core in cores}) == 2, (block, name)
+    # Not with segments, so there are fewer.
+    assert {p.values[1].core.progressive for p in SAMPLE} == {False, True}
 
 
 def test_a_fault_is_found() -> None:
