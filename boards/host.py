@@ -11,7 +11,7 @@ from dtqatten.driver.device import Arena, Device
 from dtqatten.driver.errors import PortError
 from dtqatten.driver.serial_bus import SerialBus
 from dtqatten.golden.traces.recording import Recording
-from dtqatten.hw.memory.descriptor import known_flags, required_flags
+from dtqatten.hw.system import constants
 from dtqatten.interface.descriptor import PAGE_BYTES
 
 __all__ = ["device_on", "random_recording", "run_layers"]
@@ -34,20 +34,8 @@ def device_on(bus: SerialBus, board: Board) -> Device:
     border = bus.memory_base + pages * INPUTS // PARTS * PAGE_BYTES
     inputs = Arena(bus.memory_base, border - bus.memory_base)
     device = Device(bus, inputs, Arena(border, bus.memory_base + bus.memory_bytes - border))
-    core, sizes = board.system.core, device.sizes
-    wanted = {
-        "rows": core.rows,
-        "cols": core.cols,
-        "depth": core.depth,
-        "value_depth": core.group,
-        "planes": core.planes,
-        "d_head": core.d_head,
-        "n_max": core.n_max,
-        "heads": core.heads,
-        "flags": int(known_flags(core)),
-        "flags_required": int(required_flags(core)),
-    }
-    if differing := [name for name, value in wanted.items() if sizes[name] != value]:
+    sizes, wanted = device.sizes, constants(board.system)
+    if differing := [name for name in wanted if name in sizes and sizes[name] != wanted[name]]:
         name = differing[0]
         raise PortError(
             f"{bus.port}: its machine has {name} {sizes[name]}, that of {board.name} "

@@ -33,9 +33,8 @@ class DotProduct(wiring.Component):
     only carry chain is the accumulator's. Bits of negative weight enter inverted,
     ``-b = (1 - b) - 1`` (Baugh and Wooley, IEEE Trans. Comput. 1973), which adds 112 to every
     product, 120 where ``q`` is unsigned: ``offset`` is the sum of these. So all bits are unsigned,
-    and none is sign-extended.
-    Every adder takes the three bits of its column that arrive first (Oklobdzija et al., IEEE Trans.
-    Comput. 1996, with equal delays for sum and carry).
+    and none is sign-extended. Every adder takes the three bits of its column that arrive first
+    (Oklobdzija et al., IEEE Trans. Comput. 1996, with equal delays for sum and carry).
 
     Latency ``product_stages - 1`` cycles: one stage is combinational, two have a register halfway
     through the tree, whose initial value is that of zero operands. Throughput one dot product a
@@ -49,24 +48,24 @@ class DotProduct(wiring.Component):
     ----------
     config : Config
         Uses ``depth`` and ``product_stages``.
-    signed_q : bool
-        Nibbles of ``q`` are signed, as those of ``k`` are.
+    unsigned_q : bool
+        Nibbles of ``q`` are unsigned; those of ``k`` are always signed.
 
     Members
     -------
-    q, k : In(operand_layout(config, signed=signed_q)), In(operand_layout(config))
+    q, k : In(operand_layout(config, signed=not unsigned_q)), In(operand_layout(config))
     sum, carry : Out(width)
         Unsigned; together at most ``176 * depth``, or ``225 * depth`` where ``q`` is unsigned.
     """
 
-    def __init__(self, config: Config, signed_q: bool = True) -> None:
+    def __init__(self, config: Config, unsigned_q: bool = False) -> None:
         self.config = config
-        self.signed_q = signed_q
-        self.offset = (112 if signed_q else 120) * config.depth
-        self.width = (self.offset + (64 if signed_q else 105) * config.depth).bit_length()
+        self.unsigned_q = unsigned_q
+        self.offset = (120 if unsigned_q else 112) * config.depth
+        self.width = (self.offset + (105 if unsigned_q else 64) * config.depth).bit_length()
         super().__init__(
             {
-                "q": In(operand_layout(config, signed=signed_q)),
+                "q": In(operand_layout(config, signed=not unsigned_q)),
                 "k": In(operand_layout(config)),
                 "sum": Out(self.width),
                 "carry": Out(self.width),
@@ -134,7 +133,7 @@ class DotProduct(wiring.Component):
                 for j in range(4):
                     bit = Signal(name=f"product_{lane}_{i}_{j}")
                     both = q[i] & k[j]
-                    negative = (j == 3) != (i == 3 and self.signed_q)
+                    negative = (j == 3) != (i == 3 and not self.unsigned_q)
                     m.d.comb += bit.eq(~both if negative else both)
                     add(i + j, 0, bit, int(negative))
         if self.config.product_stages == 2:

@@ -35,14 +35,14 @@ class Grid(wiring.Component):
     config : Config
     width : int
         Bits of the accumulators.
-    signed_q : bool
-        Nibbles of queries are signed, as those of keys are.
+    unsigned_q : bool
+        Nibbles of queries are unsigned; those of keys are always signed.
     observed : bool
         Add the port ``acc``.
 
     Members
     -------
-    q : In(ArrayLayout(operand_layout(config, signed=signed_q), rows))
+    q : In(ArrayLayout(operand_layout(config, signed=not unsigned_q), rows))
         Operands at the left edge, row ``r`` skewed by ``r`` cycles.
     k : In(ArrayLayout(operand_layout(config), cols))
         Operands at the top edge, column ``c`` skewed by ``c`` cycles.
@@ -55,15 +55,15 @@ class Grid(wiring.Component):
     """
 
     def __init__(
-        self, config: Config, width: int, signed_q: bool = True, *, observed: bool = False
+        self, config: Config, width: int, unsigned_q: bool = False, *, observed: bool = False
     ) -> None:
         self.config = config
         self.width = width
-        self.signed_q = signed_q
+        self.unsigned_q = unsigned_q
         self.observed = observed
         score = signed(width)
         ports = {
-            "q": In(data.ArrayLayout(operand_layout(config, signed=signed_q), config.rows)),
+            "q": In(data.ArrayLayout(operand_layout(config, signed=not unsigned_q), config.rows)),
             "k": In(data.ArrayLayout(operand_layout(config), config.cols)),
             "control": In(control_layout(config)),
             "columns": Out(data.ArrayLayout(score, config.cols)),
@@ -75,11 +75,9 @@ class Grid(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         rows, cols = self.config.rows, self.config.cols
-        config, width = self.config, self.width
-        unsigned = [] if self.signed_q else [False]
+        kind = (self.config, self.width, self.unsigned_q)
         pes = [
-            [place(m, platform, f"pe_{r}_{c}", PE, config, width, *unsigned) for c in range(cols)]
-            for r in range(rows)
+            [place(m, platform, f"pe_{r}_{c}", PE, *kind) for c in range(cols)] for r in range(rows)
         ]
         control = self.control
         for r in range(rows):

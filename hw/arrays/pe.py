@@ -35,12 +35,12 @@ class PE(wiring.Component):
         Uses ``depth``, ``schedule`` and ``product_stages``.
     width : int
         Bits of the accumulator, enough for every partial sum.
-    signed_q : bool
-        Nibbles of the query are signed, as those of the key are.
+    unsigned_q : bool
+        Nibbles of the query are unsigned; those of the key are always signed.
 
     Members
     -------
-    q_i, k_i : In(operand_layout(config, signed=signed_q)), In(operand_layout(config))
+    q_i, k_i : In(operand_layout(config, signed=not unsigned_q)), In(operand_layout(config))
         Nibbles of the query and key token, zero where there is nothing to multiply.
     control_i : In(control_layout(config))
         Control that belongs to the operands of ``product_stages`` cycles before.
@@ -52,16 +52,16 @@ class PE(wiring.Component):
         ``acc`` in the one cycle it holds a finished sum, else zero.
     """
 
-    def __init__(self, config: Config, width: int, signed_q: bool = True) -> None:
+    def __init__(self, config: Config, width: int, unsigned_q: bool = False) -> None:
         self.config = config
         self.width = width
-        self.signed_q = signed_q
+        self.unsigned_q = unsigned_q
         super().__init__(
             {
-                "q_i": In(operand_layout(config, signed=signed_q)),
+                "q_i": In(operand_layout(config, signed=not unsigned_q)),
                 "k_i": In(operand_layout(config)),
                 "control_i": In(control_layout(config)),
-                "q_o": Out(operand_layout(config, signed=signed_q)),
+                "q_o": Out(operand_layout(config, signed=not unsigned_q)),
                 "k_o": Out(operand_layout(config)),
                 "control_o": Out(control_layout(config)),
                 "acc": Out(signed(width)),
@@ -78,7 +78,7 @@ class PE(wiring.Component):
         control = Signal(control_layout(self.config), init={"first": 1})
         acc = Signal(signed(self.width), reset_less=True)
         done = Signal()
-        m.submodules.product = product = DotProduct(self.config, self.signed_q)
+        m.submodules.product = product = DotProduct(self.config, self.unsigned_q)
         # Initial values are those of operands that are zero.
         parts = [
             Signal(product.width, name=f"dot_{name}", init=init, reset_less=True)

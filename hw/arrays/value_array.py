@@ -72,16 +72,16 @@ class ValueArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config.of_values
-        unsigned = [False] if config.unsigned_weights else []
+        unsigned = config.unsigned_weights
         weights = place(m, platform, "weights_feeder", WeightFeeder, config)
         values = place(m, platform, "values_feeder", ValueFeeder, config)
         sequencer = place(m, platform, "sequencer", ValueSequencer, config)
         if self.observed:
             # Not placed: an instance's outputs are limited to 65536 bits in Amaranth.
-            m.submodules.grid = grid = Grid(config, self.width, *unsigned, observed=True)
+            m.submodules.grid = grid = Grid(config, self.width, unsigned, observed=True)
             m.d.comb += self.acc.eq(grid.acc)
         else:
-            grid = place(m, platform, "grid", Grid, config, self.width, *unsigned)
+            grid = place(m, platform, "grid", Grid, config, self.width, unsigned)
         buffer = place(m, platform, "sum_buffer", ScoreBuffer, config, self.width)
         step = sequencer.step
         stages = config.grid_stages

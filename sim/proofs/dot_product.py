@@ -229,7 +229,7 @@ def is_dot_product(config: Config) -> bool:
     RuntimeError
         If Yosys fails.
     """
-    component = DotProduct(config, not config.unsigned_weights)
+    component = DotProduct(config, config.unsigned_weights)
     return adds_up(verilog(component, NAME), config, component.offset)
 
 

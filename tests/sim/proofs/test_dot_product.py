@@ -47,7 +47,7 @@ def test_a_tree_of_other_nibbles_is_not_proved() -> None:
     """Signed nibbles are not unsigned ones, either way."""
     for unsigned in (False, True):
         of = config(2, 1, unsigned)
-        other = DotProduct(of, signed_q=unsigned)
+        other = DotProduct(of, unsigned_q=not unsigned)
         assert not adds_up(verilog(other, "dot_product"), of, other.offset)
 
 
