@@ -21,6 +21,7 @@ from dtqatten.commands.config import check_config, show_config
 from dtqatten.commands.demo import demo
 from dtqatten.commands.estimate import estimate
 from dtqatten.commands.evaluate import evaluate
+from dtqatten.commands.explore import explore
 from dtqatten.commands.faults import faults
 from dtqatten.commands.formal import formal
 from dtqatten.commands.lint import lint
@@ -78,6 +79,7 @@ COMMANDS = (
     compare,
     ablation,
     sweep,
+    explore,
     synth,
     results,
     lint,

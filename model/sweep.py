@@ -9,11 +9,12 @@ from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from io import StringIO
+from typing import Any, TypeVar
 
 from dtqatten.configuration.changes import changed
 from dtqatten.configuration.core import Config, ConfigError
 from dtqatten.configuration.system import SystemConfig
-from dtqatten.model.core import fit, run_core
+from dtqatten.model.core import CoreRun, fit, run_core
 from dtqatten.model.workload import Workload
 
 __all__ = [
@@ -21,11 +22,15 @@ __all__ = [
     "Point",
     "Result",
     "bus_beats",
+    "evaluate",
     "executor",
+    "on_bus",
     "points",
     "run",
     "to_csv",
 ]
+
+T = TypeVar("T")
 
 #: A PE of preset base at 45 nm and 1 GHz over its multipliers, with all its registers:
 #: ``dtqatten synth --target asic --preset base --block pe``, docs/synthesis.md.
@@ -162,12 +167,17 @@ def bus_beats(config: Config, workload: Workload, bus_bits: int) -> int:
     return max(read, kept * sum(math.ceil(16 * channels / bus_bits) for channels in widths))
 
 
+def on_bus(point: Point) -> tuple[CoreRun, int, int]:
+    """Return a point's run, its bus's beats of a head, and the cycles of a head with both."""
+    run = run_core(point.config, point.workload)
+    beats = bus_beats(point.config, point.workload, point.bus_bits)
+    return run, beats, max(run.head_cycles, beats)
+
+
 def evaluate(point: Point) -> Result:
     """Return a point's row."""
     config, workload = point.config, point.workload
-    ran = run_core(config, workload)
-    beats = bus_beats(config, workload, point.bus_bits)
-    cycles = max(ran.head_cycles, beats)
+    ran, beats, cycles = on_bus(point)
     core_share = ran.head_cycles / cycles
     return Result(
         point.machine,
@@ -226,20 +236,28 @@ def executor(workers: int | None, dask: str | None) -> Iterator[Executor]:
         yield client.get_executor(pure=False)
 
 
-def run(work: Sequence[Point], pool: Executor, tell: Callable[[Result], object]) -> list[Result]:
-    """Return the results of some points in their order; ``tell`` hears each when it is there."""
-    futures = {pool.submit(evaluate, point): at for at, point in enumerate(work)}
-    results: dict[int, Result] = {}
+def run(
+    work: Sequence[Point],
+    pool: Executor,
+    tell: Callable[[T], object],
+    each: Callable[[Point], T],
+) -> list[T]:
+    """Return what ``each`` finds at some points, in their order.
+
+    ``tell`` hears each result when it is there.
+    """
+    futures = {pool.submit(each, point): at for at, point in enumerate(work)}
+    results: dict[int, T] = {}
     for future in as_completed(futures):
         results[futures[future]] = future.result()
         tell(future.result())
     return [results[at] for at in range(len(work))]
 
 
-def to_csv(results: Sequence[Result]) -> str:
-    """Return results as CSV, a line each below their names."""
+def to_csv(results: Sequence[Any], columns: type[Any]) -> str:
+    """Return rows of a dataclass as CSV, a line each below their names."""
     text = StringIO()
-    names = [field.name for field in fields(Result)]
+    names = [field.name for field in fields(columns)]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
     writer.writerows([getattr(result, name) for name in names] for result in results)

@@ -112,7 +112,7 @@ def sweep(
             import distributed  # noqa: F401
 
         from dtqatten.model.plots import sweep_figure
-        from dtqatten.model.sweep import executor, points, run, to_csv
+        from dtqatten.model.sweep import Result, evaluate, executor, points, run, to_csv
     work = points(
         {each.name: each.config for each in machines},
         changes,
@@ -125,7 +125,7 @@ def sweep(
     try:
         with progress() as bar, executor(workers, dask) as pool:
             task = bar.add_task("cycle model", total=len(work))
-            results = run(work, pool, lambda result: bar.advance(task))
+            results = run(work, pool, lambda _: bar.advance(task), evaluate)
     except OSError as error:
         if dask is None:
             raise
@@ -133,7 +133,7 @@ def sweep(
     show(results_table(results))
     if as_json:
         print_json([dataclasses.asdict(result) for result in results])
-    write_text(output / "sweep.csv", to_csv(results))
+    write_text(output / "sweep.csv", to_csv(results, Result))
     save(sweep_figure(results), output / "sweep.png")
     say(f"{output / 'sweep.csv'}\n{output / 'sweep.png'}")
 

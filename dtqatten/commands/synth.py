@@ -41,7 +41,7 @@ from dtqatten.commands.targets import Target, option_names, targets_of, typed
 from dtqatten.configuration.core import PRESETS, Config
 from dtqatten.files.notices import LOG
 from dtqatten.files.pictures import save
-from dtqatten.hw.blocks import Block, build
+from dtqatten.hw.blocks import Block
 
 if TYPE_CHECKING:
     from dtqatten.synth.design import Design
@@ -131,14 +131,9 @@ def tasks(
 
 def exported(name: str, block: Block, machine: Machine, *, serial_pins: bool) -> "Design":
     """Return a block as a design of that name, in Verilog."""
-    from dtqatten.hw.base.export import PREFIX, verilog
-    from dtqatten.synth.design import Design
+    from dtqatten.synth.blocks import block_design
 
-    kind = f"{block}_pins" if serial_pins else str(block)
-    component = build(block, machine.system(), serial_pins=serial_pins)
-    files = {f"{PREFIX}{kind}.v": verilog(component, kind)}
-    # No block uses what it reads from a word that is being written.
-    return Design(name, f"{PREFIX}{kind}", files, collisions_matter=False)
+    return block_design(name, block, machine.system(), serial_pins=serial_pins)
 
 
 def synth(

@@ -58,6 +58,7 @@ def test_outputs_are_checked_before_anything_is_computed(
         ("verilog", ["dtqatten_pe.v"]),
         ("bench", ["array.json", "timeline.png"]),
         ("sweep", ["sweep.csv", "sweep.png"]),
+        ("explore", ["explore.csv", "explore.png"]),
         ("synth", ["area.png"]),
     ],
 )

@@ -88,6 +88,15 @@ WRONG = {
         (["--bus-bits", "100"], "bus_bits is 100: choose 64"),
         (["--dask", "tcp://x:1", "--workers", "1"], "--workers: --dask has workers of its own"),
     ],
+    "explore": [
+        (["--preset", "huge"], PRESET),
+        (["berd"], "'berd' is no model: give one of minilm"),
+        (["--cols", "x"], "--cols is 'x': give whole numbers from 1 on"),
+        (["--density", "2"], "--density is 2.0: give 0.3 to 0.95"),
+        (["--mm2", "-1"], "-1"),
+        (["--area-model", __file__], "is no area model"),
+        (["--dask", "tcp://x:1", "--workers", "1"], "--workers: --dask has workers of its own"),
+    ],
     "synth": [
         (["--target", "ecp5", "--preset", "huge"], PRESET),
         (["--target", "ecp5", "--preset", "tiny", "--rows", "0"], "rows is 0, outside 1..64"),

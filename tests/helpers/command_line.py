@@ -7,7 +7,7 @@ from dtqatten.cli import app
 COMMANDS = [
     *("demo", "verilog", "sim", "stalls", "bench", "compare", "sweep", "results", "synth", "lint"),
     *("mutate", "trace", "search", "eval", "accuracy", "registers", "formal", "faults"),
-    *("config", "run", "estimate", "board", "policies"),
+    *("config", "run", "estimate", "board", "policies", "explore"),
 ]
 
 

@@ -62,7 +62,15 @@ def _sweep(monkeypatch: pytest.MonkeyPatch) -> None:
 
     names = [(each.name, each.type) for each in dataclasses.fields(sweep.Result)]
     row = sweep.Result(**{name: "tiny" if kind is str else 1 for name, kind in names})
-    monkeypatch.setattr(sweep, "run", lambda work, pool, tell: [row])
+    monkeypatch.setattr(sweep, "run", lambda *_: [row])
+
+
+def _explore(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dtqatten.synth.explore import Machine
+
+    names = [(each.name, each.type) for each in dataclasses.fields(Machine)]
+    row = Machine(**{name: "tiny" if kind is str else 1 for name, kind in names})
+    monkeypatch.setattr("dtqatten.model.sweep.run", lambda *_: [row])
 
 
 def _synth(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +179,7 @@ QUICK: dict[str, tuple[Patch, str]] = {
     "bench": (_bench, "figure"),
     "compare": (_compare, "multipliers"),
     "sweep": (_sweep, "multipliers"),
+    "explore": (_explore, "fastest"),
     "synth": (_synth, "flip-flops"),
     "results": (_results, "core_mm2"),
     "mutate": (_mutate, "equivalent"),

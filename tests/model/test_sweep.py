@@ -22,7 +22,7 @@ WORK = points(
 def results() -> list[Result]:
     heard: list[Result] = []
     with ThreadPoolExecutor(1) as pool:
-        done = run(WORK, pool, heard.append)
+        done = run(WORK, pool, heard.append, evaluate)
     assert sorted(map(str, heard)) == sorted(map(str, done))
     return done
 
@@ -75,7 +75,7 @@ def test_weights_follow_what_is_asked_for() -> None:
 
 def test_processes(results: list[Result]) -> None:
     with executor(1, None) as pool:
-        assert run(WORK[:1], pool, lambda result: None) == results[:1]
+        assert run(WORK[:1], pool, lambda result: None, evaluate) == results[:1]
 
 
 def test_dask(results: list[Result]) -> None:
@@ -87,7 +87,7 @@ def test_dask(results: list[Result]) -> None:
         ) as cluster,
         executor(None, cluster.scheduler_address) as pool,
     ):
-        assert run(WORK[:2], pool, lambda result: None) == results[:2]
+        assert run(WORK[:2], pool, lambda result: None, evaluate) == results[:2]
 
 
 def test_no_scheduler() -> None:
@@ -97,7 +97,7 @@ def test_no_scheduler() -> None:
 
 
 def test_table(results: list[Result]) -> None:
-    rows = list(csv.DictReader(StringIO(to_csv(results))))
+    rows = list(csv.DictReader(StringIO(to_csv(results, Result))))
     assert len(rows) == len(results)
     assert rows[3]["machine"] == "tiny rows=2"
     assert float(rows[3]["limit_share"]) == results[3].limit_share

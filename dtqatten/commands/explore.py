@@ -1,0 +1,184 @@
+"""``dtqatten explore``: time, area and energy of many machines on a model's attention."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dtqatten.commands.console import print_json, progress, say, show
+from dtqatten.commands.options import (
+    JsonOption,
+    MachinesOption,
+    fail,
+    machines_of,
+    needs,
+    reject_unused,
+    workload,
+)
+from dtqatten.commands.paths import output_folder
+from dtqatten.commands.placement import DensityOption, HaloOption
+from dtqatten.commands.sweep import numbers
+from dtqatten.configuration.core import PRESETS
+from dtqatten.files.pictures import save
+from dtqatten.files.whole import write_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from dtqatten.synth.explore import Machine
+
+__all__ = ["explore"]
+
+#: What is tried of ``base`` where nothing is said.
+USUAL = {"rows": "4,8,16", "cols": "16,32,64"}
+
+
+def explore(
+    model: Annotated[
+        str, typer.Argument(help="Model: a name such as bert-base, or a folder with a config.json.")
+    ] = "bert-base",
+    preset: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Of {', '.join(PRESETS)}, repeatable; by default base."),
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Of a sequence, before pruning.")] = 384,
+    rows: Annotated[str | None, typer.Option(help="Rows to try, separated by commas.")] = None,
+    cols: Annotated[str | None, typer.Option(help="Columns to try.")] = None,
+    depth: Annotated[str | None, typer.Option(help="Depths to try.")] = None,
+    value_depth: Annotated[
+        str | None, typer.Option(help="Depths of the value array to try.")
+    ] = None,
+    bus_bits: Annotated[
+        str, typer.Option(help="Widths of the bus to try, 64 to 512 bits.")
+    ] = "256",
+    shares: Annotated[
+        str | None,
+        typer.Option(help="Percentages of 0, 4 and 8-bit tokens; 28,41.4,30.6."),
+    ] = None,
+    files: MachinesOption = None,
+    mm2: Annotated[
+        float | None, typer.Option(min=0, help="Largest die of the core to choose, mm2.")
+    ] = None,
+    mw: Annotated[
+        float | None, typer.Option(min=0, help="Most power of the core to choose, mW.")
+    ] = None,
+    density: DensityOption = None,
+    halo: HaloOption = None,
+    area_model: Annotated[
+        Path | None,
+        typer.Option(
+            "--area-model",
+            exists=True,
+            dir_okay=False,
+            help="Fitted to your cells and macros by tools/fit_area.py; by default 45 nm.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; by default one a core.")
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(help="Run on the machines of this Dask scheduler, such as tcp://host:8786."),
+    ] = None,
+    output: Annotated[
+        Path,
+        output_folder(
+            "Folder for explore.csv and explore.png.", holds=("explore.csv", "explore.png")
+        ),
+    ] = Path("build/explore"),
+    as_json: JsonOption = False,
+) -> None:
+    """Find the machine for a model, a die and a power: write a table and a picture."""
+    if dask is not None:
+        reject_unused({"--workers": workers}, "--dask has workers of its own")
+    given = {"rows": rows, "cols": cols, "depth": depth, "value_depth": value_depth}
+    if not any((preset, files, *given.values())):
+        given |= USUAL
+    changes = {
+        name: numbers(f"--{name.replace('_', '-')}", text)
+        for name, text in given.items()
+        if text is not None
+    }
+    machines = machines_of(preset, files, ["base"])
+    with needs("synth", "sweep"):
+        import matplotlib  # noqa: F401
+        import pyosys  # noqa: F401
+
+        if dask is not None:
+            import distributed  # noqa: F401
+    from dtqatten.model.shapes import shape_of
+    from dtqatten.model.sweep import executor, points, run, to_csv
+    from dtqatten.synth.estimate.area_model import fitted, read_model
+    from dtqatten.synth.explore import Explorer, Machine, best
+    from dtqatten.synth.explore_picture import explore_figure
+    from dtqatten.synth.place.options import PlaceOptions
+
+    shape = shape_of(model)
+    asked = {"density": density, "halo": halo}
+    options = PlaceOptions(**{name: each for name, each in asked.items() if each is not None})
+    areas = fitted() if area_model is None else read_model(area_model)
+    explorer = Explorer(areas, shape, options.density, options.halo)
+    load = workload(tokens, shape.d_head, shares, follows=False, follows_query=False)
+    work = points(
+        {each.name: each.config for each in machines},
+        changes,
+        [tokens],
+        [load.shares],
+        d_head=shape.d_head,
+        buses=numbers("--bus-bits", bus_bits),
+    )
+    try:
+        with progress() as bar, executor(workers, dask) as pool:
+            task = bar.add_task("machines", total=len(work))
+            found = run(work, pool, lambda _: bar.advance(task), explorer)
+    except OSError as error:
+        if dask is None:
+            raise
+        raise fail(f"no Dask scheduler at {dask}: {error}") from None
+    choice = best(found, mm2, mw)
+    show(table_of(found, choice))
+    if as_json:
+        print_json([dataclasses.asdict(each) for each in found])
+    write_text(output / "explore.csv", to_csv(found, Machine))
+    save(explore_figure(found, choice, mm2), output / "explore.png")
+    limits = [f"{each:g} {unit}" for each, unit in ((mm2, "mm2"), (mw, "mW")) if each is not None]
+    within = f" within {' and '.join(limits)}" if limits else ""
+    if choice is None:
+        say(f"no machine{within}: try smaller ones, or give more")
+    else:
+        say(f"fastest{within}: {choice.machine}, {choice.bus_bits} bits")
+    errors = ", ".join(f"{100 * error:+.1f} %" for error in areas.error.values())
+    say(f"modelled for 1 GHz; area against mapped cores that it is not fitted to: {errors}")
+    say(f"{output / 'explore.csv'}\n{output / 'explore.png'}")
+
+
+def table_of(machines: "Sequence[Machine]", choice: "Machine | None") -> "Table":
+    """Return a table of machines, the smallest first; those that another one beats are dim."""
+    from rich.table import Table
+
+    from dtqatten.synth.explore import front
+
+    table = Table(
+        *("machine", "multipliers", "bus", "die mm2", "SRAM mm2"),
+        *("cycles a head", "us a sequence", "GOP/s", "uJ a sequence", "with DRAM", "mW"),
+    )
+    kept = {id(one) for one in front(machines)}
+    for one in sorted(machines, key=lambda one: one.die_mm2):
+        style = "bold" if one is choice else "" if id(one) in kept else "dim"
+        table.add_row(
+            one.machine,
+            str(one.multipliers),
+            str(one.bus_bits),
+            f"{one.die_mm2:.2f}",
+            f"{one.sram_mm2:.2f}",
+            str(one.head_cycles),
+            f"{one.sequence_us:.0f}",
+            f"{one.gops:.0f}",
+            f"{one.sequence_uj:.0f}",
+            f"{one.sequence_uj + one.dram_uj:.0f}",
+            f"{one.mw:.0f}",
+            style=style,
+        )
+    return table

@@ -1,0 +1,1 @@
+"""Area of a design before it is mapped, by the sizes of its words."""
