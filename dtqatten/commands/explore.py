@@ -138,17 +138,17 @@ def explore(
             raise
         raise fail(f"no Dask scheduler at {dask}: {error}") from None
     choice = best(found, mm2, mw)
-    show(table_of(found, choice))
+    limits = [f"{each:g} {unit}" for each, unit in ((mm2, "mm2"), (mw, "mW")) if each is not None]
+    within = f" within {' and '.join(limits)}" if limits else ""
+    if choice is None:
+        chosen = f"no machine{within}: try smaller ones, or give more"
+    else:
+        chosen = f"fastest{within}: {choice.machine}, {choice.bus_bits} bits"
+    show(table_of(found, choice), chosen)
     if as_json:
         print_json([dataclasses.asdict(each) for each in found])
     write_text(output / "explore.csv", to_csv(found, Machine))
     save(explore_figure(found, choice, mm2), output / "explore.png")
-    limits = [f"{each:g} {unit}" for each, unit in ((mm2, "mm2"), (mw, "mW")) if each is not None]
-    within = f" within {' and '.join(limits)}" if limits else ""
-    if choice is None:
-        say(f"no machine{within}: try smaller ones, or give more")
-    else:
-        say(f"fastest{within}: {choice.machine}, {choice.bus_bits} bits")
     errors = ", ".join(f"{100 * error:+.1f} %" for error in areas.error.values())
     say(f"modelled for 1 GHz; area against mapped cores that it is not fitted to: {errors}")
     say(f"{output / 'explore.csv'}\n{output / 'explore.png'}")

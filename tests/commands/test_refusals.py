@@ -93,7 +93,7 @@ WRONG = {
         (["berd"], "'berd' is no model: give one of minilm"),
         (["--cols", "x"], "--cols is 'x': give whole numbers from 1 on"),
         (["--density", "2"], "--density is 2.0: give 0.3 to 0.95"),
-        (["--mm2", "-1"], "-1"),
+        (["--mm2", "-1"], "should be greater than or equal to 0"),
         (["--area-model", __file__], "is no area model"),
         (["--dask", "tcp://x:1", "--workers", "1"], "--workers: --dask has workers of its own"),
     ],
