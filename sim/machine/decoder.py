@@ -101,7 +101,6 @@ def decoder_config(
         local_values=any(layer.values < 1 for layer in policy.layers),
         sinks=config.sinks or sinks,
         progressive=policy.progressive,
-        merge_rows=0 if policy.progressive else config.merge_rows,
         windows=config.windows or getattr(model, "sliding_window", None) is not None,
     )
 

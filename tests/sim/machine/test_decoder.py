@@ -14,6 +14,7 @@ from dtqatten.algorithm.block.terms import NO_TERMS, Terms  # noqa: E402
 from dtqatten.algorithm.layer_policy import LayerPolicy  # noqa: E402
 from dtqatten.algorithm.policy import Policy  # noqa: E402
 from dtqatten.algorithm.policy_values import PolicyError  # noqa: E402
+from dtqatten.configuration.core import ConfigError  # noqa: E402
 from dtqatten.configuration.system import SystemConfig  # noqa: E402
 from dtqatten.driver.cache import Cache  # noqa: E402
 from dtqatten.sim.machine.axi import simulated_device  # noqa: E402
@@ -193,6 +194,11 @@ def test_progressive_layers(llama) -> None:
 def test_more_query_heads_than_rows_are_not_tried(llama) -> None:
     with pytest.raises(PolicyError, match=r"3 query heads share a head .* more than the 2 rows"):
         decoder_config(START.replace(rows=2), PROGRESSIVE, llama.config, 8)
+
+
+def test_segments_and_progressive_layers_refuse_each_other(llama) -> None:
+    with pytest.raises(ConfigError, match="progressive is True with merge_rows = 8"):
+        decoder_config(START.replace(merge_rows=8), PROGRESSIVE, llama.config, 8)
 
 
 def test_pruned_tokens_that_neighbours_see_are_refused(llama) -> None:
