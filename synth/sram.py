@@ -275,7 +275,8 @@ module modelled_sram (RD_CLK, RD_EN, RD_ARST, RD_SRST, RD_ADDR, RD_DATA,
   input [WR_PORTS-1:0] WR_CLK;
   input [WR_PORTS*WIDTH-1:0] WR_EN, WR_DATA;
   input [WR_PORTS*ABITS-1:0] WR_ADDR;
-  localparam FITS = WR_PORTS == 1 && OFFSET == 0 && RD_CLK_ENABLE == {{RD_PORTS{{1'b1}}}};
+  localparam FITS = WR_PORTS == 1 && OFFSET == 0 && RD_CLK_ENABLE == {{RD_PORTS{{1'b1}}}}
+    && RD_TRANSPARENCY_MASK == 0;
   localparam ONE_PORT = RD_PORTS == 1 && _TECHMAP_CONNMAP_RD_ADDR_ == _TECHMAP_CONNMAP_WR_ADDR_;
   wire _TECHMAP_FAIL_ = !(FITS && ({some}));
   genvar i;

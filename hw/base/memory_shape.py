@@ -7,7 +7,10 @@ from dataclasses import dataclass
 __all__ = ["PARAMETERS", "Memory", "memory_of"]
 
 #: What of a Yosys cell ``$mem_v2`` says whether it is one.
-PARAMETERS = ("SIZE", "OFFSET", "WIDTH", "RD_PORTS", "RD_CLK_ENABLE", "WR_PORTS")
+PARAMETERS = (
+    *("SIZE", "OFFSET", "WIDTH"),
+    *("RD_PORTS", "RD_CLK_ENABLE", "RD_TRANSPARENCY_MASK", "WR_PORTS"),
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -67,8 +70,8 @@ def memory_of(
 ) -> Memory | None:
     """Return the memory that a Yosys cell ``$mem_v2`` is; None if no macro could be it.
 
-    A macro has registered reads and one write port. It has one port for both if they have one
-    address. Several read ports are as many copies of a memory.
+    A macro has registered reads, which do not see a write of the same cycle, and one write port. It
+    has one port for both if they have one address. Several read ports are as many copies of a memory.
 
     Parameters
     ----------
@@ -78,6 +81,6 @@ def memory_of(
         What is connected to all read ports, and to the write port.
     """
     clocked = value["RD_PORTS"] and value["RD_CLK_ENABLE"] == 2 ** value["RD_PORTS"] - 1
-    if not clocked or value["WR_PORTS"] != 1 or value["OFFSET"]:
+    if not clocked or value["WR_PORTS"] != 1 or value["OFFSET"] or value["RD_TRANSPARENCY_MASK"]:
         return None
     return Memory(value["SIZE"], value["WIDTH"], 1 if read_address == write_address else 2)

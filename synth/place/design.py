@@ -149,9 +149,11 @@ def place_design(
         of = analyse_placed(layout, wires, tree, design, names, driver, period, folder)
         return wires, of
 
-    def legalize(layout: Layout, skip: list[int]) -> None:
+    def legalize(layout: Layout, tree: ClockTree) -> None:
         step("legal places")
-        place(layout, folder, ["legal", "detailed"], skip=skip, effort=options.effort)
+        steps = ["legal", "detailed"]
+        held = {"skip": tree.nets, "fixed": tree.buffers}
+        place(layout, folder, steps, effort=options.effort, **held)
 
     step("floorplan")
     arrange(layout, folder, [clock])
@@ -164,7 +166,7 @@ def place_design(
     step("buffers and clock tree")
     split = Repair(layout, wires, drives, buffer, [clock]).split_heavy_nets()
     tree = grow_clock_tree(layout, clock, drives, buffers, options.clock)
-    legalize(layout, tree.nets)
+    legalize(layout, tree)
     wires, timing = timed(layout, tree)
     slack["clock"] = timing.slack_ns
     best = layout, wires, timing, {"buffers": split, "sizes": 0}
@@ -180,7 +182,7 @@ def place_design(
         resized, shields = repair.speed_up(of.paths, share)
         if not resized and not shields:
             break
-        legalize(layout, tree.nets)
+        legalize(layout, tree)
         wires, timing = timed(layout, tree)
         better = timing.slack_ns > of.slack_ns
         rounds.append(

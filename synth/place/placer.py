@@ -32,6 +32,7 @@ def place(
     steps: Collection[str],
     *,
     skip: Collection[int] = (),
+    fixed: Collection[int] = (),
     floating: bool = False,
     effort: int = EFFORT,
 ) -> None:
@@ -51,6 +52,8 @@ def place(
         Of ``global``, ``legal``, ``detailed``; ``global`` begins anew, the others where cells are.
     skip : collection of int
         Nets that do not pull: clocks.
+    fixed : collection of int
+        Cells in rows, on sites, that stay where they are.
     floating : bool
         There are no ports, and macros are cells of one unit that move.
     effort : int
@@ -62,6 +65,8 @@ def place(
         If the cells do not fit.
     """
     plan, core = layout.plan, layout.is_core
+    moving = core.copy()
+    moving[list(fixed)] = False
     number, ports = len(core), len(layout.ports)
     height = max(1, round(plan.row / plan.site))
     unit = np.array([plan.site, plan.row / height])
@@ -75,11 +80,12 @@ def place(
         low = np.floor((layout.at[~core] - plan.halo) / unit + GRID)
         high = np.ceil((layout.at[~core] + layout.sizes[~core] + plan.halo) / unit - GRID)
         at[~core], sizes[~core] = low, high - low
-        blocked = int(sizes[~core].prod(axis=1).sum())
+        sizes[core & ~moving, 1] = height
+        blocked = int(sizes[~moving].prod(axis=1).sum())
     room = (int(size.prod()) - blocked) / height
     widths = np.tile(np.concatenate([sizes[:, 0], np.ones(ports, np.int64)]), (len(FILLED), 1))
     for width, filled in zip(widths, FILLED, strict=True):
-        width[:number][core] = widened(sizes[core, 0], room, filled)
+        width[:number][moving] = widened(sizes[moving, 0], room, filled)
     border = np.clip(np.rint(layout.ports / unit).astype(np.int64), 0, size - [1, height])
     cells, offsets, ends = connections(layout, at, unit, set(skip), ports=not floating)
     np.savez(
@@ -88,7 +94,7 @@ def place(
         height=np.concatenate([sizes[:, 1], np.full(ports, height)]),
         x=np.concatenate([at[:, 0], border[:, 0]]),
         y=np.concatenate([at[:, 1], border[:, 1]]),
-        fixed=np.concatenate([~core & (not floating), np.ones(ports, bool)]),
+        fixed=np.concatenate([~moving & (not floating), np.ones(ports, bool)]),
         obstruction=np.concatenate([np.ones(number, bool), np.zeros(ports, bool)]),
         core=np.array([*size, height]),
         pin_cell=cells,
@@ -100,10 +106,10 @@ def place(
     run(command, folder, "coloquinte.log")
     with np.load(folder / "placed.npz") as placed:
         corners = np.stack([placed["x"], placed["y"]], axis=1)[:number] * unit
-        moves = np.full(number, True) if floating else core
+        moves = np.full(number, True) if floating else moving
         layout.at[moves] = corners[moves]
         if not floating:
-            layout.flip[core] = placed["flip"][:number][core]
+            layout.flip[moving] = placed["flip"][:number][moving]
 
 
 def widened(widths: NDArray[np.int64], room: float, filled: float) -> NDArray[np.int64]:
