@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ def figures(
     folder: Path,
     power: Callable[[Path], float] | None = None,
     placed_power: Callable[[Path], float | None] | None = None,
+    explore_errors: Collection[float] = (),
 ) -> list[Figure]:
     """Return all figures.
 
@@ -83,6 +84,8 @@ def figures(
         Returns the pJ that a PE takes in a cycle, given the same folder.
     placed_power : callable, optional
         Returns the same of a placed PE, None where there is none.
+    explore_errors : collection of float
+        Of the area model of ``dtqatten explore``, on designs that it is not fitted to.
     """
     run = run_core(BASE, WORKLOAD)
     whole = Netlist.read(folder)
@@ -96,6 +99,7 @@ def figures(
     return [
         *_synthesis(folder, pe, whole),
         *placed_figures(folder, 2 * WORKLOAD.macs / run.head_cycles, placed_pj),
+        *_explored(explore_errors),
         *_throughput(run, whole),
         *_energy(pe_pj, energy),
         *_limits(run),
@@ -141,6 +145,21 @@ def _synthesis(folder: Path, pe: dict[str, Any], whole: Netlist) -> list[Figure]
             f"{all_of_it}, mm2, with SRAM; second ports modelled",
             f"{asic} {each}",
         ),
+    ]
+
+
+def _explored(errors: Collection[float]) -> list[Figure]:
+    """How far the area model is off."""
+    if not errors:
+        return []
+    return [
+        Figure(
+            "explore_error",
+            sum(map(abs, errors)) / len(errors),
+            f"area by the model of dtqatten explore over that of the netlist, less 1: mean of "
+            f"{len(errors)} designs that it is not fitted to, at most {max(map(abs, errors)):.3f}",
+            "tools/fit_area.py",
+        )
     ]
 
 

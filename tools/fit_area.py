@@ -57,8 +57,10 @@ def main(
         {one.name: (outlines[one.name].width, outlines[one.name].height) for one in macros},
         flip_flop_um2=cells.flip_flop_area,
         pj_per_product=power.cycle_pj["PEs of array"] / pes,
-        source=f"{', '.join(path.name for path in liberty)}, "
-        f"{', '.join(f'{name} {version}' for name, version in versions('pyosys').items())}",
+        source=f"{', '.join(path.name for path in liberty)}; macros "
+        f"{', '.join(sorted({one.name.partition('_')[0] for one in macros}))}; pyosys "
+        f"{versions('pyosys')['pyosys']}; fitted to "
+        f"{', '.join(each.result['design'] for each in fitting)}",
     )
     for each in fitting:
         typer.echo(f"{each.result['design']}: {100 * error(model, each):+.1f} %, fitted to")

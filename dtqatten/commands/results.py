@@ -43,6 +43,7 @@ def results(
         from dtqatten.model.measured import read, text_of
         from dtqatten.model.results import figures, markdown, shipped
         from dtqatten.synth.energy import pe_energy, placed_pe_energy, trace_steps
+        from dtqatten.synth.estimate.area_model import fitted
         from dtqatten.synth.tools import has_opensta
 
     def power(folder: Path) -> float:
@@ -61,7 +62,7 @@ def results(
     with progress() as bar:
         bar.add_task("cycle model", total=None)
         measured = (power, placed_power) if has_opensta() else (None, None)
-        found = figures(synth, *measured)
+        found = figures(synth, *measured, list(fitted().error.values()))
     for path in (output, page):
         refuse_to_lose(path, found, synth)
     content = {one.name: one.value for one in found}

@@ -71,7 +71,8 @@ def memory_of(
     """Return the memory that a Yosys cell ``$mem_v2`` is; None if no macro could be it.
 
     A macro has registered reads, which do not see a write of the same cycle, and one write port. It
-    has one port for both if they have one address. Several read ports are as many copies of a memory.
+    has one port for both if they have one address. Several read ports are as many copies of a
+    memory.
 
     Parameters
     ----------

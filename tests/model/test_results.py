@@ -46,6 +46,12 @@ def test_what_is_missing_is_null(tmp_path: Path) -> None:
     assert "not measured" in markdown(figures(tmp_path), "")
 
 
+def test_the_error_of_the_area_model(tmp_path: Path) -> None:
+    found = {one.name: one for one in figures(tmp_path, explore_errors=[0.02, -0.06])}
+    assert found["explore_error"].value == pytest.approx(0.04)
+    assert "2 designs that it is not fitted to, at most 0.060" in found["explore_error"].says
+
+
 def test_placed_figures(tmp_path: Path) -> None:
     missing = {one.name: one.value for one in figures(tmp_path, None, lambda folder: None)}
     placed = ("placed_fmax_mhz", "placed_core_mm2", "placed_density", "placed_gops_per_mm2")

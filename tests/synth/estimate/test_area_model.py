@@ -81,10 +81,13 @@ def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_the_model_that_comes_with_the_package_is_whole() -> None:
-    """Its errors are of at least three cores that it is not fitted to, and stay below 8 %."""
+    """Of whole cores that it is not fitted to it knows the area within 3 %, of blocks 12 %."""
     model = fitted()
     assert model.um2.keys() == KINDS.keys()
     assert model.outlines.keys() == {macro.name for macro in model.macros}
-    assert len(model.error) >= 3
-    assert max(map(abs, model.error.values())) < 0.08
+    cores = [error for name, error in model.error.items() if name.endswith("-core")]
+    assert len(cores) >= 3
+    assert max(map(abs, cores)) < 0.03
+    assert len(model.error) >= 10
+    assert max(map(abs, model.error.values())) < 0.12
     assert model.text() == (resources.files("dtqatten.synth.estimate") / FILE).read_text()
