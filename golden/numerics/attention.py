@@ -15,7 +15,7 @@ from dtqatten.golden.numerics.options import Options
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION, normalize, requantize
 from dtqatten.golden.numerics.products import CHANNELS_MAX, scores, weighted_sum
 from dtqatten.golden.numerics.progressive import Trial, tried
-from dtqatten.golden.numerics.score_terms import in_octaves
+from dtqatten.golden.numerics.score_terms import biased, in_octaves
 from dtqatten.golden.numerics.segments import Partial, RowScale, aligned, merge
 from dtqatten.golden.numerics.sinks import sink_weight
 
@@ -63,6 +63,8 @@ class Inputs:
         Cap of the scores (:mod:`~dtqatten.golden.numerics.score_terms`).
     bias : int array ``[..., heads, n_q, n_k]``, optional
         What is added to each score behind the cap, likewise.
+    key_bias : int16 array ``[..., heads, n_k]``, optional
+        What is added to the scores of each key, likewise, in place of cap and bias.
 
     Raises
     ------
@@ -85,6 +87,7 @@ class Inputs:
     tiling: Tiling | None = None
     softcap: int | None = None
     bias: IntArray | None = None
+    key_bias: IntArray | None = None
 
     def __post_init__(self) -> None:
         q, k, v = self.q.codes.shape, self.k.codes.shape, self.v.codes.shape
@@ -116,11 +119,14 @@ class Inputs:
             ("importance", (*batch, n_k)),
             ("sinks", q[:-2]),
             ("bias", (*q[:-1], n_k)),
+            ("key_bias", (*q[:-2], n_k)),
             ("observed", (*batch, n_q)),
         ):
             value = getattr(self, name)
             if value is not None and np.shape(value) != shape:
                 raise ValueError(f"{name} has shape {np.shape(value)}, but must have {shape}")
+        if self.key_bias is not None and (self.softcap is not None or self.bias is not None):
+            raise ValueError("biases of keys with soft caps or biases of pairs: use one")
 
     def spans(self) -> Iterator[slice]:
         """Places of each segment's keys."""
@@ -205,7 +211,7 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     ------
     ValueError
         If a precision is not 0, 4 or 8, the importance could exceed 32 bits, a tiling is missing,
-        or rows of several segments, or with caps or biases, are to be tried in 4 bits.
+        or rows of several segments, or with caps or biases of pairs, are to be tried in 4 bits.
     """
     chosen = Options() if options is None else options
     q, k, v = inputs.q, inputs.k, inputs.v
@@ -224,9 +230,7 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     scale = row_scale(q, k, chosen.softmax_scale)
     trial = None if chosen.flat_sum is None else _trial(inputs, chosen.flat_sum, visible, scale)
     s = scores(q.codes, k.codes, inputs.q_bits, inputs.k_bits) if trial is None else trial.scores
-    gained = _gained(s, k)
-    if inputs.softcap is not None or inputs.bias is not None:
-        gained, scale = in_octaves(gained, scale, inputs.softcap, inputs.bias)
+    gained, scale = _scored(inputs, s, scale)
     found = [_segment(inputs, chosen, gained, visible, scale, span) for span in inputs.spans()]
     row = found[0].partial
     for segment in found[1:]:
@@ -266,9 +270,15 @@ def row_scale(q: Codes, k: Codes, softmax_scale: float | None = None) -> RowScal
     return RowScale(softmax.row_multiplier(factor, q.gains, rows), factor.shift)
 
 
-def _gained(s: IntArray, k: Codes) -> IntArray:
-    """Multiply scores by the gains of their keys."""
-    return s if k.gains is None else apply_gain(s, k.gains[..., None, :])
+def _scored(inputs: Inputs, s: IntArray, scale: RowScale) -> tuple[IntArray, RowScale]:
+    """Multiply scores by the gains of their keys, cap them and add biases; return their scale."""
+    gains = inputs.k.gains
+    gained = s if gains is None else apply_gain(s, gains[..., None, :])
+    if inputs.key_bias is not None:
+        return biased(gained, scale, inputs.key_bias)
+    if inputs.softcap is not None or inputs.bias is not None:
+        return in_octaves(gained, scale, inputs.softcap, inputs.bias)
+    return gained, scale
 
 
 def _trial(inputs: Inputs, limit: int, visible: BoolArray, scale: RowScale) -> Trial:
@@ -278,7 +288,7 @@ def _trial(inputs: Inputs, limit: int, visible: BoolArray, scale: RowScale) -> T
     if inputs.cuts:
         raise ValueError(f"flat_sum is {limit} with keys in {len(inputs.cuts) + 1} segments: use 1")
     if inputs.softcap is not None or inputs.bias is not None:
-        raise ValueError(f"flat_sum is {limit} with soft caps or biases of scores: use one")
+        raise ValueError(f"flat_sum is {limit} with soft caps or biases of pairs: use one")
     q, k = inputs.q, inputs.k
     shape = (*k.codes.shape[:-3], k.codes.shape[-2])
     here = np.ones(shape, bool) if inputs.k_bits is None else np.asarray(inputs.k_bits) > 0
@@ -288,7 +298,8 @@ def _trial(inputs: Inputs, limit: int, visible: BoolArray, scale: RowScale) -> T
     seen = visible[..., None, :, :]
 
     def exponentials(s: IntArray) -> IntArray:
-        t, _ = softmax.exponent(_gained(s, k), scale.factor, scale.shift, seen)
+        scored, of = _scored(inputs, s, scale)
+        t, _ = softmax.exponent(scored, of.factor, of.shift, seen)
         return softmax.exponential(t, seen)
 
     return tried(narrow, wide, limit, inputs.tiling.blocks, exponentials)

@@ -13,15 +13,19 @@ from dtqatten.hw.payloads.sums import (
 )
 
 __all__ = [
+    "BIAS_BITS",
     "GAINED_BITS",
     "GAIN_BITS",
     "GAIN_ONE",
     "LEAD_BITS",
     "MULTIPLIER_BITS",
     "NO_SINK",
+    "OCTAVE_SHIFT",
     "RECIPROCAL_BITS",
     "SHIFT_BITS",
     "SINK_BITS",
+    "bias_layout",
+    "compared_bits",
     "exponential_row_layout",
     "factor_fields",
     "factor_layout",
@@ -62,6 +66,10 @@ RECIPROCAL_BITS = 17
 #: Bits of a sink, and the one that takes no share of any row.
 SINK_BITS = 16
 NO_SINK = -(1 << SINK_BITS - 1)
+#: Bits of a key's bias, in 1/256 octaves; of a score there; from there to exponents.
+BIAS_BITS = 16
+PLACE_BITS = 18
+OCTAVE_SHIFT = 3
 #: Bits of an exponential times a gain, and of the left shift of a row's weights.
 GAINED_BITS = 24
 LEAD_BITS = 4
@@ -72,9 +80,19 @@ def tiles(config: Config) -> int:
     return -(-config.n_max // config.cols)
 
 
+def compared_bits(config: Config) -> int:
+    """Bits of a score, signed, as those of a row are compared: with biases in 1/256 octaves."""
+    return PLACE_BITS if config.bias_heads else config.score_width
+
+
 def unseen(config: Config) -> int:
-    """Score that stands for a masked key: the most negative one, which no dot product reaches."""
-    return -(1 << config.score_width - 1)
+    """Score that stands for a masked key: the most negative one, which no other reaches."""
+    return -(1 << compared_bits(config) - 1)
+
+
+def bias_layout() -> data.StructLayout:
+    """Bias of a key for a query head, the ``last`` of its keys, the last of all of the ``head``."""
+    return data.StructLayout({"bias": signed(BIAS_BITS), "last": 1, "head": 1})
 
 
 def token_layout(config: Config) -> data.StructLayout:
@@ -105,13 +123,15 @@ def query_layout(config: Config) -> data.StructLayout:
     """A query: a token, and ``narrow``: its weights keep only their highest nibble.
 
     Where query heads are ``grouped``, also
-    the ``multiplier``, ``shift`` and ``sink`` of its head. Where tiles are skipped, ``last`` marks
+    the ``multiplier``, ``shift`` and ``sink`` of its head; where their keys have biases, also which
+    ``member`` of the group that is. Where tiles are skipped, ``last`` marks
     the head's last query.
     """
     return data.StructLayout(
         _fields(token_layout(config))
         | {"narrow": unsigned(1)}
         | (factor_fields(config) if config.grouped else {})
+        | ({"member": range(config.bias_heads)} if config.bias_heads > 1 else {})
         | ({"last": unsigned(1)} if config.skip_tiles else {})
     )
 
@@ -166,7 +186,8 @@ def head_layout(config: Config) -> data.StructLayout:
     ``causal``: queries do not see keys behind them. ``window``, where there are windows: how many
     positions a query sees, its own one included; 0: all. ``sink``, where there are sinks: a logit
     in 1/256 octaves that joins each row, ``NO_SINK`` for none. Where query heads are ``grouped``,
-    factor and sink come with the queries. ``output`` passes through the softmax into the records,
+    factor and sink come with the queries. ``biased``, where keys can have biases: they have.
+    ``output`` passes through the softmax into the records,
     as do the :func:`segment_fields` where rows can be merged. ``progressive``, where there is that:
     the head is one row block, whose scores come in a trial first; a row is flat if its exponentials
     then sum to more than ``flat_sum``.
@@ -174,6 +195,7 @@ def head_layout(config: Config) -> data.StructLayout:
     return data.StructLayout(
         ({} if config.grouped else factor_fields(config))
         | {"causal": unsigned(1)}
+        | ({"biased": unsigned(1)} if config.bias_heads else {})
         | ({"window": range(config.positions + 1)} if config.windows else {})
         | ({"progressive": unsigned(1), "flat_sum": unsigned(32)} if config.progressive else {})
         | {"output": output_layout()}
@@ -238,7 +260,7 @@ def _row_layout(
 
 def masked_row_layout(config: Config) -> data.StructLayout:
     """Gained scores of a row of a tile; masked keys are :func:`unseen`; whether of a ``trial``."""
-    row = _row_layout(config, "scores", signed(config.score_width))
+    row = _row_layout(config, "scores", signed(compared_bits(config)))
     return data.StructLayout(_fields(row) | ({"trial": unsigned(1)} if config.progressive else {}))
 
 
@@ -289,7 +311,7 @@ def row_record_layout(config: Config) -> data.StructLayout:
         "reciprocal": reciprocal_layout(width),
     }
     if config.merge_rows:
-        divided = {"divisor": unsigned(divisor_bits(config)), "maximum": signed(config.score_width)}
+        divided = {"divisor": unsigned(divisor_bits(config)), "maximum": signed(compared_bits(config))}
         divided |= factor_fields(config) | segment_fields(config)
     return data.StructLayout(
         divided
@@ -309,7 +331,7 @@ def maximum_layout(config: Config) -> data.StructLayout:
     segment it is pass through.
     """
     return data.StructLayout(
-        {"maximum": signed(config.score_width)}
+        {"maximum": signed(compared_bits(config))}
         | factor_fields(config)
         | {
             "narrow": unsigned(1),

@@ -223,10 +223,13 @@ class ExponentialPass(wiring.Component):
             m.d.comb += [
                 lane.score.eq(self.i.scores[c]),
                 lane.maximum.eq(self.record.maximum),
-                lane.multiplier.eq(self.record.multiplier),
-                lane.shift.eq(shift),
                 self.exponentials.exponentials[c].eq(lane.e16),
             ]
+            if not config.bias_heads:
+                m.d.comb += [
+                    lane.multiplier.eq(self.record.multiplier),
+                    lane.shift.eq(shift),
+                ]
             e16.append(lane.e16)
             if config.count_normalize:
                 sees = self.i.scores[c] != unseen(config)

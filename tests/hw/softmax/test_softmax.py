@@ -32,6 +32,10 @@ OPTIONS = [
     {"unsigned_weights": True, "sinks": True, "v_gains": True, "planes": 3},
     {"progressive": True, "sinks": True},
     {"progressive": True, "v_gains": True, "windows": True, "product_stages": 2},
+    {"bias_heads": 1},
+    {"bias_heads": 1, "v_gains": True, "windows": True, "progressive": True},
+    {"bias_heads": 3, "grouped": True, "sinks": True, "planes": 3},
+    {"bias_heads": 3, "grouped": True, "sinks": True, "merge_rows": 9, "product_stages": 2},
 ]
 #: Keys wait in registers of their own.
 SLOW = {"planes": 2, "v_gains": True, "product_stages": 2}
