@@ -188,8 +188,8 @@ class Conditioner:
         }
         return replace(self, **tensors)
 
-    def check(self, q: Tensor, k: Tensor) -> None:
-        """Refuse Q, K and V of another shape than what was calibrated.
+    def check(self, k: Tensor) -> None:
+        """Refuse K and V of another shape than what was calibrated.
 
         Raises
         ------
@@ -202,16 +202,10 @@ class Conditioner:
                     f"the calibration is of {made.shape[0]} heads of K with {made.shape[1]} "
                     f"channels, this layer has {k.shape[1]} with {k.shape[3]}: calibrate this model"
                 )
-        if self.q_mean is not None and self.q_mean.shape != (q.shape[1], q.shape[3]):
-            raise UsageError(
-                f"the calibration is of {self.q_mean.shape[0]} heads of Q with "
-                f"{self.q_mean.shape[1]} channels, this layer has {q.shape[1]} with {q.shape[3]}: "
-                "calibrate this model"
-            )
 
     def inputs(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Condition Q, K and V before they are quantized."""
-        self.check(q, k)
+        self.check(k)
         k_mean, v_mean = self.k_mean, self.v_mean
         if not self.qk_folded:
             if k_mean is not None:
@@ -229,15 +223,28 @@ class Conditioner:
             v = v - (rotate(v_mean) if self.v_folded and self.rotated else v_mean)[:, None]
         if self.rotated and not self.v_folded:
             v = rotate(v)
-        mean = self._mean(q.shape[1])
+        mean = self._query_mean(q)
         return q if mean is None else q - mean[:, None], k, v
 
-    def _mean(self, heads: int) -> Tensor | None:
-        """What is subtracted of conditioned Q, ``[heads, d]``."""
+    def _query_mean(self, q: Tensor) -> Tensor | None:
+        """What is subtracted from conditioned Q, ``[heads, d]``.
+
+        Raises
+        ------
+        UsageError
+            If Q has other heads or channels than what was calibrated.
+        """
         mean = self.q_mean
-        if mean is not None and self.factors is not None:
-            mean = mean * self.factors.repeat_interleave(heads // self.factors.shape[0], 0)
-        return rotate(mean) if mean is not None and self.rotated else mean
+        if mean is None:
+            return None
+        if mean.shape != (q.shape[1], q.shape[3]):
+            raise UsageError(
+                f"the calibration is of {mean.shape[0]} heads of Q with {mean.shape[1]} channels, "
+                f"this layer has {q.shape[1]} with {q.shape[3]}: calibrate this model"
+            )
+        if self.factors is not None:
+            mean = mean * self.factors.repeat_interleave(len(mean) // len(self.factors), 0)
+        return rotate(mean) if self.rotated else mean
 
     def key_bias(self, q: Tensor, k: Tensor) -> Tensor | None:
         """What the mean that was taken out of Q would draw of each key, ``[batch, heads, n_k]``.
@@ -247,8 +254,7 @@ class Conditioner:
         q, k : tensor ``[batch, heads, n, d]``
             Of :meth:`inputs`.
         """
-        heads = q.shape[1]
-        mean = self._mean(heads)
+        mean = self._query_mean(q)
         if mean is None:
             return None
         shared = mean.unflatten(0, (k.shape[1], -1))

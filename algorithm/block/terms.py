@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from dtqatten.golden.numerics.codes import IntArray
 from dtqatten.golden.numerics.score_terms import (
     quantize_bias,
     quantize_key_bias,
@@ -102,12 +103,23 @@ class Terms:
         if self.bias is not None:
             bias = quantize_bias(self.bias.detach().cpu().double().numpy())
             made["bias"] = np.broadcast_to(bias, shape)
-        if self.sinks is not None:
-            sinks = quantize_sinks(self.sinks.detach().cpu().double().numpy())
+        if (sinks := self.sink_codes()) is not None:
             made["sinks"] = np.broadcast_to(sinks, shape[:2])
-        if self.key_bias is not None:
-            made["key_bias"] = quantize_key_bias(self.key_bias.detach().cpu().double().numpy())
+        if (biases := self.bias_codes()) is not None:
+            made["key_bias"] = biases
         return made
+
+    def sink_codes(self) -> IntArray | None:
+        """Sinks ``[heads]`` as integers, if there are any."""
+        if self.sinks is None:
+            return None
+        return quantize_sinks(self.sinks.detach().cpu().double().numpy())
+
+    def bias_codes(self) -> IntArray | None:
+        """Biases of keys ``[batch, heads, n_k]`` as integers, if there are any."""
+        if self.key_bias is None:
+            return None
+        return quantize_key_bias(self.key_bias.detach().cpu().double().numpy())
 
 
 #: Plain softmax attention.

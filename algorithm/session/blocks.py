@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dtqatten.algorithm.block.fake_quant import fake_quant
 from dtqatten.algorithm.block.integer import integer
-from dtqatten.algorithm.block.operands import BASE_ARRAYS, Operands, Result
 from dtqatten.algorithm.block.key_bias import bias_codes, bias_nats
+from dtqatten.algorithm.block.operands import BASE_ARRAYS, Operands, Result
 from dtqatten.algorithm.block.quantized import Quantized, quantize, quantize_exactly
 from dtqatten.algorithm.block.rounding import straight
 from dtqatten.algorithm.block.steps import plain

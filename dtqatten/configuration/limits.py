@@ -121,10 +121,11 @@ def check_together(config: "Config") -> None:
             "local_values is True without skip_tiles: row blocks list the groups of values that "
             "they multiply only where they list their tiles; set skip_tiles too"
         )
-    if config.bias_heads > max(1, config.grouped * config.heads):
+    members = config.heads if config.grouped else 1
+    if config.bias_heads > members:
         raise ConfigError(
-            f"bias_heads is {config.bias_heads}, above {max(1, config.grouped * config.heads)}, the "
-            "query heads that a head of the core can have: use at most that, or set grouped"
+            f"bias_heads is {config.bias_heads}, above {members}, the query heads that a head of "
+            "the core can have: use at most that, or set grouped and more heads"
         )
     if config.head_pruning:
         _check_head_pruning(config)

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dtqatten.golden.numerics.sinks import NO_SINK
 
-__all__ = ["Bias", "HeadFactor", "Key", "OutputForm", "Query", "RowRecord", "Verdict"]
+__all__ = ["Bias", "HeadFactor", "Key", "OutputForm", "Query", "RowRecord", "Verdict", "bias_beats"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,16 @@ class Bias:
     bias: int
     last: bool
     head: bool
+
+
+def bias_beats(biases: NDArray[np.integer]) -> list[Bias]:
+    """Return the biases ``[members, n]`` of a head's keys as they are streamed."""
+    members, keys = biases.shape
+    return [
+        Bias(int(bias), at == keys - 1, member == members - 1)
+        for member, row in enumerate(biases)
+        for at, bias in enumerate(row)
+    ]
 
 
 @dataclass(frozen=True)

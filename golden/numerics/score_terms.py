@@ -10,6 +10,7 @@ of keys, one a key and query head; only the golden model has the others.
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dtqatten.configuration.core import Config
 from dtqatten.golden.numerics.codes import IntArray
 from dtqatten.golden.numerics.segments import MERGE_FRACTION, RowScale
 from dtqatten.golden.numerics.softmax import FRACTION_BITS
@@ -21,6 +22,7 @@ __all__ = [
     "biased",
     "capped",
     "in_octaves",
+    "no_biases",
     "quantize_bias",
     "quantize_key_bias",
     "quantize_softcap",
@@ -220,3 +222,8 @@ def biased(scores: IntArray, scale: RowScale, bias: IntArray) -> tuple[IntArray,
     place, octaves = in_octaves(scores, scale, None, None)
     place = np.clip(place, -most, most) + added.astype(np.int64)[..., None, :]
     return np.clip(place, -most, most), octaves
+
+
+def no_biases(config: Config, heads: int, keys: int) -> IntArray | None:
+    """Biases of a layer without any: 0 on a machine that adds them, which rounds scores there."""
+    return np.zeros((heads, keys), np.int16) if config.bias_heads else None

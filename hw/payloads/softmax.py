@@ -311,7 +311,10 @@ def row_record_layout(config: Config) -> data.StructLayout:
         "reciprocal": reciprocal_layout(width),
     }
     if config.merge_rows:
-        divided = {"divisor": unsigned(divisor_bits(config)), "maximum": signed(compared_bits(config))}
+        divided = {
+            "divisor": unsigned(divisor_bits(config)),
+            "maximum": signed(compared_bits(config)),
+        }
         divided |= factor_fields(config) | segment_fields(config)
     return data.StructLayout(
         divided

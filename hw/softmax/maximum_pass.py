@@ -40,9 +40,9 @@ class MaximumPass(wiring.Component):
 
     ``s' = (s * gain + 128) >> 8``; a key is seen if it exists, in a causal head only if its id is
     not above the query's, and in a window of ``w`` only if it is not below the query's by ``w`` or
-    more. The query's gain joins the multiplier of its head, ``(multiplier * gain + 128) >> 8``. Where
-    keys can have biases, that multiplies scores here, which then have a unit that all rows share;
-    to exponents it is always ``2**-3`` then, the row's factor.
+    more. The query's gain joins the multiplier of its head, ``(multiplier * gain + 128) >> 8``.
+    Where keys can have biases, that multiplies scores here, which have the unit of all rows then;
+    the factor from there to exponents is ``2**-3``.
 
     Keys and queries are held from their arrival to the head's or the row block's last row; a row is
     taken when its tile's keys, its query and its head's factor are here and ``room`` is. The rows
@@ -134,7 +134,9 @@ class MaximumPass(wiring.Component):
         accept, row_end, block_end, head_end = Signal(), Signal(), Signal(), Signal()
         taking = self.scores.p
         trial = self._trial(m, accept & block_end)
-        biases = self._biases(m, platform, accept & head_end & ~trial) if config.bias_heads else None
+        biases = (
+            self._biases(m, platform, accept & head_end & ~trial) if config.bias_heads else None
+        )
         known = Const(1) if biases is None else biases.ready | ~self.heads.p.biased
         m.d.comb += [
             self.scores.ready.eq(self.room & keys.ready & queries.ready & self.heads.valid & known),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.softmax import SoftmaxModel
-from dtqatten.golden.cycles.softmax_beats import Bias, HeadFactor, Key, OutputForm, Query
+from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, OutputForm, Query, bias_beats
 from dtqatten.golden.cycles.tile_rows import tile_rows
 from dtqatten.golden.numerics.sinks import NO_SINK
 from dtqatten.hw.payloads.arrays import score_row_layout
@@ -41,17 +41,6 @@ class SoftmaxHead:
     keys: list[Key]
     trial: NDArray[np.int64] | None = None
     biases: NDArray[np.int64] | None = None
-
-    def bias_beats(self) -> list[Bias]:
-        """Return the biases as they are streamed."""
-        if self.biases is None:
-            return []
-        members, keys = self.biases.shape
-        return [
-            Bias(int(bias), at == keys - 1, member == members - 1)
-            for member, row in enumerate(self.biases)
-            for at, bias in enumerate(row)
-        ]
 
 
 def random_softmax_head(
@@ -196,7 +185,8 @@ class SoftmaxLockstep(StreamLockstep):
         }
         biased = {"biases": bias_layout()} if config.bias_heads else {}
         if biased:
-            beats["biases"] = [beat for head in heads for beat in head.bias_beats()]
+            given = [head.biases for head in heads if head.biases is not None]
+            beats["biases"] = [beat for biases in given for beat in bias_beats(biases)]
         rows = sum(1 for head in heads for _ in tile_rows(config, head.scores))
         queries = len(beats["queries"])
         judged = {"verdicts": verdict_layout(config)} if config.progressive else {}

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from dtqatten import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.memory.checker import Checker
-from dtqatten.interface.descriptor import SIZE, Flag, pack, region_sizes
+from dtqatten.interface.descriptor import SIZE, Flag, pack
+from dtqatten.interface.regions import region_sizes
 from dtqatten.interface.registers import ErrorCode
 from dtqatten.sim.engines.native import run
 
@@ -21,6 +22,7 @@ FULL = PLAIN.replace(**dict.fromkeys(OPTIONS, True))
 GAINED = FULL.replace(v_gains=True)
 UNSIGNED = PLAIN.replace(unsigned_weights=True)
 MERGED = FULL.replace(merge_rows=72)
+BIASED = FULL.replace(bias_heads=1)
 PRUNED = FULL.replace(head_pruning=True)
 TRIED = FULL.replace(
     rows=40, cols=1, depth=1, grouped=True, progressive=True, count_normalize=False
@@ -138,6 +140,8 @@ def served(config: Config) -> tuple[Flag, Flag]:
         known &= ~Flag.WINDOW
     if not config.sinks:
         known &= ~Flag.SINKS
+    if not config.bias_heads:
+        known &= ~Flag.KEY_BIAS
     if not config.merge_rows:
         known &= ~(Flag.CONTINUES | Flag.HOLDS)
     if not config.grouped:
@@ -179,6 +183,8 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
         twice |= bool(f.get("held", 0))
     if not config.head_pruning:
         twice |= any(f.get(name, 0) for name in ("keep_heads", "stored_heads", "head_report"))
+    if not config.bias_heads:
+        twice |= bool(f.get("key_bias", 0))
     lost = flags & Flag.CUMULATIVE and not flags & Flag.FRESH and not carried
     shifted = f["output_shift"] > (7 if flags & Flag.CODES else 0)
     window = f.get("window", 0)
@@ -236,6 +242,9 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
         yield ErrorCode.POSITIONS
     if config.head_pruning:
         yield from head_failures(case)
+    if config.bias_heads and flags & Flag.KEY_BIAS and flags & Flag.GROUPED:
+        if f["heads"] // f["kv_heads"] > config.bias_heads:
+            yield ErrorCode.BIAS_HEADS
     shares = f["heads"] != f["kv_heads"] and not flags & Flag.GROUPED
     if config.progressive and flags & Flag.PROGRESSIVE and (rows > config.rows or shares):
         yield ErrorCode.PROGRESSIVE
@@ -299,7 +308,7 @@ def latency(config: Config, case: Case) -> int:
     if any(True for _ in field_failures(config, case)):
         return cycles
     if code == ErrorCode.NONE:
-        return cycles + 3 * (14 + config.head_pruning)
+        return cycles + 3 * (14 + config.head_pruning + (config.bias_heads > 0))
     failing = next(name for name, *_ in regions(config, f) if f[name] == at)
     written = {
         "output": 11 if f["flags"] & Flag.CODES else 10,
@@ -307,7 +316,9 @@ def latency(config: Config, case: Case) -> int:
         "importance": 13,
         "head_report": 14,
     }
-    place = PLACES.index(failing) if failing in PLACES else written[failing]
+    more = config.bias_heads > 0
+    places = [*PLACES[:-1], *(["key_bias"] if more else []), PLACES[-1]]
+    place = places.index(failing) if failing in places else written[failing] + more
     return cycles + 3 * (place + 1)
 
 
