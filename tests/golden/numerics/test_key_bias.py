@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from dtqatten.golden.numerics.attention import Inputs, Options, attention
+from dtqatten.golden.generation import normal
+from dtqatten.golden.numerics.attention import Inputs, Options, attention, row_scale
 from dtqatten.golden.numerics.calls import layer_call
-from dtqatten.golden.numerics.codes import dequantize, quantize
+from dtqatten.golden.numerics.codes import apply_gain, dequantize, quantize
 from dtqatten.golden.numerics.local_values import tiling
 from dtqatten.golden.numerics.masks import position_mask
+from dtqatten.golden.numerics.products import scores
 from dtqatten.golden.numerics.reference import reference
 from dtqatten.golden.numerics.score_terms import (
     biased,
@@ -17,7 +19,9 @@ from dtqatten.golden.numerics.score_terms import (
 )
 from dtqatten.golden.numerics.segments import RowScale
 from dtqatten.golden.numerics.sinks import quantize_sinks
+from dtqatten.golden.numerics.softmax import exponential
 from dtqatten.golden.numerics.tokens import TokenList
+from dtqatten.golden.traces.trace import example
 
 OCTAVE = np.log(2)
 
@@ -99,6 +103,52 @@ def test_biases_of_0_change_a_row_by_their_unit_alone():
     plain = attention(Inputs(q, k, v))
     assert not np.array_equal(zero.e16, plain.e16)
     assert np.abs(zero.e16 - plain.e16).max() <= 1 + 65535 * (1 - 2 ** (-1 / 32))
+
+
+#: Of docs/numerics.md: error of the probabilities on each data, by bits of fraction.
+ERRORS = {
+    "trace": (0.0056, 0.0034, 0.0021, 0.0020, 0.0020),
+    "random": (0.0097, 0.0061, 0.0042, 0.0040, 0.0040),
+    "peaked": (0.0039, 0.0026, 0.0016, 0.0015, 0.0015),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_eight_bits_of_fraction_are_enough(name):
+    """Places of so many bits, and a bias that joins the product before it is shifted."""
+    if name == "trace":
+        trace = example()
+        q, k = trace.q, trace.k
+        mean = q.mean(1, keepdims=True)
+        q = q - mean
+    else:
+        q, k, _ = normal(name == "peaked", 96, 96)
+        mean = q.mean(1, keepdims=True) + np.random.default_rng(0).normal(size=(4, 1, 64))
+    scale = q.shape[-1] ** -0.5
+    nats = mean @ k.swapaxes(-1, -2) * scale
+    codes = quantize(q, "token"), quantize(k, "token")
+    left, right = (dequantize(x) for x in codes)
+    logits = left @ right.swapaxes(-1, -2) * scale + nats
+    exact = np.exp(logits - logits.max(-1, keepdims=True))
+    exact /= exact.sum(-1, keepdims=True)
+    gained = apply_gain(scores(codes[0].codes, codes[1].codes), codes[1].gains[..., None, :])
+    row = row_scale(*codes)
+    factor, shift = row.factor[..., None], row.shift[..., None, None]
+
+    def error(places, drop):
+        t = (places.max(-1, keepdims=True) - places) >> drop
+        e = exponential(t, np.ones(t.shape, bool))
+        return rms(e / e.sum(-1, keepdims=True), exact)
+
+    octaves = nats * np.log2(np.e)
+    found = [
+        error(((gained * factor << bits - 5) >> shift) + np.rint(octaves * 2**bits).astype(int),
+              bits - 5)
+        for bits in (5, 6, 8, 10)
+    ]  # fmt: skip
+    found.append(error(gained * factor + np.rint(octaves * 32 * 2.0**shift).astype(int), shift))
+    print(f"|{name}|" + "|".join(f"{each:.4f}" for each in found) + "|")
+    assert [round(each, 4) for each in found] == list(ERRORS[name])
 
 
 def test_what_is_common_to_all_keys_cancels():
