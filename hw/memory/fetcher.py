@@ -21,9 +21,9 @@ from dtqatten.hw.memory.token_stream import TokenStream
 from dtqatten.hw.memory.token_table import TokenTable, look_up
 from dtqatten.hw.memory.turns import KeysFirst
 from dtqatten.hw.payloads.arrays import head_options_layout, load_layout, value_layout
+from dtqatten.hw.payloads.places import bias_layout
 from dtqatten.hw.payloads.ranking import topk_config
 from dtqatten.hw.payloads.softmax import (
-    bias_layout,
     factor_layout,
     head_layout,
     key_layout,

@@ -4,7 +4,8 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
 from dtqatten.configuration.core import Config
-from dtqatten.hw.payloads.softmax import LEAD_BITS, compared_bits
+from dtqatten.hw.payloads.places import compared_bits
+from dtqatten.hw.payloads.softmax import LEAD_BITS
 from dtqatten.hw.payloads.sums import merged_divisor_bits, merged_lead
 
 __all__ = ["FACTOR_BITS", "OCTAVES", "held_row_layout", "merge_step_layout", "merged_row_layout"]

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.payloads.arrays import tile_fields, weight_shape
+from dtqatten.hw.payloads.places import compared_bits
 from dtqatten.hw.payloads.sums import (
     EXPONENTIAL_BITS,
     divisor_bits,
@@ -13,19 +14,15 @@ from dtqatten.hw.payloads.sums import (
 )
 
 __all__ = [
-    "BIAS_BITS",
     "GAINED_BITS",
     "GAIN_BITS",
     "GAIN_ONE",
     "LEAD_BITS",
     "MULTIPLIER_BITS",
     "NO_SINK",
-    "OCTAVE_SHIFT",
     "RECIPROCAL_BITS",
     "SHIFT_BITS",
     "SINK_BITS",
-    "bias_layout",
-    "compared_bits",
     "exponential_row_layout",
     "factor_fields",
     "factor_layout",
@@ -47,7 +44,6 @@ __all__ = [
     "stored_query_layout",
     "tiles",
     "token_layout",
-    "unseen",
     "value_stream",
     "value_token_layout",
     "verdict_layout",
@@ -66,10 +62,6 @@ RECIPROCAL_BITS = 17
 #: Bits of a sink, and the one that takes no share of any row.
 SINK_BITS = 16
 NO_SINK = -(1 << SINK_BITS - 1)
-#: Bits of a key's bias, in 1/256 octaves; of a score there; from there to exponents.
-BIAS_BITS = 16
-PLACE_BITS = 18
-OCTAVE_SHIFT = 3
 #: Bits of an exponential times a gain, and of the left shift of a row's weights.
 GAINED_BITS = 24
 LEAD_BITS = 4
@@ -78,21 +70,6 @@ LEAD_BITS = 4
 def tiles(config: Config) -> int:
     """Key tiles of the longest row."""
     return -(-config.n_max // config.cols)
-
-
-def compared_bits(config: Config) -> int:
-    """Bits of a score, signed, as those of a row are compared: with biases in 1/256 octaves."""
-    return PLACE_BITS if config.bias_heads else config.score_width
-
-
-def unseen(config: Config) -> int:
-    """Score that stands for a masked key: the most negative one, which no other reaches."""
-    return -(1 << compared_bits(config) - 1)
-
-
-def bias_layout() -> data.StructLayout:
-    """Bias of a key for a query head, the ``last`` of its keys, the last of all of the ``head``."""
-    return data.StructLayout({"bias": signed(BIAS_BITS), "last": 1, "head": 1})
 
 
 def token_layout(config: Config) -> data.StructLayout:

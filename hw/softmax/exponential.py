@@ -6,13 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed, multiplied
-from dtqatten.hw.payloads.softmax import (
-    MULTIPLIER_BITS,
-    OCTAVE_SHIFT,
-    SHIFT_BITS,
-    compared_bits,
-    unseen,
-)
+from dtqatten.hw.payloads.places import OCTAVE_SHIFT, compared_bits, unseen
+from dtqatten.hw.payloads.softmax import MULTIPLIER_BITS, SHIFT_BITS
 from dtqatten.hw.payloads.sums import EXPONENTIAL_BITS
 
 __all__ = ["LUT32", "Exponential"]

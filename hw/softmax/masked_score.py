@@ -6,16 +6,13 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed, multiplied
+from dtqatten.hw.payloads.places import BIAS_BITS, OCTAVE_SHIFT, compared_bits, unseen
 from dtqatten.hw.payloads.softmax import (
-    BIAS_BITS,
     GAIN_BITS,
     GAIN_ONE,
     MULTIPLIER_BITS,
-    OCTAVE_SHIFT,
     SHIFT_BITS,
-    compared_bits,
     token_layout,
-    unseen,
 )
 
 __all__ = ["MaskedScore"]

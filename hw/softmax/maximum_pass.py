@@ -9,12 +9,10 @@ from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import delayed, multiplied, reduced, reduction_latency
 from dtqatten.hw.base.replay_store import ReplayStore
 from dtqatten.hw.payloads.arrays import score_row_layout
+from dtqatten.hw.payloads.places import OCTAVE_SHIFT, bias_layout, compared_bits
 from dtqatten.hw.payloads.softmax import (
     GAIN_ONE,
     MULTIPLIER_BITS,
-    OCTAVE_SHIFT,
-    bias_layout,
-    compared_bits,
     flags_layout,
     head_layout,
     key_layout,
@@ -134,10 +132,7 @@ class MaximumPass(wiring.Component):
         accept, row_end, block_end, head_end = Signal(), Signal(), Signal(), Signal()
         taking = self.scores.p
         trial = self._trial(m, accept & block_end)
-        biases = (
-            self._biases(m, platform, accept & head_end & ~trial) if config.bias_heads else None
-        )
-        known = Const(1) if biases is None else biases.ready | ~self.heads.p.biased
+        biases, known = self._biases(m, platform, accept & head_end & ~trial)
         m.d.comb += [
             self.scores.ready.eq(self.room & keys.ready & queries.ready & self.heads.valid & known),
             accept.eq(self.scores.valid & self.scores.ready),
@@ -165,12 +160,6 @@ class MaximumPass(wiring.Component):
         lowest = self._lowest(m, query.id) if config.windows else None
         multiplier = self._multiplier(m, query, factor)
         wait = self.row_latency(config)
-        shift, biased = Const(0), Const(0)
-        if biases is not None:
-            shift = delayed(m, factor.shift, MaskedScore.SHIFTED, "score_shift")
-            biased = delayed(m, head.biased, MaskedScore.BIASED, "biased")
-            if config.bias_heads > 1:
-                m.d.comb += biases.member.eq(query.member)
         lanes = []
         for c in range(config.cols):
             lane = place(m, platform, f"score_{c}", MaskedScore, config)
@@ -184,13 +173,10 @@ class MaximumPass(wiring.Component):
             ]
             if lowest is not None:
                 m.d.comb += lane.lowest.eq(lowest)
-            if biases is not None:
-                m.d.comb += [
-                    lane.multiplier.eq(multiplier),
-                    lane.shift.eq(shift),
-                    lane.bias.eq(Mux(biased, biases.biases[c], 0)),
-                ]
-            lanes.append(lane.masked)
+            lanes.append(lane)
+        if biases is not None:
+            m.d.comb += [lane.multiplier.eq(multiplier) for lane in lanes]
+            self._add_biases(m, biases, lanes, head, query, factor)
         valid = delayed(m, accept, wait, "accepted", reset_less=False)
         placed = delayed(m, taken, wait - 2, "placed")
         m.d.comb += [
@@ -200,22 +186,50 @@ class MaximumPass(wiring.Component):
 
         levels = reduction_latency(config.cols)
         m.submodules.fold = fold = RowFold(config.rows, signed(compared_bits(config)), "max")
-        arrived = Signal(reduced_layout())
+        arrived, scores = Signal(reduced_layout()), [lane.masked for lane in lanes]
         m.d.comb += [
             arrived.valid.eq(self.row_valid),
             arrived.last_row.eq(self.row.last_row),
             arrived.last_tile.eq(self.row.last_tile),
             arrived.last_block.eq(self.row.last_block),
             fold.i.eq(delayed(m, arrived, levels, "arrived", reset_less=False)),
-            fold.value.eq(reduced(m, lanes, lambda a, b: Mux(a > b, a, b), "maximum")),
+            fold.value.eq(reduced(m, scores, lambda a, b: Mux(a > b, a, b), "maximum")),
             self.reduced.eq(fold.o),
             self.record.maximum.eq(fold.total),
         ]
         self._record(m, head, query, factor, multiplier)
         return m
 
-    def _biases(self, m: Module, platform: object, release: Value) -> BiasStore:
-        """Keep the biases of a head's keys, and read those of each row.
+    def _add_biases(
+        self,
+        m: Module,
+        biases: BiasStore,
+        lanes: list[MaskedScore],
+        head: data.View,
+        query: data.View,
+        factor: data.View,
+    ) -> None:
+        """Give lanes the row's shift and the biases of its query head, if there are any.
+
+        Parameters
+        ----------
+        m : Module
+        biases : BiasStore
+        lanes : list of MaskedScore
+        head, query, factor : View
+            As of :meth:`_record`.
+        """
+        shift = delayed(m, factor.shift, MaskedScore.SHIFTED, "score_shift")
+        biased = delayed(m, head.biased, MaskedScore.BIASED, "biased")
+        if self.config.bias_heads > 1:
+            m.d.comb += biases.member.eq(query.member)
+        for lane, bias in zip(lanes, biases.biases, strict=True):
+            m.d.comb += [lane.shift.eq(shift), lane.bias.eq(Mux(biased, bias, 0))]
+
+    def _biases(
+        self, m: Module, platform: object, release: Value
+    ) -> tuple[BiasStore | None, Value]:
+        """Keep the biases of a head's keys; return what gives those of each row, if it may come.
 
         Parameters
         ----------
@@ -225,18 +239,21 @@ class MaximumPass(wiring.Component):
             The head's last row is accepted.
         """
         config = self.config
+        if not config.bias_heads:
+            return None, Const(1)
         store = place(m, platform, "biases", BiasStore, config)
         connect(m, flipped(self.biases), store.i)
         m.d.comb += store.release.eq(release & self.heads.p.biased)
+        known = store.ready | ~self.heads.p.biased
         if config.skip_tiles:
             m.d.comb += store.tile.eq(self.scores.p.tile)
-            return store
+            return store, known
         tile = Signal(range(tiles(config)), name="tile")
         row = self.scores.p
         m.d.comb += store.tile.eq(tile)
         with m.If(self.reserve & row.last_row):
             m.d.sync += tile.eq(Mux(row.last_tile, 0, tile + 1))
-        return store
+        return store, known
 
     def _trial(self, m: Module, block_ends: Value) -> Value:
         """Return whether scores are those of a trial: the first ones of a progressive head."""

@@ -6,13 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed, multiplied
-from dtqatten.hw.payloads.softmax import (
-    MULTIPLIER_BITS,
-    NO_SINK,
-    SHIFT_BITS,
-    SINK_BITS,
-    compared_bits,
-)
+from dtqatten.hw.payloads.places import compared_bits
+from dtqatten.hw.payloads.softmax import MULTIPLIER_BITS, NO_SINK, SHIFT_BITS, SINK_BITS
 from dtqatten.hw.payloads.sums import SINK_OCTAVES, SINK_WEIGHT_BITS, sink_divisor_bits, top_code
 
 __all__ = ["POWERS", "SinkWeight", "with_sink"]

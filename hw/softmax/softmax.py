@@ -11,8 +11,8 @@ from dtqatten.hw.base.export import place
 from dtqatten.hw.base.row_ring import RowFifo
 from dtqatten.hw.base.skid import buffered
 from dtqatten.hw.payloads.arrays import score_row_layout
+from dtqatten.hw.payloads.places import bias_layout
 from dtqatten.hw.payloads.softmax import (
-    bias_layout,
     exponential_row_layout,
     head_layout,
     key_layout,

@@ -130,30 +130,22 @@ class Case:
 def served(config: Config) -> tuple[Flag, Flag]:
     """Return the flags that a build knows, and those that it needs."""
     known = ~Flag(0)
-    if not config.v_gains:
-        known &= ~Flag.V_GAINS
-    if not config.cumulative:
-        known &= ~(Flag.CUMULATIVE | Flag.FRESH)
-    if not config.count_normalize:
-        known &= ~Flag.COUNT
-    if not config.windows:
-        known &= ~Flag.WINDOW
-    if not config.sinks:
-        known &= ~Flag.SINKS
-    if not config.bias_heads:
-        known &= ~Flag.KEY_BIAS
-    if not config.merge_rows:
-        known &= ~(Flag.CONTINUES | Flag.HOLDS)
-    if not config.grouped:
-        known &= ~Flag.GROUPED
-    if not config.held_importance:
-        known &= ~Flag.HELD
-    if not config.local_values:
-        known &= ~Flag.LOCAL_VALUES
-    if not config.progressive:
-        known &= ~Flag.PROGRESSIVE
-    if not config.head_pruning:
-        known &= ~(Flag.HEADS_CHAINED | Flag.HEAD_REPORT)
+    for possible, flags in (
+        (config.v_gains, Flag.V_GAINS),
+        (config.cumulative, Flag.CUMULATIVE | Flag.FRESH),
+        (config.count_normalize, Flag.COUNT),
+        (config.windows, Flag.WINDOW),
+        (config.sinks, Flag.SINKS),
+        (config.bias_heads, Flag.KEY_BIAS),
+        (config.merge_rows, Flag.CONTINUES | Flag.HOLDS),
+        (config.grouped, Flag.GROUPED),
+        (config.held_importance, Flag.HELD),
+        (config.local_values, Flag.LOCAL_VALUES),
+        (config.progressive, Flag.PROGRESSIVE),
+        (config.head_pruning, Flag.HEADS_CHAINED | Flag.HEAD_REPORT),
+    ):
+        if not possible:
+            known &= ~flags
     needed = Flag(0)
     if config.v_gains:
         needed |= Flag.V_GAINS
@@ -242,9 +234,9 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
         yield ErrorCode.POSITIONS
     if config.head_pruning:
         yield from head_failures(case)
-    if config.bias_heads and flags & Flag.KEY_BIAS and flags & Flag.GROUPED:
-        if f["heads"] // f["kv_heads"] > config.bias_heads:
-            yield ErrorCode.BIAS_HEADS
+    if config.bias_heads and flags & Flag.KEY_BIAS and flags & Flag.GROUPED and f["kv_heads"]:
+        group = f["heads"] // f["kv_heads"]
+        yield from [ErrorCode.BIAS_HEADS] * (group > config.bias_heads)
     shares = f["heads"] != f["kv_heads"] and not flags & Flag.GROUPED
     if config.progressive and flags & Flag.PROGRESSIVE and (rows > config.rows or shares):
         yield ErrorCode.PROGRESSIVE

@@ -202,8 +202,10 @@ def test_a_trial_has_biases_too():
     flat = attention(Inputs(q, k, v, tiling=tiles, key_bias=bias), options)
     bias[0, 5] = 256 * 20
     peaked = attention(Inputs(q, k, v, tiling=tiles, key_bias=bias), options)
-    assert flat.trial is not None and flat.trial.flat.all()
-    assert peaked.trial is not None and not peaked.trial.flat.any()
+    assert flat.trial is not None
+    assert flat.trial.flat.all()
+    assert peaked.trial is not None
+    assert not peaked.trial.flat.any()
 
 
 def test_a_call_takes_those_of_its_keys():

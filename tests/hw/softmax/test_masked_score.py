@@ -9,7 +9,8 @@ from dtqatten import Config
 from dtqatten.golden.numerics.codes import apply_gain
 from dtqatten.golden.numerics.score_terms import biased
 from dtqatten.golden.numerics.segments import RowScale
-from dtqatten.hw.payloads.softmax import GAIN_ONE, compared_bits, unseen
+from dtqatten.hw.payloads.places import compared_bits, unseen
+from dtqatten.hw.payloads.softmax import GAIN_ONE
 from dtqatten.hw.softmax.masked_score import MaskedScore
 from dtqatten.sim.engines.ports import pack
 from dtqatten.sim.engines.verilated import VerilatedModel
