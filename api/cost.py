@@ -76,6 +76,8 @@ def predicted_cost(system: SystemConfig, layer: Layer, golden: Expected) -> Cost
                 v_bits=inputs.v_bits,
                 q_ids=golden.positions[queries],
                 k_ids=golden.positions,
+                key_bias=inputs.key_bias,
+                biased=layer.key_bias is not None,
                 causal=layer.causal,
                 options=golden.options,
                 k0=layer.k0,
