@@ -40,7 +40,7 @@ def read_biases(
         The units start.
     shape : LayerShape
     """
-    reader = place(m, platform, "biases", BiasReader, fetcher.system)
+    reader = place(m, platform, "bias_reader", BiasReader, fetcher.system)
     shape.plan(m, reader.plan, "bias", shape.layer.key_bias)
     look_up(m, table, ReadStream.KEY_BIAS, reader, 0)
     connect(m, reader.port, flipped(fetcher.ports[ReadStream.KEY_BIAS]))

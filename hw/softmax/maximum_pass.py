@@ -241,7 +241,7 @@ class MaximumPass(wiring.Component):
         config = self.config
         if not config.bias_heads:
             return None, Const(1)
-        store = place(m, platform, "biases", BiasStore, config)
+        store = place(m, platform, "bias_store", BiasStore, config)
         connect(m, flipped(self.biases), store.i)
         m.d.comb += store.release.eq(release & self.heads.p.biased)
         known = store.ready | ~self.heads.p.biased
