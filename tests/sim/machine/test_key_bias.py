@@ -55,7 +55,7 @@ def test_a_decode_loop_of_grouped_heads(device) -> None:
     """Step by step, beyond the keys of a segment; some tokens are evicted, some in 4 bits."""
     rng = np.random.default_rng(1)
     k, v, bias = tokens(rng, 26)
-    cache = Cache(device, 60, k.scale, v.scale, biased=HEADS * GROUP)
+    cache = Cache(device, 64, k.scale, v.scale, biased=HEADS * GROUP)
     assert isinstance(device.bus, SimulatedBus)
     for first, count in ((0, 3), *((i, 1) for i in range(3, 26))):
         new = np.arange(first, first + count)
