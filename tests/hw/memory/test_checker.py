@@ -210,6 +210,8 @@ def test_flags_that_a_build_serves(config: Config) -> None:
             fields = fields | {"window": 5}
         if 1 << bit == Flag.LOCAL_VALUES:
             fields = fields | {"value_share": 255}
+        if 1 << bit == Flag.KEY_BIAS:
+            fields = fields | {"key_bias": 0x2000}
         cases.append(Case(fields | {"flags": flags}, BEFORE))
     codes = check(config, cases)
     possible = known & ~Flag(0)
