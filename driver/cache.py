@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from dtqatten.driver.calls import Call
 from dtqatten.driver.errors import LayoutError
 from dtqatten.golden.memory import tensor_bytes
-from dtqatten.golden.numerics.codes import Codes, FloatArray
+from dtqatten.golden.numerics.codes import Codes, FloatArray, IntArray
 from dtqatten.golden.numerics.importance import IMPORTANCE_MAX
 from dtqatten.golden.numerics.tokens import CacheImportance, TokenList
 from dtqatten.interface.descriptor import BIAS_BYTES, Flag
@@ -147,7 +147,7 @@ class Cache:
         return self._tensors["v"]
 
     def append(
-        self, k: Codes, v: Codes, key_bias: NDArray[np.int16] | None = None
+        self, k: Codes, v: Codes, key_bias: IntArray | None = None
     ) -> NDArray[np.int64]:
         """Write tokens behind those that are here, and return their ids.
 

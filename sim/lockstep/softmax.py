@@ -126,9 +126,9 @@ def random_softmax_head(
     biases, members = None, 1
     if config.bias_heads and rng.random() < 0.8:
         members = int(rng.integers(1, config.bias_heads + 1))
-        ends = (-(2**15), 2**15 - 1, 0)
         near = rng.integers(-3000, 3001, (members, n_k))
-        biases = np.where(rng.random(near.shape) < 0.1, rng.choice(ends, near.shape), near)
+        far = rng.choice((-(2**15), 2**15 - 1, 0), near.shape)
+        biases = np.where(rng.random(near.shape) < 0.1, far, near)
     queries_of_head = [
         Query(
             i,

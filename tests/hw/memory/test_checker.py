@@ -315,7 +315,7 @@ def test_random_descriptors(config: Config) -> None:
                 first, end = WRITE if name in ("output", "ids", "importance") else READ
                 fields[name] = int(rng.choice([first - 64, end - 64, end - 8192, end + 32]))
         segment = fields["flags"] & Flag.CONTINUES and rng.random() < 0.9
-        before = BEFORE | FIRST if segment else BEFORE
+        before = BEFORE | (FIRST if segment else {})
         before |= CHOOSING if fields.get("stored_heads") else {}
         before |= {"cumulative": int(rng.integers(2)), "valid": int(rng.random() < 0.9)}
         cases.append(Case(fields, before))
