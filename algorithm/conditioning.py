@@ -1,7 +1,8 @@
 """Make Q, K and V easier to quantize without changing what attention computes.
 
 A Hadamard rotation spreads outlying channels, per-channel factors move magnitude from K to Q, and
-means that all tokens share are taken out of K and V. In real arithmetic the output is the same.
+means that all tokens share are taken out of K, V and Q. What the mean of Q would draw is a bias of
+each key then. In real arithmetic the output is the same.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -52,12 +53,15 @@ class Calibration:
         Largest magnitudes; Q's over the heads that share a K.
     k_mean, v_mean : tensor
         Means over the tokens.
+    q_mean : tensor ``[heads, d]``
+        The same of each query head.
     """
 
     q_max: Tensor
     k_max: Tensor
     k_mean: Tensor
     v_mean: Tensor
+    q_mean: Tensor
 
 
 class Observer:
@@ -83,7 +87,7 @@ class Observer:
             seen = valid[:, None, :, None].to(k)
             grouped = (q.abs() * seen).reshape(b, kv, -1, d)
             maxima = [grouped.amax((0, 2)), (k.abs() * seen).amax((0, 2))]
-            sums = [(k * seen).sum((0, 2)), (v * seen).sum((0, 2))]
+            sums = [(x * seen).sum((0, 2)) for x in (k, v, q)]
             if self._sums:
                 maxima = [torch.maximum(a, b) for a, b in zip(self._maxima, maxima, strict=True)]
                 sums = [a + b for a, b in zip(self._sums, sums, strict=True)]
@@ -113,6 +117,8 @@ class Conditioner:
         K is divided and Q multiplied by it.
     k_mean, v_mean : tensor ``[kv heads, d]``, optional
         Subtracted; V's is added to the output again.
+    q_mean : tensor ``[heads, d]``, optional
+        Subtracted; what it draws is the bias of each key.
     rotated : bool
         Rotate Q, K and V, and the output back.
     qk_folded, v_folded : bool
@@ -122,13 +128,19 @@ class Conditioner:
     factors: Tensor | None = None
     k_mean: Tensor | None = None
     v_mean: Tensor | None = None
+    q_mean: Tensor | None = None
     rotated: bool = False
     qk_folded: bool = False
     v_folded: bool = False
 
     @classmethod
     def make(
-        cls, rotated: bool, smooth: float | None, center: bool, measured: Calibration | None
+        cls,
+        rotated: bool,
+        smooth: float | None,
+        center: bool,
+        center_queries: bool,
+        measured: Calibration | None,
     ) -> "Conditioner":
         """Derive factors and means from a calibration.
 
@@ -140,25 +152,32 @@ class Conditioner:
             Exponent of K's maxima in the factors, 0 to 1; None is no factors.
         center : bool
             Subtract the means of K and V.
+        center_queries : bool
+            Subtract the means of Q.
         measured : Calibration, optional
-            Needed for ``smooth`` and ``center``.
+            Needed for all but ``rotated``.
 
         Raises
         ------
         ValueError
-            If ``smooth`` or ``center`` need a calibration that is missing.
+            If a calibration is needed and missing.
         """
-        factors = k_mean = v_mean = None
-        if smooth is not None or center:
+        factors = k_mean = v_mean = q_mean = None
+        if smooth is not None or center or center_queries:
             if measured is None:
-                raise ValueError("smooth and center need a calibration: calibrate the model first")
+                raise ValueError(
+                    "smooth, center and center_queries need a calibration: calibrate the model "
+                    "first"
+                )
             if smooth is not None:
                 k_max = measured.k_max.clamp_min(1e-5)
                 factors = k_max**smooth / measured.q_max.clamp_min(1e-5) ** (1 - smooth)
                 factors = factors / factors.log().mean(-1, keepdim=True).exp()
             if center:
                 k_mean, v_mean = measured.k_mean, measured.v_mean
-        return cls(factors, k_mean, v_mean, rotated)
+            if center_queries:
+                q_mean = measured.q_mean
+        return cls(factors, k_mean, v_mean, q_mean, rotated)
 
     def to(self, like: Tensor) -> "Conditioner":
         """Return the same on the device and in the type of a tensor."""
@@ -204,7 +223,42 @@ class Conditioner:
             v = v - (rotate(v_mean) if self.v_folded and self.rotated else v_mean)[:, None]
         if self.rotated and not self.v_folded:
             v = rotate(v)
-        return q, k, v
+        mean = self._query_mean(q)
+        return q if mean is None else q - mean[:, None], k, v
+
+    def _query_mean(self, q: Tensor) -> Tensor | None:
+        """What is subtracted from conditioned Q, ``[heads, d]``.
+
+        Raises
+        ------
+        UsageError
+            If Q has other heads or channels than what was calibrated.
+        """
+        mean = self.q_mean
+        if mean is None:
+            return None
+        if mean.shape != (q.shape[1], q.shape[3]):
+            raise UsageError(
+                f"the calibration is of {mean.shape[0]} heads of Q with {mean.shape[1]} channels, "
+                f"this layer has {q.shape[1]} with {q.shape[3]}: calibrate this model"
+            )
+        if self.factors is not None:
+            mean = mean * self.factors.repeat_interleave(len(mean) // len(self.factors), 0)
+        return rotate(mean) if self.rotated else mean
+
+    def key_bias(self, q: Tensor, k: Tensor) -> Tensor | None:
+        """What the mean that was taken out of Q would draw of each key, ``[batch, heads, n_k]``.
+
+        Parameters
+        ----------
+        q, k : tensor ``[batch, heads, n, d]``
+            Of :meth:`inputs`.
+        """
+        mean = self._query_mean(q)
+        if mean is None:
+            return None
+        shared = mean.unflatten(0, (k.shape[1], -1))
+        return (shared @ k.transpose(-1, -2)).flatten(1, 2)
 
     def output(self, o: Tensor) -> Tensor:
         """Undo what V was given."""

@@ -72,7 +72,7 @@ _calibrations: "weakref.WeakKeyDictionary[Any, dict[str, list[Calibration]]]" = 
 
 def calibration_of(loaded: Loaded, task: Task, policy: Policy) -> list[Calibration] | None:
     """Calibrate a model on a task's training data if the policy needs it; once for each pair."""
-    if policy.smooth is None and not policy.center:
+    if not policy.calibrated:
         return None
     known = _calibrations.setdefault(loaded.model, {})
     if task.name not in known:

@@ -63,6 +63,8 @@ class Policy:
     center : bool
         Subtract calibrated means from K (which leaves probabilities as they are) and from V (added
         back to the output).
+    center_queries : bool
+        Subtract calibrated means from Q; what they draw is added to scores as a bias of each key.
     p_planes : int
         Nibbles of a weight of P x V, 2 or 3.
     unsigned_weights : bool
@@ -96,6 +98,7 @@ class Policy:
     rotate: bool = False
     smooth: float | None = None
     center: bool = False
+    center_queries: bool = False
     p_planes: int = 2
     unsigned_weights: bool = False
     p_follows_token: bool = False
@@ -124,6 +127,7 @@ class Policy:
             "prune_queries",
             "rotate",
             "center",
+            "center_queries",
             "unsigned_weights",
             "p_follows_token",
             "p_follows_query",
@@ -147,6 +151,11 @@ class Policy:
             )
         if self.layers[0].heads < 1:
             raise PolicyError("layer 0 prunes heads: no output has ranked them, set heads to 1")
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a model's Q, K and V must have been measured."""
+        return self.smooth is not None or self.center or self.center_queries
 
     @property
     def ranks(self) -> bool:

@@ -139,12 +139,12 @@ def calibrate(model: Any, batches: Sequence[dict[str, Tensor]]) -> list[Calibrat
 def calibrated(
     model: Any, policy: Policy, batch: dict[str, Tensor]
 ) -> Sequence[Calibration] | None:
-    """Measure a model on one batch if a policy smooths or centers; else there is nothing to know.
+    """Measure a model on one batch if a policy needs it; else there is nothing to know.
 
     For a text on the spot. :func:`dtqatten.algorithm.evaluate.calibration_of` measures on a task's
     training data.
     """
-    if policy.smooth is None and not policy.center:
+    if not policy.calibrated:
         return None
     return calibrate(model, [batch])
 
@@ -179,10 +179,10 @@ def _refuse_unfit(
                 "or heads that nothing has ranked there: set its share_0 to 0 and heads to 1"
             )
     crossing = [stack for stack in stacks if stack.encoder is not None]
-    if crossing and (policy.smooth is not None or policy.center):
+    if crossing and policy.calibrated:
         raise PolicyError(
-            f"{name} has cross-attention, whose K and V are not calibrated: set smooth to null "
-            "and center to false"
+            f"{name} has cross-attention, whose Q, K and V are not calibrated: set smooth to null, "
+            "center and center_queries to false"
         )
     for layer in (place for stack in crossing for place in stack.places):
         if policy.layers[layer].threshold is not None:
@@ -219,7 +219,8 @@ def _conditioners(
         raise ValueError(
             f"the calibration has {len(measured)} layers, {name} has {layers}: calibrate this model"
         )
-    return [Conditioner.make(policy.rotate, policy.smooth, policy.center, m) for m in measured]
+    rules = policy.rotate, policy.smooth, policy.center, policy.center_queries
+    return [Conditioner.make(*rules, m) for m in measured]
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from dtqatten.golden.cycles.core_run import CoreRun
 from dtqatten.golden.cycles.layers import CoreLayer
 from dtqatten.golden.memory import layer_reads
 from dtqatten.golden.numerics.order import alternate, boundaries
-from dtqatten.interface.descriptor import PAGE_BYTES, SIZE, region_sizes
+from dtqatten.interface.descriptor import PAGE_BYTES, SIZE
+from dtqatten.interface.regions import region_sizes
 from dtqatten.interface.units import Unit
 
 __all__ = ["Cost", "counted_cost", "predicted_cost"]
@@ -75,6 +76,8 @@ def predicted_cost(system: SystemConfig, layer: Layer, golden: Expected) -> Cost
                 v_bits=inputs.v_bits,
                 q_ids=golden.positions[queries],
                 k_ids=golden.positions,
+                key_bias=inputs.key_bias,
+                biased=layer.key_bias is not None,
                 causal=layer.causal,
                 options=golden.options,
                 k0=layer.k0,

@@ -51,6 +51,9 @@ class Block(ABC):
     heads_chained : bool
         Compute the heads that the previous layer keeps, of all that Q, K and V have: those with
         which the chain of heads began. Their importance goes on.
+    key_bias : int16 array ``[heads, n]``, optional
+        Biases of the keys for each query head, as
+        :func:`~dtqatten.golden.numerics.score_terms.quantize_key_bias` gives them.
     options : Options
         ``softmax_scale``, ``output_bits``, ``output_shift``, ``p_follows_token``,
         ``p_follows_query``, ``count_normalize``, ``value_share`` and ``flat_sum``;
@@ -69,6 +72,7 @@ class Block(ABC):
     ids: bool = True
     keep_heads: int = 0
     heads_chained: bool = False
+    key_bias: IntArray | None = None
     options: Options = field(default_factory=Options)
 
     @property
@@ -105,6 +109,26 @@ class Block(ABC):
                     "their rows are to be one row block; group them, or leave it out"
                 )
             yield queries * self.group, "rows of a head with a flat_sum", "rows"
+
+    @property
+    def biased(self) -> Iterator[tuple[int, str, str]]:
+        """Limit the query heads whose keys have biases, as of :attr:`limits`.
+
+        Raises
+        ------
+        LayoutError
+            If biases are of another shape or kind.
+        """
+        bias = self.key_bias
+        if bias is None:
+            return
+        shape = self.heads, self.k.codes.shape[1]
+        if bias.shape != shape or bias.dtype != np.int16:
+            raise LayoutError(
+                f"key_bias is {bias.dtype} of shape {bias.shape}: give int16 of {shape}, one of "
+                "each key for each query head (quantize_key_bias)"
+            )
+        yield self.group, "query heads of a group with key_bias", "bias_heads"
 
     @property
     def sinks(self) -> IntArray | None:
@@ -146,6 +170,7 @@ class Block(ABC):
             Flag.WINDOW: self.window is not None,
             Flag.SINKS: self.sinks is not None,
             Flag.HELD: self.held,
+            Flag.KEY_BIAS: self.key_bias is not None,
             Flag.UNSIGNED_WEIGHTS: self.options.unsigned_weights,
             Flag.LOCAL_VALUES: self.options.value_share < SHARE_ALL,
             Flag.PROGRESSIVE: self.options.flat_sum is not None,
@@ -202,6 +227,8 @@ class Block(ABC):
             found[name] = tensor_bytes(grouped(codes.codes, group))
             if codes.gains is not None:
                 found[f"{name}_gains"] = grouped(codes.gains, group).astype(np.uint8).tobytes()
+        if self.key_bias is not None and "key_bias" not in self.placed:
+            found["key_bias"] = self.key_bias.astype("<i2").tobytes()
         return found
 
     def query_heads(self, output: NDArray[np.integer], heads: int) -> NDArray[np.integer]:

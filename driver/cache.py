@@ -8,10 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 from dtqatten.driver.calls import Call
 from dtqatten.driver.errors import LayoutError
 from dtqatten.golden.memory import tensor_bytes
-from dtqatten.golden.numerics.codes import Codes, FloatArray
+from dtqatten.golden.numerics.codes import Codes, FloatArray, IntArray
 from dtqatten.golden.numerics.importance import IMPORTANCE_MAX
 from dtqatten.golden.numerics.tokens import CacheImportance, TokenList
-from dtqatten.interface.descriptor import Flag
+from dtqatten.interface.descriptor import BIAS_BYTES, Flag
 
 if TYPE_CHECKING:
     from dtqatten.driver.device import Device
@@ -34,6 +34,8 @@ class Cache:
         Worth of one code, as of :class:`~dtqatten.golden.numerics.codes.Codes`.
     k_gains, v_gains : bool
         Each token has a gain; ``v_gains`` as the machine was generated.
+    biased : int
+        Query heads for each of which a key has a bias; 0: keys have none.
     importance : bool
         Each token has an importance, in the machine's memory, to which every call adds.
 
@@ -43,6 +45,8 @@ class Cache:
         Tokens appended so far, evicted ones too: ids of the next ones begin here.
     ids : int64 array
         Of the tokens that are not evicted, ascending.
+    key_bias : int16 array ``[biased, capacity]``, optional
+        Biases of the keys.
     placed : dict of int
         Addresses, by the name of the descriptor's field.
 
@@ -61,6 +65,7 @@ class Cache:
         *,
         k_gains: bool = False,
         v_gains: bool = False,
+        biased: int = 0,
         importance: bool = False,
     ) -> None:
         if k_scale.ndim != 1 or k_scale.shape != v_scale.shape or not len(k_scale):
@@ -86,6 +91,9 @@ class Cache:
             self.placed[name] = device.inputs.keep(heads * capacity * d)
             if gains:
                 self.placed[f"{name}_gains"] = device.inputs.keep(heads * capacity)
+        self.key_bias = np.zeros((biased, capacity), np.int16) if biased else None
+        if biased:
+            self.placed["key_bias"] = device.inputs.keep(BIAS_BYTES * biased * capacity)
         if importance:
             self.placed["held"] = device.outputs.keep(4 * capacity)
             device.bus.write(self.placed["held"], bytes(4 * capacity))
@@ -138,13 +146,17 @@ class Cache:
         """Values, likewise."""
         return self._tensors["v"]
 
-    def append(self, k: Codes, v: Codes) -> NDArray[np.int64]:
+    def append(
+        self, k: Codes, v: Codes, key_bias: IntArray | None = None
+    ) -> NDArray[np.int64]:
         """Write tokens behind those that are here, and return their ids.
 
         Parameters
         ----------
         k, v : Codes ``[kv_heads, n, d]``
             At the scales of the cache.
+        key_bias : int16 array ``[biased, n]``, optional
+            Biases of the keys, where they have any.
 
         Raises
         ------
@@ -164,9 +176,20 @@ class Cache:
                 f"{count} tokens more than {self.stored} are beyond the cache's {self.capacity} "
                 "places, which evicting does not free: make it larger"
             )
+        given_shape = None if key_bias is None else key_bias.shape
+        own_shape = None if self.key_bias is None else (len(self.key_bias), count)
+        if given_shape != own_shape:
+            raise LayoutError(f"key_bias has shape {given_shape}: give {own_shape}")
         new = np.arange(self.stored, self.stored + count)
         for name, given in (("k", k), ("v", v)):
             self._write(name, given, self.stored)
+        if self.key_bias is not None and key_bias is not None:
+            self.key_bias[:, new] = key_bias
+            for head, biases in enumerate(key_bias.astype("<i2")):
+                place = head * self.capacity + self.stored
+                self.device.bus.write(
+                    self.placed["key_bias"] + BIAS_BYTES * place, biases.tobytes()
+                )
         self.stored += count
         self.ids = np.concatenate([self.ids, new])
         return new
@@ -272,6 +295,8 @@ class Cache:
         sizes, heads = self.device.sizes, len(self.k.codes)
         rows = q.codes.shape[0] // heads * q.codes.shape[1]
         grouped = bool(Flag(sizes["flags"]) & Flag.GROUPED) and rows <= sizes["n_max"]
+        if self.key_bias is not None:
+            grouped = grouped and q.codes.shape[0] // heads <= sizes["bias_heads"]
         return Call(
             **{"causal": True, "grouped": grouped, **options},
             q=q,
@@ -280,6 +305,7 @@ class Cache:
             queries=queries,
             keys=listed,
             cache=self,
+            key_bias=self.key_bias,
         )
 
     def __len__(self) -> int:

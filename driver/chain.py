@@ -12,7 +12,8 @@ from dtqatten.driver.blocks import Block, Result
 from dtqatten.driver.errors import AbortedError, LayoutError, StaleChainError, error_of
 from dtqatten.driver.heads import computed_heads, read_report
 from dtqatten.driver.segments import Segment, pieces, sharing
-from dtqatten.interface.descriptor import HEAD_BYTES, SIZE, pack, region_sizes
+from dtqatten.interface.descriptor import HEAD_BYTES, SIZE, pack
+from dtqatten.interface.regions import region_sizes
 from dtqatten.interface.registers import Control, Interrupt, Status
 
 if TYPE_CHECKING:

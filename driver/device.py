@@ -22,7 +22,7 @@ __all__ = ["Arena", "Device"]
 #: Registers of a machine's sizes, read once.
 SIZES = (
     *("rows", "cols", "depth", "value_depth", "planes", "d_head", "n_max", "capacity"),
-    "merge_rows",
+    *("merge_rows", "bias_heads"),
     *("heads", "bus_bits", "address_bits", "flags", "flags_required"),
 )
 
@@ -285,6 +285,6 @@ class Device:
             raise LayoutError(
                 f"the machine cannot do {unknown!r} and needs {missing!r}: change the layer, or "
                 "generate it with other options (unsigned_weights, v_gains, cumulative, "
-                "count_normalize, windows, sinks, grouped, held_importance, head_pruning, "
-                "local_values, progressive, merge_rows)"
+                "count_normalize, windows, sinks, bias_heads, grouped, held_importance, "
+                "head_pruning, local_values, progressive, merge_rows)"
             )

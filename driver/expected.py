@@ -19,6 +19,7 @@ from dtqatten.golden.numerics.heads import head_weight, ranked_heads
 from dtqatten.golden.numerics.local_values import SHARE_ALL, tiling
 from dtqatten.golden.numerics.masks import position_mask
 from dtqatten.golden.numerics.order import query_tile
+from dtqatten.golden.numerics.score_terms import no_biases
 from dtqatten.golden.numerics.select import select
 from dtqatten.golden.numerics.tokens import CacheImportance, TokenList
 
@@ -114,6 +115,9 @@ def expected_layer(
     alive, earlier = _heads(layer, before)
     own, shared = np.flatnonzero(alive), np.arange(layer.kv_heads)
     shared = own if layer.heads_chained else shared
+    biases = layer.key_bias
+    if biases is None:
+        biases = no_biases(config, layer.heads, layer.k.codes.shape[1])
     inputs = layer_call(
         q.of_heads(own),
         layer.k.of_heads(shared),
@@ -122,6 +126,7 @@ def expected_layer(
         keys,
         causal=False,
         sinks=None if layer.sinks is None else layer.sinks[own],
+        key_bias=None if biases is None else biases[own],
         segment=config.n_max,
         chunk=_chunk(config, layer, len(keys)),
         tile=(query_tile(config.rows, layer.group), config.cols, config.group),
@@ -190,6 +195,11 @@ def _check_options(config: Config, layer: Block) -> None:
         raise LayoutError(
             f"unsigned_weights is {options.unsigned_weights}, the machine's "
             f"{config.unsigned_weights}: change the layer's, or generate another machine"
+        )
+    if layer.key_bias is not None and not config.bias_heads:
+        raise LayoutError(
+            "the layer has a key_bias, but the machine has no biases of keys: leave it out, or "
+            "generate it with bias_heads"
         )
     if options.flat_sum is not None and not config.progressive:
         raise LayoutError(

@@ -12,7 +12,7 @@ from dtqatten.golden.memory import list_bytes
 from dtqatten.golden.numerics.masks import position_mask
 from dtqatten.golden.numerics.order import query_tile
 from dtqatten.golden.numerics.tokens import TokenList
-from dtqatten.interface.descriptor import ADDRESS_ALIGNMENT, Flag
+from dtqatten.interface.descriptor import ADDRESS_ALIGNMENT, BIAS_BYTES, Flag
 
 __all__ = ["Segment", "chunk_length", "head_parts", "pieces", "sharing"]
 
@@ -183,8 +183,14 @@ def pieces(block: Block, sizes: Mapping[str, int]) -> list[Block]:
     return found
 
 
-def _places(call: Call, shared: slice) -> dict[str, int]:
+def _places(call: Call, part: slice, shared: slice) -> dict[str, int]:
     """Return where some heads of a cache are, by the name of the address field.
+
+    Parameters
+    ----------
+    call : Call
+    part, shared : slice
+        Query heads, and heads of K and V.
 
     Raises
     ------
@@ -193,17 +199,22 @@ def _places(call: Call, shared: slice) -> dict[str, int]:
     """
     _, capacity, d = call.k.codes.shape
     found = {}
-    for name in ("k", "v", "k_gains", "v_gains"):
+    for name, first, each in (
+        ("k", shared.start, capacity * d),
+        ("v", shared.start, capacity * d),
+        ("k_gains", shared.start, capacity),
+        ("v_gains", shared.start, capacity),
+        ("key_bias", part.start, capacity * BIAS_BYTES),
+    ):
         if name not in call.placed:
             continue
-        each = capacity if name.endswith("gains") else capacity * d
-        if shared.start * each % ADDRESS_ALIGNMENT:
+        if first * each % ADDRESS_ALIGNMENT:
             raise LayoutError(
                 f"a head of a cache of {capacity} places takes {each} bytes of {name}, no multiple "
                 f"of {ADDRESS_ALIGNMENT}, and the machine does not hold all heads: make "
                 f"the cache of {-(-capacity // ADDRESS_ALIGNMENT) * ADDRESS_ALIGNMENT} places"
             )
-        found[name] = call.placed[name] + shared.start * each
+        found[name] = call.placed[name] + first * each
     return found
 
 
@@ -229,9 +240,10 @@ def _chunk(call: Call, part: slice, chunk: slice, most: int) -> list[Segment]:
         "k": call.k.of_heads(shared),
         "v": call.v.of_heads(shared),
         "sinks": None if call.sinks is None else call.sinks[part],
+        "key_bias": None if call.key_bias is None else call.key_bias[part],
         "queries": TokenList(ids, four_bit),
         "first_head": part.start,
-        "at": _places(call, shared),
+        "at": _places(call, part, shared),
     }
     spans = [slice(at, min(at + most, len(keys))) for at in range(0, len(keys), most)]
     seen = [
@@ -262,7 +274,7 @@ def sharing(piece: Block, before: Mapping[str, int]) -> Block:
     """
     if not isinstance(piece, Segment) or piece.begins:
         return piece
-    names = ["k", "v", "head_table", "k_gains", "v_gains"]
+    names = ["k", "v", "head_table", "k_gains", "v_gains", "key_bias"]
     if piece.continues:
         names += ["q", "q_gains", "query_list"]
     return replace(piece, at={name: before[name] for name in names if name in before})

@@ -11,14 +11,14 @@ from dtqatten.golden.numerics.codes import IntArray, split
 from dtqatten.golden.numerics.order import aligned, alternate, boundaries, query_tile
 from dtqatten.golden.numerics.softmax import Multiplier
 from dtqatten.interface.descriptor import (
+    BIAS_BYTES,
     ENTRY_BYTES,
     HEAD_BYTES,
     ID_BYTES,
     SIZE,
     Flag,
-    query_rows,
-    tensor_heads,
 )
+from dtqatten.interface.regions import query_rows, tensor_heads
 
 __all__ = [
     "Burst",
@@ -235,6 +235,12 @@ def layer_reads(
             for burst in bursts(system, base + head * pitch + first * size, count * size)
         ]
 
+    found[ReadStream.KEY_BIAS] = []
+    if Flag.KEY_BIAS in flags:
+        every = np.arange(fields["heads"]) if heads is None else own
+        pitch = BIAS_BYTES * fields["capacity"]
+        biases = vectors(fields["key_bias"], every, pitch, places, BIAS_BYTES)
+        found[ReadStream.KEY_BIAS] = biases
     found[ReadStream.IMPORTANCE] = []
     if Flag.HELD in flags:
         found[ReadStream.IMPORTANCE] = vectors(fields["held"], np.arange(1), 0, places, 4)

@@ -13,6 +13,7 @@ from dtqatten.hw.base.fork import fork
 from dtqatten.hw.base.skid import buffered
 from dtqatten.hw.merge.merger import Merger
 from dtqatten.hw.payloads.arrays import load_layout, value_layout
+from dtqatten.hw.payloads.places import bias_layout
 from dtqatten.hw.payloads.ranking import beat_layout, held_layout, layer_layout, topk_config
 from dtqatten.hw.payloads.softmax import head_layout, key_layout, query_layout, verdict_layout
 from dtqatten.hw.payloads.topk import ids_layout
@@ -44,6 +45,7 @@ def core_layouts(config: Config) -> dict[str, data.StructLayout]:
         "queries": query_layout(config),
         "keys": key_layout(config),
         **({"held": held_layout()} if config.held_importance else {}),
+        **({"biases": bias_layout()} if config.bias_heads else {}),
         "outputs": output_beat_layout(config),
         "ids": ids_layout(topk_config(config)),
         "report": beat_layout(config.topk_lanes),
@@ -87,6 +89,8 @@ class AttentionCore(wiring.Component):
         Id and gains of each key of each head.
     held : In(stream.Signature(held_layout()))
         With ``held_importance``: what each key of a ``held`` layer has from before.
+    biases : In(stream.Signature(bias_layout()))
+        With ``bias_heads``: the biases of each ``biased`` head's keys, for each of its query heads.
     outputs : Out(stream.Signature(output_beat_layout(config)))
         Attention outputs: row block by row block, ``cols`` channels of all its rows at a time.
     ids : Out(stream.Signature(ids_layout(topk_config(config))))
@@ -131,6 +135,8 @@ class AttentionCore(wiring.Component):
         else:
             for name in ("heads", "queries", "keys"):
                 connect(m, flipped(getattr(self, name)), getattr(softmax, name))
+        if config.bias_heads:
+            connect(m, flipped(self.biases), softmax.biases)
         connect(m, softmax.weights, values.weights)
         connect(m, flipped(self.v), values.values)
         connect(m, values.sums, normalizer.sums)

@@ -49,6 +49,7 @@ def constants(system: SystemConfig) -> dict[str, int]:
         "address_bits": system.address_bits,
         "capacity": config.positions,
         "merge_rows": config.merge_rows,
+        "bias_heads": config.bias_heads,
         "flags": int(known_flags(config)),
         "flags_required": int(required_flags(config)),
     }
@@ -107,6 +108,8 @@ class System(wiring.Component):
         # Core. Its ids go both to the fetcher, for the next layer, and to the writer.
         for name in ("q", "k", "v", "queries", "keys", "heads"):
             connect(m, getattr(fetcher, name), getattr(core, name))
+        if config.bias_heads:
+            connect(m, fetcher.biases, core.biases)
         connect(m, control.layers, core.layers)
         if config.progressive:
             connect(m, core.verdicts, fetcher.verdicts)

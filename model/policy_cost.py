@@ -54,12 +54,17 @@ def refuse_unpriced(policy: Policy, *, energy: bool = False) -> None:
     ------
     UsageError
         If a layer is progressive, or queries of pruned tokens go on; for energy also if weights are
-        unsigned, whose power has not been measured.
+        unsigned or keys have biases, whose power has not been measured.
     """
     if energy and policy.unsigned_weights:
         raise UsageError(
             "unsigned_weights is True: power is known of signed weights only; choose cycles, bit "
             "operations or bytes"
+        )
+    if energy and policy.center_queries:
+        raise UsageError(
+            "center_queries is True: power is known of machines without biases of keys only; "
+            "choose cycles, bit operations or bytes"
         )
     _refuse_progressive(policy)
     if not policy.prune_queries:

@@ -12,6 +12,7 @@ from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes, IntArray
 from dtqatten.golden.numerics.local_values import SHARE_ALL
 from dtqatten.golden.numerics.order import Boundaries, alternate, boundaries, promote, round_up_kept
+from dtqatten.golden.numerics.score_terms import no_biases
 from dtqatten.golden.numerics.select import PAPER_SHARES, counts
 
 __all__ = ["Workload", "core_layer", "policy_workloads"]
@@ -144,6 +145,8 @@ def core_layer(config: Config, workload: Workload, heads: int) -> CoreLayer:
         v_bits=promote(limits.v, k0),
         q_ids=queries,
         k_ids=np.arange(k0),
+        key_bias=no_biases(config, heads, k0),
+        biased=False,
         options=Options(
             p_planes=config.planes,
             unsigned_weights=config.unsigned_weights,

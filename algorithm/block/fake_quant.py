@@ -69,7 +69,7 @@ def _unnormalized(op: Operands) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Exponentials; the rows ``[batch, heads, n_q]`` of a progressive block computed again; sinks.
 
     Sinks are ``[batch, heads, n_q, 1]``, relative to the rows' maxima. A progressive block has
-    plain scores (:func:`dtqatten.algorithm.session.blocks.compute`).
+    scores without terms of the model (:func:`dtqatten.algorithm.session.blocks.compute`).
     """
     # Scores carry the steps as row and column factors of the operands.
     qs, ks = op.q.step * op.scaling, op.k.step
@@ -80,11 +80,11 @@ def _unnormalized(op: Operands) -> tuple[Tensor, Tensor | None, Tensor | None]:
             share = op.terms.share(largest(own.detach(), op.visible))
         return exponentials(own, op.visible), None, share
     q = op.q.worth(op.q_bits) * qs
-    e = exponentials(scores(q, four_bit(op.k.codes) * ks), op.visible)
+    e = exponentials(op.terms.applied(scores(q, four_bit(op.k.codes) * ks)), op.visible)
     flat = (e.detach().sum(-1) * op.threshold > 1).cpu().numpy()  # the row maximum has e = 1
     again = torch.from_numpy(flat_with_block(flat, tiles_of(op).blocks)).to(e.device)
     if again.any():
-        fine = exponentials(scores(q, op.k.codes * ks), op.visible)
+        fine = exponentials(op.terms.applied(scores(q, op.k.codes * ks)), op.visible)
         e = torch.where(again[..., None], fine, e)
     return e, again, None
 

@@ -29,6 +29,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "rotate": (False, True),
     "smooth": (None, 0.3, 0.5, 0.7),
     "center": (False, True),
+    "center_queries": (False, True),
     "p_planes": (2, 3),
     "unsigned_weights": (False, True),
     "p_follows_token": (False, True),

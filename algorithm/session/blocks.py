@@ -10,8 +10,10 @@ from torch import Tensor
 
 from dtqatten.algorithm.block.fake_quant import fake_quant
 from dtqatten.algorithm.block.integer import integer
+from dtqatten.algorithm.block.key_bias import bias_codes, bias_nats
 from dtqatten.algorithm.block.operands import BASE_ARRAYS, Operands, Result
 from dtqatten.algorithm.block.quantized import Quantized, quantize, quantize_exactly
+from dtqatten.algorithm.block.rounding import straight
 from dtqatten.algorithm.block.steps import plain
 from dtqatten.algorithm.block.terms import NO_TERMS, Terms
 from dtqatten.algorithm.policy import Policy
@@ -58,6 +60,8 @@ class Block:
         Queries that are no padding.
     terms : Terms
         What else is done to the scores.
+    key_bias : tensor ``[batch, heads, n]``, optional
+        Biases of the new keys, in nats.
     """
 
     layer: int
@@ -72,6 +76,7 @@ class Block:
     scaling: float
     real: Tensor
     terms: Terms = NO_TERMS
+    key_bias: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +133,8 @@ def compute(
         if held is not None:
             raise ValueError("mode float has no cache of codes: use fake-quant or integer")
         queries = block.counted.to(block.q.dtype)
-        return plain(block.q, block.k, block.v, block.visible, block.scaling, queries, block.terms)
+        terms = dataclasses.replace(block.terms, key_bias=block.key_bias)
+        return plain(block.q, block.k, block.v, block.visible, block.scaling, queries, terms)
     exact = mode is Mode.INTEGER
     if machine.instead is not None and not exact:
         raise ValueError(
@@ -166,6 +172,9 @@ def _operands(block: Block, policy: Policy, exact: bool, held: CacheLayer | None
     else:
         codes = held.join(block.k, block.v, make, block.valid[:, new], per_token)
         k, v = (_working(x, block.q, exact) for x in codes)
+    terms = block.terms
+    if block.key_bias is not None:
+        terms = dataclasses.replace(terms, key_bias=_biases(block.key_bias, block, held))
     return Operands(
         q=q,
         k=k,
@@ -183,8 +192,16 @@ def _operands(block: Block, policy: Policy, exact: bool, held: CacheLayer | None
         p_follows_query=policy.p_follows_query,
         value_share=rules.value_share,
         threshold=rules.threshold,
-        terms=block.terms,
+        terms=terms,
     )
+
+
+def _biases(new: Tensor, block: Block, held: CacheLayer | None) -> Tensor:
+    """Round biases of a block's new keys to 16 bits; return those of all, in nats."""
+    codes = bias_codes(new, block.layer)
+    if held is None:
+        return straight(new, bias_nats(codes, new.dtype))
+    return bias_nats(held.join_bias(codes), new.dtype)
 
 
 def _refuse_terms(block: Block, policy: Policy) -> None:
@@ -199,6 +216,11 @@ def _refuse_terms(block: Block, policy: Policy) -> None:
         raise PolicyError(
             f"the policy centers K and V, which changes results under {found[0]} (layer "
             f"{block.layer}): set center to false"
+        )
+    if policy.center_queries and (block.terms.bias is not None or block.terms.softcap is not None):
+        raise PolicyError(
+            f"the policy centers Q, whose means are biases of keys, which is not defined for "
+            f"{found[0]} (layer {block.layer}): set center_queries to false"
         )
 
 

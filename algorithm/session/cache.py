@@ -41,6 +41,7 @@ class CacheLayer(DynamicLayer):
         self.length = 0
         self.k: Quantized | None = None
         self.v: Quantized | None = None
+        self.key_bias: Tensor | None = None
         self.dead: Tensor | None = None
         self.bits: Tensor | None = None
 
@@ -60,11 +61,11 @@ class CacheLayer(DynamicLayer):
     def reset(self) -> None:
         """Forget all tokens."""
         self.length = 0
-        self.k = self.v = self.dead = self.bits = None
+        self.k = self.v = self.key_bias = self.dead = self.bits = None
 
     def select(self, index: Tensor) -> None:
         """Keep these sequences of the batch, in this order."""
-        for name in ("dead", "bits"):
+        for name in ("key_bias", "dead", "bits"):
             held = getattr(self, name)
             setattr(self, name, None if held is None else held[index])
         for name in ("k", "v"):
@@ -100,6 +101,12 @@ class CacheLayer(DynamicLayer):
             for x, held in ((k, self.k), (v, self.v))
         )
         return self.append(kk, vv)
+
+    def join_bias(self, bias: Tensor) -> Tensor:
+        """Store the biases ``[batch, heads, n]`` of new keys and return those of all."""
+        held = self.key_bias
+        self.key_bias = bias if held is None else torch.cat([held, bias], 2)
+        return self.key_bias
 
     def living(self, alive: Tensor) -> Tensor:
         """Return which of the tokens that live are not evicted."""

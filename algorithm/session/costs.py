@@ -121,7 +121,7 @@ class _Costs:
         tally.bit_operations_all += pairs * 128 * self.heads
         tried = 32 * (result.again is not None)
         tally.bit_operations_most += pairs * (64 + tried + 32 * policy.p_planes) * self.heads
-        tally.bytes += q_bytes + k_bytes + v_bytes + self._gain_bytes()
+        tally.bytes += q_bytes + k_bytes + v_bytes + self._gain_bytes() + self._bias_bytes()
         real, valid = float(self._real().sum()), float(block.valid.sum())
         tally.bytes_all += (real * self.heads + 2 * valid * self.kv_heads) * self.d
         for i in range(3):
@@ -206,3 +206,9 @@ class _Costs:
             return 0.0
         kept = (self.bits > 0)[:, None] & self.shared[..., None]
         return 2 * float(kept.sum()) + float(self.block.counted.sum()) * self.heads * self.share
+
+    def _bias_bytes(self) -> float:
+        """Bytes of the biases of keys, 2 of each key for each query head."""
+        if self.block.key_bias is None:
+            return 0.0
+        return 2 * float(((self.bits > 0)[:, None] & self.living[..., None]).sum())

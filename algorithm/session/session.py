@@ -259,7 +259,9 @@ class Session:
             rows = tokens.valid[:, -n_q:]
             counted = rows if not policy.prune_queries else bits[:, -n_q:] > 0
             own.queries = q_bits, counted, rows
-        q, k, v = self.conditioners[layer].to(q).inputs(q, k, v)
+        conditioner = self.conditioners[layer].to(q)
+        q, k, v = conditioner.inputs(q, k, v)
+        bias = conditioner.key_bias(q, k)
         block = Block(
             layer=layer,
             q=q,
@@ -273,6 +275,7 @@ class Session:
             counted=counted,
             scaling=asked.scaling,
             terms=masks.terms(asked),
+            key_bias=None if bias is None else bias * asked.scaling,
         )
         return block, bits, seen
 

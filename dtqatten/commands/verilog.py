@@ -146,6 +146,9 @@ def verilog(
     capacity: Annotated[int | None, typer.Option(help="Places of a cache; else --n-max.")] = None,
     windows: Annotated[bool | None, typer.Option(help="Heads can have sliding windows.")] = None,
     sinks: Annotated[bool | None, typer.Option(help="Query heads can have sinks.")] = None,
+    bias_heads: Annotated[
+        int | None, typer.Option(help="Query heads of a group whose keys can have biases; 1, or 0.")
+    ] = None,
     grouped: Annotated[
         bool | None, typer.Option(help="Query heads that share K and V fill rows together.")
     ] = None,
@@ -203,6 +206,7 @@ def verilog(
         capacity=capacity,
         windows=windows,
         sinks=sinks,
+        bias_heads=bias_heads,
         grouped=grouped,
         held_importance=held_importance,
         head_pruning=head_pruning,

@@ -85,6 +85,9 @@ class Config:
         Heads can have sliding windows.
     sinks : bool
         Query heads can have sinks: logits that join their rows' sums and divisors.
+    bias_heads : int
+        Query heads of a head of the core whose keys can have biases, up to 64; more than 1 only if
+        ``grouped``. 0: keys have none.
     grouped : bool
         Query heads that share a head of K and V are one head of the core: each query brings the
         factor, and the sink, of its own.
@@ -131,6 +134,7 @@ class Config:
     capacity: int | None = None
     windows: bool = False
     sinks: bool = False
+    bias_heads: int = 0
     grouped: bool = False
     held_importance: bool = False
     head_pruning: bool = False

@@ -15,6 +15,9 @@ POSITIONS_MAX = 65536
 #: Most heads of a machine that prunes them: it holds which are left, a bit each.
 PRUNED_HEADS_MAX = 64
 
+#: Most query heads of a head of the core whose keys have biases.
+BIAS_HEADS_MAX = 64
+
 #: Rows of 16-bit probabilities whose sum is certain to fit the 32 bits of an importance.
 IMPORTANCE_ROWS = (2**32 - 1) // (2**16 - 1)
 
@@ -41,6 +44,7 @@ def check_ranges(config: "Config") -> None:
         ("planes", 2, 3),
         ("heads", 1, IMPORTANCE_ROWS),
         ("merge_rows", 0, 4096),
+        ("bias_heads", 0, BIAS_HEADS_MAX),
     ):
         integer(config, name, low, high)
     integer(config, "value_depth", 1, 128, optional=True)
@@ -116,6 +120,12 @@ def check_together(config: "Config") -> None:
         raise ConfigError(
             "local_values is True without skip_tiles: row blocks list the groups of values that "
             "they multiply only where they list their tiles; set skip_tiles too"
+        )
+    members = config.heads if config.grouped else 1
+    if config.bias_heads > members:
+        raise ConfigError(
+            f"bias_heads is {config.bias_heads}, above {members}, the query heads that a head of "
+            "the core can have: use at most that, or set grouped and more heads"
         )
     if config.head_pruning:
         _check_head_pruning(config)

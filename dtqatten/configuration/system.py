@@ -57,12 +57,13 @@ class SystemConfig:
 
     @property
     def read_streams(self) -> tuple["ReadStream", ...]:
-        """Read streams that the machine has."""
-        return tuple(
-            stream
-            for stream in ReadStream
-            if stream is not ReadStream.IMPORTANCE or self.core.held_importance
-        )
+        """Read streams that the machine has ports for: all up to the last one that it needs."""
+        last = ReadStream.LISTS
+        if self.core.held_importance:
+            last = ReadStream.IMPORTANCE
+        if self.core.bias_heads:
+            last = ReadStream.KEY_BIAS
+        return tuple(stream for stream in ReadStream if stream <= last)
 
     @property
     def bus_bytes(self) -> int:
@@ -97,3 +98,5 @@ class ReadStream(enum.IntEnum):
     LISTS = 11
     #: Of caches whose importance is added to; only where the core has ``held_importance``.
     IMPORTANCE = 12
+    #: Of keys, for each query head; only where the core has ``bias_heads``.
+    KEY_BIAS = 13

@@ -1,12 +1,13 @@
 """Layer descriptors: the one table that gateware, driver, golden model and documents share."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dtqatten.interface.described import DescribedFlag
 
 __all__ = [
     "ADDRESS_ALIGNMENT",
+    "BIAS_BYTES",
     "ENTRY_BYTES",
     "FIELDS",
     "HEAD_BYTES",
@@ -23,9 +24,6 @@ __all__ = [
     "Field",
     "Flag",
     "pack",
-    "query_rows",
-    "region_sizes",
-    "tensor_heads",
     "unpack",
 ]
 
@@ -49,6 +47,8 @@ REPORT_BYTES, NO_RANK = 8, 0xFFFF
 WINDOW_MAX = 1 << 16
 #: Largest share of groups of values that is not all of them.
 SHARE_MAX = 255
+#: Bytes of a bias of a key.
+BIAS_BYTES = 2
 #: Bytes of an id in a list.
 ID_BYTES = 2
 
@@ -117,6 +117,7 @@ class Flag(DescribedFlag):
         " exponentials then sum to more than `flat_sum`, and their scores are in 8 bits",
     )
     UNSIGNED_WEIGHTS = 1 << 26, "nibbles of the weights of P x V are unsigned"
+    KEY_BIAS = 1 << 28, "each key has a bias for each query head, which joins its scores"
 
 
 @dataclass(frozen=True)
@@ -242,6 +243,13 @@ FIELDS: tuple[Field, ...] = (
         " of its largest probability; else 0",
     ),
     Field(
+        "key_bias",
+        0x98,
+        64,
+        "with KEY_BIAS: `[heads][capacity]` biases of 16 bits, signed, in 1/256 octaves;"
+        " HEADS_CHAINED: `[stored_heads][capacity]`",
+    ),
+    Field(
         "output",
         0xA0,
         64,
@@ -298,53 +306,3 @@ def unpack(raw: bytes) -> dict[str, int]:
         field.name: int.from_bytes(raw[field.offset : field.offset + field.bits // 8], "little")
         for field in FIELDS
     }
-
-
-def region_sizes(fields: Mapping[str, int], d_head: int) -> Iterator[tuple[str, int, bool]]:
-    """Yield each region of a layer: name of the address field, bytes, whether it is written."""
-    flags = Flag(fields["flags"])
-    (heads, kv_heads), capacity = tensor_heads(fields), fields["capacity"]
-    queries, tokens = fields["queries"], fields["tokens"]
-    rows = query_rows(fields)
-    for name, count, places in (
-        ("q", heads, rows),
-        ("k", kv_heads, capacity),
-        ("v", kv_heads, capacity),
-    ):
-        yield name, count * places * d_head, False
-    yield "head_table", ENTRY_BYTES * heads, False
-    for name, count, places, flag in (
-        ("q_gains", heads, rows, Flag.Q_GAINS),
-        ("k_gains", kv_heads, capacity, Flag.K_GAINS),
-        ("v_gains", kv_heads, capacity, Flag.V_GAINS),
-    ):
-        if flag in flags:
-            yield name, count * places, False
-    if Flag.QUERY_LIST in flags:
-        yield "query_list", ID_BYTES * queries, False
-    if Flag.KEY_LIST in flags:
-        yield "key_list", ID_BYTES * tokens, False
-    if Flag.HELD in flags:
-        yield "held", 4 * capacity, False
-    if Flag.HOLDS not in flags:
-        yield "output", fields["heads"] * queries * d_head * (1 if Flag.CODES in flags else 2), True
-    if Flag.IDS in flags:
-        yield "ids", ID_BYTES * fields["k0"], True
-    if Flag.REPORT in flags:
-        yield "importance", 4 * tokens, True
-    if Flag.HELD in flags:
-        yield "held", 4 * capacity, True
-    if Flag.HEAD_REPORT in flags:
-        yield "head_report", REPORT_BYTES * heads, True
-
-
-def tensor_heads(fields: Mapping[str, int]) -> tuple[int, int]:
-    """Return the heads of Q and those of K and V in memory: all to compute, or to choose from."""
-    if fields["flags"] & Flag.HEADS_CHAINED:
-        return fields["stored_heads"], fields["stored_heads"]
-    return fields["heads"], fields["kv_heads"]
-
-
-def query_rows(fields: Mapping[str, int]) -> int:
-    """Return the tokens in a head of Q: those to compute on, or all that the layer before had."""
-    return fields["stored" if fields["flags"] & Flag.QUERY_CHAINED else "queries"]

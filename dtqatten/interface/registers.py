@@ -152,6 +152,10 @@ class ErrorCode(DescribedInt):
         "with PROGRESSIVE, the rows of a head are more than the register `rows`, or heads share K"
         " and V without GROUPED",
     )
+    BIAS_HEADS = (
+        31,
+        "with KEY_BIAS and GROUPED, `heads / kv_heads` exceeds the register `bias_heads`",
+    )
 
 
 @dataclass(frozen=True)
@@ -223,6 +227,7 @@ REGISTERS: tuple[Register, ...] = (
             ("limit", 8, "last", PAGE_BYTES - 1),
         )
     ),
+    Register("bias_heads", 0x090, _R, "most query heads of a group with KEY_BIAS; 0: none"),
     Register("cycles", 0x100, _R, "cycles with BUSY"),
     Register("read_bursts", 0x104, _R, "read bursts issued"),
     Register("read_beats", 0x108, _R, "words of the bus read"),

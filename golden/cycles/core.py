@@ -9,7 +9,7 @@ from dtqatten.golden.cycles.normalizer import NormalizerModel, OutputBeat
 from dtqatten.golden.cycles.score_accumulator import ImportanceBeat
 from dtqatten.golden.cycles.score_array import ArrayModel
 from dtqatten.golden.cycles.softmax import SoftmaxModel
-from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query, Verdict
+from dtqatten.golden.cycles.softmax_beats import Bias, HeadFactor, Key, Query, Verdict
 from dtqatten.golden.cycles.tiles import Beat, Row
 from dtqatten.golden.cycles.token_ranking import Held, LayerCommand, TokenRankingModel
 from dtqatten.golden.cycles.topk import IdBeat
@@ -31,6 +31,7 @@ class CoreInputs:
     queries: Query | None = None
     keys: Key | None = None
     held: Held | None = None
+    biases: Bias | None = None
 
 
 class CoreModel:
@@ -94,6 +95,7 @@ class CoreModel:
             "k": self._array.k_ready,
             "v": self._values.values_ready,
             **({"held": self._ranking.held_ready} if self.config.held_importance else {}),
+            **({"biases": self._softmax.biases_ready} if self.config.bias_heads else {}),
             **self._front.ready(self._softmax_ready(inputs)),
         }
 
@@ -196,6 +198,7 @@ class CoreModel:
             records_ready=takes["records"],
             probabilities_ready=takes["probabilities"],
             verdicts_ready=ready.get("verdicts", False),
+            biases=inputs.biases,
         )
         values.clock(weights, inputs.v, takes["sums"])
         normalizer.clock(sums, records, ready["outputs"])

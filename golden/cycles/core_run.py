@@ -5,7 +5,8 @@ from typing import Any
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.core import CoreInputs, CoreModel
-from dtqatten.golden.cycles.layers import CoreLayer, core_beats, output_parts, sinks
+from dtqatten.golden.cycles.core_streams import core_beats, sinks
+from dtqatten.golden.cycles.layers import CoreLayer, output_parts
 from dtqatten.golden.cycles.streams import StreamRun
 
 __all__ = ["CoreRun"]

@@ -1,7 +1,7 @@
 """Layers as the core gets them."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.core_head import CoreHead
-from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, OutputForm, Query
+from dtqatten.golden.cycles.softmax_beats import (
+    Bias,
+    HeadFactor,
+    Key,
+    OutputForm,
+    Query,
+    bias_beats,
+)
 from dtqatten.golden.cycles.tiles import load_beats
 from dtqatten.golden.cycles.token_ranking import Held, LayerCommand
 from dtqatten.golden.numerics import softmax
@@ -21,14 +28,7 @@ from dtqatten.golden.numerics.masks import position_mask
 from dtqatten.golden.numerics.select import Selection, select
 from dtqatten.golden.numerics.sinks import NO_SINK
 
-__all__ = [
-    "SOURCES",
-    "CoreLayer",
-    "core_beats",
-    "output_parts",
-    "sinks",
-    "sources",
-]
+__all__ = ["SOURCES", "CoreLayer", "output_parts"]
 
 #: Input streams of every core.
 SOURCES = ("layers", "heads", "q", "k", "v", "queries", "keys")
@@ -53,6 +53,10 @@ class CoreLayer:
     window : int, optional
         Positions that a query sees.
     sinks : int16 array ``[heads]``, optional
+    key_bias : int array ``[heads, n]``, optional
+        Biases of the keys; given where the core has ``bias_heads``.
+    biased : bool
+        The core is given them; if not, they are 0.
     by_token : bool
         Of grouped heads: each token's queries follow each other; if not, each head's.
     options : Options
@@ -84,6 +88,8 @@ class CoreLayer:
     causal: bool = False
     window: int | None = None
     sinks: NDArray[np.int16] | None = None
+    key_bias: NDArray[np.integer] | None = None
+    biased: bool = True
     by_token: bool = True
     options: Options = field(default_factory=Options)
     k0: int = 1
@@ -120,6 +126,7 @@ class CoreLayer:
                 self.cuts,
                 self.sinks,
                 tiling=self.tiling,
+                key_bias=self.key_bias,
             ),
             replace(self.options, importance_saturates=self.held is not None),
         )
@@ -202,6 +209,8 @@ class CoreLayer:
         beats |= {name: [] for name in SOURCES if name != "layers"}
         if config.held_importance:
             beats["held"] = self._held()
+        if config.bias_heads:
+            beats["biases"] = self._biases(config)
         again = None if self.options.flat_sum is None else self._again
         for head in self.heads(config):
             for name, found in self._head_beats(config, head, factors, again).items():
@@ -221,6 +230,14 @@ class CoreLayer:
             return []
         safe = np.zeros(len(self.held), bool) if self.protected is None else self.protected
         return [Held(int(h), bool(p)) for h, p in zip(self.held, safe, strict=True)]
+
+    def _biases(self, config: Config) -> list[Bias]:
+        """Return the biases that the core is told: of a head those of all its query heads."""
+        if not self.biased or self.key_bias is None:
+            return []
+        by_head = np.split(self.key_bias, len(self.k.codes))
+        heads = self.heads(config)
+        return [beat for head in heads for beat in bias_beats(by_head[head.own][:, head.span])]
 
     def _head_beats(
         self,
@@ -258,7 +275,9 @@ class CoreLayer:
             *place,
             progressive=again is not None,
             flat_sum=self.options.flat_sum or 0,
+            biased=self.biased and self.key_bias is not None,
         )
+        group = len(self.q.codes) // len(self.k.codes)
         wide = [self.k_bits[span] == 8]
         if again is not None:
             wide = [np.full(len(self.k_ids), bool(late)) for late in (False, again[rows[0]])]
@@ -289,6 +308,7 @@ class CoreLayer:
                     bool(narrow_queries[query]),
                     *factors[of],
                     last=at == len(rows) - 1,
+                    member=of % group,
                 )
                 for at, (of, query) in enumerate(rows)
             ],
@@ -322,20 +342,3 @@ def output_parts(config: Config, layer: CoreLayer) -> Iterator[tuple[int, int, i
                     end = min(left + config.cols, d)
                     for at in range(left, end, config.output_lanes):
                         yield head, query, at, min(at + config.output_lanes, end)
-
-
-def core_beats(config: Config, layers: Sequence[CoreLayer]) -> dict[str, list]:
-    """Return what each source streams for layers one after the other."""
-    per_layer = [layer.beats(config) for layer in layers]
-    return {name: [b for one in per_layer for b in one[name]] for name in sources(config)}
-
-
-def sources(config: Config) -> tuple[str, ...]:
-    """Input streams of a configuration's core."""
-    return (*SOURCES, "held") if config.held_importance else SOURCES
-
-
-def sinks(config: Config) -> tuple[str, ...]:
-    """Output streams of a configuration's core."""
-    names = ("outputs", "ids", "report")
-    return (*names, "verdicts") if config.progressive else names

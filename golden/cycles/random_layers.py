@@ -101,6 +101,8 @@ def random_layer(
         carried = after.golden.importance[after.chosen.ids]
         tokens = len(carried)
     group = int(rng.choice([1, 2, 3, 8])) if config.grouped else 1
+    if config.bias_heads:
+        group = min(group, config.bias_heads)
     heads = int(rng.integers(1, min(config.heads, 3) + 1)) if heads is None else heads
     most = min(config.n_max, 3 * max(config.rows, config.cols))
     # In segments, unless importance is carried from layer to layer.
@@ -141,6 +143,11 @@ def random_layer(
         ends = (NO_SINK, -NO_SINK - 1)
         drawn = rng.choice([*ends, *rng.integers(-2000, 2001, 4)], heads * group)
         sinks = drawn.astype(np.int16)
+    biases, biased = None, False
+    if config.bias_heads:
+        biased = rng.random() < 0.8
+        drawn = rng.integers(-1500, 1501, (heads * group, n)) * biased
+        biases = np.where(rng.random(drawn.shape) < 0.02, -(2**15) * biased, drawn)
     holds = config.held_importance and not cuts and carried is None and rng.random() < 0.7
     made = CoreLayer(
         q=codes(heads * group, m, gained=gained),
@@ -154,6 +161,8 @@ def random_layer(
         causal=causal,
         window=window,
         sinks=sinks,
+        key_bias=biases,
+        biased=biased,
         by_token=bool(rng.integers(2)),
         options=Options(
             p_planes=config.planes,

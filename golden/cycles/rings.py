@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-__all__ = ["Buffered", "Fifo", "Fork", "Ring", "TokenStore"]
+__all__ = ["BiasBanks", "Buffered", "Fifo", "Fork", "Ring", "TokenStore"]
 
 Beat = TypeVar("Beat")
 
@@ -67,6 +67,40 @@ class TokenStore:
     def free_sequence(self) -> None:
         """Forget the oldest sequence."""
         self.free(self._lengths.popleft())
+
+
+class BiasBanks:
+    """Biases of two heads: one comes while the other is read.
+
+    Attributes
+    ----------
+    heads : deque of list
+        Complete ones, a list of biases for each query head.
+    """
+
+    def __init__(self) -> None:
+        self.heads: deque[list[list[int]]] = deque()
+        self._coming: list[list[int]] = [[]]
+        self._held = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether a bias is taken."""
+        return self._held < 2
+
+    def take(self, bias: int, *, last: bool, head: bool) -> None:
+        """Take a bias, the last one of its query head, and of its head."""
+        self._coming[-1].append(bias)
+        if last:
+            self._coming.append([])
+        if last and head:
+            self.heads.append(self._coming[:-1])
+            self._coming = [[]]
+            self._held += 1
+
+    def free(self) -> None:
+        """Give room for another head."""
+        self._held -= 1
 
 
 class Buffered(Generic[Beat]):

@@ -11,6 +11,7 @@ from dtqatten.golden.cycles.tiles import Row, padded
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import BoolArray, IntArray, apply_gain
 from dtqatten.golden.numerics.masks import position_mask
+from dtqatten.golden.numerics.score_terms import PLACE_BITS, biased
 from dtqatten.golden.numerics.segments import RowScale
 from dtqatten.golden.numerics.sinks import sink_weight
 from dtqatten.golden.numerics.weights import WeightCode
@@ -20,12 +21,16 @@ __all__ = ["PassingRow", "ScoredRow", "passing_rows", "verdict"]
 
 @dataclass(frozen=True, eq=False)
 class ScoredRow:
-    """A row of scores with what belongs to it: its tile's keys, its query and its head's factor."""
+    """A row of scores with what belongs to it: its tile's keys, its query and its head's factor.
+
+    ``biases`` are those of the keys, for its query head.
+    """
 
     row: Row
     keys: Sequence[Key]
     query: Query
     head: HeadFactor
+    biases: Sequence[int] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +82,13 @@ def _exponentials(config: Config, block: Sequence[ScoredRow], rows: int) -> _Exp
         )[:, None],
         np.array([factor.shift for factor in factors]),
     )
+    gained = apply_gain(scores, np.array([key.gain for key in keys]))[:, None]
+    if config.bias_heads:
+        # Rows are heads here, each with biases of its own.
+        rows_biases = np.concatenate([[scored.biases for scored in tile] for tile in tiles], axis=1)
+        gained, scale = biased(gained, scale, rows_biases.astype(np.int64))
     t, maximum = softmax.exponent(
-        apply_gain(scores, np.array([key.gain for key in keys]))[:, None],
+        gained,
         scale.factor,
         scale.shift,
         seen[:, None],
@@ -110,6 +120,7 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
             divisor = divisor + np.where(sees, weight[:, 0], 0)
     probability = softmax.normalized(e16, total)
     mantissa, exponent = softmax.reciprocal(divisor)
+    lowest = -(1 << (PLACE_BITS if config.bias_heads else config.score_width) - 1)
     passing = []
     for number, tile in enumerate(tiles):
         span = slice(edges[number], edges[number + 1])
@@ -127,7 +138,7 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
                 row.last_row,
                 row.last_block,
                 # Of a row that sees no key: the lowest score, which stands for those hidden.
-                int(maximum[at, 0]) if total[at] else -(1 << config.score_width - 1),
+                int(maximum[at, 0]) if total[at] else lowest,
                 int(scale.factor[at, 0]),
                 int(scale.shift[at]),
                 factors[at].sink,

@@ -4,9 +4,9 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 
 from dtqatten.configuration.core import Config
-from dtqatten.golden.cycles.rings import Buffered, Fifo, Ring, TokenStore
+from dtqatten.golden.cycles.rings import BiasBanks, Buffered, Fifo, Ring, TokenStore
 from dtqatten.golden.cycles.row_block import PassingRow, ScoredRow, passing_rows, verdict
-from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, Query, RowRecord, Verdict
+from dtqatten.golden.cycles.softmax_beats import Bias, HeadFactor, Key, Query, RowRecord, Verdict
 from dtqatten.golden.cycles.tiles import Row
 
 __all__ = ["SoftmaxModel"]
@@ -46,6 +46,9 @@ class SoftmaxModel:
     # Cycles from a head's last row read to its values being free, in the second pass's store and
     # in the third one's.
     VALUES_FREE = (12, 6)
+    # Cycles that biases take before a row's maximum, and from a head's last row to there being room
+    # for the biases of another one.
+    BIAS, BIASES_FREE = 7, 10
     # Rows that rings hold beside the largest block: those that set out before its first is read,
     # again beside the levels of the tree, and with sinks a row more of exponentials and records.
     SCORE_RING = 9
@@ -62,7 +65,9 @@ class SoftmaxModel:
         levels = (config.cols - 1).bit_length()
         most_tiles = -(-config.n_max // config.cols)
         block = most_tiles * config.rows
-        self._maximum = self.MAXIMUM + levels
+        octaves = self.BIAS if config.bias_heads else 0
+        self._maximum = self.MAXIMUM + octaves + levels
+        self._biases = BiasBanks()
         self._verdict = self.VERDICT + levels
         self._sum = self.SUM + levels + config.sinks
         # Where rows can be merged, divisors are inverted behind that, and take sinks there.
@@ -78,7 +83,7 @@ class SoftmaxModel:
         arriving = self._stores if config.timing.buffered_keys else ()
         self._arriving: list[Buffered[Key]] = [Buffered() for _ in arriving]
         late = config.timing.late_rings
-        self._score_ring = Ring(block + levels + self.SCORE_RING, late=late)
+        self._score_ring = Ring(block + levels + octaves + self.SCORE_RING, late=late)
         self._exponential_ring = Ring(
             block + levels + config.sinks + self.EXPONENTIAL_RING, late=late
         )
@@ -113,6 +118,11 @@ class SoftmaxModel:
         return self._queries.ready
 
     @property
+    def biases_ready(self) -> bool:
+        """Whether a bias is taken."""
+        return self._biases.ready
+
+    @property
     def weights(self) -> Row | None:
         """The row of weights on offer."""
         return self._weights.offered
@@ -135,6 +145,7 @@ class SoftmaxModel:
             and self._score_ring.room > 0
             and (self._keys.complete if self.config.skip_tiles else self._keys.held > self._tile)
             and self._queries.held > self._row
+            and (not heads.biased or len(self._biases.heads) > 0)
         )
 
     def heads_ready(self, scores: Row | None, heads: HeadFactor | None) -> bool:
@@ -157,6 +168,7 @@ class SoftmaxModel:
         records_ready: bool,
         probabilities_ready: bool,
         verdicts_ready: bool = False,
+        biases: Bias | None = None,
     ) -> None:
         """Pass a clock edge.
 
@@ -166,6 +178,8 @@ class SoftmaxModel:
             What is valid at the inputs; taken if ready.
         weights_ready, records_ready, probabilities_ready, verdicts_ready : bool
             The consumers take a beat.
+        biases : Bias, optional
+            As the other inputs.
         """
         accept = scores is not None and self.scores_ready(heads)
         second = self._scores_ready > 0 and (
@@ -184,6 +198,7 @@ class SoftmaxModel:
         )
         key = keys if self.keys_ready else None
         takes_query = self.queries_ready
+        bias = biases if self.biases_ready else None
         arrived = [key] * len(self._stores)
         for number, arriving in enumerate(self._arriving):
             taken = self._stores[number].ready
@@ -215,6 +230,8 @@ class SoftmaxModel:
                 store.take(token, last=token.last)
         if queries is not None and takes_query:
             self._queries.take(queries, last=False)
+        if bias is not None:
+            self._biases.take(bias.bias, last=bias.last, head=bias.head)
         for event in self._events.pop(self.cycle, ()):
             event()
         self.cycle += 1
@@ -226,7 +243,11 @@ class SoftmaxModel:
         self._score_ring.room -= 1
         query = self._queries.words[self._row][0]
         tile = row.tile if self.config.skip_tiles else self._tile
-        self._block.append(ScoredRow(row, self._keys.words[tile], query, head))
+        biases = [0] * row.keys
+        if head.biased:
+            member = query.member if self.config.bias_heads > 1 else 0
+            biases = self._biases.heads[0][member][tile * self.config.cols :][: row.keys]
+        self._block.append(ScoredRow(row, self._keys.words[tile], query, head, biases))
         self._row += 1
         if not row.last_row:
             return
@@ -252,6 +273,9 @@ class SoftmaxModel:
         self._queries.free(self._row)
         if last:
             self._keys.free_sequence()
+            if self._block[0].head.biased:
+                self._biases.heads.popleft()
+                self._after(self.BIASES_FREE, self._biases.free)
 
         def complete() -> None:
             self._scores_ready += len(passing)

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dtqatten.golden.numerics.sinks import NO_SINK
 
-__all__ = ["HeadFactor", "Key", "OutputForm", "Query", "RowRecord", "Verdict"]
+__all__ = ["Bias", "HeadFactor", "Key", "OutputForm", "Query", "RowRecord", "Verdict", "bias_beats"]
 
 
 @dataclass(frozen=True)
@@ -12,7 +15,8 @@ class Query:
     """A query: position, gain in 1/256, whether its weights are narrow.
 
     Where query heads are grouped, also its head's ``multiplier``, ``shift`` and ``sink``; where
-    tiles are skipped, ``last`` of the head.
+    tiles are skipped, ``last`` of the head; where their keys have biases, which ``member`` of the
+    group its head is.
     """
 
     id: int
@@ -22,6 +26,7 @@ class Query:
     shift: int | None = None
     sink: int = NO_SINK
     last: bool | None = None
+    member: int = 0
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,25 @@ class Key:
     value_gain: int
     narrow: bool
     last: bool
+
+
+@dataclass(frozen=True)
+class Bias:
+    """Bias of a key for a query head; ``last`` of its keys; of all those of the ``head``."""
+
+    bias: int
+    last: bool
+    head: bool
+
+
+def bias_beats(biases: NDArray[np.integer]) -> list[Bias]:
+    """Return the biases ``[members, n]`` of a head's keys as they are streamed."""
+    members, keys = biases.shape
+    return [
+        Bias(int(bias), at == keys - 1, member == members - 1)
+        for member, row in enumerate(biases)
+        for at, bias in enumerate(row)
+    ]
 
 
 @dataclass(frozen=True)
@@ -50,7 +74,8 @@ class HeadFactor:
     ``window`` is 0 for none. ``first_segment`` and ``last_segment``: whether its keys are the first
     and last ones of their rows, and ``restart``, whether the next head's rows are held from the
     first place on: a core that merges rows is told. ``progressive``: its row block comes twice, and
-    rows whose exponentials sum to more than ``flat_sum`` the first time are flat.
+    rows whose exponentials sum to more than ``flat_sum`` the first time are flat. ``biased``: its
+    keys have biases.
     """
 
     multiplier: int
@@ -64,6 +89,7 @@ class HeadFactor:
     restart: bool = True
     progressive: bool = False
     flat_sum: int = 0
+    biased: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dtqatten.golden.cycles.layers import CoreLayer
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes, Granularity, quantize
 from dtqatten.golden.numerics.order import boundaries, promote
+from dtqatten.golden.numerics.score_terms import no_biases
 from dtqatten.golden.numerics.select import PAPER_SHARES, counts, select
 from dtqatten.golden.traces.trace import Trace
 
@@ -44,6 +45,8 @@ def trace_layers(config: Config, trace: Trace, layers: int = 2) -> list[CoreLaye
             v_bits=promote(limits.v, n),
             q_ids=trace.kept[kept],
             k_ids=trace.kept[kept],
+            key_bias=no_biases(config, len(q.codes), n),
+            biased=False,
             options=Options(
                 p_planes=config.planes,
                 unsigned_weights=config.unsigned_weights,

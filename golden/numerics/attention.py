@@ -1,7 +1,5 @@
 """The attention block on integers: what the machine computes, bit for bit."""
 
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,13 +7,13 @@ import numpy as np
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import BoolArray, Codes, FloatArray, IntArray, apply_gain
 from dtqatten.golden.numerics.importance import accumulate, check_room, importance
-from dtqatten.golden.numerics.local_values import SHARE_ALL, Tiling, multiplied
-from dtqatten.golden.numerics.masks import IDS_MAX
+from dtqatten.golden.numerics.inputs import Inputs
+from dtqatten.golden.numerics.local_values import SHARE_ALL, multiplied
 from dtqatten.golden.numerics.options import Options
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION, normalize, requantize
-from dtqatten.golden.numerics.products import CHANNELS_MAX, scores, weighted_sum
+from dtqatten.golden.numerics.products import scores, weighted_sum
 from dtqatten.golden.numerics.progressive import Trial, tried
-from dtqatten.golden.numerics.score_terms import in_octaves
+from dtqatten.golden.numerics.score_terms import biased, in_octaves
 from dtqatten.golden.numerics.segments import Partial, RowScale, aligned, merge
 from dtqatten.golden.numerics.sinks import sink_weight
 
@@ -26,116 +24,6 @@ __all__ = [
     "attention",
     "row_scale",
 ]
-
-
-@dataclass(frozen=True, eq=False)
-class Inputs:
-    """One block's operands; leading dimensions before ``heads`` are a batch.
-
-    Queries and keys are two lists, of tokens of their own, in an order of their own. What is shared
-    between heads (K and V of grouped queries) is repeated.
-
-    Parameters
-    ----------
-    q : Codes ``[..., heads, n_q, d]``
-    k, v : Codes ``[..., heads, n_k, d]``
-        Up to 256 channels and 65,536 keys.
-    q_bits : int array ``[..., n_q]``, optional
-    k_bits, v_bits : int array ``[..., n_k]``, optional
-        Precision of each token: 8, 4 or 0; None is 8 everywhere. A query or key of 0 bits is
-        pruned, which gives exactly what leaving it out gives. V at 0 bits alone leaves the weights
-        as they are and adds nothing.
-    mask : bool array ``[..., n_q, n_k]``, optional
-        True where a query sees a key; all heads alike. None: everything is visible.
-    importance : uint32 array ``[..., n_k]``, optional
-        Importance of the tokens in earlier blocks, to be added to.
-    cuts : tuple of int
-        Places in the list of keys at which segments begin, besides 0, ascending. A segment has up
-        to 1024 keys.
-    sinks : int16 array ``[..., heads]``, optional
-        Sink of each head (:mod:`~dtqatten.golden.numerics.sinks`).
-    observed : bool array ``[..., n_q]``, optional
-        Queries whose probabilities add to the importance; None: all.
-    tiling : Tiling, optional
-        Row blocks and groups of keys, by which a ``value_share`` below 256 chooses, and row blocks
-        are tried in 4 bits.
-    softcap : int, optional
-        Cap of the scores (:mod:`~dtqatten.golden.numerics.score_terms`).
-    bias : int array ``[..., heads, n_q, n_k]``, optional
-        What is added to each score behind the cap, likewise.
-
-    Raises
-    ------
-    ValueError
-        If shapes disagree, a segment has more keys than the divisor has bits for, or places of cuts
-        are not in order.
-    """
-
-    q: Codes
-    k: Codes
-    v: Codes
-    q_bits: IntArray | None = None
-    k_bits: IntArray | None = None
-    v_bits: IntArray | None = None
-    mask: BoolArray | None = None
-    importance: IntArray | None = None
-    cuts: tuple[int, ...] = ()
-    sinks: IntArray | None = None
-    observed: BoolArray | None = None
-    tiling: Tiling | None = None
-    softcap: int | None = None
-    bias: IntArray | None = None
-
-    def __post_init__(self) -> None:
-        q, k, v = self.q.codes.shape, self.k.codes.shape, self.v.codes.shape
-        if k[:-1] != v[:-1] or q[:-2] != k[:-2] or q[-1] != k[-1]:
-            raise ValueError(
-                f"shapes disagree: Q {q}, K {k}, V {v}; batch and heads must be equal in all, "
-                "tokens in K and V, channels in Q and K"
-            )
-        if k[-1] > CHANNELS_MAX or v[-1] > CHANNELS_MAX:
-            raise ValueError(
-                f"a head has {max(k[-1], v[-1])} channels, more than {CHANNELS_MAX}: split it"
-            )
-        if k[-2] > IDS_MAX:
-            raise ValueError(f"a row has {k[-2]} keys, more than {IDS_MAX}: evict some")
-        spans = list(self.spans())
-        if any(span.start >= span.stop for span in spans):
-            raise ValueError(f"cuts are {self.cuts}: give places in 1..{k[-2] - 1}, ascending")
-        longest = max(span.stop - span.start for span in spans)
-        if longest > softmax.KEYS_MAX:
-            raise ValueError(
-                f"a segment has {longest} keys, more than {softmax.KEYS_MAX}: cut it (equal_cuts)"
-            )
-        batch, n_q, n_k = q[:-3], q[-2], k[-2]
-        for name, shape in (
-            ("q_bits", (*batch, n_q)),
-            ("k_bits", (*batch, n_k)),
-            ("v_bits", (*batch, n_k)),
-            ("mask", (*batch, n_q, n_k)),
-            ("importance", (*batch, n_k)),
-            ("sinks", q[:-2]),
-            ("bias", (*q[:-1], n_k)),
-            ("observed", (*batch, n_q)),
-        ):
-            value = getattr(self, name)
-            if value is not None and np.shape(value) != shape:
-                raise ValueError(f"{name} has shape {np.shape(value)}, but must have {shape}")
-
-    def spans(self) -> Iterator[slice]:
-        """Places of each segment's keys."""
-        ends = [0, *self.cuts, self.k.codes.shape[-2]]
-        return (slice(*pair) for pair in itertools.pairwise(ends))
-
-    def visible(self) -> BoolArray:
-        """Which keys each query sees, pruned tokens left out: ``[..., n_q, n_k]``."""
-        shape = (*self.q.codes.shape[:-3], self.q.codes.shape[-2], self.k.codes.shape[-2])
-        seen: BoolArray = np.ones(shape, bool) if self.mask is None else np.asarray(self.mask, bool)
-        if self.q_bits is not None:
-            seen = seen & (np.asarray(self.q_bits) > 0)[..., :, None]
-        if self.k_bits is not None:
-            seen = seen & (np.asarray(self.k_bits) > 0)[..., None, :]
-        return seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +93,7 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     ------
     ValueError
         If a precision is not 0, 4 or 8, the importance could exceed 32 bits, a tiling is missing,
-        or rows of several segments, or with caps or biases, are to be tried in 4 bits.
+        or rows of several segments, or with caps or biases of pairs, are to be tried in 4 bits.
     """
     chosen = Options() if options is None else options
     q, k, v = inputs.q, inputs.k, inputs.v
@@ -224,9 +112,7 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     scale = row_scale(q, k, chosen.softmax_scale)
     trial = None if chosen.flat_sum is None else _trial(inputs, chosen.flat_sum, visible, scale)
     s = scores(q.codes, k.codes, inputs.q_bits, inputs.k_bits) if trial is None else trial.scores
-    gained = _gained(s, k)
-    if inputs.softcap is not None or inputs.bias is not None:
-        gained, scale = in_octaves(gained, scale, inputs.softcap, inputs.bias)
+    gained, scale = _scored(inputs, s, scale)
     found = [_segment(inputs, chosen, gained, visible, scale, span) for span in inputs.spans()]
     row = found[0].partial
     for segment in found[1:]:
@@ -266,9 +152,16 @@ def row_scale(q: Codes, k: Codes, softmax_scale: float | None = None) -> RowScal
     return RowScale(softmax.row_multiplier(factor, q.gains, rows), factor.shift)
 
 
-def _gained(s: IntArray, k: Codes) -> IntArray:
-    """Multiply scores by the gains of their keys."""
-    return s if k.gains is None else apply_gain(s, k.gains[..., None, :])
+def _scored(inputs: Inputs, s: IntArray, scale: RowScale) -> tuple[IntArray, RowScale]:
+    """Multiply scores by the gains of their keys, cap them and add biases; return their scale."""
+    gains = inputs.k.gains
+    gained = s if gains is None else apply_gain(s, gains[..., None, :])
+    terms = inputs.softcap, inputs.bias
+    if inputs.key_bias is not None:
+        return biased(gained, scale, inputs.key_bias)
+    if all(term is None for term in terms):
+        return gained, scale
+    return in_octaves(gained, scale, *terms)
 
 
 def _trial(inputs: Inputs, limit: int, visible: BoolArray, scale: RowScale) -> Trial:
@@ -278,7 +171,7 @@ def _trial(inputs: Inputs, limit: int, visible: BoolArray, scale: RowScale) -> T
     if inputs.cuts:
         raise ValueError(f"flat_sum is {limit} with keys in {len(inputs.cuts) + 1} segments: use 1")
     if inputs.softcap is not None or inputs.bias is not None:
-        raise ValueError(f"flat_sum is {limit} with soft caps or biases of scores: use one")
+        raise ValueError(f"flat_sum is {limit} with soft caps or biases of pairs: use one")
     q, k = inputs.q, inputs.k
     shape = (*k.codes.shape[:-3], k.codes.shape[-2])
     here = np.ones(shape, bool) if inputs.k_bits is None else np.asarray(inputs.k_bits) > 0
@@ -288,7 +181,8 @@ def _trial(inputs: Inputs, limit: int, visible: BoolArray, scale: RowScale) -> T
     seen = visible[..., None, :, :]
 
     def exponentials(s: IntArray) -> IntArray:
-        t, _ = softmax.exponent(_gained(s, k), scale.factor, scale.shift, seen)
+        scored, of = _scored(inputs, s, scale)
+        t, _ = softmax.exponent(scored, of.factor, of.shift, seen)
         return softmax.exponential(t, seen)
 
     return tried(narrow, wide, limit, inputs.tiling.blocks, exponentials)

@@ -60,6 +60,7 @@ def layer_call(
     causal: bool = True,
     window: int | None = None,
     sinks: IntArray | None = None,
+    key_bias: IntArray | None = None,
     held: CacheImportance | None = None,
     observed: int | None = None,
     segment: int = KEYS_MAX,
@@ -79,6 +80,8 @@ def layer_call(
     causal, window
         As of :func:`~dtqatten.golden.numerics.masks.position_mask`.
     sinks : int16 array ``[heads]``, optional
+    key_bias : int16 array ``[heads, capacity]``, optional
+        Of the cache's keys, for each query head.
     held : CacheImportance, optional
         What the keys' importance is added to. The call's results are
         ``held.written(keys.ids, outputs.importance)`` then.
@@ -116,4 +119,5 @@ def layer_call(
         equal_cuts(n, segment),
         sinks,
         None if observed is None else latest(queries.ids, observed),
+        key_bias=None if key_bias is None else np.asarray(key_bias)[..., keys.ids],
     )

@@ -1,21 +1,37 @@
-"""What is done to scores before softmax: soft-capping, and a bias of each pair.
+"""What is done to scores before softmax: soft-capping, and a bias of each pair or of each key.
 
-Both need scores in a unit that does not depend on the row, which the block's integer products are
+All need scores in a unit that does not depend on the row, which the block's integer products are
 not: so scores are brought to the exponent's domain first, 1/256 octaves, as sinks are
 (:mod:`~dtqatten.golden.numerics.sinks`). From there on the block is the same: distances from a
-row's maximum are whole 1/256 octaves, whose scale is ``2**-3`` in every row. Only the golden model
-has these; the machine has not.
+row's maximum are whole 1/256 octaves, whose scale is ``2**-3`` in every row. The machine has biases
+of keys, one a key and query head; only the golden model has the others.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dtqatten.configuration.core import Config
 from dtqatten.golden.numerics.codes import IntArray
 from dtqatten.golden.numerics.segments import MERGE_FRACTION, RowScale
 from dtqatten.golden.numerics.softmax import FRACTION_BITS
 
-__all__ = ["TERM_BITS", "capped", "in_octaves", "quantize_bias", "quantize_softcap"]
+__all__ = [
+    "KEY_BIAS_BITS",
+    "PLACE_BITS",
+    "TERM_BITS",
+    "biased",
+    "capped",
+    "in_octaves",
+    "no_biases",
+    "quantize_bias",
+    "quantize_key_bias",
+    "quantize_softcap",
+]
 
+#: Bits of a key's bias, signed: 88.7 nats either way.
+KEY_BIAS_BITS = 16
+#: Bits of a score in 1/256 octaves that has a key's bias, signed: 354.9 nats either way.
+PLACE_BITS = 18
 #: Bits of a bias, signed, and of a cap and its sign: 22,713 nats either way.
 TERM_BITS = 24
 #: Steps of the table of the hyperbolic tangent for each 1 of its argument.
@@ -62,6 +78,33 @@ def quantize_bias(nats: ArrayLike) -> IntArray:
         If a bias is NaN or beyond 22,713 nats.
     """
     return _octaves(nats, "bias")
+
+
+def quantize_key_bias(nats: ArrayLike) -> IntArray:
+    """Turn biases of keys in nats into integers, as :func:`quantize_bias`, of 16 bits.
+
+    Parameters
+    ----------
+    nats : float array ``[..., heads, n_k]``
+
+    Returns
+    -------
+    int16 array of the same shape
+
+    Raises
+    ------
+    ValueError
+        If a bias is NaN or beyond 88.7 nats.
+    """
+    values = np.asarray(nats, dtype=np.float64)
+    found = np.rint(values * np.log2(np.e) * (1 << MERGE_FRACTION))
+    bad = ~(np.abs(found) < 1 << (KEY_BIAS_BITS - 1))
+    if bad.any():
+        raise ValueError(
+            f"bias {values[bad].flat[0]} of a key does not fit {KEY_BIAS_BITS} bits of 1/256 "
+            "octaves: give -88.7..88.7 nats, less what all keys of the head have in common"
+        )
+    return found.astype(np.int16)
 
 
 def quantize_softcap(nats: float) -> int:
@@ -141,3 +184,46 @@ def in_octaves(
     if bias is not None:
         place = place + np.asarray(bias, np.int64)
     return place, RowScale(np.ones_like(scale.factor), np.full_like(scale.shift, more))
+
+
+def biased(scores: IntArray, scale: RowScale, bias: IntArray) -> tuple[IntArray, RowScale]:
+    """Bring scores to 1/256 octaves, and add the bias of their key.
+
+    ``x = clip(s * M_i << 3 >> shift)``, rounded down; ``s = clip(x + b)``. Both stay within 18
+    bits, and above the lowest number of these, which stands for a key that is not seen.
+
+    Parameters
+    ----------
+    scores : int64 array ``[..., heads, n_q, n_k]``
+        Gained scores.
+    scale : RowScale
+        Of the rows.
+    bias : int array ``[..., heads, n_k]``
+        As of :func:`quantize_key_bias`.
+
+    Returns
+    -------
+    places : int64 array ``[..., heads, n_q, n_k]``
+    scale : RowScale
+        As of :func:`in_octaves`.
+
+    Raises
+    ------
+    ValueError
+        If a bias is no integer of 16 bits.
+    """
+    added = np.asarray(bias)
+    if (
+        not np.issubdtype(added.dtype, np.integer)
+        or (np.abs(added.astype(np.int64) + 0.5) > 1 << (KEY_BIAS_BITS - 1)).any()
+    ):
+        raise ValueError("biases of keys must be integers of 16 bits: see quantize_key_bias")
+    most = (1 << (PLACE_BITS - 1)) - 1
+    place, octaves = in_octaves(scores, scale, None, None)
+    place = np.clip(place, -most, most) + added.astype(np.int64)[..., None, :]
+    return np.clip(place, -most, most), octaves
+
+
+def no_biases(config: Config, heads: int, keys: int) -> IntArray | None:
+    """Biases of a layer without any: 0 on a machine that adds them, which rounds scores there."""
+    return np.zeros((heads, keys), np.int16) if config.bias_heads else None

@@ -89,6 +89,7 @@ class Checker(wiring.Component):
             remainder=rest,
             rows=self.rows.rows if core.grouped else d.queries,
             too_many_rows=too_many,
+            group=self.rows.group if core.grouped else 1,
         )
         regions = regions_of(core)
         index, final = Signal(range(regions)), Signal()

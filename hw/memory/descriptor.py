@@ -72,6 +72,7 @@ def known_flags(config: Config) -> Flag:
         (config.local_values, Flag.LOCAL_VALUES),
         (config.progressive, Flag.PROGRESSIVE),
         (config.unsigned_weights, Flag.UNSIGNED_WEIGHTS),
+        (config.bias_heads, Flag.KEY_BIAS),
     ):
         if not possible:
             flags &= ~needing

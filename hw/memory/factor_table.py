@@ -1,16 +1,43 @@
 """Factors of query heads that share rows: read once, looked up row by row."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.core import Config
-from dtqatten.configuration.system import SystemConfig
+from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.hw.base.export import place
-from dtqatten.hw.memory.head_table import EntryReader, core_head, table_members
+from dtqatten.hw.memory.head_table import EntryReader, HeadTable, core_head, table_members
 from dtqatten.hw.payloads.softmax import factor_layout, head_layout
 
-__all__ = ["FactorTable"]
+__all__ = ["FactorTable", "read_heads"]
+
+
+def read_heads(
+    m: Module, platform: object, fetcher: wiring.PureInterface, start: Value
+) -> "HeadTable | FactorTable":
+    """Add what reads the table of heads to a fetcher; return it.
+
+    Parameters
+    ----------
+    m, platform
+        Of the fetcher's ``elaborate``.
+    fetcher : Fetcher
+    start : Value
+        The units start.
+    """
+    core = fetcher.system.core
+    kind = FactorTable if core.grouped else HeadTable
+    table = place(m, platform, "head_table", kind, fetcher.system)
+    if core.grouped:
+        m.d.comb += table.heads.eq(fetcher.rows.heads)
+    if core.head_pruning:
+        connect(m, table.weights, flipped(fetcher.weights))
+        m.d.comb += table.kept.eq(fetcher.kept)
+    connect(m, table.port, flipped(fetcher.ports[ReadStream.HEAD_TABLE]))
+    connect(m, table.o, flipped(fetcher.heads))
+    m.d.comb += [table.start.eq(start), table.layer.eq(fetcher.layer)]
+    return table
 
 
 class FactorTable(wiring.Component):

@@ -7,8 +7,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.read_channel import read_port
+from dtqatten.hw.memory.bias_reader import read_biases
 from dtqatten.hw.memory.descriptor import descriptor_layout, flag
-from dtqatten.hw.memory.factor_table import FactorTable
+from dtqatten.hw.memory.factor_table import FactorTable, read_heads
 from dtqatten.hw.memory.group_rows import rows_layout
 from dtqatten.hw.memory.head_table import HeadTable, weights_member
 from dtqatten.hw.memory.held_importance import LOOKUPS, lend, place_members
@@ -20,6 +21,7 @@ from dtqatten.hw.memory.token_stream import TokenStream
 from dtqatten.hw.memory.token_table import TokenTable, look_up
 from dtqatten.hw.memory.turns import KeysFirst
 from dtqatten.hw.payloads.arrays import head_options_layout, load_layout, value_layout
+from dtqatten.hw.payloads.places import bias_layout
 from dtqatten.hw.payloads.ranking import topk_config
 from dtqatten.hw.payloads.softmax import (
     factor_layout,
@@ -85,6 +87,8 @@ class Fetcher(wiring.Component):
         First fault's ``ErrorCode`` and address; from the cycle after it arrived until reset.
     q, k, v, queries, keys, heads
         Streams of the core.
+    biases : Out(stream.Signature(bias_layout()))
+        Where keys can have them: of the core, too.
     verdicts : In(verdict_stream(config))
         Where heads can be progressive: of the core, too.
     asked, index, granted, entry
@@ -126,6 +130,7 @@ class Fetcher(wiring.Component):
             }
             | (place_members(core) if core.held_importance else {})
             | ({"verdicts": In(verdict_stream(core))} if core.progressive else {})
+            | ({"biases": Out(stream.Signature(bias_layout()))} if core.bias_heads else {})
             | ({"rows": In(rows_layout(core))} if core.grouped else {})
             | ({"kept": In(core.heads), "weights": weights_member()} if core.head_pruning else {})
         )
@@ -159,9 +164,12 @@ class Fetcher(wiring.Component):
         start = Signal()
         m.d.sync += start.eq(self.start)
         edges, tensors_idle = self._tensors(m, platform, table, start, shape)
-        heads = self._heads(m, platform, start)
+        heads = read_heads(m, platform, self, start)
+        self._refuse(m, heads.fault, ErrorCode.HEAD_TABLE, heads.fault_address)
         tokens_idle = self._tokens(m, platform, table, start, shape, edges, heads)
         units = (~start, *tensors_idle, *tokens_idle, heads.idle)
+        if core.bias_heads:
+            units = (*units, read_biases(m, platform, self, table, start, shape))
         m.d.comb += self.idle.eq(Cat(units).all())
         return m
 
@@ -300,6 +308,8 @@ class Fetcher(wiring.Component):
                         tokens.known.eq(heads.known),
                         heads.index.eq(tokens.head),
                     ]
+                    if system.core.bias_heads > 1:
+                        m.d.comb += out.p.member.eq(tokens.member)
                     fields = factor_layout(system.core)
                     m.d.comb += [out.p[name].eq(heads.factor[name]) for name, _ in fields]
                 if system.core.skip_tiles:
@@ -318,22 +328,6 @@ class Fetcher(wiring.Component):
             idle.append(tokens.idle)
             self._refuse(m, tokens.zero, ErrorCode.GAIN, tokens.zero_address)
         return idle
-
-    def _heads(self, m: Module, platform: object, start: Value) -> HeadTable | FactorTable:
-        """Fetch the table of heads; return what does."""
-        core = self.system.core
-        kind = FactorTable if core.grouped else HeadTable
-        table = place(m, platform, "head_table", kind, self.system)
-        if core.grouped:
-            m.d.comb += table.heads.eq(self.rows.heads)
-        if core.head_pruning:
-            connect(m, table.weights, flipped(self.weights))
-            m.d.comb += table.kept.eq(self.kept)
-        connect(m, table.port, flipped(self.ports[ReadStream.HEAD_TABLE]))
-        connect(m, table.o, flipped(self.heads))
-        m.d.comb += [table.start.eq(start), table.layer.eq(self.layer)]
-        self._refuse(m, table.fault, ErrorCode.HEAD_TABLE, table.fault_address)
-        return table
 
     def _refuse(self, m: Module, found: Value, code: ErrorCode, address: Value) -> None:
         """Keep the first fault, and its address.

@@ -20,6 +20,7 @@ def field_checks(
     remainder: Value,
     rows: Value,
     too_many_rows: Value | int = 0,
+    group: Value | int = 1,
 ) -> tuple[tuple[ErrorCode, Value], ...]:
     """Return each check's error code and whether the descriptor fails it; the first one counts.
 
@@ -38,6 +39,8 @@ def field_checks(
         Of a head of the core, unless they are too many.
     too_many_rows : Value or int
         Rows of grouped query heads are more than a head has.
+    group : Value or int
+        Query heads of a head of the core.
     """
     d = descriptor
     segment = is_segment(d) if config.merge_rows else Const(0)
@@ -57,6 +60,11 @@ def field_checks(
         (ErrorCode.POSITIONS, _beyond(config, d)),
         *(_segment_checks(config, d, before, segment) if config.merge_rows else ()),
         *(_head_checks(d, before) if config.head_pruning else ()),
+        *(
+            ((ErrorCode.BIAS_HEADS, flag(d, Flag.KEY_BIAS) & (group > config.bias_heads)),)
+            if config.bias_heads and config.grouped
+            else ()
+        ),
         *(((ErrorCode.PROGRESSIVE, _untriable(config, d, rows)),) if config.progressive else ()),
     )
 
@@ -150,6 +158,8 @@ def _wrong_flags(config: Config, d: data.View, before: data.View) -> Value:
         contradicting |= Mux(flag(d, Flag.HELD), other, protects)
     else:
         contradicting |= protects | (d.held != 0)
+    if not config.bias_heads:
+        contradicting |= d.key_bias != 0
     if not config.head_pruning:
         contradicting |= (d.keep_heads != 0) | (d.stored_heads != 0) | (d.head_report != 0)
     if config.grouped:

@@ -39,6 +39,8 @@ def core_head(m: Module, config: Config, layer: data.View, head: data.View, last
     if config.windows:
         hides = layer.window <= config.positions
         m.d.comb += head.window.eq(Mux(hides, layer.window, 0))
+    if config.bias_heads:
+        m.d.comb += head.biased.eq(flag(layer, Flag.KEY_BIAS))
     if config.progressive:
         m.d.comb += [
             head.progressive.eq(flag(layer, Flag.PROGRESSIVE)),

@@ -72,7 +72,7 @@ class LayerShape:
         m : Module
         plan : View of plan_layout(system)
         role : str
-            ``"q"``, ``"k"`` or ``"v"``.
+            ``"q"``, ``"k"`` or ``"v"``; or ``"bias"``, of keys for each query head.
         base : Value
             Where it is.
         """
@@ -87,6 +87,8 @@ class LayerShape:
             heads, repeats, tokens = layer.kv_heads, self.repeats, layer.tokens
             listed = flag(layer, Flag.CHAINED) | flag(layer, Flag.KEY_LIST)
             capacity = layer.capacity
+            if role == "bias":
+                heads, repeats = layer.heads, 1
         m.d.comb += [
             plan.base.eq(base),
             plan.heads.eq(heads),

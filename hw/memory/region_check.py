@@ -8,14 +8,21 @@ from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.bus.window import PAGE_BITS, contains, window_layout
 from dtqatten.hw.memory.descriptor import ALIGNMENT_BITS, descriptor_layout, flag
-from dtqatten.interface.descriptor import ENTRY_BYTES, ID_BYTES, REPORT_BYTES, SIZE, Flag
+from dtqatten.interface.descriptor import (
+    BIAS_BYTES,
+    ENTRY_BYTES,
+    ID_BYTES,
+    REPORT_BYTES,
+    SIZE,
+    Flag,
+)
 
 __all__ = ["RegionCheck", "regions_of"]
 
 
 def regions_of(config: Config) -> int:
     """Regions of a descriptor, in the order in which they are checked."""
-    return 14 + 2 * config.held_importance + config.head_pruning
+    return 14 + 2 * config.held_importance + config.head_pruning + (config.bias_heads > 0)
 
 
 class RegionCheck(wiring.Component):
@@ -82,6 +89,7 @@ class RegionCheck(wiring.Component):
             heads = Mux(chained, d.stored_heads, d.heads)
             kv_heads = Mux(chained, d.stored_heads, d.kv_heads)
         report = (d.head_report, flag(d, Flag.HEAD_REPORT), heads, 1, REPORT_BYTES, True)
+        biases = (d.key_bias, flag(d, Flag.KEY_BIAS), heads, d.capacity, BIAS_BYTES, False)
         held = [(d.held, flag(d, Flag.HELD), d.capacity, 1, 4)] if core.held_importance else []
         regions = (
             # address, enabled, x, y, bytes of an element, written
@@ -95,6 +103,7 @@ class RegionCheck(wiring.Component):
             (d.query_list, flag(d, Flag.QUERY_LIST), d.queries, 1, ID_BYTES, False),
             (d.key_list, flag(d, Flag.KEY_LIST), d.tokens, 1, ID_BYTES, False),
             *((*one, False) for one in held),
+            *([biases] if core.bias_heads else []),
             (d.next, d.next != 0, 1, 1, SIZE, False),
             (d.output, ~codes & writes, d.heads, d.queries, 2 * channels, True),
             (d.output, codes & writes, d.heads, d.queries, channels, True),

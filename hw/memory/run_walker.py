@@ -27,7 +27,7 @@ class RunWalker(wiring.Component):
 
     ``address = base + ((2*head + plane)*capacity + place) * d_head/2``. Where the plan is not
     ``listed``, all tokens of a head are one run. Gains are a plane of their own, a byte a token:
-    ``base + head*capacity + place``.
+    ``base + head*capacity + place``; so are biases, of two bytes.
 
     The low plane begins at slot ``four_bit``, which may be in the middle of a run: a layer's first
     runs are read once to find it. Its runs wait until the high plane has given that slot: a token's
@@ -47,7 +47,7 @@ class RunWalker(wiring.Component):
     ----------
     system : SystemConfig
     plane : str
-        ``"high"``, ``"low"`` or ``"gains"``.
+        ``"high"``, ``"low"``, ``"gains"`` or ``"biases"``.
     tries : bool
         Of keys that can be tried.
 

@@ -80,6 +80,8 @@ class TokenStream(wiring.Component):
     head : Out(range(heads))
         Of grouped queries: query head whose factor to look up, for the token at ``o`` one cycle
         later.
+    member : Out(range(heads))
+        Of grouped queries: which query head of the group the token at ``o`` is of.
     """
 
     def __init__(self, system: SystemConfig, tables: int) -> None:
@@ -112,6 +114,7 @@ class TokenStream(wiring.Component):
                 "next_head": Out(range(core.heads)),
                 "known": In(1),
                 "head": Out(range(core.heads)),
+                "member": Out(range(core.heads)),
             }
         super().__init__(members)
 
@@ -144,6 +147,7 @@ class TokenStream(wiring.Component):
         known: Value = running
         if self.grouped:
             m.d.comb += self.slot.eq(looked_up(slots.query, "query")[0])
+            m.d.comb += self.member.eq(looked_up(slots.member, "member")[1])
             known &= self._factors(m, slots.member, looked_up, issue & slots.last)
         else:
             m.d.comb += self.slot.eq(row)

@@ -23,6 +23,8 @@ RUN_STREAMS = (
     ReadStream.V_LOW,
     ReadStream.K_GAINS,
     ReadStream.V_GAINS,
+    # Where keys can have biases.
+    ReadStream.KEY_BIAS,
 )
 
 
@@ -128,6 +130,7 @@ class TokenTable(wiring.Component):
     def __init__(self, config: Config, lent: int = 0) -> None:
         self.config = config
         self.readers, self.run_readers = len(PLACE_STREAMS) + lent, len(RUN_STREAMS)
+        self.run_readers -= not config.bias_heads
         readers, run_readers = self.readers, self.run_readers
         super().__init__(
             {

@@ -9,6 +9,7 @@ from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.bursts import run_layout
 from dtqatten.hw.memory.head_steps import head_steps
 from dtqatten.hw.memory.slots import Slots
+from dtqatten.interface.descriptor import BIAS_BYTES
 
 __all__ = ["PlaneWalker", "plan_layout", "plane_sizes"]
 
@@ -41,7 +42,8 @@ def plan_layout(system: SystemConfig) -> data.StructLayout:
 
 def plane_sizes(system: SystemConfig, plane: str) -> tuple[int, int]:
     """Return bytes of a token in a plane, and planes of a head."""
-    return {"gains": (1, 1), "importance": (4, 1)}.get(plane, (system.plane_bytes, 2))
+    sizes = {"gains": (1, 1), "biases": (BIAS_BYTES, 1), "importance": (4, 1)}
+    return sizes.get(plane, (system.plane_bytes, 2))
 
 
 class PlaneWalker(wiring.Component):

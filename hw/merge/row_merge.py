@@ -15,6 +15,7 @@ from dtqatten.hw.payloads.merge import (
     held_row_layout,
     merged_row_layout,
 )
+from dtqatten.hw.payloads.places import compared_bits
 from dtqatten.hw.payloads.softmax import row_record_layout
 from dtqatten.hw.payloads.sums import divided_bits, merged_lead
 from dtqatten.hw.softmax.normalizer import scale_layout
@@ -169,9 +170,9 @@ class RowMerge(wiring.Component):
         m.d.comb += [came[field].eq(new[field]) for field, _ in layout]
         with m.If(~new.first_segment):
             m.d.comb += old.eq(stored)
-        difference = Signal(signed(self.config.score_width + 1), reset_less=True)
+        difference = Signal(signed(compared_bits(self.config) + 1), reset_less=True)
         old_empty, new_empty = Signal(reset_less=True), Signal(reset_less=True)
-        apart = Signal(self.config.score_width, reset_less=True)
+        apart = Signal(compared_bits(self.config), reset_less=True)
         new_scaled, alone = Signal(reset_less=True), Signal(reset_less=True)
         m.d.sync += [
             difference.eq(came.maximum - old.maximum),

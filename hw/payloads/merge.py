@@ -4,6 +4,7 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
 from dtqatten.configuration.core import Config
+from dtqatten.hw.payloads.places import compared_bits
 from dtqatten.hw.payloads.softmax import LEAD_BITS
 from dtqatten.hw.payloads.sums import merged_divisor_bits, merged_lead
 
@@ -18,7 +19,7 @@ def held_row_layout(config: Config) -> data.StructLayout:
     """What is held of a row between segments, beside its sums; a divisor of 0: it saw no key."""
     return data.StructLayout(
         {
-            "maximum": signed(config.score_width),
+            "maximum": signed(compared_bits(config)),
             "divisor": unsigned(merged_divisor_bits(config)),
             "lead": unsigned(LEAD_BITS),
         }

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.payloads.arrays import tile_fields, weight_shape
+from dtqatten.hw.payloads.places import compared_bits
 from dtqatten.hw.payloads.sums import (
     EXPONENTIAL_BITS,
     divisor_bits,
@@ -43,7 +44,6 @@ __all__ = [
     "stored_query_layout",
     "tiles",
     "token_layout",
-    "unseen",
     "value_stream",
     "value_token_layout",
     "verdict_layout",
@@ -70,11 +70,6 @@ LEAD_BITS = 4
 def tiles(config: Config) -> int:
     """Key tiles of the longest row."""
     return -(-config.n_max // config.cols)
-
-
-def unseen(config: Config) -> int:
-    """Score that stands for a masked key: the most negative one, which no dot product reaches."""
-    return -(1 << config.score_width - 1)
 
 
 def token_layout(config: Config) -> data.StructLayout:
@@ -105,13 +100,15 @@ def query_layout(config: Config) -> data.StructLayout:
     """A query: a token, and ``narrow``: its weights keep only their highest nibble.
 
     Where query heads are ``grouped``, also
-    the ``multiplier``, ``shift`` and ``sink`` of its head. Where tiles are skipped, ``last`` marks
+    the ``multiplier``, ``shift`` and ``sink`` of its head; where their keys have biases, also which
+    ``member`` of the group that is. Where tiles are skipped, ``last`` marks
     the head's last query.
     """
     return data.StructLayout(
         _fields(token_layout(config))
         | {"narrow": unsigned(1)}
         | (factor_fields(config) if config.grouped else {})
+        | ({"member": range(config.bias_heads)} if config.bias_heads > 1 else {})
         | ({"last": unsigned(1)} if config.skip_tiles else {})
     )
 
@@ -166,7 +163,8 @@ def head_layout(config: Config) -> data.StructLayout:
     ``causal``: queries do not see keys behind them. ``window``, where there are windows: how many
     positions a query sees, its own one included; 0: all. ``sink``, where there are sinks: a logit
     in 1/256 octaves that joins each row, ``NO_SINK`` for none. Where query heads are ``grouped``,
-    factor and sink come with the queries. ``output`` passes through the softmax into the records,
+    factor and sink come with the queries. ``biased``, where keys can have biases: they have.
+    ``output`` passes through the softmax into the records,
     as do the :func:`segment_fields` where rows can be merged. ``progressive``, where there is that:
     the head is one row block, whose scores come in a trial first; a row is flat if its exponentials
     then sum to more than ``flat_sum``.
@@ -174,6 +172,7 @@ def head_layout(config: Config) -> data.StructLayout:
     return data.StructLayout(
         ({} if config.grouped else factor_fields(config))
         | {"causal": unsigned(1)}
+        | ({"biased": unsigned(1)} if config.bias_heads else {})
         | ({"window": range(config.positions + 1)} if config.windows else {})
         | ({"progressive": unsigned(1), "flat_sum": unsigned(32)} if config.progressive else {})
         | {"output": output_layout()}
@@ -238,7 +237,7 @@ def _row_layout(
 
 def masked_row_layout(config: Config) -> data.StructLayout:
     """Gained scores of a row of a tile; masked keys are :func:`unseen`; whether of a ``trial``."""
-    row = _row_layout(config, "scores", signed(config.score_width))
+    row = _row_layout(config, "scores", signed(compared_bits(config)))
     return data.StructLayout(_fields(row) | ({"trial": unsigned(1)} if config.progressive else {}))
 
 
@@ -289,7 +288,10 @@ def row_record_layout(config: Config) -> data.StructLayout:
         "reciprocal": reciprocal_layout(width),
     }
     if config.merge_rows:
-        divided = {"divisor": unsigned(divisor_bits(config)), "maximum": signed(config.score_width)}
+        divided = {
+            "divisor": unsigned(divisor_bits(config)),
+            "maximum": signed(compared_bits(config)),
+        }
         divided |= factor_fields(config) | segment_fields(config)
     return data.StructLayout(
         divided
@@ -309,7 +311,7 @@ def maximum_layout(config: Config) -> data.StructLayout:
     segment it is pass through.
     """
     return data.StructLayout(
-        {"maximum": signed(config.score_width)}
+        {"maximum": signed(compared_bits(config))}
         | factor_fields(config)
         | {
             "narrow": unsigned(1),

@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed, multiplied
-from dtqatten.hw.payloads.softmax import MULTIPLIER_BITS, SHIFT_BITS, unseen
+from dtqatten.hw.payloads.places import OCTAVE_SHIFT, compared_bits, unseen
+from dtqatten.hw.payloads.softmax import MULTIPLIER_BITS, SHIFT_BITS
 from dtqatten.hw.payloads.sums import EXPONENTIAL_BITS
 
 __all__ = ["LUT32", "Exponential"]
@@ -22,6 +23,9 @@ class Exponential(wiring.Component):
     ``t = 512`` on, and 0 for the score that stands for a masked key. Bit-exact with
     :func:`dtqatten.golden.numerics.softmax.exponential`.
 
+    Where keys can have biases, scores are in 1/256 octaves already, so that the multiplier is 1 and
+    the shift 3; neither is a port.
+
     Latency 8 cycles, throughput one score a cycle; never stalls.
 
     Parameters
@@ -30,7 +34,7 @@ class Exponential(wiring.Component):
 
     Members
     -------
-    score, maximum : In(signed(score_width))
+    score, maximum : In(signed(compared_bits(config)))
         Score, at most ``maximum``.
     multiplier : In(16)
         Factor for the score of this cycle.
@@ -47,18 +51,20 @@ class Exponential(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "score": In(signed(config.score_width)),
-                "maximum": In(signed(config.score_width)),
-                "multiplier": In(MULTIPLIER_BITS),
-                "shift": In(SHIFT_BITS),
+                "score": In(signed(compared_bits(config))),
+                "maximum": In(signed(compared_bits(config))),
                 "e16": Out(EXPONENTIAL_BITS),
             }
+            | (
+                {}
+                if config.bias_heads
+                else {"multiplier": In(MULTIPLIER_BITS), "shift": In(SHIFT_BITS)}
+            )
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        width = self.config.score_width
-        difference = Signal(unsigned(width), reset_less=True)
+        difference = Signal(unsigned(compared_bits(self.config)), reset_less=True)
         t = Signal(9, reset_less=True)
         zero = Signal(reset_less=True)
         mantissa = Signal(EXPONENTIAL_BITS, reset_less=True)
@@ -69,6 +75,48 @@ class Exponential(wiring.Component):
             difference.eq(self.maximum - self.score),
             masked.eq(self.score == unseen(self.config)),
         ]
+        give = self._in_octaves if self.config.bias_heads else self._scaled
+        give(m, difference, masked, t, zero)
+        table = Array(Const(value, EXPONENTIAL_BITS) for value in LUT32)
+        m.d.sync += [
+            mantissa.eq(Mux(zero, 0, table[t[:5]])),
+            octave.eq(t[5:]),
+        ]
+        m.d.sync += self.e16.eq(mantissa >> octave)
+        return m
+
+    def _in_octaves(
+        self, m: Module, difference: Signal, masked: Signal, t: Signal, zero: Signal
+    ) -> None:
+        """Give the exponent of a difference in 1/256 octaves five cycles later.
+
+        Parameters
+        ----------
+        m, difference, masked, t, zero
+            As of :meth:`_scaled`.
+        """
+        high = OCTAVE_SHIFT + len(t)
+        large, near = Signal(reset_less=True), Signal.like(t, name="near")
+        m.d.sync += [
+            near.eq(difference >> OCTAVE_SHIFT),
+            large.eq(difference[high:].any() | masked),
+            t.eq(delayed(m, near, 3, "near")),
+            zero.eq(delayed(m, large, 3, "large")),
+        ]
+
+    def _scaled(
+        self, m: Module, difference: Signal, masked: Signal, t: Signal, zero: Signal
+    ) -> None:
+        """Give the exponent of a difference of scores five cycles later.
+
+        Parameters
+        ----------
+        m : Module
+        difference, masked : Signal
+            Of the score; it stands for a masked key.
+        t, zero : Signal
+            To be driven: the exponent; it is too large, or of a masked key.
+        """
         # The last registers of what lanes share are their own: these have a ns to reach few gates.
         multiplier = delayed(m, self.multiplier, 1, "multiplier")
         shift = delayed(m, self.shift, 1, "shift")
@@ -86,10 +134,3 @@ class Exponential(wiring.Component):
             t.eq(by_bytes >> delayed(m, shift[:3], 1, "shift_rest")),
             zero.eq(large),
         ]
-        table = Array(Const(value, EXPONENTIAL_BITS) for value in LUT32)
-        m.d.sync += [
-            mantissa.eq(Mux(zero, 0, table[t[:5]])),
-            octave.eq(t[5:]),
-        ]
-        m.d.sync += self.e16.eq(mantissa >> octave)
-        return m

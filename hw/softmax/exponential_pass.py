@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import delayed, reduced, reduction_latency
+from dtqatten.hw.payloads.places import unseen
 from dtqatten.hw.payloads.softmax import (
     exponential_row_layout,
     factor_fields,
@@ -19,7 +20,6 @@ from dtqatten.hw.payloads.softmax import (
     reduced_layout,
     row_record_layout,
     segment_fields,
-    unseen,
     value_stream,
     value_token_layout,
 )
@@ -223,10 +223,13 @@ class ExponentialPass(wiring.Component):
             m.d.comb += [
                 lane.score.eq(self.i.scores[c]),
                 lane.maximum.eq(self.record.maximum),
-                lane.multiplier.eq(self.record.multiplier),
-                lane.shift.eq(shift),
                 self.exponentials.exponentials[c].eq(lane.e16),
             ]
+            if not config.bias_heads:
+                m.d.comb += [
+                    lane.multiplier.eq(self.record.multiplier),
+                    lane.shift.eq(shift),
+                ]
             e16.append(lane.e16)
             if config.count_normalize:
                 sees = self.i.scores[c] != unseen(config)

@@ -2,13 +2,14 @@
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import delayed, multiplied, reduced, reduction_latency
 from dtqatten.hw.base.replay_store import ReplayStore
 from dtqatten.hw.payloads.arrays import score_row_layout
+from dtqatten.hw.payloads.places import OCTAVE_SHIFT, bias_layout, compared_bits
 from dtqatten.hw.payloads.softmax import (
     GAIN_ONE,
     MULTIPLIER_BITS,
@@ -21,8 +22,10 @@ from dtqatten.hw.payloads.softmax import (
     reduced_layout,
     segment_fields,
     stored_query_layout,
+    tiles,
     token_layout,
 )
+from dtqatten.hw.softmax.bias_store import BiasStore
 from dtqatten.hw.softmax.masked_score import MaskedScore
 from dtqatten.hw.softmax.row_fold import RowFold
 from dtqatten.hw.softmax.tile_store import tile_store, walk
@@ -36,13 +39,15 @@ class MaximumPass(wiring.Component):
     ``s' = (s * gain + 128) >> 8``; a key is seen if it exists, in a causal head only if its id is
     not above the query's, and in a window of ``w`` only if it is not below the query's by ``w`` or
     more. The query's gain joins the multiplier of its head, ``(multiplier * gain + 128) >> 8``.
+    Where keys can have biases, that multiplies scores here, which have the unit of all rows then;
+    the factor from there to exponents is ``2**-3``.
 
     Keys and queries are held from their arrival to the head's or the row block's last row; a row is
     taken when its tile's keys, its query and its head's factor are here and ``room`` is. The rows
     of a progressive head come twice, as a trial first, which keeps all of them.
 
-    Latency: ``row`` follows the score row by 6 cycles, ``reduced`` by :meth:`latency`. Throughput
-    one row a cycle; once accepted a row never stalls.
+    Latency: ``row`` follows the score row by 6 cycles, with biases 13, ``reduced`` by
+    :meth:`latency`. Throughput one row a cycle; once accepted a row never stalls.
 
     Parameters
     ----------
@@ -58,6 +63,9 @@ class MaximumPass(wiring.Component):
         The queries of each head in their order.
     heads : In(stream.Signature(head_layout(config)))
         Factors; taken with the head's last score row.
+    biases : In(stream.Signature(bias_layout()))
+        With ``bias_heads``: of heads that are ``biased`` the biases of all keys, for each query
+        head; a head's rows wait for all of them.
     room : In(1)
         A row can be stored.
     reserve : Out(1)
@@ -72,8 +80,6 @@ class MaximumPass(wiring.Component):
         Where heads can be progressive: the last row of a trial has been accepted; ``reduced`` is
         of a trial.
     """
-
-    ROW_LATENCY = 2 + MaskedScore.LATENCY
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -91,12 +97,18 @@ class MaximumPass(wiring.Component):
                 "record": Out(maximum_layout(config)),
             }
             | (dict.fromkeys(("tried", "trial_reduced"), Out(1)) if config.progressive else {})
+            | ({"biases": In(stream.Signature(bias_layout()))} if config.bias_heads else {})
         )
+
+    @classmethod
+    def row_latency(cls, config: Config) -> int:
+        """Cycles from a score row accepted to ``row``."""
+        return 2 + MaskedScore.latency(config)
 
     @classmethod
     def latency(cls, config: Config) -> int:
         """Cycles from a score row accepted to ``reduced``."""
-        return cls.ROW_LATENCY + reduction_latency(config.cols) + RowFold.LATENCY
+        return cls.row_latency(config) + reduction_latency(config.cols) + RowFold.LATENCY
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -120,8 +132,9 @@ class MaximumPass(wiring.Component):
         accept, row_end, block_end, head_end = Signal(), Signal(), Signal(), Signal()
         taking = self.scores.p
         trial = self._trial(m, accept & block_end)
+        biases, known = self._biases(m, platform, accept & head_end & ~trial)
         m.d.comb += [
-            self.scores.ready.eq(self.room & keys.ready & queries.ready & self.heads.valid),
+            self.scores.ready.eq(self.room & keys.ready & queries.ready & self.heads.valid & known),
             accept.eq(self.scores.valid & self.scores.ready),
             self.reserve.eq(accept),
             row_end.eq(taking.last_row),
@@ -138,14 +151,15 @@ class MaximumPass(wiring.Component):
         ]
 
         # Cycle 1: the tokens' words are read. Cycle 2: they have left the memories, which are slow.
-        # Cycles 3 to 5: products. Cycle 6: the row.
+        # Cycles 3 to 5: products. Cycle 6: the row; with biases more products, and it in cycle 13.
         taken = delayed(m, taking, 2, "taken")
         head = delayed(m, self.heads.p, 2, "head")
         query = delayed(m, queries.data[0], 1, "query")
         key = delayed(m, keys.data, 1, "key")
         factor = query if config.grouped else head
         lowest = self._lowest(m, query.id) if config.windows else None
-        width = config.score_width
+        multiplier = self._multiplier(m, query, factor)
+        wait = self.row_latency(config)
         lanes = []
         for c in range(config.cols):
             lane = place(m, platform, f"score_{c}", MaskedScore, config)
@@ -159,29 +173,87 @@ class MaximumPass(wiring.Component):
             ]
             if lowest is not None:
                 m.d.comb += lane.lowest.eq(lowest)
-            lanes.append(lane.masked)
-        valid = delayed(m, accept, self.ROW_LATENCY, "accepted", reset_less=False)
-        placed = delayed(m, taken, self.ROW_LATENCY - 2, "placed")
+            lanes.append(lane)
+        if biases is not None:
+            m.d.comb += [lane.multiplier.eq(multiplier) for lane in lanes]
+            self._add_biases(m, biases, lanes, head, query, factor)
+        valid = delayed(m, accept, wait, "accepted", reset_less=False)
+        placed = delayed(m, taken, wait - 2, "placed")
         m.d.comb += [
             self.row_valid.eq(valid),
             *(self.row[field].eq(placed[field]) for field, _ in flags_layout(config)),
         ]
 
         levels = reduction_latency(config.cols)
-        m.submodules.fold = fold = RowFold(config.rows, signed(width), "max")
-        arrived = Signal(reduced_layout())
+        m.submodules.fold = fold = RowFold(config.rows, signed(compared_bits(config)), "max")
+        arrived, scores = Signal(reduced_layout()), [lane.masked for lane in lanes]
         m.d.comb += [
             arrived.valid.eq(self.row_valid),
             arrived.last_row.eq(self.row.last_row),
             arrived.last_tile.eq(self.row.last_tile),
             arrived.last_block.eq(self.row.last_block),
             fold.i.eq(delayed(m, arrived, levels, "arrived", reset_less=False)),
-            fold.value.eq(reduced(m, lanes, lambda a, b: Mux(a > b, a, b), "maximum")),
+            fold.value.eq(reduced(m, scores, lambda a, b: Mux(a > b, a, b), "maximum")),
             self.reduced.eq(fold.o),
             self.record.maximum.eq(fold.total),
         ]
-        self._record(m, head, query, factor)
+        self._record(m, head, query, factor, multiplier)
         return m
+
+    def _add_biases(
+        self,
+        m: Module,
+        biases: BiasStore,
+        lanes: list[MaskedScore],
+        head: data.View,
+        query: data.View,
+        factor: data.View,
+    ) -> None:
+        """Give lanes the row's shift and the biases of its query head, if there are any.
+
+        Parameters
+        ----------
+        m : Module
+        biases : BiasStore
+        lanes : list of MaskedScore
+        head, query, factor : View
+            As of :meth:`_record`.
+        """
+        shift = delayed(m, factor.shift, MaskedScore.SHIFTED, "score_shift")
+        biased = delayed(m, head.biased, MaskedScore.BIASED, "biased")
+        if self.config.bias_heads > 1:
+            m.d.comb += biases.member.eq(query.member)
+        for lane, bias in zip(lanes, biases.biases, strict=True):
+            m.d.comb += [lane.shift.eq(shift), lane.bias.eq(Mux(biased, bias, 0))]
+
+    def _biases(
+        self, m: Module, platform: object, release: Value
+    ) -> tuple[BiasStore | None, Value]:
+        """Keep the biases of a head's keys; return what gives those of each row, if it may come.
+
+        Parameters
+        ----------
+        m, platform
+            As in ``elaborate``.
+        release : Value
+            The head's last row is accepted.
+        """
+        config = self.config
+        if not config.bias_heads:
+            return None, Const(1)
+        store = place(m, platform, "bias_store", BiasStore, config)
+        connect(m, flipped(self.biases), store.i)
+        m.d.comb += store.release.eq(release & self.heads.p.biased)
+        known = store.ready | ~self.heads.p.biased
+        if config.skip_tiles:
+            m.d.comb += store.tile.eq(self.scores.p.tile)
+            return store, known
+        tile = Signal(range(tiles(config)), name="tile")
+        row = self.scores.p
+        m.d.comb += store.tile.eq(tile)
+        with m.If(self.reserve & row.last_row):
+            m.d.sync += tile.eq(Mux(row.last_tile, 0, tile + 1))
+        return store, known
 
     def _trial(self, m: Module, block_ends: Value) -> Value:
         """Return whether scores are those of a trial: the first ones of a progressive head."""
@@ -192,7 +264,7 @@ class MaximumPass(wiring.Component):
         m.d.comb += [
             trial.eq(self.heads.p.progressive & ~again),
             self.tried.eq(block_ends & trial),
-            self.row.trial.eq(delayed(m, trial, self.ROW_LATENCY, "trial")),
+            self.row.trial.eq(delayed(m, trial, self.row_latency(self.config), "trial")),
             self.trial_reduced.eq(delayed(m, self.row.trial, wait, "trial_row")),
         ]
         with m.If(block_ends):
@@ -211,7 +283,23 @@ class MaximumPass(wiring.Component):
         m.d.sync += lowest.eq(Mux(beyond < 0, 0, beyond))
         return lowest
 
-    def _record(self, m: Module, head: data.View, query: data.View, factor: data.View) -> None:
+    def _multiplier(self, m: Module, query: data.View, factor: data.View) -> Signal:
+        """Return the row's multiplier, in cycle 6.
+
+        Parameters
+        ----------
+        m : Module
+        query, factor : View
+            As of :meth:`_record`.
+        """
+        gained = multiplied(m, factor.multiplier, query.gain, "factor")
+        multiplier = Signal(MULTIPLIER_BITS, reset_less=True)
+        m.d.sync += multiplier.eq((gained + GAIN_ONE // 2) >> 8)
+        return multiplier
+
+    def _record(
+        self, m: Module, head: data.View, query: data.View, factor: data.View, multiplier: Signal
+    ) -> None:
         """Give the row's record all but its maximum.
 
         Parameters
@@ -221,20 +309,25 @@ class MaximumPass(wiring.Component):
             Those of the row, in cycle 2.
         factor : View
             The one of the two that has the factor.
+        multiplier : Signal
+            As of :meth:`_multiplier`.
         """
-        gained = multiplied(m, factor.multiplier, query.gain, "factor")
-        multiplier = Signal(MULTIPLIER_BITS, reset_less=True)
-        m.d.sync += multiplier.eq((gained + GAIN_ONE // 2) >> 8)
-        wait = reduction_latency(self.config.cols) + RowFold.LATENCY
+        fold = reduction_latency(self.config.cols) + RowFold.LATENCY
+        wait = self.latency(self.config) - 2
+        if self.config.bias_heads:
+            m.d.comb += [self.record.multiplier.eq(1), self.record.shift.eq(OCTAVE_SHIFT)]
+        else:
+            m.d.comb += [
+                self.record.multiplier.eq(delayed(m, multiplier, fold, "multiplier")),
+                self.record.shift.eq(delayed(m, factor.shift, wait, "shift")),
+            ]
         m.d.comb += [
-            self.record.multiplier.eq(delayed(m, multiplier, wait, "multiplier")),
-            self.record.shift.eq(delayed(m, factor.shift, self.ROW_LATENCY - 2 + wait, "shift")),
-            self.record.output.eq(delayed(m, head.output, self.ROW_LATENCY - 2 + wait, "output")),
-            self.record.narrow.eq(delayed(m, query.narrow, self.ROW_LATENCY - 2 + wait, "narrow")),
+            self.record.output.eq(delayed(m, head.output, wait, "output")),
+            self.record.narrow.eq(delayed(m, query.narrow, wait, "narrow")),
         ]
         if self.config.sinks:
-            sink = delayed(m, factor.sink, self.ROW_LATENCY - 2 + wait, "sink")
+            sink = delayed(m, factor.sink, wait, "sink")
             m.d.comb += self.record.sink.eq(sink)
         for field in segment_fields(self.config):
-            late = delayed(m, head[field], self.ROW_LATENCY - 2 + wait, field)
+            late = delayed(m, head[field], wait, field)
             m.d.comb += self.record[field].eq(late)

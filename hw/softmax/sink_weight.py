@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed, multiplied
+from dtqatten.hw.payloads.places import compared_bits
 from dtqatten.hw.payloads.softmax import MULTIPLIER_BITS, NO_SINK, SHIFT_BITS, SINK_BITS
 from dtqatten.hw.payloads.sums import SINK_OCTAVES, SINK_WEIGHT_BITS, sink_divisor_bits, top_code
 
@@ -32,7 +33,7 @@ class SinkWeight(wiring.Component):
 
     Members
     -------
-    maximum : In(signed(score_width))
+    maximum : In(signed(compared_bits(config)))
         Largest score of the row.
     multiplier, shift : In(16), In(6)
         Factor of the row; the shift is at most 40.
@@ -51,7 +52,7 @@ class SinkWeight(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "maximum": In(signed(config.score_width)),
+                "maximum": In(signed(compared_bits(config))),
                 "multiplier": In(MULTIPLIER_BITS),
                 "shift": In(SHIFT_BITS),
                 "sink": In(signed(SINK_BITS)),

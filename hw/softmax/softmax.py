@@ -11,6 +11,7 @@ from dtqatten.hw.base.export import place
 from dtqatten.hw.base.row_ring import RowFifo
 from dtqatten.hw.base.skid import buffered
 from dtqatten.hw.payloads.arrays import score_row_layout
+from dtqatten.hw.payloads.places import bias_layout
 from dtqatten.hw.payloads.softmax import (
     exponential_row_layout,
     head_layout,
@@ -55,7 +56,8 @@ class Softmax(wiring.Component):
     ``n`` score rows in between as ``n - 1`` cycles; with V gains weights come with
     probabilities. Throughput one row a cycle without a bubble, across blocks and heads.
 
-    With sinks records and probabilities come a cycle later, and with V gains weights do.
+    With sinks records and probabilities come a cycle later, and with V gains weights do. Where keys
+    can have biases all come 7 cycles later.
 
     Scores of a progressive head come twice, first as a trial: its rows are summed alone, and
     ``verdicts`` tells how many are flat: ``2*L + 27`` cycles after the trial's last row of ``n``
@@ -79,6 +81,9 @@ class Softmax(wiring.Component):
     keys : In(stream.Signature(key_layout(config)))
         The keys of each head, once; two heads are held, and with ``buffered_keys`` two keys
         more.
+    biases : In(stream.Signature(bias_layout()))
+        With ``bias_heads``: of heads that are ``biased`` the biases of all keys, for one query head
+        after the other; two heads are held, and rows wait for all of their head's.
     weights : Out(stream.Signature(weight_row_layout(config)))
         Rows of P for P x V.
     records : Out(stream.Signature(row_record_layout(config)))
@@ -106,6 +111,7 @@ class Softmax(wiring.Component):
                 if config.progressive
                 else {}
             )
+            | ({"biases": In(stream.Signature(bias_layout()))} if config.bias_heads else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -129,6 +135,8 @@ class Softmax(wiring.Component):
         connect(m, flipped(self.scores), first.scores)
         connect(m, flipped(self.heads), first.heads)
         connect(m, flipped(self.queries), first.queries)
+        if config.bias_heads:
+            connect(m, flipped(self.biases), first.biases)
         self._spread_keys(
             m, first.keys, [second.values, third.values] if v_gains else [second.values]
         )

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.core import CoreInputs, CoreModel
-from dtqatten.golden.cycles.layers import CoreLayer, core_beats, output_parts, sinks, sources
+from dtqatten.golden.cycles.core_streams import core_beats, sinks, sources
+from dtqatten.golden.cycles.layers import CoreLayer, output_parts
 from dtqatten.hw.core import AttentionCore, activity_layout, core_layouts
 from dtqatten.interface.units import Unit
 from dtqatten.sim.engines.ports import Packer

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.softmax import SoftmaxModel
-from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, OutputForm, Query
+from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, OutputForm, Query, bias_beats
 from dtqatten.golden.cycles.tile_rows import tile_rows
 from dtqatten.golden.numerics.sinks import NO_SINK
 from dtqatten.hw.payloads.arrays import score_row_layout
+from dtqatten.hw.payloads.places import bias_layout
 from dtqatten.hw.payloads.softmax import (
     head_layout,
     key_layout,
@@ -29,13 +30,17 @@ __all__ = ["SoftmaxHead", "SoftmaxLockstep", "random_softmax_head"]
 
 @dataclass(frozen=True, eq=False)
 class SoftmaxHead:
-    """One head's scores ``[n_q, n_k]``, those of its trial, and what else the softmax needs."""
+    """One head's scores ``[n_q, n_k]``, those of its trial, and what else the softmax needs.
+
+    ``biases`` are ``[members, n_k]``, of keys for each query head.
+    """
 
     scores: NDArray[np.int64]
     factor: HeadFactor
     queries: list[Query]
     keys: list[Key]
     trial: NDArray[np.int64] | None = None
+    biases: NDArray[np.int64] | None = None
 
 
 def random_softmax_head(
@@ -118,17 +123,38 @@ def random_softmax_head(
         ends = (NO_SINK, NO_SINK + 1, -NO_SINK - 1)
         return int(rng.choice([*ends, *rng.integers(-3000, 3001, 3), rng.integers(*ends[::2])]))
 
+    biases, members = None, 1
+    if config.bias_heads and rng.random() < 0.8:
+        members = int(rng.integers(1, config.bias_heads + 1))
+        near = rng.integers(-3000, 3001, (members, n_k))
+        far = rng.choice((-(2**15), 2**15 - 1, 0), near.shape)
+        biases = np.where(rng.random(near.shape) < 0.1, far, near)
     queries_of_head = [
-        Query(i, gain(), bool(rng.random() < narrow_queries), *factor(), sink()) for i in ids(n_q)
+        Query(
+            i,
+            gain(),
+            bool(rng.random() < narrow_queries),
+            *factor(),
+            sink(),
+            member=int(rng.integers(members)),
+        )
+        for i in ids(n_q)
     ]
-    found = HeadFactor(*factor(), causal, output, window * config.windows, sink())
+    found = HeadFactor(
+        *factor(),
+        causal,
+        output,
+        window * config.windows,
+        sink(),
+        biased=biases is not None,
+    )
     trial = None
     if config.progressive and n_q <= config.rows and rng.integers(4):
         # Its scores are others, which nothing but the verdict shows.
         trial = rng.permutation(scores.ravel()).reshape(scores.shape) // 16
         limit = int(rng.choice([0, 65535, 100_000, 400_000, 1 << 31]))
         found = replace(found, progressive=True, flat_sum=limit)
-    return SoftmaxHead(scores, found, queries_of_head, tokens, trial)
+    return SoftmaxHead(scores, found, queries_of_head, tokens, trial, biases)
 
 
 class SoftmaxLockstep(StreamLockstep):
@@ -157,6 +183,10 @@ class SoftmaxLockstep(StreamLockstep):
             "queries": [query for head in heads for query in head.queries],
             "keys": [key for head in heads for key in head.keys],
         }
+        biased = {"biases": bias_layout()} if config.bias_heads else {}
+        if biased:
+            given = [head.biases for head in heads if head.biases is not None]
+            beats["biases"] = [beat for biases in given for beat in bias_beats(biases)]
         rows = sum(1 for head in heads for _ in tile_rows(config, head.scores))
         queries = len(beats["queries"])
         judged = {"verdicts": verdict_layout(config)} if config.progressive else {}
@@ -168,6 +198,7 @@ class SoftmaxLockstep(StreamLockstep):
                 "heads": head_layout(config),
                 "queries": query_layout(config),
                 "keys": key_layout(config),
+                **biased,
             },
             {
                 "weights": weight_row_layout(config),
@@ -190,6 +221,7 @@ class SoftmaxLockstep(StreamLockstep):
             "heads": model.heads_ready(offered["scores"], offered["heads"]),
             "queries": model.queries_ready,
             "keys": model.keys_ready,
+            **({"biases": model.biases_ready} if "biases" in offered else {}),
         }
 
     def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
@@ -199,5 +231,6 @@ class SoftmaxLockstep(StreamLockstep):
             offered["heads"],
             offered["queries"],
             offered["keys"],
+            biases=offered.get("biases"),
             **{f"{name}_ready": ready[name] for name in self.taken},
         )

@@ -30,6 +30,13 @@ def _sinks(rng: np.random.Generator, heads: int) -> IntArray:
     return rng.choice([*ends, *rng.integers(-2000, 2000, 9)], heads).astype(np.int16)
 
 
+def _biases(rng: np.random.Generator, shape: tuple[int, int]) -> IntArray:
+    """Return biases near the scores, some at the ends."""
+    near = rng.integers(-2000, 2001, shape)
+    ends = rng.choice([-(2**15), 2**15 - 1], shape)
+    return np.where(rng.random(shape) < 0.02, ends, near).astype(np.int16)
+
+
 def random_chain(
     config: Config,
     rng: np.random.Generator,
@@ -99,8 +106,11 @@ def random_chain(
 
         most = min(tokens or config.n_max, config.n_max)
         # In segments, keys are not ranked.
+        biased = config.bias_heads > 0 and flip(0.8)
         many_keys = call and bool(config.merge_rows) and not chained and flip(segments)
         grouped = config.grouped and call and flip(0.8) and repeats <= most
+        if biased:
+            grouped = grouped and repeats <= config.bias_heads
         rows = most // repeats if grouped else most
         if config.progressive and flip(0.8):
             # As few as a row block has.
@@ -140,6 +150,7 @@ def random_chain(
             "ids": flip(0.8) and not many_keys,
             "keep_heads": keep_heads,
             "heads_chained": heads_chained,
+            "key_bias": _biases(rng, (kv_heads * repeats, stored)) if biased else None,
             "options": Options(
                 p_planes=config.planes,
                 unsigned_weights=config.unsigned_weights,

@@ -97,6 +97,7 @@ def decoder_config(
         unsigned_weights=policy.unsigned_weights,
         v_gains=policy.granularity is Granularity.TOKEN,
         grouped=shared < heads,
+        bias_heads=max(config.bias_heads, heads // shared) if policy.center_queries else 0,
         skip_tiles=True,
         local_values=any(layer.values < 1 for layer in policy.layers),
         sinks=config.sinks or sinks,
@@ -117,8 +118,10 @@ def memory_of(config: Config, model: Any, tokens: int) -> int:
         Of each cache.
     """
     heads = getattr(model, "num_key_value_heads", None) or model.num_attention_heads
-    # Codes, and gains at most, of K and V; a call has queries and results of n_max rows a head.
-    caches = 2 * model.num_hidden_layers * heads * tokens * (config.d_head + 1)
+    # Codes, and gains at most, of K and V, and biases of keys; a call has queries and results of
+    # n_max rows a head.
+    of_key = heads * (config.d_head + 1) + bool(config.bias_heads) * model.num_attention_heads
+    caches = 2 * model.num_hidden_layers * tokens * of_key
     call = 4 * config.heads * config.n_max * config.d_head
     return 1 << max(22, (2 * caches + 4 * call).bit_length())
 

@@ -236,7 +236,7 @@ class CachedBlocks:
         cache = self._stored(layer, op)
         sizes, step = self.device.sizes, self.steps[-1]
         q = _codes(op.q, 0)
-        sinks = op.terms.golden((1, heads, m, n)).get("sinks")
+        sinks = op.terms.sink_codes()
         output = torch.zeros(1, heads, m, d, dtype=torch.float64)
         drawn = torch.zeros(1, 1, n, dtype=torch.float64)
         for call in block_calls(layer, op, sizes["n_max"], sizes["rows"]):
@@ -245,7 +245,7 @@ class CachedBlocks:
                 call.queries,
                 call.keys,
                 window=call.window,
-                sinks=None if sinks is None else sinks[0],
+                sinks=sinks,
                 report=self.policy.ranks,
                 options=Options(
                     p_planes=op.p_planes,
@@ -278,13 +278,17 @@ class CachedBlocks:
             first = (_codes(x, 0) for x in (op.k, op.v))
             k, v = first
             gains = {"k_gains": k.gains is not None, "v_gains": v.gains is not None}
-            self._caches.append(Cache(self.device, self.tokens, k.scale, v.scale, **gains))
+            biased = 0 if op.terms.key_bias is None else op.q.codes.shape[1]
+            self._caches.append(
+                Cache(self.device, self.tokens, k.scale, v.scale, biased=biased, **gains)
+            )
         cache = self._caches[layer]
         k, v = (_codes(x, cache.stored) for x in (op.k, op.v))
         if not all(np.array_equal(a.scale, b.scale) for a, b in ((k, cache.k), (v, cache.v))):
             before = np.arange(cache.stored)
             cache.rescale(*(_codes(x, 0).take(before) for x in (op.k, op.v)))
-        cache.append(k, v)
+        biases = op.terms.bias_codes()
+        cache.append(k, v, None if biases is None else biases[0, :, cache.stored :])
         return cache
 
 

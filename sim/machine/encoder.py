@@ -72,6 +72,7 @@ def config_for(config: Config, policy: Policy) -> Config:
         planes=policy.p_planes,
         unsigned_weights=policy.unsigned_weights,
         v_gains=policy.granularity is Granularity.TOKEN,
+        bias_heads=max(config.bias_heads, 1) if policy.center_queries else 0,
         cumulative=policy.importance is Importance.CUMULATIVE,
         head_pruning=policy.prunes_heads,
     )
@@ -163,11 +164,13 @@ class MachineBlocks:
         cumulative = policy.importance is Importance.CUMULATIVE
         keep_heads = self._keep_heads(layer, heads, len(own))
         given = own if keep_heads is None else np.arange(heads)
+        biases = op.terms.bias_codes()
         self._chain.add(
             Layer(
                 q=_codes(op.q, self._stored, given),
                 k=_codes(op.k, self._stored, given),
                 v=_codes(op.v, self._stored, given),
+                key_bias=None if biases is None else biases[0][np.ix_(given, self._stored)],
                 keep_heads=keep_heads or 0,
                 heads_chained=keep_heads is not None and layer > 0,
                 k0=k0,

@@ -1,4 +1,4 @@
-"""Policies that a machine does not run."""
+"""Policies that a machine does not run as it is."""
 
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import PolicyError
@@ -20,13 +20,18 @@ def refuse(found: list[str]) -> None:
 
 
 def refuse_weights(config: Config, policy: Policy) -> None:
-    """Refuse a policy of other weights than a machine is given.
+    """Refuse a policy of other weights, or scores in another unit, than a machine is given.
 
     Raises
     ------
     PolicyError
-        If the machine's weights are unsigned, and the policy's are not.
+        If the machine's weights are unsigned, or its keys can have biases, and the policy has not.
     """
+    if config.bias_heads and not policy.center_queries:
+        raise PolicyError(
+            "the machine has bias_heads, and so rounds scores to 1/256 octaves, which the policy "
+            "does not: set center_queries in the policy, or leave bias_heads out of the machine"
+        )
     if config.unsigned_weights and not policy.unsigned_weights:
         raise PolicyError(
             "the machine has unsigned_weights, the policy has not: set it in the policy, or leave "

@@ -31,6 +31,7 @@ VALUES: dict[str, tuple] = {
     "cumulative": (False, True),
     "count_normalize": (False, True),
     "sinks": (False, True),
+    "bias_heads": (0, 1),
     "progressive": (False, True),
     "merge_rows": (0, 3),
     "bus_bits": (64, 128),

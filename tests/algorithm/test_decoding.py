@@ -8,7 +8,7 @@ import torch
 
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import PolicyError
-from dtqatten.algorithm.runtime import attached
+from dtqatten.algorithm.runtime import attached, calibrate
 from tiny_models import BOUND, decoded, hidden, ramp, rms, spattens
 
 
@@ -50,6 +50,27 @@ def test_modes_agree_while_decoding_with_spattens_options(llama):
         assert torch.equal(a, b)
     assert rms(fast, exact) < 2 * BOUND
     assert session.tally.bytes < session.tally.bytes_all
+
+
+def test_means_of_queries_are_biases_of_cached_keys(llama):
+    """Of each step's new keys; a cache gives what one pass gives, in both modes."""
+    torch.manual_seed(5)
+    ids = torch.randint(3, 50, (2, 14))
+    policy = Policy.flat(3, granularity="token", p_planes=3, center=True, center_queries=True)
+    measured = calibrate(llama, [{"input_ids": ids}])
+    once, _ = hidden(llama, policy, "integer", {"input_ids": ids}, calibration=measured)
+    exact, cache, _ = decoded(llama, policy, "integer", ids, 6, calibration=measured)
+    fast, _, _ = decoded(llama, policy, "fake-quant", ids, 6, calibration=measured)
+    assert rms(exact, once) < 0.1
+    assert rms(fast, exact) < BOUND
+    heads = llama.config.num_attention_heads
+    assert cache.layer(1).key_bias.shape == (2, heads, 14)
+    assert cache.layer(1).key_bias.dtype == torch.int16
+    assert cache.layer(1).key_bias.any()
+    cache.batch_select_indices(torch.tensor([1]))
+    assert cache.layer(1).key_bias.shape == (1, heads, 14)
+    cache.reset()
+    assert cache.layer(1).key_bias is None
 
 
 def test_cached_tokens_have_eight_four_or_no_bits(llama):

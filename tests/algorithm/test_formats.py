@@ -17,7 +17,8 @@ def test_half_precision_runs(family, mode, kind, batch, request):
     """The half of a model gives what the model does, up to that format's rounding."""
     model = request.getfixturevalue(family)
     measured = calibrate(model, [batch])
-    policy = Policy.flat(3, rotate=True, smooth=0.5, center=True, granularity="token", p_planes=3)
+    conditioned = {"rotate": True, "smooth": 0.5, "center": True, "center_queries": True}
+    policy = Policy.flat(3, **conditioned, granularity="token", p_planes=3)
     where = batch["attention_mask"].bool()
 
     def run():

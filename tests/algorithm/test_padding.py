@@ -40,6 +40,7 @@ def combinations():
             pruned=pruned,
             importance="block" if recent else "cumulative",
             count_normalize=stay,
+            center_queries=stay,
             protect=("first", "last"),
             p_follows_token=True,
             p_follows_query=stay,
@@ -84,7 +85,7 @@ def test_padding_changes_nothing(policy, bert, llama):
         models.append(bert.double())
     for model, mode in itertools.product(models, modes):
         measured = None
-        if policy.smooth is not None or policy.center:
+        if policy.calibrated:
             measured = calibrate(model, [plain])
         expected, alone = run(model, policy, mode, plain, measured)
         for left, right in ((3, 0), (1, 5)):

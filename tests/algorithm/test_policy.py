@@ -30,6 +30,7 @@ def full():
         rotate=True,
         smooth=0.5,
         center=True,
+        center_queries=True,
         p_planes=3,
         unsigned_weights=True,
         p_follows_token=True,

@@ -25,6 +25,7 @@ GOOD: dict[type, dict[str, Any]] = {
             "skip_tiles": True,
             "held_importance": False,
             "merge_rows": 5,
+            "bias_heads": 1,
             "head_pruning": False,
             "progressive": False,
         },
@@ -66,8 +67,8 @@ CASES = [
     if not (
         name in ("value_depth", "capacity", "normalizer_lanes", "value_load_bits") and bad is None
     )
-    # 0 rows are none.
-    and not (name == "merge_rows" and type(bad) is int and bad == 0)
+    # 0 of them are none.
+    and not (name in ("merge_rows", "bias_heads") and type(bad) is int and bad == 0)
 ]
 
 

@@ -69,7 +69,9 @@ def test_a_machine_of_other_numbers_is_refused() -> None:
     (layer,) = chain()
     unsigned = replace(layer, options=Options(unsigned_weights=True))
     tried = replace(layer, options=Options(flat_sum=100_000))
+    biased = replace(layer, key_bias=np.zeros((layer.heads, layer.stored), np.int16))
     for machine, other, says in (
+        (TINY, biased, "has a key_bias, but the machine has no biases of keys: .* bias_heads"),
         (TINY, unsigned, "unsigned_weights is True, the machine's False"),
         (TINY.replace(unsigned_weights=True), layer, "unsigned_weights is False, the machine's"),
         (TINY, tried, "flat_sum is 100000, but the machine has no progressive layers"),

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from dtqatten import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.memory.checker import Checker
-from dtqatten.interface.descriptor import SIZE, Flag, pack, region_sizes
+from dtqatten.interface.descriptor import SIZE, Flag, pack
+from dtqatten.interface.regions import region_sizes
 from dtqatten.interface.registers import ErrorCode
 from dtqatten.sim.engines.native import run
 
@@ -21,6 +22,7 @@ FULL = PLAIN.replace(**dict.fromkeys(OPTIONS, True))
 GAINED = FULL.replace(v_gains=True)
 UNSIGNED = PLAIN.replace(unsigned_weights=True)
 MERGED = FULL.replace(merge_rows=72)
+BIASED = FULL.replace(bias_heads=1)
 PRUNED = FULL.replace(head_pruning=True)
 TRIED = FULL.replace(
     rows=40, cols=1, depth=1, grouped=True, progressive=True, count_normalize=False
@@ -128,28 +130,22 @@ class Case:
 def served(config: Config) -> tuple[Flag, Flag]:
     """Return the flags that a build knows, and those that it needs."""
     known = ~Flag(0)
-    if not config.v_gains:
-        known &= ~Flag.V_GAINS
-    if not config.cumulative:
-        known &= ~(Flag.CUMULATIVE | Flag.FRESH)
-    if not config.count_normalize:
-        known &= ~Flag.COUNT
-    if not config.windows:
-        known &= ~Flag.WINDOW
-    if not config.sinks:
-        known &= ~Flag.SINKS
-    if not config.merge_rows:
-        known &= ~(Flag.CONTINUES | Flag.HOLDS)
-    if not config.grouped:
-        known &= ~Flag.GROUPED
-    if not config.held_importance:
-        known &= ~Flag.HELD
-    if not config.local_values:
-        known &= ~Flag.LOCAL_VALUES
-    if not config.progressive:
-        known &= ~Flag.PROGRESSIVE
-    if not config.head_pruning:
-        known &= ~(Flag.HEADS_CHAINED | Flag.HEAD_REPORT)
+    for possible, flags in (
+        (config.v_gains, Flag.V_GAINS),
+        (config.cumulative, Flag.CUMULATIVE | Flag.FRESH),
+        (config.count_normalize, Flag.COUNT),
+        (config.windows, Flag.WINDOW),
+        (config.sinks, Flag.SINKS),
+        (config.bias_heads, Flag.KEY_BIAS),
+        (config.merge_rows, Flag.CONTINUES | Flag.HOLDS),
+        (config.grouped, Flag.GROUPED),
+        (config.held_importance, Flag.HELD),
+        (config.local_values, Flag.LOCAL_VALUES),
+        (config.progressive, Flag.PROGRESSIVE),
+        (config.head_pruning, Flag.HEADS_CHAINED | Flag.HEAD_REPORT),
+    ):
+        if not possible:
+            known &= ~flags
     needed = Flag(0)
     if config.v_gains:
         needed |= Flag.V_GAINS
@@ -179,6 +175,8 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
         twice |= bool(f.get("held", 0))
     if not config.head_pruning:
         twice |= any(f.get(name, 0) for name in ("keep_heads", "stored_heads", "head_report"))
+    if not config.bias_heads:
+        twice |= bool(f.get("key_bias", 0))
     lost = flags & Flag.CUMULATIVE and not flags & Flag.FRESH and not carried
     shifted = f["output_shift"] > (7 if flags & Flag.CODES else 0)
     window = f.get("window", 0)
@@ -236,6 +234,9 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
         yield ErrorCode.POSITIONS
     if config.head_pruning:
         yield from head_failures(case)
+    if config.bias_heads and flags & Flag.KEY_BIAS and flags & Flag.GROUPED and f["kv_heads"]:
+        group = f["heads"] // f["kv_heads"]
+        yield from [ErrorCode.BIAS_HEADS] * (group > config.bias_heads)
     shares = f["heads"] != f["kv_heads"] and not flags & Flag.GROUPED
     if config.progressive and flags & Flag.PROGRESSIVE and (rows > config.rows or shares):
         yield ErrorCode.PROGRESSIVE
@@ -299,7 +300,7 @@ def latency(config: Config, case: Case) -> int:
     if any(True for _ in field_failures(config, case)):
         return cycles
     if code == ErrorCode.NONE:
-        return cycles + 3 * (14 + config.head_pruning)
+        return cycles + 3 * (14 + config.head_pruning + (config.bias_heads > 0))
     failing = next(name for name, *_ in regions(config, f) if f[name] == at)
     written = {
         "output": 11 if f["flags"] & Flag.CODES else 10,
@@ -307,7 +308,9 @@ def latency(config: Config, case: Case) -> int:
         "importance": 13,
         "head_report": 14,
     }
-    place = PLACES.index(failing) if failing in PLACES else written[failing]
+    more = config.bias_heads > 0
+    places = [*PLACES[:-1], *(["key_bias"] if more else []), PLACES[-1]]
+    place = places.index(failing) if failing in places else written[failing] + more
     return cycles + 3 * (place + 1)
 
 

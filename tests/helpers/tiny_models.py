@@ -53,8 +53,8 @@ def spattens(**options):
     )
 
 
-def decoded(model, policy, mode, ids, prefill):
-    with torch.no_grad(), attached(model, policy, mode) as session:
+def decoded(model, policy, mode, ids, prefill, **options):
+    with torch.no_grad(), attached(model, policy, mode, **options) as session:
         cache = session.cache()
         parts = [model(input_ids=ids[:, :prefill], past_key_values=cache).logits]
         for i in range(prefill, ids.shape[1]):

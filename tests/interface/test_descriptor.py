@@ -12,11 +12,9 @@ from dtqatten.interface.descriptor import (
     VERSION,
     Flag,
     pack,
-    query_rows,
-    region_sizes,
-    tensor_heads,
     unpack,
 )
+from dtqatten.interface.regions import query_rows, region_sizes, tensor_heads
 
 
 def test_fields_do_not_overlap_and_fit() -> None:
@@ -84,6 +82,7 @@ def test_regions_follow_flags() -> None:
     assert sizes["k_gains"] == (20, False)
     assert sizes["query_list"] == (14, False)
     assert sizes["key_list"] == (12, False)
+    assert sizes["key_bias"] == (4 * 10 * 2, False)
     # Chained queries are some of those that the layer before had.
     assert sizes["q"] == (4 * 9 * 32, False)
     assert sizes["q_gains"] == (4 * 9, False)

@@ -65,6 +65,8 @@ def test_energy_is_that_of_busy_units_and_of_dram() -> None:
     assert cost(flat) == pytest.approx(four / eight)
     with pytest.raises(UsageError, match="power is known of signed weights only"):
         cost(flat.replace(unsigned_weights=True))
+    with pytest.raises(UsageError, match=r"power is known of machines without biases of keys"):
+        cost(flat.replace(center_queries=True))
 
 
 def test_what_a_machine_cannot_tell_is_refused() -> None:

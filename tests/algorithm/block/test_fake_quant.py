@@ -8,9 +8,11 @@ import torch
 
 from dtqatten.algorithm.block.fake_quant import fake_quant
 from dtqatten.algorithm.block.integer import integer
+from dtqatten.algorithm.block.key_bias import bias_codes, bias_nats
 from dtqatten.algorithm.block.operands import Operands
 from dtqatten.algorithm.block.quantized import quantize, quantize_exactly
 from dtqatten.algorithm.block.steps import plain
+from dtqatten.algorithm.block.terms import Terms
 from dtqatten.golden.numerics.attention import Inputs, Options, attention
 from dtqatten.golden.numerics.codes import Codes, Granularity
 from dtqatten.golden.numerics.codes import quantize as golden_quantize
@@ -92,6 +94,25 @@ def test_integer_mode_is_the_golden_block_bit_for_bit():
     out = attention(Inputs(*codes, whole, whole, whole), Options(softmax_scale=16**-0.5))
     assert (got.output[0].numpy() == out.values).all()
     assert (got.importance[0].sum(0).numpy() * 2**16 == out.importance).all()
+
+
+@pytest.mark.parametrize("threshold", [None, 0.4])
+@pytest.mark.parametrize("per_token", [False, True])
+def test_biases_of_keys_agree_with_the_golden_block(per_token, threshold):
+    for seed in range(3):
+        q, k, v = tensors(seed)
+        bias = bias_codes(torch.randn(2, 4, 24) * 3, 0)
+        terms = Terms(key_bias=bias_nats(bias, torch.float32))
+        assert np.array_equal(terms.bias_codes(), bias.numpy())
+        options = {"per_token": per_token, "p_planes": 3, "threshold": threshold}
+        op = operands(quantize_exactly, q, k, v, terms=terms, **options)
+        exact, fast = integer(op), fake_quant(op)
+        if threshold is not None:
+            assert torch.equal(exact.again, fast.again)
+        assert rms(fast.output, exact.output) < BOUND[3, False]
+        assert rms(fast.importance, exact.importance) < 0.004
+        without = fake_quant(operands(quantize_exactly, q, k, v, **options))
+        assert rms(fast.output, without.output) > 0.3
 
 
 def test_eight_bits_are_near_float():

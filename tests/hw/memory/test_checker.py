@@ -7,6 +7,7 @@ from checker_model import (
     ADDRESS,
     ADDRESS_BITS,
     BEFORE,
+    BIASED,
     CHAINED,
     CHOOSING,
     CHOSEN,
@@ -194,7 +195,7 @@ def test_tokens_come_from_one_source() -> None:
         assert check(FULL, [Case(CHAINED | {"flags": flags}, BEFORE)]) == [code], flags
 
 
-@pytest.mark.parametrize("config", [PLAIN, FULL, GAINED, UNSIGNED])
+@pytest.mark.parametrize("config", [PLAIN, FULL, GAINED, UNSIGNED, BIASED])
 def test_flags_that_a_build_serves(config: Config) -> None:
     known, needed = served(config)
     cases = []
@@ -209,6 +210,8 @@ def test_flags_that_a_build_serves(config: Config) -> None:
             fields = fields | {"window": 5}
         if 1 << bit == Flag.LOCAL_VALUES:
             fields = fields | {"value_share": 255}
+        if 1 << bit == Flag.KEY_BIAS:
+            fields = fields | {"key_bias": 0x2000}
         cases.append(Case(fields | {"flags": flags}, BEFORE))
     codes = check(config, cases)
     possible = known & ~Flag(0)
@@ -272,7 +275,7 @@ def test_every_region_lies_in_its_window(codes: int) -> None:
     assert check(GAINED, cases) == expected
 
 
-@pytest.mark.parametrize("config", [PLAIN, GAINED, MERGED, PRUNED])
+@pytest.mark.parametrize("config", [PLAIN, GAINED, MERGED, PRUNED, BIASED])
 def test_random_descriptors(config: Config) -> None:
     rng = np.random.default_rng(3)
     choices = {
@@ -291,6 +294,8 @@ def test_random_descriptors(config: Config) -> None:
     if config.head_pruning:
         choices |= {"stored_heads": (0, 12, 36), "keep_heads": (0, 7, 12, 13)}
         descriptors = [{"head_report": 0x2F800, **each} for each in (*descriptors, CHOSEN, CHOSEN)]
+    if config.bias_heads:
+        descriptors = [{"key_bias": 0x2000, **each} for each in descriptors]
     known, needed = served(config)
     cases = []
     for _ in range(4000 if config.merge_rows else 1000):
@@ -310,14 +315,14 @@ def test_random_descriptors(config: Config) -> None:
                 first, end = WRITE if name in ("output", "ids", "importance") else READ
                 fields[name] = int(rng.choice([first - 64, end - 64, end - 8192, end + 32]))
         segment = fields["flags"] & Flag.CONTINUES and rng.random() < 0.9
-        before = BEFORE | FIRST if segment else BEFORE
+        before = BEFORE | (FIRST if segment else {})
         before |= CHOOSING if fields.get("stored_heads") else {}
         before |= {"cumulative": int(rng.integers(2)), "valid": int(rng.random() < 0.9)}
         cases.append(Case(fields, before))
     # All but those of the head, of responses, and of what is found in what is read.
     others = {ErrorCode.VERSION, ErrorCode.READ_RESPONSE, ErrorCode.WRITE_RESPONSE,
               ErrorCode.WINDOW, ErrorCode.HEAD_TABLE, ErrorCode.GAIN, ErrorCode.LIST,
-              ErrorCode.PROTECTED, ErrorCode.PROGRESSIVE}  # fmt: skip
+              ErrorCode.PROTECTED, ErrorCode.PROGRESSIVE, ErrorCode.BIAS_HEADS}  # fmt: skip
     if not config.merge_rows:
         others |= {ErrorCode.SEGMENT, ErrorCode.SEGMENT_IMPORTANCE, ErrorCode.MERGE_ROWS}
     if not config.head_pruning:

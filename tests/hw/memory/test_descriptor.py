@@ -18,7 +18,7 @@ OPTIONAL = Flag.V_GAINS | Flag.CUMULATIVE | Flag.FRESH | Flag.COUNT | Flag.WINDO
 SEGMENTS = Flag.CONTINUES | Flag.HOLDS
 OPTIONAL |= SEGMENTS | Flag.GROUPED | Flag.HELD | Flag.LOCAL_VALUES
 HEADS = Flag.HEADS_CHAINED | Flag.HEAD_REPORT
-OPTIONAL |= HEADS | Flag.PROGRESSIVE | Flag.UNSIGNED_WEIGHTS
+OPTIONAL |= HEADS | Flag.PROGRESSIVE | Flag.UNSIGNED_WEIGHTS | Flag.KEY_BIAS
 
 
 def test_each_option_brings_its_flags() -> None:
@@ -34,6 +34,7 @@ def test_each_option_brings_its_flags() -> None:
     assert known_flags(PLAIN.replace(held_importance=True)) & OPTIONAL == Flag.HELD
     assert known_flags(PLAIN.replace(head_pruning=True)) & OPTIONAL == HEADS
     assert known_flags(PLAIN.replace(progressive=True)) & OPTIONAL == Flag.PROGRESSIVE
+    assert known_flags(PLAIN.replace(bias_heads=1)) & OPTIONAL == Flag.KEY_BIAS
     local = PLAIN.replace(skip_tiles=True, local_values=True)
     assert known_flags(local) & OPTIONAL == Flag.LOCAL_VALUES
 

@@ -5,7 +5,8 @@ import pytest
 from dtqatten import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.memory.region_check import RegionCheck, regions_of
-from dtqatten.interface.descriptor import PAGE_BYTES, Flag, pack, region_sizes
+from dtqatten.interface.descriptor import PAGE_BYTES, Flag, pack
+from dtqatten.interface.regions import region_sizes
 from dtqatten.sim.engines.native import run
 
 CORE = Config(rows=2, cols=2, depth=2, d_head=8, n_max=100, heads=36, v_gains=True,

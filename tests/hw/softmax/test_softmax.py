@@ -32,6 +32,10 @@ OPTIONS = [
     {"unsigned_weights": True, "sinks": True, "v_gains": True, "planes": 3},
     {"progressive": True, "sinks": True},
     {"progressive": True, "v_gains": True, "windows": True, "product_stages": 2},
+    {"bias_heads": 1},
+    {"bias_heads": 1, "v_gains": True, "windows": True, "progressive": True},
+    {"bias_heads": 3, "grouped": True, "sinks": True, "planes": 3},
+    {"bias_heads": 3, "grouped": True, "sinks": True, "merge_rows": 9, "product_stages": 2},
 ]
 #: Keys wait in registers of their own.
 SLOW = {"planes": 2, "v_gains": True, "product_stages": 2}
@@ -108,7 +112,9 @@ def test_no_bubble_whatever_the_shape(options) -> None:
 
 
 @pytest.mark.parametrize("cols", [1, 4, 5])
-@pytest.mark.parametrize("options", [OPTIONS[0], OPTIONS[2]], ids=str)
+@pytest.mark.parametrize(
+    "options", [OPTIONS[0], OPTIONS[2], OPTIONS[2] | {"bias_heads": 1}], ids=str
+)
 def test_latency_is_as_stated(cols: int, options) -> None:
     config = Config(rows=3, cols=cols, depth=8, d_head=8, n_max=2 * cols + 2, **options)
     levels = (cols - 1).bit_length()
@@ -117,6 +123,7 @@ def test_latency_is_as_stated(cols: int, options) -> None:
     run_lockstep(Softmax(config), bench)
     rows, end = len(bench.accepted["scores"]), bench.accepted["scores"][-1]
     first = {name: beats[0][0] for name, beats in bench.taken.items()}
+    end += 7 * ("bias_heads" in options)
     assert first["probabilities"] == end + 2 * levels + 57 + rows - 1
     if options["v_gains"]:
         assert first["weights"] == first["probabilities"]
@@ -145,6 +152,28 @@ def test_a_trial_is_judged_alone_and_soon(cols: int, v_gains: bool) -> None:
     for name, count in (("weights", 6), ("probabilities", 6), ("records", 3)):
         assert len(bench.taken[name]) == count
         assert bench.taken[name][0][0] > told
+
+
+@pytest.mark.parametrize("group", [1, 3])
+def test_rows_wait_for_all_biases_of_their_head_and_for_no_more(group: int) -> None:
+    """A bias a cycle; those of the next head but one come 11 cycles after a head's last row."""
+    config = MIDDLE.replace(bias_heads=3, grouped=True)
+    rng = np.random.default_rng(3)
+    heads = []
+    for _ in range(4):
+        head = random_softmax_head(config, rng, queries=3, keys=20)
+        queries = [replace(query, member=i % group) for i, query in enumerate(head.queries)]
+        biases = rng.integers(-500, 500, (group, 20))
+        factor = replace(head.factor, biased=True)
+        heads.append(replace(head, queries=queries, biases=biases, factor=factor))
+    bench = SoftmaxLockstep(config, heads)
+    run_verilated(build(config), bench)
+    biases, rows = bench.accepted["biases"], bench.accepted["scores"]
+    of_head, of_rows = 20 * group, 3 * 4
+    # Rows of a head begin in the cycle after its last bias.
+    assert rows[0] == biases[of_head - 1] + 1
+    assert biases[2 * of_head - 1] == biases[0] + 2 * of_head - 1
+    assert biases[2 * of_head] == max(biases[2 * of_head - 1] + 1, rows[of_rows - 1] + 11)
 
 
 def test_sinks_that_wait_for_each_other_do_not_deadlock() -> None:

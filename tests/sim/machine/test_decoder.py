@@ -89,6 +89,18 @@ def test_the_tokens_are_those_of_the_golden_algorithm(llama) -> None:
         assert min(step.cycles, step.bytes_read, step.bytes_written) > 0
 
 
+def test_means_of_queries_are_biases_of_keys(llama) -> None:
+    """Three query heads share a head of K and V, and its biases are of each; keys are evicted."""
+    policy = MIXED.replace(center=True, center_queries=True, rotate=True)
+    core = decoder_config(START, policy, llama.config, PROMPT + NEW)
+    assert core.bias_heads == 3
+    torch.manual_seed(2)
+    ids = torch.randint(2, 60, (1, PROMPT))
+    assert run_decoder(llama, policy, device_of(core), core, ids, NEW).equal
+    with pytest.raises(PolicyError, match=r"machine has bias_heads, .* set center_queries"):
+        decoder_config(core, MIXED, llama.config, PROMPT + NEW)
+
+
 def test_a_sliding_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mistral's mask: queries of the prompt see their own 4 positions, and so does each step."""
     torch.manual_seed(6)

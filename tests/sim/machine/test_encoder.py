@@ -81,6 +81,22 @@ def test_the_embedding_is_that_of_the_golden_algorithm() -> None:
         run_encoder(model, RANKED, device, {k: v.repeat(2, 1) for k, v in batch.items()})
 
 
+def test_means_of_queries_are_biases_of_keys() -> None:
+    """Of the keys that each layer keeps, in heads that it keeps."""
+    torch.manual_seed(5)
+    model = bert()
+    layers = (FOUR, *(dataclasses.replace(layer, heads=0.5) for layer in RANKED.layers[1:]))
+    policy = RANKED.replace(layers=layers, center=True, center_queries=True)
+    core = config_for(CORE, policy)
+    assert (core.bias_heads, core.head_pruning) == (1, True)
+    ids = torch.randint(1, 50, (1, 16))
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    device = simulated_device(SystemConfig(core=core), timeout=400_000, optimize=0)
+    assert run_encoder(model, policy, device, batch).equal
+    with pytest.raises(PolicyError, match=r"machine has bias_heads, .* set center_queries"):
+        config_for(core, RANKED)
+
+
 @pytest.mark.parametrize("by_host", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_row_blocks_choose_values(by_host: bool) -> None:
     """In every layer, on arrays whose groups are not those of preset base; heads go, too."""
