@@ -1,5 +1,6 @@
 """The boards: their parts, and the machine that each carries."""
 
+import enum
 from dataclasses import dataclass, field
 
 from dtqatten.boards.gateware.machine import BoardConfig
@@ -9,7 +10,7 @@ from dtqatten.configuration.system import SystemConfig
 from dtqatten.files.errors import UsageError
 from dtqatten.interface.host_link import SILENCE
 
-__all__ = ["BOARDS", "SIMULATED_DIVISOR", "SIMULATED_SILENCE", "Board", "board_of"]
+__all__ = ["BOARDS", "SIMULATED_DIVISOR", "SIMULATED_SILENCE", "Board", "Family", "board_of"]
 
 #: On a simulated board bits are short, so that the line takes little of the time...
 SIMULATED_DIVISOR = 4
@@ -22,6 +23,21 @@ BAUD_ERROR = 0.02
 #: The smallest preset with the registers that an FPGA needs at this rate.
 SMALL = PRESETS["tiny"].replace(product_stages=2, topk_lanes=4)
 
+#: Half of its rows and columns, for FPGAs that have no room for it.
+SMALLER = SMALL.replace(rows=2, cols=2, topk_lanes=1)
+
+
+class Family(enum.StrEnum):
+    """FPGAs of one maker's series, which one toolchain serves."""
+
+    ECP5 = "ecp5"
+    GOWIN = "gowin"
+
+    @property
+    def suffix(self) -> str:
+        """Of names of bitstreams."""
+        return {Family.ECP5: ".bit", Family.GOWIN: ".fs"}[self]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
@@ -33,14 +49,15 @@ class Board:
     sold_as : str
     fpga : str
         With its speed grade.
-    platform : str
-        Class of ``amaranth_boards``: module and name.
+    family : Family
+    platform : tuple of str
+        Class of its pins, as ``amaranth_boards`` has them: module and name.
     nextpnr : tuple of str
         What the placer is told of the device.
     cells : dict of int
-        LUTs, flip-flops, block RAMs and multipliers of the device.
+        LUTs, flip-flops, block RAMs and multipliers of the device that the toolchain uses.
     oscillator_hz, clock_hz : int
-        What is on the board, and what the PLL makes of it.
+        What is on the board, and what the PLL makes of it; without a PLL both are the same.
     system : SystemConfig
     memory_bytes : int
         Block RAM that is the machine's memory.
@@ -52,6 +69,7 @@ class Board:
     name: str
     sold_as: str
     fpga: str
+    family: Family = Family.ECP5
     platform: tuple[str, str]
     nextpnr: tuple[str, ...]
     cells: dict[str, int]
@@ -63,6 +81,11 @@ class Board:
         default_factory=lambda: SystemConfig(core=SMALL, bus_bits=64, address_bits=32)
     )
     baud: int = 1_000_000
+
+    @property
+    def bitstream(self) -> str:
+        """Name of its bitstream."""
+        return f"{self.name}{self.family.suffix}"
 
     def config(self) -> BoardConfig:
         """Return what the bitstream is made of.
@@ -109,6 +132,35 @@ BOARDS = {
             clock_hz=50_000_000,
             memory_bytes=1 << 17,
             programmer="ulx3s",
+        ),
+        Board(
+            name="ecpix5-45f",
+            sold_as="LambdaConcept ECPIX-5 with 45F",
+            fpga="LFE5UM5G-45F-8",
+            platform=("amaranth_boards.ecpix5", "ECPIX545Platform"),
+            nextpnr=("--um5g-45k", "--speed", "8", "--package", "CABGA554"),
+            cells={"lut": 43_848, "ff": 43_848, "bram": 108, "dsp": 72},
+            oscillator_hz=100_000_000,
+            clock_hz=50_000_000,
+            memory_bytes=1 << 16,
+            programmer="ecpix5",
+            system=SystemConfig(
+                core=SMALLER, bus_bits=64, address_bits=32, burst_beats=8, buffer_bursts=2
+            ),
+        ),
+        Board(
+            name="tang-mega-138k",
+            sold_as="Sipeed Tang Mega 138K Pro Dock",
+            fpga="GW5AST-LV138FPG676AC1/I0",
+            family=Family.GOWIN,
+            platform=("dtqatten.boards.tang_mega", "TangMega138kPlatform"),
+            nextpnr=("--device", "GW5AST-LV138FPG676AC1/I0", "--vopt", "family=GW5AST-138C"),
+            # The toolchain makes products of LUTs: Yosys does not map to this series' multipliers.
+            cells={"lut": 138_240, "ff": 138_240, "bram": 340, "dsp": 0},
+            oscillator_hz=50_000_000,
+            clock_hz=50_000_000,
+            memory_bytes=1 << 17,
+            programmer="tangmega138k",
         ),
     )
 }

@@ -5,9 +5,10 @@ import os
 import pty
 import select
 import tty
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import resources
+from threading import Event, Thread
 
 from dtqatten.boards.catalog import SIMULATED_SILENCE, Board
 from dtqatten.boards.gateware.machine import BoardConfig, BoardMachine
@@ -16,7 +17,7 @@ from dtqatten.interface.host_link import SILENCE
 from dtqatten.sim.engines.compiler import compiled
 from dtqatten.sim.engines.exported import exported
 
-__all__ = ["SimulatedBoard"]
+__all__ = ["SimulatedBoard", "served"]
 
 #: Cycles that run at a time.
 SLICE = 1024
@@ -145,3 +146,17 @@ class SimulatedBoard:
         with suppress(BlockingIOError):
             os.write(self._master, buffer.raw[:count])
         return True
+
+
+@contextmanager
+def served(board: Board) -> Iterator[SimulatedBoard]:
+    """Simulate a board and serve it on a thread."""
+    ended = Event()
+    with SimulatedBoard(board) as simulated:
+        thread = Thread(target=simulated.serve, args=(ended.is_set,))
+        thread.start()
+        try:
+            yield simulated
+        finally:
+            ended.set()
+            thread.join()

@@ -27,7 +27,7 @@ BoardOption = Annotated[str, typer.Option(help="One of those of `dtqatten board 
 FOLDER = Path("build/board")
 
 #: What cells are called in tables.
-CELLS = {"lut": "LUTs", "ff": "flip-flops", "bram": "block RAMs", "dsp": "multipliers"}
+CELLS = {"luts": "LUTs", "ffs": "flip-flops", "brams": "block RAMs", "dsps": "multipliers"}
 
 
 def chosen(name: str) -> "Board":
@@ -88,13 +88,13 @@ def board_build(
     output: Annotated[Path, output_folder("Folder for bitstream and figures.")] = FOLDER,
     as_json: JsonOption = False,
 ) -> None:
-    """Build a bitstream: Yosys, nextpnr and ecppack, all from PyPI. Allow an hour and more.
+    """Build a bitstream with Yosys, nextpnr and a packer, all from PyPI. Allow an hour and more.
 
     What misses its clock is not built: exit status 1, and no bitstream.
     """
     made = chosen(board)
-    for suffix in (".bit", ".json"):
-        check_file(output / f"{board}{suffix}")
+    for name in (made.bitstream, f"{board}.json"):
+        check_file(output / name)
     with needs("boards"):
         import amaranth_boards  # noqa: F401
 
@@ -116,9 +116,9 @@ def built_table(result: dict[str, Any]) -> "Table":
     from rich.table import Table
 
     table = Table(result["board"], "is", "of", "share")
-    for cell, count in result["used"].items():
-        there = result["available"][cell]
-        table.add_row(CELLS[cell], str(count), str(there), f"{count / there:.0%}")
+    for cell, name in CELLS.items():
+        count, there = result[cell], result["available"][cell]
+        table.add_row(name, str(count), str(there), f"{count / there:.0%}" if there else "")
     rates = (f"{result['fmax_mhz']:.1f}", f"{result['needed_mhz']:.1f}")
     table.add_row("MHz reached, needed", *rates, f"{result['fmax_mhz'] / result['needed_mhz']:.0%}")
     return table
@@ -137,7 +137,7 @@ def board_program(
     from dtqatten.boards.program import program
 
     made = chosen(board)
-    program(made, bitstream or FOLDER / f"{board}.bit", flash=flash)
+    program(made, bitstream or FOLDER / made.bitstream, flash=flash)
     say(f"{board} is programmed: dtqatten board run --port PORT --board {board}")
 
 
