@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from dtqatten.boards.catalog import Board
-from dtqatten.boards.gateware.machine import BoardMachine
 from dtqatten.boards.pins import Pins, platform_of
+from dtqatten.boards.simulated import design
 from dtqatten.boards.toolchain import TOOLCHAINS, TOP
 from dtqatten.boards.trial import simulated_exact
 from dtqatten.files.errors import ToolError
 from dtqatten.files.locks import alone
 from dtqatten.files.whole import replacing, write_text
 from dtqatten.hw.base.export import PREFIX
-from dtqatten.sim.engines.exported import exported
 from dtqatten.synth.fpga import map_logic, placed
 from dtqatten.synth.tools import versions
 
@@ -76,7 +75,7 @@ def build(
         if not (exact := simulated_exact(board)):
             raise ToolError(f"{board.name}, simulated, differs from the golden model: not built")
         step("Verilog")
-        (folder / f"{PREFIX}board.v").write_text(exported("board", BoardMachine, board.config()))
+        (folder / f"{PREFIX}board.v").write_text(design(board.config()))
         plan = platform_of(board).prepare(Pins(board), TOP)
         for name in (f"{TOP}.il", tools.constraints):
             content = plan.files[name]
@@ -138,6 +137,7 @@ def best_of(board: Board, folder: Path, seeds: int, step: Callable[[str], None])
                 "board": board.name,
                 "fpga": board.fpga,
                 "system": str(board.system),
+                "memory": str(board.memory),
                 "memory_bytes": board.memory_bytes,
                 **{f"{cell}s": count for cell, count in counted.items()},
                 "available": {f"{cell}s": count for cell, count in board.cells.items()},

@@ -20,7 +20,7 @@ from amaranth.hdl import (
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
-from dtqatten.boards.catalog import Board
+from dtqatten.boards.catalog import Board, Memory
 from dtqatten.configuration.fields import ConfigError
 from dtqatten.hw.base.export import PREFIX
 
@@ -120,6 +120,7 @@ class Pins(Elaboratable):
             i_rx=rx.i,
             o_tx=tx.o,
             o_leds=shown,
+            **(self._sdram(m, platform) if board.memory is Memory.SDRAM else {}),
         )
         for number, pin in zip(range(len(shown)), lights(platform), strict=False):
             led = io.Buffer("o", pin)
@@ -138,11 +139,55 @@ class Pins(Elaboratable):
             m.d.started += [cycles.eq(cycles + 1), started.eq(cycles.all())]
         return started
 
+    @staticmethod
+    def _sdram(m: Module, platform: Any) -> dict[str, Value]:
+        """Put registers at an SDRAM's pads, as ``GENSDRPHY`` has them; return the board's ports.
+
+        Its clock is a quarter of a cycle late, so that what it is told holds while it looks.
+        """
+        names = [line.name for line in platform.lookup("sdram").ios]
+        pads = platform.request("sdram", 0, dir=dict.fromkeys(names, "-"))
+        m.submodules.sdram_clk = clk = io.DDRBuffer("o", pads.clk, o_domain="late")
+        m.d.comb += [clk.o[0].eq(1), clk.o[1].eq(0)]
+        ports: dict[str, Value] = {}
+        for name, port, active in (
+            ("a", "a", 1),
+            ("ba", "ba", 1),
+            # The platform inverts them.
+            ("cs_n", "cs", 0),
+            ("ras_n", "ras", 0),
+            ("cas_n", "cas", 0),
+            ("we_n", "we", 0),
+            ("cke", "clk_en", 1),
+            ("dm", "dqm", 1),
+        ):
+            buffer = io.FFBuffer("o", getattr(pads, port))
+            m.submodules[f"sdram_{name}"] = buffer
+            value = Signal(len(buffer.o), name=f"sdram_{name}_value")
+            m.d.comb += buffer.o.eq(value if active else ~value)
+            ports[f"o_{name}"] = value
+        m.submodules.sdram_dq = dq = io.FFBuffer("io", pads.dq)
+        return ports | {"o_dq_o": dq.o, "o_dq_oe": dq.oe, "i_dq_i": dq.i}
+
     def _pll(self, m: Module, oscillator: Value) -> Value:
-        """Make the clock of the oscillator's; return whether it is right."""
+        """Make the clock of the oscillator's; return whether it is right.
+
+        Where there is an SDRAM, domain ``late`` is a quarter of a cycle late.
+        """
         board = self.board
         pll = pll_for(board.oscillator_hz, board.clock_hz)
         locked = Signal()
+        late: dict[str, Any] = {}
+        if board.memory is Memory.SDRAM:
+            m.domains.late = ClockDomain(reset_less=True)
+            late = {
+                "a_FREQUENCY_PIN_CLKOS": str(board.clock_hz / 1e6),
+                "p_CLKOS_ENABLE": "ENABLED",
+                "p_CLKOS_DIV": pll.output,
+                "p_CLKOS_CPHASE": pll.output // 2 + pll.output // 4,
+                "p_CLKOS_FPHASE": pll.output % 4 * 2,
+                "o_CLKOS": ClockSignal("late"),
+            }
         m.submodules.pll = Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=str(board.oscillator_hz / 1e6),
@@ -175,6 +220,7 @@ class Pins(Elaboratable):
             i_ENCLKOP=0,
             o_CLKOP=ClockSignal(),
             o_LOCK=locked,
+            **late,
         )
         return locked
 

@@ -105,7 +105,7 @@ def quick_tools(
         assert tool == "ecppack"
         (folder / "top.bit").write_bytes((folder / "top.config").read_bytes())
 
-    monkeypatch.setattr(flow, "exported", lambda *_: "module dtqatten_board(); endmodule")
+    monkeypatch.setattr(flow, "design", lambda _: "module dtqatten_board(); endmodule")
     monkeypatch.setattr(flow, "simulated_exact", lambda _: exact)
     monkeypatch.setattr(flow, "map_logic", lambda *_: None)
     monkeypatch.setattr(flow, "placed", placed)
@@ -173,7 +173,7 @@ def test_the_tools_make_a_bitstream_of_pins_and_clock(
     board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The flow as it is, on a wire and a counter in place of the machine."""
-    monkeypatch.setattr(flow, "exported", lambda *_: LOOP)
+    monkeypatch.setattr(flow, "design", lambda _: LOOP)
     monkeypatch.setattr(flow, "simulated_exact", lambda _: True)
     told: list[str] = []
     result = flow.build(board, tmp_path, step=told.append)
