@@ -16,6 +16,7 @@ from dtqatten.boards.gateware.uart import Receiver, Transmitter
 from dtqatten.configuration.fields import ConfigError
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
+from dtqatten.hw.base.skid import buffered
 from dtqatten.hw.bus.axi import LITE_PREFIX, MASTER_PREFIX
 from dtqatten.hw.system import System
 from dtqatten.interface.host_link import MEMORY_BASE
@@ -144,10 +145,11 @@ class BoardMachine(wiring.Component):
             (engine.o, transmitter.i),
             (engine.request, address_map.request),
             (address_map.answer, engine.answer),
-            (address_map.memory, memory.request),
             (memory.answer, address_map.memory_answer),
         ):
             connect(m, source, sink)
+        # The machine's words do not wait for what the host asks for.
+        buffered(m, address_map.memory, memory.request, "word")
         for channel in ("aw", "w", "ar", "b", "r"):
             asks = channel not in ("b", "r")
             registers = getattr(address_map.lite, channel)
