@@ -3,7 +3,7 @@
 from typing import Any
 
 from litedram import modules
-from litedram.common import PhySettings
+from litedram.common import PhySettings, get_default_cl
 from litedram.core import LiteDRAMCore
 from litedram.frontend.axi import LiteDRAMAXI2Native, LiteDRAMAXIPort
 from litedram.init import get_sdr_phy_init_sequence
@@ -146,7 +146,8 @@ class Controller(Module):
 
     def __init__(self, part: Any, config: BoardConfig) -> None:
         self.ports: dict[str, Signal] = {}
-        settings, hz = settings_of(cl=2), config.clock_hz
+        hz = config.clock_hz
+        settings = settings_of(get_default_cl(memtype="SDR", tck=1 / hz))
         bus_bits, address_bits = config.system.bus_bits, config.system.address_bits
         if config.pads:
             pads: Any = Pads(part, settings)
