@@ -9,6 +9,7 @@ BUILD := build
 SEEDS ?= 6
 # Of `make board`.
 BOARD ?= ulx3s-85f
+MEMORY ?= block
 # Blocks of `base` that the figures are made of.
 FIGURES := core pe array softmax value_array normalizer token_ranking
 # Tests that compile no large model.
@@ -118,8 +119,8 @@ docs: $(VENV)/.docs ## build the documentation site, build/site/index.html; a br
 wheel: $(VENV)/.sim ## build the wheel and try it in an empty environment
 	tools/try-wheel
 
-board: $(VENV)/.dev ## a bitstream, if the clock is met: build/board/BOARD.bit, by default of the ULX3S; hours
-	$(BIN)/dtqatten board build --board $(BOARD) --seeds $(SEEDS) --output $(BUILD)/board
+board: $(VENV)/.dev ## a bitstream, if the clock is met: build/board/BOARD.* (BOARD=ulx3s-85f MEMORY=block|sdram); hours
+	$(BIN)/dtqatten board build --board $(BOARD) --memory $(MEMORY) --seeds $(SEEDS) --output $(BUILD)/board
 
 results: $(VENV)/.dev ## all figures: docs/results.md, build/results.json (cells: as for synth)
 	$(BIN)/dtqatten synth --target asic --preset base $(FIGURES:%=--block %) --output $(BUILD)/synth

@@ -1,30 +1,24 @@
-"""From a board to its bitstream: Yosys, nextpnr and ecppack; what it needs and reaches."""
+"""From a board to its bitstream; what it needs and reaches."""
 
 import json
-import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dtqatten.boards.catalog import Board
-from dtqatten.boards.gateware.machine import BoardMachine
 from dtqatten.boards.pins import Pins, platform_of
+from dtqatten.boards.simulated import design
+from dtqatten.boards.toolchain import TOOLCHAINS, TOP
+from dtqatten.boards.trial import simulated_exact
 from dtqatten.files.errors import ToolError
 from dtqatten.files.locks import alone
 from dtqatten.files.whole import replacing, write_text
 from dtqatten.hw.base.export import PREFIX
-from dtqatten.sim.engines.exported import exported
-from dtqatten.synth.fpga import AIM, DEVICES, map_logic, placed
-from dtqatten.synth.tools import module, versions
+from dtqatten.synth.fpga import map_logic, placed
+from dtqatten.synth.tools import versions
 
 __all__ = ["TooSlowError", "build"]
-
-#: Placer's family, with its Python module and names of cells.
-FAMILY = DEVICES["ecp5"]
-#: Top module of the bitstream.
-TOP = "top"
 
 
 class TooSlowError(ToolError):
@@ -44,8 +38,8 @@ def build(
     ----------
     board : Board
     output : Path
-        Folder for ``<board>.bit``, ``<board>.json``, and ``work``, where the tools leave scripts,
-        logs and netlists.
+        Folder for the bitstream (``<board>.bit``, of Gowin's ``<board>.fs``), ``<board>.json``, and
+        ``work``, where the tools leave scripts, logs and netlists.
     seeds : int
         Placements at most: the first that reaches the clock rate counts.
     step : callable
@@ -54,8 +48,10 @@ def build(
     Returns
     -------
     dict
-        What ``<board>.json`` has: ``used`` and ``available`` cells, ``needed_mhz`` and
-        ``fmax_mhz`` of the machine's clock, ``seed``, ``tried_mhz``, ``bitstream``, tools.
+        What ``<board>.json`` has: ``luts``, ``ffs``, ``brams``, ``dsps``, and how many are
+        ``available``; ``needed_mhz`` and ``fmax_mhz`` of the machine's clock; ``seed``,
+        ``tried_mhz``, ``bitstream``, tools; ``simulated_exact``: a layer on the simulated board
+        gave what the golden model says.
 
     Raises
     ------
@@ -64,47 +60,43 @@ def build(
         earlier one neither.
     SynthError
         If a tool refuses the design, or it does not fit.
+    ToolError
+        If the simulated board differs from the golden model.
     """
+    tools = TOOLCHAINS[board.family]
+    bitstream = output / board.bitstream
     folder = (output / "work" / board.name).resolve()
     with alone(output / "work" / f"{board.name}.lock"):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        for stale in (output / f"{board.name}.bit", output / f"{board.name}.json"):
+        for stale in (bitstream, output / f"{board.name}.json"):
             stale.unlink(missing_ok=True)
+        step("simulation")
+        if not (exact := simulated_exact(board)):
+            raise ToolError(f"{board.name}, simulated, differs from the golden model: not built")
         step("Verilog")
-        config = board.config()
-        (folder / f"{PREFIX}board.v").write_text(exported("board", BoardMachine, config))
+        (folder / f"{PREFIX}board.v").write_text(design(board.config()))
         plan = platform_of(board).prepare(Pins(board), TOP)
-        for name in (f"{TOP}.il", f"{TOP}.lpf"):
+        for name in (f"{TOP}.il", tools.constraints):
             content = plan.files[name]
             text = content if isinstance(content, str) else content.decode()
-            (folder / name).write_text(aimed(text) if name.endswith(".lpf") else text)
+            (folder / name).write_text(tools.aimed(text) if name == tools.constraints else text)
         step("logic")
         reads = f"read_verilog {PREFIX}board.v\nread_rtlil {TOP}.il\n"
-        map_logic(reads, TOP, f"{FAMILY.synth} -no-rw-check", folder)
+        map_logic(reads, TOP, f"{tools.device.synth} -no-rw-check", folder)
         result = best_of(board, folder, seeds, step)
         step("bitstream")
-        packed = ["--compress", f"{TOP}.config", f"{TOP}.bit"]
-        module(FAMILY.nextpnr, packed, folder, "ecppack.log", tool="ecppack")
-        with replacing(output / f"{board.name}.bit") as partial:
-            shutil.copyfile(folder / f"{TOP}.bit", partial)
+        made = tools.pack(board, folder)
+        with replacing(bitstream) as partial:
+            shutil.copyfile(made, partial)
         result |= {
-            "bitstream": str(output / f"{board.name}.bit"),
-            "bytes": (output / f"{board.name}.bit").stat().st_size,
-            "tools": versions("amaranth", "amaranth-boards", "pyosys", FAMILY.package),
+            "simulated_exact": exact,
+            "bitstream": str(bitstream),
+            "bytes": bitstream.stat().st_size,
+            "tools": versions("amaranth", "amaranth-boards", "pyosys", *tools.packages),
         }
         write_text(output / f"{board.name}.json", json.dumps(result, indent=2) + "\n")
     return result
-
-
-def aimed(constraints: str) -> str:
-    """Return constraints whose clocks are faster than needed by what the placer is to aim above."""
-    return re.sub(
-        r"^(FREQUENCY .*) ([\d.]+) HZ;",
-        lambda found: f"{found[1]} {float(found[2]) * AIM:.1f} HZ;",
-        constraints,
-        flags=re.MULTILINE,
-    )
 
 
 def best_of(board: Board, folder: Path, seeds: int, step: Callable[[str], None]) -> dict[str, Any]:
@@ -127,15 +119,16 @@ def best_of(board: Board, folder: Path, seeds: int, step: Callable[[str], None])
         If the placer refuses the design, or it does not fit.
     """
     needed = board.clock_hz / 1e6
-    files = ("--lpf", f"{TOP}.lpf", "--textcfg", f"{TOP}.config", "--placer", "static")
-    device = replace(FAMILY, name=board.name, options=(*board.nextpnr, *files))
+    tools = TOOLCHAINS[board.family]
+    device = tools.device_of(board)
     tried: list[float] = []
     for seed in range(1, seeds + 1):
         step(f"place and route, seed {seed}" if seeds > 1 else "place and route")
         found = placed(device, folder, mhz=needed, seed=seed)
+        counted = tools.counted(found["used"])
         if not found["fits"]:
             used = ", ".join(
-                f"{count} {cell} of {board.cells[cell]}" for cell, count in found["used"].items()
+                f"{count} {cell} of {board.cells[cell]}" for cell, count in counted.items()
             )
             raise ToolError(f"{board.name} is too small: {used}")
         tried.append(found["fmax_mhz"])
@@ -144,9 +137,10 @@ def best_of(board: Board, folder: Path, seeds: int, step: Callable[[str], None])
                 "board": board.name,
                 "fpga": board.fpga,
                 "system": str(board.system),
+                "memory": str(board.memory),
                 "memory_bytes": board.memory_bytes,
-                "used": found["used"],
-                "available": board.cells,
+                **{f"{cell}s": count for cell, count in counted.items()},
+                "available": {f"{cell}s": count for cell, count in board.cells.items()},
                 "needed_mhz": needed,
                 "fmax_mhz": found["fmax_mhz"],
                 "critical_path": found["critical_path"],

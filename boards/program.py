@@ -30,9 +30,7 @@ def program(board: Board, bitstream: Path, *, flash: bool = False) -> None:
         If openFPGALoader is missing, or fails.
     """
     if not bitstream.is_file():
-        raise UsageError(
-            f"there is no bitstream {bitstream}: dtqatten board build --board {board.name}"
-        )
+        raise UsageError(f"there is no bitstream {bitstream}: dtqatten board build, or --bitstream")
     if shutil.which(LOADER) is None:
         raise ToolError(
             f"{LOADER} is not installed: apt-get install openfpgaloader, or "

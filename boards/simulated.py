@@ -5,18 +5,20 @@ import os
 import pty
 import select
 import tty
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import resources
+from threading import Event, Thread
 
-from dtqatten.boards.catalog import SIMULATED_SILENCE, Board
+from dtqatten.boards.catalog import SIMULATED_SILENCE, Board, Memory
 from dtqatten.boards.gateware.machine import BoardConfig, BoardMachine
+from dtqatten.boards.gateware.sdram_memory import START_SECONDS
 from dtqatten.hw.base.export import PREFIX
 from dtqatten.interface.host_link import SILENCE
 from dtqatten.sim.engines.compiler import compiled
 from dtqatten.sim.engines.exported import exported
 
-__all__ = ["SimulatedBoard"]
+__all__ = ["SimulatedBoard", "design", "served"]
 
 #: Cycles that run at a time.
 SLICE = 1024
@@ -27,6 +29,22 @@ BESIDE = 4 * SLICE
 PIECE = 4096
 #: Seconds between two looks at whether to end.
 LOOK = 0.2
+
+
+def design(config: BoardConfig) -> str:
+    """Return the Verilog of a board, with that of its SDRAM's controller.
+
+    Raises
+    ------
+    RuntimeError
+        If Yosys fails, with its message.
+    """
+    text = exported("board", BoardMachine, config)
+    if config.sdram is None:
+        return text
+    from dtqatten.boards.sdram import controller
+
+    return f"{text}\n{controller(config)}"
 
 
 def load(config: BoardConfig) -> ctypes.CDLL:
@@ -42,7 +60,7 @@ def load(config: BoardConfig) -> ctypes.CDLL:
         f'#include "V{PREFIX}board.h"\n#define MODEL V{PREFIX}board\n'
         f"#define DIVISOR {config.divisor}u\n{source}"
     )
-    text = exported("board", BoardMachine, config)
+    text = design(config)
     library = ctypes.CDLL(str(compiled(text, "board", shim, 1, least=1)))
     handle, count, content = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_char_p
     for name, result, arguments in (
@@ -81,6 +99,9 @@ class SimulatedBoard:
     def __init__(self, board: Board) -> None:
         self._library = load(board.simulated())
         self._handle = self._library.create()
+        # No time passes while a host waits for its first answer: the SDRAM has started by then.
+        if board.memory is Memory.SDRAM:
+            self._library.run(self._handle, int(2 * START_SECONDS * board.clock_hz))
         self._master, self._slave = pty.openpty()
         # The end that stays open here keeps the terminal alive between two hosts.
         tty.setraw(self._slave)
@@ -145,3 +166,17 @@ class SimulatedBoard:
         with suppress(BlockingIOError):
             os.write(self._master, buffer.raw[:count])
         return True
+
+
+@contextmanager
+def served(board: Board) -> Iterator[SimulatedBoard]:
+    """Simulate a board and serve it on a thread."""
+    ended = Event()
+    with SimulatedBoard(board) as simulated:
+        thread = Thread(target=simulated.serve, args=(ended.is_set,))
+        thread.start()
+        try:
+            yield simulated
+        finally:
+            ended.set()
+            thread.join()

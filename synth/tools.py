@@ -10,7 +10,16 @@ from dtqatten.files.errors import ToolError, UsageError
 from dtqatten.files.notices import run_tool
 from dtqatten.files.scratch import tool_environment
 
-__all__ = ["InputError", "SynthError", "has_opensta", "module", "opensta", "versions", "yosys"]
+__all__ = [
+    "InputError",
+    "SynthError",
+    "has_opensta",
+    "module",
+    "opensta",
+    "run",
+    "versions",
+    "yosys",
+]
 
 # An error in Yosys ends its process, so it runs in a separate one.
 YOSYS = (

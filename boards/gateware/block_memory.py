@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from dtqatten.boards.gateware.link import request_layout
 from dtqatten.configuration.fields import ConfigError
 from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.base.skid import skid
 from dtqatten.hw.bus.axi import Response, address_layout, master_members
 from dtqatten.interface.descriptor import PAGE_BYTES
 
@@ -20,9 +21,10 @@ class BlockMemory(wiring.Component):
     """Serve INCR bursts, one read and one write at a time, and between them the host.
 
     A read's first word is valid 3 cycles after its address is accepted, and one word a cycle
-    follows; the next address is accepted with the request of a burst's last word. ``r.ready`` low
-    stalls reads and the host's reads. A write takes a word a cycle, and is answered a cycle after
-    its last one; its address is accepted while no other write is under way or unanswered. The
+    follows; the next burst begins behind a burst's last word. ``r.ready`` low stalls reads and the
+    host's reads. A write takes a word a cycle, and is answered a cycle after its last one; it
+    begins while no other write is under way or unanswered. Of both, one more address is accepted,
+    and waits: ``ready`` is a register. The
     host's words go first: each takes a cycle from the machine. A read of a word in the cycle in
     which it is written waits a cycle, so that block RAM need not define what it gives. What a write
     that was answered has written, every later read sees. Beats narrower than the bus are on the
@@ -102,7 +104,10 @@ class BlockMemory(wiring.Component):
         ]
 
         # Reads: an address, what the memory gives of it, a register; all stall together.
-        burst, last, inside = self._bursts(m, "read", self.bus.ar)
+        addresses = stream.Signature(address_layout(self.system)).create(path=("ar",))
+        # A machine's choice of its next burst has no time for what burst and host do here.
+        skid(m, self.bus.ar, addresses, "ar")
+        burst, last, inside = self._bursts(m, "read", addresses)
         word = Signal(range(depth))
         advance, issued = Signal(), Signal()
         m.d.comb += [
@@ -180,14 +185,16 @@ class BlockMemory(wiring.Component):
         written = _Written(self.system, self.size // self.system.bus_bytes)
         bus = self.bus
         answered = Signal()
+        offered = stream.Signature(address_layout(self.system)).create(path=("aw_offered",))
+        skid(m, bus.aw, offered, "aw")
         addresses = stream.Signature(address_layout(self.system)).create(path=("aw",))
         burst, last, inside = self._bursts(m, "write", addresses)
         taken = Signal()
         m.d.comb += [
             answered.eq(~burst.valid & (~bus.b.valid | bus.b.ready)),
-            addresses.valid.eq(bus.aw.valid & answered),
-            addresses.p.eq(bus.aw.p),
-            bus.aw.ready.eq(addresses.ready & answered),
+            addresses.valid.eq(offered.valid & answered),
+            addresses.p.eq(offered.p),
+            offered.ready.eq(addresses.ready & answered),
             bus.w.ready.eq(burst.valid & ~blocked),
             taken.eq(bus.w.valid & bus.w.ready),
             burst.ready.eq(taken),

@@ -11,10 +11,12 @@ from amaranth.lib.wiring import In, Out, connect
 from dtqatten.boards.gateware.address_map import AddressMap
 from dtqatten.boards.gateware.block_memory import BlockMemory
 from dtqatten.boards.gateware.link import PacketEngine
+from dtqatten.boards.gateware.sdram_memory import SdramMemory, SdramPart, pad_members
 from dtqatten.boards.gateware.uart import Receiver, Transmitter
 from dtqatten.configuration.fields import ConfigError
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
+from dtqatten.hw.base.skid import buffered
 from dtqatten.hw.bus.axi import LITE_PREFIX, MASTER_PREFIX
 from dtqatten.hw.system import System
 from dtqatten.interface.host_link import MEMORY_BASE
@@ -36,13 +38,17 @@ class BoardConfig:
     ----------
     system : SystemConfig
     memory_bytes : int
-        Block RAM that machine and host share, a power of two.
+        Memory that machine and host share, a power of two.
     clock_hz : int
         What the host is told of the clock.
     divisor : int
         Cycles of a bit on the serial line.
     silence : int
         Cycles without a byte that end half a packet.
+    sdram : SdramPart, optional
+        What the memory is, all of it; without one it is block RAM.
+    pads : bool
+        The SDRAM is at pads; else it is simulated.
 
     Raises
     ------
@@ -55,6 +61,8 @@ class BoardConfig:
     clock_hz: int
     divisor: int
     silence: int
+    sdram: SdramPart | None = None
+    pads: bool = False
 
     def __post_init__(self) -> None:
         last = MEMORY_BASE + self.memory_bytes - 1
@@ -63,10 +71,15 @@ class BoardConfig:
                 f"address_bits is {self.system.address_bits}, but the memory ends at {last:#x}: "
                 "choose 32"
             )
+        if self.sdram is not None and self.memory_bytes != self.sdram.size:
+            raise ConfigError(
+                f"memory_bytes is {self.memory_bytes}, but {self.sdram.name} has "
+                f"{self.sdram.size}: give that"
+            )
 
 
 class BoardMachine(wiring.Component):
-    """The machine with block RAM as its memory, and a serial line to the host.
+    """The machine with its memory, and a serial line to the host.
 
     The host reaches the memory at :data:`~dtqatten.interface.host_link.MEMORY_BASE`, where the
     machine has it, too, and the registers of machine and link. The machine's interrupt is not on
@@ -83,17 +96,33 @@ class BoardMachine(wiring.Component):
     leds : Out(5)
         From bit 0 on: the clock runs (about a blink a second); the host talks; the machine uses
         its memory; an interrupt is pending; an access of the host was refused since the reset.
+    a, ba, cs_n, ras_n, cas_n, we_n, cke, dm, dq_o, dq_oe, dq_i
+        Of an SDRAM at pads: see :func:`~dtqatten.boards.gateware.sdram_memory.pad_members`.
     """
 
     def __init__(self, config: BoardConfig) -> None:
         self.config, self.system = config, config.system
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "leds": Out(5)})
+        super().__init__(
+            {"rx": In(1, init=1), "tx": Out(1, init=1), "leds": Out(5)} | self._pad_members()
+        )
+
+    def _pad_members(self) -> dict[str, wiring.Member]:
+        """Members of an SDRAM's pads, if it has them."""
+        config = self.config
+        return pad_members(config.sdram) if config.sdram and config.pads else {}
+
+    def _memory(self) -> BlockMemory | SdramMemory:
+        """Return the memory."""
+        config = self.config
+        if config.sdram is None:
+            return BlockMemory(config.system, MEMORY_BASE, config.memory_bytes)
+        return SdramMemory(config.system, config.sdram, pads=config.pads)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         system = place(m, platform, "system", System, config.system)
-        m.submodules.memory = memory = BlockMemory(config.system, MEMORY_BASE, config.memory_bytes)
+        m.submodules.memory = memory = self._memory()
         m.submodules.map = address_map = AddressMap(config.memory_bytes, config.clock_hz)
         m.submodules.engine = engine = PacketEngine(config.silence)
         m.submodules.receiver = receiver = Receiver(config.divisor)
@@ -116,16 +145,20 @@ class BoardMachine(wiring.Component):
             (engine.o, transmitter.i),
             (engine.request, address_map.request),
             (address_map.answer, engine.answer),
-            (address_map.memory, memory.request),
             (memory.answer, address_map.memory_answer),
         ):
             connect(m, source, sink)
+        # The machine's words do not wait for what the host asks for.
+        buffered(m, address_map.memory, memory.request, "word")
         for channel in ("aw", "w", "ar", "b", "r"):
             asks = channel not in ("b", "r")
             registers = getattr(address_map.lite, channel)
             _join(m, registers, system, LITE_PREFIX + channel, to_machine=asks)
             words = getattr(memory.bus, channel)
             _join(m, words, system, MASTER_PREFIX + channel, to_machine=not asks)
+        for name, member in self._pad_members().items():
+            inner, outer = getattr(memory, name), getattr(self, name)
+            m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
 
         # Lights.
         blink = Signal(range(config.clock_hz))

@@ -22,25 +22,30 @@ if TYPE_CHECKING:
 __all__ = ["board_build", "board_list", "board_program", "board_run", "board_simulate"]
 
 BoardOption = Annotated[str, typer.Option(help="One of those of `dtqatten board list`.")]
+MemoryOption = Annotated[
+    str, typer.Option(help="block: RAM of the FPGA; sdram: the board's, by LiteDRAM's controller.")
+]
 
 #: Where bitstreams go by default.
 FOLDER = Path("build/board")
 
 #: What cells are called in tables.
-CELLS = {"lut": "LUTs", "ff": "flip-flops", "bram": "block RAMs", "dsp": "multipliers"}
+CELLS = {"luts": "LUTs", "ffs": "flip-flops", "brams": "block RAMs", "dsps": "multipliers"}
 
 
-def chosen(name: str) -> "Board":
-    """Return a board.
+def chosen(name: str, memory: str = "block") -> "Board":
+    """Return a board with a memory.
 
     Raises
     ------
     UsageError
-        If there is none of that name.
+        If there is none of that name, or it has no such memory.
     """
-    from dtqatten.boards.catalog import board_of
+    from dtqatten.boards.catalog import Memory, board_of
 
-    return board_of(name)
+    if memory not in tuple(Memory):
+        raise UsageError(f"--memory is {memory!r}: choose one of {', '.join(Memory)}")
+    return board_of(name, Memory(memory))
 
 
 def board_list(as_json: JsonOption = False) -> None:
@@ -50,11 +55,12 @@ def board_list(as_json: JsonOption = False) -> None:
     boards = described()
     if as_json:
         print_json(boards)
-    table = Table("board", "sold as", "FPGA", "machine", "MHz", "memory", "baud")
+    table = Table("board", "sold as", "FPGA", "machine", "MHz", "memory", "SDRAM", "baud")
     for one in boards:
         machine = "{rows} x {cols} x {depth}, d_head {d_head}, {n_max} tokens".format(**one)
-        row = (one["fpga"], machine, f"{one['mhz']:g}", f"{one['memory_bytes'] // 1024} KiB")
-        table.add_row(one["board"], one["sold_as"], *row, str(one["baud"]))
+        sdram = f"{one['sdram_bytes'] >> 20} MiB" if one["sdram_bytes"] else ""
+        sizes = (f"{one['memory_bytes'] >> 10} KiB", sdram, str(one["baud"]))
+        table.add_row(one["board"], one["sold_as"], one["fpga"], machine, f"{one['mhz']:g}", *sizes)
     show(table)
 
 
@@ -74,6 +80,7 @@ def described() -> list[dict[str, Any]]:
             "bus_bits": board.system.bus_bits,
             "mhz": board.clock_hz / 1e6,
             "memory_bytes": board.memory_bytes,
+            "sdram_bytes": board.part.size if board.part else None,
             "baud": board.baud,
         }
         for board in BOARDS.values()
@@ -85,17 +92,18 @@ def board_build(
     seeds: Annotated[
         int, typer.Option(min=1, help="Placements at most until the clock rate is reached.")
     ] = 3,
+    memory: MemoryOption = "block",
     output: Annotated[Path, output_folder("Folder for bitstream and figures.")] = FOLDER,
     as_json: JsonOption = False,
 ) -> None:
-    """Build a bitstream: Yosys, nextpnr and ecppack, all from PyPI. Allow an hour and more.
+    """Build a bitstream with Yosys, nextpnr and a packer, all from PyPI. Allow an hour and more.
 
     What misses its clock is not built: exit status 1, and no bitstream.
     """
-    made = chosen(board)
-    for suffix in (".bit", ".json"):
-        check_file(output / f"{board}{suffix}")
-    with needs("boards"):
+    made = chosen(board, memory)
+    for name in (made.bitstream, f"{made.name}.json"):
+        check_file(output / name)
+    with needs(*extras("boards", made)):
         import amaranth_boards  # noqa: F401
 
         from dtqatten.boards.build import build
@@ -108,7 +116,12 @@ def board_build(
     if as_json:
         print_json(result)
     show(built_table(result))
-    say(f"{result['bitstream']}, figures in {output / board}.json")
+    say(f"{result['bitstream']}, figures in {output / made.name}.json")
+
+
+def extras(what: str, board: "Board") -> tuple[str, ...]:
+    """Return the optional packages that a board takes besides others."""
+    return (what, "sdram") if board.memory == "sdram" else (what,)
 
 
 def built_table(result: dict[str, Any]) -> "Table":
@@ -116,9 +129,9 @@ def built_table(result: dict[str, Any]) -> "Table":
     from rich.table import Table
 
     table = Table(result["board"], "is", "of", "share")
-    for cell, count in result["used"].items():
-        there = result["available"][cell]
-        table.add_row(CELLS[cell], str(count), str(there), f"{count / there:.0%}")
+    for cell, name in CELLS.items():
+        count, there = result[cell], result["available"][cell]
+        table.add_row(name, str(count), str(there), f"{count / there:.0%}" if there else "")
     rates = (f"{result['fmax_mhz']:.1f}", f"{result['needed_mhz']:.1f}")
     table.add_row("MHz reached, needed", *rates, f"{result['fmax_mhz'] / result['needed_mhz']:.0%}")
     return table
@@ -129,6 +142,7 @@ def board_program(
     bitstream: Annotated[
         Path | None, typer.Option(help="By default that of `dtqatten board build`.")
     ] = None,
+    memory: MemoryOption = "block",
     flash: Annotated[
         bool, typer.Option("--flash", help="Write the flash: it stays after power-off.")
     ] = False,
@@ -136,8 +150,8 @@ def board_program(
     """Load a bitstream into a board with openFPGALoader."""
     from dtqatten.boards.program import program
 
-    made = chosen(board)
-    program(made, bitstream or FOLDER / f"{board}.bit", flash=flash)
+    made = chosen(board, memory)
+    program(made, bitstream or FOLDER / made.bitstream, flash=flash)
     say(f"{board} is programmed: dtqatten board run --port PORT --board {board}")
 
 
@@ -172,10 +186,11 @@ def board_simulate(
     link: Annotated[
         Path | None, output_file("A link to the terminal, for a name known before.", "--link")
     ] = None,
+    memory: MemoryOption = "block",
 ) -> None:
     """Simulate a board behind a pseudo-terminal, until Ctrl-C: for `dtqatten board run --port`."""
-    made = chosen(board)
-    with needs("sim"):
+    made = chosen(board, memory)
+    with needs(*extras("sim", made)):
         from dtqatten.boards.simulated import SimulatedBoard
 
         with SimulatedBoard(made) as simulated, linked(simulated.port, link) as port:

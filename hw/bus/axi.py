@@ -10,6 +10,7 @@ from dtqatten.configuration.system import SystemConfig
 from dtqatten.interface.registers import ADDRESS_BITS
 
 __all__ = [
+    "BURST_INCREMENTING",
     "ID_BITS",
     "LITE_PREFIX",
     "MASTER_PREFIX",

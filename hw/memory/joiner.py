@@ -80,7 +80,7 @@ class Joiner(wiring.Component):
             slots.tokens.eq(self.plan.tokens),
             slots.four_bit.eq(self.plan.four_bit),
             slots.next.eq(beat & token_end),
-            wide.eq(slots.slot >= self.plan.four_bit),
+            wide.eq(slots.wide),
             open_.eq(begun & ~self.idle),
             self.o.valid.eq(open_ & Mux(low, self.low.valid, self.high.valid)),
             self.o.p.nibbles.eq(Mux(low, self.low.p.as_value(), self.high.p.as_value())),

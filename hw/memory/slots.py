@@ -45,6 +45,8 @@ class RowBlocks(wiring.Component):
         First slot of the block.
     size : Out(range(rows + 1))
         Slots in it.
+    wide : Out(1)
+        They are of the 8-bit class.
     last : Out(1)
         It is the head's last.
     """
@@ -56,6 +58,7 @@ class RowBlocks(wiring.Component):
                 **_layer_members(config),
                 "first": Out(range(config.n_max)),
                 "size": Out(range(config.rows + 1)),
+                "wide": Out(1),
                 "last": Out(1),
             }
         )
@@ -105,6 +108,7 @@ class RowBlocks(wiring.Component):
             m.d.sync += [
                 self.first.eq(Mux(eight, start[1], start[0])),
                 self.size.eq(Mux(eight, size[1], size[0])),
+                self.wide.eq(eight),
                 self.last.eq(last),
             ]
         for i, chosen in enumerate((~eight, eight)):
@@ -134,8 +138,11 @@ class Slots(wiring.Component):
     Members
     -------
     restart, tokens, four_bit, next
-        As of :class:`RowBlocks`, ``next`` by a slot; ``four_bit`` only matters ``in_turns``.
+        As of :class:`RowBlocks`, ``next`` by a slot; in order ``four_bit`` only matters to
+        ``wide``, and is any number.
     slot : Out(range(n_max))
+    wide : Out(1)
+        It is of the 8-bit class.
     last : Out(1)
         It is the head's last.
     """
@@ -146,6 +153,7 @@ class Slots(wiring.Component):
             {
                 **_layer_members(config),
                 "slot": Out(range(config.n_max)),
+                "wide": Out(1),
                 "last": Out(1),
             }
         )
@@ -163,14 +171,18 @@ class Slots(wiring.Component):
                 blocks.next.eq(self.next & end),
                 end.eq(offset == blocks.size - 1),
                 self.slot.eq(blocks.first + offset),
+                self.wide.eq(blocks.wide),
                 self.last.eq(end & blocks.last),
             ]
         else:
-            m.d.comb += [
-                end.eq(offset == self.tokens - 1),
-                self.slot.eq(offset),
-                self.last.eq(end),
-            ]
+            # Registered beside the slot: what depends on them has no time for a comparison.
+            m.d.comb += [self.slot.eq(offset), self.last.eq(end)]
+            first = self.restart | end
+            with m.If(self.restart | self.next):
+                m.d.sync += [
+                    end.eq(Mux(first, self.tokens == 1, offset + 2 == self.tokens)),
+                    self.wide.eq(Mux(first, self.four_bit == 0, offset + 1 >= self.four_bit)),
+                ]
         with m.If(self.next):
             m.d.sync += offset.eq(Mux(end, 0, offset + 1))
         with m.If(self.restart):
@@ -226,7 +238,7 @@ class GroupSlots(wiring.Component):
             slots.next.eq(self.next),
             self.slot.eq(slots.slot),
             self.last.eq(slots.last),
-            wide.eq(slots.slot >= self.four_bit),
+            wide.eq(slots.wide),
         ]
         # By class, each of which comes in order.
         query = [Signal.like(self.query, name=f"query_{bits}") for bits in (4, 8)]

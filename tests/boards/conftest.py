@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from board_line import SMALL, served
-from dtqatten.boards.simulated import SimulatedBoard
+from board_line import SMALL
+from dtqatten.boards.simulated import SimulatedBoard, served
 
 
 @pytest.fixture(scope="session")

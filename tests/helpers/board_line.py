@@ -5,15 +5,13 @@ import pty
 import select
 import threading
 import tty
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import serial
 
 from dtqatten import PRESETS
-from dtqatten.boards.catalog import BOARDS, Board
-from dtqatten.boards.simulated import SimulatedBoard
+from dtqatten.boards.catalog import BOARDS
 from dtqatten.configuration.system import SystemConfig
 
 #: The smallest machine that computes a layer: its model compiles and runs quickly.
@@ -33,20 +31,6 @@ SMALL = replace(
 )
 
 Disturb = Callable[[bytes], bytes]
-
-
-@contextmanager
-def served(board: Board) -> Iterator[SimulatedBoard]:
-    """Serve a simulated board on a thread."""
-    ended = threading.Event()
-    with SimulatedBoard(board) as simulated:
-        thread = threading.Thread(target=simulated.serve, args=(ended.is_set,))
-        thread.start()
-        try:
-            yield simulated
-        finally:
-            ended.set()
-            thread.join()
 
 
 class Line:

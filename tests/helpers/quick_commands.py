@@ -141,8 +141,8 @@ def _eval(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _build(monkeypatch: pytest.MonkeyPatch) -> None:
     def build(board: Any, output: Any, **_: object) -> dict[str, Any]:
-        used = {"lut": 40_000, "ff": 20_000, "bram": 100, "dsp": 20}
-        result = {"board": board.name, "used": used, "available": board.cells}
+        used = {"luts": 40_000, "ffs": 20_000, "brams": 100, "dsps": 20}
+        result = {"board": board.name, **used, "available": dict.fromkeys(used, 80_000)}
         result |= {"needed_mhz": 80.0, "fmax_mhz": 84.5, "bitstream": str(output / "x.bit")}
         write_text(output / f"{board.name}.json", json.dumps(result))
         return result

@@ -47,6 +47,7 @@ def test_slots_of_queries_are_the_golden_order(rows: int, n_max: int) -> None:
                         assert ctx.get(dut.slot) == slot
                         await ctx.tick()
                     assert ctx.get(dut.slot) == slot
+                    assert ctx.get(dut.wide) == (slot >= four_bit)
                     assert ctx.get(dut.last) == (at == tokens - 1)
                     # A restart in mid-head forgets the rest.
                     if head == heads - 1 and at == tokens // 2:
@@ -58,18 +59,25 @@ def test_slots_of_queries_are_the_golden_order(rows: int, n_max: int) -> None:
     run(dut, bench, deadline=60_000)
 
 
-@pytest.mark.parametrize("tokens", [1, 2, 11, 12])
-def test_slots_in_order(tokens: int) -> None:
-    dut = Slots(config(2, 12), False)
+@pytest.mark.parametrize("n_max", [1, 12, 16])
+def test_slots_in_order(n_max: int) -> None:
+    """All layers, each begun in the middle of a head of the one before."""
+    dut = Slots(config(2, n_max), False)
+    rng = np.random.default_rng(0)
 
     async def bench(ctx) -> None:
-        await start(ctx, dut, tokens, 4)
-        ctx.set(dut.next, 1)
-        for _ in range(3):
-            for slot in range(tokens):
-                assert ctx.get(dut.slot) == slot
-                assert ctx.get(dut.last) == (slot == tokens - 1)
-                await ctx.tick()
+        for tokens in range(1, n_max + 1):
+            for four_bit in range(tokens + 1):
+                await start(ctx, dut, tokens, four_bit)
+                for slot in [*range(tokens)] * 2 + [*range(tokens // 2)]:
+                    while rng.random() < 0.2:
+                        await ctx.tick()
+                    assert ctx.get(dut.slot) == slot
+                    assert ctx.get(dut.wide) == (slot >= four_bit)
+                    assert ctx.get(dut.last) == (slot == tokens - 1)
+                    ctx.set(dut.next, 1)
+                    await ctx.tick()
+                    ctx.set(dut.next, 0)
 
     run(dut, bench)
 
@@ -90,6 +98,7 @@ def test_a_row_block_every_cycle(rows: int) -> None:
                 for number, block in enumerate(blocks):
                     assert ctx.get(dut.first) == block[0]
                     assert ctx.get(dut.size) == len(block)
+                    assert ctx.get(dut.wide) == (block[0] >= four_bit)
                     assert ctx.get(dut.last) == (number == len(blocks) - 1)
                     await ctx.tick()
             ctx.set(dut.next, 0)
