@@ -1,0 +1,392 @@
+"""The C driver, compiled for the host, on the verilated machine: as exact as the Python one."""
+
+import ctypes
+import random
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from c_driver import (
+    OUTCOMES,
+    TENSORS,
+    WARNINGS,
+    CachedCpu,
+    CDriver,
+    Region,
+    compile_library,
+)
+from driven import BASE, FIRST, GOOD, SECOND, golden, layer
+from dtqatten.boards.c_layers import SOURCES
+from dtqatten.driver.expected import expected
+from dtqatten.golden.memory import tensor_bytes
+from dtqatten.interface.descriptor import FIELDS, Flag, pack, region_sizes
+from dtqatten.interface.reference import c_header
+from dtqatten.interface.registers import Control, ErrorCode, Status, offset_of
+from dtqatten.sim.machine.axi import SimulatedBus
+from dtqatten.sim.machine.chains import random_chain
+from dtqatten.sim.machine.samples import DRIVEN
+
+#: Memory of the C driver.
+MEMORY = 1 << 19
+RISCV = "riscv64-unknown-elf-gcc"
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    return compile_library(tmp_path_factory.mktemp("driver"))
+
+
+@pytest.fixture(scope="module")
+def simulated() -> SimulatedBus:
+    return SimulatedBus(DRIVEN, base=BASE, timeout=20_000, optimize=0)
+
+
+@pytest.fixture
+def bus(simulated: SimulatedBus) -> SimulatedBus:
+    simulated.reset()
+    simulated.configure()
+    simulated.inject()
+    return simulated
+
+
+@pytest.fixture
+def driver(library: ctypes.CDLL, bus: SimulatedBus) -> CDriver:
+    opened = CDriver(library, CachedCpu(bus, BASE, MEMORY))
+    assert opened.open() == "OK"
+    return opened
+
+
+def is_well(driver: CDriver) -> None:
+    """The machine is idle and silent, and the next chain is exact."""
+    read = driver.cpu.bus.read_register
+    assert not read(offset_of("status")) & Status.BUSY
+    assert (read(offset_of("interrupt")), read(offset_of("interrupt_enable"))) == (0, 0)
+    driver.prepare(GOOD)
+    assert driver.run() == "OK"
+    driver.compare(GOOD, golden())
+
+
+def test_the_committed_header_is_the_generated_one() -> None:
+    text = SOURCES["dtqatten.h"].read_text()
+    assert text == c_header(), "run: dtqatten registers, copy dtqatten.h to boards/c"
+
+
+@pytest.mark.parametrize("name", sorted(name for name in SOURCES if name.endswith(".c")))
+@pytest.mark.parametrize(
+    "compiler",
+    [
+        ("gcc", "-O2"),
+        (RISCV, "--specs=picolibc.specs", "-Os", "-march=rv32im", "-mabi=ilp32"),
+        (RISCV, "--specs=picolibc.specs", "-O2", "-march=rv64imac", "-mabi=lp64", "-mcmodel=medany"),
+    ],
+    ids=["host", "rv32", "rv64"],
+)
+def test_it_compiles_without_a_warning(name: str, compiler: tuple[str, ...], tmp_path) -> None:
+    if shutil.which(compiler[0]) is None:
+        pytest.skip(f"{compiler[0]} is not installed")
+    command = [*compiler, *WARNINGS, "-c", SOURCES[name], "-o", tmp_path / "driver.o"]
+    subprocess.run(command, check=True)
+
+
+def test_it_needs_nothing_of_a_c_library_but_two_functions(tmp_path: Path) -> None:
+    for name in ("dtqatten_driver", "dtqatten_layout"):
+        command = ["gcc", "-std=c11", "-O2", "-ffreestanding", "-c", SOURCES[f"{name}.c"]]
+        subprocess.run([*command, "-o", tmp_path / f"{name}.o"], check=True)
+        listed = subprocess.run(
+            ["nm", "-u", tmp_path / f"{name}.o"], check=True, capture_output=True, text=True
+        ).stdout.split()
+        wanted = {s for s in listed if s != "U" and not s.startswith(("dtqatten_", "_GLOBAL_"))}
+        assert wanted <= {"memcpy", "memset", "__stack_chk_fail"}
+
+
+def test_the_header_is_one_for_cpp_too(tmp_path: Path) -> None:
+    (tmp_path / "user.cpp").write_text('#include "dtqatten_driver.h"\nint main() {}\n')
+    command = ["g++", "-std=c++11", "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only"]
+    folder = SOURCES["dtqatten.h"].parent
+    subprocess.run([*command, f"-I{folder}", tmp_path / "user.cpp"], check=True)
+
+
+def test_names_are_those_of_the_tables(library: ctypes.CDLL) -> None:
+    for code in ErrorCode:
+        assert library.dtqatten_error_name(int(code)).decode() == code.name
+    assert library.dtqatten_error_name(77) == b"unknown"
+    assert [library.dtqatten_outcome_name(i).decode() for i in range(len(OUTCOMES))] == OUTCOMES
+    assert library.dtqatten_outcome_name(len(OUTCOMES)) == b"unknown"
+    assert all(library.dtqatten_outcome_meaning(i) for i in range(len(OUTCOMES)))
+
+
+def test_regions_are_those_of_the_table(library: ctypes.CDLL) -> None:
+    rng = random.Random(0)
+    names = {number: name for name, number in TENSORS.items()}
+    flags = [int(flag) for flag in Flag]
+    for _ in range(500):
+        # Random fields, and each at its largest.
+        fields = {
+            field.name: rng.choice([0, 1, (1 << field.bits) - 1, rng.getrandbits(field.bits)])
+            for field in FIELDS
+        }
+        fields["flags"] = rng.choice([0, sum(flags), sum(rng.sample(flags, 9)), *flags])
+        d_head = rng.choice([8, 32, 256])
+        found = (Region * 15)()
+        count = library.dtqatten_regions(pack(fields), d_head, found)
+        listed = [(names[r.tensor], r.bytes, r.written) for r in found[:count]]
+        assert listed == list(region_sizes(fields, d_head))
+
+
+def test_planes_are_those_of_the_golden_model(library: ctypes.CDLL) -> None:
+    codes = np.resize(np.arange(-120, 120, dtype=np.int8), (1, 9, 32))
+    found = ctypes.create_string_buffer(codes.size)
+    library.dtqatten_planes(found, codes.tobytes(), ctypes.c_size_t(9), 32)
+    assert found.raw == tensor_bytes(codes)
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_random_chains(library: ctypes.CDLL, bus: SimulatedBus, idle: bool) -> None:
+    """With every flag of the machine, on a bus that stalls and reorders, before a cache."""
+    rng = np.random.default_rng(17)
+    driver = CDriver(library, CachedCpu(bus, BASE, MEMORY, seed=1), idle=idle)
+    assert driver.open() == "OK"
+    for number in range(12):
+        bus.configure(seed=number, latency=(1, 1 + 9 * number), pause=0.3, reorder=True)
+        chain = random_chain(DRIVEN.core, rng, layers=int(rng.integers(1, 4)), calls=0.4)
+        driver.prepare(chain)
+        # Lines that the CPU has changed lie where results will be.
+        driver.cpu.scribble(driver.outputs.start, driver.outputs.size)
+        assert driver.run() == "OK"
+        driver.compare(chain, expected(DRIVEN.core, chain))
+    is_well(driver)
+
+
+def test_layers_that_come_one_by_one(driver: CDriver) -> None:
+    """The second layer is placed after the first one's results are there."""
+    chain = [FIRST, SECOND]
+    driver.prepare(chain)
+    assert driver.call("begin", 2) == "OK"
+    assert driver.add(0) == "OK"
+    assert driver.call("start") == "OK"
+    assert driver.call("wait") == "OK"
+    assert (driver.layers[0].complete, driver.machine.done) == (True, 1)
+    assert driver.cpu.bus.read_register(offset_of("status")) == Status.BUSY | Status.WAITING
+    assert driver.add(1) == "OK"
+    assert driver.call("start") == "OK"
+    while (outcome := driver.call("poll")) == "RUNNING":
+        driver.wait()
+    assert outcome == "OK"
+    driver.compare(chain, expected(DRIVEN.core, chain))
+    is_well(driver)
+
+
+def test_tensors_in_shared_memory_are_used_in_place(driver: CDriver) -> None:
+    driver.prepare([FIRST])
+    copied = driver.run()
+    used = driver.inputs.used
+    size = FIRST.k.codes.size
+    place = driver.library.dtqatten_keep(ctypes.byref(driver.inputs), size)
+    assert place == driver.cpu.start + driver.inputs.size - -(-size // 64) * 64
+    (contents,) = [contents for _, contents in _given([FIRST])]
+    ctypes.memmove(place, contents["k"], size)
+    driver.layers[0].tensors[TENSORS["k"]] = place
+    assert (copied, driver.run()) == ("OK", "OK")
+    assert driver.inputs.used == used - -(-size // 64) * 64
+    driver.compare([FIRST], expected(DRIVEN.core, [FIRST]))
+
+
+def _given(chain):
+    from dtqatten.boards.c_layers import given
+
+    return given(chain)
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "code"),
+    [
+        ({"k0": 0}, ErrorCode.K0),
+        ({"k1": 60_000}, ErrorCode.K1),
+        ({"flags": 1 << 31}, ErrorCode.FLAGS),
+        ({"heads": 0}, ErrorCode.NO_HEADS),
+        ({"capacity": 9}, ErrorCode.CAPACITY),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_bad_descriptor(driver: CDriver, spoiled: dict[str, int], code: ErrorCode) -> None:
+    driver.prepare([FIRST], **spoiled)
+    assert driver.run() == "MACHINE_ERROR"
+    assert driver.machine.error == code
+    assert driver.machine.error_address == driver.layers[0].address == BASE
+    assert driver.machine.done == 0
+    is_well(driver)
+
+
+def test_a_bus_error_in_the_second_layer(driver: CDriver, bus: SimulatedBus) -> None:
+    driver.prepare([FIRST, SECOND])
+    bus.inject(write=45)
+    assert driver.run() == "MACHINE_ERROR"
+    assert driver.machine.error == ErrorCode.WRITE_RESPONSE
+    assert [layer.complete for layer in driver.layers] == [True, False]
+    bus.inject()
+    is_well(driver)
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_a_machine_that_is_late(library: ctypes.CDLL, bus: SimulatedBus, idle: bool) -> None:
+    driver = CDriver(library, CachedCpu(bus, BASE, MEMORY), idle=idle)
+    assert driver.open() == "OK"
+    # Not longer than from its start to its first look, or no looks at all.
+    driver.port.timeout = 0
+    driver.prepare(GOOD)
+    assert driver.run() in ("TIMED_OUT", "NOT_IDLE")
+    driver.port.timeout = 20_000
+    is_well(driver)
+
+
+def test_time_is_since_the_last_layer(driver: CDriver) -> None:
+    """Chains may take longer than the timeout, layers not."""
+    driver.prepare(GOOD)
+    begun = driver.ticks
+    assert driver.run() == "OK"
+    whole = driver.ticks - begun
+    chain = [layer(seed=seed) for seed in range(4)]
+    driver.port.timeout = whole
+    driver.prepare(chain)
+    begun = driver.ticks
+    assert driver.run() == "OK"
+    assert driver.ticks - begun > whole
+    driver.compare(chain, expected(DRIVEN.core, chain))
+
+
+def test_a_machine_that_stays_busy(library: ctypes.CDLL, bus: SimulatedBus) -> None:
+    class Stuck:
+        busy = False
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(bus, name)
+
+        def read_register(self, offset: int) -> int:
+            value = bus.read_register(offset)
+            return value | Status.BUSY if self.busy and offset == offset_of("status") else value
+
+    stuck = Stuck()
+    driver = CDriver(library, CachedCpu(stuck, BASE, MEMORY), timeout=3000)  # type: ignore[arg-type]
+    assert driver.open() == "OK"
+    driver.port.now = type(driver.port.now)()
+    stuck.busy = True
+    driver.prepare([FIRST])
+    assert driver.run() == "NOT_IDLE"
+    assert driver.call("start") == "BAD_CHAIN"
+    stuck.busy = False
+    is_well(driver)
+
+
+def test_aborts(driver: CDriver, bus: SimulatedBus) -> None:
+    """At any time of the chain; one that runs is aborted before another one begins."""
+    rng = np.random.default_rng(0)
+    chain = [FIRST, SECOND]
+    for _ in range(6):
+        driver.prepare(chain)
+        assert driver.call("begin", 2) == "OK"
+        assert [driver.add(i) for i in range(2)] == ["OK", "OK"]
+        assert driver.call("start") == "OK"
+        bus.run(int(rng.integers(2500)))
+        getattr(driver.library, "dtqatten_abort")(ctypes.byref(driver.machine))  # noqa: B009
+        assert driver.call("wait") in ("ABORTED", "OK")
+        is_well(driver)
+        # A program that is killed, and the next one.
+        driver.prepare(chain)
+        assert driver.call("begin", 2) == "OK"
+        assert [driver.add(i) for i in range(2)] == ["OK", "OK"]
+        assert driver.call("start") == "OK"
+        bus.run(int(rng.integers(2500)))
+        assert driver.open() == "OK"
+        is_well(driver)
+
+
+def test_a_machine_that_is_reset_or_has_another_user(driver: CDriver, bus: SimulatedBus) -> None:
+    driver.prepare([FIRST, SECOND])
+    for meanwhile in (bus.reset, lambda: bus.write_register(offset_of("control"), Control.ABORT)):
+        assert driver.call("begin", 2) == "OK"
+        assert driver.add(0) == "OK"
+        assert driver.call("start") == "OK"
+        assert driver.call("wait") == "OK"
+        assert driver.add(1) == "OK"
+        meanwhile()
+        assert driver.call("start") == "STALE"
+        is_well(driver)
+        driver.prepare([FIRST, SECOND])
+    assert driver.call("begin", 1) == "OK"
+    assert driver.add(0) == "OK"
+    assert driver.call("start") == "OK"
+    bus.reset()
+    assert driver.call("wait") == "STALE"
+    is_well(driver)
+
+
+def test_calls_out_of_order(driver: CDriver) -> None:
+    driver.prepare([FIRST, SECOND])
+    assert driver.call("begin", 0) == "BAD_CHAIN"
+    for name in ("start", "poll", "wait"):
+        assert driver.call(name) == "BAD_CHAIN"
+    assert driver.add(0) == "BAD_CHAIN"
+    assert driver.call("begin", 1) == "OK"
+    assert driver.call("start") == "BAD_CHAIN"
+    assert driver.add(0) == "OK"
+    assert driver.add(1) == "BAD_CHAIN"
+    assert driver.call("start") == "OK"
+    assert driver.call("wait") == "OK"
+    assert driver.call("start") == "BAD_CHAIN"
+    is_well(driver)
+
+
+def test_contents_that_are_missing_or_have_no_room(driver: CDriver) -> None:
+    driver.prepare([FIRST])
+    driver.layers[0].tensors[TENSORS["v"]] = None
+    assert driver.run() == "NO_CONTENTS"
+    sizes = driver.inputs.size, driver.outputs.size
+    for memory, size in ((driver.inputs, 4096), (driver.outputs, 64), (driver.inputs, 192)):
+        driver.inputs.size, driver.outputs.size = sizes
+        memory.size = size
+        driver.prepare([FIRST])
+        assert driver.run() == "NO_ROOM"
+    driver.inputs.size, driver.outputs.size = sizes
+    # More than an address has bits.
+    driver.prepare([FIRST], heads=65535, kv_heads=65535, capacity=0xFFFFFFFF)
+    assert driver.run() == "NO_ROOM"
+    is_well(driver)
+
+
+def test_memories_that_do_not_suit(driver: CDriver) -> None:
+    inputs, outputs = driver.inputs, driver.outputs
+    for memory, name, value in (
+        (inputs, "size", 0),
+        (inputs, "size", 4096 + 64),
+        (outputs, "address", BASE + 64),
+        (outputs, "start", driver.cpu.start + 4),
+        (outputs, "address", (1 << DRIVEN.address_bits) - 4096),
+        (outputs, "address", (1 << 64) - 4096),
+        (outputs, "address", inputs.address + inputs.size - 4096),
+        (outputs, "address", inputs.address),
+    ):
+        before = getattr(memory, name)
+        setattr(memory, name, value)
+        assert driver.open() == "BAD_MEMORY", (name, value)
+        setattr(memory, name, before)
+    assert driver.open() == "OK"
+
+
+@pytest.mark.parametrize(
+    ("register", "outcome"), [("id", "NO_MACHINE"), ("version", "OTHER_VERSION")]
+)
+def test_another_machine(library, bus: SimulatedBus, register: str, outcome: str) -> None:
+    class Other:
+        def read_register(self, offset: int) -> int:
+            return bus.read_register(offset) ^ (offset == offset_of(register))
+
+    assert CDriver(library, CachedCpu(Other(), BASE, MEMORY)).open() == outcome  # type: ignore[arg-type]
+
+
+def test_outcomes_of_the_page_are_those_of_the_header() -> None:
+    text = SOURCES["dtqatten_driver.h"].read_text()
+    assert re.findall(r'^    X\((\w+), "', text, re.MULTILINE) == OUTCOMES
