@@ -1,4 +1,4 @@
-"""Chains of layers for the C driver: what its structs hold, and as C source with what is expected."""
+"""Chains of layers for the C driver: what its structs hold; as C source, with the results."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -6,14 +6,10 @@ from dtqatten.driver.blocks import Block
 from dtqatten.driver.expected import Expected
 from dtqatten.driver.heads import computed_heads
 from dtqatten.files.errors import UsageError
-from dtqatten.files.packages import carried
 from dtqatten.integration.chain_vectors import regions
 from dtqatten.interface.descriptor import FIELDS, region_sizes
 
-__all__ = ["SOURCES", "c_chain", "given"]
-
-#: The driver's files, by name.
-SOURCES = {path.name: path for path in carried("dtqatten.boards", "c/*.[ch]")}
+__all__ = ["c_chain", "given"]
 
 #: Descriptor fields that the caller of the C driver sets.
 COUNTS = [

@@ -60,8 +60,8 @@ struct dtqatten_port {
     /* The machine sees what the CPU has written there, before the next call returns: write back
      * caches, then a barrier. NULL where memory is coherent and ordered. */
     void (*clean)(void *context, const void *start, size_t bytes);
-    /* The CPU will see what the machine has written there: drop lines of caches. Called before and
-     * after the machine writes. NULL where memory is coherent. */
+    /* The CPU will see what the machine had written there when registers were read last: a barrier,
+     * then drop lines of caches. Called before and after the machine writes. NULL as above. */
     void (*invalidate)(void *context, const void *start, size_t bytes);
     /* Time in ticks, which may wrap around. NULL: ticks are looks at the machine. */
     uint32_t (*now)(void *context);

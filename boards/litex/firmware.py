@@ -6,7 +6,7 @@ from pathlib import Path
 
 import litex
 
-from dtqatten.boards.c_layers import SOURCES
+from dtqatten.boards.c_sources import FOLDER
 from dtqatten.files.errors import ToolError
 from dtqatten.files.notices import run_tool
 
@@ -44,15 +44,14 @@ def compile_firmware(generated: Path, chain: str, to: Path, defines: Sequence[st
             "picolibc-riscv64-unknown-elf"
         )
     (to / "chain.c").write_text(chain)
-    sources = SOURCES["dtqatten.h"].parent
     cpu = Path(litex.__file__).parent / "soc" / "cores" / "cpu" / "vexriscv"
-    own = [sources, sources / "litex", sources / "firmware"]
+    own = [FOLDER, FOLDER / "litex", FOLDER / "firmware"]
     command = [
         *(COMPILER, "-std=gnu11", "-Os", *TARGET, *LINKED, *WARNINGS),
         *(f"-D{name}" for name in defines),
         *(f"-I{folder}" for folder in own),
         *(f"-isystem{folder}" for folder in (generated, cpu, cpu.parents[2] / "software/include")),
-        *(f"-L{generated}", f"-T{sources / 'firmware' / 'linker.ld'}", "-o", "firmware.elf"),
+        *(f"-L{generated}", f"-T{FOLDER / 'firmware' / 'linker.ld'}", "-o", "firmware.elf"),
         # The CPU begins with the first file.
         cpu / "crt0.S",
         *(path for folder in own for path in sorted(folder.glob("*.c"))),

@@ -25,6 +25,8 @@ TOP = f"{PREFIX}system"
 #: Bytes of the region of the registers: a page, so that an operating system can map it. The
 #: registers repeat in it.
 APERTURE = 4096
+#: Their address where there is no CPU: LiteX would choose that of its own registers.
+ORIGIN = 0x8000_0000
 #: Bits of an AXI ID.
 ID_BITS = 4
 #: Members of the channels of LiteX's AXI that the machine has as ports.
@@ -130,7 +132,7 @@ def add_dtqatten(
     name : str
         Of module, region and interrupt.
     origin : int, optional
-        Address of the registers; LiteX chooses by default.
+        Address of the registers; by default LiteX chooses, and without a CPU it is 0x80000000.
     source : str or Path, optional
         Verilog of the machine that is there already: ``dtqatten verilog --block system``. By
         default it is written below ``build/dtqatten``.
@@ -163,6 +165,8 @@ def add_dtqatten(
         f"{name}_memory",
         LiteDRAMAXI2Native(axi=machine.bus, port=port, base_address=memory.origin),
     )
+    if origin is None and soc.cpu_type is None:
+        origin = ORIGIN
     region = SoCRegion(origin=origin, size=APERTURE, mode="rw", cached=False)
     soc.bus.add_slave(name=name, slave=machine.registers, region=region)
     if soc.irq.enabled:

@@ -48,9 +48,7 @@ def recorded_chain(
     from dtqatten.api.layers import Cascade
 
     recording = example_recording()
-    parts = [
-        each[:layers, :heads, :tokens] for each in (recording.q, recording.k, recording.v)
-    ]
+    parts = [each[:layers, :heads, :tokens] for each in (recording.q, recording.k, recording.v)]
     cascade = Cascade(*parts)
     chain: list[Block] = []
     wanted: list[Expected] = []

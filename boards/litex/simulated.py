@@ -102,9 +102,7 @@ class SimulatedSoc(SoCCore):
         )
         module = getattr(modules, config.sdram)(rate, config.rate)
         self.sdrphy = SDRAMPHYModel(module, data_width=config.sdram_bits, clk_freq=rate)
-        self.add_sdram(
-            "sdram", phy=self.sdrphy, module=module, l2_cache_size=config.l2_bytes
-        )
+        self.add_sdram("sdram", phy=self.sdrphy, module=module, l2_cache_size=config.l2_bytes)
         add_dtqatten(self, config.system, source=source)
 
 

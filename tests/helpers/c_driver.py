@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dtqatten.boards.c_layers import SOURCES, given
+from dtqatten.boards.c_layers import given
+from dtqatten.boards.c_sources import SOURCES
 from dtqatten.driver.blocks import Block
 from dtqatten.driver.bus import Bus
 from dtqatten.driver.expected import Expected
@@ -26,10 +27,10 @@ TENSORS = {
     )
     for number, name in enumerate(names.split(), first)
 }
-OUTCOMES = (
-    "OK RUNNING NO_MACHINE OTHER_VERSION BAD_MEMORY BAD_CHAIN NO_CONTENTS NO_ROOM MACHINE_ERROR "
-    "ABORTED TIMED_OUT NOT_IDLE STALE"
-).split()
+OUTCOMES = [
+    *("OK", "RUNNING", "NO_MACHINE", "OTHER_VERSION", "BAD_MEMORY", "BAD_CHAIN", "NO_CONTENTS"),
+    *("NO_ROOM", "MACHINE_ERROR", "ABORTED", "TIMED_OUT", "NOT_IDLE", "STALE"),
+]
 
 _POINTER, _WORD = ctypes.c_void_p, ctypes.c_uint32
 READ = ctypes.CFUNCTYPE(_WORD, _POINTER, _WORD)

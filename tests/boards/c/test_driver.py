@@ -20,7 +20,8 @@ from c_driver import (
     compile_library,
 )
 from driven import BASE, FIRST, GOOD, SECOND, golden, layer
-from dtqatten.boards.c_layers import SOURCES
+from dtqatten.boards.c_layers import given
+from dtqatten.boards.c_sources import FOLDER, SOURCES
 from dtqatten.driver.expected import expected
 from dtqatten.golden.memory import tensor_bytes
 from dtqatten.interface.descriptor import FIELDS, Flag, pack, region_sizes
@@ -81,7 +82,14 @@ def test_the_committed_header_is_the_generated_one() -> None:
     [
         ("gcc", "-O2"),
         (RISCV, "--specs=picolibc.specs", "-Os", "-march=rv32im", "-mabi=ilp32"),
-        (RISCV, "--specs=picolibc.specs", "-O2", "-march=rv64imac", "-mabi=lp64", "-mcmodel=medany"),
+        (
+            RISCV,
+            "--specs=picolibc.specs",
+            "-O2",
+            "-march=rv64imac",
+            "-mabi=lp64",
+            "-mcmodel=medany",
+        ),
     ],
     ids=["host", "rv32", "rv64"],
 )
@@ -106,8 +114,7 @@ def test_it_needs_nothing_of_a_c_library_but_two_functions(tmp_path: Path) -> No
 def test_the_header_is_one_for_cpp_too(tmp_path: Path) -> None:
     (tmp_path / "user.cpp").write_text('#include "dtqatten_driver.h"\nint main() {}\n')
     command = ["g++", "-std=c++11", "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only"]
-    folder = SOURCES["dtqatten.h"].parent
-    subprocess.run([*command, f"-I{folder}", tmp_path / "user.cpp"], check=True)
+    subprocess.run([*command, f"-I{FOLDER}", tmp_path / "user.cpp"], check=True)
 
 
 def test_names_are_those_of_the_tables(library: ctypes.CDLL) -> None:
@@ -187,18 +194,12 @@ def test_tensors_in_shared_memory_are_used_in_place(driver: CDriver) -> None:
     size = FIRST.k.codes.size
     place = driver.library.dtqatten_keep(ctypes.byref(driver.inputs), size)
     assert place == driver.cpu.start + driver.inputs.size - -(-size // 64) * 64
-    (contents,) = [contents for _, contents in _given([FIRST])]
+    (contents,) = [contents for _, contents in given([FIRST])]
     ctypes.memmove(place, contents["k"], size)
     driver.layers[0].tensors[TENSORS["k"]] = place
     assert (copied, driver.run()) == ("OK", "OK")
     assert driver.inputs.used == used - -(-size // 64) * 64
     driver.compare([FIRST], expected(DRIVEN.core, [FIRST]))
-
-
-def _given(chain):
-    from dtqatten.boards.c_layers import given
-
-    return given(chain)
 
 
 @pytest.mark.parametrize(
@@ -222,24 +223,40 @@ def test_a_bad_descriptor(driver: CDriver, spoiled: dict[str, int], code: ErrorC
 
 
 def test_a_bus_error_in_the_second_layer(driver: CDriver, bus: SimulatedBus) -> None:
+    driver.prepare([FIRST])
+    assert driver.run() == "OK"
+    bus.inject(write=bus.read_register(offset_of("write_bursts")) + 1)
     driver.prepare([FIRST, SECOND])
-    bus.inject(write=45)
     assert driver.run() == "MACHINE_ERROR"
     assert driver.machine.error == ErrorCode.WRITE_RESPONSE
-    assert [layer.complete for layer in driver.layers] == [True, False]
+    assert ([layer.complete for layer in driver.layers], driver.machine.done) == ([True, False], 1)
     bus.inject()
     is_well(driver)
 
 
-@pytest.mark.parametrize("idle", [True, False])
-def test_a_machine_that_is_late(library: ctypes.CDLL, bus: SimulatedBus, idle: bool) -> None:
-    driver = CDriver(library, CachedCpu(bus, BASE, MEMORY), idle=idle)
-    assert driver.open() == "OK"
-    # Not longer than from its start to its first look, or no looks at all.
-    driver.port.timeout = 0
+def test_a_machine_that_is_late(driver: CDriver, bus: SimulatedBus) -> None:
+    driver.port.timeout = 600
     driver.prepare(GOOD)
-    assert driver.run() in ("TIMED_OUT", "NOT_IDLE")
+    assert driver.run() == "TIMED_OUT"
+    assert driver.ticks == 1000
     driver.port.timeout = 20_000
+    is_well(driver)
+
+
+def test_time_that_is_counted_in_looks(library: ctypes.CDLL, bus: SimulatedBus) -> None:
+    driver = CDriver(library, CachedCpu(bus, BASE, MEMORY), idle=False, timeout=100)
+    driver.port.now = type(driver.port.now)()
+    assert driver.open() == "OK"
+    driver.prepare([FIRST])
+    assert driver.run() == "TIMED_OUT"
+    # Fewer looks than an abort takes.
+    driver.port.timeout = 1
+    assert driver.run() == "NOT_IDLE"
+    assert driver.call("start") == "BAD_CHAIN"
+    driver.port.timeout = 100_000
+    bus.run(2000)
+    driver.prepare(GOOD)
+    assert driver.run() == "OK"
     is_well(driver)
 
 
@@ -301,12 +318,19 @@ def test_aborts(driver: CDriver, bus: SimulatedBus) -> None:
         assert driver.call("start") == "OK"
         bus.run(int(rng.integers(2500)))
         assert driver.open() == "OK"
-        is_well(driver)
+        driver.prepare(GOOD)
+        assert driver.run() == "OK"
+        driver.compare(GOOD, golden())
 
 
 def test_a_machine_that_is_reset_or_has_another_user(driver: CDriver, bus: SimulatedBus) -> None:
     driver.prepare([FIRST, SECOND])
-    for meanwhile in (bus.reset, lambda: bus.write_register(offset_of("control"), Control.ABORT)):
+
+    def abort() -> None:
+        bus.write_register(offset_of("control"), Control.ABORT)
+        bus.run(500)
+
+    for meanwhile in (bus.reset, abort):
         assert driver.call("begin", 2) == "OK"
         assert driver.add(0) == "OK"
         assert driver.call("start") == "OK"
@@ -345,7 +369,7 @@ def test_contents_that_are_missing_or_have_no_room(driver: CDriver) -> None:
     driver.layers[0].tensors[TENSORS["v"]] = None
     assert driver.run() == "NO_CONTENTS"
     sizes = driver.inputs.size, driver.outputs.size
-    for memory, size in ((driver.inputs, 4096), (driver.outputs, 64), (driver.inputs, 192)):
+    for memory, size in ((driver.inputs, 2048), (driver.outputs, 64), (driver.inputs, 192)):
         driver.inputs.size, driver.outputs.size = sizes
         memory.size = size
         driver.prepare([FIRST])
