@@ -2,10 +2,12 @@
 
 import contextlib
 import ctypes
-import sys
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from dtqatten.boards.c_layers import c_chain
 from dtqatten.boards.litex.firmware import compile_firmware
@@ -29,8 +31,12 @@ END = b"\x04"
 #: Cycles that run at a time, bytes that are taken at a time, cycles at most.
 SLICE, PIECE, DEADLINE = 1 << 16, 4096, 30_000_000
 
-#: The machine of the SoC that `make soc` runs.
+#: The machine of the SoCs, whose memories have half and twice the width of its bus.
 SYSTEM = SystemConfig(core=PRESETS["tiny"], bus_bits=64, address_bits=32)
+SOCS = {
+    "sdr": SocConfig(system=SYSTEM),
+    "ddr3": SocConfig(system=SYSTEM, sdram="MT41K64M16", sdram_bits=16, rate="1:4", l2_bytes=0),
+}
 
 
 def recorded_chain(
@@ -120,13 +126,18 @@ def _lines(text: str, folder: Path) -> Iterator[str]:
     raise ToolError(f"the firmware does not end within {DEADLINE} cycles; last it sent {sent!r}")
 
 
-def main() -> int:
-    """Run recorded layers on the SoC that has the smallest preset; print what it sends."""
+def main(
+    soc: Annotated[str, typer.Argument(help=f"Memory of the SoC: {', '.join(SOCS)}.")] = "sdr",
+    define: Annotated[list[str] | None, typer.Option(help="Macros of the firmware.")] = None,
+) -> None:
+    """Run recorded layers by the C driver on a simulated SoC; print what it sends."""
+    if soc not in SOCS:
+        raise typer.BadParameter(f"{soc}: choose one of {', '.join(SOCS)}")
     last = ""
-    for last in run_firmware(SocConfig(system=SYSTEM), *recorded_chain(SYSTEM)):
+    for last in run_firmware(SOCS[soc], *recorded_chain(SYSTEM), define or ()):
         print(last, flush=True)
-    return 0 if last == "PASS" else 1
+    raise typer.Exit(last != "PASS")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

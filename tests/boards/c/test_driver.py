@@ -348,6 +348,20 @@ def test_a_machine_that_is_reset_or_has_another_user(driver: CDriver, bus: Simul
     is_well(driver)
 
 
+def test_a_machine_that_waits_for_someone_else(driver: CDriver, bus: SimulatedBus) -> None:
+    other = CDriver(driver.library, CachedCpu(bus, BASE + MEMORY, MEMORY))
+    assert other.open() == "OK"
+    for user in (driver, other):
+        user.prepare([FIRST, SECOND])
+        assert user.call("begin", 2) == "OK"
+        assert user.add(0) == "OK"
+        assert user.call("start") == "OK"
+        assert user.call("wait") == "OK"
+        assert user.add(1) == "OK"
+    assert driver.call("start") == "STALE"
+    is_well(driver)
+
+
 def test_calls_out_of_order(driver: CDriver) -> None:
     driver.prepare([FIRST, SECOND])
     assert driver.call("begin", 0) == "BAD_CHAIN"
@@ -414,3 +428,10 @@ def test_another_machine(library, bus: SimulatedBus, register: str, outcome: str
 def test_outcomes_of_the_page_are_those_of_the_header() -> None:
     text = SOURCES["dtqatten_driver.h"].read_text()
     assert re.findall(r'^    X\((\w+), "', text, re.MULTILINE) == OUTCOMES
+
+
+def test_the_example_of_the_page_compiles(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "soc.md").read_text("utf-8")
+    (tmp_path / "example.c").write_text(page.split("```c\n")[1].split("```")[0])
+    command = ["gcc", *WARNINGS, f"-I{FOLDER}", "-fsyntax-only", tmp_path / "example.c"]
+    subprocess.run(command, check=True)
