@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from dtqatten.boards.c_layers import c_chain
@@ -61,8 +62,8 @@ def recorded_chain(
     for _ in range(layers):
         layer = cascade.next_layer(system.core)
         golden = expected_layer(system.core, layer, wanted[-1] if wanted else None)
-        kept_bits = [4] * golden.kept_four_bit + [8] * (len(golden.ids) - golden.kept_four_bit)
-        cascade.keep(golden.ids, kept_bits)
+        four = golden.kept_four_bit
+        cascade.keep(golden.ids, np.repeat([4, 8], [four, len(golden.ids) - four]))
         chain.append(layer)
         wanted.append(golden)
     return chain, wanted
