@@ -128,7 +128,8 @@ def add_dtqatten(
     soc : SoCCore
         With ``add_sdram`` done.
     system : SystemConfig
-        Of which ``address_bits`` reach the end of ``main_ram``.
+        Of which ``address_bits`` reach the end of ``main_ram``, and ``bus_bits`` are not fewer than
+        LiteDRAM's ports have.
     name : str
         Of module, region and interrupt.
     origin : int, optional
@@ -140,7 +141,7 @@ def add_dtqatten(
     Raises
     ------
     ConfigError
-        If the machine cannot address the memory.
+        If the machine cannot address the memory, or its bus is narrower than LiteDRAM's.
     UsageError
         If the SoC has no LiteDRAM, or the Verilog is another machine's.
     """
@@ -154,6 +155,12 @@ def add_dtqatten(
         raise ConfigError(
             f"address_bits is {system.address_bits}, but main_ram ends at {last:#x}: choose "
             f"{last.bit_length()} or more"
+        )
+    width = soc.sdram.crossbar.controller.data_width
+    if system.bus_bits < width:
+        raise ConfigError(
+            f"bus_bits is {system.bus_bits}, below the {width} of LiteDRAM's ports, whose converter "
+            f"to wider ones deadlocks: choose {width}, or SDRAM that is not as wide"
         )
     if source is None:
         source = Path("build", "dtqatten", f"{TOP}.v")

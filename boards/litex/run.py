@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ import typer
 from dtqatten.boards.c_layers import c_chain
 from dtqatten.boards.litex.firmware import compile_firmware
 from dtqatten.boards.litex.simulated import ROM_BYTES, TOP, SocConfig, write_soc
-from dtqatten.configuration.core import PRESETS
+from dtqatten.configuration.core import PRESETS, Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.driver.blocks import Block
 from dtqatten.driver.expected import Expected, expected_layer
@@ -32,11 +33,22 @@ END = b"\x04"
 #: Cycles that run at a time, bytes that are taken at a time, cycles at most.
 SLICE, PIECE, DEADLINE = 1 << 16, 4096, 30_000_000
 
-#: The machine of the SoCs, whose memories have half and twice the width of its bus.
-SYSTEM = SystemConfig(core=PRESETS["tiny"], bus_bits=64, address_bits=32)
+#: The SoC that `make soc` runs; small ones, with memories of half the bus's width and of all of it.
+SMALL = SystemConfig(
+    core=Config(rows=2, cols=2, depth=4, d_head=8, n_max=16, heads=4, topk_lanes=2),
+    bus_bits=64,
+    address_bits=32,
+)
 SOCS = {
-    "sdr": SocConfig(system=SYSTEM),
-    "ddr3": SocConfig(system=SYSTEM, sdram="MT41K64M16", sdram_bits=16, rate="1:4", l2_bytes=0),
+    "tiny": SocConfig(system=SystemConfig(core=PRESETS["tiny"], bus_bits=64, address_bits=32)),
+    "sdr": SocConfig(system=SMALL),
+    "ddr3": SocConfig(
+        system=replace(SMALL, bus_bits=128),
+        sdram="MT41K64M16",
+        sdram_bits=16,
+        rate="1:4",
+        l2_bytes=0,
+    ),
 }
 
 
@@ -49,14 +61,17 @@ def recorded_chain(
     ----------
     system : SystemConfig
     layers, heads, tokens : int
-        How many of the recording's.
+        How many of the recording's, at most; channels are the machine's.
     """
     # `api.layers` has the rule by which a layer keeps tokens.
     from dtqatten.api.layers import Cascade
 
     recording = example_recording()
-    parts = [each[:layers, :heads, :tokens] for each in (recording.q, recording.k, recording.v)]
-    cascade = Cascade(*parts)
+    tokens, d = min(tokens, system.core.n_max), system.core.d_head
+    q, k, v = (
+        each[:layers, :heads, :tokens, :d] for each in (recording.q, recording.k, recording.v)
+    )
+    cascade = Cascade(q, k, v)
     chain: list[Block] = []
     wanted: list[Expected] = []
     for _ in range(layers):
@@ -107,7 +122,7 @@ def _lines(text: str, folder: Path) -> Iterator[str]:
     """Simulate a SoC in the folder of its ROM; yield lines until the end."""
     shim = resources.files("dtqatten.boards.litex").joinpath("soc.cpp").read_text()
     shim = f'#include "V{TOP}.h"\n#define MODEL V{TOP}\n{shim}'
-    library = ctypes.CDLL(str(compiled(text, TOP.removeprefix(PREFIX), shim, 2)))
+    library = ctypes.CDLL(str(compiled(text, TOP.removeprefix(PREFIX), shim, 1)))
     library.create.restype = ctypes.c_void_p
     library.run.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint32]
     library.destroy.argtypes = [ctypes.c_void_p]
@@ -117,7 +132,8 @@ def _lines(text: str, folder: Path) -> Iterator[str]:
     sent, piece = b"", ctypes.create_string_buffer(PIECE)
     try:
         for _ in range(DEADLINE // SLICE):
-            sent += piece.raw[: library.run(soc, SLICE, piece, PIECE)]
+            count = library.run(soc, SLICE, piece, PIECE)
+            sent += piece.raw[:count]
             *lines, sent = sent.split(b"\n")
             yield from (line.decode() for line in lines)
             if sent.startswith(END):
@@ -128,14 +144,14 @@ def _lines(text: str, folder: Path) -> Iterator[str]:
 
 
 def main(
-    soc: Annotated[str, typer.Argument(help=f"Memory of the SoC: {', '.join(SOCS)}.")] = "sdr",
+    soc: Annotated[str, typer.Argument(help=f"Which: {', '.join(SOCS)}.")] = "tiny",
     define: Annotated[list[str] | None, typer.Option(help="Macros of the firmware.")] = None,
 ) -> None:
     """Run recorded layers by the C driver on a simulated SoC; print what it sends."""
     if soc not in SOCS:
         raise typer.BadParameter(f"{soc}: choose one of {', '.join(SOCS)}")
     last = ""
-    for last in run_firmware(SOCS[soc], *recorded_chain(SYSTEM), define or ()):
+    for last in run_firmware(SOCS[soc], *recorded_chain(SOCS[soc].system), define or ()):
         print(last, flush=True)
     raise typer.Exit(last != "PASS")
 

@@ -1,6 +1,7 @@
 """A SoC for simulation: VexRiscv, caches, LiteDRAM with a model of its SDRAM, and the machine."""
 
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,4 +134,6 @@ def write_soc(config: SocConfig, source: Path, folder: Path) -> str:
     (folder / "regions.ld").write_text(get_linker_regions(soc.mem_regions))
     found = soc.platform.get_verilog(soc, name=TOP)
     others = [Path(path).read_text() for path, *_ in soc.platform.sources]
-    return "\n".join([found.main_source, *others])
+    # Without its date the text is the same each time, and so is the model that is kept.
+    undated = re.sub(r"^//.*\n", "", found.main_source, flags=re.MULTILINE)
+    return "\n".join([undated, *others])

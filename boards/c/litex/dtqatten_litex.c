@@ -16,7 +16,7 @@
 /* The L2's lines have at least so many bytes. */
 #define L2_LINE 16u
 /* Looks at the interrupt line in a wait. */
-#define LOOKS 1000u
+#define LOOKS 100u
 
 static uint32_t read_register(void *context, uint32_t offset)
 {
