@@ -159,8 +159,8 @@ def add_dtqatten(
     width = soc.sdram.crossbar.controller.data_width
     if system.bus_bits < width:
         raise ConfigError(
-            f"bus_bits is {system.bus_bits}, below the {width} of LiteDRAM's ports, whose converter "
-            f"to wider ones deadlocks: choose {width}, or SDRAM that is not as wide"
+            f"bus_bits is {system.bus_bits}, below the {width} of LiteDRAM's ports, whose converter"
+            f" to wider ones deadlocks: choose {width}, or SDRAM that is not as wide"
         )
     if source is None:
         source = Path("build", "dtqatten", f"{TOP}.v")

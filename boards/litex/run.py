@@ -14,7 +14,7 @@ import typer
 from dtqatten.boards.c_layers import c_chain
 from dtqatten.boards.litex.firmware import compile_firmware
 from dtqatten.boards.litex.simulated import ROM_BYTES, TOP, SocConfig, write_soc
-from dtqatten.configuration.core import PRESETS, Config
+from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.driver.blocks import Block
 from dtqatten.driver.expected import Expected, expected_layer
@@ -33,15 +33,15 @@ END = b"\x04"
 #: Cycles that run at a time, bytes that are taken at a time, cycles at most.
 SLICE, PIECE, DEADLINE = 1 << 16, 4096, 30_000_000
 
-#: The SoC that `make soc` runs; small ones, with memories of half the bus's width and of all of it.
+#: A machine that is compiled and simulated in seconds, and SoCs of it: with the SDRAM of a ULX3S, a
+#: quarter of the bus's width, behind an L2; and with DDR3 of all of it, without.
 SMALL = SystemConfig(
     core=Config(rows=2, cols=2, depth=4, d_head=8, n_max=16, heads=4, topk_lanes=2),
     bus_bits=64,
     address_bits=32,
 )
 SOCS = {
-    "tiny": SocConfig(system=SystemConfig(core=PRESETS["tiny"], bus_bits=64, address_bits=32)),
-    "sdr": SocConfig(system=SMALL),
+    "sdr": SocConfig(system=SMALL, sdram_bits=16),
     "ddr3": SocConfig(
         system=replace(SMALL, bus_bits=128),
         sdram="MT41K64M16",
@@ -144,7 +144,7 @@ def _lines(text: str, folder: Path) -> Iterator[str]:
 
 
 def main(
-    soc: Annotated[str, typer.Argument(help=f"Which: {', '.join(SOCS)}.")] = "tiny",
+    soc: Annotated[str, typer.Argument(help=f"Which: {', '.join(SOCS)}.")] = "sdr",
     define: Annotated[list[str] | None, typer.Option(help="Macros of the firmware.")] = None,
 ) -> None:
     """Run recorded layers by the C driver on a simulated SoC; print what it sends."""

@@ -24,6 +24,7 @@ static struct dtqatten_memory outputs = {
 static struct dtqatten_port port;
 static struct dtqatten machine;
 static int wrong;
+static const char *const names[] = {"outputs", "ids", "importance", "head report"};
 
 void isr(void);
 int main(void);
@@ -88,11 +89,11 @@ static void run_chain(const char *what)
         wrong += !good;
         print("  layer ");
         print_number(each->layer);
-        print(", tensor ");
-        print_number(each->tensor);
         print(", ");
         print_number((uint32_t)each->size);
-        print(good ? " bytes: equal\n" : " bytes: WRONG\n");
+        print(" bytes of ");
+        print(names[each->tensor - DTQATTEN_OUTPUT]);
+        print(good ? ": equal\n" : ": WRONG\n");
     }
     print("  cycles: ");
     print_number(port.read(port.context, DTQATTEN_REG_CYCLES));

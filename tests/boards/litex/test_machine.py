@@ -74,7 +74,11 @@ def test_the_ulx3s_takes_it_in_ten_lines(tmp_path: Path, source: Path) -> None:
     assert read.returncode == 0, read.stdout[-3000:] + read.stderr
     instance = verilog.read_text().split("\ndtqatten_system dtqatten_system(")[1].split(");")[0]
     ports = set(System(SYSTEM).signature.members) | {"clk", "rst"}
-    connected = {line.split("(")[0].strip(" \t.,") for line in instance.splitlines() if "." in line}
+    connected = {
+        line.split("(")[0].strip(" \t.")
+        for line in instance.splitlines()
+        if line.strip()[:1] == "."
+    }
     assert connected == ports
 
 
@@ -107,3 +111,20 @@ def test_what_is_refused(tmp_path: Path, source: Path, options, said: str) -> No
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert said.removeprefix("UsageError: ") in last or said in last, last
+
+
+NARROW = """
+from pathlib import Path
+from dtqatten.boards.litex.run import SOCS, SMALL
+from dtqatten.boards.litex.simulated import SimulatedSoc
+from dataclasses import replace
+SimulatedSoc(replace(SOCS["ddr3"], system=SMALL), Path("machine.v"))
+"""
+
+
+def test_a_bus_narrower_than_the_memory_is_refused(tmp_path: Path) -> None:
+    done = python(NARROW, tmp_path)
+    assert done.stderr.strip().endswith(
+        "ConfigError: bus_bits is 64, below the 128 of LiteDRAM's ports, whose converter to wider "
+        "ones deadlocks: choose 128, or SDRAM that is not as wide"
+    )
