@@ -18,7 +18,7 @@ FAST := tests/test_architecture.py tests/commands tests/configuration tests/file
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo board test sim verilog lint format bench mutate formal faults encoder decoder synth accuracy results docs wheel test-fast test-long clean
+.PHONY: help setup demo board soc test sim verilog lint format bench mutate formal faults encoder decoder synth accuracy results docs wheel test-fast test-long clean
 # A failed recipe leaves no half-written target.
 .DELETE_ON_ERROR:
 
@@ -45,6 +45,7 @@ $(VENV)/.sim: $(VENV)/.base
 
 $(VENV)/.dev: $(VENV)/.sim $(VENV)/.synth
 	@tools/system-packages browser
+	@tools/system-packages riscv
 	@echo "installing the test tools into $(VENV)"
 	$(PIP) -e '.[dev]'
 	@touch $@
@@ -121,6 +122,9 @@ wheel: $(VENV)/.sim ## build the wheel and try it in an empty environment
 
 board: $(VENV)/.dev ## a bitstream, if the clock is met: build/board/BOARD.* (BOARD=ulx3s-85f MEMORY=block|sdram); hours
 	$(BIN)/dtqatten board build --board $(BOARD) --memory $(MEMORY) --seeds $(SEEDS) --output $(BUILD)/board
+
+soc: $(VENV)/.dev ## recorded layers by the C driver on a simulated SoC: VexRiscv, caches, LiteDRAM, the machine
+	$(BIN)/python -m dtqatten.boards.litex.run
 
 results: $(VENV)/.dev ## all figures: docs/results.md, build/results.json (cells: as for synth)
 	$(BIN)/dtqatten synth --target asic --preset base $(FIGURES:%=--block %) --output $(BUILD)/synth

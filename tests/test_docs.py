@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 import typer.main
 
+from dtqatten.boards.c_sources import FOLDER
 from dtqatten.cli import app
 from dtqatten.configuration.system import SystemConfig
-from dtqatten.interface.reference import c_header
 from dtqatten.sim.machine import axi
 from dtqatten.sim.machine.samples import DRIVEN
 
@@ -119,13 +119,12 @@ def run_shell(code: str, folder: Path) -> str:
 
 
 def compile_c(code: str, folder: Path) -> str:
-    """Compile an example of C with the generated header."""
+    """Compile an example of C with the driver."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         pytest.skip("there is no C compiler")
-    (folder / "dtqatten.h").write_text(c_header(), "utf-8")
     (folder / "example.c").write_text(code, "utf-8")
-    flags = ["-std=c11", "-Wall", "-Wextra", "-pedantic", "-Werror", "-c"]
+    flags = ["-std=c11", "-Wall", "-Wextra", "-pedantic", "-Werror", f"-I{FOLDER}", "-c"]
     subprocess.run([compiler, *flags, "example.c"], cwd=folder, check=True)
     return ""
 

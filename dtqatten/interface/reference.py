@@ -10,6 +10,7 @@ from dtqatten.interface.descriptor import (
     HEAD_SHIFT_MAX,
     MAGIC,
     PAGE_BYTES,
+    REPORT_BYTES,
     SIZE,
     VERSION,
     Flag,
@@ -91,6 +92,7 @@ _VALUES = (
     ("READY_BYTES", f"{HEAD_BYTES}u", "first bytes of a descriptor, written last, by one store"),
     ("HEAD_BYTES", f"{ENTRY_BYTES}u", "size of struct dtqatten_head"),
     ("HEAD_SHIFT_MAX", f"{HEAD_SHIFT_MAX}u", "largest shift of a head"),
+    ("REPORT_BYTES", f"{REPORT_BYTES}u", "of a head in head_report"),
     ("OUTPUT_SHIFT_MAX", "7u", "largest output_shift"),
 )
 
@@ -99,7 +101,7 @@ _C_PREAMBLE = """\
  *
  * DTQATTEN_REG_*     byte offsets of registers; 64-bit ones have their high word at + 4
  * DTQATTEN_CONTROL_*, _STATUS_*, _INTERRUPT_*, _FLAG_*   bits, and _MASK, all of them
- * DTQATTEN_ERROR_*   values of DTQATTEN_REG_ERROR_CODE
+ * DTQATTEN_ERRORS    X(name, number) of each error code; enum dtqatten_error, DTQATTEN_ERROR_*
  * DTQATTEN_DESC_*    byte offsets in a descriptor
  *
  * The structs have the machine's memory layout on a little-endian host.
@@ -129,8 +131,18 @@ def c_header() -> str:
         lines += ["", *(f"#define {name}_{bit.name} {int(bit):#x}u" for bit in kind)]
         lines.append(f"#define {name}_MASK {sum(map(int, kind)):#x}u")
     lines.append("")
-    lines += [f"#define DTQATTEN_ERROR_{code.name} {int(code)}u" for code in ErrorCode]
-    lines.append("")
+    lines += [
+        "#define DTQATTEN_ERRORS(X) \\",
+        " \\\n".join(f"    X({code.name}, {int(code)})" for code in ErrorCode),
+        "",
+        "/* Values of DTQATTEN_REG_ERROR_CODE. */",
+        "enum dtqatten_error {",
+        "#define DTQATTEN_X(name, number) DTQATTEN_ERROR_##name = number,",
+        "    DTQATTEN_ERRORS(DTQATTEN_X)",
+        "#undef DTQATTEN_X",
+        "};",
+        "",
+    ]
     lines += [f"#define DTQATTEN_DESC_{f.name.upper()} {f.offset:#04x}u" for f in FIELDS]
     lines += [
         "",

@@ -54,7 +54,16 @@ def test_outputs_are_checked_before_anything_is_computed(
 @pytest.mark.parametrize(
     ("command", "names"),
     [
-        ("registers", ["registers.md", "dtqatten.h"]),
+        (
+            "registers",
+            [
+                "registers.md",
+                "dtqatten.h",
+                "dtqatten_driver.h",
+                "dtqatten_driver.c",
+                "dtqatten_layout.c",
+            ],
+        ),
         ("verilog", ["dtqatten_pe.v"]),
         ("bench", ["array.json", "timeline.png"]),
         ("sweep", ["sweep.csv", "sweep.png"]),

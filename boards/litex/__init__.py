@@ -1,0 +1,1 @@
+"""The machine in a LiteX SoC: ``from dtqatten.boards.litex.machine import add_dtqatten``."""
