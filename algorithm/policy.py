@@ -67,6 +67,8 @@ class Policy:
         Nibbles of a weight of P x V, 2 or 3.
     unsigned_weights : bool
         Those nibbles are unsigned.
+    block_exponents : bool
+        A row has an exponent for each tile of a machine's keys, which scales small weights up.
     p_follows_token : bool
         A weight keeps only its highest plane where its token has 4 bits.
     p_follows_query : bool
@@ -98,6 +100,7 @@ class Policy:
     center: bool = False
     p_planes: int = 2
     unsigned_weights: bool = False
+    block_exponents: bool = False
     p_follows_token: bool = False
     p_follows_query: bool = False
     seed: int = 0
@@ -125,6 +128,7 @@ class Policy:
             "rotate",
             "center",
             "unsigned_weights",
+            "block_exponents",
             "p_follows_token",
             "p_follows_query",
         ):

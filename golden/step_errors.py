@@ -17,6 +17,7 @@ from dtqatten.golden.numerics.codes import (
     dequantize,
     quantize,
 )
+from dtqatten.golden.numerics.narrowing import DIVISOR_FRACTION
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION, requantize
 
 __all__ = ["StepError", "step_errors"]
@@ -147,14 +148,12 @@ def _weights(cv: Codes, options: Options, out: Outputs) -> Iterator[StepError]:
         exact_divisor = out.weights.p.sum(-1)
     else:
         exact_divisor = out.e16.sum(-1) * limit / (softmax.E16_MAX + 1)
-    yield _error(
-        "divisor", "codes", out.weights.divisor / 2**softmax.DIVISOR_FRACTION, exact_divisor
-    )
+    yield _error("divisor", "codes", out.weights.divisor / 2**DIVISOR_FRACTION, exact_divisor)
 
 
 def _outputs(codes: Operands, options: Options, out: Outputs) -> Iterator[StepError]:
     """Errors of the division, and of the output's narrowing to codes."""
-    divisor = out.weights.divisor[..., None] / 2**softmax.DIVISOR_FRACTION * _lead(out)
+    divisor = out.weights.divisor[..., None] / 2**DIVISOR_FRACTION * _lead(out)
     wide = attention(Inputs(*codes), _wide(options)).output
     yield _error("division", "2^-8 codes", wide, out.sums / divisor * 2**OUTPUT_FRACTION)
     narrow = requantize(wide, options.output_shift)

@@ -117,6 +117,7 @@ class Flag(DescribedFlag):
         " exponentials then sum to more than `flat_sum`, and their scores are in 8 bits",
     )
     UNSIGNED_WEIGHTS = 1 << 26, "nibbles of the weights of P x V are unsigned"
+    BLOCK_EXPONENTS = 1 << 27, "weights of P x V have an exponent a row and tile of keys"
 
 
 @dataclass(frozen=True)

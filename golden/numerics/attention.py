@@ -11,6 +11,7 @@ from dtqatten.golden.numerics.codes import BoolArray, Codes, FloatArray, IntArra
 from dtqatten.golden.numerics.importance import accumulate, check_room, importance
 from dtqatten.golden.numerics.local_values import SHARE_ALL, Tiling, multiplied
 from dtqatten.golden.numerics.masks import IDS_MAX
+from dtqatten.golden.numerics.narrowing import Narrowed, narrow
 from dtqatten.golden.numerics.options import Options
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION, normalize, requantize
 from dtqatten.golden.numerics.products import CHANNELS_MAX, scores, weighted_sum
@@ -57,8 +58,8 @@ class Inputs:
     observed : bool array ``[..., n_q]``, optional
         Queries whose probabilities add to the importance; None: all.
     tiling : Tiling, optional
-        Row blocks and groups of keys, by which a ``value_share`` below 256 chooses, and row blocks
-        are tried in 4 bits.
+        Row blocks, groups and tiles of keys, by which a ``value_share`` below 256 chooses, row
+        blocks are tried in 4 bits, and tiles have exponents.
     softcap : int, optional
         Cap of the scores (:mod:`~dtqatten.golden.numerics.score_terms`).
     bias : int array ``[..., heads, n_q, n_k]``, optional
@@ -156,11 +157,11 @@ class Outputs:
         Exponentials, relative to the maximum of the key's segment.
     probability : int64 array ``[..., heads, n_q, n_k]``
         Normalized 16-bit probabilities, the addends of the importance.
-    weights : softmax.Narrowed
+    weights : Narrowed
         Narrowed weights, relative to their segment's largest; lead and divisor of the whole row,
         its sink included.
     sums : int64 array ``[..., heads, n_q, d]``
-        P x V of the whole row before the division, at most 30 bits, 36 if merged.
+        P x V of the whole row before the division, at most 33 bits, 36 if merged.
     partials : tuple of segments.Partial
         Results of the segments.
     trial : Trial, optional
@@ -173,7 +174,7 @@ class Outputs:
     scores: IntArray
     e16: IntArray
     probability: IntArray
-    weights: softmax.Narrowed
+    weights: Narrowed
     sums: IntArray
     partials: tuple[Partial, ...]
     trial: Trial | None = None
@@ -215,6 +216,8 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
             f"value_share is {chosen.value_share}, but there is no tiling: say which queries "
             "share a row block and which keys a group"
         )
+    if chosen.block_exponents and inputs.tiling is None:
+        raise ValueError("block_exponents, but there is no tiling: say which keys share a tile")
     visible = inputs.visible()
     # Refuse before computing: heads * queries decides, not the data.
     counted = n_q if inputs.observed is None else int(np.sum(inputs.observed, -1).max(initial=0))
@@ -241,7 +244,7 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
         row = replace(row, divisor=row.divisor + np.where(sees, weight, 0))
     probability = softmax.normalized(np.concatenate(near, axis=-1), total)
     p = np.concatenate([x.p for x in found], axis=-1)
-    weights = softmax.Narrowed(p, row.lead, row.divisor)
+    weights = Narrowed(p, row.lead, row.divisor)
     output = normalize(row.sums, weights)
     unit = v.unit / (1 << OUTPUT_FRACTION)
     if chosen.output_bits == 8:
@@ -316,12 +319,13 @@ def _segment(
     t, maximum = softmax.exponent(gained[..., span], scale.factor, scale.shift, seen)
     e16 = softmax.exponential(t, seen)
     bits = None if inputs.v_bits is None else np.asarray(inputs.v_bits)[..., span]
-    narrowed = softmax.narrow(
+    narrowed = narrow(
         e16,
         None if inputs.v.gains is None else inputs.v.gains[..., span],
         code=options.weight_code,
         bits=bits if options.p_follows_token else None,
         query_bits=inputs.q_bits if options.p_follows_query else None,
+        tiles=None if inputs.tiling is None else inputs.tiling.tiles[..., span],
     )
     p = narrowed.p
     if inputs.tiling is not None and options.value_share < SHARE_ALL:

@@ -12,8 +12,8 @@ from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.merger import MergerModel
 from dtqatten.golden.cycles.softmax_beats import OutputForm, RowRecord
 from dtqatten.golden.cycles.tiles import Row
-from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import IntArray
+from dtqatten.golden.numerics.narrowing import Narrowed
 from dtqatten.golden.numerics.output import normalize, requantize
 from dtqatten.golden.numerics.segments import Partial, RowScale, merge
 from dtqatten.golden.numerics.sinks import NO_SINK, sink_weight
@@ -49,7 +49,7 @@ class MergedHead:
             scale = RowScale(self.scale.factor[:, r : r + 1], self.scale.shift)
             _, weight = sink_weight(np.array([sink]), row.maximum[:, r : r + 1], scale, code)
             divisor[:, r] += weight[0] * (row.total[:, r] > 0)
-        output = normalize(row.sums, softmax.Narrowed(np.zeros(0, int), row.lead, divisor))
+        output = normalize(row.sums, Narrowed(np.zeros(0, int), row.lead, divisor))
         return (requantize(output, self.form.shift) if self.form.codes else output)[0]
 
 

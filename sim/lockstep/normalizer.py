@@ -12,6 +12,7 @@ from dtqatten.golden.cycles.normalizer import NormalizerModel
 from dtqatten.golden.cycles.softmax_beats import OutputForm, RowRecord
 from dtqatten.golden.cycles.tiles import Row, padded
 from dtqatten.golden.numerics import softmax
+from dtqatten.golden.numerics.narrowing import Narrowed
 from dtqatten.golden.numerics.output import normalize, requantize
 from dtqatten.golden.numerics.weights import WeightCode
 from dtqatten.hw.payloads.arrays import score_row_layout
@@ -116,7 +117,7 @@ class NormalizerLockstep(StreamLockstep):
         for head in heads:
             divisor, lead, form = head.divisor, head.lead, head.form
             mantissa, exponent = softmax.reciprocal(divisor)
-            narrowed = softmax.Narrowed(np.zeros(0, int), lead, divisor)
+            narrowed = Narrowed(np.zeros(0, int), lead, divisor)
             output = normalize(head.sums, narrowed)
             output = requantize(output, form.shift) if form.codes else output
             records += [

@@ -25,10 +25,11 @@ def refuse_weights(config: Config, policy: Policy) -> None:
     Raises
     ------
     PolicyError
-        If the machine's weights are unsigned, and the policy's are not.
+        If the machine's weights are unsigned or have exponents, and the policy's do not.
     """
-    if config.unsigned_weights and not policy.unsigned_weights:
-        raise PolicyError(
-            "the machine has unsigned_weights, the policy has not: set it in the policy, or leave "
-            "it out of the machine"
-        )
+    for name in ("unsigned_weights", "block_exponents"):
+        if getattr(config, name) and not getattr(policy, name):
+            raise PolicyError(
+                f"the machine has {name}, the policy has not: set it in the policy, or leave it "
+                "out of the machine"
+            )

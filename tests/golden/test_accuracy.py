@@ -15,6 +15,7 @@ from dtqatten.golden.agreement import agreement, rank_agreement, sink, weight_er
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.attention import Inputs, Options, attention
 from dtqatten.golden.numerics.codes import apply_gain, dequantize, quantize
+from dtqatten.golden.numerics.narrowing import narrow
 from dtqatten.golden.numerics.reference import reference
 from dtqatten.golden.step_errors import step_errors
 
@@ -186,7 +187,7 @@ def gained_variants(q, k, v):
     def code(weights, bits):
         return (weights * 119 + (1 << (bits - 1))) >> bits
 
-    lead = softmax.narrow(e, cv.gains).lead[..., None]
+    lead = narrow(e, cv.gains).lead[..., None]
     shifted = code(product << lead, 24) / 2.0**lead
     fixed = code(product, 24)
     narrowed = code(e, 16).sum(-1, keepdims=True)

@@ -30,6 +30,9 @@ OPTIONS = [
     {"sinks": True, "grouped": True, "planes": 3},
     {"unsigned_weights": True},
     {"unsigned_weights": True, "sinks": True, "v_gains": True, "planes": 3},
+    {"block_exponents": True},
+    {"block_exponents": True, "unsigned_weights": True, "v_gains": True, "grouped": True},
+    {"block_exponents": True, "sinks": True, "planes": 3, "progressive": True},
     {"progressive": True, "sinks": True},
     {"progressive": True, "v_gains": True, "windows": True, "product_stages": 2},
 ]
