@@ -143,9 +143,10 @@ def _weights(cv: Codes, options: Options, out: Outputs) -> Iterator[StepError]:
     limit = options.weight_code.top
     gain = 1.0 if cv.gains is None else cv.gains[..., None, :] / GAIN_ONE
     exact_weight = out.e16 * gain * _lead(out) * limit / (softmax.E16_MAX + 1)
-    yield _error("weight", "codes", out.weights.p, exact_weight)
+    one = 1 << options.weight_code.fraction
+    yield _error("weight", "codes", out.weights.p / one, exact_weight / one)
     if cv.gains is None:
-        exact_divisor = out.weights.p.sum(-1)
+        exact_divisor = out.weights.p.sum(-1) / one
     else:
         exact_divisor = out.e16.sum(-1) * limit / (softmax.E16_MAX + 1)
     yield _error("divisor", "codes", out.weights.divisor / 2**DIVISOR_FRACTION, exact_divisor)

@@ -47,7 +47,7 @@ def tiles_of(op: Operands) -> Tiling:
             tile,
             group=group,
             chunk=chunk,
-            cuts=equal_cuts(len(keys), arrays.n_max),
+            cuts=equal_cuts(len(keys), arrays.n_max) if len(keys) else (),
         )
         blocks[i][:, rows] = made.blocks
         groups[i, keys] = made.groups

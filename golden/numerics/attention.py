@@ -243,8 +243,10 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
         total = total + np.where(sees, e, 0)
         row = replace(row, divisor=row.divisor + np.where(sees, weight, 0))
     probability = softmax.normalized(np.concatenate(near, axis=-1), total)
-    p = np.concatenate([x.p for x in found], axis=-1)
-    weights = Narrowed(p, row.lead, row.divisor)
+    p = np.concatenate([x.narrowed.p for x in found], axis=-1)
+    exponents = [x.narrowed.exponents for x in found if x.narrowed.exponents is not None]
+    raised = np.concatenate(exponents, axis=-1) if exponents else None
+    weights = Narrowed(p, row.lead, row.divisor, raised)
     output = normalize(row.sums, weights)
     unit = v.unit / (1 << OUTPUT_FRACTION)
     if chosen.output_bits == 8:
@@ -302,7 +304,7 @@ class _Segment:
     """Exponentials and weights of a segment's keys, and its partial result."""
 
     e16: IntArray
-    p: IntArray
+    narrowed: Narrowed
     partial: Partial
 
 
@@ -332,7 +334,7 @@ def _segment(
         p = p * multiplied(p, options.value_share, inputs.tiling, span)
     sums = weighted_sum(p, inputs.v.codes[..., span, :], bits)
     partial = Partial(maximum, e16.sum(-1), narrowed.divisor, narrowed.lead, sums)
-    return _Segment(e16, narrowed.p, partial)
+    return _Segment(e16, narrowed, partial)
 
 
 def _importance(

@@ -19,7 +19,7 @@ OPTIONS = ("cumulative", "count_normalize", "windows", "sinks", "skip_tiles", "l
 
 FULL = PLAIN.replace(**dict.fromkeys(OPTIONS, True))
 GAINED = FULL.replace(v_gains=True)
-UNSIGNED = PLAIN.replace(unsigned_weights=True)
+UNSIGNED = PLAIN.replace(unsigned_weights=True, block_exponents=True)
 MERGED = FULL.replace(merge_rows=72)
 PRUNED = FULL.replace(head_pruning=True)
 TRIED = FULL.replace(
@@ -157,6 +157,10 @@ def served(config: Config) -> tuple[Flag, Flag]:
         needed |= Flag.UNSIGNED_WEIGHTS
     else:
         known &= ~Flag.UNSIGNED_WEIGHTS
+    if config.block_exponents:
+        needed |= Flag.BLOCK_EXPONENTS
+    else:
+        known &= ~Flag.BLOCK_EXPONENTS
     return known, needed
 
 

@@ -53,6 +53,7 @@ def test_the_sample_has_all_edges() -> None:
             "merge_rows",
             "topk_engine",
             "unsigned_weights",
+            "block_exponents",
         ):
             assert len({getattr(core, name) for core in cores}) == 2, (block, name)
     # Not with segments, so there are fewer.

@@ -118,11 +118,14 @@ def test_policies_beyond_the_machine_are_refused(changes, message) -> None:
         config_for(Config(rows=1, cols=1, depth=1, d_head=8, n_max=4), policy)
 
 
-def test_signed_weights_of_a_policy_need_a_machine_of_them() -> None:
-    unsigned = CORE.replace(unsigned_weights=True)
-    with pytest.raises(PolicyError, match="the machine has unsigned_weights, the policy has not"):
-        config_for(unsigned, RANKED)
-    assert config_for(unsigned, RANKED.replace(unsigned_weights=True)).unsigned_weights
+@pytest.mark.parametrize("name", ["unsigned_weights", "block_exponents"])
+def test_weights_of_a_policy_need_a_machine_of_them(name) -> None:
+    other = CORE.replace(**{name: True})
+    with pytest.raises(PolicyError, match=f"the machine has {name}, the policy has not"):
+        config_for(other, RANKED)
+    assert config_for(other, RANKED.replace(**{name: True})) == config_for(
+        CORE, RANKED.replace(**{name: True})
+    )
 
 
 def test_a_machine_has_the_options_of_the_policy() -> None:
