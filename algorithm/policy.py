@@ -168,6 +168,11 @@ class Policy:
         return any(layer.threshold is not None for layer in self.layers)
 
     @property
+    def by_arrays(self) -> bool:
+        """Whether results depend on the sizes of a machine's arrays."""
+        return self.local or self.progressive or self.block_exponents
+
+    @property
     def prunes_heads(self) -> bool:
         """Whether any layer leaves out heads."""
         return any(layer.heads < 1 for layer in self.layers)

@@ -152,10 +152,7 @@ FIELDS: tuple[Field, ...] = (
         " not 0",
     ),
     Field(
-        "four_bit",
-        0x22,
-        16,
-        "keys in 4 bits, the first ones; the others have 8 bits; 0 if CHAINED",
+        "four_bit", 0x22, 16, "keys in 4 bits, the first ones; the others have 8 bits; 0 if CHAINED"
     ),
     Field("k0", 0x24, 16, "keys kept for the next layer; 0 with CONTINUES or HOLDS"),
     Field("k1", 0x26, 16, "kept keys in 8 bits"),

@@ -203,6 +203,8 @@ class Step:
         The tile's first or last step.
     scale : int
         Factor on the accumulator (plane-major) or on the product (interleaved).
+    up : array of int64, [rows], or int
+        Left shift of each row's products, where tiles of weights have exponents.
     """
 
     q: NDArray[np.int64]
@@ -214,6 +216,7 @@ class Step:
     first: bool
     scale: int
     last: bool
+    up: NDArray[np.int64] | int = 0
 
 
 def idle_step(config: Config) -> Step:

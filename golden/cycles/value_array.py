@@ -22,14 +22,14 @@ __all__ = ["ValueArrayModel"]
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """Weights ``[rows, keys]`` of a row block, and what their products count.
+    """Weights ``[rows, keys]`` of a row block, and by how much their products are shifted up.
 
     ``last``: it is the head's last; ``narrow``: all have their highest plane only; ``tiles``: those
     that it visits, where tiles are skipped.
     """
 
     codes: NDArray[np.int64]
-    scales: NDArray[np.int64]
+    ups: NDArray[np.int64]
     last: bool
     narrow: bool
     tiles: tuple[int, ...]
@@ -37,7 +37,7 @@ class _Block:
     @property
     def weights(self) -> NDArray[np.int64]:
         """Weights as they count."""
-        return self.codes * self.scales
+        return self.codes << self.ups
 
 
 class _BlockLoader:
@@ -62,13 +62,13 @@ class _BlockLoader:
         tiles = [self._rows[i : i + count] for i in range(0, len(self._rows), count)]
         codes = np.concatenate([[r.values[: r.keys] for r in tile] for tile in tiles], axis=1)
         fraction = WeightCode.of(self.config).fraction
-        scales = [[[1 << fraction - r.exponent] * r.keys for r in tile] for tile in tiles]
+        ups = [[[fraction - r.exponent] * r.keys for r in tile] for tile in tiles]
         self._rows = []
         self.used += 1
         narrow = all(r.narrow for r in tiles[0])
         return _Block(
             codes,
-            np.concatenate(scales, axis=1),
+            np.concatenate(ups, axis=1),
             row.last_block,
             narrow,
             tuple(tile[0].tile for tile in tiles),
@@ -211,7 +211,8 @@ class ValueArrayModel:
                 wide,
                 follows=head.follows,
                 narrow=block.narrow,
-                scales=grouped(self.config, padded(block.scales.T, self.config.rows))[chosen],
+                # A group is of one tile.
+                ups=grouped(self.config, padded(block.ups.T, self.config.rows))[chosen, 0],
             )
 
     def _places(self, block: _Block, size: int, total: int) -> NDArray[np.int64]:

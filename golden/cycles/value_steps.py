@@ -64,7 +64,7 @@ def value_steps(
     *,
     follows: bool = False,
     narrow: bool = False,
-    scales: NDArray[np.int64] | None = None,
+    ups: NDArray[np.int64] | None = None,
 ) -> Iterator[Step]:
     """Yield the steps of one tile of weighted sums.
 
@@ -77,8 +77,8 @@ def value_steps(
         Values of one channel pass, 4-bit ones with a low plane of zeros.
     wide, follows, narrow
         As of :func:`value_order`.
-    scales : array of int, [g, depth, rows], optional
-        What products of each weight count, where tiles have exponents.
+    ups : array of int, [g, rows], optional
+        Left shift of the products of each group, where tiles have exponents.
     """
     planes = config.planes
     p = WeightCode.of(config).split(weights)
@@ -92,12 +92,12 @@ def value_steps(
             scale = 16 ** (planes - i - low)
         elif i + low > level:
             level, scale = i + low, 16
-        q = p[i, g].astype(np.int64)
         yield Step(
-            (q if scales is None else q * scales[g]).T,
+            p[i, g].T.astype(np.int64),
             v[low, g].T.astype(np.int64),
             *(nothing,) * 4,
             index == 0,
             scale,
             index == len(order) - 1,
+            0 if ups is None else ups[g],
         )

@@ -114,8 +114,9 @@ def test_local_values_are_searched_and_measured_on_the_arrays_of_a_machine(
     assert "--min-values: for --method dtq only" in re.sub(r"\s+", " ", text)
     code, text = run("eval", *given, "--preset", "tiny")
     assert code == 2
-    assert "for a policy with local V pruning or progressive layers only" in re.sub(
-        r"\s+", " ", text
+    assert (
+        "for a policy with local V pruning, progressive layers or block exponents only"
+        in re.sub(r"\s+", " ", text)
     )
 
 
