@@ -83,13 +83,16 @@ def test_the_embedding_is_that_of_the_golden_algorithm() -> None:
 
 @pytest.mark.parametrize("by_host", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_row_blocks_choose_values(by_host: bool) -> None:
-    """In every layer, on arrays whose groups are not those of preset base; heads go, too."""
+    """In every layer, on arrays whose groups are not those of preset base; heads go, too.
+
+    Tiles of the same arrays have exponents.
+    """
     torch.manual_seed(4)
     model = bert()
     some = [dataclasses.replace(layer, values=0.4) for layer in RANKED.layers]
     # Machine or host leaves out a head from the second layer on.
     some[1:] = [dataclasses.replace(layer, heads=0.5) for layer in some[1:]]
-    policy = RANKED.replace(layers=tuple(some))
+    policy = RANKED.replace(layers=tuple(some), block_exponents=True)
     core = config_for(CORE, policy)
     assert (core.local_values, core.skip_tiles, core.head_pruning) == (True, True, True)
     core = core.replace(head_pruning=not by_host)
