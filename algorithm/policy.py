@@ -69,6 +69,8 @@ class Policy:
         Nibbles of a weight of P x V, 2 or 3.
     unsigned_weights : bool
         Those nibbles are unsigned.
+    block_exponents : bool
+        A row has an exponent for each tile of a machine's keys, which scales small weights up.
     p_follows_token : bool
         A weight keeps only its highest plane where its token has 4 bits.
     p_follows_query : bool
@@ -101,6 +103,7 @@ class Policy:
     center_queries: bool = False
     p_planes: int = 2
     unsigned_weights: bool = False
+    block_exponents: bool = False
     p_follows_token: bool = False
     p_follows_query: bool = False
     seed: int = 0
@@ -129,6 +132,7 @@ class Policy:
             "center",
             "center_queries",
             "unsigned_weights",
+            "block_exponents",
             "p_follows_token",
             "p_follows_query",
         ):
@@ -171,6 +175,11 @@ class Policy:
     def progressive(self) -> bool:
         """Whether keys are in 4 bits first in any layer."""
         return any(layer.threshold is not None for layer in self.layers)
+
+    @property
+    def by_arrays(self) -> bool:
+        """Whether results depend on the sizes of a machine's arrays."""
+        return self.local or self.progressive or self.block_exponents
 
     @property
     def prunes_heads(self) -> bool:

@@ -20,7 +20,7 @@ def text_of(fields: dict[str, Any]) -> str:
     """Return the text of a policy with these fields; those of layers are left out at defaults."""
     content = {"format": FORMAT, "version": VERSION, **fields}
     content["protect"] = list(content["protect"])
-    for name in ("p_follows_query", "unsigned_weights", "center_queries"):
+    for name in ("p_follows_query", "unsigned_weights", "block_exponents", "center_queries"):
         if not content[name]:
             # Texts of policies from before there was this option stay as they are.
             del content[name]

@@ -122,7 +122,9 @@ class Cascade:
             report=True,
             cumulative=config.cumulative,
             fresh=config.cumulative and self._at == 0,
-            options=Options(unsigned_weights=config.unsigned_weights),
+            options=Options(
+                unsigned_weights=config.unsigned_weights, block_exponents=config.block_exponents
+            ),
         )
 
     def keep(self, ids: NDArray[np.integer], bits: NDArray[np.integer]) -> None:

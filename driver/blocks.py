@@ -57,7 +57,8 @@ class Block(ABC):
     options : Options
         ``softmax_scale``, ``output_bits``, ``output_shift``, ``p_follows_token``,
         ``p_follows_query``, ``count_normalize``, ``value_share`` and ``flat_sum``;
-        ``unsigned_weights``, which must be as the machine has them; ``p_planes`` is the machine's.
+        ``unsigned_weights`` and ``block_exponents``, which must be as the machine has them;
+        ``p_planes`` is the machine's.
     """
 
     q: Codes
@@ -172,6 +173,7 @@ class Block(ABC):
             Flag.HELD: self.held,
             Flag.KEY_BIAS: self.key_bias is not None,
             Flag.UNSIGNED_WEIGHTS: self.options.unsigned_weights,
+            Flag.BLOCK_EXPONENTS: self.options.block_exponents,
             Flag.LOCAL_VALUES: self.options.value_share < SHARE_ALL,
             Flag.PROGRESSIVE: self.options.flat_sum is not None,
             Flag.HEADS_CHAINED: self.heads_chained,

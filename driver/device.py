@@ -284,7 +284,7 @@ class Device:
         if unknown or missing:
             raise LayoutError(
                 f"the machine cannot do {unknown!r} and needs {missing!r}: change the layer, or "
-                "generate it with other options (unsigned_weights, v_gains, cumulative, "
-                "count_normalize, windows, sinks, bias_heads, grouped, held_importance, "
-                "head_pruning, local_values, progressive, merge_rows)"
+                "generate it with other options (unsigned_weights, block_exponents, v_gains, "
+                "cumulative, count_normalize, windows, sinks, bias_heads, grouped, "
+                "held_importance, head_pruning, local_values, progressive, merge_rows)"
             )

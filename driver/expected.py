@@ -140,7 +140,8 @@ def expected_layer(
     if held is not None:
         carried = held.read(keys.ids)
     tiles = None
-    if layer.options.value_share < SHARE_ALL or layer.options.flat_sum is not None:
+    by_tiles = layer.options.flat_sum is not None or config.block_exponents
+    if layer.options.value_share < SHARE_ALL or by_tiles:
         tiles = tiling(
             len(own),
             len(queries),
@@ -191,11 +192,13 @@ def _chunk(config: Config, layer: Block, keys: int) -> int | None:
 def _check_options(config: Config, layer: Block) -> None:
     """Refuse what a machine computes otherwise, or not at all."""
     options = layer.options
-    if options.unsigned_weights != config.unsigned_weights:
-        raise LayoutError(
-            f"unsigned_weights is {options.unsigned_weights}, the machine's "
-            f"{config.unsigned_weights}: change the layer's, or generate another machine"
-        )
+    for name in ("unsigned_weights", "block_exponents"):
+        asked, built = getattr(options, name), getattr(config, name)
+        if asked != built:
+            raise LayoutError(
+                f"{name} is {asked}, the machine's {built}: change the layer's, or generate "
+                "another machine"
+            )
     if layer.key_bias is not None and not config.bias_heads:
         raise LayoutError(
             "the layer has a key_bias, but the machine has no biases of keys: leave it out, or "

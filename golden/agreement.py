@@ -13,6 +13,7 @@ from dtqatten.golden.numerics.codes import (
     dequantize,
     quantize,
 )
+from dtqatten.golden.numerics.local_values import Tiling
 from dtqatten.golden.numerics.reference import Reference, reference
 from dtqatten.golden.numerics.select import top
 
@@ -63,6 +64,7 @@ def agreement(
     bits: IntArray | None = None,
     *,
     quantized_reference: bool = False,
+    tiling: Tiling | None = None,
 ) -> Agreement:
     """Run integer block and reference on the same operands and compare.
 
@@ -78,13 +80,16 @@ def agreement(
         Precision of each token in Q, K and V, 4 or 8.
     quantized_reference : bool
         Give the reference the dequantized codes, which leaves out the error of quantization.
+    tiling : Tiling, optional
+        Tiles of keys, where they have exponents.
     """
     chosen = Options() if options is None else options
     cq, ck, cv = (quantize(x, granularity) for x in (q, k, v))
     if quantized_reference:
         q, k, v = (dequantize(c, bits) for c in (cq, ck, cv))
     exact = reference(q, k, v, softmax_scale=chosen.softmax_scale)
-    return compare(attention(Inputs(cq, ck, cv, bits, bits, bits), chosen), exact)
+    inputs = Inputs(cq, ck, cv, bits, bits, bits, tiling=tiling)
+    return compare(attention(inputs, chosen), exact)
 
 
 def rank_agreement(a: ArrayLike, b: ArrayLike, share: float) -> float:

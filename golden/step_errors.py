@@ -17,6 +17,7 @@ from dtqatten.golden.numerics.codes import (
     dequantize,
     quantize,
 )
+from dtqatten.golden.numerics.narrowing import DIVISOR_FRACTION
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION, requantize
 
 __all__ = ["StepError", "step_errors"]
@@ -142,19 +143,18 @@ def _weights(cv: Codes, options: Options, out: Outputs) -> Iterator[StepError]:
     limit = options.weight_code.top
     gain = 1.0 if cv.gains is None else cv.gains[..., None, :] / GAIN_ONE
     exact_weight = out.e16 * gain * _lead(out) * limit / (softmax.E16_MAX + 1)
-    yield _error("weight", "codes", out.weights.p, exact_weight)
+    one = 1 << options.weight_code.fraction
+    yield _error("weight", "codes", out.weights.p / one, exact_weight / one)
     if cv.gains is None:
-        exact_divisor = out.weights.p.sum(-1)
+        exact_divisor = out.weights.p.sum(-1) / one
     else:
         exact_divisor = out.e16.sum(-1) * limit / (softmax.E16_MAX + 1)
-    yield _error(
-        "divisor", "codes", out.weights.divisor / 2**softmax.DIVISOR_FRACTION, exact_divisor
-    )
+    yield _error("divisor", "codes", out.weights.divisor / 2**DIVISOR_FRACTION, exact_divisor)
 
 
 def _outputs(codes: Operands, options: Options, out: Outputs) -> Iterator[StepError]:
     """Errors of the division, and of the output's narrowing to codes."""
-    divisor = out.weights.divisor[..., None] / 2**softmax.DIVISOR_FRACTION * _lead(out)
+    divisor = out.weights.divisor[..., None] / 2**DIVISOR_FRACTION * _lead(out)
     wide = attention(Inputs(*codes), _wide(options)).output
     yield _error("division", "2^-8 codes", wide, out.sums / divisor * 2**OUTPUT_FRACTION)
     narrow = requantize(wide, options.output_shift)

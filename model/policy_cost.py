@@ -54,13 +54,14 @@ def refuse_unpriced(policy: Policy, *, energy: bool = False) -> None:
     ------
     UsageError
         If a layer is progressive, or queries of pruned tokens go on; for energy also if weights are
-        unsigned or keys have biases, whose power has not been measured.
+        unsigned or have exponents, or keys have biases, whose power has not been measured.
     """
-    if energy and policy.unsigned_weights:
-        raise UsageError(
-            "unsigned_weights is True: power is known of signed weights only; choose cycles, bit "
-            "operations or bytes"
-        )
+    for name in ("unsigned_weights", "block_exponents"):
+        if energy and getattr(policy, name):
+            raise UsageError(
+                f"{name} is True: power is known of weights without it only; choose cycles, bit "
+                "operations or bytes"
+            )
     if energy and policy.center_queries:
         raise UsageError(
             "center_queries is True: power is known of machines without biases of keys only; "

@@ -150,6 +150,7 @@ def core_layer(config: Config, workload: Workload, heads: int) -> CoreLayer:
         options=Options(
             p_planes=config.planes,
             unsigned_weights=config.unsigned_weights,
+            block_exponents=config.block_exponents,
             p_follows_token=workload.follows,
             p_follows_query=workload.follows_query,
             value_share=workload.value_share,
@@ -157,4 +158,4 @@ def core_layer(config: Config, workload: Workload, heads: int) -> CoreLayer:
         k0=keep,
         k1=wide,
     )
-    return replace(layer, tiling=layer.tiled(config)) if config.local_values else layer
+    return replace(layer, tiling=layer.tiled(config))

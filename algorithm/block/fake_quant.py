@@ -19,6 +19,7 @@ from dtqatten.algorithm.block.steps import (
     scores,
     spread,
 )
+from dtqatten.configuration.limits import EXPONENT_MAX
 from dtqatten.golden.numerics.codes import GAIN_MAX, GAIN_ONE
 from dtqatten.golden.numerics.progressive import flat_with_block
 
@@ -90,7 +91,7 @@ def _unnormalized(op: Operands) -> tuple[Tensor, Tensor | None, Tensor | None]:
 
 
 def _weights(op: Operands, e: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights of P x V as whole numbers, and the divisor of each row.
+    """Weights of P x V as whole numbers, with fraction bits if there are, and each row's divisor.
 
     Parameters
     ----------
@@ -104,13 +105,15 @@ def _weights(op: Operands, e: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
     code = op.weight_code
     top = code.top
     if op.v.gains is None:
-        p = rounded(e * top)
+        weights = e
     else:
-        gained = e * (spread(op.v.gains, e.shape[1]) / GAIN_ONE)[:, :, None, :]
+        weights = e * (spread(op.v.gains, e.shape[1]) / GAIN_ONE)[:, :, None, :]
         # The machine's lead: the power of two that brings the row's largest weight to 24 bits.
-        lead = -torch.frexp(positive(gained.detach().amax(-1, keepdim=True)))[1]
+        lead = -torch.frexp(positive(weights.detach().amax(-1, keepdim=True)))[1]
         lead = torch.ldexp(torch.ones_like(total), lead.clamp_(0, 8))
-        p = rounded(gained.mul_(lead * top))
+        weights = weights.mul_(lead)
+    raised = _raised(op, weights.detach()) if code.exponents else None
+    p = rounded(weights * (top if raised is None else raised * top))
     low = torch.zeros((), dtype=torch.bool, device=p.device)
     if op.p_follows_token:
         low = low | (op.v_bits == 4)[:, None, None, :]
@@ -119,4 +122,26 @@ def _weights(op: Operands, e: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
     if low.any():
         narrow = highest(p, code)
         p = narrow if low.all() else torch.where(low, narrow, p)
-    return p, p.sum(-1, keepdim=True) if op.v.gains is None else total * lead * top
+    one = 1 << code.fraction
+    if raised is not None:
+        p = p * (one / raised)
+    return p, p.sum(-1, keepdim=True) if op.v.gains is None else total * lead * (top * one)
+
+
+def _raised(op: Operands, weights: Tensor) -> Tensor:
+    """Powers of two that the exponents of tiles scale weights up by, for each weight.
+
+    Parameters
+    ----------
+    op : Operands
+        Operands.
+    weights : tensor ``[batch, heads, n_q, n_k]``
+        0 to 1, a row's largest at least 1/2.
+    """
+    numbers = torch.from_numpy(tiles_of(op).tiles).to(weights.device)
+    # Keys of no tile are seen by no query that counts: they have one of their own.
+    at = (numbers + 1)[:, None, None].expand_as(weights)
+    largest = weights.new_zeros((*weights.shape[:-1], int(numbers.max()) + 2))
+    largest = largest.scatter_reduce_(-1, at, weights, "amax")
+    zeros = (-torch.frexp(positive(largest))[1]).clamp_(0, EXPONENT_MAX)
+    return torch.ldexp(torch.ones_like(largest), zeros).gather(-1, at)

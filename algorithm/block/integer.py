@@ -7,11 +7,11 @@ from dtqatten.algorithm.block.local_values import tiles_of
 from dtqatten.algorithm.block.operands import Operands, Result, rows_multiplied
 from dtqatten.golden.numerics import attention as golden
 from dtqatten.golden.numerics.local_values import SHARE_ALL, multiplied
+from dtqatten.golden.numerics.narrowing import Narrowed
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION, normalize
 from dtqatten.golden.numerics.products import weighted_sum
 from dtqatten.golden.numerics.progressive import flat_sum
 from dtqatten.golden.numerics.segments import equal_cuts
-from dtqatten.golden.numerics.softmax import Narrowed
 
 __all__ = ["integer"]
 
@@ -61,6 +61,7 @@ class _Golden:
         self._options = golden.Options(
             p_planes=op.p_planes,
             unsigned_weights=op.unsigned_weights,
+            block_exponents=op.block_exponents,
             p_follows_token=op.p_follows_token,
             p_follows_query=op.p_follows_query,
             softmax_scale=op.scaling,
@@ -70,7 +71,7 @@ class _Golden:
         # Row blocks and thresholds choose by the weights of a whole row.
         if op.value_share == SHARE_ALL and op.threshold is None:
             self._rest["cuts"] = equal_cuts(n_k)
-        if op.threshold is not None:
+        if op.threshold is not None or op.block_exponents:
             self._rest["tiling"] = tiles_of(op)
         self._bits = [x.cpu().numpy().astype(np.uint8) for x in (op.q_bits, op.k_bits, op.v_bits)]
 

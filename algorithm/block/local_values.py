@@ -29,6 +29,7 @@ def tiles_of(op: Operands) -> Tiling:
     tile = (arrays.rows, arrays.cols, arrays.depth)
     blocks = np.full((batch, heads, n_q), -1)
     groups = np.full((batch, n_k), -1)
+    tiles = np.full((batch, n_k), -1)
     counted = op.queries.cpu().numpy() > 0
     q_bits, k_bits = op.q_bits.cpu().numpy(), op.k_bits.cpu().numpy()
     seen = np.ones((batch, n_k), bool)
@@ -46,11 +47,12 @@ def tiles_of(op: Operands) -> Tiling:
             tile,
             group=group,
             chunk=chunk,
-            cuts=equal_cuts(len(keys), arrays.n_max),
+            cuts=equal_cuts(len(keys), arrays.n_max) if len(keys) else (),
         )
         blocks[i][:, rows] = made.blocks
         groups[i, keys] = made.groups
-    return Tiling(blocks, groups)
+        tiles[i, keys] = made.tiles
+    return Tiling(blocks, groups, tiles)
 
 
 def _clustered(places: np.ndarray, bits: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ class Operands:
     scaling : float
         Factor of the scores.
     p_planes : int
-    unsigned_weights, p_follows_token, p_follows_query : bool
+    unsigned_weights, block_exponents, p_follows_token, p_follows_query : bool
         As in :class:`dtqatten.golden.numerics.attention.Options`.
     value_share : int
         Groups of keys whose V a row block multiplies, in 1/256 of those with a weight.
@@ -70,6 +70,7 @@ class Operands:
     queries: Tensor
     p_planes: int = 2
     unsigned_weights: bool = False
+    block_exponents: bool = False
     p_follows_token: bool = False
     p_follows_query: bool = False
     value_share: int = SHARE_ALL
@@ -82,7 +83,7 @@ class Operands:
     @property
     def weight_code(self) -> WeightCode:
         """Codes of the weights of P x V."""
-        return WeightCode(self.p_planes, self.unsigned_weights)
+        return WeightCode(self.p_planes, self.unsigned_weights, self.block_exponents)
 
     def part(self, row: slice, shared: slice) -> "Operands":
         """Operands of some sequences and some heads of K and V, with the heads of Q on them."""

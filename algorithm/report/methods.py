@@ -21,6 +21,7 @@ SEARCHED = {
     "-fast": "searched for speed",
     "-local": "searched, with local V pruning",
     "-unsigned": "searched, then unsigned weights",
+    "-exponents": "searched, then unsigned weights with exponents",
     "-centered": "searched, then unsigned weights, and means taken out of Q",
     "-450": "searched at 0.45",
     "-600": "searched at 0.60",

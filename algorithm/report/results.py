@@ -151,8 +151,8 @@ class Results:
 
 
 def rules(policy: Policy) -> list[dict[str, Any]]:
-    """Return what a policy's figures depend on besides: the arrays that choose local values."""
-    return [dataclasses.asdict(BASE_ARRAYS)] if policy.local or policy.progressive else []
+    """Return what a policy's figures depend on besides: the arrays whose tiles count."""
+    return [dataclasses.asdict(BASE_ARRAYS)] if policy.by_arrays else []
 
 
 def set_of(row: dict[str, Any]) -> tuple[str, str, str | None]:

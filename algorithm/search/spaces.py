@@ -32,6 +32,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "center_queries": (False, True),
     "p_planes": (2, 3),
     "unsigned_weights": (False, True),
+    "block_exponents": (False, True),
     "p_follows_token": (False, True),
     "p_follows_query": (False, True),
 }

@@ -188,6 +188,7 @@ def _operands(block: Block, policy: Policy, exact: bool, held: CacheLayer | None
         queries=block.counted.to(block.q.dtype),
         p_planes=policy.p_planes,
         unsigned_weights=policy.unsigned_weights,
+        block_exponents=policy.block_exponents,
         p_follows_token=policy.p_follows_token,
         p_follows_query=policy.p_follows_query,
         value_share=rules.value_share,

@@ -66,7 +66,7 @@ def evaluate(
 
     Without --policy every token has 8 bits. --preset and --config name the machine whose row blocks
     choose V, by group of tokens, where a policy prunes it, and are tried in 4 bits where it has
-    progressive layers.
+    progressive layers; and whose tiles of keys have exponents where it has these.
     """
     if pictures is None:
         reject_unused({"--noise": noise, "--text": text}, "for --pictures only")
@@ -81,9 +81,12 @@ def evaluate(
         chosen_mode = Mode(mode)
         given = None if policy is None else find_policy(policy)
         made = None if preset is None and file is None else machine(preset, file).config
-        if given is None or not (given.local or given.progressive):
+        if given is None or not given.by_arrays:
             unused = {"--preset": preset, "--config": file}
-            reject_unused(unused, "for a policy with local V pruning or progressive layers only")
+            reject_unused(
+                unused,
+                "for a policy with local V pruning, progressive layers or block exponents only",
+            )
         chosen, loaded = opened(model, task, data, limit)
         applied = Policy.flat(loaded.layers) if given is None else given
         arrays = BASE_ARRAYS if made is None else Arrays.of(made)

@@ -178,8 +178,9 @@ def search(
         chosen, loaded = opened(model, task, data, limit)
         cost = cost_of(objective, on, chosen, loaded, tokens, shape)
         base = template_of(template, loaded).replace(model=model, task=task)
-        local = method == "spatten" or (min_values or 1) < 1 or base.local
-        refuse_unused(objective, local, preset, file)
+        by_arrays = method == "spatten" or (min_values or 1) < 1 or base.by_arrays
+        by_arrays = by_arrays or "block_exponents" in (vary or ())
+        refuse_unused(objective, by_arrays, preset, file)
         if is_priced(objective):
             check_space(objective, base, tuple(vary or ()), progressive)
         varied = tuple(vary or ())

@@ -57,20 +57,22 @@ def machine_of(objective: Cost, preset: str | None, file: Path | None) -> Machin
     return machine(preset, file) if given or is_priced(objective) else None
 
 
-def refuse_unused(objective: Cost, local: bool, preset: str | None, file: Path | None) -> None:
+def refuse_unused(objective: Cost, by_arrays: bool, preset: str | None, file: Path | None) -> None:
     """Refuse a machine that does not matter.
 
     Parameters
     ----------
     objective : Cost
-    local : bool
-        Some policies that are tried multiply V of some tokens, which the arrays choose.
+    by_arrays : bool
+        Results of some policies that are tried depend on the arrays.
     preset, file : optional
         As of :func:`dtqatten.commands.options.machine`.
     """
-    if not is_priced(objective) and not local:
-        given = {"--preset": preset, "--config": file}
-        reject_unused(given, "for --objective cycles and energy, and for local V pruning, only")
+    if not is_priced(objective) and not by_arrays:
+        reject_unused(
+            {"--preset": preset, "--config": file},
+            "for --objective cycles and energy, local V pruning and block exponents only",
+        )
 
 
 def cost_of(

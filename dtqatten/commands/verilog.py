@@ -129,6 +129,9 @@ def verilog(
     unsigned_weights: Annotated[
         bool | None, typer.Option(help="Those nibbles are unsigned: 16 levels in 4 bits, not 8.")
     ] = None,
+    block_exponents: Annotated[
+        bool | None, typer.Option(help="A row's weights have an exponent for each tile of keys.")
+    ] = None,
     v_gains: Annotated[
         bool | None, typer.Option(help="Take a gain per token of V, for token scales.")
     ] = None,
@@ -197,6 +200,7 @@ def verilog(
         product_stages=product_stages,
         planes=planes,
         unsigned_weights=unsigned_weights,
+        block_exponents=block_exponents,
         v_gains=v_gains,
         heads=heads,
         topk_lanes=topk_lanes,

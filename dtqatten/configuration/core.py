@@ -8,7 +8,12 @@ from typing import Any
 
 from dtqatten.configuration.choices import Schedule, TopKEngine
 from dtqatten.configuration.fields import ConfigError, boolean, member
-from dtqatten.configuration.limits import IMPORTANCE_ROWS, check_ranges, check_together
+from dtqatten.configuration.limits import (
+    EXPONENT_MAX,
+    IMPORTANCE_ROWS,
+    check_ranges,
+    check_together,
+)
 from dtqatten.configuration.timing import ASIC, FPGA, Timing
 
 __all__ = [
@@ -66,6 +71,8 @@ class Config:
         Nibbles of a weight of P x V: 2 (8 bits) or 3 (12 bits).
     unsigned_weights : bool
         Those nibbles are unsigned: a weight of 4 bits has 16 levels, not 8.
+    block_exponents : bool
+        A row has an exponent for each tile of its keys, which scales small weights up.
     v_gains : bool
         Values have a gain per token; weights are then relative to a row's largest gained one.
     heads : int
@@ -125,6 +132,7 @@ class Config:
     product_stages: int = 1
     planes: int = 2
     unsigned_weights: bool = False
+    block_exponents: bool = False
     v_gains: bool = False
     heads: int = 16
     topk_lanes: int = 16
@@ -269,6 +277,7 @@ class Config:
         Enough for partial sums too, in which planes do not cancel each other yet.
         """
         largest = {2: (120, 255), 3: (1928, 4095)}[self.planes][self.unsigned_weights]
+        largest <<= EXPONENT_MAX * self.block_exponents
         return (self.n_max * largest * -CODE_MIN).bit_length() + 1
 
     @property

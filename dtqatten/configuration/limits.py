@@ -7,7 +7,17 @@ from dtqatten.configuration.fields import ConfigError, integer, power_of_two
 if TYPE_CHECKING:
     from dtqatten.configuration.core import Config
 
-__all__ = ["IMPORTANCE_ROWS", "POSITIONS_MAX", "PRUNED_HEADS_MAX", "check_ranges", "check_together"]
+__all__ = [
+    "EXPONENT_MAX",
+    "IMPORTANCE_ROWS",
+    "POSITIONS_MAX",
+    "PRUNED_HEADS_MAX",
+    "check_ranges",
+    "check_together",
+]
+
+#: Largest exponent of a tile's weights: as many bits of a weight are below a code.
+EXPONENT_MAX = 3
 
 #: Most tokens of a cache: positions have 16 bits.
 POSITIONS_MAX = 65536

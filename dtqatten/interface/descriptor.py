@@ -117,6 +117,7 @@ class Flag(DescribedFlag):
         " exponentials then sum to more than `flat_sum`, and their scores are in 8 bits",
     )
     UNSIGNED_WEIGHTS = 1 << 26, "nibbles of the weights of P x V are unsigned"
+    BLOCK_EXPONENTS = 1 << 27, "weights of P x V have an exponent a row and tile of keys"
     KEY_BIAS = 1 << 28, "each key has a bias for each query head, which joins its scores"
 
 
@@ -152,10 +153,7 @@ FIELDS: tuple[Field, ...] = (
         " not 0",
     ),
     Field(
-        "four_bit",
-        0x22,
-        16,
-        "keys in 4 bits, the first ones; the others have 8 bits; 0 if CHAINED",
+        "four_bit", 0x22, 16, "keys in 4 bits, the first ones; the others have 8 bits; 0 if CHAINED"
     ),
     Field("k0", 0x24, 16, "keys kept for the next layer; 0 with CONTINUES or HOLDS"),
     Field("k1", 0x26, 16, "kept keys in 8 bits"),

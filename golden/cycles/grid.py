@@ -72,6 +72,9 @@ class GridModel:
         first = self._gather(age, "first")[self._lag]
         scale = self._gather(age, "scale")[self._lag]
         dot = (q * k).sum(axis=-1)
+        if self.config.block_exponents:
+            ups = [self.history[age + lag].up for lag in range(self._lag.max() + 1)]
+            dot <<= np.stack([np.broadcast_to(up, rows.shape[:1]) for up in ups])[self._lag, rows]
         kept = np.where(first, 0, self.acc)
         if self.config.schedule is Schedule.INTERLEAVED:
             self.acc = kept + dot * scale

@@ -60,7 +60,8 @@ class CoreLayer:
     by_token : bool
         Of grouped heads: each token's queries follow each other; if not, each head's.
     options : Options
-        Of the golden block; ``p_planes`` and ``unsigned_weights`` as the configuration has them.
+        Of the golden block; ``p_planes``, ``unsigned_weights`` and ``block_exponents`` as the
+        configuration has them.
     k0, k1 : int
         Tokens to keep, and of those in 8 bits.
     report, cumulative, fresh : bool
@@ -74,7 +75,8 @@ class CoreLayer:
     cuts : tuple of int
         Places at which segments of the keys begin, besides 0. With any, module B takes no part.
     tiling : Tiling, optional
-        With a ``value_share`` or a ``flat_sum`` of the options: :meth:`tiled` of the configuration.
+        With a ``value_share``, a ``flat_sum`` or ``block_exponents`` of the options: :meth:`tiled`
+        of the configuration.
     """
 
     q: Codes
@@ -143,7 +145,7 @@ class CoreLayer:
         return [[(head * group + i, query) for query, i in places] for head in range(own)]
 
     def tiled(self, config: Config) -> Tiling:
-        """Return row blocks and groups of keys on the arrays of a configuration."""
+        """Return row blocks, groups and tiles of keys on the arrays of a configuration."""
         blocks = np.full(self.q.codes.shape[:2], -1)
         number = 0
         for rows in self.rows:
@@ -154,7 +156,7 @@ class CoreLayer:
                         blocks[place] = number
                     number += 1
         tile = (config.rows, config.cols, config.group)
-        return Tiling(blocks, tiling(1, 1, len(self.k_ids), tile, cuts=self.cuts).groups)
+        return replace(tiling(1, 1, len(self.k_ids), tile, cuts=self.cuts), blocks=blocks)
 
     def heads(self, config: Config) -> Iterator[CoreHead]:
         """Yield the layer's heads as the core computes them.

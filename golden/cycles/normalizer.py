@@ -10,7 +10,7 @@ from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.rings import Fifo
 from dtqatten.golden.cycles.softmax_beats import RowRecord
 from dtqatten.golden.cycles.tiles import Row, padded
-from dtqatten.golden.numerics import softmax
+from dtqatten.golden.numerics.narrowing import Narrowed
 from dtqatten.golden.numerics.output import normalize, requantize
 
 __all__ = ["NormalizerModel", "OutputBeat"]
@@ -102,9 +102,7 @@ class NormalizerModel:
     def _normalized(self, sums: Row) -> NDArray[np.int64]:
         """Return the outputs of a row of sums."""
         record = self._records[self._row]
-        weights = softmax.Narrowed(
-            np.zeros(0, int), np.array([record.lead]), np.array([record.divisor])
-        )
+        weights = Narrowed(np.zeros(0, int), np.array([record.lead]), np.array([record.divisor]))
         output = normalize(sums.values[None], weights)
         if record.output.codes:
             output = requantize(output, record.output.shift)

@@ -167,6 +167,7 @@ def random_layer(
         options=Options(
             p_planes=config.planes,
             unsigned_weights=config.unsigned_weights,
+            block_exponents=config.block_exponents,
             p_follows_token=bool(rng.integers(2)),
             p_follows_query=bool(rng.integers(2)),
             output_bits=form,
@@ -187,7 +188,7 @@ def random_layer(
         else None,
         cuts=cuts,
     )
-    tiles = config.local_values or config.progressive
+    tiles = config.local_values or config.progressive or config.block_exponents
     return replace(made, tiling=made.tiled(config)) if tiles else made
 
 

@@ -11,6 +11,7 @@ from dtqatten.golden.cycles.tiles import Row, padded
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import BoolArray, IntArray, apply_gain
 from dtqatten.golden.numerics.masks import position_mask
+from dtqatten.golden.numerics.narrowing import narrow
 from dtqatten.golden.numerics.score_terms import PLACE_BITS, biased
 from dtqatten.golden.numerics.segments import RowScale
 from dtqatten.golden.numerics.sinks import sink_weight
@@ -108,8 +109,17 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
     gains = np.array([key.value_gain for key in keys]) if config.v_gains else None
     bits = np.array([4 if key.narrow else 8 for key in keys])
     query_bits = np.array([4 if query.narrow else 8 for query in queries])
-    narrowed = softmax.narrow(e16[None], gains, code=code, bits=bits, query_bits=query_bits)
-    weights, lead, divisor = narrowed.p[0], narrowed.lead[0], narrowed.divisor[0]
+    narrowed = narrow(
+        e16[None],
+        gains,
+        code=code,
+        bits=bits,
+        query_bits=query_bits,
+        tiles=np.repeat(np.arange(len(tiles)), np.diff(edges)),
+    )
+    lead, divisor = narrowed.lead[0], narrowed.divisor[0]
+    exponents = np.zeros_like(e16) if narrowed.exponents is None else narrowed.exponents[0]
+    weights = narrowed.p[0] >> code.fraction - exponents
     total = e16.sum(-1)
     if config.sinks:
         sinks = np.array([factor.sink for factor in factors])
@@ -148,7 +158,13 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
             )
             passing.append(
                 PassingRow(
-                    Row(row_weights, *place, narrow=queries[at].narrow, tile=row.tile),
+                    Row(
+                        row_weights,
+                        *place,
+                        narrow=queries[at].narrow,
+                        exponent=int(exponents[at, span.start]),
+                        tile=row.tile,
+                    ),
                     Row(
                         row_probability,
                         *place,

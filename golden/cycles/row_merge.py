@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.rings import Fifo
 from dtqatten.golden.cycles.softmax_beats import RowRecord
-from dtqatten.golden.numerics import softmax
+from dtqatten.golden.numerics.narrowing import Narrowed
 from dtqatten.golden.numerics.output import normalize, requantize
 from dtqatten.golden.numerics.segments import Partial, RowScale, merge
 from dtqatten.golden.numerics.sinks import sink_weight
@@ -81,7 +81,7 @@ class MergedRow:
         record, divisor = self.record, row.divisor
         _, weight = sink_weight(np.array([record.sink]), row.maximum, _scale(record), code)
         divisor = divisor + np.where(row.total > 0, weight, 0)
-        output = normalize(row.sums, softmax.Narrowed(np.zeros(0, int), row.lead, divisor))
+        output = normalize(row.sums, Narrowed(np.zeros(0, int), row.lead, divisor))
         if record.output.codes:
             output = requantize(output, record.output.shift)
         return output[0, 0].astype(np.int64)

@@ -34,6 +34,7 @@ def tile_rows(
     values: NDArray,
     narrow: NDArray[np.bool_] | None = None,
     visited: NDArray[np.bool_] | None = None,
+    exponents: NDArray | None = None,
 ) -> Iterator[Row]:
     """Cut a head's ``[queries, keys]`` into rows of tiles, in the order in which scores come.
 
@@ -45,6 +46,8 @@ def tile_rows(
         Of weights: rows that have their highest plane only.
     visited : array of bool, [row blocks, tiles], optional
         Tiles that each row block visits; all by default.
+    exponents : int array, [queries, tiles], optional
+        Of weights: those of a row's tiles.
     """
     queries, keys = values.shape
     for row, tile in row_places(config, queries, keys):
@@ -63,5 +66,6 @@ def tile_rows(
             last_tile,
             block_end == queries,
             narrow=narrow is not None and bool(narrow[row]),
+            exponent=0 if exponents is None else int(exponents[row, tile // config.cols]),
             tile=tile // config.cols,
         )

@@ -164,8 +164,8 @@ class Row:
     ``last_row`` of the tile, ``last_tile`` of the row block, ``last_block`` of the head; ``tile``
     is the place of the keys among the tiles of their head, 0 where that is not said. ``seen``,
     of probabilities, where queries are counted: the query sees the key. ``narrow``, of weights:
-    they have their highest plane only, because their query has 4 bits. ``partial``, of
-    probabilities: their row has other segments.
+    they have their highest plane only, because their query has 4 bits; ``exponent``: they count
+    ``2**-exponent``. ``partial``, of probabilities: their row has other segments.
     """
 
     values: NDArray[np.int64]
@@ -175,6 +175,7 @@ class Row:
     last_block: bool
     seen: NDArray | None = None
     narrow: bool = False
+    exponent: int = 0
     tile: int = 0
     partial: bool = False
 
@@ -202,6 +203,8 @@ class Step:
         The tile's first or last step.
     scale : int
         Factor on the accumulator (plane-major) or on the product (interleaved).
+    up : array of int64, [rows], or int
+        Left shift of each row's products, where tiles of weights have exponents.
     """
 
     q: NDArray[np.int64]
@@ -213,6 +216,7 @@ class Step:
     first: bool
     scale: int
     last: bool
+    up: NDArray[np.int64] | int = 0
 
 
 def idle_step(config: Config) -> Step:

@@ -50,6 +50,7 @@ def trace_layers(config: Config, trace: Trace, layers: int = 2) -> list[CoreLaye
             options=Options(
                 p_planes=config.planes,
                 unsigned_weights=config.unsigned_weights,
+                block_exponents=config.block_exponents,
                 output_bits=8,
                 output_shift=2,
             ),

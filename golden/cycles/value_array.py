@@ -15,22 +15,29 @@ from dtqatten.golden.cycles.score_buffer import ScoreBuffer
 from dtqatten.golden.cycles.tiles import Beat, Row, Step, padded
 from dtqatten.golden.cycles.value_steps import grouped, value_order, value_steps
 from dtqatten.golden.numerics.local_values import chosen_groups
+from dtqatten.golden.numerics.weights import WeightCode
 
 __all__ = ["ValueArrayModel"]
 
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """Weights ``[rows, keys]`` of a row block.
+    """Weights ``[rows, keys]`` of a row block, and by how much their products are shifted up.
 
     ``last``: it is the head's last; ``narrow``: all have their highest plane only; ``tiles``: those
     that it visits, where tiles are skipped.
     """
 
-    weights: NDArray[np.int64]
+    codes: NDArray[np.int64]
+    ups: NDArray[np.int64]
     last: bool
     narrow: bool
     tiles: tuple[int, ...]
+
+    @property
+    def weights(self) -> NDArray[np.int64]:
+        """Weights as they count."""
+        return self.codes << self.ups
 
 
 class _BlockLoader:
@@ -53,11 +60,19 @@ class _BlockLoader:
             return None
         count = next(i for i, r in enumerate(self._rows) if r.last_row) + 1
         tiles = [self._rows[i : i + count] for i in range(0, len(self._rows), count)]
-        block = np.concatenate([[r.values[: r.keys] for r in tile] for tile in tiles], axis=1)
+        codes = np.concatenate([[r.values[: r.keys] for r in tile] for tile in tiles], axis=1)
+        fraction = WeightCode.of(self.config).fraction
+        ups = [[[fraction - r.exponent] * r.keys for r in tile] for tile in tiles]
         self._rows = []
         self.used += 1
         narrow = all(r.narrow for r in tiles[0])
-        return _Block(block, row.last_block, narrow, tuple(tile[0].tile for tile in tiles))
+        return _Block(
+            codes,
+            np.concatenate(ups, axis=1),
+            row.last_block,
+            narrow,
+            tuple(tile[0].tile for tile in tiles),
+        )
 
 
 class _Head(NamedTuple):
@@ -183,7 +198,7 @@ class ValueArrayModel:
         order = value_order(self.config, wide, follows=head.follows, narrow=block.narrow)
         if self.cycle + len(order) <= self._earliest_end:
             return
-        self._buffer.room -= len(block.weights)
+        self._buffer.room -= len(block.codes)
         self._earliest_end = self.cycle + len(order) - 1 + self.config.drain_interval
         self._steps_left = len(order)
         if self.observed:
@@ -191,11 +206,13 @@ class ValueArrayModel:
             channels = head.values[keys, at : at + self.config.cols]
             self._tile = value_steps(
                 self.config,
-                grouped(self.config, padded(block.weights.T, self.config.rows))[chosen],
+                grouped(self.config, padded(block.codes.T, self.config.rows))[chosen],
                 grouped(self.config, padded(channels, self.config.cols))[chosen],
                 wide,
                 follows=head.follows,
                 narrow=block.narrow,
+                # A group is of one tile.
+                ups=grouped(self.config, padded(block.ups.T, self.config.rows))[chosen, 0],
             )
 
     def _places(self, block: _Block, size: int, total: int) -> NDArray[np.int64]:

@@ -64,6 +64,7 @@ def value_steps(
     *,
     follows: bool = False,
     narrow: bool = False,
+    ups: NDArray[np.int64] | None = None,
 ) -> Iterator[Step]:
     """Yield the steps of one tile of weighted sums.
 
@@ -76,6 +77,8 @@ def value_steps(
         Values of one channel pass, 4-bit ones with a low plane of zeros.
     wide, follows, narrow
         As of :func:`value_order`.
+    ups : array of int, [g, rows], optional
+        Left shift of the products of each group, where tiles have exponents.
     """
     planes = config.planes
     p = WeightCode.of(config).split(weights)
@@ -96,4 +99,5 @@ def value_steps(
             index == 0,
             scale,
             index == len(order) - 1,
+            0 if ups is None else ups[g],
         )

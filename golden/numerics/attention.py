@@ -9,6 +9,7 @@ from dtqatten.golden.numerics.codes import BoolArray, Codes, FloatArray, IntArra
 from dtqatten.golden.numerics.importance import accumulate, check_room, importance
 from dtqatten.golden.numerics.inputs import Inputs
 from dtqatten.golden.numerics.local_values import SHARE_ALL, multiplied
+from dtqatten.golden.numerics.narrowing import Narrowed, narrow
 from dtqatten.golden.numerics.options import Options
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION, normalize, requantize
 from dtqatten.golden.numerics.products import scores, weighted_sum
@@ -44,11 +45,11 @@ class Outputs:
         Exponentials, relative to the maximum of the key's segment.
     probability : int64 array ``[..., heads, n_q, n_k]``
         Normalized 16-bit probabilities, the addends of the importance.
-    weights : softmax.Narrowed
+    weights : Narrowed
         Narrowed weights, relative to their segment's largest; lead and divisor of the whole row,
         its sink included.
     sums : int64 array ``[..., heads, n_q, d]``
-        P x V of the whole row before the division, at most 30 bits, 36 if merged.
+        P x V of the whole row before the division, at most 33 bits, 36 if merged.
     partials : tuple of segments.Partial
         Results of the segments.
     trial : Trial, optional
@@ -61,7 +62,7 @@ class Outputs:
     scores: IntArray
     e16: IntArray
     probability: IntArray
-    weights: softmax.Narrowed
+    weights: Narrowed
     sums: IntArray
     partials: tuple[Partial, ...]
     trial: Trial | None = None
@@ -103,6 +104,8 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
             f"value_share is {chosen.value_share}, but there is no tiling: say which queries "
             "share a row block and which keys a group"
         )
+    if chosen.block_exponents and inputs.tiling is None:
+        raise ValueError("block_exponents, but there is no tiling: say which keys share a tile")
     visible = inputs.visible()
     # Refuse before computing: heads * queries decides, not the data.
     counted = n_q if inputs.observed is None else int(np.sum(inputs.observed, -1).max(initial=0))
@@ -126,8 +129,10 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
         total = total + np.where(sees, e, 0)
         row = replace(row, divisor=row.divisor + np.where(sees, weight, 0))
     probability = softmax.normalized(np.concatenate(near, axis=-1), total)
-    p = np.concatenate([x.p for x in found], axis=-1)
-    weights = softmax.Narrowed(p, row.lead, row.divisor)
+    p = np.concatenate([x.narrowed.p for x in found], axis=-1)
+    exponents = [x.narrowed.exponents for x in found if x.narrowed.exponents is not None]
+    raised = np.concatenate(exponents, axis=-1) if exponents else None
+    weights = Narrowed(p, row.lead, row.divisor, raised)
     output = normalize(row.sums, weights)
     unit = v.unit / (1 << OUTPUT_FRACTION)
     if chosen.output_bits == 8:
@@ -193,7 +198,7 @@ class _Segment:
     """Exponentials and weights of a segment's keys, and its partial result."""
 
     e16: IntArray
-    p: IntArray
+    narrowed: Narrowed
     partial: Partial
 
 
@@ -210,19 +215,20 @@ def _segment(
     t, maximum = softmax.exponent(gained[..., span], scale.factor, scale.shift, seen)
     e16 = softmax.exponential(t, seen)
     bits = None if inputs.v_bits is None else np.asarray(inputs.v_bits)[..., span]
-    narrowed = softmax.narrow(
+    narrowed = narrow(
         e16,
         None if inputs.v.gains is None else inputs.v.gains[..., span],
         code=options.weight_code,
         bits=bits if options.p_follows_token else None,
         query_bits=inputs.q_bits if options.p_follows_query else None,
+        tiles=None if inputs.tiling is None else inputs.tiling.tiles[..., span],
     )
     p = narrowed.p
     if inputs.tiling is not None and options.value_share < SHARE_ALL:
         p = p * multiplied(p, options.value_share, inputs.tiling, span)
     sums = weighted_sum(p, inputs.v.codes[..., span, :], bits)
     partial = Partial(maximum, e16.sum(-1), narrowed.divisor, narrowed.lead, sums)
-    return _Segment(e16, narrowed.p, partial)
+    return _Segment(e16, narrowed, partial)
 
 
 def _importance(

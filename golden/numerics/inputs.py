@@ -44,8 +44,8 @@ class Inputs:
     observed : bool array ``[..., n_q]``, optional
         Queries whose probabilities add to the importance; None: all.
     tiling : Tiling, optional
-        Row blocks and groups of keys, by which a ``value_share`` below 256 chooses, and row blocks
-        are tried in 4 bits.
+        Row blocks, groups and tiles of keys, by which a ``value_share`` below 256 chooses, row
+        blocks are tried in 4 bits, and tiles have exponents.
     softcap : int, optional
         Cap of the scores (:mod:`~dtqatten.golden.numerics.score_terms`).
     bias : int array ``[..., heads, n_q, n_k]``, optional

@@ -31,10 +31,13 @@ class Tiling:
         Row block of each query, of one head of K and V each. -1: of none.
     groups : int array ``[..., n_k]``
         Group of each key, ascending in the list of keys. -1: of none.
+    tiles : int array ``[..., n_k]``
+        Tile of each key, likewise: ``cols`` keys, of whole groups.
     """
 
     blocks: IntArray
     groups: IntArray
+    tiles: IntArray
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,9 @@ def tiling(
     segment = np.searchsorted(edges, key, side="right") - 1
     place = key - edges[segment]
     parts = -(-cols // depth)
-    groups = (segment * keys + place // cols) * parts + place % cols // depth
-    return Tiling(blocks.reshape(heads, queries), groups)
+    tiles = segment * keys + place // cols
+    groups = tiles * parts + place % cols // depth
+    return Tiling(blocks.reshape(heads, queries), groups, tiles)
 
 
 def level(weight: IntArray) -> IntArray:

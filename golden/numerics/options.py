@@ -20,6 +20,9 @@ class Options:
         Nibbles of a weight of P x V: 2 (8 bits) or 3 (12 bits).
     unsigned_weights : bool
         Nibbles of a weight are unsigned (:mod:`~dtqatten.golden.numerics.weights`).
+    block_exponents : bool
+        A row has an exponent for each tile of its keys
+        (:mod:`~dtqatten.golden.numerics.narrowing`); a ``tiling`` says which keys share one.
     p_follows_token : bool
         A weight keeps only its highest plane where its token's V has 4 bits.
     p_follows_query : bool
@@ -53,6 +56,7 @@ class Options:
 
     p_planes: int = 2
     unsigned_weights: bool = False
+    block_exponents: bool = False
     p_follows_token: bool = False
     p_follows_query: bool = False
     output_bits: int = 16
@@ -89,4 +93,4 @@ class Options:
     @property
     def weight_code(self) -> WeightCode:
         """Codes of the weights of P x V."""
-        return WeightCode(self.p_planes, self.unsigned_weights)
+        return WeightCode(self.p_planes, self.unsigned_weights, self.block_exponents)

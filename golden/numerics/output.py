@@ -5,6 +5,7 @@ import numpy as np
 from dtqatten.configuration.core import CODE_MAX, CODE_MIN
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import IntArray
+from dtqatten.golden.numerics.narrowing import DIVISOR_FRACTION, Narrowed
 
 __all__ = ["OUTPUT_FRACTION", "normalize", "requantize"]
 
@@ -12,7 +13,7 @@ __all__ = ["OUTPUT_FRACTION", "normalize", "requantize"]
 OUTPUT_FRACTION = 8
 
 
-def normalize(sums: IntArray, weights: softmax.Narrowed) -> IntArray:
+def normalize(sums: IntArray, weights: Narrowed) -> IntArray:
     """Divide each row once: 16-bit outputs with 8 fraction bits, in codes of V.
 
     With ``R, z`` the reciprocal of the row's divisor,
@@ -24,18 +25,14 @@ def normalize(sums: IntArray, weights: softmax.Narrowed) -> IntArray:
     ----------
     sums : int array ``[..., heads, n_q, d]``
         P x V.
-    weights : softmax.Narrowed
+    weights : Narrowed
         The weights that went into it.
     """
     r, z = softmax.reciprocal(weights.divisor)
     # sum(p*c) / (D/16) in units of 1/256: 256 * 16 / 2**(z + 16) = 2**-(z + 4).
-    shift = (
-        z
-        + weights.lead
-        + (softmax.RECIPROCAL_BITS - 1)
-        - softmax.DIVISOR_FRACTION
-        - OUTPUT_FRACTION
-    )[..., None]
+    shift = (z + weights.lead + (softmax.RECIPROCAL_BITS - 1) - DIVISOR_FRACTION - OUTPUT_FRACTION)[
+        ..., None
+    ]
     quotient = (sums * r[..., None] + (np.int64(1) << (shift - 1))) >> shift
     return np.clip(quotient, -(2**15), 2**15 - 1).astype(np.int16)
 

@@ -47,14 +47,16 @@ def weighted_sum(p: IntArray, v: IntArray, v_bits: IntArray | None = None) -> In
     Returns
     -------
     int64 array ``[..., heads, n_q, d]``
-        At most 25 bits for 1024 keys, 29 with weights of three planes, one more if unsigned.
+        At most 25 bits for 1024 keys, 29 with weights of three planes, one more if unsigned, and
+        three more where tiles have exponents.
 
     Raises
     ------
     ValueError
         If a code or precision is out of range.
     """
-    bound = p.shape[-1] * WeightCode(3, unsigned=True).top * -CODE_MIN
+    widest = WeightCode(3, unsigned=True, exponents=True)
+    bound = p.shape[-1] * (widest.top << widest.fraction) * -CODE_MIN
     return _matmul(p, at_precision(v, _per_token(v_bits)), bound)
 
 

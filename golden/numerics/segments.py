@@ -73,10 +73,10 @@ class Partial:
         Sum of weights at ``lead`` 0, in 1/16 of a code: 27 bits for 65,536 keys, 31 with weights of
         three planes; one more with unsigned ones.
     lead : int64 array ``[..., heads, n_q]``
-        Left shift of ``sums``, 0 to 8.
+        Left shift of ``sums``, 0 to 8; 3 to 11 where tiles have exponents.
     sums : int64 array ``[..., heads, n_q, d]``
         P x V: 25 bits signed, 29 with three planes, for 1024 keys; 35 for a merged one; one more
-        with unsigned weights.
+        with unsigned weights, three more, of one segment, where tiles have exponents.
     """
 
     maximum: IntArray

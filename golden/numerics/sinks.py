@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dtqatten.golden.numerics.codes import IntArray
+from dtqatten.golden.numerics.narrowing import DIVISOR_FRACTION
 from dtqatten.golden.numerics.segments import MERGE_FRACTION, POWERS, RowScale
-from dtqatten.golden.numerics.softmax import BALANCED, DIVISOR_FRACTION, FRACTION_BITS
-from dtqatten.golden.numerics.weights import WeightCode
+from dtqatten.golden.numerics.softmax import FRACTION_BITS
+from dtqatten.golden.numerics.weights import BALANCED, WeightCode
 
 __all__ = ["NO_SINK", "SINK_OCTAVES", "quantize_sinks", "sink_weight"]
 

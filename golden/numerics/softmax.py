@@ -1,4 +1,4 @@
-"""Base-2 integer softmax: scores to exponentials, narrowed weights and 16-bit probabilities.
+"""Base-2 integer softmax: scores to exponentials and 16-bit probabilities.
 
 Every step is a fixed-width integer operation; the widths hold for ``d_head`` up to 256 and rows of
 up to ``KEYS_MAX`` keys. Shapes are ``[..., heads, n_q, n_k]`` unless stated.
@@ -16,11 +16,8 @@ from dtqatten.golden.numerics.codes import (
     IntArray,
     apply_gain,
 )
-from dtqatten.golden.numerics.weights import WeightCode
 
 __all__ = [
-    "BALANCED",
-    "DIVISOR_FRACTION",
     "E16_MAX",
     "FRACTION_BITS",
     "KEYS_MAX",
@@ -28,14 +25,11 @@ __all__ = [
     "MULTIPLIER_BITS",
     "RECIPROCAL_BITS",
     "SHIFT_MAX",
-    "WEIGHT_BITS",
     "Multiplier",
-    "Narrowed",
     "exponent",
     "exponential",
     "fixed_point",
     "multiplier",
-    "narrow",
     "normalized",
     "octave_table",
     "reciprocal",
@@ -52,14 +46,8 @@ SHIFT_MAX = 40
 E16_MAX = 65535
 #: Bits of a reciprocal.
 RECIPROCAL_BITS = 17
-#: Fraction bits of the output divisor, in units of one narrowed weight.
-DIVISOR_FRACTION = 4
-#: Bits of an exponential times a gain.
-WEIGHT_BITS = 24
 #: Most keys of a row.
 KEYS_MAX = 1024
-#: Weights unless said otherwise.
-BALANCED = WeightCode()
 
 
 def octave_table(one: int, fraction_bits: int) -> IntArray:
@@ -263,77 +251,3 @@ def normalized(e16: IntArray, total: IntArray | None = None) -> IntArray:
     sums = e16.sum(-1) if total is None else total
     r, z = reciprocal(sums[..., None])
     return np.minimum((e16 * r + ((np.int64(1) << z) >> 1)) >> z, E16_MAX)
-
-
-@dataclass(frozen=True, eq=False)
-class Narrowed:
-    """Weights of a row for P x V and what to divide by.
-
-    Parameters
-    ----------
-    p : int64 array
-        Codes in [0, top] of their :class:`~dtqatten.golden.numerics.weights.WeightCode`.
-    lead : int64 array ``[..., heads, n_q]``
-        Left shift, 0 to 8, that brought the row's largest weight to 24 bits; 0 without V gains.
-    divisor : int64 array ``[..., heads, n_q]``
-        Sum of weights at ``lead`` 0, in units of 1/16 of a code; at most 26 bits.
-    """
-
-    p: IntArray
-    lead: IntArray
-    divisor: IntArray
-
-
-def narrow(
-    e16: IntArray,
-    gains: IntArray | None = None,
-    *,
-    code: WeightCode = BALANCED,
-    bits: IntArray | None = None,
-    query_bits: IntArray | None = None,
-) -> Narrowed:
-    """Narrow exponentials to codes, relative to the row maximum.
-
-    With V's gains ``w = e16 * g`` (24 bits) and ``lead`` is the number of leading zeros of the
-    row's largest ``w`` in 24 bits; without, ``g = 256`` and ``lead = 0``. Then
-    ``p = ((w << lead) * top + 2**23) >> 24`` with the ``top`` of the code: round half up, once.
-
-    The divisor leaves the gains out. Without gains it is ``16 * sum(p)``, so that the weights sum
-    to one exactly; with gains ``(top * sum(e16) + 2**11) >> 12``, the sum before narrowing, which
-    has the smallest measured error of all divisors without gains (docs/numerics.md).
-
-    Parameters
-    ----------
-    e16 : int array
-        Exponentials, 0 where not visible.
-    gains : int array ``[..., heads, n_k]``, optional
-        Gains of V's tokens, 1 to 256.
-    code : WeightCode
-    bits : int array ``[..., n_k]``, optional
-        If given, a weight keeps only its highest plane where its token has 4 bits.
-    query_bits : int array ``[..., n_q]``, optional
-        If given, also where its query has 4 bits.
-    """
-    top = code.top
-    weights = e16 * GAIN_ONE
-    lead: IntArray = np.zeros(e16.shape[:-1], dtype=np.int64)
-    if gains is not None:
-        weights = e16 * gains.astype(np.int64)[..., None, :]
-        largest = weights.max(-1)
-        lead = np.where(largest > 0, WEIGHT_BITS - np.frexp(largest.astype(np.float64))[1], 0)
-    half = 1 << (WEIGHT_BITS - 1)
-    p: IntArray = ((weights << lead[..., None]) * top + half) >> WEIGHT_BITS
-    # A weight of a token without V bits meets zeros only: its planes are of no consequence.
-    low = np.zeros(1, dtype=bool)
-    if bits is not None:
-        low = low | (bits == 4)[..., None, None, :]
-    if query_bits is not None:
-        low = low | (query_bits == 4)[..., None, :, None]
-    if low.any():
-        p = np.where(low, code.highest(p), p)
-    if gains is None:
-        divisor = p.sum(-1) << DIVISOR_FRACTION
-    else:
-        drop = 16 - DIVISOR_FRACTION
-        divisor = (e16.sum(-1) * top + (1 << (drop - 1))) >> drop
-    return Narrowed(p, lead, divisor)

@@ -6,9 +6,10 @@ from typing import Self
 import numpy as np
 
 from dtqatten.configuration.core import Config
+from dtqatten.configuration.limits import EXPONENT_MAX
 from dtqatten.golden.numerics.codes import IntArray, code_range, four_bit, split
 
-__all__ = ["WeightCode"]
+__all__ = ["BALANCED", "WeightCode"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class WeightCode:
         Nibbles of a weight, 2 or 3.
     unsigned : bool
         Nibbles are unsigned.
+    exponents : bool
+        A row has an exponent for each tile of its keys, by which small weights are scaled up before
+        they are rounded.
 
     Raises
     ------
@@ -34,6 +38,7 @@ class WeightCode:
 
     planes: int = 2
     unsigned: bool = False
+    exponents: bool = False
 
     def __post_init__(self) -> None:
         if self.planes not in (2, 3):
@@ -42,7 +47,7 @@ class WeightCode:
     @classmethod
     def of(cls, config: Config) -> Self:
         """Return the code of a machine."""
-        return cls(config.planes, config.unsigned_weights)
+        return cls(config.planes, config.unsigned_weights, config.block_exponents)
 
     @property
     def top(self) -> int:
@@ -53,6 +58,11 @@ class WeightCode:
     def unit(self) -> int:
         """Worth of one of the highest nibble: 16, or 256 with three planes."""
         return 16 ** (self.planes - 1)
+
+    @property
+    def fraction(self) -> int:
+        """Bits of a weight below a code, which exponents ask for: the largest exponent."""
+        return EXPONENT_MAX if self.exponents else 0
 
     def highest(self, weights: IntArray) -> IntArray:
         """Keep the highest nibble only, rounded to nearest: half up.
@@ -80,3 +90,7 @@ class WeightCode:
             return np.stack(split(weights, self.planes))
         planes = [weights >> 4 * i & 15 for i in reversed(range(self.planes))]
         return np.stack(planes).astype(np.int8)
+
+
+#: Weights unless said otherwise.
+BALANCED = WeightCode()

@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,6 +11,7 @@ from dtqatten.configuration.core import Config
 from dtqatten.hw.arrays.pe import PE
 from dtqatten.hw.base.export import place
 from dtqatten.hw.payloads.arrays import control_layout, operand_layout
+from dtqatten.hw.payloads.sums import EXPONENT_BITS
 
 __all__ = ["Grid"]
 
@@ -37,6 +38,8 @@ class Grid(wiring.Component):
         Bits of the accumulators.
     unsigned_q : bool
         Nibbles of queries are unsigned; those of keys are always signed.
+    exponents : bool
+        Queries have exponents.
     observed : bool
         Add the port ``acc``.
 
@@ -48,6 +51,8 @@ class Grid(wiring.Component):
         Operands at the top edge, column ``c`` skewed by ``c`` cycles.
     control : In(control_layout(config))
         Control of row 0, of the operands of ``product_stages`` cycles before.
+    exponents : In(ArrayLayout(EXPONENT_BITS, rows))
+        With exponents: those of the queries of ``product_stages`` cycles before.
     columns : Out(ArrayLayout(signed(width), cols))
         Finished scores, column ``c`` skewed by ``c`` cycles.
     acc : Out(ArrayLayout(signed(width), rows * cols))
@@ -55,11 +60,18 @@ class Grid(wiring.Component):
     """
 
     def __init__(
-        self, config: Config, width: int, unsigned_q: bool = False, *, observed: bool = False
+        self,
+        config: Config,
+        width: int,
+        unsigned_q: bool = False,
+        exponents: bool = False,
+        *,
+        observed: bool = False,
     ) -> None:
         self.config = config
         self.width = width
         self.unsigned_q = unsigned_q
+        self.has_exponents = exponents
         self.observed = observed
         score = signed(width)
         ports = {
@@ -68,6 +80,8 @@ class Grid(wiring.Component):
             "control": In(control_layout(config)),
             "columns": Out(data.ArrayLayout(score, config.cols)),
         }
+        if exponents:
+            ports["exponents"] = In(data.ArrayLayout(unsigned(EXPONENT_BITS), config.rows))
         if observed:
             ports["acc"] = Out(data.ArrayLayout(score, config.rows * config.cols))
         super().__init__(ports)
@@ -75,7 +89,7 @@ class Grid(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         rows, cols = self.config.rows, self.config.cols
-        kind = (self.config, self.width, self.unsigned_q)
+        kind = (self.config, self.width, self.unsigned_q, self.has_exponents)
         pes = [
             [place(m, platform, f"pe_{r}_{c}", PE, *kind) for c in range(cols)] for r in range(rows)
         ]
@@ -91,6 +105,9 @@ class Grid(wiring.Component):
                     pe.control_i.eq(pes[r][c - 1].control_o if c else control),
                     pe.k_i.eq(pes[r - 1][c].k_o if r else self.k[c]),
                 ]
+                if self.has_exponents:
+                    left = pes[r][c - 1].exponent_o if c else self.exponents[r]
+                    m.d.comb += pe.exponent_i.eq(left)
         # One wide assignment each: many assignments to one signal take Amaranth quadratic time.
         drained = [reduce(or_, (pes[r][c].drain for r in range(rows))) for c in range(cols)]
         m.d.sync += self.columns.eq(Cat(drained))

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed, reduced, reduction_latency
-from dtqatten.hw.payloads.arrays import level_max, levels_layout, weight_shape
+from dtqatten.hw.payloads.arrays import exponent_fields, level_max, levels_layout, weight_shape
 from dtqatten.hw.payloads.sums import top_code
 
 __all__ = ["GroupLevels"]
@@ -33,6 +33,8 @@ class GroupLevels(wiring.Component):
         A row of weights of a tile; its last one.
     weights : In(ArrayLayout(weight_shape(config), cols))
         Codes, 0 or more.
+    exponent : In(EXPONENT_BITS)
+        Where tiles have exponents: the row's weights count ``2**(3 - exponent)``.
     levels : Out(levels_layout(config))
         Of each group of the tile.
     """
@@ -46,6 +48,7 @@ class GroupLevels(wiring.Component):
                 "weights": In(data.ArrayLayout(weight_shape(config), config.cols)),
                 "levels": Out(levels_layout(config)),
             }
+            | {name: In(shape) for name, shape in exponent_fields(config).items()}
         )
 
     @staticmethod
@@ -59,6 +62,9 @@ class GroupLevels(wiring.Component):
         wait = self.latency(config) - 2
         valid = delayed(m, self.valid, wait, "valid", reset_less=False)
         last_row = delayed(m, self.last_row, wait, "last_row")
+        exponent = None
+        if config.block_exponents:
+            exponent = delayed(m, self.exponent, wait, "exponent")
         first = Signal(init=1)
         with m.If(valid):
             m.d.sync += first.eq(last_row)
@@ -70,6 +76,9 @@ class GroupLevels(wiring.Component):
             # The last group of a tile may have fewer keys, and with them fewer levels of the tree.
             row = reduced(m, codes, lambda a, b: a + b, f"row_{part}")
             row = delayed(m, row, wait - reduction_latency(len(codes)), f"row_{part}_late")
+            if exponent is not None:
+                # The largest exponent less this one is its complement.
+                row = row << ~exponent
             total = Signal(unsigned(level_max(config) // 2), name=f"total_{part}", reset_less=True)
             level = Signal(range(level_max(config) + 1), name=f"level_{part}", reset_less=True)
             with m.If(valid):

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from dtqatten.configuration.core import Config, Schedule
 from dtqatten.hw.arrays.dot_product import DotProduct
 from dtqatten.hw.payloads.arrays import control_layout, operand_layout
+from dtqatten.hw.payloads.sums import EXPONENT_BITS
 
 __all__ = ["PE"]
 
@@ -20,7 +21,8 @@ class PE(wiring.Component):
 
         acc' = (0 if first else 16*acc if shift else acc) + dot
 
-    and in the interleaved one ``acc' = (0 if first else acc) + dot * 16**shift``.
+    and in the interleaved one ``acc' = (0 if first else acc) + dot * 16**shift``. Where tiles of
+    weights have exponents, ``dot`` counts ``2**(3 - exponent)``.
 
     Latency: operands leave, and are multiplied, one cycle after they enter; ``acc`` holds the sum
     ``product_stages + 2`` cycles after the operand entered. Control enters ``product_stages``
@@ -37,6 +39,8 @@ class PE(wiring.Component):
         Bits of the accumulator, enough for every partial sum.
     unsigned_q : bool
         Nibbles of the query are unsigned; those of the key are always signed.
+    exponents : bool
+        Queries have exponents.
 
     Members
     -------
@@ -44,7 +48,9 @@ class PE(wiring.Component):
         Nibbles of the query and key token, zero where there is nothing to multiply.
     control_i : In(control_layout(config))
         Control that belongs to the operands of ``product_stages`` cycles before.
-    q_o, k_o, control_o : Out
+    exponent_i : In(EXPONENT_BITS)
+        With exponents: that of the query, beside the control.
+    q_o, k_o, control_o, exponent_o : Out
         The same, each one cycle later.
     acc : Out(signed(width))
         The accumulator.
@@ -52,10 +58,14 @@ class PE(wiring.Component):
         ``acc`` in the one cycle it holds a finished sum, else zero.
     """
 
-    def __init__(self, config: Config, width: int, unsigned_q: bool = False) -> None:
+    def __init__(
+        self, config: Config, width: int, unsigned_q: bool = False, exponents: bool = False
+    ) -> None:
         self.config = config
         self.width = width
         self.unsigned_q = unsigned_q
+        self.exponents = exponents
+        exponent = {"exponent_i": In(EXPONENT_BITS), "exponent_o": Out(EXPONENT_BITS)}
         super().__init__(
             {
                 "q_i": In(operand_layout(config, signed=not unsigned_q)),
@@ -67,6 +77,7 @@ class PE(wiring.Component):
                 "acc": Out(signed(width)),
                 "drain": Out(signed(width)),
             }
+            | (exponent if exponents else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -94,6 +105,12 @@ class PE(wiring.Component):
         ]
         # A single expression without intermediate widths, so that synthesis makes it one adder.
         dot = parts[0] + parts[1] - product.offset
+        if self.exponents:
+            exponent = Signal.like(self.exponent_o, reset_less=True)
+            m.d.sync += exponent.eq(self.exponent_i)
+            m.d.comb += self.exponent_o.eq(exponent)
+            # The largest exponent less this one is its complement.
+            dot = dot << ~exponent
         if self.config.schedule is Schedule.INTERLEAVED:
             m.d.sync += acc.eq(Mux(control.first, 0, acc) + (dot << (control.shift << 2)))
         else:

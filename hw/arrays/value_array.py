@@ -23,6 +23,8 @@ __all__ = ["ValueArray"]
 class ValueArray(wiring.Component):
     """Exact integer weighted sums ``N = P @ V``, values at 4 or 8 bit per token.
 
+    Where tiles have exponents, a weight counts ``2**(3 - exponent)``.
+
     The precision varies only along the reduction, which all PEs share: no PE ever waits for
     another. A row block takes ``s * ceil(d_head / cols)`` cycles, where ``s`` is ``planes * (groups
     + wide groups)``, with weights that follow their tokens' precision ``groups + (2 * planes - 1) *
@@ -72,22 +74,24 @@ class ValueArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config.of_values
-        unsigned = config.unsigned_weights
+        kind = (config, self.width, config.unsigned_weights, config.block_exponents)
         weights = place(m, platform, "weights_feeder", WeightFeeder, config)
         values = place(m, platform, "values_feeder", ValueFeeder, config)
         sequencer = place(m, platform, "sequencer", ValueSequencer, config)
         if self.observed:
             # Not placed: an instance's outputs are limited to 65536 bits in Amaranth.
-            m.submodules.grid = grid = Grid(config, self.width, unsigned, observed=True)
+            m.submodules.grid = grid = Grid(*kind, observed=True)
             m.d.comb += self.acc.eq(grid.acc)
         else:
-            grid = place(m, platform, "grid", Grid, config, self.width, unsigned)
+            grid = place(m, platform, "grid", Grid, *kind)
         buffer = place(m, platform, "sum_buffer", ScoreBuffer, config, self.width)
         step = sequencer.step
         stages = config.grid_stages
         control = delayed(m, step.control, CONTROL_LATENCY + stages, "control", reset_less=False)
         drain = delayed(m, step.drain, DRAIN_LATENCY + stages, "drain", reset_less=False)
 
+        if config.block_exponents:
+            m.d.comb += grid.exponents.eq(weights.exponents)
         connect(m, flipped(self.weights), weights.i)
         connect(m, flipped(self.values), values.i)
         connect(m, buffer.o, flipped(self.sums))

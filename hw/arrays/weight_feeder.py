@@ -1,6 +1,6 @@
 """The left edge of the value array: weights of a row block, read plane by plane."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,6 +10,7 @@ from dtqatten.hw.base.descriptions import Descriptions
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import counted, delayed
 from dtqatten.hw.payloads.arrays import (
+    exponent_fields,
     levels_layout,
     visited_tile_layout,
     weight_block_layout,
@@ -18,6 +19,7 @@ from dtqatten.hw.payloads.arrays import (
     weight_shape,
 )
 from dtqatten.hw.payloads.softmax import weight_row_layout
+from dtqatten.hw.payloads.sums import EXPONENT_BITS
 
 __all__ = ["WeightFeeder", "WeightLane"]
 
@@ -28,8 +30,8 @@ class WeightLane(wiring.Component):
     Codes are cut into nibbles when they are written: unsigned ones as they stand, signed ones into
     balanced nibbles, in [-8, 7] in all planes but the highest. A read of an absent row gives zeros.
 
-    Latency: ``operand`` follows ``feed`` by ``1 + word_stages`` cycles, ``feed_next`` by one. Never
-    stalls.
+    Latency: ``operand`` follows ``feed`` by ``1 + word_stages`` cycles, its ``exponent``
+    ``product_stages`` later, ``feed_next`` by one. Never stalls.
 
     Parameters
     ----------
@@ -39,6 +41,8 @@ class WeightLane(wiring.Component):
     -------
     write_valid, write_bank, write_tile, write_data : In
         One tile's weights, ``cols`` codes of ``4 * planes`` bits.
+    write_exponent : In(EXPONENT_BITS)
+        Where tiles have exponents: that of these weights.
     tag_valid, tag_bank, tag : In
         Says whether a bank's row is there.
     feed : In(weight_feed_layout(config))
@@ -47,10 +51,13 @@ class WeightLane(wiring.Component):
         The same, one cycle later.
     operand : Out(weight_operand_layout(config))
         ``depth`` nibbles.
+    exponent : Out(EXPONENT_BITS)
+        Of the weights, where tiles have exponents.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        exponent = {"write_exponent": In(EXPONENT_BITS), "exponent": Out(EXPONENT_BITS)}
         super().__init__(
             {
                 "write_valid": In(1),
@@ -64,16 +71,18 @@ class WeightLane(wiring.Component):
                 "feed_next": Out(weight_feed_layout(config)),
                 "operand": Out(weight_operand_layout(config)),
             }
+            | (exponent if config.block_exponents else {})
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, planes = self.config, self.config.planes
         # A word holds a tile's weights plane by plane, highest first; each plane is padded with
-        # zeros to whole operands.
+        # zeros to whole operands. Behind them is the tile's exponent, if it has one.
         plane_bits = 4 * config.depth * config.parts
+        exponent_bits = EXPONENT_BITS if config.block_exponents else 0
         m.submodules.words = words = memory.Memory(
-            shape=unsigned(plane_bits * planes),
+            shape=unsigned(plane_bits * planes + exponent_bits),
             depth=config.weight_banks * config.key_tiles,
             init=[],
         )
@@ -92,10 +101,11 @@ class WeightLane(wiring.Component):
                 # The rest that higher planes hold, corrected for this nibble's sign if it has one.
                 rest = (rest if config.unsigned_weights else rest + 8) >> 4
         filler = unsigned(plane_bits - 4 * config.cols)
+        behind = [self.write_exponent] if config.block_exponents else []
         m.d.comb += [
             write.en.eq(self.write_valid),
             write.addr.eq(self.write_bank * config.key_tiles + self.write_tile),
-            write.data.eq(Cat(Cat(*plane, Signal(filler)) for plane in nibbles)),
+            write.data.eq(Cat(*(Cat(*plane, Signal(filler)) for plane in nibbles), *behind)),
             read.en.eq(self.feed.valid),
             read.addr.eq(self.feed.bank * config.key_tiles + self.feed.tile),
         ]
@@ -103,6 +113,9 @@ class WeightLane(wiring.Component):
 
         now = delayed(m, self.feed_next, config.timing.word_stages, "now", reset_less=False)
         word = delayed(m, read.data, config.timing.word_stages, "word")
+        if config.block_exponents:
+            exponent = word[-EXPONENT_BITS:]
+            m.d.comb += self.exponent.eq(delayed(m, exponent, config.product_stages, "exponent"))
         part = Signal(4 * config.depth)
         m.d.comb += [
             part.eq(word.word_select(now.plane * config.parts + now.part, 4 * config.depth)),
@@ -141,6 +154,8 @@ class WeightFeeder(wiring.Component):
         With ``local_values``: what its groups weigh, ``GroupLevels.latency`` cycles later.
     feed : In(weight_feed_layout(config))
     operands : Out(ArrayLayout(weight_operand_layout(config), rows))
+    exponents : Out(ArrayLayout(EXPONENT_BITS, rows))
+        Where tiles have exponents: those of the operands of ``product_stages`` cycles before.
     """
 
     def __init__(self, config: Config) -> None:
@@ -155,6 +170,7 @@ class WeightFeeder(wiring.Component):
         visited = {"visited_valid": Out(1), "visited": Out(visited_tile_layout(config))}
         if config.local_values:
             visited |= {"levels_valid": Out(1), "levels": Out(levels_layout(config))}
+        exponents = data.ArrayLayout(unsigned(EXPONENT_BITS), config.rows)
         super().__init__(
             {
                 "i": In(stream.Signature(weight_row_layout(config))),
@@ -162,6 +178,7 @@ class WeightFeeder(wiring.Component):
                 "feed": In(weight_feed_layout(config)),
                 "operands": Out(data.ArrayLayout(weight_operand_layout(config), config.rows)),
             }
+            | ({"exponents": Out(exponents)} if config.block_exponents else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -223,6 +240,9 @@ class WeightFeeder(wiring.Component):
         write_bank = delayed(m, filling, late, "write_bank")
         write_tile = delayed(m, tile, late, "write_tile")
         weights = delayed(m, row_block.weights, late, "weights")
+        exponent: Value = Const(0)
+        if config.block_exponents:
+            exponent = delayed(m, row_block.exponent, late, "exponent")
         # Row-valid tags arrive one cycle late, before any feed.
         here, told, told_bank = Signal(config.rows), Signal(), Signal.like(filling)
         m.d.sync += [here.eq((2 << row) - 1), told.eq(block_end), told_bank.eq(filling)]
@@ -239,6 +259,11 @@ class WeightFeeder(wiring.Component):
                 lane.tag.eq(here[r]),
                 lane.feed.eq(feed),
             ]
+            if config.block_exponents:
+                m.d.comb += [
+                    lane.write_exponent.eq(exponent),
+                    self.exponents[r].eq(lane.exponent),
+                ]
             feed = lane.feed_next
             lanes.append(lane)
         m.d.comb += [
@@ -272,6 +297,7 @@ class WeightFeeder(wiring.Component):
                 sums.valid.eq(beat),
                 sums.last_row.eq(row.last_row),
                 sums.weights.eq(row.weights),
+                *(sums.exponent.eq(row.exponent) for _ in exponent_fields(self.config)),
                 self.levels_valid.eq(delayed(m, complete, late, "complete", reset_less=False)),
                 self.levels.eq(sums.levels),
             ]

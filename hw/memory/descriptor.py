@@ -72,6 +72,7 @@ def known_flags(config: Config) -> Flag:
         (config.local_values, Flag.LOCAL_VALUES),
         (config.progressive, Flag.PROGRESSIVE),
         (config.unsigned_weights, Flag.UNSIGNED_WEIGHTS),
+        (config.block_exponents, Flag.BLOCK_EXPONENTS),
         (config.bias_heads, Flag.KEY_BIAS),
     ):
         if not possible:
@@ -100,4 +101,6 @@ def required_flags(config: Config) -> Flag:
         flags |= Flag.V_GAINS
     if config.unsigned_weights:
         flags |= Flag.UNSIGNED_WEIGHTS
+    if config.block_exponents:
+        flags |= Flag.BLOCK_EXPONENTS
     return flags

@@ -4,13 +4,14 @@ from amaranth.hdl import Shape, ShapeLike, signed, unsigned
 from amaranth.lib import data, enum
 
 from dtqatten.configuration.core import BANKS, SHARE_BITS, Config, Schedule
-from dtqatten.hw.payloads.sums import top_code
+from dtqatten.hw.payloads.sums import EXPONENT_BITS, top_code, weight_fraction
 
 __all__ = [
     "Plane",
     "Precision",
     "control_layout",
     "drain_layout",
+    "exponent_fields",
     "feed_layout",
     "group_layout",
     "head_options_layout",
@@ -65,6 +66,11 @@ def weight_operand_layout(config: Config) -> data.ArrayLayout:
 def weight_shape(config: Config) -> Shape:
     """A weight of P x V, 0 to :func:`~dtqatten.hw.payloads.sums.top_code`."""
     return Shape(4 * config.planes, signed=not config.unsigned_weights)
+
+
+def exponent_fields(config: Config) -> dict[str, ShapeLike]:
+    """``exponent`` of a tile's weights, which count ``2**-exponent``, where tiles have one."""
+    return {"exponent": unsigned(EXPONENT_BITS)} if config.block_exponents else {}
 
 
 def load_layout(config: Config) -> data.StructLayout:
@@ -196,7 +202,7 @@ def listed_tile_layout(config: Config) -> data.StructLayout:
 def level_max(config: Config) -> int:
     """Return the largest level of a group's weights over a row block."""
     keys = config.rows * min(config.group, config.cols)
-    return 2 * (keys * top_code(config)).bit_length() + 1
+    return 2 * (keys * top_code(config) << weight_fraction(config)).bit_length() + 1
 
 
 def levels_layout(config: Config) -> data.ArrayLayout:

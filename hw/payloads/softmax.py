@@ -4,7 +4,7 @@ from amaranth.hdl import Shape, ShapeLike, signed, unsigned
 from amaranth.lib import data, stream
 
 from dtqatten.configuration.core import Config
-from dtqatten.hw.payloads.arrays import tile_fields, weight_shape
+from dtqatten.hw.payloads.arrays import exponent_fields, tile_fields, weight_shape
 from dtqatten.hw.payloads.places import compared_bits
 from dtqatten.hw.payloads.sums import (
     EXPONENTIAL_BITS,
@@ -254,9 +254,10 @@ def weight_row_layout(config: Config) -> data.StructLayout:
 
     Lanes past ``keys`` are 0. Rows come in the order of the scores: row block by row block, tile by
     tile. ``narrow``, equal in all rows of a query: its weights keep their highest nibble only.
+    ``exponent``, where tiles have one: the weights count ``2**-exponent``.
     """
     row = _row_layout(config, "weights", weight_shape(config))
-    return data.StructLayout(_fields(row) | {"narrow": unsigned(1)})
+    return data.StructLayout(_fields(row) | {"narrow": unsigned(1)} | exponent_fields(config))
 
 
 def probability_row_layout(config: Config) -> data.StructLayout:
@@ -278,9 +279,9 @@ def row_record_layout(config: Config) -> data.StructLayout:
     """Divisor of a row of P x V: one record a row, in row order.
 
     ``divisor`` in 1/16 of a code, its reciprocal, and ``lead``, the left shift of the row's weights
-    (0 without V gains); ``output`` is the head's. ``last_row``: the block's last row;
-    ``last_block``: the row belongs to the head's last block. Where rows can be merged, the divisor
-    is that of the keys alone, not inverted, and the row's maximum, factor and sink come with it.
+    (0 without V gains; 3 more where tiles have exponents); ``output`` is the head's. ``last_row``:
+    the block's last row; ``last_block``: the row is of the head's last block. Where rows can be
+    merged, the divisor is of the keys alone, not inverted, with the row's maximum, factor and sink.
     """
     width = row_divisor_bits(config)
     divided: dict[str, ShapeLike] = {

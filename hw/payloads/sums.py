@@ -1,9 +1,11 @@
 """Sizes of a row's sums: of exponentials, of its divisor, and of what segments merge into."""
 
 from dtqatten.configuration.core import CODE_MIN, Config
+from dtqatten.configuration.limits import EXPONENT_MAX
 
 __all__ = [
     "EXPONENTIAL_BITS",
+    "EXPONENT_BITS",
     "SINK_OCTAVES",
     "SINK_WEIGHT_BITS",
     "divided_bits",
@@ -15,11 +17,14 @@ __all__ = [
     "sum_bits",
     "top_code",
     "total_bits",
+    "weight_fraction",
     "whole_sum_width",
 ]
 
 #: Bits of an exponential ``e16`` and of a probability.
 EXPONENTIAL_BITS = 16
+#: Bits of the exponent of a tile of weights.
+EXPONENT_BITS = EXPONENT_MAX.bit_length()
 #: Most octaves that a sink counts as above a row's maximum, and bits of its exponential then.
 SINK_OCTAVES = 29
 SINK_WEIGHT_BITS = 17 + SINK_OCTAVES
@@ -28,6 +33,11 @@ SINK_WEIGHT_BITS = 17 + SINK_OCTAVES
 def top_code(config: Config) -> int:
     """Weight of the row maximum: a 7 in each nibble, or a 15 where they are unsigned."""
     return {2: (119, 255), 3: (1911, 4095)}[config.planes][config.unsigned_weights]
+
+
+def weight_fraction(config: Config) -> int:
+    """Bits of a weight below a code: those that the exponents of tiles ask for."""
+    return EXPONENT_MAX if config.block_exponents else 0
 
 
 def sum_bits(config: Config, bits: int) -> int:

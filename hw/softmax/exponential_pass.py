@@ -258,7 +258,15 @@ class ExponentialPass(wiring.Component):
         return delayed(m, values.data, 1, "value")
 
     def _folded(
-        self, m: Module, name: str, at: data.View, lanes: list[Value], *, bits: int, kind: str
+        self,
+        m: Module,
+        name: str,
+        at: data.View,
+        lanes: list[Value],
+        *,
+        bits: int,
+        kind: str,
+        up: Value | None = None,
     ) -> RowFold:
         """Add what folds all lanes of a row, and its tiles, into one value.
 
@@ -274,6 +282,8 @@ class ExponentialPass(wiring.Component):
             Of the result, unsigned.
         kind : str
             ``"sum"`` or ``"max"``.
+        up : Value, optional
+            Left shift of what the lanes fold into, beside them.
         """
         m.submodules[name] = fold = RowFold(self.config.rows, unsigned(bits), kind)
         levels = reduction_latency(self.config.cols)
@@ -281,9 +291,10 @@ class ExponentialPass(wiring.Component):
         def combine(a: Value, b: Value) -> Value:
             return a + b if kind == "sum" else Mux(a > b, a, b)
 
+        value = reduced(m, lanes, combine, name)
         m.d.comb += [
             fold.i.eq(delayed(m, at, levels, f"{name}_at", reset_less=False)),
-            fold.value.eq(reduced(m, lanes, combine, name)),
+            fold.value.eq(value if up is None else value << delayed(m, up, levels, f"{name}_up")),
         ]
         return fold
 

@@ -6,7 +6,7 @@ from amaranth.lib import data
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed
 from dtqatten.hw.payloads.softmax import GAINED_BITS, LEAD_BITS
-from dtqatten.hw.payloads.sums import divisor_bits, top_code
+from dtqatten.hw.payloads.sums import divisor_bits, top_code, weight_fraction
 from dtqatten.hw.softmax.exponential_pass import ExponentialPass
 from dtqatten.hw.softmax.exponential_row import ExponentialRow
 
@@ -54,13 +54,13 @@ class GainedExponentialPass(ExponentialPass):
         ]
         # Lead is two cycles behind the sum that is inverted meanwhile.
         lead_late = delayed(m, lead, row.total_wait - 2, "lead")
+        record_lead = lead if config.merge_rows else delayed(m, lead_late, 2, "lead_late")
+        fraction = weight_fraction(config)
         narrow = delayed(m, self.record.narrow, self.reduced_latency(config), "narrow")
         m.d.comb += [
             self.normalizer.lead.eq(lead_late),
             self.normalizer.narrow.eq(narrow),
-            self.row_record.lead.eq(
-                lead if config.merge_rows else delayed(m, lead_late, 2, "lead_late")
-            ),
+            self.row_record.lead.eq(record_lead + fraction if fraction else record_lead),
         ]
         found = delayed(m, largest.o, 1, "found", reset_less=False)
         return delayed(m, divisor, 1, "divisor"), found

@@ -12,7 +12,7 @@ from dtqatten.hw.payloads.softmax import (
     value_token_layout,
     weight_row_layout,
 )
-from dtqatten.hw.softmax.narrowing import narrowing, times_digit
+from dtqatten.hw.softmax.narrowing import narrowing, tile_exponent, times_digit
 from dtqatten.hw.softmax.probability_pass import ProbabilityPass
 from dtqatten.hw.softmax.tile_store import tile_store, walk
 
@@ -23,7 +23,8 @@ class GainedProbabilityPass(ProbabilityPass):
     """Probabilities, and weights relative to a row's largest gained one.
 
     ``p = (((e16 * gain) << lead) * top + 2**23) >> 24``, then narrowed to the highest nibble for
-    tokens and queries that ask for it.
+    tokens and queries that ask for it. Where tiles have exponents, ``e16 * gain`` is shifted left
+    by that of the row's tile, too.
 
     Latency and ports as of :class:`~dtqatten.hw.softmax.probability_pass.ProbabilityPass`; weights
     come beside the probabilities.
@@ -70,12 +71,15 @@ class GainedProbabilityPass(ProbabilityPass):
         m.d.comb += self.weights.narrow.eq(
             delayed(m, narrow_query, self.LATENCY - 1, "weights_narrow")
         )
-        for c in range(config.cols):
+        leds = [Signal(GAINED_BITS, name=f"led_{c}", reset_less=True) for c in range(config.cols)]
+        exponent = tile_exponent(m, leds) if config.block_exponents else None
+        if exponent is not None:
+            m.d.comb += self.weights.exponent.eq(delayed(m, exponent, 1, "weights_exponent"))
+        for c, led in enumerate(leds):
             held = delayed(m, self.i.exponentials[c], 1, f"e16_{c}")
             # Three cycles behind the gain, which the store holds no longer than one.
             narrow = delayed(m, values.data[c].narrow | narrow_query, 3, f"narrow_{c}")
             gained = Signal(GAINED_BITS, name=f"gained_{c}", reset_less=True)
-            led = Signal(GAINED_BITS, name=f"led_{c}", reset_less=True)
             product = times_digit(config, led)
             multiple = Signal.like(product, name=f"multiple_{c}", reset_less=True)
             weight = Signal(4 * config.planes, name=f"weight_{c}", reset_less=True)
@@ -83,7 +87,7 @@ class GainedProbabilityPass(ProbabilityPass):
                 gained.eq(held * values.data[c].gain),
                 led.eq(gained << lead),
                 multiple.eq(product),
-                weight.eq(narrowing(config, multiple, narrow, GAINED_BITS)),
+                weight.eq(narrowing(config, multiple, narrow, GAINED_BITS, exponent)),
             ]
             m.d.comb += self.weights.weights[c].eq(weight)
         return m

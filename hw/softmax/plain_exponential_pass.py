@@ -5,12 +5,13 @@ from amaranth.lib import data
 from amaranth.lib.wiring import Out
 
 from dtqatten.configuration.core import Config
+from dtqatten.configuration.limits import EXPONENT_MAX
 from dtqatten.hw.base.pipeline import delayed
 from dtqatten.hw.payloads.softmax import weight_row_layout
-from dtqatten.hw.payloads.sums import divisor_bits
+from dtqatten.hw.payloads.sums import divisor_bits, weight_fraction
 from dtqatten.hw.softmax.exponential_pass import ExponentialPass
 from dtqatten.hw.softmax.exponential_row import FLAGS, ExponentialRow
-from dtqatten.hw.softmax.narrowing import narrowing, times_digit
+from dtqatten.hw.softmax.narrowing import narrowing, tile_exponent, times_digit
 
 __all__ = ["PlainExponentialPass"]
 
@@ -20,7 +21,8 @@ class PlainExponentialPass(ExponentialPass):
 
     The row maximum has weight ``top`` whatever else is in the row, so weights leave here,
     ``p = (e16 * top + 2**15) >> 16``, then narrowed to the highest nibble for tokens and queries
-    that ask for it. The divisor is ``16 * sum(p)``.
+    that ask for it. The divisor is ``16 * sum(p)``. Where tiles have exponents, a row's tile is
+    scaled up by its own before that, and counts so much less in the divisor.
 
     Latency and ports as of :class:`~dtqatten.hw.softmax.exponential_pass.ExponentialPass`, and
     ``weights`` 10 cycles.
@@ -47,6 +49,7 @@ class PlainExponentialPass(ExponentialPass):
 
     def _weigh(self, m: Module, row: ExponentialRow) -> tuple[Value, data.View]:
         config = self.config
+        exponent = tile_exponent(m, row.e16) if config.block_exponents else None
         narrow_query = delayed(m, self.record.narrow, self.EXPONENTIALS, "narrow")
         weights: list[Value] = []
         for c, e16 in enumerate(row.e16):
@@ -56,7 +59,7 @@ class PlainExponentialPass(ExponentialPass):
             narrow = delayed(m, row.values[c].narrow | narrow_query, 1, f"narrow_{c}")
             m.d.sync += [
                 multiple.eq(product),
-                weight.eq(narrowing(config, multiple, narrow, 16)),
+                weight.eq(narrowing(config, multiple, narrow, 16, exponent)),
             ]
             m.d.comb += self.weights.weights[c].eq(weight)
             weights.append(weight)
@@ -70,7 +73,16 @@ class PlainExponentialPass(ExponentialPass):
             self.weights.narrow.eq(delayed(m, narrow_query, 2, "weight_narrow")),
         ]
         m.d.comb += [self.weights[flag].eq(after[flag]) for flag in FLAGS]
-        # Four fraction bits, which the sum itself does not have.
-        bits = divisor_bits(config) - 4
-        total = self._folded(m, "weight_sum", after, weights, bits=bits, kind="sum")
-        return total.total << 4, total.o
+        # Of the divisor's four fraction bits the sum itself has those that exponents ask for.
+        more = 4 - weight_fraction(config)
+        bits, less = divisor_bits(config) - more, None
+        if exponent is not None:
+            late = delayed(m, exponent, 1, "weight_exponent")
+            # The largest exponent less this one is its complement.
+            less = ~late
+            m.d.comb += [
+                self.weights.exponent.eq(late),
+                self.row_record.lead.eq(EXPONENT_MAX),
+            ]
+        total = self._folded(m, "weight_sum", after, weights, bits=bits, kind="sum", up=less)
+        return total.total << more, total.o

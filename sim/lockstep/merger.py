@@ -12,8 +12,8 @@ from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.merger import MergerModel
 from dtqatten.golden.cycles.softmax_beats import OutputForm, RowRecord
 from dtqatten.golden.cycles.tiles import Row
-from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import IntArray
+from dtqatten.golden.numerics.narrowing import Narrowed
 from dtqatten.golden.numerics.output import normalize, requantize
 from dtqatten.golden.numerics.segments import Partial, RowScale, merge
 from dtqatten.golden.numerics.sinks import NO_SINK, sink_weight
@@ -49,16 +49,17 @@ class MergedHead:
             scale = RowScale(self.scale.factor[:, r : r + 1], self.scale.shift)
             _, weight = sink_weight(np.array([sink]), row.maximum[:, r : r + 1], scale, code)
             divisor[:, r] += weight[0] * (row.total[:, r] > 0)
-        output = normalize(row.sums, softmax.Narrowed(np.zeros(0, int), row.lead, divisor))
+        output = normalize(row.sums, Narrowed(np.zeros(0, int), row.lead, divisor))
         return (requantize(output, self.form.shift) if self.form.codes else output)[0]
 
 
 def _partial(config: Config, rng: np.random.Generator, maximum: NDArray[np.int64]) -> Partial:
     """Return a partial result of random sums, of queries with these maxima."""
-    top, queries = WeightCode.of(config).top, len(maximum)
-    weight = rng.integers(1, config.n_max * top + 1, queries)
+    code, queries = WeightCode.of(config), len(maximum)
+    weight = rng.integers(1, config.n_max * code.top + 1, queries)
     reach = np.minimum(1.0, rng.exponential(0.5, (queries, config.d_head)))
-    sums = (rng.choice([-120, 119], reach.shape) * weight[:, None] * reach).astype(np.int64)
+    most = rng.choice([-120, 119], reach.shape) * (weight[:, None] << code.fraction)
+    sums = (most * reach).astype(np.int64)
     lead = rng.integers(0, 9, queries) * config.v_gains
     divisor = np.maximum(1, 16 * weight // 2**lead)
     nothing = rng.random(queries) < 0.2
@@ -67,6 +68,7 @@ def _partial(config: Config, rng: np.random.Generator, maximum: NDArray[np.int64
     for field in (divisor, lead, sums):
         field[nothing] = 0
     seen = (divisor > 0).astype(np.int64)
+    lead = lead + code.fraction
     return Partial(*(x[None] for x in (maximum, seen, divisor, lead, sums)))
 
 

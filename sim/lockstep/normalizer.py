@@ -12,6 +12,7 @@ from dtqatten.golden.cycles.normalizer import NormalizerModel
 from dtqatten.golden.cycles.softmax_beats import OutputForm, RowRecord
 from dtqatten.golden.cycles.tiles import Row, padded
 from dtqatten.golden.numerics import softmax
+from dtqatten.golden.numerics.narrowing import Narrowed
 from dtqatten.golden.numerics.output import normalize, requantize
 from dtqatten.golden.numerics.weights import WeightCode
 from dtqatten.hw.payloads.arrays import score_row_layout
@@ -42,13 +43,15 @@ class WeightedHead:
 
 def random_heads(config: Config, rng: np.random.Generator, count: int) -> list[WeightedHead]:
     """Return sums at both ends of what they can be, and random ones; rows that saw nothing."""
-    top = WeightCode.of(config).top
+    code = WeightCode.of(config)
+    top = code.top
     heads = []
     for _ in range(count):
         queries = int(rng.integers(1, min(config.n_max, 3 * config.rows) + 1))
         weight = rng.integers(1, config.n_max * top + 1, queries)
         reach = np.minimum(1.0, rng.exponential(0.5, (queries, config.d_head)))
-        sums = (rng.choice([-120, 119], reach.shape) * weight[:, None] * reach).astype(np.int64)
+        most = rng.choice([-120, 119], reach.shape) * (weight[:, None] << code.fraction)
+        sums = (most * reach).astype(np.int64)
         lead = rng.integers(0, 9, queries) * config.v_gains
         divisor = np.maximum(1, 16 * weight // 2**lead)
         # A sink may make a divisor much larger.
@@ -56,7 +59,7 @@ def random_heads(config: Config, rng: np.random.Generator, count: int) -> list[W
         nothing = rng.random(queries) < 0.1
         sums[nothing], divisor[nothing] = 0, 0
         form = OutputForm(bool(rng.integers(2)), int(rng.integers(8)))
-        heads.append(WeightedHead(sums, divisor, lead, form))
+        heads.append(WeightedHead(sums, divisor, lead + code.fraction, form))
     return heads
 
 
@@ -116,7 +119,7 @@ class NormalizerLockstep(StreamLockstep):
         for head in heads:
             divisor, lead, form = head.divisor, head.lead, head.form
             mantissa, exponent = softmax.reciprocal(divisor)
-            narrowed = softmax.Narrowed(np.zeros(0, int), lead, divisor)
+            narrowed = Narrowed(np.zeros(0, int), lead, divisor)
             output = normalize(head.sums, narrowed)
             output = requantize(output, form.shift) if form.codes else output
             records += [

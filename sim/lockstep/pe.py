@@ -1,19 +1,21 @@
 """Run a PE beside the cycle model of the grid and compare them on every clock edge."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 from amaranth.hdl import signed
 
 from dtqatten.configuration.core import Config, Schedule
+from dtqatten.configuration.limits import EXPONENT_MAX
 from dtqatten.golden.cycles.grid import GridModel
 from dtqatten.golden.cycles.tiles import Step, edges, idle_step, tile_steps
 from dtqatten.hw.payloads.arrays import control_layout
 from dtqatten.sim.engines.bench import compare
 from dtqatten.sim.engines.ports import pack, pack_payload
 
-__all__ = ["PELockstep", "control_shift", "random_steps"]
+__all__ = ["PELockstep", "control_shift", "pe_width", "random_steps"]
 
 
 def control_shift(config: Config, step: Step) -> int:
@@ -31,16 +33,24 @@ def pack_control(config: Config, step: Step) -> int:
 def random_steps(config: Config, rng: np.random.Generator, tiles: int) -> list[Step]:
     """Return the steps of dot products of every precision, back to back or with a pause between.
 
-    Codes are random ones and those at both ends of the range.
+    Codes are random ones and those at both ends of the range; where tiles have exponents, each step
+    has one of its own.
     """
     steps: list[Step] = []
     for _ in range(tiles):
         corner = rng.choice([-120, 119], (2, 1, 1))
         codes = np.where(rng.random() < 0.3, corner, rng.integers(-120, 120, (2, 1, config.d_head)))
         (q,), (k,) = (edges(1, side, rng.random(1) < 0.5) for side in codes)
-        steps += tile_steps(config, q, k)
+        for step in tile_steps(config, q, k):
+            up = int(rng.integers(EXPONENT_MAX + 1)) if config.block_exponents else 0
+            steps.append(replace(step, up=up))
         steps += [idle_step(config)] * int(rng.choice([0, 0, 3]))
     return steps
+
+
+def pe_width(config: Config) -> int:
+    """Bits of the accumulator of a PE that random steps go through."""
+    return config.score_width + (EXPONENT_MAX if config.block_exponents else 0)
 
 
 class PELockstep:
@@ -52,6 +62,7 @@ class PELockstep:
     Parameters
     ----------
     config : Config
+        With ``block_exponents``: of a PE of the value array.
     steps : sequence of Step
         Of one row and column.
 
@@ -63,6 +74,7 @@ class PELockstep:
 
     def __init__(self, config: Config, steps: Sequence[Step]) -> None:
         self.config = config.replace(rows=1, cols=1)
+        self.width = pe_width(config)
         self._grid = GridModel(self.config)
         self._steps = [*steps, *[self._grid.idle] * (self.config.product_stages + 3)]
         self._shown = 0
@@ -85,11 +97,17 @@ class PELockstep:
     def inputs(self) -> dict[str, int]:
         """Return the values of the input ports in this cycle."""
         step, stages = self._grid.history[self._input], self.config.product_stages
+        before = self._grid.history[self._input + stages]
         return {
             "q_i": pack(step.q, signed(4)),
             "k_i": pack(step.k, signed(4)),
-            "control_i": pack_control(self.config, self._grid.history[self._input + stages]),
+            "control_i": pack_control(self.config, before),
+            **self._exponent("exponent_i", before),
         }
+
+    def _exponent(self, port: str, step: Step) -> dict[str, int]:
+        """Return the exponent of a step, where tiles have one, by its port."""
+        return {port: EXPONENT_MAX - int(np.max(step.up))} if self.config.block_exponents else {}
 
     def expected(self) -> dict[str, int]:
         """Return the values of the output ports in this cycle."""
@@ -99,13 +117,15 @@ class PELockstep:
         )
         # In reset every step is a first one.
         control = pack_control(self.config, before) | int(self.compared == 0)
-        acc = pack(self._grid.acc, signed(self.config.score_width), "acc")
+        acc = pack(self._grid.acc, signed(self.width), "acc")
         return {
             "q_o": pack(step.q, signed(4)),
             "k_o": pack(step.k, signed(4)),
             "control_o": control,
             "acc": acc,
             "drain": acc if summed.last else 0,
+            # Nothing resets it.
+            **(self._exponent("exponent_o", before) if self.compared else {}),
         }
 
     def check(self, ports: Mapping[str, int]) -> None:

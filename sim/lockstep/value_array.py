@@ -9,6 +9,7 @@ from amaranth.hdl import signed
 from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
+from dtqatten.configuration.limits import EXPONENT_MAX
 from dtqatten.golden.cycles.tile_rows import tile_rows, visited_tiles
 from dtqatten.golden.cycles.tiles import load_beats
 from dtqatten.golden.cycles.value_array import ValueArrayModel
@@ -27,6 +28,7 @@ class ValueHead:
 
     ``follows``: the weights have their token's precision. ``narrow``: queries whose weights have
     their highest plane only, ``[n_q]``. ``share``: groups that a row block multiplies, in 1/256.
+    ``exponents``: where tiles have them, those of each query, ``[n_q, tiles]``.
     """
 
     weights: NDArray[np.integer]
@@ -35,6 +37,7 @@ class ValueHead:
     follows: bool
     narrow: NDArray[np.bool_]
     share: int = 0
+    exponents: NDArray[np.integer] | None = None
 
 
 def random_value_head(
@@ -76,7 +79,10 @@ def random_value_head(
     low = (~wide & follows) | narrow[:, None]
     kept = np.where(low, code.highest(weights), weights)
     share = int(rng.choice([0, 1, 128, 255])) if config.local_values else 0
-    return ValueHead(kept, values, wide, follows, narrow, share)
+    exponents = None
+    if config.block_exponents:
+        exponents = rng.integers(0, EXPONENT_MAX + 1, (queries, -(-keys // config.cols)))
+    return ValueHead(kept, values, wide, follows, narrow, share, exponents)
 
 
 def clear_tiles(config: Config, rng: np.random.Generator, *values: NDArray) -> None:
@@ -114,7 +120,11 @@ class ValueLockstep(StreamLockstep):
             row
             for head in heads
             for row in tile_rows(
-                config, head.weights, head.narrow, visited_tiles(config, head.weights)
+                config,
+                head.weights,
+                head.narrow,
+                visited_tiles(config, head.weights),
+                head.exponents,
             )
         ]
         values = [

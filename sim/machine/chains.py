@@ -154,6 +154,7 @@ def random_chain(
             "options": Options(
                 p_planes=config.planes,
                 unsigned_weights=config.unsigned_weights,
+                block_exponents=config.block_exponents,
                 p_follows_token=flip(0.3),
                 p_follows_query=flip(0.3),
                 output_bits=8 if eight else 16,

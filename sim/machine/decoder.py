@@ -95,6 +95,7 @@ def decoder_config(
         capacity=max(config.positions, n_max),
         planes=policy.p_planes,
         unsigned_weights=policy.unsigned_weights,
+        block_exponents=policy.block_exponents,
         v_gains=policy.granularity is Granularity.TOKEN,
         grouped=shared < heads,
         bias_heads=max(config.bias_heads, heads // shared) if policy.center_queries else 0,

@@ -155,7 +155,7 @@ class TiledBlocks:
             promoted(q_bits, call.rows, call.queries.four_bit, tile)
             promoted(k_bits, call.keys.ids, call.keys.four_bit, config.cols)
             promoted(v_bits, call.keys.ids, call.keys.four_bit, config.group)
-        tiled = op.value_share < SHARE_ALL or op.threshold is not None
+        tiled = op.value_share < SHARE_ALL or op.threshold is not None or op.block_exponents
         tiles = tiles_of(op) if tiled else None
         return integer(
             dataclasses.replace(op, q_bits=q_bits, k_bits=k_bits, v_bits=v_bits, tiles=tiles)
@@ -250,6 +250,7 @@ class CachedBlocks:
                 options=Options(
                     p_planes=op.p_planes,
                     unsigned_weights=op.unsigned_weights,
+                    block_exponents=op.block_exponents,
                     p_follows_token=op.p_follows_token,
                     p_follows_query=op.p_follows_query,
                     softmax_scale=op.scaling,

@@ -71,6 +71,7 @@ def config_for(config: Config, policy: Policy) -> Config:
         skip_tiles=config.skip_tiles or policy.local,
         planes=policy.p_planes,
         unsigned_weights=policy.unsigned_weights,
+        block_exponents=policy.block_exponents,
         v_gains=policy.granularity is Granularity.TOKEN,
         bias_heads=max(config.bias_heads, 1) if policy.center_queries else 0,
         cumulative=policy.importance is Importance.CUMULATIVE,
@@ -183,6 +184,7 @@ class MachineBlocks:
                 options=Options(
                     p_planes=op.p_planes,
                     unsigned_weights=op.unsigned_weights,
+                    block_exponents=op.block_exponents,
                     p_follows_token=op.p_follows_token,
                     p_follows_query=op.p_follows_query,
                     softmax_scale=op.scaling,

@@ -25,15 +25,17 @@ def refuse_weights(config: Config, policy: Policy) -> None:
     Raises
     ------
     PolicyError
-        If the machine's weights are unsigned, or its keys can have biases, and the policy has not.
+        If the machine's weights are unsigned or have exponents, or its keys can have biases, and
+        the policy's do not.
     """
+    for name in ("unsigned_weights", "block_exponents"):
+        if getattr(config, name) and not getattr(policy, name):
+            raise PolicyError(
+                f"the machine has {name}, the policy has not: set it in the policy, or leave it "
+                "out of the machine"
+            )
     if config.bias_heads and not policy.center_queries:
         raise PolicyError(
             "the machine has bias_heads, and so rounds scores to 1/256 octaves, which the policy "
             "does not: set center_queries in the policy, or leave bias_heads out of the machine"
-        )
-    if config.unsigned_weights and not policy.unsigned_weights:
-        raise PolicyError(
-            "the machine has unsigned_weights, the policy has not: set it in the policy, or leave "
-            "it out of the machine"
         )

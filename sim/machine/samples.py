@@ -24,6 +24,7 @@ VALUES: dict[str, tuple] = {
     "product_stages": (1, 2),
     "planes": (2, 3),
     "unsigned_weights": (False, True),
+    "block_exponents": (False, True),
     "heads": (1, 3),
     "topk_lanes": (1, 2, 4),
     "topk_engine": tuple(TopKEngine),

@@ -29,7 +29,7 @@ from dtqatten.sim.lockstep.head_ranking import (
 )
 from dtqatten.sim.lockstep.merger import MergerLockstep, random_merged_heads
 from dtqatten.sim.lockstep.normalizer import NormalizerLockstep, random_heads
-from dtqatten.sim.lockstep.pe import PELockstep, random_steps
+from dtqatten.sim.lockstep.pe import PELockstep, pe_width, random_steps
 from dtqatten.sim.lockstep.score_accumulator import AccumulatorLockstep, AccumulatorRun, random_runs
 from dtqatten.sim.lockstep.score_array import Lockstep, random_head
 from dtqatten.sim.lockstep.softmax import SoftmaxLockstep, random_softmax_head
@@ -46,6 +46,8 @@ __all__ = ["BLOCKS"]
 
 #: Part-filled tiles both ways, several words and parts a token, two channel passes and more.
 ARRAY = Config(rows=3, cols=2, depth=2, d_head=24, n_max=7)
+#: Tiles of weights have exponents.
+RAISED = ARRAY.replace(block_exponents=True, unsigned_weights=True, v_gains=True)
 #: As many rows held as are no power of two; passes of three, three and two parts.
 MERGER = ARRAY.replace(cols=3, d_head=8, capacity=200, v_gains=True, sinks=True, merge_rows=5)
 #: The most heads there can be, so that every bit of a counter is used.
@@ -77,8 +79,8 @@ def array_plays() -> Iterator[Play]:
     return plays(make, ARRAY.flush_cycles)
 
 
-def value_array_plays() -> Iterator[Play]:
-    """Yield runs of the value array."""
+def value_array_plays(config: Config) -> Iterator[Play]:
+    """Yield runs of a value array."""
 
     def make(rng: np.random.Generator, stall: float, lazy: bool, seed: int) -> Bench:
         """Return a bench of random heads.
@@ -88,21 +90,21 @@ def value_array_plays() -> Iterator[Play]:
         rng, stall, lazy, seed
             As of the ``make`` of :func:`plays`.
         """
-        heads = [random_value_head(ARRAY, rng) for _ in range(25)]
-        return ValueLockstep(ARRAY, heads, stall=stall, lazy=lazy, seed=seed)
+        heads = [random_value_head(config, rng) for _ in range(25)]
+        return ValueLockstep(config, heads, stall=stall, lazy=lazy, seed=seed)
 
-    return plays(make, ARRAY.flush_cycles)
+    return plays(make, config.flush_cycles)
 
 
-def pe_plays() -> Iterator[Play]:
+def pe_plays(config: Config) -> Iterator[Play]:
     """Yield runs of a PE, which never stalls."""
     for seed in range(3):
-        steps = random_steps(ARRAY, np.random.default_rng(seed), 100)
-        yield Play(PELockstep(ARRAY, steps), reset_cycles=3)
+        steps = random_steps(config, np.random.default_rng(seed), 100)
+        yield Play(PELockstep(config, steps), reset_cycles=3)
 
 
-def softmax_plays() -> Iterator[Play]:
-    """Yield runs of the softmax unit; in the last ones a sink is held back."""
+def softmax_plays(config: Config) -> Iterator[Play]:
+    """Yield runs of a softmax unit; in the last ones a sink is held back."""
 
     def make(
         rng: np.random.Generator, stall: float, lazy: bool, seed: int, held: str | None = None
@@ -116,8 +118,8 @@ def softmax_plays() -> Iterator[Play]:
         held : str, optional
             Sink that is held back.
         """
-        heads = [random_softmax_head(ARRAY, rng) for _ in range(60)]
-        return SoftmaxLockstep(ARRAY, heads, stall=stall, lazy=lazy, seed=seed, held=held)
+        heads = [random_softmax_head(config, rng) for _ in range(60)]
+        return SoftmaxLockstep(config, heads, stall=stall, lazy=lazy, seed=seed, held=held)
 
     yield from plays(make)
     for seed, held in enumerate(SoftmaxLockstep.SINKS, start=200):
@@ -261,8 +263,14 @@ def head_plays(lockstep: Callable[..., Bench], jobs: Callable, count: int) -> It
 #: By module name, and engine.
 BLOCKS = {
     "array": Block(lambda: ScoreArray(ARRAY, monitored=True), array_plays),
-    "value_array": Block(lambda: ValueArray(ARRAY, observed=True), value_array_plays),
-    "softmax": Block(lambda: Softmax(ARRAY), softmax_plays),
+    "value_array": Block(
+        lambda: ValueArray(ARRAY, observed=True), lambda: value_array_plays(ARRAY)
+    ),
+    "value_array_exponents": Block(
+        lambda: ValueArray(RAISED, observed=True), lambda: value_array_plays(RAISED)
+    ),
+    "softmax": Block(lambda: Softmax(ARRAY), lambda: softmax_plays(ARRAY)),
+    "softmax_exponents": Block(lambda: Softmax(RAISED), lambda: softmax_plays(RAISED)),
     "normalizer": Block(lambda: Normalizer(ARRAY), normalizer_plays),
     "merger": Block(lambda: Merger(MERGER), merger_plays),
     "token_ranking": Block(lambda: TokenRanking(RANKING), token_ranking_plays),
@@ -276,7 +284,10 @@ BLOCKS = {
         lambda: topk_plays(QUICK_SELECT),
         {"thresholds": "known"},
     ),
-    "pe": Block(lambda: PE(ARRAY, ARRAY.score_width), pe_plays),
+    "pe": Block(lambda: PE(ARRAY, ARRAY.score_width), lambda: pe_plays(ARRAY)),
+    "pe_exponents": Block(
+        lambda: PE(RAISED, pe_width(RAISED), exponents=True), lambda: pe_plays(RAISED)
+    ),
     "score_accumulator": Block(lambda: ScoreAccumulator(ACCUMULATOR), accumulator_plays),
     "head_magnitudes": Block(
         lambda: HeadMagnitudes(HEADS),

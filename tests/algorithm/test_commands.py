@@ -50,7 +50,9 @@ def test_search_then_eval(folder, data, tmp_path, run):
         assert (record["train_cost"] == record["train_bytes_ratio"]) == (objective == "bytes")
     code, text = run("search", *given, *options, "--objective", "bytes", "--preset", "tiny")
     assert code == 2
-    assert "--preset: for --objective cycles and energy, and for" in re.sub(r"\s+", " ", text)
+    assert "--preset: for --objective cycles and energy, local V pruning" in re.sub(
+        r"\s+", " ", text
+    )
     for tried in (("--method", "spatten", "--progressive"), ("--vary", "prune_queries")):
         asked = ("-o", priced, "--trials", 2, "--limit", 12, *tried, "--objective", "cycles")
         code, text = run("search", *given, *asked)
@@ -114,8 +116,9 @@ def test_local_values_are_searched_and_measured_on_the_arrays_of_a_machine(
     assert "--min-values: for --method dtq only" in re.sub(r"\s+", " ", text)
     code, text = run("eval", *given, "--preset", "tiny")
     assert code == 2
-    assert "for a policy with local V pruning or progressive layers only" in re.sub(
-        r"\s+", " ", text
+    assert (
+        "for a policy with local V pruning, progressive layers or block exponents only"
+        in re.sub(r"\s+", " ", text)
     )
 
 

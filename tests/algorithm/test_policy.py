@@ -33,6 +33,7 @@ def full():
         center_queries=True,
         p_planes=3,
         unsigned_weights=True,
+        block_exponents=True,
         p_follows_token=True,
         p_follows_query=True,
         seed=7,

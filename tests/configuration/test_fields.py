@@ -16,7 +16,7 @@ GOOD: dict[type, dict[str, Any]] = {
     Config: {
         **{"rows": 4, "cols": 4, "depth": 4, "d_head": 32, "n_max": 64, "value_depth": 3},
         **{"product_stages": 1, "planes": 2, "heads": 16, "topk_lanes": 16},
-        **{"unsigned_weights": True},
+        **{"unsigned_weights": True, "block_exponents": True},
         **{"load_bits": 64, "value_load_bits": 64, "normalizer_lanes": 3},
         **{"schedule": Schedule.INTERLEAVED, "v_gains": False, "cumulative": False},
         **{"count_normalize": True, "capacity": 128, "windows": True, "sinks": True},

@@ -68,12 +68,14 @@ def test_a_chain_begins_with_a_layer_of_its_own() -> None:
 def test_a_machine_of_other_numbers_is_refused() -> None:
     (layer,) = chain()
     unsigned = replace(layer, options=Options(unsigned_weights=True))
+    raised = replace(layer, options=Options(block_exponents=True))
     tried = replace(layer, options=Options(flat_sum=100_000))
     biased = replace(layer, key_bias=np.zeros((layer.heads, layer.stored), np.int16))
     for machine, other, says in (
         (TINY, biased, "has a key_bias, but the machine has no biases of keys: .* bias_heads"),
         (TINY, unsigned, "unsigned_weights is True, the machine's False"),
         (TINY.replace(unsigned_weights=True), layer, "unsigned_weights is False, the machine's"),
+        (TINY, raised, "block_exponents is True, the machine's False"),
         (TINY, tried, "flat_sum is 100000, but the machine has no progressive layers"),
     ):
         with pytest.raises(LayoutError, match=says):

@@ -20,7 +20,7 @@ OPTIONS = ("cumulative", "count_normalize", "windows", "sinks", "skip_tiles", "l
 
 FULL = PLAIN.replace(**dict.fromkeys(OPTIONS, True))
 GAINED = FULL.replace(v_gains=True)
-UNSIGNED = PLAIN.replace(unsigned_weights=True)
+UNSIGNED = PLAIN.replace(unsigned_weights=True, block_exponents=True)
 MERGED = FULL.replace(merge_rows=72)
 BIASED = FULL.replace(bias_heads=1)
 PRUNED = FULL.replace(head_pruning=True)
@@ -153,6 +153,10 @@ def served(config: Config) -> tuple[Flag, Flag]:
         needed |= Flag.UNSIGNED_WEIGHTS
     else:
         known &= ~Flag.UNSIGNED_WEIGHTS
+    if config.block_exponents:
+        needed |= Flag.BLOCK_EXPONENTS
+    else:
+        known &= ~Flag.BLOCK_EXPONENTS
     return known, needed
 
 

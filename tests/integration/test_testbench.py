@@ -97,6 +97,7 @@ MACHINES = {
             grouped=True,
             progressive=True,
             unsigned_weights=True,
+            block_exponents=True,
             topk_lanes=4,
         ),
         bus_bits=64,

@@ -63,8 +63,9 @@ def test_energy_is_that_of_busy_units_and_of_dram() -> None:
     eight = 2 * 8192 + 3 * 8192 + 64 * 256 * (1 + 2 * 0.5 + 1) * 8 * 20
     flat = Policy(layers=(LayerPolicy(share_0=0, share_4=1, share_8=0),))
     assert cost(flat) == pytest.approx(four / eight)
-    with pytest.raises(UsageError, match="power is known of signed weights only"):
-        cost(flat.replace(unsigned_weights=True))
+    for name in ("unsigned_weights", "block_exponents"):
+        with pytest.raises(UsageError, match=f"{name} is True: power is known of weights without"):
+            cost(flat.replace(**{name: True}))
     with pytest.raises(UsageError, match=r"power is known of machines without biases of keys"):
         cost(flat.replace(center_queries=True))
 

@@ -62,9 +62,12 @@ def mixed(b=2, n=24, seed=5):
 @pytest.mark.parametrize("per_token", [False, True])
 @pytest.mark.parametrize("planes", [2, 3])
 @pytest.mark.parametrize("unsigned", [False, True])
+@pytest.mark.parametrize("exponents", [False, True])
 @pytest.mark.parametrize("follows", [False, True])
 @pytest.mark.parametrize("query", [False, True])
-def test_fake_quant_agrees_with_the_golden_block(per_token, planes, unsigned, follows, query):
+def test_fake_quant_agrees_with_the_golden_block(
+    per_token, planes, unsigned, exponents, follows, query
+):
     for seed in range(3):
         q, k, v = tensors(seed)
         keep = torch.ones(2, 24, dtype=torch.bool)
@@ -76,6 +79,8 @@ def test_fake_quant_agrees_with_the_golden_block(per_token, planes, unsigned, fo
             "keep": keep,
             "p_planes": planes,
             "unsigned_weights": unsigned,
+            "block_exponents": exponents,
+            "arrays": Arrays(4, 6, 3, 64),
             "p_follows_token": follows,
             "p_follows_query": query,
         }
@@ -222,7 +227,7 @@ def test_tokens_of_no_row_block_change_no_choice():
     bits = torch.where(torch.rand(len(q), 24) < 0.5, 4.0, 8.0)
     keep = torch.ones(len(q), 24, dtype=torch.bool)
     keep[:, 20:] = False
-    options = {"value_share": 100, "arrays": arrays}
+    options = {"value_share": 100, "block_exponents": True, "arrays": arrays}
     padded = operands(quantize_exactly, q, k, v, bits=bits, keep=keep, **options)
     short = operands(
         quantize_exactly, *(x[:, :, :20] for x in (q, k, v)), bits=bits[:, :20], **options
@@ -231,10 +236,58 @@ def test_tokens_of_no_row_block_change_no_choice():
         torch.testing.assert_close(block(padded).output[:, :, :20], block(short).output)
 
 
-def test_rows_without_keys_give_zero():
+@pytest.mark.parametrize("per_token", [False, True])
+@pytest.mark.parametrize("share", [100, 256])
+def test_exponents_are_those_of_the_tiles_of_a_list(per_token, share):
+    """Keys in another order, 4-bit ones first, give what the golden block makes of that list."""
+    arrays = Arrays(3, 4, 2, 64)
+    q, k, v = tensors(2, b=1, heads=2)
+    bits = mixed(b=1, seed=3)
+    options = {"p_follows_token": True, "block_exponents": True}
+    op = operands(
+        quantize_exactly,
+        *(q, k, v),
+        per_token=per_token,
+        bits=bits,
+        arrays=arrays,
+        value_share=share,
+        **options,
+    )
+    order = np.argsort(bits[0].numpy(), kind="stable")
+    whole = bits[0].numpy().astype(np.uint8)
+    keys = [x.numpy(2) for x in (op.q, op.k, op.v)]
+    listed = [Codes(x.codes[0], x.scale[0], x.gains[0] if per_token else None) for x in keys]
+    wanted = attention(
+        Inputs(
+            *(x.take(order) for x in listed),
+            *[whole[order]] * 3,
+            tiling=tiling(2, 24, 24, (3, 4, 2), chunk=64),
+        ),
+        Options(softmax_scale=op.scaling, value_share=share, **options),
+    )
+    assert np.array_equal(integer(op).output[0].numpy()[:, order], wanted.values)
+    assert len(np.unique(wanted.weights.exponents)) > 1
+
+
+def test_exponents_halve_what_narrow_weights_lose():
+    q, k, v = tensors(n=96, scale=2.0)
+    exact = plain(q, k, v, None, 16**-0.5, torch.ones(2, 96))
+    options = {"bits": torch.full((2, 96), 4.0), "per_token": True, "arrays": Arrays(4, 8, 3, 128)}
+    fine = operands(quantize, q, k, v, **options, p_follows_token=False)
+    lost = []
+    for exponents in (False, True):
+        op = dataclasses.replace(fine, p_follows_token=True, block_exponents=exponents)
+        lost.append(rms(fake_quant(op).output, fake_quant(fine).output))
+    assert rms(fake_quant(fine).output, exact.output) < 0.5
+    assert lost[1] < 0.75 * lost[0]
+
+
+@pytest.mark.parametrize("exponents", [False, True])
+def test_rows_without_keys_give_zero(exponents):
     q, k, v = tensors()
     nothing = torch.zeros(2, 1, 24, 24, dtype=torch.bool)
-    op = dataclasses.replace(operands(quantize_exactly, q, k, v), visible=nothing)
+    op = operands(quantize_exactly, q, k, v, block_exponents=exponents)
+    op = dataclasses.replace(op, visible=nothing)
     for result in (integer(op), fake_quant(op)):
         assert (result.output == 0).all()
         assert (result.importance == 0).all()

@@ -38,8 +38,9 @@ def rms(a, b):
 @pytest.mark.parametrize(
     "terms", [Terms(), Terms(5.0, torch.arange(1500.0)[None, None, None] % 7, torch.ones(2))]
 )
-def test_modes_agree_over_two_segments(terms):
-    op = dataclasses.replace(operands(4, 1500), terms=terms)
+@pytest.mark.parametrize("exponents", [False, True])
+def test_modes_agree_over_two_segments(terms, exponents):
+    op = dataclasses.replace(operands(4, 1500), terms=terms, block_exponents=exponents)
     exact, fast = integer(op), fake_quant(op)
     # Of one row and of two segments: 0.0065 and 0.0043 at most.
     assert rms(fast.output, exact.output) < 0.01

@@ -7,6 +7,7 @@ from dtqatten.configuration.core import Config
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import apply_gain
 from dtqatten.golden.numerics.masks import causal_mask
+from dtqatten.golden.numerics.narrowing import narrow
 from dtqatten.golden.numerics.weights import WeightCode
 from dtqatten.sim.lockstep.softmax import SoftmaxLockstep, random_softmax_head
 
@@ -58,7 +59,7 @@ def test_streams_whole_heads_bit_for_bit(planes: int, unsigned: bool, v_gains: b
         values = np.array([[key.value_gain for key in head.keys]]) if v_gains else None
         bits = np.array([4 if key.narrow else 8 for key in head.keys])
         query_bits = np.array([4 if query.narrow else 8 for query in head.queries])
-        narrowed = softmax.narrow(e16, values, code=code, bits=bits, query_bits=query_bits)
+        narrowed = narrow(e16, values, code=code, bits=bits, query_bits=query_bits)
         mantissa, exponent = softmax.reciprocal(narrowed.divisor)
         assert (got["weights"] == narrowed.p[0]).all()
         assert (got["probabilities"] == softmax.normalized(e16)[0]).all()

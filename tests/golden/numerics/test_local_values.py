@@ -115,7 +115,7 @@ def test_error_falls_with_the_share() -> None:
 
 def test_keys_and_queries_of_no_tile_are_left_alone() -> None:
     p = np.full((1, 3, 4), 7)
-    tiles = Tiling(np.array([[0, -1, 0]]), np.array([0, 1, -1, 1]))
+    tiles = Tiling(np.array([[0, -1, 0]]), np.array([0, 1, -1, 1]), np.zeros(4, int))
     kept = p * multiplied(p, 1, tiles)
     assert kept.tolist() == [[[0, 7, 7, 7], [7] * 4, [0, 7, 7, 7]]]
 

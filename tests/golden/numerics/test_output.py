@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dtqatten.golden.numerics.narrowing import Narrowed
 from dtqatten.golden.numerics.output import normalize, requantize
-from dtqatten.golden.numerics.softmax import Narrowed
 
 
 def test_division_rounds_half_up_and_saturates():

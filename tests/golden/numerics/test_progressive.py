@@ -73,7 +73,7 @@ def test_every_row_is_that_of_a_block_in_4_or_in_8_bits(threshold, sinks) -> Non
 
 def test_a_row_that_sees_nothing_is_not_flat() -> None:
     q, k, v = operands(m=2)
-    tiles = Tiling(np.zeros((3, 2), int), np.zeros(40, int))
+    tiles = Tiling(np.zeros((3, 2), int), np.zeros(40, int), np.zeros(40, int))
     options = Options(flat_sum=0)
     mask = np.array([[False] * 40] * 2)
     found = attention(Inputs(q, k, v, mask=mask, tiling=tiles), options)

@@ -10,8 +10,7 @@ from dtqatten.golden.numerics.codes import dequantize, quantize
 from dtqatten.golden.numerics.reference import reference
 from dtqatten.golden.numerics.segments import RowScale
 from dtqatten.golden.numerics.sinks import NO_SINK, quantize_sinks, sink_weight
-from dtqatten.golden.numerics.softmax import BALANCED
-from dtqatten.golden.numerics.weights import WeightCode
+from dtqatten.golden.numerics.weights import BALANCED, WeightCode
 
 GRANULARITIES = ("head", "token")
 #: A unit of score is 1/32 octave.

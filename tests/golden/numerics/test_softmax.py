@@ -1,4 +1,4 @@
-"""Integer softmax: multiplier, exponent, exponential, reciprocal, narrowing, probabilities."""
+"""Integer softmax: multiplier, exponent, exponential, reciprocal, probabilities."""
 
 import numpy as np
 import pytest
@@ -6,20 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from dtqatten.golden.numerics import softmax
-from dtqatten.golden.numerics.codes import four_bit
 from dtqatten.golden.numerics.softmax import (
     LUT32,
     Multiplier,
     exponent,
     exponential,
     multiplier,
-    narrow,
     normalized,
     reciprocal,
     row_multiplier,
 )
-from dtqatten.golden.numerics.weights import WeightCode
 
 e16_rows = npst.arrays(
     np.int64,
@@ -179,103 +175,8 @@ def test_rows_of_identical_scores_are_uniform():
         e16 = softmax_e16(np.full((1, 2, 7), value))
         assert (e16 == 65535).all()
         assert len(np.unique(normalized(e16))) == 1
-        assert (narrow(e16).p == 119).all()
 
 
 def test_scores_at_both_ends_of_the_range():
     e16 = softmax_e16(np.array([[[1_843_200, -1_843_200]]]), m=65535, shift=0)
     assert e16.tolist() == [[[65535, 0]]]
-
-
-@pytest.mark.parametrize(
-    ("planes", "unsigned", "top"),
-    [(2, False, 119), (3, False, 1911), (2, True, 255), (3, True, 4095)],
-)
-def test_narrowing_rounds_half_up_to_the_row_maximum(planes, unsigned, top):
-    e16 = np.arange(65536)[None, None, :]
-    p = narrow(e16, code=WeightCode(planes, unsigned)).p
-    assert (p == np.floor(e16 * top / 65536 + 0.5)).all()
-    assert (p.min(), p.max()) == (0, top)
-
-
-def test_divisor_without_gains_is_the_sum_of_the_codes():
-    e16 = np.array([[[65535, 300, 200]]])
-    narrowed = narrow(e16)
-    assert narrowed.p.tolist() == [[[119, 1, 0]]]
-    assert narrowed.divisor.tolist() == [[16 * 120]]
-    assert narrowed.lead.tolist() == [[0]]
-
-
-def test_gains_join_before_narrowing_and_stay_out_of_the_divisor():
-    e16 = np.array([[[65535, 32768]]])
-    narrowed = narrow(e16, np.array([[64, 256]]))
-    # The largest product is 2**23: no leading zero. 59.5 rounds up.
-    assert narrowed.p.tolist() == [[[30, 60]]]
-    assert narrowed.lead.tolist() == [[0]]
-    assert narrowed.divisor.tolist() == [[(98303 * 119 + 2048) >> 12]]
-
-
-def test_lead_brings_the_largest_gained_weight_to_24_bits():
-    e16 = np.array([[[65535, 1000]]])
-    for gain, lead in ((256, 0), (255, 0), (129, 0), (128, 1), (60, 2), (2, 7), (1, 8)):
-        narrowed = narrow(e16, np.array([[gain, 1]]))
-        assert narrowed.lead.item() == lead, gain
-        assert 59 <= narrowed.p[0, 0, 0] <= 119
-
-
-@given(e16_rows)
-def test_neutral_gain_changes_no_weight(e16):
-    # Every visible row has its maximum at 65535.
-    e16[..., 0] = 65535
-    plain, gained = narrow(e16), narrow(e16, np.full((1, e16.shape[-1]), 256))
-    assert (plain.p == gained.p).all()
-    assert (plain.lead == gained.lead).all()
-
-
-def test_weights_follow_the_precision_of_their_token():
-    e16 = np.array([[[65535, 40000, 40000, 3000, 3000, 40000]]])
-    bits = np.array([4, 4, 8, 4, 8, 0])
-    narrowed = narrow(e16, bits=bits)
-    whole = narrow(e16).p[0, 0]
-    assert narrowed.p[0, 0].tolist() == np.where(bits == 4, four_bit(whole), whole).tolist()
-    assert narrowed.divisor.item() == 16 * narrowed.p.sum()
-    wide = narrow(e16, bits=bits, code=WeightCode(3)).p[0, 0]
-    assert (wide[bits == 4] % 256 == 0).all()
-
-
-@pytest.mark.parametrize("gains", [None, np.array([[256, 64, 7, 256, 1]])])
-def test_weights_follow_the_precision_of_their_query(gains):
-    e16 = np.array([[[65535, 40000, 3000, 3000, 100]] * 3])
-    bits, query_bits = np.array([4, 8, 8, 4, 8]), np.array([4, 8, 0])
-    whole = narrow(e16, gains)
-    alone = narrow(e16, gains, query_bits=query_bits)
-    assert (alone.p[0, 0] == four_bit(whole.p[0, 0])).all()
-    assert (alone.p[0, 1:] == whole.p[0, 1:]).all()
-    # With both, a pair has the lower precision of its query and its token.
-    pair = narrow(e16, gains, bits=bits, query_bits=query_bits)
-    assert (pair.p[0, 0] == alone.p[0, 0]).all()
-    assert (pair.p == narrow(e16, gains, bits=bits).p)[0, 1:].all()
-    if gains is None:
-        assert (pair.divisor == 16 * pair.p.sum(-1)).all()
-    else:
-        assert (pair.divisor == whole.divisor).all()
-
-
-def test_unsigned_weights_of_four_bits_have_sixteen_levels():
-    e16 = np.linspace(0, 65535, 1000).round().astype(np.int64)[None, None]
-    bits = np.full(1000, 4)
-    code = WeightCode(2, unsigned=True)
-    assert np.unique(narrow(e16, bits=bits, code=code).p).tolist() == list(range(0, 241, 16))
-    assert np.unique(narrow(e16, bits=bits).p).tolist() == list(range(0, 113, 16))
-    # Rounded once to a code, and once more to its nibble, of which 15 is the largest.
-    exact = np.floor((np.floor(e16 * 255 / 65536 + 0.5) + 8) / 16) * 16
-    assert (narrow(e16, bits=bits, code=code).p == np.minimum(exact, 240)).all()
-
-
-def test_widths_hold_for_the_largest_rows():
-    e16 = np.full((1, 1, softmax.KEYS_MAX), 65535)
-    assert int(e16.sum()).bit_length() <= 26
-    for planes, unsigned, bits in ((2, False, 21), (3, False, 25), (2, True, 22), (3, True, 26)):
-        for gains in (None, np.full((1, softmax.KEYS_MAX), 255)):
-            narrowed = narrow(e16, gains, code=WeightCode(planes, unsigned))
-            assert int(narrowed.divisor.item()).bit_length() == bits

@@ -10,7 +10,7 @@ from dtqatten.golden.cycles.tiles import edges, tile_steps
 from dtqatten.hw.arrays.pe import PE
 from dtqatten.sim.engines.native import run, run_lockstep
 from dtqatten.sim.engines.verilated import VerilatedModel
-from dtqatten.sim.lockstep.pe import PELockstep, control_shift, random_steps
+from dtqatten.sim.lockstep.pe import PELockstep, control_shift, pe_width, random_steps
 
 
 @pytest.mark.parametrize("schedule", list(Schedule))
@@ -81,23 +81,30 @@ def test_equals_cycle_model(schedule: Schedule, stages: int, depth: int, d_head:
     )
     steps = random_steps(config, np.random.default_rng(depth), 30)
     run_lockstep(PE(config, config.score_width), PELockstep(config, steps))
+    raised = config.replace(block_exponents=True)
+    steps = random_steps(raised, np.random.default_rng(depth), 30)
+    dut = PE(raised, pe_width(raised), exponents=True)
+    run_lockstep(dut, PELockstep(raised, steps))
 
 
 @pytest.mark.parametrize(
-    ("schedule", "stages", "depth", "d_head"),
+    ("schedule", "stages", "depth", "d_head", "exponents"),
     [
-        (Schedule.INTERLEAVED, 1, 1, 8),
-        (Schedule.INTERLEAVED, 2, 3, 24),
-        (Schedule.PLANE_MAJOR, 2, 8, 64),
-        (Schedule.PLANE_MAJOR, 1, 11, 88),
+        (Schedule.INTERLEAVED, 1, 1, 8, False),
+        (Schedule.INTERLEAVED, 2, 3, 24, True),
+        (Schedule.PLANE_MAJOR, 2, 8, 64, False),
+        (Schedule.PLANE_MAJOR, 2, 8, 64, True),
+        (Schedule.PLANE_MAJOR, 1, 11, 88, True),
     ],
 )
-def test_verilog_equals_cycle_model(schedule, stages, depth, d_head, compared) -> None:
+def test_verilog_equals_cycle_model(schedule, stages, depth, d_head, exponents, compared) -> None:
     """The exported circuit, whose dot products are not those of Amaranth's simulator."""
     config = Config(
         rows=1, cols=1, depth=depth, d_head=d_head, schedule=schedule, product_stages=stages
     )
-    rtl = VerilatedModel(PE(config, config.score_width), "pe", reset_cycles=stages + 2)
+    config = config.replace(block_exponents=exponents)
+    dut = PE(config, pe_width(config), exponents=exponents)
+    rtl = VerilatedModel(dut, "pe", reset_cycles=stages + 2)
     bench = PELockstep(config, random_steps(config, np.random.default_rng(depth), 300))
     rtl.run(bench)
     compared["verilator, in process"] += bench.compared

@@ -17,6 +17,7 @@ from dtqatten.sim.lockstep.value_array import ValueHead, ValueLockstep, random_v
 
 PRUNED = {"skip_tiles": True, "local_values": True}
 UNSIGNED = {"unsigned_weights": True}
+BLOCK = {"block_exponents": True}
 SHAPES = [
     {"rows": 1, "cols": 1, "depth": 1, "d_head": 8, "n_max": 3},
     {"rows": 3, "cols": 5, "depth": 2, "d_head": 24, "n_max": 16},
@@ -34,6 +35,10 @@ SHAPES = [
     {"rows": 2, "cols": 2, "depth": 4, "d_head": 16, "n_max": 9, "value_load_bits": 64},
     {**UNSIGNED, "rows": 3, "cols": 5, "depth": 2, "d_head": 24, "n_max": 16},
     {**PRUNED, **UNSIGNED, "rows": 2, "cols": 4, "depth": 3, "d_head": 24, "n_max": 18},
+    {**BLOCK, "rows": 3, "cols": 5, "depth": 2, "d_head": 24, "n_max": 16},
+    {**BLOCK, **UNSIGNED, "rows": 1, "cols": 1, "depth": 1, "d_head": 8, "n_max": 3},
+    {**BLOCK, "rows": 4, "cols": 4, "depth": 3, "d_head": 24, "n_max": 17, "product_stages": 2},
+    {**BLOCK, **UNSIGNED, **PRUNED, "rows": 2, "cols": 4, "depth": 3, "d_head": 24, "n_max": 18},
 ]
 
 
@@ -53,6 +58,9 @@ def golden(config: Config, heads: list[ValueHead]) -> list[list[int]]:
     expected = []
     for head in heads:
         weights = head.weights
+        if head.exponents is not None:
+            each = np.repeat(head.exponents, config.cols, 1)[:, : weights.shape[1]]
+            weights = weights << 3 - each
         if head.share:
             tile = (config.rows, config.cols, config.group)
             tiles = tiling(1, *weights.shape, tile)

@@ -18,7 +18,7 @@ OPTIONAL = Flag.V_GAINS | Flag.CUMULATIVE | Flag.FRESH | Flag.COUNT | Flag.WINDO
 SEGMENTS = Flag.CONTINUES | Flag.HOLDS
 OPTIONAL |= SEGMENTS | Flag.GROUPED | Flag.HELD | Flag.LOCAL_VALUES
 HEADS = Flag.HEADS_CHAINED | Flag.HEAD_REPORT
-OPTIONAL |= HEADS | Flag.PROGRESSIVE | Flag.UNSIGNED_WEIGHTS | Flag.KEY_BIAS
+OPTIONAL |= HEADS | Flag.PROGRESSIVE | Flag.UNSIGNED_WEIGHTS | Flag.BLOCK_EXPONENTS | Flag.KEY_BIAS
 
 
 def test_each_option_brings_its_flags() -> None:
@@ -34,18 +34,20 @@ def test_each_option_brings_its_flags() -> None:
     assert known_flags(PLAIN.replace(held_importance=True)) & OPTIONAL == Flag.HELD
     assert known_flags(PLAIN.replace(head_pruning=True)) & OPTIONAL == HEADS
     assert known_flags(PLAIN.replace(progressive=True)) & OPTIONAL == Flag.PROGRESSIVE
+    assert known_flags(PLAIN.replace(block_exponents=True)) & OPTIONAL == Flag.BLOCK_EXPONENTS
     assert known_flags(PLAIN.replace(bias_heads=1)) & OPTIONAL == Flag.KEY_BIAS
     local = PLAIN.replace(skip_tiles=True, local_values=True)
     assert known_flags(local) & OPTIONAL == Flag.LOCAL_VALUES
 
 
-def test_gains_and_unsigned_weights_are_required_where_there_are_any() -> None:
+def test_gains_and_codes_of_weights_are_required_where_there_are_any() -> None:
     assert required_flags(PLAIN) == Flag(0)
     assert required_flags(PLAIN.replace(v_gains=True)) == Flag.V_GAINS
     unsigned = PLAIN.replace(unsigned_weights=True)
     assert required_flags(unsigned) == Flag.UNSIGNED_WEIGHTS
     both = required_flags(unsigned.replace(v_gains=True))
     assert both == Flag.V_GAINS | Flag.UNSIGNED_WEIGHTS
+    assert required_flags(PLAIN.replace(block_exponents=True)) == Flag.BLOCK_EXPONENTS
 
 
 def test_a_flag_is_one_bit_of_the_descriptor() -> None:

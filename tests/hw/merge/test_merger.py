@@ -39,6 +39,7 @@ CONFIGS = {
         capacity=100,
         v_gains=True,
         unsigned_weights=True,
+        block_exponents=True,
         normalizer_lanes=6,
         merge_rows=12,
     ),

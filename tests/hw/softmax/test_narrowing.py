@@ -8,7 +8,7 @@ import pytest
 from amaranth.hdl import Module, Signal, unsigned
 
 from dtqatten.configuration.core import PRESETS, Config
-from dtqatten.hw.softmax.narrowing import narrowing, times_digit
+from dtqatten.hw.softmax.narrowing import narrowing, tile_exponent, times_digit
 from dtqatten.sim.engines.native import run
 
 
@@ -50,5 +50,50 @@ def test_rounds_once_or_twice(bits: int, planes: int, unsigned_weights: bool) ->
             for one_nibble in (0, 1):
                 ctx.set(narrow, one_nibble)
                 assert ctx.get(weight) == rounded(number, bool(one_nibble), bits, config)
+
+    run(m, testbench)
+
+
+@pytest.mark.parametrize("unsigned_weights", [False, True])
+@pytest.mark.parametrize("planes", [2, 3])
+@pytest.mark.parametrize("bits", [16, 24])
+def test_an_exponent_scales_up_before_it_rounds(bits, planes, unsigned_weights) -> None:
+    rng = np.random.default_rng(planes)
+    config = PRESETS["tiny"].replace(planes=planes, unsigned_weights=unsigned_weights)
+    m = Module()
+    value, narrow, exponent = Signal(unsigned(bits)), Signal(), Signal(2)
+    weight = Signal(4 * planes)
+    multiple = times_digit(config, value)
+    m.d.comb += weight.eq(narrowing(config, multiple, narrow, bits, exponent))
+
+    async def testbench(ctx) -> None:
+        for up in range(4):
+            largest = (1 << bits - up) - 1
+            values = [0, 1, largest, largest - 1, largest // 2, largest // 2 + 1]
+            ctx.set(exponent, up)
+            for number in values + rng.integers(0, largest, 200).tolist():
+                ctx.set(value, number)
+                for one_nibble in (0, 1):
+                    ctx.set(narrow, one_nibble)
+                    assert ctx.get(weight) == rounded(number << up, bool(one_nibble), bits, config)
+
+    run(m, testbench)
+
+
+def test_exponents_are_leading_zeros_of_the_largest_value_a_cycle_later() -> None:
+    m = Module()
+    values = [Signal(16, name=f"value_{c}") for c in range(3)]
+    exponent = Signal(2)
+    m.d.comb += exponent.eq(tile_exponent(m, values))
+    rng = np.random.default_rng(0)
+    beats = rng.integers(0, 65536, (200, 3)) >> rng.integers(0, 17, (200, 3))
+    beats[:4] = [[0, 0, 0], [8191, 0, 1], [1, 8192, 8191], [0, 16383, 32768]]
+
+    async def testbench(ctx) -> None:
+        for beat in beats.tolist():
+            for signal, value in zip(values, beat, strict=True):
+                ctx.set(signal, value)
+            await ctx.tick()
+            assert ctx.get(exponent) == min(16 - max(beat).bit_length(), 3)
 
     run(m, testbench)

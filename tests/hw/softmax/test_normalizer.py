@@ -20,6 +20,7 @@ CONFIGS = [
     ),
     Config(rows=2, cols=6, depth=8, d_head=8, n_max=8, normalizer_lanes=6),
     Config(rows=2, cols=3, depth=8, d_head=8, n_max=8, planes=3, unsigned_weights=True),
+    Config(rows=2, cols=3, depth=8, d_head=8, n_max=8, v_gains=True, block_exponents=True),
 ]
 
 
@@ -34,7 +35,9 @@ def run_verilated(bench: NormalizerLockstep) -> NormalizerLockstep:
     return bench
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=["1x1", "3x5", "4x12", "2x6", "unsigned"])
+@pytest.mark.parametrize(
+    "config", CONFIGS, ids=["1x1", "3x5", "4x12", "2x6", "unsigned", "exponents"]
+)
 @pytest.mark.parametrize(("stall", "lazy"), [(0.0, False), (0.5, True), (0.9, False)])
 def test_verilog_equals_cycle_model_and_golden(config, stall, lazy, compared) -> None:
     bench = run_verilated(

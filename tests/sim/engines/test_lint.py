@@ -54,6 +54,7 @@ def test_the_sample_has_all_edges() -> None:
             "topk_engine",
             "unsigned_weights",
             "bias_heads",
+            "block_exponents",
         ):
             assert len({getattr(core, name) for core in cores}) == 2, (block, name)
     # Not with segments, so there are fewer.

@@ -25,7 +25,7 @@ from dtqatten.sim.machine.refused_blocks import refuse_block  # noqa: E402
 PROMPT, NEW = 10, 4
 START = Config(rows=4, cols=4, depth=4, d_head=16, n_max=17, capacity=20)
 FULL = LayerPolicy(share_0=0, share_4=1, share_8=0)
-#: Tokens of all precisions; evicted ones keep their queries, in 4 bits.
+#: Tokens of all precisions; evicted ones keep their queries, in 4 bits; tiles have exponents.
 MIXED = Policy(
     layers=(
         LayerPolicy(share_0=0, share_4=0.5, share_8=0.5),
@@ -36,6 +36,7 @@ MIXED = Policy(
     count_normalize=True,
     protect=("first",),
     p_follows_token=True,
+    block_exponents=True,
 )
 
 

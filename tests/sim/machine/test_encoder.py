@@ -99,13 +99,16 @@ def test_means_of_queries_are_biases_of_keys() -> None:
 
 @pytest.mark.parametrize("by_host", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_row_blocks_choose_values(by_host: bool) -> None:
-    """In every layer, on arrays whose groups are not those of preset base; heads go, too."""
+    """In every layer, on arrays whose groups are not those of preset base; heads go, too.
+
+    Tiles of the same arrays have exponents.
+    """
     torch.manual_seed(4)
     model = bert()
     some = [dataclasses.replace(layer, values=0.4) for layer in RANKED.layers]
     # Machine or host leaves out a head from the second layer on.
     some[1:] = [dataclasses.replace(layer, heads=0.5) for layer in some[1:]]
-    policy = RANKED.replace(layers=tuple(some))
+    policy = RANKED.replace(layers=tuple(some), block_exponents=True)
     core = config_for(CORE, policy)
     assert (core.local_values, core.skip_tiles, core.head_pruning) == (True, True, True)
     core = core.replace(head_pruning=not by_host)
@@ -134,11 +137,14 @@ def test_policies_beyond_the_machine_are_refused(changes, message) -> None:
         config_for(Config(rows=1, cols=1, depth=1, d_head=8, n_max=4), policy)
 
 
-def test_signed_weights_of_a_policy_need_a_machine_of_them() -> None:
-    unsigned = CORE.replace(unsigned_weights=True)
-    with pytest.raises(PolicyError, match="the machine has unsigned_weights, the policy has not"):
-        config_for(unsigned, RANKED)
-    assert config_for(unsigned, RANKED.replace(unsigned_weights=True)).unsigned_weights
+@pytest.mark.parametrize("name", ["unsigned_weights", "block_exponents"])
+def test_weights_of_a_policy_need_a_machine_of_them(name) -> None:
+    other = CORE.replace(**{name: True})
+    with pytest.raises(PolicyError, match=f"the machine has {name}, the policy has not"):
+        config_for(other, RANKED)
+    assert config_for(other, RANKED.replace(**{name: True})) == config_for(
+        CORE, RANKED.replace(**{name: True})
+    )
 
 
 def test_a_machine_has_the_options_of_the_policy() -> None:
