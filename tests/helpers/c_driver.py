@@ -14,7 +14,8 @@ from dtqatten.driver.blocks import Block
 from dtqatten.driver.bus import Bus
 from dtqatten.driver.expected import Expected
 from dtqatten.driver.heads import read_report
-from dtqatten.interface.descriptor import SIZE, pack, region_sizes
+from dtqatten.interface.descriptor import SIZE, pack
+from dtqatten.interface.regions import region_sizes
 
 LINE = 64
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wcast-qual")
