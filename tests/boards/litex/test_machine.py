@@ -121,7 +121,7 @@ def test_what_is_refused(tmp_path: Path, source: Path, options, said: str) -> No
 
 NARROW = """
 from pathlib import Path
-from dtqatten.boards.litex.run import SOCS, SMALL
+from dtqatten.boards.litex.run import SMALL, SOCS
 from dtqatten.boards.litex.simulated import SimulatedSoc
 from dataclasses import replace
 SimulatedSoc(replace(SOCS["ddr3"], system=SMALL), Path("machine.v"))
@@ -134,3 +134,25 @@ def test_a_bus_narrower_than_the_memory_is_refused(tmp_path: Path) -> None:
         "ConfigError: bus_bits is 64, below the 128 of LiteDRAM's ports, whose converter to wider "
         "ones deadlocks: choose 128, or SDRAM that is not as wide"
     )
+
+
+WRITTEN = """
+from litex_boards.targets.radiona_ulx3s import BaseSoC
+from dtqatten.boards.litex.machine import add_dtqatten
+from dtqatten.boards.litex.run import SMALL
+soc = BaseSoC(cpu_type="vexriscv", integrated_rom_size=4096, integrated_rom_init=[0])
+machine = add_dtqatten(soc, SMALL, name="attention", origin=0x9000_0000)
+soc.finalize()
+print(soc.bus.regions["attention"].origin, soc.irq.locs["attention"], machine is soc.attention)
+"""
+
+
+def test_its_verilog_is_written_where_there_is_none(tmp_path: Path) -> None:
+    """With a CPU, by another name, where the user wants it."""
+    from dtqatten.boards.litex.run import SMALL
+
+    done = python(WRITTEN, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(0x9000_0000), "2", "True"]
+    text = (tmp_path / "build" / "dtqatten" / "dtqatten_system.v").read_text()
+    assert text == exported("system", System, SMALL)
