@@ -146,9 +146,7 @@ class Cache:
         """Values, likewise."""
         return self._tensors["v"]
 
-    def append(
-        self, k: Codes, v: Codes, key_bias: IntArray | None = None
-    ) -> NDArray[np.int64]:
+    def append(self, k: Codes, v: Codes, key_bias: IntArray | None = None) -> NDArray[np.int64]:
         """Write tokens behind those that are here, and return their ids.
 
         Parameters
