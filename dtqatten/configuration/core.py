@@ -96,6 +96,9 @@ class Config:
         Tiles of scores that no query of their row block sees are not computed.
     local_values : bool
         A row block can multiply V of a part of its groups of keys only; needs ``skip_tiles``.
+    chosen_values : bool
+        Of heads of one row block, V can come after the choice, of the groups alone that the row
+        block multiplies; needs ``local_values``, and not with ``merge_rows``.
     progressive : bool
         Heads of one row block can have their keys in 4 bits first, and in 8 where a row is flat;
         not with ``merge_rows``.
@@ -136,6 +139,7 @@ class Config:
     head_pruning: bool = False
     skip_tiles: bool = False
     local_values: bool = False
+    chosen_values: bool = False
     progressive: bool = False
     merge_rows: int = 0
 

@@ -117,12 +117,34 @@ def check_together(config: "Config") -> None:
             "local_values is True without skip_tiles: row blocks list the groups of values that "
             "they multiply only where they list their tiles; set skip_tiles too"
         )
+    if config.chosen_values:
+        _check_chosen_values(config)
     if config.head_pruning:
         _check_head_pruning(config)
     if config.grouped and config.count_normalize:
         raise ConfigError(
             "count_normalize is True with grouped: queries are counted in one query head, and "
             "those that share a head of K and V are not told apart; leave one of the two out"
+        )
+
+
+def _check_chosen_values(config: "Config") -> None:
+    """Check what V of chosen groups needs, and what it cannot be combined with.
+
+    Raises
+    ------
+    ConfigError
+        If something is missing, or it is combined.
+    """
+    if not config.local_values:
+        raise ConfigError(
+            "chosen_values is True without local_values: V that comes after a choice needs one; "
+            "set local_values too"
+        )
+    if config.merge_rows:
+        raise ConfigError(
+            f"chosen_values is True with merge_rows = {config.merge_rows}: rows of several "
+            "segments choose anew in each, and are fetched whole; leave one of the two out"
         )
 
 

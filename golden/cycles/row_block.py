@@ -137,7 +137,13 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
             )
             passing.append(
                 PassingRow(
-                    Row(row_weights, *place, narrow=queries[at].narrow, tile=row.tile),
+                    Row(
+                        row_weights,
+                        *place,
+                        narrow=queries[at].narrow,
+                        tile=row.tile,
+                        share=head.share,
+                    ),
                     Row(
                         row_probability,
                         *place,

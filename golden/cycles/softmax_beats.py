@@ -50,7 +50,8 @@ class HeadFactor:
     ``window`` is 0 for none. ``first_segment`` and ``last_segment``: whether its keys are the first
     and last ones of their rows, and ``restart``, whether the next head's rows are held from the
     first place on: a core that merges rows is told. ``progressive``: its row block comes twice, and
-    rows whose exponentials sum to more than ``flat_sum`` the first time are flat.
+    rows whose exponentials sum to more than ``flat_sum`` the first time are flat. ``share``: groups
+    that its row block chooses before V comes, in 1/256; 0: none.
     """
 
     multiplier: int
@@ -64,6 +65,7 @@ class HeadFactor:
     restart: bool = True
     progressive: bool = False
     flat_sum: int = 0
+    share: int = 0
 
 
 @dataclass(frozen=True)

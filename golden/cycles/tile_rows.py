@@ -34,6 +34,7 @@ def tile_rows(
     values: NDArray,
     narrow: NDArray[np.bool_] | None = None,
     visited: NDArray[np.bool_] | None = None,
+    share: int = 0,
 ) -> Iterator[Row]:
     """Cut a head's ``[queries, keys]`` into rows of tiles, in the order in which scores come.
 
@@ -45,6 +46,8 @@ def tile_rows(
         Of weights: rows that have their highest plane only.
     visited : array of bool, [row blocks, tiles], optional
         Tiles that each row block visits; all by default.
+    share : int
+        Of every row.
     """
     queries, keys = values.shape
     for row, tile in row_places(config, queries, keys):
@@ -64,4 +67,5 @@ def tile_rows(
             block_end == queries,
             narrow=narrow is not None and bool(narrow[row]),
             tile=tile // config.cols,
+            share=share,
         )

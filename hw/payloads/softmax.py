@@ -5,6 +5,7 @@ from amaranth.lib import data, stream
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.payloads.arrays import tile_fields, weight_shape
+from dtqatten.hw.payloads.choices import choice_fields
 from dtqatten.hw.payloads.sums import (
     EXPONENTIAL_BITS,
     divisor_bits,
@@ -104,9 +105,8 @@ def factor_fields(config: Config) -> dict[str, ShapeLike]:
 def query_layout(config: Config) -> data.StructLayout:
     """A query: a token, and ``narrow``: its weights keep only their highest nibble.
 
-    Where query heads are ``grouped``, also
-    the ``multiplier``, ``shift`` and ``sink`` of its head. Where tiles are skipped, ``last`` marks
-    the head's last query.
+    Where query heads are ``grouped``, also the ``multiplier``, ``shift`` and ``sink`` of its head.
+    Where tiles are skipped, ``last`` marks the head's last query.
     """
     return data.StructLayout(
         _fields(token_layout(config))
@@ -169,13 +169,15 @@ def head_layout(config: Config) -> data.StructLayout:
     factor and sink come with the queries. ``output`` passes through the softmax into the records,
     as do the :func:`segment_fields` where rows can be merged. ``progressive``, where there is that:
     the head is one row block, whose scores come in a trial first; a row is flat if its exponentials
-    then sum to more than ``flat_sum``.
+    then sum to more than ``flat_sum``. With a ``share``, where V can come after a choice, the head
+    is one row block, which chooses so many of its groups in 256.
     """
     return data.StructLayout(
         ({} if config.grouped else factor_fields(config))
         | {"causal": unsigned(1)}
         | ({"window": range(config.positions + 1)} if config.windows else {})
         | ({"progressive": unsigned(1), "flat_sum": unsigned(32)} if config.progressive else {})
+        | choice_fields(config)
         | {"output": output_layout()}
         | segment_fields(config)
     )
@@ -255,9 +257,10 @@ def weight_row_layout(config: Config) -> data.StructLayout:
 
     Lanes past ``keys`` are 0. Rows come in the order of the scores: row block by row block, tile by
     tile. ``narrow``, equal in all rows of a query: its weights keep their highest nibble only.
+    ``share``, where V can come after a choice, is the head's.
     """
     row = _row_layout(config, "weights", weight_shape(config))
-    return data.StructLayout(_fields(row) | {"narrow": unsigned(1)})
+    return data.StructLayout(_fields(row) | {"narrow": unsigned(1)} | choice_fields(config))
 
 
 def probability_row_layout(config: Config) -> data.StructLayout:
@@ -305,8 +308,8 @@ def row_record_layout(config: Config) -> data.StructLayout:
 def maximum_layout(config: Config) -> data.StructLayout:
     """Input of a row's exponentials: its largest score, and the factor of the differences.
 
-    ``sink``, where there are sinks, is the row's; ``narrow``, of the query, ``output`` and which
-    segment it is pass through.
+    ``sink``, where there are sinks, is the row's; ``narrow``, of the query, ``share``, ``output``
+    and which segment it is pass through.
     """
     return data.StructLayout(
         {"maximum": signed(config.score_width)}
@@ -315,6 +318,7 @@ def maximum_layout(config: Config) -> data.StructLayout:
             "narrow": unsigned(1),
             "output": output_layout(),
         }
+        | choice_fields(config)
         | segment_fields(config)
     )
 
@@ -322,8 +326,8 @@ def maximum_layout(config: Config) -> data.StructLayout:
 def normalizer_layout(config: Config) -> data.StructLayout:
     """Input of a row's probabilities: the reciprocal of its sum, and ``lead``.
 
-    ``narrow``, of the query, passes through, for weights with V gains, and ``partial``, for
-    probabilities.
+    ``narrow``, of the query, and ``share`` pass through, for weights with V gains, and ``partial``,
+    for probabilities.
     """
     return data.StructLayout(
         {
@@ -331,6 +335,7 @@ def normalizer_layout(config: Config) -> data.StructLayout:
             "lead": unsigned(LEAD_BITS),
             "narrow": unsigned(1),
         }
+        | (choice_fields(config) if config.v_gains else {})
         | ({"partial": unsigned(1)} if config.merge_rows else {})
     )
 

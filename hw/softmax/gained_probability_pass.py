@@ -5,6 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed
+from dtqatten.hw.payloads.choices import choice_fields
 from dtqatten.hw.payloads.softmax import (
     GAINED_BITS,
     flags_layout,
@@ -70,6 +71,9 @@ class GainedProbabilityPass(ProbabilityPass):
         m.d.comb += self.weights.narrow.eq(
             delayed(m, narrow_query, self.LATENCY - 1, "weights_narrow")
         )
+        for field in choice_fields(config):
+            late = delayed(m, self.normalizer[field], self.LATENCY, f"weights_{field}")
+            m.d.comb += self.weights[field].eq(late)
         for c in range(config.cols):
             held = delayed(m, self.i.exponentials[c], 1, f"e16_{c}")
             # Three cycles behind the gain, which the store holds no longer than one.

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed
+from dtqatten.hw.payloads.choices import choice_fields
 from dtqatten.hw.payloads.softmax import weight_row_layout
 from dtqatten.hw.payloads.sums import divisor_bits
 from dtqatten.hw.softmax.exponential_pass import ExponentialPass
@@ -70,6 +71,9 @@ class PlainExponentialPass(ExponentialPass):
             self.weights.narrow.eq(delayed(m, narrow_query, 2, "weight_narrow")),
         ]
         m.d.comb += [self.weights[flag].eq(after[flag]) for flag in FLAGS]
+        for field in choice_fields(config):
+            late = delayed(m, self.record[field], self.WEIGHTS, f"weight_{field}")
+            m.d.comb += self.weights[field].eq(late)
         # Four fraction bits, which the sum itself does not have.
         bits = divisor_bits(config) - 4
         total = self._folded(m, "weight_sum", after, weights, bits=bits, kind="sum")

@@ -12,8 +12,10 @@ from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.tile_rows import tile_rows, visited_tiles
 from dtqatten.golden.cycles.tiles import load_beats
 from dtqatten.golden.cycles.value_array import ValueArrayModel
+from dtqatten.golden.numerics.local_values import fetched, tiling
 from dtqatten.golden.numerics.weights import WeightCode
 from dtqatten.hw.payloads.arrays import score_row_layout, value_layout
+from dtqatten.hw.payloads.choices import choice_layout
 from dtqatten.hw.payloads.softmax import weight_row_layout
 from dtqatten.sim.engines.ports import pack
 from dtqatten.sim.lockstep.streams import StreamLockstep
@@ -27,6 +29,7 @@ class ValueHead:
 
     ``follows``: the weights have their token's precision. ``narrow``: queries whose weights have
     their highest plane only, ``[n_q]``. ``share``: groups that a row block multiplies, in 1/256.
+    ``chosen``: values come after the choice of the only row block, of these groups alone.
     """
 
     weights: NDArray[np.integer]
@@ -35,6 +38,7 @@ class ValueHead:
     follows: bool
     narrow: NDArray[np.bool_]
     share: int = 0
+    chosen: bool = False
 
 
 def random_value_head(
@@ -65,6 +69,8 @@ def random_value_head(
     share = rng.choice([0.0, 0.4, 1.0]) if wide_share is None else wide_share
     follows = bool(rng.integers(2)) if follows is None else follows
     queries, keys = rng.integers(1, np.minimum(config.n_max, [6, 17]) + 1)
+    if config.chosen_values and rng.random() < 0.7:
+        queries = rng.integers(1, min(config.rows, config.n_max) + 1)
     weights = rng.integers(0, code.top + 1, (queries, keys)) * (rng.random((queries, keys)) < 0.8)
     weights[rng.random((queries, keys)) < 0.1] = code.top
     if config.skip_tiles:
@@ -76,7 +82,19 @@ def random_value_head(
     low = (~wide & follows) | narrow[:, None]
     kept = np.where(low, code.highest(weights), weights)
     share = int(rng.choice([0, 1, 128, 255])) if config.local_values else 0
-    return ValueHead(kept, values, wide, follows, narrow, share)
+    chosen = config.chosen_values and share > 0 and queries <= config.rows and rng.random() < 0.7
+    return ValueHead(kept, values, wide, follows, narrow, share, chosen)
+
+
+def comes(config: Config, head: ValueHead) -> NDArray[np.bool_]:
+    """Return which of a head's values come, ``[n_k]``."""
+    keys = len(head.values)
+    if not head.chosen:
+        return np.ones(keys, bool)
+    (tiles,) = visited_tiles(config, head.weights)
+    kept = fetched(head.weights, head.share, (config.cols, config.group), tiles)
+    found: NDArray[np.bool_] = kept[tiling(1, 1, keys, (1, config.cols, config.group)).groups]
+    return found
 
 
 def clear_tiles(config: Config, rng: np.random.Generator, *values: NDArray) -> None:
@@ -114,19 +132,25 @@ class ValueLockstep(StreamLockstep):
             row
             for head in heads
             for row in tile_rows(
-                config, head.weights, head.narrow, visited_tiles(config, head.weights)
+                config,
+                head.weights,
+                head.narrow,
+                visited_tiles(config, head.weights),
+                head.share if head.chosen else 0,
             )
         ]
         values = [
             beat
             for head in heads
+            for mine in (comes(config, head),)
             for beat in load_beats(
                 config,
-                head.values,
-                head.wide,
+                head.values[mine],
+                head.wide[mine],
                 config.value_nibbles,
                 follows=head.follows,
                 share=head.share,
+                chosen=head.chosen,
             )
         ]
         rows = sum(len(head.weights) for head in heads) * config.channel_passes
@@ -135,7 +159,8 @@ class ValueLockstep(StreamLockstep):
         super().__init__(
             ValueArrayModel(config),
             {"weights": weight_row_layout(config), "values": value_layout(config)},
-            {"sums": score_row_layout(config, config.sum_width)},
+            {"sums": score_row_layout(config, config.sum_width)}
+            | ({"choices": choice_layout(config)} if config.chosen_values else {}),
             {"weights": weights, "values": values},
             {"sums": rows},
             work=len(weights) + len(values) + tile * rows,
@@ -150,7 +175,8 @@ class ValueLockstep(StreamLockstep):
 
     def source_ready(self, offered: Mapping[str, Any]) -> dict[str, bool]:
         """Return whether the model takes what each source offers."""
-        return {"weights": self.model.weights_ready, "values": self.model.values_ready}
+        values = self.model.values_ready(offered["values"])
+        return {"weights": self.model.weights_ready, "values": values}
 
     def expected(self) -> dict[str, int]:
         """Return the values of the output ports in this cycle, the payload while valid."""
@@ -161,4 +187,6 @@ class ValueLockstep(StreamLockstep):
 
     def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
         """Pass a clock edge of the model."""
-        self.model.clock(offered["weights"], offered["values"], ready["sums"])
+        self.model.clock(
+            offered["weights"], offered["values"], ready["sums"], ready.get("choices", False)
+        )

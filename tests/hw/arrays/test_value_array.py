@@ -16,6 +16,7 @@ from dtqatten.sim.engines.verilated import VerilatedModel
 from dtqatten.sim.lockstep.value_array import ValueHead, ValueLockstep, random_value_head
 
 PRUNED = {"skip_tiles": True, "local_values": True}
+CHOSEN = {**PRUNED, "chosen_values": True}
 UNSIGNED = {"unsigned_weights": True}
 SHAPES = [
     {"rows": 1, "cols": 1, "depth": 1, "d_head": 8, "n_max": 3},
@@ -34,6 +35,10 @@ SHAPES = [
     {"rows": 2, "cols": 2, "depth": 4, "d_head": 16, "n_max": 9, "value_load_bits": 64},
     {**UNSIGNED, "rows": 3, "cols": 5, "depth": 2, "d_head": 24, "n_max": 16},
     {**PRUNED, **UNSIGNED, "rows": 2, "cols": 4, "depth": 3, "d_head": 24, "n_max": 18},
+    {**CHOSEN, "rows": 4, "cols": 4, "depth": 2, "d_head": 16, "n_max": 30},
+    {**CHOSEN, "rows": 1, "cols": 1, "depth": 1, "d_head": 8, "n_max": 3},
+    {**CHOSEN, "rows": 3, "cols": 5, "depth": 2, "d_head": 24, "n_max": 18},
+    {**CHOSEN, "rows": 6, "cols": 3, "depth": 8, "d_head": 16, "n_max": 20, "product_stages": 2},
 ]
 
 
@@ -88,6 +93,8 @@ def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
         Config(**SHAPES[8], product_stages=2),
         Config(**SHAPES[14], planes=3, product_stages=2),
         Config(**SHAPES[15], schedule=Schedule.INTERLEAVED),
+        Config(**SHAPES[18], schedule=Schedule.INTERLEAVED),
+        Config(**SHAPES[19]),
     ],
     ids=[
         "3x5",
@@ -96,6 +103,8 @@ def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
         "3x4, wide beats, slow logic",
         "unsigned, 12 bits",
         "unsigned",
+        "chosen, interleaved",
+        "chosen, slow logic",
     ],
 )
 def test_verilog_equals_cycle_model(config: Config, compared) -> None:
