@@ -117,6 +117,11 @@ class Flag(DescribedFlag):
         " exponentials then sum to more than `flat_sum`, and their scores are in 8 bits",
     )
     UNSIGNED_WEIGHTS = 1 << 26, "nibbles of the weights of P x V are unsigned"
+    CHOSEN_VALUES = (
+        1 << 27,
+        "V of a head is read after its row block has chosen, of the groups alone that it"
+        " multiplies; only with LOCAL_VALUES",
+    )
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,11 @@ class ErrorCode(DescribedInt):
         "with PROGRESSIVE, the rows of a head are more than the register `rows`, or heads share K"
         " and V without GROUPED",
     )
+    CHOSEN_VALUES = (
+        31,
+        "with CHOSEN_VALUES, the rows of a head are more than the register `rows`, or heads share K"
+        " and V without GROUPED",
+    )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.read_channel import read_port
+from dtqatten.hw.memory.chosen_slots import chosen_slots
 from dtqatten.hw.memory.descriptor import descriptor_layout, flag
 from dtqatten.hw.memory.factor_table import FactorTable
 from dtqatten.hw.memory.group_rows import rows_layout
@@ -20,6 +21,7 @@ from dtqatten.hw.memory.token_stream import TokenStream
 from dtqatten.hw.memory.token_table import TokenTable, look_up
 from dtqatten.hw.memory.turns import KeysFirst
 from dtqatten.hw.payloads.arrays import head_options_layout, load_layout, value_layout
+from dtqatten.hw.payloads.choices import choice_stream
 from dtqatten.hw.payloads.ranking import topk_config
 from dtqatten.hw.payloads.softmax import (
     factor_layout,
@@ -85,8 +87,8 @@ class Fetcher(wiring.Component):
         First fault's ``ErrorCode`` and address; from the cycle after it arrived until reset.
     q, k, v, queries, keys, heads
         Streams of the core.
-    verdicts : In(verdict_stream(config))
-        Where heads can be progressive: of the core, too.
+    verdicts, choices : In(verdict_stream(config)), In(choice_stream(config))
+        Where heads can be progressive, or choose which values come: of the core, too.
     asked, index, granted, entry
         With ``held_importance``: places that are lent, as of the token table.
     late : Out(12)
@@ -126,6 +128,7 @@ class Fetcher(wiring.Component):
             }
             | (place_members(core) if core.held_importance else {})
             | ({"verdicts": In(verdict_stream(core))} if core.progressive else {})
+            | ({"choices": In(choice_stream(core))} if core.chosen_values else {})
             | ({"rows": In(rows_layout(core))} if core.grouped else {})
             | ({"kept": In(core.heads), "weights": weights_member()} if core.head_pruning else {})
         )
@@ -183,7 +186,7 @@ class Fetcher(wiring.Component):
         system, core, layer = self.system, self.system.core, self.layer
         idle: list[Value] = []
         edges: dict[str, Signal] = {}
-        m.submodules.turns = turns = KeysFirst()
+        m.submodules.turns = turns = KeysFirst(core.chosen_values)
         m.d.comb += self.late[ReadStream.K_HIGH :][: len(turns.late)].eq(turns.late)
         for role, high, base, tile, nibbles in (
             ("q", ReadStream.Q_HIGH, layer.q, core.rows, core.load_nibbles),
@@ -192,24 +195,25 @@ class Fetcher(wiring.Component):
         ):
             replayed = int(role != "q")
             tries = core.progressive and role == "k"
-            kind = (TensorFetcher, system, nibbles, replayed, tries)
+            chooses = core.chosen_values and role == "v"
+            kind = (TensorFetcher, system, nibbles, replayed, tries, chooses)
             tensor = place(m, platform, role, *kind)
             edges[role] = Signal(range(core.n_max + 1), name=f"{role}_four_bit")
             out = getattr(self, role)
             four_bit = self.four_bit if replayed else shape.four_bit
             m.d.sync += edges[role].eq(aligned(four_bit, tensor.plan.tokens, tile))
-            shape.plan(m, tensor.plan, role, base)
-            if core.progressive:
-                shape.plan_trial(m, tensor.plan, role)
+            shape.plan_tensor(m, tensor.plan, role, base)
             if tries:
                 connect(m, flipped(self.verdicts), tensor.verdicts)
+            if chooses:
+                chosen_slots(m, core, self.choices, tensor.groups)
+                m.d.comb += turns.chosen.eq(tensor.plan.chosen)
             m.d.comb += [
                 tensor.start.eq(start),
                 tensor.plan.four_bit.eq(edges[role]),
                 out.valid.eq(tensor.o.valid),
                 out.p.nibbles.eq(tensor.o.p.nibbles.as_value()),
-                out.p.precision.eq(tensor.o.p.precision),
-                out.p.last.eq(tensor.o.p.last),
+                *(out.p[name].eq(tensor.o.p[name]) for name in ("precision", "last")),
                 tensor.o.ready.eq(out.ready),
             ]
             for plane in range(2):
@@ -223,7 +227,7 @@ class Fetcher(wiring.Component):
             connect(m, tensor.low, flipped(self.ports[high + 1]))
             idle.append(tensor.idle)
         # One option, two streams: the value array skips the planes that ``narrow`` keys lack.
-        options = {"follows": flag(layer, Flag.FOLLOWS), "share": layer.value_share}
+        options = shape.value_options
         m.d.comb += [self.v.p[name].eq(options[name]) for name, _ in head_options_layout(core)]
         return edges, idle
 

@@ -102,7 +102,7 @@ def random_chain(
         many_keys = call and bool(config.merge_rows) and not chained and flip(segments)
         grouped = config.grouped and call and flip(0.8) and repeats <= most
         rows = most // repeats if grouped else most
-        if config.progressive and flip(0.8):
+        if (config.progressive or config.chosen_values) and flip(0.8):
             # As few as a row block has.
             rows = min(rows, max(1, config.rows // (repeats if grouped else 1)))
         queries = sequence(pick(1, rows), config.positions) if call else None
@@ -125,6 +125,11 @@ def random_chain(
             rows = of_query * (count if queries is None else len(queries))
             if rows <= config.rows and flip(0.8):
                 limit = int(rng.choice([0, 65535, 150_000, 1_000_000, 1 << 26]))
+        chooses = False
+        share = int(rng.choice([1, 90, 255, 256])) if config.local_values else 256
+        if config.chosen_values and (grouped or repeats == 1):
+            rows = (repeats if grouped else 1) * (count if queries is None else len(queries))
+            chooses = rows <= config.rows and share < 256 and flip(0.8)
         cumulative = config.cumulative and not many_keys and flip(0.7)
         carried = chained and chain[-1].cumulative
         shared: dict[str, Any] = {
@@ -140,6 +145,7 @@ def random_chain(
             "ids": flip(0.8) and not many_keys,
             "keep_heads": keep_heads,
             "heads_chained": heads_chained,
+            "chosen_values": chooses,
             "options": Options(
                 p_planes=config.planes,
                 unsigned_weights=config.unsigned_weights,
@@ -148,7 +154,7 @@ def random_chain(
                 output_bits=8 if eight else 16,
                 output_shift=pick(0, 7) if eight else 0,
                 count_normalize=config.count_normalize and not many_keys and flip(),
-                value_share=int(rng.choice([1, 90, 255, 256])) if config.local_values else 256,
+                value_share=share,
                 flat_sum=limit,
             ),
         }

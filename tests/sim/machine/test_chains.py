@@ -169,6 +169,84 @@ SYSTEMS = {
         burst_beats=4,
         buffer_bursts=2,
     ),
+    # V after the choice: of grouped heads, of heads that are pruned, of heads in 4 bits first.
+    "chosen values, grouped": SystemConfig(
+        core=Config(
+            rows=6,
+            cols=4,
+            depth=4,
+            value_depth=2,
+            d_head=16,
+            n_max=26,
+            heads=12,
+            capacity=90,
+            windows=True,
+            sinks=True,
+            grouped=True,
+            held_importance=True,
+            skip_tiles=True,
+            local_values=True,
+            chosen_values=True,
+        ),
+        bus_bits=128,
+    ),
+    "chosen values, 64 bits": SystemConfig(
+        core=Config(
+            rows=4,
+            cols=5,
+            depth=2,
+            d_head=24,
+            n_max=22,
+            heads=8,
+            planes=3,
+            v_gains=True,
+            cumulative=True,
+            head_pruning=True,
+            skip_tiles=True,
+            local_values=True,
+            chosen_values=True,
+            load_bits=16,
+        ),
+        bus_bits=64,
+        burst_beats=4,
+        buffer_bursts=2,
+    ),
+    "chosen values, 256 bits": SystemConfig(
+        core=Config(
+            rows=8,
+            cols=3,
+            depth=4,
+            d_head=32,
+            n_max=40,
+            heads=8,
+            capacity=70,
+            unsigned_weights=True,
+            progressive=True,
+            skip_tiles=True,
+            local_values=True,
+            chosen_values=True,
+            load_bits=128,
+        ),
+        bus_bits=256,
+    ),
+    "chosen values, 512 bits": SystemConfig(
+        core=Config(
+            rows=4,
+            cols=8,
+            depth=8,
+            value_depth=4,
+            d_head=64,
+            n_max=64,
+            heads=16,
+            capacity=400,
+            grouped=True,
+            skip_tiles=True,
+            local_values=True,
+            chosen_values=True,
+            value_load_bits=128,
+        ),
+        bus_bits=512,
+    ),
     # As many heads as are no power of two.
     "heads pruned": SystemConfig(
         core=Config(
@@ -250,13 +328,14 @@ def test_chains_are_bit_exact(name, latency, pause, reorder) -> None:
         assert (after.stray_reads, after.stray_writes) == (0, 0)
         wanted: dict[ReadStream, list] = {stream: [] for stream in ReadStream}
         computed = [
-            (piece.own.ids, piece.own.four_bit, None, None)
+            (piece.own.ids, piece.own.four_bit, None, None, None)
             if isinstance(piece, Segment)
             else (
                 one.rows,
                 one.four_bit,
                 np.flatnonzero(one.alive) if layer.heads_chained else None,
                 one.flat,
+                one.fetched,
             )
             for layer, one in zip(chain, golden, strict=True)
             for piece in pieces(layer, machine.sizes)
