@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 
-__all__ = ["ChosenSlots", "chosen_slots", "group_fifo", "slots_stream"]
+__all__ = ["ChosenSlots", "chosen_slots", "group_fifo", "slots_layout", "slots_stream"]
 
 
 def slots_layout(config: Config) -> data.StructLayout:

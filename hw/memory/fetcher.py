@@ -67,20 +67,16 @@ class Fetcher(wiring.Component):
         Begin a layer. Only while ``idle``, ``lists_read`` and, but for the first, ``ids_complete``.
     layer : In(descriptor_layout())
         Its descriptor; stays until ``idle``.
-    four_bit, query_four_bit : In(range(n_max + 1))
-        Keys, and queries, of the 4-bit class; they stay too.
-    repeats : In(16)
-        Query heads that share a head of K and V; stays too.
+    four_bit, query_four_bit, repeats : In(range(n_max + 1)), In(range(n_max + 1)), In(16)
+        Keys, and queries, of the 4-bit class; query heads that share a head of K and V; they stay.
     rows : In(rows_layout(config))
         Where query heads are grouped: heads of the core and their rows; stays too.
     kept, weights : In(heads), Out(stream.Signature(weight_layout()))
         Where heads can be pruned: which are computed, stays too; weights of those given.
     idle : Out(1)
         Everything has been given to the core.
-    ids : In(stream.Signature(ids_layout(topk)))
-        Ids that the core keeps.
-    unused : In(1)
-        No layer is on the ids of the current one.
+    ids, unused : In(stream.Signature(ids_layout(topk))), In(1)
+        Ids that the core keeps; no layer is on those of the current one.
     ids_complete : Out(1)
         All ids of the layer that was started last have arrived.
     fault : Out(8), fault_address : Out(address_bits)
@@ -194,10 +190,9 @@ class Fetcher(wiring.Component):
             ("v", ReadStream.V_HIGH, layer.v, core.group, core.value_nibbles),
         ):
             replayed = int(role != "q")
-            tries = core.progressive and role == "k"
-            chooses = core.chosen_values and role == "v"
-            kind = (TensorFetcher, system, nibbles, replayed, tries, chooses)
-            tensor = place(m, platform, role, *kind)
+            tries, chooses = core.progressive and role == "k", core.chosen_values and role == "v"
+            options = (nibbles, replayed, tries, chooses)
+            tensor = place(m, platform, role, TensorFetcher, system, *options)
             edges[role] = Signal(range(core.n_max + 1), name=f"{role}_four_bit")
             out = getattr(self, role)
             four_bit = self.four_bit if replayed else shape.four_bit
@@ -227,8 +222,8 @@ class Fetcher(wiring.Component):
             connect(m, tensor.low, flipped(self.ports[high + 1]))
             idle.append(tensor.idle)
         # One option, two streams: the value array skips the planes that ``narrow`` keys lack.
-        options = shape.value_options
-        m.d.comb += [self.v.p[name].eq(options[name]) for name, _ in head_options_layout(core)]
+        said = shape.value_options
+        m.d.comb += [self.v.p[name].eq(said[name]) for name, _ in head_options_layout(core)]
         return edges, idle
 
     def _tokens(

@@ -1,6 +1,6 @@
 """Addresses of one plane of a tensor of keys, head by head, in whole runs."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -53,10 +53,8 @@ class RunWalker(wiring.Component):
     system : SystemConfig
     plane : str
         ``"high"``, ``"low"`` or ``"gains"``.
-    tries : bool
-        Of keys that can be tried.
-    chooses : bool
-        Of values of which row blocks can choose.
+    tries, chooses : bool
+        Of keys that can be tried; of values of which row blocks can choose.
 
     Members
     -------
@@ -226,15 +224,14 @@ class RunWalker(wiring.Component):
         m.submodules.clips = clips = ChosenRuns(core)
         connect(m, flipped(self.groups), clips.groups)
         m.d.comb += [
+            Cat(clips.i, clips.i_last).eq(queue.r_data),
+            clips.i_valid.eq(queue.r_rdy),
+            queue.r_en.eq(clips.i_ready),
+            clips.o_ready.eq(leaves),
             clips.chosen.eq(plan.chosen),
             clips.begin.eq(skipped),
             clips.four_bit.eq(plan.four_bit),
             clips.discards.eq(self.idle),
-            clips.i_valid.eq(queue.r_rdy),
-            clips.i.eq(queue.r_data),
-            clips.i_last.eq(queue.r_data[-1]),
-            queue.r_en.eq(clips.i_ready),
-            clips.o_ready.eq(leaves),
         ]
         return clips.o_valid, clips.o
 
@@ -249,13 +246,11 @@ class RunWalker(wiring.Component):
         leaves : Signal
             To be driven: it is taken.
         """
-        system, plan, size = self.system, self.plan, self.size
-        place_run = item.run
+        system, plan, size, place_run = self.system, self.plan, self.size, item.run
         base, head = Signal(system.address_bits), Signal(16)
         plane_size = Signal(range(system.core.positions * size + 1))
         # What is at ``o``: its tokens, and whether it is its head's last run.
-        tokens, last, given = Signal.like(place_run.tokens), Signal(), Signal()
-        wide = Signal()
+        tokens, last, given, wide = Signal.like(place_run.tokens), Signal(), Signal(), Signal()
         # The next run is its head's first.
         begins = Signal()
         free, may, dropped = Signal(), Signal(name="may"), Signal()

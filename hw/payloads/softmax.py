@@ -245,10 +245,7 @@ def masked_row_layout(config: Config) -> data.StructLayout:
 
 
 def exponential_row_layout(config: Config) -> data.StructLayout:
-    """Exponentials ``e16`` of a row of a tile, 0 where masked.
-
-    Where queries are counted also ``seen``: the query sees the key.
-    """
+    """Exponentials ``e16`` of a row of a tile, 0 where masked; ``seen`` where that is counted."""
     return _row_layout(config, "exponentials", unsigned(EXPONENTIAL_BITS), counted=True)
 
 

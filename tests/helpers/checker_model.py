@@ -23,16 +23,15 @@ UNSIGNED = PLAIN.replace(unsigned_weights=True)
 MERGED = FULL.replace(merge_rows=72)
 PRUNED = FULL.replace(head_pruning=True)
 TRIED = FULL.replace(
-    rows=40, cols=1, depth=1, grouped=True, progressive=True, count_normalize=False
-)
+    rows=40, cols=1, depth=1, grouped=True, progressive=True, chosen_values=True,
+    count_normalize=False,
+)  # fmt: skip
 ADDRESS_BITS = 20
 #: First byte and the one after the last, of what may be read and written.
 READ, WRITE = (0x2000, 0x14000), (0x20000, 0x30000)
 
 
 ADDRESS = 0x3000
-
-
 NO_LAYER = {"valid": 0, "tokens": 5, "k0": 3, "k1": 1, "cumulative": 1}
 
 
@@ -148,6 +147,8 @@ def served(config: Config) -> tuple[Flag, Flag]:
         known &= ~Flag.LOCAL_VALUES
     if not config.progressive:
         known &= ~Flag.PROGRESSIVE
+    if not config.chosen_values:
+        known &= ~Flag.CHOSEN_VALUES
     if not config.head_pruning:
         known &= ~(Flag.HEADS_CHAINED | Flag.HEAD_REPORT)
     needed = Flag(0)
@@ -170,6 +171,7 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
     twice = chained and flags & Flag.KEY_LIST
     twice |= query_chained and (not chained or flags & Flag.QUERY_LIST)
     twice |= query_chained and flags & Flag.GROUPED
+    twice |= flags & Flag.CHOSEN_VALUES and not flags & Flag.LOCAL_VALUES
     protects = f.get("protect_first", 0) or f.get("protect_last", 0)
     if flags & Flag.HELD:
         twice |= flags & (Flag.CHAINED | Flag.CUMULATIVE | Flag.REPORT)
@@ -239,6 +241,8 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
     shares = f["heads"] != f["kv_heads"] and not flags & Flag.GROUPED
     if config.progressive and flags & Flag.PROGRESSIVE and (rows > config.rows or shares):
         yield ErrorCode.PROGRESSIVE
+    if config.chosen_values and flags & Flag.CHOSEN_VALUES and (rows > config.rows or shares):
+        yield ErrorCode.CHOSEN_VALUES
     if not config.merge_rows:
         return
     same = all(f[name] == before.get(name, 0) for name in ("heads", "kv_heads", "queries"))

@@ -18,7 +18,7 @@ OPTIONAL = Flag.V_GAINS | Flag.CUMULATIVE | Flag.FRESH | Flag.COUNT | Flag.WINDO
 SEGMENTS = Flag.CONTINUES | Flag.HOLDS
 OPTIONAL |= SEGMENTS | Flag.GROUPED | Flag.HELD | Flag.LOCAL_VALUES
 HEADS = Flag.HEADS_CHAINED | Flag.HEAD_REPORT
-OPTIONAL |= HEADS | Flag.PROGRESSIVE | Flag.UNSIGNED_WEIGHTS
+OPTIONAL |= HEADS | Flag.PROGRESSIVE | Flag.UNSIGNED_WEIGHTS | Flag.CHOSEN_VALUES
 
 
 def test_each_option_brings_its_flags() -> None:
@@ -36,6 +36,8 @@ def test_each_option_brings_its_flags() -> None:
     assert known_flags(PLAIN.replace(progressive=True)) & OPTIONAL == Flag.PROGRESSIVE
     local = PLAIN.replace(skip_tiles=True, local_values=True)
     assert known_flags(local) & OPTIONAL == Flag.LOCAL_VALUES
+    chosen = Flag.LOCAL_VALUES | Flag.CHOSEN_VALUES
+    assert known_flags(local.replace(chosen_values=True)) & OPTIONAL == chosen
 
 
 def test_gains_and_unsigned_weights_are_required_where_there_are_any() -> None:

@@ -117,9 +117,7 @@ def test_chains_at_any_pace() -> None:
             keys = call.keys if rng.random() < 0.3 else listed
             limit = [None, 0, 150_000][number % 3]
             options = dataclasses.replace(call.options, flat_sum=limit)
-            chain.append(
-                dataclasses.replace(call, keys=keys, k0=0, window=window, options=options)
-            )
+            chain.append(dataclasses.replace(call, keys=keys, k0=0, window=window, options=options))
         bus().configure(seed=seed, latency=latency, pause=pause, reorder=reorder)
         run(chain)
 
