@@ -51,6 +51,9 @@ class Block(ABC):
     heads_chained : bool
         Compute the heads that the previous layer keeps, of all that Q, K and V have: those with
         which the chain of heads began. Their importance goes on.
+    chosen_values : bool
+        Read V after each head's row block has chosen its share, of these groups alone: with a
+        ``value_share`` of the options, and heads that are one row block, as in a decode step.
     options : Options
         ``softmax_scale``, ``output_bits``, ``output_shift``, ``p_follows_token``,
         ``p_follows_query``, ``count_normalize``, ``value_share`` and ``flat_sum``;

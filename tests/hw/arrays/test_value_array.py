@@ -150,3 +150,20 @@ def test_weights_that_follow_their_tokens_skip_planes(planes: int, schedule: Sch
         (False, True): 6 + 2,
         (True, True): 6 + 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("cols", "depth", "choices", "values"),
+    [(4, 2, [9, 10], [10, 11]), (8, 2, [11, 12, 13, 14], [12, 13]), (8, 4, [10, 11], [11, 12])],
+)
+def test_a_choice_is_told_a_group_a_cycle(cols, depth, choices, values) -> None:
+    """Cycles from the last weights of a tile to its chosen groups, all of them, and first values."""
+    config = Config(**CHOSEN, rows=4, cols=cols, depth=depth, d_head=8, n_max=16)
+    ones = np.ones((cols, 8), int)
+    none = np.zeros(cols, bool)
+    head = ValueHead(np.full((1, cols), 5), ones, none, False, none[:1], 255, True)
+    bench = ValueLockstep(config, [head])
+    run_lockstep(ValueArray(config, observed=True), bench)
+    (last,) = bench.accepted["weights"]
+    assert [cycle - last for cycle, _ in bench.taken["choices"]] == choices
+    assert [cycle - last for cycle in bench.accepted["values"][:2]] == values
