@@ -157,7 +157,7 @@ def test_weights_that_follow_their_tokens_skip_planes(planes: int, schedule: Sch
     [(4, 2, [9, 10], [10, 11]), (8, 2, [11, 12, 13, 14], [12, 13]), (8, 4, [10, 11], [11, 12])],
 )
 def test_a_choice_is_told_a_group_a_cycle(cols, depth, choices, values) -> None:
-    """Cycles from the last weights of a tile to its chosen groups, all of them, and first values."""
+    """Cycles from the last weights of a tile to its chosen groups, and to their first values."""
     config = Config(**CHOSEN, rows=4, cols=cols, depth=depth, d_head=8, n_max=16)
     ones = np.ones((cols, 8), int)
     none = np.zeros(cols, bool)
