@@ -342,6 +342,5 @@ def sources(config: Config) -> tuple[str, ...]:
 
 def sinks(config: Config) -> tuple[str, ...]:
     """Output streams of a configuration's core."""
-    names = ("outputs", "ids", "report")
-    names += ("verdicts",) if config.progressive else ()
-    return (*names, "choices") if config.chosen_values else names
+    optional = {"verdicts": config.progressive, "choices": config.chosen_values}
+    return ("outputs", "ids", "report", *(name for name, on in optional.items() if on))

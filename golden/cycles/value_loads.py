@@ -114,7 +114,8 @@ class HeadLoader:
         self.used += 1
         sizes, self._sizes = self._sizes, []
         values, wides = (self._grouped(np.array(each), sizes) for each in (tokens, wide))
-        return Head(values, wides.any(-1), beat.follows, beat.share, beat.chosen)
+        some = np.asarray(wides.any(-1), bool)
+        return Head(values, some, beat.follows, beat.share, beat.chosen)
 
     def _count(self, beat: Beat, per_plane: int) -> None:
         """Count the tokens of chosen groups: the next one's come when one is complete."""
