@@ -57,13 +57,14 @@ def test_chains_are_bit_exact(name, latency, pause, reorder) -> None:
         assert (after.stray_reads, after.stray_writes) == (0, 0)
         wanted: dict[ReadStream, list] = {stream: [] for stream in ReadStream}
         computed = [
-            (piece.own.ids, piece.own.four_bit, None, None)
+            (piece.own.ids, piece.own.four_bit, None, None, None)
             if isinstance(piece, Segment)
             else (
                 one.rows,
                 one.four_bit,
                 np.flatnonzero(one.alive) if layer.heads_chained else None,
                 one.flat,
+                one.fetched,
             )
             for layer, one in zip(chain, golden, strict=True)
             for piece in pieces(layer, machine.sizes)
