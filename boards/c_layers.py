@@ -7,7 +7,8 @@ from dtqatten.driver.expected import Expected
 from dtqatten.driver.heads import computed_heads
 from dtqatten.files.errors import UsageError
 from dtqatten.integration.chain_vectors import regions
-from dtqatten.interface.descriptor import FIELDS, region_sizes
+from dtqatten.interface.descriptor import FIELDS
+from dtqatten.interface.regions import region_sizes
 
 __all__ = ["c_chain", "given"]
 

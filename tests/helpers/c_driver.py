@@ -14,7 +14,8 @@ from dtqatten.driver.blocks import Block
 from dtqatten.driver.bus import Bus
 from dtqatten.driver.expected import Expected
 from dtqatten.driver.heads import read_report
-from dtqatten.interface.descriptor import SIZE, pack, region_sizes
+from dtqatten.interface.descriptor import SIZE, pack
+from dtqatten.interface.regions import region_sizes
 
 LINE = 64
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wcast-qual")
@@ -23,7 +24,7 @@ TENSORS = {
     name: number
     for names, first in (
         ("q k v head_table q_gains k_gains v_gains query_list key_list held", 0),
-        ("output ids importance head_report", 12),
+        ("key_bias output ids importance head_report", 11),
     )
     for number, name in enumerate(names.split(), first)
 }
