@@ -116,8 +116,12 @@ def explore(
     from dtqatten.synth.place.options import PlaceOptions
 
     shape = shape_of(model)
-    asked = {"density": density, "halo": halo}
-    options = PlaceOptions(**{name: each for name, each in asked.items() if each is not None})
+    usual = PlaceOptions()
+    options = dataclasses.replace(
+        usual,
+        density=usual.density if density is None else density,
+        halo=usual.halo if halo is None else halo,
+    )
     areas = fitted() if area_model is None else read_model(area_model)
     explorer = Explorer(areas, shape, options.density, options.halo)
     load = workload(tokens, shape.d_head, shares, follows=False, follows_query=False)

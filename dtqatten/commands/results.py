@@ -61,8 +61,8 @@ def results(
 
     with progress() as bar:
         bar.add_task("cycle model", total=None)
-        measured = (power, placed_power) if has_opensta() else (None, None)
-        found = figures(synth, *measured, list(fitted().error.values()))
+        pe, placed = (power, placed_power) if has_opensta() else (None, None)
+        found = figures(synth, pe, placed, list(fitted().error.values()))
     for path in (output, page):
         refuse_to_lose(path, found, synth)
     content = {one.name: one.value for one in found}

@@ -138,7 +138,7 @@ def read_model(path: Traversable) -> AreaModel:
     try:
         found = json.loads(path.read_text("utf-8"))
         macros = [
-            Macro(**{name: tuple(v) if isinstance(v, list) else v for name, v in macro.items()})
+            Macro(**macro | {name: tuple(macro[name]) for name in ("load", "slew")})
             for macro in found.pop("macros")
         ]
         outlines = {name: tuple(size) for name, size in found.pop("outlines").items()}

@@ -151,9 +151,14 @@ def place_design(
 
     def legalize(layout: Layout, tree: ClockTree) -> None:
         step("legal places")
-        steps = ["legal", "detailed"]
-        held = {"skip": tree.nets, "fixed": tree.buffers}
-        place(layout, folder, steps, effort=options.effort, **held)
+        place(
+            layout,
+            folder,
+            ["legal", "detailed"],
+            skip=tree.nets,
+            fixed=tree.buffers,
+            effort=options.effort,
+        )
 
     step("floorplan")
     arrange(layout, folder, [clock])
