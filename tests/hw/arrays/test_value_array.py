@@ -103,8 +103,10 @@ def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
         Config(**SHAPES[8], product_stages=2),
         Config(**SHAPES[14], planes=3, product_stages=2),
         Config(**SHAPES[15], schedule=Schedule.INTERLEAVED),
-        Config(**SHAPES[18], schedule=Schedule.INTERLEAVED),
-        Config(**SHAPES[19]),
+        Config(**SHAPES[18]),
+        Config(**SHAPES[22], schedule=Schedule.INTERLEAVED),
+        Config(**SHAPES[23]),
+        Config(**SHAPES[25]),
     ],
     ids=[
         "3x5",
@@ -113,8 +115,10 @@ def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
         "3x4, wide beats, slow logic",
         "unsigned, 12 bits",
         "unsigned",
+        "exponents, slow logic",
         "chosen, interleaved",
         "chosen, slow logic",
+        "chosen, exponents, unsigned",
     ],
 )
 def test_verilog_equals_cycle_model(config: Config, compared) -> None:
