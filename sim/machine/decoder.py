@@ -89,7 +89,6 @@ def decoder_config(
     d_head = getattr(model, "head_dim", None) or model.hidden_size // heads
     n_max = max(config.n_max, tokens)
     local = any(layer.values < 1 for layer in policy.layers)
-    merge_rows = 0 if policy.progressive else config.merge_rows
     return config.replace(
         d_head=d_head,
         heads=max(config.heads, heads),
@@ -103,10 +102,9 @@ def decoder_config(
         bias_heads=max(config.bias_heads, heads // shared) if policy.center_queries else 0,
         skip_tiles=True,
         local_values=local,
-        chosen_values=local and not merge_rows,
+        chosen_values=local and not config.merge_rows,
         sinks=config.sinks or sinks,
         progressive=policy.progressive,
-        merge_rows=merge_rows,
         windows=config.windows or getattr(model, "sliding_window", None) is not None,
     )
 
