@@ -140,9 +140,7 @@ def test_heads_that_all_stay_cost_no_cycle() -> None:
     assert cycles["four stay"] < first + first * 5 / 11 + 300
 
 
-@pytest.mark.parametrize(
-    "name", ["heads pruned", "progressive, grouped", "chosen values, 64 bits"]
-)
+@pytest.mark.parametrize("name", ["heads pruned", "progressive, grouped", "chosen values, 64 bits"])
 def test_faults_leave_no_choice_of_heads_and_no_verdict_behind(name) -> None:
     *_, (tally, kinds) = inject(device(name), 20, seed=3)
     assert tally.recovered == sum(kinds.values()) == 20
