@@ -32,8 +32,7 @@ BAUD_ERROR = 0.02
 #: The smallest preset with the registers that an FPGA needs at this rate.
 SMALL = PRESETS["tiny"].replace(product_stages=2, topk_lanes=4)
 
-#: Half of its rows and columns, and buffers of half the bursts of half the length, for FPGAs that
-#: have no room for it.
+#: Half of its rows and columns, and buffers of half the bursts of half the length: fewer LUTs.
 SMALLER = SystemConfig(
     core=SMALL.replace(rows=2, cols=2, topk_lanes=1),
     bus_bits=64,
@@ -182,12 +181,12 @@ BOARDS = {
             part=SdramPart(name="MT48LC16M16", row_bits=13, column_bits=9),
         ),
         Board(
-            name="ecpix5-45f",
-            sold_as="LambdaConcept ECPIX-5 with 45F",
-            fpga="LFE5UM5G-45F-8",
-            platform=("amaranth_boards.ecpix5", "ECPIX545Platform"),
-            nextpnr=("--um5g-45k", "--speed", "8", "--package", "CABGA554"),
-            cells={"lut": 43_848, "ff": 43_848, "bram": 108, "dsp": 72},
+            name="ecpix5-85f",
+            sold_as="LambdaConcept ECPIX-5 with 85F",
+            fpga="LFE5UM5G-85F-8",
+            platform=("amaranth_boards.ecpix5", "ECPIX585Platform"),
+            nextpnr=("--um5g-85k", "--speed", "8", "--package", "CABGA554"),
+            cells={"lut": 83_640, "ff": 83_640, "bram": 208, "dsp": 156},
             oscillator_hz=100_000_000,
             clock_hz=50_000_000,
             memory_bytes=1 << 16,

@@ -59,6 +59,10 @@ def explore_figure(
     figure.colorbar(dots, label="uJ a sequence, DRAM included")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.margins(x=0.2)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
     axes.set_xlabel("die of the core, mm2")
     axes.set_ylabel("us a sequence")
     axes.grid(visible=True, which="both", linewidth=0.3)

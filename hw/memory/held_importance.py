@@ -250,6 +250,9 @@ class HeldImportance(wiring.Component):
                 walker.plan.tokens.eq(layer.tokens),
                 walker.plan.listed.eq(layer.listed),
             ]
+            if system.core.head_pruning:
+                # Importance is all heads' together.
+                m.d.comb += walker.plan.kept.eq(1)
         for i, unit in enumerate((reads, protection, writes)):
             m.d.comb += [
                 self.asked[i].eq(unit.asked),

@@ -267,6 +267,34 @@ def test_rules_of_plain_scores_are_refused_for_others(llama, batch, name, value,
     torch.testing.assert_close(got[where], expected[where], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("softcap", 5.0, "soft-capping"),
+        ("s_aux", torch.ones(4), None),
+        ("position_bias", torch.ones(1, 4, 12, 12), "biases of scores"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["float", "fake-quant", "integer"])
+def test_means_of_queries_are_biases_where_scores_have_no_others(
+    llama, batch, mode, name, value, named
+):
+    """Behind a cap a bias is another one; beside a sink it is as exact as without."""
+    policy = Policy.flat(3, granularity="token", p_planes=3, center_queries=True)
+    given = {**batch, name: value}
+    options = {"calibration": calibrate(llama, [batch])}
+    if named is not None:
+        with pytest.raises(PolicyError, match=rf"centers Q, .* not defined for {named} \(layer 0"):
+            run(llama, given, mode, policy, **options)
+        return
+    got, _ = run(llama, given, mode, policy, **options)
+    expected, _ = run(llama, given)
+    where = batch["attention_mask"].bool()
+    size = expected[where].square().mean().sqrt()
+    error = (got[where] - expected[where]).square().mean().sqrt()
+    assert error < (1e-5 if mode == "float" else 0.05) * size
+
+
 def test_a_causal_model_whose_mask_shows_later_keys_has_no_recent_ones(llama):
     """A 4D mask that lets all be seen: the last keys are then not the ones just before a query."""
     ids = torch.randint(3, 50, (1, 9))

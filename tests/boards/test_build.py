@@ -52,7 +52,7 @@ def test_pins_are_those_of_the_platform(board: Board) -> None:
     located = {Family.ECP5: 'LOCATE COMP "{}" SITE', Family.GOWIN: 'IO_LOC "{}" '}[board.family]
     for name in ("uart_0__rx__io", "uart_0__tx__io"):
         assert located.format(name) in constraints
-    lights = 4 if board.name == "ecpix5-45f" else 5
+    lights = 4 if board.name == "ecpix5-85f" else 5
     assert len([line for line in constraints.splitlines() if "led" in line]) == 2 * lights
     assert "\\dtqatten_board" in netlist
     assert ("\\EHXPLLL" in netlist) == (board in WITH_PLL)

@@ -75,8 +75,8 @@ def test_the_controller_has_pads_on_a_board_alone() -> None:
 
 
 def test_boards_without_sdram_and_other_sizes_are_refused() -> None:
-    with pytest.raises(UsageError, match="ecpix5-45f has no SDRAM for the machine: choose --memo"):
-        BOARDS["ecpix5-45f"].using(Memory.SDRAM)
+    with pytest.raises(UsageError, match="ecpix5-85f has no SDRAM for the machine: choose --memo"):
+        BOARDS["ecpix5-85f"].using(Memory.SDRAM)
     assert ULX3S.using(Memory.SDRAM) is ULX3S
     assert ULX3S.bitstream == "ulx3s-85f-sdram.bit"
     with pytest.raises(ConfigError, match="memory_bytes is 4096, but MT48LC16M16 has 33554432"):

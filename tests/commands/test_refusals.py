@@ -162,7 +162,7 @@ WRONG = {
         (["program", "--board", "ulx3s-85f"], "there is no bitstream build/board/ulx3s-85f.bit"),
         (["simulate", "--board", "huge"], "no board 'huge'"),
         (["simulate", "--board", "ulx3s-85f", "--memory", "x"], "--memory is 'x': choose one of"),
-        (["build", "--board", "ecpix5-45f", "--memory", "sdram"], "ecpix5-45f has no SDRAM for"),
+        (["build", "--board", "ecpix5-85f", "--memory", "sdram"], "ecpix5-85f has no SDRAM for"),
         (["program", "--board", "ulx3s-85f", "--memory", "sdram"], "ulx3s-85f-sdram.bit"),
         (["run", "--board", "huge"], "no board 'huge'"),
         (["run", "--port", NOWHERE], f"cannot open {NOWHERE}"),

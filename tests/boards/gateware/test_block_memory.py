@@ -241,3 +241,36 @@ def test_sizes_that_no_address_bits_tell_apart_are_refused() -> None:
     for base, size in ((BASE, 6144), (BASE + 4096, 8192), (BASE, 2048)):
         with pytest.raises(ConfigError, match="choose a power of two"):
             BlockMemory(system(64), base, size)
+
+
+def test_one_more_address_is_accepted_and_waits() -> None:
+    """Of reads and of writes; what the host asks for changes no ``ready`` in its cycle."""
+    bench = Bench(64, 1, 0.0)
+    bus, request = bench.memory.bus, bench.memory.request
+
+    async def machine(context: Any) -> None:
+        for channel in (bus.ar, bus.aw):
+            accepted = []
+            context.set(channel.valid, 1)
+            for number in range(6):
+                context.set(channel.p, {"id": number, "addr": BASE, "len": 3, "size": 3})
+                readies = []
+                for asks in (1, 0):
+                    context.set(request.valid, asks)
+                    readies.append(context.get(channel.ready))
+                assert readies[0] == readies[1]
+                accepted.append(readies[0])
+                await context.tick()
+            # Nothing of the first burst is taken: it and another one are there.
+            assert sum(accepted) == 2
+            assert accepted[:2] == [1, 1]
+            context.set(channel.valid, 0)
+        context.set(bus.r.ready, 1)
+        ids = []
+        for _ in range(20):
+            if context.get(bus.r.valid) and context.get(bus.r.p.last):
+                ids.append(context.get(bus.r.p.id))
+            await context.tick()
+        assert ids == [0, 1]
+
+    run(bench.memory, machine)

@@ -1,6 +1,7 @@
 """The machine in LiteX's SoCs: what is connected where, and what is refused."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ from dtqatten.sim.engines.exported import exported
 
 pytest.importorskip("litex_boards")
 ROOT = Path(__file__).parents[3]
-SYSTEM = SystemConfig(core=PRESETS["tiny"], bus_bits=64, address_bits=32)
+SYSTEM = SystemConfig(
+    core=PRESETS["tiny"].replace(product_stages=2, topk_lanes=4), bus_bits=64, address_bits=32
+)
 #: What a user writes: `docs/soc.md` has it.
 USER = (ROOT / "docs" / "soc.md").read_text("utf-8").split("```py\n")[1].split("```")[0]
 
@@ -73,7 +76,9 @@ def test_the_ulx3s_takes_it_in_ten_lines(tmp_path: Path, source: Path) -> None:
     )
     assert read.returncode == 0, read.stdout[-3000:] + read.stderr
     instance = verilog.read_text().split("\ndtqatten_system dtqatten_system(")[1].split(");")[0]
-    ports = set(System(SYSTEM).signature.members) | {"clk", "rst"}
+    listed = r"^//   (?:in |out) (?:\[\d+:0\] )?(\w+)$"
+    ports = {"clk", "rst", *re.findall(listed, source.read_text(), re.MULTILINE)}
+    assert len(ports) > 40
     connected = {
         line.split("(")[0].strip(" \t.")
         for line in instance.splitlines()
@@ -87,7 +92,8 @@ from litex_boards.targets.radiona_ulx3s import BaseSoC
 from dtqatten import PRESETS, SystemConfig
 from dtqatten.boards.litex.machine import add_dtqatten
 soc = BaseSoC(cpu_type=None, uart_name="uartbone", integrated_main_ram_size={ram})
-system = SystemConfig(core=PRESETS["tiny"], bus_bits={bits}, address_bits={address_bits})
+core = PRESETS["tiny"].replace(product_stages=2, topk_lanes=4)
+system = SystemConfig(core=core, bus_bits={bits}, address_bits={address_bits})
 add_dtqatten(soc, system, source={source!r})
 """
 
@@ -115,7 +121,7 @@ def test_what_is_refused(tmp_path: Path, source: Path, options, said: str) -> No
 
 NARROW = """
 from pathlib import Path
-from dtqatten.boards.litex.run import SOCS, SMALL
+from dtqatten.boards.litex.run import SMALL, SOCS
 from dtqatten.boards.litex.simulated import SimulatedSoc
 from dataclasses import replace
 SimulatedSoc(replace(SOCS["ddr3"], system=SMALL), Path("machine.v"))
@@ -128,3 +134,25 @@ def test_a_bus_narrower_than_the_memory_is_refused(tmp_path: Path) -> None:
         "ConfigError: bus_bits is 64, below the 128 of LiteDRAM's ports, whose converter to wider "
         "ones deadlocks: choose 128, or SDRAM that is not as wide"
     )
+
+
+WRITTEN = """
+from litex_boards.targets.radiona_ulx3s import BaseSoC
+from dtqatten.boards.litex.machine import add_dtqatten
+from dtqatten.boards.litex.run import SMALL
+soc = BaseSoC(cpu_type="vexriscv", integrated_rom_size=4096, integrated_rom_init=[0])
+machine = add_dtqatten(soc, SMALL, name="attention", origin=0x9000_0000)
+soc.finalize()
+print(soc.bus.regions["attention"].origin, soc.irq.locs["attention"], machine is soc.attention)
+"""
+
+
+def test_its_verilog_is_written_where_there_is_none(tmp_path: Path) -> None:
+    """With a CPU, by another name, where the user wants it."""
+    from dtqatten.boards.litex.run import SMALL
+
+    done = python(WRITTEN, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(0x9000_0000), "2", "True"]
+    text = (tmp_path / "build" / "dtqatten" / "dtqatten_system.v").read_text()
+    assert text == exported("system", System, SMALL)
