@@ -54,6 +54,9 @@ class Block(ABC):
     key_bias : int16 array ``[heads, n]``, optional
         Biases of the keys for each query head, as
         :func:`~dtqatten.golden.numerics.score_terms.quantize_key_bias` gives them.
+    chosen_values : bool
+        Read V after each head's row block has chosen its share, of these groups alone: with a
+        ``value_share`` of the options, and heads that are one row block, as in a decode step.
     options : Options
         ``softmax_scale``, ``output_bits``, ``output_shift``, ``p_follows_token``,
         ``p_follows_query``, ``count_normalize``, ``value_share`` and ``flat_sum``;
@@ -74,6 +77,7 @@ class Block(ABC):
     keep_heads: int = 0
     heads_chained: bool = False
     key_bias: IntArray | None = None
+    chosen_values: bool = False
     options: Options = field(default_factory=Options)
 
     @property
@@ -101,15 +105,27 @@ class Block(ABC):
     def limits(self) -> Iterator[tuple[int, str, str]]:
         """How many there are of something, its name, and the register that limits it."""
 
-    def tried(self, queries: int) -> Iterator[tuple[int, str, str]]:
-        """Limit the rows of heads whose keys are in 4 bits first, as of :attr:`limits`."""
-        if self.options.flat_sum is not None:
+    def row_blocks(self, queries: int) -> Iterator[tuple[int, str, str]]:
+        """Limit the rows of heads that are to be one row block, as of :attr:`limits`.
+
+        Those are heads whose keys are in 4 bits first, or whose values come after a choice.
+        """
+        asked = {
+            "a flat_sum": self.options.flat_sum is not None,
+            "chosen_values": self.chosen_values,
+        }
+        for what in (name for name, on in asked.items() if on):
             if self.group == 1 and self.heads != self.kv_heads:
                 raise LayoutError(
-                    f"{self.heads} query heads share {self.kv_heads} of K and V with a flat_sum: "
+                    f"{self.heads} query heads share {self.kv_heads} of K and V with {what}: "
                     "their rows are to be one row block; group them, or leave it out"
                 )
-            yield queries * self.group, "rows of a head with a flat_sum", "rows"
+            yield queries * self.group, f"rows of a head with {what}", "rows"
+        if self.chosen_values and self.options.value_share == SHARE_ALL:
+            raise LayoutError(
+                f"chosen_values with a value_share of {SHARE_ALL}, which is all: leave it out, or "
+                "take a smaller share"
+            )
 
     @property
     def biased(self) -> Iterator[tuple[int, str, str]]:
@@ -176,6 +192,7 @@ class Block(ABC):
             Flag.BLOCK_EXPONENTS: self.options.block_exponents,
             Flag.LOCAL_VALUES: self.options.value_share < SHARE_ALL,
             Flag.PROGRESSIVE: self.options.flat_sum is not None,
+            Flag.CHOSEN_VALUES: self.chosen_values,
             Flag.HEADS_CHAINED: self.heads_chained,
             Flag.HEAD_REPORT: self.keep_heads > 0,
         }

@@ -10,6 +10,8 @@ from dtqatten.driver.errors import LayoutError
 from dtqatten.golden.memory import tensor_bytes
 from dtqatten.golden.numerics.codes import Codes, FloatArray, IntArray
 from dtqatten.golden.numerics.importance import IMPORTANCE_MAX
+from dtqatten.golden.numerics.local_values import SHARE_ALL
+from dtqatten.golden.numerics.options import Options
 from dtqatten.golden.numerics.tokens import CacheImportance, TokenList
 from dtqatten.interface.descriptor import BIAS_BYTES, Flag
 
@@ -278,8 +280,9 @@ class Cache:
         keys : TokenList, optional
             What to compute on. None: all tokens, in 8 bits.
         **options
-            Other parameters of the call; ``causal`` unless said otherwise, and ``grouped`` where
-            the machine has that and there is room for the rows.
+            Other parameters of the call; ``causal`` unless said otherwise, ``grouped`` where the
+            machine has that and there is room for the rows, and ``chosen_values`` where it has
+            that, the options have a ``value_share``, and a head is one row block.
 
         Raises
         ------
@@ -292,11 +295,15 @@ class Cache:
             raise LayoutError(f"key {evicted[0]} is not in the cache: append it first")
         sizes, heads = self.device.sizes, len(self.k.codes)
         rows = q.codes.shape[0] // heads * q.codes.shape[1]
-        grouped = bool(Flag(sizes["flags"]) & Flag.GROUPED) and rows <= sizes["n_max"]
+        served = Flag(sizes["flags"])
+        grouped = bool(served & Flag.GROUPED) and rows <= sizes["n_max"]
         if self.key_bias is not None:
             grouped = grouped and q.codes.shape[0] // heads <= sizes["bias_heads"]
+        local = options.get("options", Options()).value_share < SHARE_ALL
+        alone = rows <= sizes["rows"] and (grouped or q.codes.shape[0] == heads)
+        chosen = bool(served & Flag.CHOSEN_VALUES) and local and alone
         return Call(
-            **{"causal": True, "grouped": grouped, **options},
+            **{"causal": True, "grouped": grouped, "chosen_values": chosen, **options},
             q=q,
             k=self.k,
             v=self.v,

@@ -49,7 +49,8 @@ class Call(Block):
     protect_first, protect_last : int
         Of a cache that keeps importance: keys of so many first positions, and of so many last ones
         up to the latest key's, rank before all others; at most ``k0`` keys.
-    k0, k1, causal, report, cumulative, fresh, ids, keep_heads, heads_chained, key_bias, options
+    k0, k1, causal, report, cumulative, fresh, ids, keep_heads, heads_chained, key_bias,
+    chosen_values, options
         As of :class:`~dtqatten.driver.blocks.Block`. ``k0`` 0: all keys.
 
     Raises
@@ -153,7 +154,7 @@ class Call(Block):
         yield self.k.codes.shape[1], "places of a cache", "capacity"
         yield int(self.queries.ids.max()) + 1, "positions of queries", "capacity"
         yield from self.biased
-        yield from self.tried(len(self.queries))
+        yield from self.row_blocks(len(self.queries))
 
     @property
     def group(self) -> int:

@@ -16,8 +16,8 @@ from dtqatten.golden.numerics.attention import Inputs, Options, Outputs, attenti
 from dtqatten.golden.numerics.calls import layer_call
 from dtqatten.golden.numerics.codes import BoolArray, IntArray
 from dtqatten.golden.numerics.heads import head_weight, ranked_heads
-from dtqatten.golden.numerics.local_values import SHARE_ALL, tiling
-from dtqatten.golden.numerics.masks import position_mask
+from dtqatten.golden.numerics.local_values import SHARE_ALL, fetched, tiling
+from dtqatten.golden.numerics.masks import position_mask, visited
 from dtqatten.golden.numerics.order import query_tile
 from dtqatten.golden.numerics.score_terms import no_biases
 from dtqatten.golden.numerics.select import select
@@ -45,6 +45,8 @@ class Expected:
         Of those, in the layer that began the chain: ids of a cache, where it had one.
     held : CacheImportance, optional
         Importance of the cache after the layer, where it keeps that.
+    fetched : bool array ``[kv_heads, groups]``, optional
+        Groups of keys whose V each head that is computed needs, if row blocks choose first.
     alive : bool array ``[heads]``
         Heads that it computes, of all in its tensors.
     head_importance : uint32 array ``[heads]``
@@ -69,6 +71,7 @@ class Expected:
     head_importance: IntArray
     kept_heads: BoolArray
     held: CacheImportance | None = None
+    fetched: BoolArray | None = None
 
     @property
     def flat(self) -> BoolArray | None:
@@ -170,7 +173,31 @@ def expected_layer(
         alive,
         *ranked,
         None if held is None else held.written(keys.ids, outputs.importance),
+        _fetched(config, layer, outputs, query_positions, positions),
     )
+
+
+def _fetched(
+    config: Config, layer: Block, outputs: Outputs, queries: IntArray, keys: IntArray
+) -> BoolArray | None:
+    """Return which groups of V each head needs, where row blocks choose before they are read.
+
+    Parameters
+    ----------
+    config : Config
+    layer : Block
+    outputs : Outputs
+        Of the golden block.
+    queries, keys : int array
+        Positions.
+    """
+    if not layer.chosen_values:
+        return None
+    tiles = visited(queries, keys, config.cols, causal=layer.causal, window=layer.window)
+    weights = outputs.weights.p
+    heads = weights.reshape(len(weights) // layer.group, -1, len(keys))
+    tile = (config.cols, config.group)
+    return np.stack([fetched(rows, layer.options.value_share, tile, tiles) for rows in heads])
 
 
 def _heads(layer: Block, before: Expected | None) -> tuple[BoolArray, IntArray]:

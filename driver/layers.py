@@ -19,7 +19,8 @@ class Layer(Block):
     q : Codes ``[heads, stored, d_head]``
     k, v : Codes ``[kv_heads, stored, d_head]``
         All tokens that the previous layer computed, in its order.
-    k0, k1, causal, report, cumulative, fresh, ids, keep_heads, heads_chained, key_bias, options
+    k0, k1, causal, report, cumulative, fresh, ids, keep_heads, heads_chained, key_bias,
+    chosen_values, options
         As of :class:`~dtqatten.driver.blocks.Block`.
     chained : bool
         Compute on the tokens that the previous layer keeps; else on all ``stored``.
@@ -54,7 +55,7 @@ class Layer(Block):
         yield self.stored, "tokens", "n_max"
         # How many a chained layer has is the machine's choice, which checks it itself.
         yield from self.biased
-        yield from self.tried(0 if self.chained else self.stored)
+        yield from self.row_blocks(0 if self.chained else self.stored)
 
     @property
     def flags(self) -> Flag:

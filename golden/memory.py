@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.golden.numerics.codes import IntArray, split
+from dtqatten.golden.numerics.local_values import tiling
 from dtqatten.golden.numerics.order import aligned, alternate, boundaries, query_tile
 from dtqatten.golden.numerics.softmax import Multiplier
 from dtqatten.interface.descriptor import (
@@ -148,6 +149,7 @@ def layer_reads(
     four_bit: int | None = None,
     heads: ArrayLike | None = None,
     flat: ArrayLike | None = None,
+    chosen: ArrayLike | None = None,
 ) -> dict[ReadStream, list[Burst]]:
     """Return the bursts of each stream that a layer reads, in their order.
 
@@ -172,6 +174,9 @@ def layer_reads(
         Heads that the layer before kept, ascending, if they are chained.
     flat : bool array ``[kv_heads]``, optional
         Of a progressive layer, which of the heads of K that are computed have a flat row.
+    chosen : bool array ``[kv_heads, groups]``, optional
+        Of a layer with CHOSEN_VALUES, the groups of keys whose V each head that is computed needs
+        (:func:`dtqatten.golden.numerics.local_values.fetched`): runs end where groups do.
 
     Raises
     ------
@@ -203,6 +208,8 @@ def layer_reads(
         raise ValueError("chained heads without what they are")
     if flat is None and Flag.PROGRESSIVE in flags:
         raise ValueError("a progressive layer without what heads are flat")
+    if chosen is None and Flag.CHOSEN_VALUES in flags:
+        raise ValueError("a layer that reads chosen values without what is chosen")
     own = np.arange(fields["heads"] // group) if heads is None else np.asarray(heads)
     shared = np.arange(fields["kv_heads"]) if heads is None else own
     tensors = (
@@ -259,6 +266,22 @@ def layer_reads(
         if name == "k" and flat is not None:
             lows, low = which[np.asarray(flat)], wanted
         found[ReadStream(high + 1)] = vectors(fields[name] + plane, lows, 2 * plane, low, size)
+        if name == "v" and chosen is not None:
+            groups = tiling(1, 1, tokens, (1, core.cols, core.group)).groups
+            for low_plane in (False, True):
+                slots = np.arange(wide if low_plane else 0, tokens)
+                found[ReadStream(high + low_plane)] = [
+                    burst
+                    for head, kept in zip(which, np.asarray(chosen), strict=True)
+                    for group in np.flatnonzero(kept)
+                    for burst in vectors(
+                        fields[name] + low_plane * plane,
+                        np.array([head]),
+                        2 * plane,
+                        wanted[slots[groups[slots] == group]],
+                        size,
+                    )
+                ]
         base = fields.get(f"{name}_gains", 0)
         found[gains] = vectors(base, which if flag in flags else which[:0], capacity, wanted, 1)
     return found

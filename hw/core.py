@@ -13,6 +13,7 @@ from dtqatten.hw.base.fork import fork
 from dtqatten.hw.base.skid import buffered
 from dtqatten.hw.merge.merger import Merger
 from dtqatten.hw.payloads.arrays import load_layout, value_layout
+from dtqatten.hw.payloads.choices import choice_layout
 from dtqatten.hw.payloads.places import bias_layout
 from dtqatten.hw.payloads.ranking import beat_layout, held_layout, layer_layout, topk_config
 from dtqatten.hw.payloads.softmax import head_layout, key_layout, query_layout, verdict_layout
@@ -50,6 +51,7 @@ def core_layouts(config: Config) -> dict[str, data.StructLayout]:
         "ids": ids_layout(topk_config(config)),
         "report": beat_layout(config.topk_lanes),
         **({"verdicts": verdict_layout(config)} if config.progressive else {}),
+        **({"choices": choice_layout(config)} if config.chosen_values else {}),
     }
 
 
@@ -101,13 +103,16 @@ class AttentionCore(wiring.Component):
         With ``progressive``: one for each progressive head, whose queries and keys come twice: all
         keys in 4 bits first, then as the verdict says, in 4 bits or, if a row is flat, in 8. Its
         values come once, its tokens too.
+    choices : Out(stream.Signature(choice_layout(config)))
+        With ``chosen_values``: groups of keys of each head with a ``share``, which is one row
+        block. ``v`` is ``chosen`` of such a head, and has the tokens of these groups alone.
     activity : Out(activity_layout())
         What the units do in this cycle.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        results = ("outputs", "ids", "report", "verdicts")
+        results = ("outputs", "ids", "report", "verdicts", "choices")
         super().__init__(
             {
                 name: (Out if name in results else In)(stream.Signature(layout))
@@ -150,6 +155,8 @@ class AttentionCore(wiring.Component):
         connect(m, ranking.report, flipped(self.report))
         if config.progressive:
             connect(m, softmax.verdicts, flipped(self.verdicts))
+        if config.chosen_values:
+            connect(m, values.choices, flipped(self.choices))
 
         busy, stalled = self.activity.busy, self.activity.stalled
         m.d.comb += [

@@ -113,6 +113,8 @@ class System(wiring.Component):
         connect(m, control.layers, core.layers)
         if config.progressive:
             connect(m, core.verdicts, fetcher.verdicts)
+        if config.chosen_values:
+            connect(m, core.choices, fetcher.choices)
         if config.head_pruning:
             self._prune(m, platform, control, fetcher, core, writer)
         else:

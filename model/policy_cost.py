@@ -125,11 +125,19 @@ class PolicyCost:
         return own / all_in_8
 
 
-def kv_ratio(policy: Policy, heads: int) -> float:
+def kv_ratio(policy: Policy, heads: int, *, chosen: bool = False) -> float:
     """Return bytes of K and V that all layers read, over those of all tokens and heads in 8 bits.
 
     ``mean over layers of left / heads * (share_4 / 2 + share_8)``; without gains, and without the
     4-bit tokens that share a tile with 8-bit ones.
+
+    Parameters
+    ----------
+    policy : Policy
+    heads : int
+    chosen : bool
+        V is read after the choice, as in decode steps of a machine with ``chosen_values``: of V
+        only ``values``, the share that is multiplied.
 
     Raises
     ------
@@ -140,7 +148,8 @@ def kv_ratio(policy: Policy, heads: int) -> float:
     left, total = heads, 0.0
     for layer in policy.layers:
         left = min(left, layer.kept_heads(heads))
-        total += left / heads * (layer.share_4 / 2 + layer.share_8)
+        tensors = (1 + layer.values) / 2 if chosen else 1.0
+        total += left / heads * (layer.share_4 / 2 + layer.share_8) * tensors
     return total / len(policy.layers)
 
 

@@ -61,6 +61,7 @@
 #define DTQATTEN_REG_READ_LIMIT 0x078u
 #define DTQATTEN_REG_WRITE_BASE 0x080u
 #define DTQATTEN_REG_WRITE_LIMIT 0x088u
+#define DTQATTEN_REG_BIAS_HEADS 0x090u
 #define DTQATTEN_REG_CYCLES 0x100u
 #define DTQATTEN_REG_READ_BURSTS 0x104u
 #define DTQATTEN_REG_READ_BEATS 0x108u
@@ -128,7 +129,10 @@
 #define DTQATTEN_FLAG_HEAD_REPORT 0x1000000u
 #define DTQATTEN_FLAG_PROGRESSIVE 0x2000000u
 #define DTQATTEN_FLAG_UNSIGNED_WEIGHTS 0x4000000u
-#define DTQATTEN_FLAG_MASK 0x7ffffffu
+#define DTQATTEN_FLAG_BLOCK_EXPONENTS 0x8000000u
+#define DTQATTEN_FLAG_KEY_BIAS 0x10000000u
+#define DTQATTEN_FLAG_CHOSEN_VALUES 0x20000000u
+#define DTQATTEN_FLAG_MASK 0x3fffffffu
 
 #define DTQATTEN_ERRORS(X) \
     X(NONE, 0) \
@@ -161,7 +165,9 @@
     X(PROTECTED, 27) \
     X(HEADS, 28) \
     X(KEEP_HEADS, 29) \
-    X(PROGRESSIVE, 30)
+    X(PROGRESSIVE, 30) \
+    X(BIAS_HEADS, 31) \
+    X(CHOSEN_VALUES, 32)
 
 /* Values of DTQATTEN_REG_ERROR_CODE. */
 enum dtqatten_error {
@@ -205,6 +211,7 @@ enum dtqatten_error {
 #define DTQATTEN_DESC_HELD 0x88u
 #define DTQATTEN_DESC_STORED_HEADS 0x90u
 #define DTQATTEN_DESC_FLAT_SUM 0x94u
+#define DTQATTEN_DESC_KEY_BIAS 0x98u
 #define DTQATTEN_DESC_OUTPUT 0xa0u
 #define DTQATTEN_DESC_IDS 0xa8u
 #define DTQATTEN_DESC_IMPORTANCE 0xb0u
@@ -248,7 +255,7 @@ struct dtqatten_descriptor {
     uint16_t stored_heads;
     uint8_t reserved_92[2];
     uint32_t flat_sum;
-    uint8_t reserved_98[8];
+    uint64_t key_bias;
     uint64_t output;
     uint64_t ids;
     uint64_t importance;
@@ -305,6 +312,7 @@ DTQATTEN_ASSERT(offsetof(struct dtqatten_descriptor, key_list) == DTQATTEN_DESC_
 DTQATTEN_ASSERT(offsetof(struct dtqatten_descriptor, held) == DTQATTEN_DESC_HELD, "held");
 DTQATTEN_ASSERT(offsetof(struct dtqatten_descriptor, stored_heads) == DTQATTEN_DESC_STORED_HEADS, "stored_heads");
 DTQATTEN_ASSERT(offsetof(struct dtqatten_descriptor, flat_sum) == DTQATTEN_DESC_FLAT_SUM, "flat_sum");
+DTQATTEN_ASSERT(offsetof(struct dtqatten_descriptor, key_bias) == DTQATTEN_DESC_KEY_BIAS, "key_bias");
 DTQATTEN_ASSERT(offsetof(struct dtqatten_descriptor, output) == DTQATTEN_DESC_OUTPUT, "output");
 DTQATTEN_ASSERT(offsetof(struct dtqatten_descriptor, ids) == DTQATTEN_DESC_IDS, "ids");
 DTQATTEN_ASSERT(offsetof(struct dtqatten_descriptor, importance) == DTQATTEN_DESC_IMPORTANCE, "importance");

@@ -94,7 +94,8 @@ enum dtqatten_tensor {
     DTQATTEN_QUERY_LIST,
     DTQATTEN_KEY_LIST,
     DTQATTEN_HELD,
-    DTQATTEN_OUTPUT = 12,
+    DTQATTEN_KEY_BIAS = 11,
+    DTQATTEN_OUTPUT,
     DTQATTEN_IDS,
     DTQATTEN_IMPORTANCE,
     DTQATTEN_HEAD_REPORT,
@@ -121,7 +122,7 @@ struct dtqatten_region {
     uint64_t bytes;
 };
 /* Most regions of a layer: HELD is read and written. */
-#define DTQATTEN_REGIONS 15
+#define DTQATTEN_REGIONS 16
 
 /* A machine. Members are to be read only. */
 struct dtqatten {

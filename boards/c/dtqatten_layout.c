@@ -4,6 +4,7 @@
 
 #define TENSOR_AT(tensor) DTQATTEN_DESC_##tensor == DTQATTEN_DESC_Q + 8 * DTQATTEN_##tensor
 DTQATTEN_ASSERT(TENSOR_AT(HEAD_TABLE) && TENSOR_AT(V_GAINS) && TENSOR_AT(HELD), "tensors");
+DTQATTEN_ASSERT(TENSOR_AT(KEY_BIAS), "tensors");
 DTQATTEN_ASSERT(TENSOR_AT(OUTPUT) && TENSOR_AT(HEAD_REPORT), "tensors");
 
 static size_t whole_lines(size_t bytes)
@@ -72,6 +73,7 @@ size_t dtqatten_regions(const struct dtqatten_descriptor *layer, uint32_t d_head
         {flags & DTQATTEN_FLAG_QUERY_LIST, {DTQATTEN_QUERY_LIST, false, 2 * layer->queries}},
         {flags & DTQATTEN_FLAG_KEY_LIST, {DTQATTEN_KEY_LIST, false, 2 * layer->tokens}},
         {flags & DTQATTEN_FLAG_HELD, {DTQATTEN_HELD, false, held}},
+        {flags & DTQATTEN_FLAG_KEY_BIAS, {DTQATTEN_KEY_BIAS, false, 2 * heads * places}},
         {!(flags & DTQATTEN_FLAG_HOLDS),
          {DTQATTEN_OUTPUT, true, flags & DTQATTEN_FLAG_CODES ? outputs : 2 * outputs}},
         {flags & DTQATTEN_FLAG_IDS, {DTQATTEN_IDS, true, 2 * layer->k0}},

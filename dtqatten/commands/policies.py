@@ -120,7 +120,9 @@ def _costs(policy: "Policy") -> dict[str, float | None]:
     # A decoder's queries go on; its steps take as long as their bytes.
     if policy.prune_queries:
         cycles = policy_cost(Cost.CYCLES, PRESETS["base"], shape, {TOKENS: 1})(policy)
-    return {"kv_bytes_ratio": kv_ratio(policy, shape.heads), "cycles_ratio": cycles}
+    # They read V after the choice.
+    ratio = kv_ratio(policy, shape.heads, chosen=not policy.prune_queries)
+    return {"kv_bytes_ratio": ratio, "cycles_ratio": cycles}
 
 
 def _measured(given: Path | None) -> dict[str, dict[str, Any]]:

@@ -167,6 +167,9 @@ def verilog(
     local_values: Annotated[
         bool | None, typer.Option(help="Row blocks can multiply a part of V; with --skip-tiles.")
     ] = None,
+    chosen_values: Annotated[
+        bool | None, typer.Option(help="V can be read after the choice; with --local-values.")
+    ] = None,
     progressive: Annotated[
         bool | None, typer.Option(help="Keys can be in 4 bits first, and in 8 if a row is flat.")
     ] = None,
@@ -216,6 +219,7 @@ def verilog(
         head_pruning=head_pruning,
         skip_tiles=skip_tiles,
         local_values=local_values,
+        chosen_values=chosen_values,
         progressive=progressive,
         merge_rows=merge_rows,
     )

@@ -106,6 +106,8 @@ class Config:
         Tiles of scores that no query of their row block sees are not computed.
     local_values : bool
         A row block can multiply V of a part of its groups of keys only; needs ``skip_tiles``.
+    chosen_values : bool
+        Of heads of one row block, V can come after that choice, of its groups alone.
     progressive : bool
         Heads of one row block can have their keys in 4 bits first, and in 8 where a row is flat;
         not with ``merge_rows``.
@@ -148,6 +150,7 @@ class Config:
     head_pruning: bool = False
     skip_tiles: bool = False
     local_values: bool = False
+    chosen_values: bool = False
     progressive: bool = False
     merge_rows: int = 0
 
@@ -262,10 +265,7 @@ class Config:
 
     @property
     def importance_lanes(self) -> int:
-        """Importances that the accumulator emits a cycle.
-
-        1 if each is divided or added to, else ``gcd(cols, topk_lanes)``.
-        """
+        """Importances that the accumulator emits a cycle: 1 if each is divided or added to."""
         if self.cumulative or self.count_normalize or self.held_importance:
             return 1
         return math.gcd(self.cols, self.topk_lanes)

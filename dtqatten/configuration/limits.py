@@ -137,12 +137,34 @@ def check_together(config: "Config") -> None:
             f"bias_heads is {config.bias_heads}, above {members}, the query heads that a head of "
             "the core can have: use at most that, or set grouped and more heads"
         )
+    if config.chosen_values:
+        _check_chosen_values(config)
     if config.head_pruning:
         _check_head_pruning(config)
     if config.grouped and config.count_normalize:
         raise ConfigError(
             "count_normalize is True with grouped: queries are counted in one query head, and "
             "those that share a head of K and V are not told apart; leave one of the two out"
+        )
+
+
+def _check_chosen_values(config: "Config") -> None:
+    """Check what V of chosen groups needs, and what it cannot be combined with.
+
+    Raises
+    ------
+    ConfigError
+        If something is missing, or it is combined.
+    """
+    if not config.local_values:
+        raise ConfigError(
+            "chosen_values is True without local_values: V that comes after a choice needs one; "
+            "set local_values too"
+        )
+    if config.merge_rows:
+        raise ConfigError(
+            f"chosen_values is True with merge_rows = {config.merge_rows}: rows of several "
+            "segments choose anew in each, and are fetched whole; leave one of the two out"
         )
 
 

@@ -100,11 +100,7 @@ class Flag(DescribedFlag):
         "add the importance of the keys to that in `held`, by id, and write it back there; keys can"
         " be protected. Not with CHAINED, CUMULATIVE or REPORT",
     )
-    LOCAL_VALUES = (
-        1 << 22,
-        "a row block multiplies V of `value_share` of its groups of keys only, of those that weigh"
-        " most in it",
-    )
+    LOCAL_VALUES = 1 << 22, "a row block multiplies V of the heaviest of its groups of keys alone"
     HEADS_CHAINED = (
         1 << 23,
         "heads are those that the previous layer kept, of the `stored_heads` in the tensors; their"
@@ -119,6 +115,10 @@ class Flag(DescribedFlag):
     UNSIGNED_WEIGHTS = 1 << 26, "nibbles of the weights of P x V are unsigned"
     BLOCK_EXPONENTS = 1 << 27, "weights of P x V have an exponent a row and tile of keys"
     KEY_BIAS = 1 << 28, "each key has a bias for each query head, which joins its scores"
+    CHOSEN_VALUES = (
+        1 << 29,
+        "V is read after that choice, of these groups alone; only with LOCAL_VALUES",
+    )
 
 
 @dataclass(frozen=True)

@@ -156,6 +156,11 @@ class ErrorCode(DescribedInt):
         31,
         "with KEY_BIAS and GROUPED, `heads / kv_heads` exceeds the register `bias_heads`",
     )
+    CHOSEN_VALUES = (
+        32,
+        "with CHOSEN_VALUES, the rows of a head are more than the register `rows`, or heads share K"
+        " and V without GROUPED",
+    )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.core_front import CoreFront, TokenBeats
+from dtqatten.golden.cycles.group_lister import Choice
 from dtqatten.golden.cycles.merger import MergerModel
 from dtqatten.golden.cycles.normalizer import NormalizerModel, OutputBeat
 from dtqatten.golden.cycles.score_accumulator import ImportanceBeat
@@ -83,6 +84,11 @@ class CoreModel:
         return self._softmax.verdicts
 
     @property
+    def choices(self) -> Choice | None:
+        """The chosen group on offer."""
+        return self._values.choices
+
+    @property
     def report(self) -> ImportanceBeat | None:
         """Importances on offer."""
         return self._ranking.report
@@ -93,7 +99,7 @@ class CoreModel:
             "layers": self._ranking.layers_ready,
             "q": self._array.q_ready,
             "k": self._array.k_ready,
-            "v": self._values.values_ready,
+            "v": self._values.values_ready(inputs.v),
             **({"held": self._ranking.held_ready} if self.config.held_importance else {}),
             **({"biases": self._softmax.biases_ready} if self.config.bias_heads else {}),
             **self._front.ready(self._softmax_ready(inputs)),
@@ -200,7 +206,7 @@ class CoreModel:
             verdicts_ready=ready.get("verdicts", False),
             biases=inputs.biases,
         )
-        values.clock(weights, inputs.v, takes["sums"])
+        values.clock(weights, inputs.v, takes["sums"], ready.get("choices", False))
         normalizer.clock(sums, records, ready["outputs"])
         ranking.clock(
             inputs.layers,

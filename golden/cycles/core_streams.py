@@ -22,5 +22,5 @@ def sources(config: Config) -> tuple[str, ...]:
 
 def sinks(config: Config) -> tuple[str, ...]:
     """Output streams of a configuration's core."""
-    names = ("outputs", "ids", "report")
-    return (*names, "verdicts") if config.progressive else names
+    optional = {"verdicts": config.progressive, "choices": config.chosen_values}
+    return ("outputs", "ids", "report", *(name for name, on in optional.items() if on))

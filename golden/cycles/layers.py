@@ -1,5 +1,6 @@
 """Layers as the core gets them."""
 
+import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.core_head import CoreHead
+from dtqatten.golden.cycles.core_values import fetched_keys, token_gains
 from dtqatten.golden.cycles.softmax_beats import (
     Bias,
     HeadFactor,
@@ -77,6 +79,9 @@ class CoreLayer:
     tiling : Tiling, optional
         With a ``value_share``, a ``flat_sum`` or ``block_exponents`` of the options: :meth:`tiled`
         of the configuration.
+    chosen_values : bool
+        V comes after the choice, of chosen groups alone: with a ``value_share``, and heads of one
+        row block.
     """
 
     q: Codes
@@ -104,6 +109,7 @@ class CoreLayer:
     protected: NDArray[np.bool_] | None = None
     cuts: tuple[int, ...] = ()
     tiling: Tiling | None = None
+    chosen_values: bool = False
 
     @property
     def chosen(self) -> Selection:
@@ -111,7 +117,7 @@ class CoreLayer:
         importance = self.golden.importance
         return select(importance, self.k0, self.k1, protected=self.protected)
 
-    @property
+    @functools.cached_property
     def golden(self) -> Outputs:
         """Outputs of the golden block."""
         heads = len(self.q.codes)
@@ -263,7 +269,7 @@ class CoreLayer:
         form = OutputForm(self.options.output_bits == 8, self.options.output_shift)
         narrow = (self.v_bits == 4) & self.options.p_follows_token
         narrow_queries = (self.q_bits == 4) & self.options.p_follows_query
-        q_gains, k_gains, v_gains = (_gains(codes) for codes in (self.q, self.k, self.v))
+        q_gains, k_gains, v_gains = (token_gains(codes) for codes in (self.q, self.k, self.v))
         # Grouped, queries bring factors and sinks of their own.
         multiplier, shift, sink = factors[rows[0][0]]
         place = (head.first_segment, head.last_segment, head.restart)
@@ -278,8 +284,11 @@ class CoreLayer:
             progressive=again is not None,
             flat_sum=self.options.flat_sum or 0,
             biased=self.biased and self.key_bias is not None,
+            share=self.options.value_share if self.chosen_values else 0,
         )
-        group = len(self.q.codes) // len(self.k.codes)
+        mine = np.arange(span.start, span.stop)
+        if self.chosen_values:
+            mine = mine[fetched_keys(config, self, rows)]
         wide = [self.k_bits[span] == 8]
         if again is not None:
             wide = [np.full(len(self.k_ids), bool(late)) for late in (False, again[rows[0]])]
@@ -297,11 +306,12 @@ class CoreLayer:
             ],
             "v": load_beats(
                 config,
-                self.v.codes[own, span],
-                self.v_bits[span] == 8,
+                self.v.codes[own, mine],
+                self.v_bits[mine] == 8,
                 config.value_nibbles,
                 follows=self.options.p_follows_token,
                 share=self.options.value_share % SHARE_ALL,
+                chosen=self.chosen_values,
             ),
             "queries": [
                 Query(
@@ -310,7 +320,7 @@ class CoreLayer:
                     bool(narrow_queries[query]),
                     *factors[of],
                     last=at == len(rows) - 1,
-                    member=of % group,
+                    member=of % (len(self.q.codes) // len(self.k.codes)),
                 )
                 for at, (of, query) in enumerate(rows)
             ],
@@ -325,12 +335,6 @@ class CoreLayer:
                 for at in range(span.start, span.stop)
             ],
         }
-
-
-def _gains(codes: Codes) -> NDArray[np.int64]:
-    """Return gains of each token, in units of 1/256."""
-    plain = np.full(codes.codes.shape[:2], 256)
-    return plain if codes.gains is None else codes.gains.astype(int)
 
 
 def output_parts(config: Config, layer: CoreLayer) -> Iterator[tuple[int, int, int, int]]:

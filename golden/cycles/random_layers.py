@@ -118,6 +118,8 @@ def random_layer(
     cuts = _cuts(rng, n, config.n_max) if segments > 1 or n > config.n_max else ()
     if queries is None and rng.random() < 0.5:
         queries = count()
+    if config.chosen_values and queries is not None and rng.random() < 0.7:
+        queries = int(rng.integers(1, max(1, config.rows // group) + 1))
     m = n if queries is None else queries
     share = float(rng.choice([0.0, 0.3, 1.0])) if share is None else share
     causal = bool(rng.integers(2)) if causal is None else causal
@@ -188,8 +190,12 @@ def random_layer(
         else None,
         cuts=cuts,
     )
-    tiles = config.local_values or config.progressive or config.block_exponents
-    return replace(made, tiling=made.tiled(config)) if tiles else made
+    if config.local_values or config.progressive or config.block_exponents:
+        made = replace(made, tiling=made.tiled(config))
+    if config.chosen_values and m * group <= config.rows:
+        chooses = made.options.value_share < SHARE_ALL and rng.random() < 0.8
+        made = replace(made, chosen_values=bool(chooses))
+    return made
 
 
 def random_chain(

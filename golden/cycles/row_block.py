@@ -164,6 +164,7 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
                         narrow=queries[at].narrow,
                         exponent=int(exponents[at, span.start]),
                         tile=row.tile,
+                        share=head.share,
                     ),
                     Row(
                         row_probability,

@@ -75,7 +75,8 @@ class HeadFactor:
     and last ones of their rows, and ``restart``, whether the next head's rows are held from the
     first place on: a core that merges rows is told. ``progressive``: its row block comes twice, and
     rows whose exponentials sum to more than ``flat_sum`` the first time are flat. ``biased``: its
-    keys have biases.
+    keys have biases. ``share``: groups that its row block chooses before V comes, in 1/256; 0:
+    none.
     """
 
     multiplier: int
@@ -90,6 +91,7 @@ class HeadFactor:
     progressive: bool = False
     flat_sum: int = 0
     biased: bool = False
+    share: int = 0
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ def tile_rows(
     narrow: NDArray[np.bool_] | None = None,
     visited: NDArray[np.bool_] | None = None,
     exponents: NDArray | None = None,
+    share: int = 0,
 ) -> Iterator[Row]:
     """Cut a head's ``[queries, keys]`` into rows of tiles, in the order in which scores come.
 
@@ -48,6 +49,8 @@ def tile_rows(
         Tiles that each row block visits; all by default.
     exponents : int array, [queries, tiles], optional
         Of weights: those of a row's tiles.
+    share : int
+        Of every row.
     """
     queries, keys = values.shape
     for row, tile in row_places(config, queries, keys):
@@ -68,4 +71,5 @@ def tile_rows(
             narrow=narrow is not None and bool(narrow[row]),
             exponent=0 if exponents is None else int(exponents[row, tile // config.cols]),
             tile=tile // config.cols,
+            share=share,
         )

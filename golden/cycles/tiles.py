@@ -29,7 +29,8 @@ class Beat:
     """Beat of a load stream: ``load_nibbles`` channels of one plane of one token.
 
     ``follows``: of values, weights of 4-bit tokens have their highest plane only. ``share``: of
-    values, groups that a row block multiplies, in 1/256; 0: all.
+    values, groups that a row block multiplies, in 1/256; 0: all. ``chosen``: of values, they are of
+    the groups that their row block has chosen.
     """
 
     nibbles: NDArray[np.int8]
@@ -37,6 +38,7 @@ class Beat:
     last: bool
     follows: bool = False
     share: int = 0
+    chosen: bool = False
 
 
 def _planes(codes: NDArray[np.integer], wide: NDArray[np.bool_]) -> NDArray[np.int8]:
@@ -53,6 +55,7 @@ def load_beats(
     *,
     follows: bool = False,
     share: int = 0,
+    chosen: bool = False,
     limited: bool = True,
 ) -> list[Beat]:
     """Return one head's load stream for one edge of the array.
@@ -68,6 +71,7 @@ def load_beats(
         Channels a beat: ``load_nibbles`` unless given.
     follows : bool
     share : int
+    chosen : bool
         Of every beat.
     limited : bool
         The head's tokens are all held at once, ``n_max`` at most; queries are not.
@@ -94,7 +98,14 @@ def load_beats(
         for word in range(config.d_head // nibbles)
     ]
     return [
-        Beat(planes[plane, token, word], bool(wide[token]), i == len(words) - 1, follows, share)
+        Beat(
+            planes[plane, token, word],
+            bool(wide[token]),
+            i == len(words) - 1,
+            follows,
+            share,
+            chosen,
+        )
         for i, (token, plane, word) in enumerate(words)
     ]
 
@@ -165,7 +176,8 @@ class Row:
     is the place of the keys among the tiles of their head, 0 where that is not said. ``seen``,
     of probabilities, where queries are counted: the query sees the key. ``narrow``, of weights:
     they have their highest plane only, because their query has 4 bits; ``exponent``: they count
-    ``2**-exponent``. ``partial``, of probabilities: their row has other segments.
+    ``2**-exponent``. ``partial``, of probabilities: their row has other segments. ``share``, of
+    weights: groups that their row block chooses before V comes, in 1/256; 0: none.
     """
 
     values: NDArray[np.int64]
@@ -178,6 +190,7 @@ class Row:
     exponent: int = 0
     tile: int = 0
     partial: bool = False
+    share: int = 0
 
 
 def padded(values: NDArray, size: int) -> NDArray:

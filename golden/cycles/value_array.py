@@ -2,19 +2,19 @@
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dtqatten.configuration.core import BANKS, Config
+from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.grid import GridModel
-from dtqatten.golden.cycles.group_lister import GroupListerModel
+from dtqatten.golden.cycles.group_lister import Choice, GroupListerModel, WeighedTile
+from dtqatten.golden.cycles.rings import Fork
 from dtqatten.golden.cycles.score_buffer import ScoreBuffer
 from dtqatten.golden.cycles.tiles import Beat, Row, Step, padded
+from dtqatten.golden.cycles.value_loads import Head, HeadLoader, multiplied_groups
 from dtqatten.golden.cycles.value_steps import grouped, value_order, value_steps
-from dtqatten.golden.numerics.local_values import chosen_groups
 from dtqatten.golden.numerics.weights import WeightCode
 
 __all__ = ["ValueArrayModel"]
@@ -25,7 +25,8 @@ class _Block:
     """Weights ``[rows, keys]`` of a row block, and by how much their products are shifted up.
 
     ``last``: it is the head's last; ``narrow``: all have their highest plane only; ``tiles``: those
-    that it visits, where tiles are skipped.
+    that it visits, where tiles are skipped; ``share``: groups that it chooses before values come;
+    ``choices``: of each group, whether it does.
     """
 
     codes: NDArray[np.int64]
@@ -33,6 +34,8 @@ class _Block:
     last: bool
     narrow: bool
     tiles: tuple[int, ...]
+    share: int
+    choices: tuple[Choice | None, ...] = ()
 
     @property
     def weights(self) -> NDArray[np.int64]:
@@ -66,58 +69,23 @@ class _BlockLoader:
         self._rows = []
         self.used += 1
         narrow = all(r.narrow for r in tiles[0])
-        return _Block(
-            codes,
-            np.concatenate(ups, axis=1),
-            row.last_block,
-            narrow,
-            tuple(tile[0].tile for tile in tiles),
+        places = tuple(tile[0].tile for tile in tiles)
+        block = _Block(
+            codes, np.concatenate(ups, axis=1), row.last_block, narrow, places, row.share
         )
-
-
-class _Head(NamedTuple):
-    """Values ``[keys, channels]``, groups with one at 8 bit, and what the head's last beat says."""
-
-    values: NDArray[np.int64]
-    wide: NDArray[np.bool_]
-    follows: bool
-    share: int
-
-
-class _HeadLoader:
-    """Collect value beats into heads."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.used = 0
-        self.freed: deque[int] = deque()
-        self._beats: list[Beat] = []
-
-    def clock(self, cycle: int, beat: Beat | None) -> _Head | None:
-        while self.freed and self.freed[0] == cycle + 1:
-            self.freed.popleft()
-            self.used -= 1
-        if beat is None:
-            return None
-        self._beats.append(beat)
-        per_plane = self.config.d_head // self.config.value_nibbles
-        if not beat.last or len(self._beats) % per_plane:
-            return None
-        planes = iter(
-            np.concatenate([b.nibbles for b in self._beats[i : i + per_plane]]).astype(np.int64)
-            for i in range(0, len(self._beats), per_plane)
+        if not row.share:
+            return block
+        groups = [
+            (tile[0].tile, part)
+            for tile in tiles
+            for part in range(-(-tile[0].keys // self.config.depth))
+        ]
+        kept = multiplied_groups(self.config, block.weights, row.share)
+        choices = tuple(
+            Choice(*group, number == kept[-1]) if number in kept else None
+            for number, group in enumerate(groups)
         )
-        flags = iter([b.wide for b in self._beats[::per_plane]])
-        tokens, wide = [], []
-        for high in planes:
-            wide.append(next(flags))
-            if wide[-1]:
-                next(flags)
-            tokens.append(16 * high + (next(planes) if wide[-1] else 0))
-        self._beats = []
-        self.used += 1
-        groups = np.array([any(group) for group in grouped(self.config, np.array(wide))])
-        return _Head(np.stack(tokens), groups, beat.follows, beat.share)
+        return replace(block, choices=choices)
 
 
 class ValueArrayModel:
@@ -149,13 +117,16 @@ class ValueArrayModel:
         self.config, self.observed = (config := config.of_values), observed
         self.cycle = 0
         self._grid, self._buffer = GridModel(config, observed=observed), ScoreBuffer(config)
-        self._block_loader, self._head_loader = _BlockLoader(config), _HeadLoader(config)
+        self._block_loader, self._head_loader = _BlockLoader(config), HeadLoader(config)
         self._blocks: deque[_Block] = deque()
-        self._heads: deque[_Head] = deque()
+        self._heads: deque[Head] = deque()
         # What is loaded, by the cycle from which on the sequencer knows it.
         self._loaded_blocks: deque[tuple[int, _Block]] = deque()
-        self._loaded_heads: deque[tuple[int, _Head]] = deque()
+        self._loaded_heads: deque[tuple[int, Head]] = deque()
         self._lister: GroupListerModel[_Block] = GroupListerModel(config)
+        # Row blocks that have chosen, or will, whose values are not here; who is told what.
+        self._waiting: deque[_Block] = deque()
+        self._fork = Fork(2)
         lanes = min(config.depth, config.cols)
         self._listed = self.LISTED + config.local_values
         self._levels = self.LEVELS + (lanes - 1).bit_length() if config.local_values else 0
@@ -169,10 +140,14 @@ class ValueArrayModel:
         """Whether a weight row is taken."""
         return self._block_loader.used < self.config.weight_banks
 
+    def values_ready(self, beat: Beat | None) -> bool:
+        """Whether the value beat that is offered is taken."""
+        return self._head_loader.ready(beat)
+
     @property
-    def values_ready(self) -> bool:
-        """Whether a value beat is taken."""
-        return self._head_loader.used < BANKS
+    def choices(self) -> Choice | None:
+        """The chosen group on offer."""
+        return self._fork.offers(self._lister.choice)[1]
 
     @property
     def stepping(self) -> bool:
@@ -193,8 +168,9 @@ class ValueArrayModel:
         if not self._blocks or not self._heads or self._buffer.room < self.config.rows:
             return
         block, head = self._blocks[0], self._heads[0]
-        chosen = self._chosen(block, head)
-        wide = head.wide[self._places(block, self.config.parts, len(head.wide))][chosen]
+        groups = self._multiplied(block, head)
+        places = self._places(block, head, groups)
+        wide = head.wide[places]
         order = value_order(self.config, wide, follows=head.follows, narrow=block.narrow)
         if self.cycle + len(order) <= self._earliest_end:
             return
@@ -202,47 +178,46 @@ class ValueArrayModel:
         self._earliest_end = self.cycle + len(order) - 1 + self.config.drain_interval
         self._steps_left = len(order)
         if self.observed:
-            at, keys = self._pass * self.config.cols, self._keys(block)
-            channels = head.values[keys, at : at + self.config.cols]
             self._tile = value_steps(
                 self.config,
-                grouped(self.config, padded(block.codes.T, self.config.rows))[chosen],
-                grouped(self.config, padded(channels, self.config.cols))[chosen],
+                grouped(self.config, padded(block.codes.T, self.config.rows))[groups],
+                padded(self._channels(head, places), self.config.cols),
                 wide,
                 follows=head.follows,
                 narrow=block.narrow,
                 # A group is of one tile.
-                ups=grouped(self.config, padded(block.ups.T, self.config.rows))[chosen, 0],
+                ups=grouped(self.config, padded(block.ups.T, self.config.rows))[groups, 0],
             )
 
-    def _places(self, block: _Block, size: int, total: int) -> NDArray[np.int64]:
-        """Return those of ``total`` places, ``size`` a tile, that a row block visits."""
-        if not self.config.skip_tiles:
-            return np.arange(total)
-        spans = [np.arange(tile * size, min(total, (tile + 1) * size)) for tile in block.tiles]
-        return np.concatenate(spans)
-
-    def _keys(self, block: _Block) -> NDArray[np.int64]:
-        """Return the places of the keys that a row block visits."""
-        return self._places(block, self.config.cols, len(self._heads[0].values))
-
-    def _chosen(self, block: _Block, head: _Head) -> NDArray[np.int64]:
+    def _multiplied(self, block: _Block, head: Head) -> NDArray[np.int64]:
         """Return which of the groups that a row block visits it multiplies."""
-        each = grouped(self.config, block.weights.T).sum((1, 2))
-        if not head.share:
-            return np.arange(len(each))
-        kept = np.flatnonzero(chosen_groups(each, head.share))
-        # One at least, as the row block has results.
-        return kept if len(kept) else np.arange(1)
+        if block.share:
+            return np.array([number for number, kept in enumerate(block.choices) if kept])
+        return multiplied_groups(self.config, block.weights, head.share)
+
+    def _places(self, block: _Block, head: Head, groups: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where these groups are among those of the head that came."""
+        total, parts = len(head.wide), self.config.parts
+        if block.share:
+            return np.arange(total)
+        if not self.config.skip_tiles:
+            return groups
+        spans = [np.arange(t * parts, min(total, (t + 1) * parts)) for t in block.tiles]
+        return np.concatenate(spans)[groups]
+
+    def _channels(self, head: Head, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the values of groups that a pass multiplies, ``[g, depth, channels]``."""
+        at = self._pass * self.config.cols
+        return head.values[places, :, at : at + self.config.cols]
 
     def _end_tile(self) -> None:
         config, shown = self.config, self.cycle + 1
         block, head = self._blocks[0], self._heads[0]
         last_block = block.last
         at = self._pass * config.cols
-        values = head.values[self._keys(block), at : at + config.cols]
-        chosen = self._chosen(block, head)
-        weights, values = (grouped(config, x)[chosen] for x in (block.weights.T, values))
+        groups = self._multiplied(block, head)
+        weights = grouped(config, block.weights.T)[groups]
+        values = self._channels(head, self._places(block, head, groups))
         sums = np.einsum("gdr,gdc->rc", weights, values)
         channels = sums.shape[1]
         sums = padded(sums, config.cols)
@@ -268,7 +243,13 @@ class ValueArrayModel:
                 self._heads.popleft()
                 self._head_loader.freed.append(shown + config.cols + 2)
 
-    def clock(self, weights: Row | None, values: Beat | None, sums_ready: bool) -> None:
+    def clock(
+        self,
+        weights: Row | None,
+        values: Beat | None,
+        sums_ready: bool,
+        choices_ready: bool = False,
+    ) -> None:
         """Pass a clock edge; a row or beat offered is taken if the stream is ready."""
         while self._loaded_blocks and self._loaded_blocks[0][0] <= self.cycle:
             self._blocks.append(self._loaded_blocks.popleft()[1])
@@ -284,11 +265,11 @@ class ValueArrayModel:
                 self._end_tile()
         self._grid.clock(step)
         self._buffer.clock(self.cycle, sums_ready)
-        took = self.weights_ready
+        took, takes = self.weights_ready, [self._head_loader.choices_ready, choices_ready]
         block = self._block_loader.clock(self.cycle, weights if took else None)
-        head = self._head_loader.clock(self.cycle, values if self.values_ready else None)
+        head = self._head_loader.clock(self.cycle, values if self.values_ready(values) else None)
         if self.config.skip_tiles:
-            self._list(weights if took else None, block, head)
+            self._list(weights if took else None, block, head, self._tell(takes))
         else:
             if block is not None:
                 self._loaded_blocks.append((self.cycle + self.BLOCK_DESCRIBED, block))
@@ -296,7 +277,16 @@ class ValueArrayModel:
                 self._loaded_heads.append((self.cycle + self.HEAD_DESCRIBED, head))
         self.cycle += 1
 
-    def _list(self, row: Row | None, block: _Block | None, head: _Head | None) -> None:
+    def _tell(self, takes: list[bool]) -> bool:
+        """Tell what loads values, and the port, of a chosen group; return whether both know it."""
+        choice = self._lister.choice
+        told = self._fork.ready(takes)
+        if choice is not None and self._fork.offers(choice)[0] and takes[0]:
+            self._head_loader.choose(choice)
+        self._fork.clock(choice, takes)
+        return told
+
+    def _list(self, row: Row | None, block: _Block | None, head: Head | None, told: bool) -> None:
         """Let a row block wait until the groups that it visits are listed.
 
         Parameters
@@ -305,17 +295,27 @@ class ValueArrayModel:
             Row of weights that is taken.
         block : _Block, optional
             Row block that it completes.
-        head : _Head, optional
+        head : Head, optional
             Head of values that is complete.
+        told : bool
+            A chosen group is told.
         """
-        listed = self._lister.clock(self.cycle)
+        listed = self._lister.clock(self.cycle, told=told)
         if listed is not None:
             at = self.cycle + self._listed + self.BLOCK_DESCRIBED
             self._loaded_blocks.append((at, listed))
         if row is not None and row.last_row:
             here = self.cycle + self.TILE_HERE
-            self._lister.tiles.append((here, here + self._levels, row.tile, block))
+            tile = (row.tile, row.keys, row.share)
+            self._lister.tiles.append(WeighedTile(here, here + self._levels, *tile, block))
+        if block is not None and block.share:
+            self._waiting.append(block)
         if head is not None:
             self._heads.append(head)
-            here = self.cycle + self.HEAD_HERE
-            self._lister.heads.append((here, len(head.wide), head.share))
+            if head.chosen:
+                # A group is listed in the cycle after its last beat.
+                at = self.cycle + 1 + self.LISTED + self.BLOCK_DESCRIBED
+                self._loaded_blocks.append((at, self._waiting.popleft()))
+            else:
+                here = self.cycle + self.HEAD_HERE
+                self._lister.heads.append((here, len(head.wide), head.share))

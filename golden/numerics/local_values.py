@@ -13,7 +13,16 @@ import numpy as np
 from dtqatten.configuration.core import SHARE_BITS, Config
 from dtqatten.golden.numerics.codes import BoolArray, IntArray
 
-__all__ = ["SHARE_ALL", "Arrays", "Tiling", "chosen_groups", "level", "multiplied", "tiling"]
+__all__ = [
+    "SHARE_ALL",
+    "Arrays",
+    "Tiling",
+    "chosen_groups",
+    "fetched",
+    "level",
+    "multiplied",
+    "tiling",
+]
 
 #: Share of the groups that stands for all of them.
 SHARE_ALL = 1 << SHARE_BITS
@@ -141,6 +150,35 @@ def chosen_groups(sums: IntArray, share: int) -> BoolArray:
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(sums.shape[-1]), -1)
     kept: BoolArray = weighs & (rank < count[..., None])
+    return kept
+
+
+def fetched(weights: IntArray, share: int, tile: tuple[int, int], tiles: BoolArray) -> BoolArray:
+    """Which groups of V a head needs whose only row block chooses before they are fetched.
+
+    Those of :func:`chosen_groups`. Where none has a weight, the first one that the row block
+    visits: it has results, which are zero.
+
+    Parameters
+    ----------
+    weights : int array ``[rows, keys]``
+        Narrowed weights.
+    share : int
+        1 to 255.
+    tile : tuple of int
+        Columns and value depth of the machine.
+    tiles : bool array ``[tiles]``
+        Those that the row block visits.
+
+    Returns
+    -------
+    bool array ``[groups]``
+    """
+    groups = tiling(1, 1, weights.shape[-1], (1, *tile)).groups
+    sums = np.zeros(groups[-1] + 1, np.int64)
+    np.add.at(sums, groups, weights.sum(0))
+    kept = chosen_groups(sums[None], share)[0]
+    kept[np.flatnonzero(tiles)[0] * -(-tile[0] // tile[1])] |= not kept.any()
     return kept
 
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from dtqatten.golden.numerics.codes import BoolArray
 
-__all__ = ["IDS_MAX", "causal_mask", "latest", "padding_mask", "position_mask"]
+__all__ = ["IDS_MAX", "causal_mask", "latest", "padding_mask", "position_mask", "visited"]
 
 #: Most tokens of a cache: ids and positions have 16 bits.
 IDS_MAX = 65536
@@ -76,3 +76,30 @@ def latest(query_ids: ArrayLike, count: int) -> BoolArray:
         raise ValueError(f"count is {count}: observe at least 1 query")
     ids = np.asarray(query_ids, dtype=np.int64)
     return np.argsort(np.argsort(-ids, kind="stable"), kind="stable") < count
+
+
+def visited(
+    q_ids: ArrayLike, k_ids: ArrayLike, cols: int, *, causal: bool, window: int | None = None
+) -> BoolArray:
+    """Which tiles of ``cols`` keys the only row block of a head visits, where tiles are skipped.
+
+    Those with a position that one of its queries may see, by lowest and highest positions alone,
+    and the last one.
+
+    Parameters
+    ----------
+    q_ids, k_ids : int array
+        Positions of queries and keys, in the order of their lists.
+    cols : int
+    causal : bool
+    window : int, optional
+        As of :func:`position_mask`.
+    """
+    queries, keys = np.asarray(q_ids), np.asarray(k_ids)
+    tiles = [keys[at : at + cols] for at in range(0, len(keys), cols)]
+    lowest, highest = ([int(end(t)) for t in tiles] for end in (np.min, np.max))
+    before = position_mask([queries.max()], lowest, causal=causal)[0]
+    after = position_mask([queries.min()], highest, causal=False, window=window)[0]
+    found: BoolArray = before & after
+    found[-1] = True
+    return found

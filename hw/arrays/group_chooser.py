@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import BANKS, SHARE_BITS, Config
 from dtqatten.hw.base.pipeline import delayed
-from dtqatten.hw.payloads.arrays import group_layout, level_max, walked_group_layout
+from dtqatten.hw.payloads.arrays import group_layout, weight_block_layout
+from dtqatten.hw.payloads.choices import choice_stream, level_max, walked_group_layout
 
 __all__ = ["GroupChooser", "LeastLevel"]
 
@@ -38,6 +39,8 @@ class LeastLevel(wiring.Component):
     level : Out(range(level_max + 1))
     room : Out(range(groups + 1))
         Groups of that level that are kept.
+    kept : Out(range(groups + 1))
+        Groups that are kept, all told.
     """
 
     def __init__(self, config: Config) -> None:
@@ -52,6 +55,7 @@ class LeastLevel(wiring.Component):
                 "share": In(SHARE_BITS),
                 "level": Out(levels),
                 "room": Out(groups),
+                "kept": Out(groups),
             }
         )
 
@@ -70,7 +74,7 @@ class LeastLevel(wiring.Component):
                 m.d.sync += counter.eq(Mux(self.first, 0, counter) + (self.group_level >= level))
         kept = Signal(groups)
         m.d.comb += kept.eq((wanted + (1 << SHARE_BITS) - 1) >> SHARE_BITS)
-        m.d.comb += self.room.eq(1)
+        m.d.comb += [self.room.eq(1), self.kept.eq(Mux(kept == 0, 1, kept))]
         above: Sequence[Value] = (*counters[1:], Signal(groups, name="none"))
         for level, (counter, more) in enumerate(zip(counters, above, strict=True), 1):
             enough = Signal(name=f"enough_{level}")
@@ -87,6 +91,9 @@ class GroupChooser(wiring.Component):
     weight keeps its first group, since it has results. When all groups have come, they go by again
     and leave if they are kept: those above the least level, and the first ones of it. Row blocks of
     heads whose share is 0 keep all groups, which pass at once.
+
+    Of a ``chosen`` head, whose V comes after the choice, groups that go by do not leave: those that
+    are kept are told at ``choices``, and the next one goes by when that has been taken.
 
     Latency: a row block's groups begin to go by 4 cycles after its last one came, or in the cycle
     after the previous row block's last one. Until then none is taken. Groups that
@@ -107,13 +114,23 @@ class GroupChooser(wiring.Component):
         A group goes by; ``o.last``: the row block's last one, kept or not.
     kept : Out(1)
         It is kept.
+    choices : Out(choice_stream(config))
+        With ``chosen_values``: chosen groups.
+    decided, block : Out(1), Out(weight_block_layout(config))
+        With ``chosen_values``: a chosen head's groups go by from the next cycle on; its row block.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         layout = walked_group_layout(config)
+        chosen = {
+            "choices": Out(choice_stream(config)),
+            "decided": Out(1),
+            "block": Out(weight_block_layout(config)),
+        }
         super().__init__(
-            {
+            (chosen if config.chosen_values else {})
+            | {
                 "i_valid": In(1),
                 "i": In(layout),
                 "i_ready": Out(1),
@@ -151,13 +168,15 @@ class GroupChooser(wiring.Component):
         m.submodules.held = held = memory.Memory(shape=shape, depth=BANKS * groups, init=[])
         write, read = held.write_port(), held.read_port(domain="comb")
         index, final = Signal(range(groups)), Signal(range(groups))
-        end = Signal()
+        # What goes by, and whether it goes on.
+        whole, leaves = Signal(self.i.shape(), name="row_block"), Signal()
+        end, moves, keeps = Signal(), Signal(), Signal()
         m.d.comb += [
             write.en.eq(came),
             write.addr.eq(bank * groups + number),
             *(write.data[name].eq(item[name]) for name, _ in shape),
             read.addr.eq((bank ^ 1) * groups + index),
-            end.eq(going & (index == final)),
+            end.eq(moves & (index == final)),
         ]
 
         # What has come is complete, its least level is known, it is handed on.
@@ -173,11 +192,11 @@ class GroupChooser(wiring.Component):
         count = Signal(range(groups))
         with m.If(came & item.last):
             m.d.sync += count.eq(number)
-        with m.If(going):
+        with m.If(moves):
             m.d.sync += index.eq(index + 1)
-        whole = Signal(self.i.shape(), name="row_block")
         of_least = read.data.level == level
-        with m.If(going & of_least & (room != 0)):
+        m.d.comb += keeps.eq(going & ((read.data.level > level) | (of_least & (room != 0))))
+        with m.If(moves & of_least & (room != 0)):
             m.d.sync += room.eq(room - 1)
         with m.If(handed):
             m.d.sync += [
@@ -194,11 +213,47 @@ class GroupChooser(wiring.Component):
             self.o.eq(whole),
             *(self.o[name].eq(read.data[name]) for name, _ in shape),
             self.o.last.eq(end),
-            self.o_valid.eq(going),
-            self.kept.eq(going & ((read.data.level > level) | (of_least & (room != 0)))),
+            self.o_valid.eq(going & leaves),
+            self.kept.eq(keeps & leaves),
             self.i_ready.eq(open_ & (~passes | ~going)),
         ]
         with m.If(passes & ~going):
             valid = self.i_valid & open_
             m.d.comb += [self.o.eq(self.i), self.o_valid.eq(valid), self.kept.eq(valid)]
+        if config.chosen_values:
+            self._tell(m, item, handed, least.kept, read.data.group)
+            m.d.comb += [
+                leaves.eq(~whole.chosen),
+                self.choices.valid.eq(keeps & whole.chosen),
+                moves.eq(going & (~self.choices.valid | self.choices.ready)),
+            ]
+        else:
+            m.d.comb += [leaves.eq(1), moves.eq(going)]
         return m
+
+    def _tell(
+        self, m: Module, item: data.View, handed: Value, kept: Value, group: data.View
+    ) -> None:
+        """Tell of the row blocks of chosen heads, and of their groups.
+
+        Parameters
+        ----------
+        m : Module
+        item : View
+            A row block's last group.
+        handed, kept : Value
+            Its groups go by from the next cycle on; so many of them are kept.
+        group : View
+            The one that goes by.
+        """
+        left = Signal(kept.shape(), name="kept_left")
+        with m.If(handed):
+            m.d.sync += left.eq(kept)
+        with m.Elif(self.choices.valid & self.choices.ready):
+            m.d.sync += left.eq(left - 1)
+        m.d.comb += [
+            self.choices.p.group.eq(group),
+            self.choices.p.last.eq(left == 1),
+            self.decided.eq(handed & item.chosen),
+            self.block.eq(item.block),
+        ]

@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed, reduced, reduction_latency
-from dtqatten.hw.payloads.arrays import exponent_fields, level_max, levels_layout, weight_shape
+from dtqatten.hw.payloads.arrays import exponent_fields, weight_shape
+from dtqatten.hw.payloads.choices import level_max, levels_layout
 from dtqatten.hw.payloads.sums import top_code
 
 __all__ = ["GroupLevels"]

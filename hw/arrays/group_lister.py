@@ -1,20 +1,22 @@
 """The groups of values that each row block visits, where tiles are skipped."""
 
+from typing import Any
+
 from amaranth.hdl import Array, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.core import BANKS, Config
+from dtqatten.hw.arrays.chosen_blocks import ChosenBlocks
 from dtqatten.hw.arrays.group_chooser import GroupChooser
+from dtqatten.hw.arrays.listed_blocks import described
 from dtqatten.hw.arrays.value_lane import group_number
 from dtqatten.hw.arrays.value_loader import group_end_layout
-from dtqatten.hw.base.descriptions import Descriptions
 from dtqatten.hw.base.pipeline import counted, delayed
-from dtqatten.hw.payloads.arrays import (
-    group_layout,
-    head_options_layout,
+from dtqatten.hw.payloads.arrays import group_layout, head_options_layout, listed_block_layout
+from dtqatten.hw.payloads.choices import (
+    choice_stream,
     levels_layout,
-    listed_block_layout,
     visited_tile_layout,
     walked_group_layout,
 )
@@ -31,7 +33,8 @@ class GroupLister(wiring.Component):
 
     With ``local_values`` only groups that a
     :class:`~dtqatten.hw.arrays.group_chooser.GroupChooser` keeps are listed, in the cycle after
-    they went by.
+    they went by. Of a ``chosen`` head tiles do not wait for values: what it keeps is told at
+    ``choices``, and :class:`~dtqatten.hw.arrays.chosen_blocks.ChosenBlocks` list it as it comes.
 
     Latency: ``loaded`` pulses two cycles after the row block's last group has been listed, with
     ``block`` and ``block_after``, which are :class:`~dtqatten.hw.base.descriptions.Descriptions`
@@ -52,6 +55,8 @@ class GroupLister(wiring.Component):
         A tile of weights is complete; no more than ``weight_banks`` row blocks are.
     levels_valid, levels : In(1), In(levels_layout(config))
         With ``local_values``: what the groups of a tile weigh, of the tiles in their order.
+    choices : Out(choice_stream(config))
+        With ``chosen_values``: what row blocks of chosen heads keep.
     loaded : Out(1)
         A row block is described.
     used : In(1)
@@ -87,6 +92,7 @@ class GroupLister(wiring.Component):
                 "wide_group": Out(group_layout(config)),
                 "is_wide": Out(1),
                 **(levels if config.local_values else {}),
+                **({"choices": Out(choice_stream(config))} if config.chosen_values else {}),
             }
         )
 
@@ -94,19 +100,7 @@ class GroupLister(wiring.Component):
         m = Module()
         config = self.config
         groups, banks = config.key_tiles * config.parts, config.weight_banks
-        walked, valid = Signal(walked_group_layout(config)), Signal()
-        active = Signal() if config.local_values else valid
-        if config.local_values:
-            m.submodules.chooser = chooser = GroupChooser(config)
-            self._walk(m, chooser.i, chooser.i_valid, chooser.i_ready)
-            # Registers between the memories that are read and the lists.
-            m.d.sync += [
-                walked.eq(chooser.o),
-                valid.eq(chooser.o_valid),
-                active.eq(chooser.kept),
-            ]
-        else:
-            self._walk(m, walked, valid, Const(1))
+        walked, valid, active = self._walked(m)
         group, wide = walked.group, walked.wide
         # Where what is listed is kept: a bank a row block.
         filling = Signal(range(banks))
@@ -144,8 +138,46 @@ class GroupLister(wiring.Component):
                 m.d.comb += self.is_wide.eq(read.data.wide)
         block = delayed(m, walked.block, 1, "block_of")
         follows = delayed(m, walked.follows, 1, "follows")
-        self._describe(m, ended, block, follows, count, wide_count)
+        loaded, blocks = described(m, config, ended, block, follows, count, wide_count)
+        m.d.comb += [
+            self.loaded.eq(loaded),
+            blocks.step.eq(self.used),
+            self.bank.eq(blocks.index),
+            self.block.eq(blocks.item),
+            self.block_after.eq(blocks.after),
+        ]
         return m
+
+    def _walked(self, m: Module) -> tuple[data.View, Value, Value]:
+        """Return the group at hand, whether there is one, and whether it is listed."""
+        config = self.config
+        walked, valid = Signal(walked_group_layout(config), name="walked"), Signal(name="valid")
+        if not config.local_values:
+            self._walk(m, walked, valid, Const(1))
+            return walked, valid, valid
+        active = Signal(name="active")
+        m.submodules.chooser = chooser = GroupChooser(config)
+        self._walk(m, chooser.i, chooser.i_valid, chooser.i_ready)
+        # Registers between the memories that are read and the lists.
+        m.d.sync += [
+            walked.eq(chooser.o),
+            valid.eq(chooser.o_valid),
+            active.eq(chooser.kept),
+        ]
+        if not config.chosen_values:
+            return walked, valid, active
+        m.submodules.chosen = chosen = ChosenBlocks(config)
+        connect(m, chooser.choices, flipped(self.choices))
+        m.d.comb += [
+            chosen.decided.eq(chooser.decided),
+            chosen.block.eq(chooser.block),
+            chosen.ended.eq(self.ended),
+            chosen.options.eq(self.options),
+        ]
+        # The other one has nothing then: heads come one after the other.
+        item = Signal.like(walked, name="item")
+        m.d.comb += item.eq(Mux(chosen.o_valid, chosen.o, walked))
+        return item, valid | chosen.o_valid, active | chosen.o_valid
 
     def _walk(self, m: Module, walked: data.View, valid: Value, ready: Value) -> None:
         """Go through the groups of the tiles that row blocks visit.
@@ -167,7 +199,8 @@ class GroupLister(wiring.Component):
         head = Signal(range(BANKS))
         active, weighed = valid & ready, Signal(init=1)
         tile, waits = self._tiles(m, active & tile_end)
-        wide, told, known = self._heads(m, group, head, head_end)
+        chosen = tile.share != 0 if config.chosen_values else Const(0)
+        wide, told, known = self._heads(m, group, head, head_end & ~chosen)
         m.d.comb += [
             group.part.eq(part),
             group.tile.eq(tile.tile),
@@ -175,14 +208,20 @@ class GroupLister(wiring.Component):
             walked.last.eq(tile_end & tile.last),
             walked.follows.eq(told.options.follows),
             walked.block.eq(tile.block),
-            valid.eq(waits & known & weighed),
-            tile_end.eq((part == config.parts - 1) | (group.as_value() == told.last.as_value())),
+            valid.eq(waits & (known | chosen) & weighed),
             block_end.eq(active & walked.last),
             head_end.eq(block_end & tile.block.last),
         ]
+        ends = group.as_value() == told.last.as_value()
+        if config.chosen_values:
+            m.d.comb += walked.chosen.eq(chosen)
+            ends = Mux(chosen, (part + 1) * config.depth >= tile["keys"], ends)
+        m.d.comb += tile_end.eq((part == config.parts - 1) | ends)
         if config.local_values:
             level, here = self._level(m, part, active & tile_end)
             share = told.options.share
+            if config.chosen_values:
+                share = Mux(chosen, tile.share, share)
             m.d.comb += [
                 walked.level.eq(level),
                 walked.share.eq(share),
@@ -194,30 +233,34 @@ class GroupLister(wiring.Component):
 
     def _tiles(self, m: Module, done: Value) -> tuple[data.View, Value]:
         """Queue the tiles that are complete; return the oldest, and whether there is one."""
-        most = self.config.weight_banks * self.config.key_tiles
-        m.submodules.tiles = tiles = memory.Memory(shape=self.visited.shape(), depth=most, init=[])
-        write, read = tiles.write_port(), tiles.read_port(domain="comb")
-        m.d.comb += [write.en.eq(self.visited_valid), write.data.eq(self.visited)]
-        for port, moves in ((write, self.visited_valid), (read, done)):
-            with m.If(moves):
-                m.d.sync += port.addr.eq(Mux(port.addr == most - 1, 0, port.addr + 1))
-        return read.data, counted(m, self.visited_valid, done, "tiles_here", most=most)
+        tile = self._oldest(m, "tiles", self.visited_valid, self.visited, done)
+        return tile, counted(m, self.visited_valid, done, "tiles_here", most=self._most_tiles)
 
     def _level(self, m: Module, part: Value, done: Value) -> tuple[Value, Value]:
         """Keep the levels of tiles; return that of the oldest tile's ``part``, and if it is there.
 
         A tile that needs no levels may be ``done`` before they are here.
         """
-        most = self.config.weight_banks * self.config.key_tiles
-        m.submodules.levels = levels = memory.Memory(shape=self.levels.shape(), depth=most, init=[])
-        write, read = levels.write_port(), levels.read_port(domain="comb")
-        m.d.comb += [write.en.eq(self.levels_valid), write.data.eq(self.levels)]
-        for port, moves in ((write, self.levels_valid), (read, done)):
+        levels = self._oldest(m, "levels", self.levels_valid, self.levels, done)
+        ahead = Signal(range(-self._most_tiles, self._most_tiles + 1))
+        m.d.sync += ahead.eq(ahead + self.levels_valid - done)
+        return levels[part], ahead > 0
+
+    @property
+    def _most_tiles(self) -> int:
+        """Tiles of weights that are held."""
+        return self.config.weight_banks * self.config.key_tiles
+
+    def _oldest(self, m: Module, name: str, valid: Value, item: data.View, done: Value) -> Any:
+        """Queue what comes of each tile, and return that of the oldest one."""
+        most = self._most_tiles
+        m.submodules[name] = queue = memory.Memory(shape=item.shape(), depth=most, init=[])
+        write, read = queue.write_port(), queue.read_port(domain="comb")
+        m.d.comb += [write.en.eq(valid), write.data.eq(item)]
+        for port, moves in ((write, valid), (read, done)):
             with m.If(moves):
                 m.d.sync += port.addr.eq(Mux(port.addr == most - 1, 0, port.addr + 1))
-        ahead = Signal(range(-most, most + 1))
-        m.d.sync += ahead.eq(ahead + self.levels_valid - done)
-        return read.data[part], ahead > 0
+        return read.data
 
     def _heads(
         self, m: Module, group: data.View, head: Value, head_end: Value
@@ -261,69 +304,6 @@ class GroupLister(wiring.Component):
                 m.d.sync += [told.last.eq(ended.group), told.options.eq(self.options)]
         chosen = Signal(layout, name="told")
         m.d.comb += chosen.eq(Array(told.as_value() for told in known)[head])
-        here = counted(m, ended.head, head_end, "heads_here", most=BANKS)
+        waits = ended.head & ~self.options.chosen if config.chosen_values else ended.head
+        here = counted(m, waits, head_end, "heads_here", most=BANKS)
         return read.data.as_value().bit_select(head, 1), chosen, here
-
-    def _describe(
-        self,
-        m: Module,
-        ended: Value,
-        block: data.View,
-        follows: Value,
-        count: Value,
-        wide_count: Value,
-    ) -> None:
-        """Describe the row block that has ended: its groups, and how long its tiles wait.
-
-        Parameters
-        ----------
-        m : Module
-        ended : Value
-            Its groups have been counted.
-        block : View
-            The row block.
-        follows : Value
-            Its weights follow their tokens.
-        count, wide_count : Value
-            Its groups, and those that are wide.
-        """
-        config, banks = self.config, self.config.weight_banks
-        planes, interval = config.planes, config.drain_interval
-        most = 2 * planes * config.key_tiles * config.parts
-        length, narrow_length = Signal(range(most + 1)), Signal(range(most + 1))
-        low_planes = planes * wide_count
-        m.d.sync += [
-            length.eq(
-                Mux(
-                    follows,
-                    count + (low_planes << 1) - wide_count,
-                    planes * count + low_planes,
-                )
-            ),
-            narrow_length.eq(count + wide_count),
-        ]
-
-        def wait(length: Value) -> Value:
-            return Mux(length < interval, interval - length, 0)
-
-        counts, wide_counts = delayed(m, count, 1, "counts"), delayed(m, wide_count, 1, "wides")
-        described = delayed(m, block, 1, "described")
-        m.submodules.blocks = blocks = Descriptions(listed_block_layout(config), banks)
-        written = blocks.written
-        m.d.comb += [
-            self.loaded.eq(delayed(m, ended, 1, "loads", reset_less=False)),
-            blocks.write.eq(self.loaded),
-            *(written[name].eq(described[name]) for name, _ in described.shape()),
-            written.single.eq(counts == 1),
-            written.before_last.eq(counts - 2),
-            written.some_wide.eq(wide_counts != 0),
-            written.single_wide.eq(wide_counts == 1),
-            written.before_last_wide.eq(wide_counts - 2),
-            written.follows.eq(delayed(m, follows, 1, "block_follows")),
-            written.wait.eq(wait(length)),
-            written.narrow_wait.eq(wait(narrow_length)),
-            blocks.step.eq(self.used),
-            self.bank.eq(blocks.index),
-            self.block.eq(blocks.item),
-            self.block_after.eq(blocks.after),
-        ]

@@ -1,6 +1,6 @@
 """The value array: weighted sums ``P @ V`` of head after head, around a second grid."""
 
-from amaranth.hdl import Module, signed
+from amaranth.hdl import Const, Module, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -13,8 +13,10 @@ from dtqatten.hw.arrays.value_feeder import ValueFeeder
 from dtqatten.hw.arrays.value_sequencer import ValueSequencer
 from dtqatten.hw.arrays.weight_feeder import WeightFeeder
 from dtqatten.hw.base.export import place
+from dtqatten.hw.base.fork import fork
 from dtqatten.hw.base.pipeline import delayed
 from dtqatten.hw.payloads.arrays import score_row_layout, value_layout
+from dtqatten.hw.payloads.choices import choice_stream
 from dtqatten.hw.payloads.softmax import weight_row_layout
 
 __all__ = ["ValueArray"]
@@ -50,6 +52,9 @@ class ValueArray(wiring.Component):
     sums : Out(stream.Signature(score_row_layout(config, sum_width)))
         Rows of ``N``: of a row block, the rows of channels ``0..cols-1``, then those of the next
         ``cols`` channels; ``keys`` counts channels, ``last_tile`` marks the last of them.
+    choices : Out(choice_stream(config))
+        With ``chosen_values``: groups of heads whose weight rows have a ``share``; their values
+        come then, and no others of these heads.
     working : Out(1)
         A step is issued.
     acc : Out(ArrayLayout(signed(sum_width), rows * cols))
@@ -65,6 +70,7 @@ class ValueArray(wiring.Component):
             "values": In(stream.Signature(value_layout(config))),
             "sums": Out(stream.Signature(score_row_layout(config, self.width))),
             "working": Out(1),
+            **({"choices": Out(choice_stream(config))} if config.chosen_values else {}),
         }
         if observed:
             pes = config.rows * config.cols
@@ -173,3 +179,7 @@ class ValueArray(wiring.Component):
             sequencer.wide_group.eq(groups.wide_group),
             sequencer.is_wide.eq(groups.is_wide),
         ]
+        if self.config.chosen_values:
+            sinks = [values.choices, self.choices]
+            fork(m, groups.choices, sinks, [Const(1), Const(1)], "choice")
+            m.d.comb += [sink.p.eq(groups.choices.p) for sink in sinks]

@@ -18,6 +18,7 @@ from dtqatten.hw.payloads.arrays import (
     value_head_layout,
     value_layout,
 )
+from dtqatten.hw.payloads.choices import choice_stream
 
 __all__ = ["ValueFeeder"]
 
@@ -58,6 +59,8 @@ class ValueFeeder(wiring.Component):
     ended, options : Out(group_end_layout(config)), Out(head_options_layout(config))
         With ``skip_tiles``, in place of all these: a group is complete, of a head with these
         options.
+    choices : In(choice_stream(config))
+        With ``chosen_values``: groups whose values come.
     feed : In(value_feed_layout(config))
     operands : Out(ArrayLayout(operand_layout(config), cols))
     """
@@ -82,6 +85,7 @@ class ValueFeeder(wiring.Component):
             {
                 "i": In(stream.Signature(value_layout(config))),
                 **(ended if config.skip_tiles else described),
+                **({"choices": In(choice_stream(config))} if config.chosen_values else {}),
                 "feed": In(value_feed_layout(config)),
                 "operands": Out(data.ArrayLayout(operand_layout(config), config.cols)),
             }
@@ -93,6 +97,8 @@ class ValueFeeder(wiring.Component):
         m.submodules.loader = loader = ValueLoader(config)
         m.submodules.reader = reader = OperandReader(config)
         connect(m, flipped(self.i), loader.i)
+        if config.chosen_values:
+            connect(m, flipped(self.choices), loader.choices)
         m.d.comb += [reader.ended.eq(loader.ended), reader.feed.eq(self.feed)]
         if config.skip_tiles:
             m.d.comb += self.ended.eq(loader.ended)

@@ -11,13 +11,12 @@ from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import counted, delayed
 from dtqatten.hw.payloads.arrays import (
     exponent_fields,
-    levels_layout,
-    visited_tile_layout,
     weight_block_layout,
     weight_feed_layout,
     weight_operand_layout,
     weight_shape,
 )
+from dtqatten.hw.payloads.choices import levels_layout, visited_tile_layout
 from dtqatten.hw.payloads.softmax import weight_row_layout
 from dtqatten.hw.payloads.sums import EXPONENT_BITS
 
@@ -290,6 +289,8 @@ class WeightFeeder(wiring.Component):
             self.visited.last.eq(row.last_tile),
             self.visited.block.eq(block),
         ]
+        if self.config.chosen_values:
+            m.d.comb += [self.visited.keys.eq(row.keys), self.visited.share.eq(row.share)]
         if self.config.local_values:
             m.submodules.sums = sums = GroupLevels(self.config)
             late = sums.latency(self.config)

@@ -71,6 +71,7 @@ def known_flags(config: Config) -> Flag:
         (config.head_pruning, Flag.HEADS_CHAINED | Flag.HEAD_REPORT),
         (config.local_values, Flag.LOCAL_VALUES),
         (config.progressive, Flag.PROGRESSIVE),
+        (config.chosen_values, Flag.CHOSEN_VALUES),
         (config.unsigned_weights, Flag.UNSIGNED_WEIGHTS),
         (config.block_exponents, Flag.BLOCK_EXPONENTS),
         (config.bias_heads, Flag.KEY_BIAS),

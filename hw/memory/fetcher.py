@@ -8,6 +8,7 @@ from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.bus.read_channel import read_port
 from dtqatten.hw.memory.bias_reader import read_biases
+from dtqatten.hw.memory.chosen_slots import chosen_slots
 from dtqatten.hw.memory.descriptor import descriptor_layout, flag
 from dtqatten.hw.memory.factor_table import FactorTable, read_heads
 from dtqatten.hw.memory.group_rows import rows_layout
@@ -21,6 +22,7 @@ from dtqatten.hw.memory.token_stream import TokenStream
 from dtqatten.hw.memory.token_table import TokenTable, look_up
 from dtqatten.hw.memory.turns import KeysFirst
 from dtqatten.hw.payloads.arrays import head_options_layout, load_layout, value_layout
+from dtqatten.hw.payloads.choices import choice_stream
 from dtqatten.hw.payloads.places import bias_layout
 from dtqatten.hw.payloads.ranking import topk_config
 from dtqatten.hw.payloads.softmax import (
@@ -67,20 +69,16 @@ class Fetcher(wiring.Component):
         Begin a layer. Only while ``idle``, ``lists_read`` and, but for the first, ``ids_complete``.
     layer : In(descriptor_layout())
         Its descriptor; stays until ``idle``.
-    four_bit, query_four_bit : In(range(n_max + 1))
-        Keys, and queries, of the 4-bit class; they stay too.
-    repeats : In(16)
-        Query heads that share a head of K and V; stays too.
+    four_bit, query_four_bit, repeats : In(range(n_max + 1)), In(range(n_max + 1)), In(16)
+        Keys, and queries, of the 4-bit class; query heads that share a head of K and V; they stay.
     rows : In(rows_layout(config))
         Where query heads are grouped: heads of the core and their rows; stays too.
     kept, weights : In(heads), Out(stream.Signature(weight_layout()))
         Where heads can be pruned: which are computed, stays too; weights of those given.
     idle : Out(1)
         Everything has been given to the core.
-    ids : In(stream.Signature(ids_layout(topk)))
-        Ids that the core keeps.
-    unused : In(1)
-        No layer is on the ids of the current one.
+    ids, unused : In(stream.Signature(ids_layout(topk))), In(1)
+        Ids that the core keeps; no layer is on those of the current one.
     ids_complete : Out(1)
         All ids of the layer that was started last have arrived.
     fault : Out(8), fault_address : Out(address_bits)
@@ -89,8 +87,8 @@ class Fetcher(wiring.Component):
         Streams of the core.
     biases : Out(stream.Signature(bias_layout()))
         Where keys can have them: of the core, too.
-    verdicts : In(verdict_stream(config))
-        Where heads can be progressive: of the core, too.
+    verdicts, choices : In(verdict_stream(config)), In(choice_stream(config))
+        Where heads can be progressive, or choose which values come: of the core, too.
     asked, index, granted, entry
         With ``held_importance``: places that are lent, as of the token table.
     late : Out(12)
@@ -131,6 +129,7 @@ class Fetcher(wiring.Component):
             | (place_members(core) if core.held_importance else {})
             | ({"verdicts": In(verdict_stream(core))} if core.progressive else {})
             | ({"biases": Out(stream.Signature(bias_layout()))} if core.bias_heads else {})
+            | ({"choices": In(choice_stream(core))} if core.chosen_values else {})
             | ({"rows": In(rows_layout(core))} if core.grouped else {})
             | ({"kept": In(core.heads), "weights": weights_member()} if core.head_pruning else {})
         )
@@ -191,7 +190,7 @@ class Fetcher(wiring.Component):
         system, core, layer = self.system, self.system.core, self.layer
         idle: list[Value] = []
         edges: dict[str, Signal] = {}
-        m.submodules.turns = turns = KeysFirst()
+        m.submodules.turns = turns = KeysFirst(core.chosen_values)
         m.d.comb += self.late[ReadStream.K_HIGH :][: len(turns.late)].eq(turns.late)
         for role, high, base, tile, nibbles in (
             ("q", ReadStream.Q_HIGH, layer.q, core.rows, core.load_nibbles),
@@ -199,25 +198,25 @@ class Fetcher(wiring.Component):
             ("v", ReadStream.V_HIGH, layer.v, core.group, core.value_nibbles),
         ):
             replayed = int(role != "q")
-            tries = core.progressive and role == "k"
-            kind = (TensorFetcher, system, nibbles, replayed, tries)
-            tensor = place(m, platform, role, *kind)
+            tries, chooses = core.progressive and role == "k", core.chosen_values and role == "v"
+            options = (nibbles, replayed, tries, chooses)
+            tensor = place(m, platform, role, TensorFetcher, system, *options)
             edges[role] = Signal(range(core.n_max + 1), name=f"{role}_four_bit")
             out = getattr(self, role)
             four_bit = self.four_bit if replayed else shape.four_bit
             m.d.sync += edges[role].eq(aligned(four_bit, tensor.plan.tokens, tile))
-            shape.plan(m, tensor.plan, role, base)
-            if core.progressive:
-                shape.plan_trial(m, tensor.plan, role)
+            shape.plan_tensor(m, tensor.plan, role, base)
             if tries:
                 connect(m, flipped(self.verdicts), tensor.verdicts)
+            if chooses:
+                chosen_slots(m, core, self.choices, tensor.groups)
+                m.d.comb += turns.chosen.eq(tensor.plan.chosen)
             m.d.comb += [
                 tensor.start.eq(start),
                 tensor.plan.four_bit.eq(edges[role]),
                 out.valid.eq(tensor.o.valid),
                 out.p.nibbles.eq(tensor.o.p.nibbles.as_value()),
-                out.p.precision.eq(tensor.o.p.precision),
-                out.p.last.eq(tensor.o.p.last),
+                *(out.p[name].eq(tensor.o.p[name]) for name in ("precision", "last")),
                 tensor.o.ready.eq(out.ready),
             ]
             for plane in range(2):
@@ -231,8 +230,8 @@ class Fetcher(wiring.Component):
             connect(m, tensor.low, flipped(self.ports[high + 1]))
             idle.append(tensor.idle)
         # One option, two streams: the value array skips the planes that ``narrow`` keys lack.
-        options = {"follows": flag(layer, Flag.FOLLOWS), "share": layer.value_share}
-        m.d.comb += [self.v.p[name].eq(options[name]) for name, _ in head_options_layout(core)]
+        said = shape.value_options
+        m.d.comb += [self.v.p[name].eq(said[name]) for name, _ in head_options_layout(core)]
         return edges, idle
 
     def _tokens(

@@ -65,16 +65,26 @@ def field_checks(
             if config.bias_heads and config.grouped
             else ()
         ),
-        *(((ErrorCode.PROGRESSIVE, _untriable(config, d, rows)),) if config.progressive else ()),
+        *_row_block_checks(config, d, rows),
     )
 
 
-def _untriable(config: Config, d: data.View, rows: Value) -> Value:
-    """Whether heads are to be tried that are no row block, or share keys that pass once."""
+def _row_block_checks(
+    config: Config, d: data.View, rows: Value
+) -> tuple[tuple[ErrorCode, Value], ...]:
+    """Return the checks of heads that are to be one row block, whose K and V pass once."""
     shares = d.heads != d.kv_heads
     if config.grouped:
         shares &= ~flag(d, Flag.GROUPED)
-    return flag(d, Flag.PROGRESSIVE) & ((rows > config.rows) | shares)
+    other = (rows > config.rows) | shares
+    return tuple(
+        (code, flag(d, which) & other)
+        for has, code, which in (
+            (config.progressive, ErrorCode.PROGRESSIVE, Flag.PROGRESSIVE),
+            (config.chosen_values, ErrorCode.CHOSEN_VALUES, Flag.CHOSEN_VALUES),
+        )
+        if has
+    )
 
 
 def _head_checks(d: data.View, before: data.View) -> tuple[tuple[ErrorCode, Value], ...]:
@@ -164,6 +174,8 @@ def _wrong_flags(config: Config, d: data.View, before: data.View) -> Value:
         contradicting |= (d.keep_heads != 0) | (d.stored_heads != 0) | (d.head_report != 0)
     if config.grouped:
         contradicting |= flag(d, Flag.GROUPED) & flag(d, Flag.QUERY_CHAINED)
+    if config.chosen_values:
+        contradicting |= flag(d, Flag.CHOSEN_VALUES) & ~flag(d, Flag.LOCAL_VALUES)
     # Only keys that are a run of places begin at one.
     begins = d.key_start != 0
     if config.merge_rows:

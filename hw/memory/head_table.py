@@ -46,6 +46,8 @@ def core_head(m: Module, config: Config, layer: data.View, head: data.View, last
             head.progressive.eq(flag(layer, Flag.PROGRESSIVE)),
             head.flat_sum.eq(layer.flat_sum),
         ]
+    if config.chosen_values:
+        m.d.comb += head.share.eq(Mux(flag(layer, Flag.CHOSEN_VALUES), layer.value_share, 0))
     if config.merge_rows:
         m.d.comb += [
             head.first_segment.eq(~flag(layer, Flag.CONTINUES)),

@@ -1,12 +1,13 @@
 """Interleaves a tensor's planes token by token, and replays heads that are needed again."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
+from dtqatten.hw.memory.chosen_slots import ChosenSlots, slots_stream
 from dtqatten.hw.memory.slots import Slots
 from dtqatten.hw.memory.walker import plan_layout
 from dtqatten.hw.payloads.arrays import Precision
@@ -28,7 +29,8 @@ def joined_layout(nibbles: int) -> data.StructLayout:
 class Joiner(wiring.Component):
     """Interleave the planes of a tensor: a token's high plane, then its low one if it has one.
 
-    Slots from ``plan.four_bit`` on are 8-bit tokens. Latency 0, from the second cycle after
+    Slots from ``plan.four_bit`` on are 8-bit tokens. Where row blocks ``choose``, those of a layer
+    with ``plan.chosen`` are of chosen groups. Latency 0, from the second cycle after
     ``start`` on; throughput one beat a cycle.
 
     Parameters
@@ -38,6 +40,8 @@ class Joiner(wiring.Component):
         Nibbles of a beat; they divide ``d_head``.
     in_turns : bool
         Queries: row blocks of both classes alternate.
+    chooses : bool
+        Values of which row blocks can choose.
 
     Members
     -------
@@ -45,6 +49,8 @@ class Joiner(wiring.Component):
         Begin with ``plan``, which stays until ``idle``.
     plan : In(plan_layout(system))
         Heads and tokens.
+    groups : In(slots_stream(config))
+        Of such values: chosen groups.
     idle : Out(1)
         All heads have passed.
     high, low : In(stream.Signature(ArrayLayout(unsigned(4), nibbles)))
@@ -53,8 +59,11 @@ class Joiner(wiring.Component):
         Beats; ``last`` marks a head's last.
     """
 
-    def __init__(self, system: SystemConfig, nibbles: int, in_turns: bool = False) -> None:
+    def __init__(
+        self, system: SystemConfig, nibbles: int, in_turns: bool = False, chooses: bool = False
+    ) -> None:
         self.system, self.nibbles, self.in_turns = system, nibbles, in_turns
+        self.chooses = chooses
         plane = stream.Signature(data.ArrayLayout(unsigned(4), nibbles))
         super().__init__(
             {
@@ -65,6 +74,7 @@ class Joiner(wiring.Component):
                 "low": In(plane),
                 "o": Out(stream.Signature(joined_layout(nibbles))),
             }
+            | ({"groups": In(slots_stream(system.core))} if chooses else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -75,13 +85,24 @@ class Joiner(wiring.Component):
         word = Signal(range(words))
         low, begun, open_ = Signal(), Signal(), Signal()
         wide, plane_end, token_end, head_end, beat = (Signal() for _ in range(5))
+        wide_slot, last, here = slots.wide, slots.last, Const(1)
+        if self.chooses:
+            chosen = place(m, platform, "chosen_slots", ChosenSlots, self.system.core)
+            connect(m, flipped(self.groups), chosen.groups)
+            m.d.comb += [
+                chosen.tokens.eq(self.plan.tokens),
+                chosen.next.eq(beat & token_end & self.plan.chosen),
+            ]
+            wide_slot = Mux(self.plan.chosen, chosen.slot >= self.plan.four_bit, wide_slot)
+            last = Mux(self.plan.chosen, chosen.last, last)
+            here = chosen.valid | ~self.plan.chosen
         m.d.comb += [
             slots.restart.eq(self.start),
             slots.tokens.eq(self.plan.tokens),
             slots.four_bit.eq(self.plan.four_bit),
             slots.next.eq(beat & token_end),
-            wide.eq(slots.wide),
-            open_.eq(begun & ~self.idle),
+            wide.eq(wide_slot),
+            open_.eq(begun & ~self.idle & here),
             self.o.valid.eq(open_ & Mux(low, self.low.valid, self.high.valid)),
             self.o.p.nibbles.eq(Mux(low, self.low.p.as_value(), self.high.p.as_value())),
             self.o.p.precision.eq(Mux(wide, Precision.BIT8, Precision.BIT4)),
@@ -90,7 +111,7 @@ class Joiner(wiring.Component):
             beat.eq(self.o.valid & self.o.ready),
             plane_end.eq(word == words - 1),
             token_end.eq(plane_end & (low | ~wide)),
-            head_end.eq(token_end & slots.last),
+            head_end.eq(token_end & last),
             self.o.p.last.eq(head_end),
         ]
         with m.If(beat):

@@ -103,19 +103,29 @@ class LayerShape:
             # Where rows can be merged, keys may begin at any place.
             m.d.comb += plan.first.eq(layer.key_start)
 
-    def plan_trial(self, m: Module, plan: data.View, role: str) -> None:
-        """Plan a role's tensor of heads that may be progressive, after :meth:`plan`.
+    def plan_tensor(self, m: Module, plan: data.View, role: str, base: Value) -> None:
+        """Plan a role's tensor, as of :meth:`plan`, where heads may be tried or values chosen.
 
-        Queries then come twice, keys as their verdict is, and values once.
+        Of a trial queries come twice, keys as their verdict is, and values once.
 
         Parameters
         ----------
-        m : Module
-        plan : View of plan_layout(system)
-        role : str
-            ``"q"``, ``"k"`` or ``"v"``.
+        m, plan, role, base
+            As of :meth:`plan`.
         """
-        trial = flag(self.layer, Flag.PROGRESSIVE)
-        if role != "v":
-            m.d.comb += plan.repeats.eq(Mux(trial, 2, 1 if role == "q" else self.repeats))
-        m.d.comb += plan.trial.eq(trial & (role == "k"))
+        self.plan(m, plan, role, base)
+        fields = dict(plan.shape())
+        if "trial" in fields:
+            trial = flag(self.layer, Flag.PROGRESSIVE)
+            if role != "v":
+                m.d.comb += plan.repeats.eq(Mux(trial, 2, 1 if role == "q" else self.repeats))
+            m.d.comb += plan.trial.eq(trial & (role == "k"))
+        if "chosen" in fields:
+            m.d.comb += plan.chosen.eq(flag(self.layer, Flag.CHOSEN_VALUES) & (role == "v"))
+
+    @property
+    def value_options(self) -> dict[str, Value]:
+        """What the stream of values says of heads, by field."""
+        layer = self.layer
+        follows, chosen = (flag(layer, f) for f in (Flag.FOLLOWS, Flag.CHOSEN_VALUES))
+        return {"follows": follows, "share": layer.value_share, "chosen": chosen}

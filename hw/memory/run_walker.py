@@ -1,11 +1,13 @@
 """Addresses of one plane of a tensor of keys, head by head, in whole runs."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, fifo, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.bus.bursts import run_layout
+from dtqatten.hw.memory.chosen_runs import ChosenRuns, whole_runs
+from dtqatten.hw.memory.chosen_slots import slots_stream
 from dtqatten.hw.memory.head_steps import head_steps
 from dtqatten.hw.memory.run_table import place_run_layout
 from dtqatten.hw.memory.walker import plan_layout, plane_sizes
@@ -33,6 +35,9 @@ class RunWalker(wiring.Component):
     runs are read once to find it. Its runs wait until the high plane has given that slot: a token's
     planes are needed one after the other, and what comes early keeps the bus from what is needed.
 
+    Values of which row blocks ``choose`` are cut by
+    :class:`~dtqatten.hw.memory.chosen_runs.ChosenRuns`, a cycle later.
+
     In a trial the low plane has all slots, and each head's runs wait for its verdict: if no row is
     flat, they are dropped.
 
@@ -48,8 +53,8 @@ class RunWalker(wiring.Component):
     system : SystemConfig
     plane : str
         ``"high"``, ``"low"``, ``"gains"`` or ``"biases"``.
-    tries : bool
-        Of keys that can be tried.
+    tries, chooses : bool
+        Of keys that can be tried; of values of which row blocks can choose.
 
     Members
     -------
@@ -76,10 +81,15 @@ class RunWalker(wiring.Component):
         Of the low plane: ``turn``, ``wide`` and ``idle`` of the high one.
     verdicts : In(stream.Signature(verdict_layout(config)))
         Of the low plane of keys that can be tried: one a head, taken with its last run.
+    groups : In(slots_stream(config))
+        Of values of which row blocks can choose: what those of a layer with ``plan.chosen`` choose.
     """
 
-    def __init__(self, system: SystemConfig, plane: str, tries: bool = False) -> None:
+    def __init__(
+        self, system: SystemConfig, plane: str, tries: bool = False, chooses: bool = False
+    ) -> None:
         self.system, self.low, self.tries = system, plane == "low", tries and plane == "low"
+        self.chooses = chooses
         #: Bytes of a token in the plane, and planes of a head.
         self.size, self.planes = plane_sizes(system, plane)
         core = system.core
@@ -100,6 +110,7 @@ class RunWalker(wiring.Component):
                 **({"turn": Out(16), "wide": Out(1)} if plane == "high" else {}),
                 **({"high": In(progress_layout())} if self.low else {}),
                 **({"verdicts": In(verdict_stream(core))} if self.tries else {}),
+                **({"groups": In(slots_stream(core))} if chooses else {}),
             }
         )
 
@@ -159,7 +170,8 @@ class RunWalker(wiring.Component):
                 running.eq(wanted != 0),
                 self.idle.eq(wanted == 0),
             ]
-        self._give(m, queue)
+        leaves = Signal()
+        self._give(m, *self._clipped(m, queue, skipped, leaves), leaves)
         m.d.comb += more.eq(under_way + moves - (queue.r_rdy & queue.r_en))
         m.d.sync += [under_way.eq(more), room.eq(more != QUEUE)]
         return m
@@ -192,22 +204,59 @@ class RunWalker(wiring.Component):
         m.d.comb += cut.eq(plan.four_bit - slot)
         return first_run, cut
 
-    def _give(self, m: Module, queue: fifo.SyncFIFO) -> None:
-        """Give what is in the queue as runs of bytes of one head after the other."""
-        system, plan, size = self.system, self.plan, self.size
-        place_run = Signal(place_run_layout(system.core), name="place_run")
-        base, head, leaves = Signal(system.address_bits), Signal(16), Signal()
+    def _clipped(
+        self, m: Module, queue: fifo.SyncFIFO, skipped: Value | int, leaves: Value
+    ) -> tuple[Value, data.View]:
+        """Cut what is in the queue to what is fetched; return whether there is a run, and that.
+
+        Parameters
+        ----------
+        m : Module
+        queue : SyncFIFO
+        skipped : Value or int
+            First slot of a head's runs.
+        leaves : Value
+            The run is taken.
+        """
+        core, plan = self.system.core, self.plan
+        if not self.chooses:
+            return whole_runs(m, core, queue, leaves)
+        m.submodules.clips = clips = ChosenRuns(core)
+        connect(m, flipped(self.groups), clips.groups)
+        m.d.comb += [
+            Cat(clips.i, clips.i_last).eq(queue.r_data),
+            clips.i_valid.eq(queue.r_rdy),
+            queue.r_en.eq(clips.i_ready),
+            clips.o_ready.eq(leaves),
+            clips.chosen.eq(plan.chosen),
+            clips.begin.eq(skipped),
+            clips.four_bit.eq(plan.four_bit),
+            clips.discards.eq(self.idle),
+        ]
+        return clips.o_valid, clips.o
+
+    def _give(self, m: Module, here: Value, item: data.View, leaves: Signal) -> None:
+        """Give runs as runs of bytes of one head after the other.
+
+        Parameters
+        ----------
+        m : Module
+        here, item : Value, View
+            There is a run; it.
+        leaves : Signal
+            To be driven: it is taken.
+        """
+        system, plan, size, place_run = self.system, self.plan, self.size, item.run
+        base, head = Signal(system.address_bits), Signal(16)
         plane_size = Signal(range(system.core.positions * size + 1))
         # What is at ``o``: its tokens, and whether it is its head's last run.
-        tokens, last, given = Signal.like(place_run.tokens), Signal(), Signal()
+        tokens, last, given, wide = Signal.like(place_run.tokens), Signal(), Signal(), Signal()
         # The next run is its head's first.
         begins = Signal()
         free, may, dropped = Signal(), Signal(name="may"), Signal()
         m.d.sync += plane_size.eq(plan.capacity * size)
         m.d.comb += [
-            place_run.eq(queue.r_data),
             free.eq(~self.o.valid | self.o.ready),
-            queue.r_en.eq(leaves),
             given.eq(self.o.valid & self.o.ready),
         ]
         with m.If(free):
@@ -216,11 +265,12 @@ class RunWalker(wiring.Component):
                 self.o.p.address.eq(base + place_run.first * size),
                 self.o.p.size.eq(place_run.tokens * size),
                 tokens.eq(place_run.tokens),
-                last.eq(queue.r_data[-1]),
+                last.eq(item.last),
+                wide.eq(item.wide),
             ]
         # The plan's products take a cycle; nothing is in the queue by then.
         begun = Signal()
-        ends = leaves & queue.r_data[-1]
+        ends = leaves & item.last
         m.d.sync += begun.eq(self.start)
         seeks = head_steps(m, plan, begun, ends, base, plane_size << (self.planes - 1))
         held = begins & (self.waiting | self.o.valid)
@@ -232,12 +282,14 @@ class RunWalker(wiring.Component):
                 dropped.eq(plan.trial & ~verdict.p.flat),
                 verdict.ready.eq(ends & plan.trial),
             ]
-        m.d.comb += leaves.eq(queue.r_rdy & may_leave & free & ~seeks & ~held)
+        elif self.chooses:
+            m.d.comb += dropped.eq(item.dropped)
+        m.d.comb += leaves.eq(here & may_leave & free & ~seeks & ~held)
         with m.If(leaves):
-            m.d.sync += begins.eq(queue.r_data[-1])
+            m.d.sync += begins.eq(item.last)
         with m.If(ends):
             m.d.sync += head.eq(head + 1)
-        self._count(m, given, last, tokens, ends & dropped)
+        self._count(m, given, last, tokens, wide, ends & dropped)
         if self.low:
             high = self.high
 
@@ -252,7 +304,9 @@ class RunWalker(wiring.Component):
         with m.If(begun):
             m.d.sync += base.eq(plan.base + (plane_size if self.low else 0))
 
-    def _count(self, m: Module, given: Value, last: Value, tokens: Value, dropped: Value) -> None:
+    def _count(
+        self, m: Module, given: Value, last: Value, tokens: Value, wide: Value, dropped: Value
+    ) -> None:
         """Tell how far the runs that have been given are.
 
         Parameters
@@ -262,8 +316,8 @@ class RunWalker(wiring.Component):
             A run is given.
         last : Value
             It is its head's last one.
-        tokens : Value
-            How many it has.
+        tokens, wide : Value
+            How many it has; where row blocks choose, whether one has 8 bits.
         dropped : Value
             The last run of a head is dropped, whose others have been; none is given.
         """
@@ -273,6 +327,14 @@ class RunWalker(wiring.Component):
         if not self.low and self.planes == 2:
             slot = Signal(range(self.system.core.n_max + 1))
             m.d.comb += [self.turn.eq(head), self.wide.eq(slot > plan.four_bit)]
+            if self.chooses:
+                seen = Signal(name="wide_given")
+                with m.If(plan.chosen):
+                    m.d.comb += self.wide.eq(seen)
+                with m.If(given & wide):
+                    m.d.sync += seen.eq(1)
+                with m.If(dropped):
+                    m.d.sync += seen.eq(0)
             with m.If(given):
                 m.d.sync += slot.eq(Mux(last, 0, slot + tokens))
             with m.If(self.start):

@@ -9,6 +9,7 @@ from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.fork import fork
 from dtqatten.hw.bus.read_channel import ReadChannel, read_port
+from dtqatten.hw.memory.chosen_slots import slots_stream
 from dtqatten.hw.memory.joiner import Joiner, Replayer, joined_layout
 from dtqatten.hw.memory.run_table import place_run_layout
 from dtqatten.hw.memory.run_walker import RunWalker, progress_layout
@@ -50,6 +51,9 @@ class TensorFetcher(wiring.Component):
     tries : bool
         Keys that can be tried: in a trial their high planes are given, then, replayed, they again,
         with low planes if the verdict is so.
+    chooses : bool
+        Values of which row blocks can choose: in a layer with ``plan.chosen`` those of ``groups``
+        alone are fetched.
 
     Members
     -------
@@ -66,6 +70,8 @@ class TensorFetcher(wiring.Component):
         ``head`` and ``busy`` of each plane's walker, for K and V.
     verdicts : In(verdict_stream(config))
         Of keys that can be tried.
+    groups : In(slots_stream(config))
+        Of values of which row blocks can choose: chosen groups.
     high, low
         Read ports.
     o : Out(stream.Signature(joined_layout(nibbles)))
@@ -73,9 +79,15 @@ class TensorFetcher(wiring.Component):
     """
 
     def __init__(
-        self, system: SystemConfig, nibbles: int, replayed: int, tries: bool = False
+        self,
+        system: SystemConfig,
+        nibbles: int,
+        replayed: int,
+        tries: bool = False,
+        chooses: bool = False,
     ) -> None:
         self.system, self.nibbles, self.replayed, self.tries = system, nibbles, replayed, tries
+        self.chooses = chooses
         core = system.core
         super().__init__(
             {
@@ -91,6 +103,7 @@ class TensorFetcher(wiring.Component):
                 "o": Out(stream.Signature(joined_layout(nibbles))),
             }
             | ({"verdicts": In(verdict_stream(core))} if tries else {})
+            | ({"groups": In(slots_stream(core))} if chooses else {})
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -99,14 +112,15 @@ class TensorFetcher(wiring.Component):
         in_turns = not self.replayed
         walker: PlaneWalker | RunWalker
         walkers, channels = [], []
-        joiner = place(m, platform, "joiner", Joiner, system, nibbles, in_turns)
+        joiner = place(m, platform, "joiner", Joiner, system, nibbles, in_turns, self.chooses)
         idle = joiner.idle
         for i, (plane, port) in enumerate((("high", self.high), ("low", self.low))):
             channel = place(
                 m, platform, f"{plane}_channel", ReadChannel, system, nibbles, system.plane_bytes
             )
             if self.replayed:
-                walker = place(m, platform, f"{plane}_walker", RunWalker, system, plane, self.tries)
+                kind = (RunWalker, system, plane, self.tries, self.chooses)
+                walker = place(m, platform, f"{plane}_walker", *kind)
                 m.d.comb += [
                     walker.waiting.eq(channel.waiting),
                     walker.run.eq(self.run),
@@ -135,6 +149,12 @@ class TensorFetcher(wiring.Component):
             m.d.comb += [
                 walkers[1].high[name].eq(getattr(walkers[0], name)) for name, _ in progress_layout()
             ]
+        if self.chooses:
+            sinks = [joiner.groups, *(walker.groups for walker in walkers)]
+            fork(m, self.groups, sinks, [Const(1)] * len(sinks), "group")
+            m.d.comb += [sink.p.eq(self.groups.p) for sink in sinks]
+            # A head may end behind its last chosen group.
+            idle = idle & walkers[0].idle & walkers[1].idle
         if self.replayed or system.core.progressive:
             tokens = None if self.replayed else system.core.rows
             replayer = place(m, platform, "replayer", Replayer, system.core, nibbles, tokens)

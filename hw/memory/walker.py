@@ -21,7 +21,7 @@ def plan_layout(system: SystemConfig) -> data.StructLayout:
     token table if ``listed``, else its number, counted from ``first`` on where rows can be merged.
     Each head is sent ``repeats`` times. Where heads can be pruned, they are those of a bit in
     ``kept``. ``trial``, of keys that can be tried: low planes are those of all tokens, of the heads
-    with a flat row alone.
+    with a flat row alone. ``chosen``, of values: tokens are those of groups that row blocks choose.
     """
     count, places = range(system.core.n_max + 1), range(system.core.positions + 1)
     return data.StructLayout(
@@ -37,6 +37,7 @@ def plan_layout(system: SystemConfig) -> data.StructLayout:
         | ({"first": range(system.core.positions)} if system.core.merge_rows else {})
         | ({"kept": unsigned(system.core.heads)} if system.core.head_pruning else {})
         | ({"trial": unsigned(1)} if system.core.progressive else {})
+        | ({"chosen": unsigned(1)} if system.core.chosen_values else {})
     )
 
 

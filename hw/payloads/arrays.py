@@ -4,7 +4,7 @@ from amaranth.hdl import Shape, ShapeLike, signed, unsigned
 from amaranth.lib import data, enum
 
 from dtqatten.configuration.core import BANKS, SHARE_BITS, Config, Schedule
-from dtqatten.hw.payloads.sums import EXPONENT_BITS, top_code, weight_fraction
+from dtqatten.hw.payloads.sums import EXPONENT_BITS
 
 __all__ = [
     "Plane",
@@ -15,8 +15,6 @@ __all__ = [
     "feed_layout",
     "group_layout",
     "head_options_layout",
-    "level_max",
-    "levels_layout",
     "listed_block_layout",
     "listed_tile_layout",
     "load_layout",
@@ -30,8 +28,6 @@ __all__ = [
     "value_head_layout",
     "value_layout",
     "value_step_layout",
-    "visited_tile_layout",
-    "walked_group_layout",
     "weight_block_layout",
     "weight_feed_layout",
     "weight_operand_layout",
@@ -124,9 +120,12 @@ def value_layout(config: Config) -> data.StructLayout:
     Tokens, planes, ``precision`` and ``last`` are as in :func:`load_layout`. ``follows``, sampled
     with the head's last beat: weights of 4-bit tokens are narrow, so that groups without 8-bit
     tokens skip their other planes. ``share``, with ``local_values``, sampled likewise: of a row
-    block's groups with a weight so many in 256 are multiplied; 0: all.
+    block's groups with a weight so many in 256 are multiplied; 0: all. ``chosen``, with
+    ``chosen_values``, in all beats of a head: tokens are those of the groups that its row block has
+    chosen, and ``share`` does not matter.
     """
     share = {"share": unsigned(SHARE_BITS)} if config.local_values else {}
+    share |= {"chosen": unsigned(1)} if config.chosen_values else {}
     return data.StructLayout(
         {
             "nibbles": data.ArrayLayout(signed(4), config.value_nibbles),
@@ -199,43 +198,6 @@ def listed_tile_layout(config: Config) -> data.StructLayout:
     return data.StructLayout({"tile": range(config.key_tiles), "last": unsigned(1)})
 
 
-def level_max(config: Config) -> int:
-    """Return the largest level of a group's weights over a row block."""
-    keys = config.rows * min(config.group, config.cols)
-    return 2 * (keys * top_code(config) << weight_fraction(config)).bit_length() + 1
-
-
-def levels_layout(config: Config) -> data.ArrayLayout:
-    """How much each group of a tile weighs in a row block, as a level."""
-    return data.ArrayLayout(range(level_max(config) + 1), config.parts)
-
-
-def visited_tile_layout(config: Config) -> data.StructLayout:
-    """The weights of a row block's ``tile`` are here; with the last ones comes its ``block``."""
-    return data.StructLayout(
-        {"tile": range(config.key_tiles), "last": unsigned(1), "block": weight_block_layout(config)}
-    )
-
-
-def walked_group_layout(config: Config) -> data.StructLayout:
-    """A group of a tile that a row block visits; ``last``: its last one.
-
-    ``wide``: it has an 8-bit token; ``follows``: its head's weights follow their tokens; ``block``:
-    its row block. With ``local_values`` its ``level``, and its head's ``share``.
-    """
-    chosen = {"level": range(level_max(config) + 1), "share": unsigned(SHARE_BITS)}
-    return data.StructLayout(
-        {
-            "group": group_layout(config),
-            "wide": unsigned(1),
-            "last": unsigned(1),
-            "follows": unsigned(1),
-            "block": weight_block_layout(config),
-        }
-        | (chosen if config.local_values else {})
-    )
-
-
 def listed_block_layout(config: Config) -> data.StructLayout:
     """A row block whose groups are listed: as a block of weights, and as its head's values.
 
@@ -246,9 +208,10 @@ def listed_block_layout(config: Config) -> data.StructLayout:
 
 
 def head_options_layout(config: Config) -> data.StructLayout:
-    """What a head's last value beat says of it: ``follows`` and ``share`` of the value stream."""
+    """What a head's last value beat says of it: fields of the value stream."""
+    names = ("follows", "share", "chosen")
     return data.StructLayout(
-        {name: field.shape for name, field in value_layout(config) if name in ("follows", "share")}
+        {name: field.shape for name, field in value_layout(config) if name in names}
     )
 
 

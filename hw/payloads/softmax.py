@@ -5,6 +5,7 @@ from amaranth.lib import data, stream
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.payloads.arrays import exponent_fields, tile_fields, weight_shape
+from dtqatten.hw.payloads.choices import choice_fields
 from dtqatten.hw.payloads.places import compared_bits
 from dtqatten.hw.payloads.sums import (
     EXPONENTIAL_BITS,
@@ -99,10 +100,9 @@ def factor_fields(config: Config) -> dict[str, ShapeLike]:
 def query_layout(config: Config) -> data.StructLayout:
     """A query: a token, and ``narrow``: its weights keep only their highest nibble.
 
-    Where query heads are ``grouped``, also
-    the ``multiplier``, ``shift`` and ``sink`` of its head; where their keys have biases, also which
-    ``member`` of the group that is. Where tiles are skipped, ``last`` marks
-    the head's last query.
+    Where query heads are ``grouped``, also the ``multiplier``, ``shift`` and ``sink`` of its head;
+    where their keys have biases, also which ``member`` of the group that is. Where tiles are
+    skipped, ``last`` marks the head's last query.
     """
     return data.StructLayout(
         _fields(token_layout(config))
@@ -167,7 +167,8 @@ def head_layout(config: Config) -> data.StructLayout:
     ``output`` passes through the softmax into the records,
     as do the :func:`segment_fields` where rows can be merged. ``progressive``, where there is that:
     the head is one row block, whose scores come in a trial first; a row is flat if its exponentials
-    then sum to more than ``flat_sum``.
+    then sum to more than ``flat_sum``. With a ``share``, where V can come after a choice, the head
+    is one row block, which chooses so many of its groups in 256.
     """
     return data.StructLayout(
         ({} if config.grouped else factor_fields(config))
@@ -175,6 +176,7 @@ def head_layout(config: Config) -> data.StructLayout:
         | ({"biased": unsigned(1)} if config.bias_heads else {})
         | ({"window": range(config.positions + 1)} if config.windows else {})
         | ({"progressive": unsigned(1), "flat_sum": unsigned(32)} if config.progressive else {})
+        | choice_fields(config)
         | {"output": output_layout()}
         | segment_fields(config)
     )
@@ -242,10 +244,7 @@ def masked_row_layout(config: Config) -> data.StructLayout:
 
 
 def exponential_row_layout(config: Config) -> data.StructLayout:
-    """Exponentials ``e16`` of a row of a tile, 0 where masked.
-
-    Where queries are counted also ``seen``: the query sees the key.
-    """
+    """Exponentials ``e16`` of a row of a tile, 0 where masked; ``seen`` where that is counted."""
     return _row_layout(config, "exponentials", unsigned(EXPONENTIAL_BITS), counted=True)
 
 
@@ -254,10 +253,12 @@ def weight_row_layout(config: Config) -> data.StructLayout:
 
     Lanes past ``keys`` are 0. Rows come in the order of the scores: row block by row block, tile by
     tile. ``narrow``, equal in all rows of a query: its weights keep their highest nibble only.
-    ``exponent``, where tiles have one: the weights count ``2**-exponent``.
+    ``exponent``, where tiles have one: the weights count ``2**-exponent``. ``share``, where V can
+    come after a choice, is the head's.
     """
     row = _row_layout(config, "weights", weight_shape(config))
-    return data.StructLayout(_fields(row) | {"narrow": unsigned(1)} | exponent_fields(config))
+    more = exponent_fields(config) | choice_fields(config)
+    return data.StructLayout(_fields(row) | {"narrow": unsigned(1)} | more)
 
 
 def probability_row_layout(config: Config) -> data.StructLayout:
@@ -308,16 +309,14 @@ def row_record_layout(config: Config) -> data.StructLayout:
 def maximum_layout(config: Config) -> data.StructLayout:
     """Input of a row's exponentials: its largest score, and the factor of the differences.
 
-    ``sink``, where there are sinks, is the row's; ``narrow``, of the query, ``output`` and which
-    segment it is pass through.
+    ``sink``, where there are sinks, is the row's; ``narrow``, of the query, ``share``, ``output``
+    and which segment it is pass through.
     """
     return data.StructLayout(
         {"maximum": signed(compared_bits(config))}
         | factor_fields(config)
-        | {
-            "narrow": unsigned(1),
-            "output": output_layout(),
-        }
+        | {"narrow": unsigned(1), "output": output_layout()}
+        | choice_fields(config)
         | segment_fields(config)
     )
 
@@ -325,8 +324,8 @@ def maximum_layout(config: Config) -> data.StructLayout:
 def normalizer_layout(config: Config) -> data.StructLayout:
     """Input of a row's probabilities: the reciprocal of its sum, and ``lead``.
 
-    ``narrow``, of the query, passes through, for weights with V gains, and ``partial``, for
-    probabilities.
+    ``narrow``, of the query, and ``share`` pass through, for weights with V gains, and ``partial``,
+    for probabilities.
     """
     return data.StructLayout(
         {
@@ -334,6 +333,7 @@ def normalizer_layout(config: Config) -> data.StructLayout:
             "lead": unsigned(LEAD_BITS),
             "narrow": unsigned(1),
         }
+        | (choice_fields(config) if config.v_gains else {})
         | ({"partial": unsigned(1)} if config.merge_rows else {})
     )
 

@@ -5,6 +5,7 @@ from amaranth.lib import data
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed
+from dtqatten.hw.payloads.choices import choice_fields
 from dtqatten.hw.payloads.softmax import GAINED_BITS, LEAD_BITS
 from dtqatten.hw.payloads.sums import divisor_bits, top_code, weight_fraction
 from dtqatten.hw.softmax.exponential_pass import ExponentialPass
@@ -62,5 +63,8 @@ class GainedExponentialPass(ExponentialPass):
             self.normalizer.narrow.eq(narrow),
             self.row_record.lead.eq(record_lead + fraction if fraction else record_lead),
         ]
+        for field in choice_fields(config):
+            late = delayed(m, self.record[field], self.reduced_latency(config), field)
+            m.d.comb += self.normalizer[field].eq(late)
         found = delayed(m, largest.o, 1, "found", reset_less=False)
         return delayed(m, divisor, 1, "divisor"), found

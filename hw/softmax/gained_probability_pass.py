@@ -5,6 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed
+from dtqatten.hw.payloads.choices import choice_fields
 from dtqatten.hw.payloads.softmax import (
     GAINED_BITS,
     flags_layout,
@@ -71,6 +72,9 @@ class GainedProbabilityPass(ProbabilityPass):
         m.d.comb += self.weights.narrow.eq(
             delayed(m, narrow_query, self.LATENCY - 1, "weights_narrow")
         )
+        for field in choice_fields(config):
+            late = delayed(m, self.normalizer[field], self.LATENCY, f"weights_{field}")
+            m.d.comb += self.weights[field].eq(late)
         leds = [Signal(GAINED_BITS, name=f"led_{c}", reset_less=True) for c in range(config.cols)]
         exponent = tile_exponent(m, leds) if config.block_exponents else None
         if exponent is not None:

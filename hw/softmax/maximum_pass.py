@@ -9,6 +9,7 @@ from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import delayed, multiplied, reduced, reduction_latency
 from dtqatten.hw.base.replay_store import ReplayStore
 from dtqatten.hw.payloads.arrays import score_row_layout
+from dtqatten.hw.payloads.choices import choice_fields
 from dtqatten.hw.payloads.places import OCTAVE_SHIFT, bias_layout, compared_bits
 from dtqatten.hw.payloads.softmax import (
     GAIN_ONE,
@@ -328,6 +329,6 @@ class MaximumPass(wiring.Component):
         if self.config.sinks:
             sink = delayed(m, factor.sink, wait, "sink")
             m.d.comb += self.record.sink.eq(sink)
-        for field in segment_fields(self.config):
+        for field in (*choice_fields(self.config), *segment_fields(self.config)):
             late = delayed(m, head[field], wait, field)
             m.d.comb += self.record[field].eq(late)

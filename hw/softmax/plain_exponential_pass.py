@@ -7,6 +7,7 @@ from amaranth.lib.wiring import Out
 from dtqatten.configuration.core import Config
 from dtqatten.configuration.limits import EXPONENT_MAX
 from dtqatten.hw.base.pipeline import delayed
+from dtqatten.hw.payloads.choices import choice_fields
 from dtqatten.hw.payloads.softmax import weight_row_layout
 from dtqatten.hw.payloads.sums import divisor_bits, weight_fraction
 from dtqatten.hw.softmax.exponential_pass import ExponentialPass
@@ -73,6 +74,9 @@ class PlainExponentialPass(ExponentialPass):
             self.weights.narrow.eq(delayed(m, narrow_query, 2, "weight_narrow")),
         ]
         m.d.comb += [self.weights[flag].eq(after[flag]) for flag in FLAGS]
+        for field in choice_fields(config):
+            late = delayed(m, self.record[field], self.WEIGHTS, f"weight_{field}")
+            m.d.comb += self.weights[field].eq(late)
         # Of the divisor's four fraction bits the sum itself has those that exponents ask for.
         more = 4 - weight_fraction(config)
         bits, less = divisor_bits(config) - more, None

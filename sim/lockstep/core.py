@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.core import CoreInputs, CoreModel
 from dtqatten.golden.cycles.core_streams import core_beats, sinks, sources
+from dtqatten.golden.cycles.core_values import fetched_groups
 from dtqatten.golden.cycles.layers import CoreLayer, output_parts
 from dtqatten.hw.core import AttentionCore, activity_layout, core_layouts
 from dtqatten.interface.units import Unit
@@ -134,6 +135,7 @@ class CoreLockstep(StreamLockstep):
         ids = iter(flat_ids([beat for _, beat in self.taken["ids"]]))
         report = iter(beat for _, beat in self.taken["report"])
         verdicts = iter(beat for _, beat in self.taken.get("verdicts", ()))
+        choices = iter(beat for _, beat in self.taken.get("choices", ()))
         for number, layer in enumerate(self.core_layers):
             golden = layer.golden
             got = np.zeros_like(golden.output, dtype=np.int64)
@@ -147,6 +149,13 @@ class CoreLockstep(StreamLockstep):
                     verdict = next(verdicts)
                     flat = sum(golden.trial.flat[place] for place in computed.rows)
                     assert (verdict.rows, verdict.flat) == (flat, flat > 0), f"layer {number}"
+            if layer.chosen_values:
+                for computed in layer.heads(self.config):
+                    kept = np.flatnonzero(fetched_groups(self.config, layer, computed.rows))
+                    for group in kept.tolist():
+                        told, parts = next(choices), self.config.parts
+                        assert divmod(group, parts) == (told.tile, told.part), f"layer {number}"
+                        assert told.last == (group == kept[-1]), f"layer {number}"
             if layer.cuts:
                 continue
             chosen = layer.chosen

@@ -13,8 +13,10 @@ from dtqatten.configuration.limits import EXPONENT_MAX
 from dtqatten.golden.cycles.tile_rows import tile_rows, visited_tiles
 from dtqatten.golden.cycles.tiles import load_beats
 from dtqatten.golden.cycles.value_array import ValueArrayModel
+from dtqatten.golden.numerics.local_values import fetched, tiling
 from dtqatten.golden.numerics.weights import WeightCode
 from dtqatten.hw.payloads.arrays import score_row_layout, value_layout
+from dtqatten.hw.payloads.choices import choice_layout
 from dtqatten.hw.payloads.softmax import weight_row_layout
 from dtqatten.sim.engines.ports import pack
 from dtqatten.sim.lockstep.streams import StreamLockstep
@@ -28,7 +30,8 @@ class ValueHead:
 
     ``follows``: the weights have their token's precision. ``narrow``: queries whose weights have
     their highest plane only, ``[n_q]``. ``share``: groups that a row block multiplies, in 1/256.
-    ``exponents``: where tiles have them, those of each query, ``[n_q, tiles]``.
+    ``exponents``: where tiles have them, those of each query, ``[n_q, tiles]``. ``chosen``: values
+    come after the choice of the only row block, of these groups alone.
     """
 
     weights: NDArray[np.integer]
@@ -38,6 +41,7 @@ class ValueHead:
     narrow: NDArray[np.bool_]
     share: int = 0
     exponents: NDArray[np.integer] | None = None
+    chosen: bool = False
 
 
 def random_value_head(
@@ -68,6 +72,8 @@ def random_value_head(
     share = rng.choice([0.0, 0.4, 1.0]) if wide_share is None else wide_share
     follows = bool(rng.integers(2)) if follows is None else follows
     queries, keys = rng.integers(1, np.minimum(config.n_max, [6, 17]) + 1)
+    if config.chosen_values and rng.random() < 0.7:
+        queries = rng.integers(1, min(config.rows, config.n_max) + 1)
     weights = rng.integers(0, code.top + 1, (queries, keys)) * (rng.random((queries, keys)) < 0.8)
     weights[rng.random((queries, keys)) < 0.1] = code.top
     if config.skip_tiles:
@@ -82,7 +88,22 @@ def random_value_head(
     exponents = None
     if config.block_exponents:
         exponents = rng.integers(0, EXPONENT_MAX + 1, (queries, -(-keys // config.cols)))
-    return ValueHead(kept, values, wide, follows, narrow, share, exponents)
+    chosen = config.chosen_values and share > 0 and queries <= config.rows and rng.random() < 0.7
+    return ValueHead(kept, values, wide, follows, narrow, share, exponents, chosen)
+
+
+def comes(config: Config, head: ValueHead) -> NDArray[np.bool_]:
+    """Return which of a head's values come, ``[n_k]``."""
+    keys = len(head.values)
+    if not head.chosen:
+        return np.ones(keys, bool)
+    weights = head.weights
+    (tiles,) = visited_tiles(config, weights)
+    if head.exponents is not None:
+        weights = weights << EXPONENT_MAX - head.exponents[:, np.arange(keys) // config.cols]
+    kept = fetched(weights, head.share, (config.cols, config.group), tiles)
+    found: NDArray[np.bool_] = kept[tiling(1, 1, keys, (1, config.cols, config.group)).groups]
+    return found
 
 
 def clear_tiles(config: Config, rng: np.random.Generator, *values: NDArray) -> None:
@@ -125,18 +146,21 @@ class ValueLockstep(StreamLockstep):
                 head.narrow,
                 visited_tiles(config, head.weights),
                 head.exponents,
+                head.share if head.chosen else 0,
             )
         ]
         values = [
             beat
             for head in heads
+            for mine in (comes(config, head),)
             for beat in load_beats(
                 config,
-                head.values,
-                head.wide,
+                head.values[mine],
+                head.wide[mine],
                 config.value_nibbles,
                 follows=head.follows,
                 share=head.share,
+                chosen=head.chosen,
             )
         ]
         rows = sum(len(head.weights) for head in heads) * config.channel_passes
@@ -145,7 +169,8 @@ class ValueLockstep(StreamLockstep):
         super().__init__(
             ValueArrayModel(config),
             {"weights": weight_row_layout(config), "values": value_layout(config)},
-            {"sums": score_row_layout(config, config.sum_width)},
+            {"sums": score_row_layout(config, config.sum_width)}
+            | ({"choices": choice_layout(config)} if config.chosen_values else {}),
             {"weights": weights, "values": values},
             {"sums": rows},
             work=len(weights) + len(values) + tile * rows,
@@ -160,7 +185,8 @@ class ValueLockstep(StreamLockstep):
 
     def source_ready(self, offered: Mapping[str, Any]) -> dict[str, bool]:
         """Return whether the model takes what each source offers."""
-        return {"weights": self.model.weights_ready, "values": self.model.values_ready}
+        values = self.model.values_ready(offered["values"])
+        return {"weights": self.model.weights_ready, "values": values}
 
     def expected(self) -> dict[str, int]:
         """Return the values of the output ports in this cycle, the payload while valid."""
@@ -171,4 +197,6 @@ class ValueLockstep(StreamLockstep):
 
     def step(self, offered: Mapping[str, Any], ready: Mapping[str, bool]) -> None:
         """Pass a clock edge of the model."""
-        self.model.clock(offered["weights"], offered["values"], ready["sums"])
+        self.model.clock(
+            offered["weights"], offered["values"], ready["sums"], ready.get("choices", False)
+        )

@@ -112,7 +112,7 @@ def random_chain(
         if biased:
             grouped = grouped and repeats <= config.bias_heads
         rows = most // repeats if grouped else most
-        if config.progressive and flip(0.8):
+        if (config.progressive or config.chosen_values) and flip(0.8):
             # As few as a row block has.
             rows = min(rows, max(1, config.rows // (repeats if grouped else 1)))
         queries = sequence(pick(1, rows), config.positions) if call else None
@@ -135,6 +135,11 @@ def random_chain(
             rows = of_query * (count if queries is None else len(queries))
             if rows <= config.rows and flip(0.8):
                 limit = int(rng.choice([0, 65535, 150_000, 1_000_000, 1 << 26]))
+        chooses = False
+        share = int(rng.choice([1, 90, 255, 256])) if config.local_values else 256
+        if config.chosen_values and (grouped or repeats == 1):
+            rows = (repeats if grouped else 1) * (count if queries is None else len(queries))
+            chooses = rows <= config.rows and share < 256 and flip(0.8)
         cumulative = config.cumulative and not many_keys and flip(0.7)
         carried = chained and chain[-1].cumulative
         shared: dict[str, Any] = {
@@ -151,6 +156,7 @@ def random_chain(
             "keep_heads": keep_heads,
             "heads_chained": heads_chained,
             "key_bias": _biases(rng, (kv_heads * repeats, stored)) if biased else None,
+            "chosen_values": chooses,
             "options": Options(
                 p_planes=config.planes,
                 unsigned_weights=config.unsigned_weights,
@@ -160,7 +166,7 @@ def random_chain(
                 output_bits=8 if eight else 16,
                 output_shift=pick(0, 7) if eight else 0,
                 count_normalize=config.count_normalize and not many_keys and flip(),
-                value_share=int(rng.choice([1, 90, 255, 256])) if config.local_values else 256,
+                value_share=share,
                 flat_sum=limit,
             ),
         }

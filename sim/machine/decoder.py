@@ -88,6 +88,7 @@ def decoder_config(
         )
     d_head = getattr(model, "head_dim", None) or model.hidden_size // heads
     n_max = max(config.n_max, tokens)
+    local = any(layer.values < 1 for layer in policy.layers)
     return config.replace(
         d_head=d_head,
         heads=max(config.heads, heads),
@@ -100,7 +101,8 @@ def decoder_config(
         grouped=shared < heads,
         bias_heads=max(config.bias_heads, heads // shared) if policy.center_queries else 0,
         skip_tiles=True,
-        local_values=any(layer.values < 1 for layer in policy.layers),
+        local_values=local,
+        chosen_values=local and not config.merge_rows,
         sinks=config.sinks or sinks,
         progressive=policy.progressive,
         windows=config.windows or getattr(model, "sliding_window", None) is not None,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dtqatten.sim.proofs.choice_harnesses import ChoiceHarness
 from dtqatten.sim.proofs.harness import Harness
 from dtqatten.sim.proofs.head_harnesses import HeadsHarness
 from dtqatten.sim.proofs.master_harnesses import ReadHarness, WriteHarness
@@ -79,6 +80,9 @@ PROPERTIES: tuple[Property, ...] = tuple(
             "idle means that all of the flat heads, and no other, is",
             12,
         ),
+        (ChoiceHarness, "choice_told", "no value is read before its group has been chosen", 14),
+        (ChoiceHarness, "choice_place", "a run of values is of the next chosen group", 12),
+        (ChoiceHarness, "choice_whole", "idle means that all chosen groups, and no other, are", 14),
         (GroupHarness, "rows_aligned", "rows of the 4-bit class fill row blocks, or are all", 10),
         (GroupHarness, "rows_most", "no query more would do, of those next to the boundary", 10),
         (GroupHarness, "rows_over", "more rows than a head can have are told", 10),

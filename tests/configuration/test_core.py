@@ -130,6 +130,11 @@ def test_top_k_engine_by_name(engine: TopKEngine) -> None:
         ({"windows": 1}, "windows is 1: choose True or False"),
         ({"skip_tiles": None}, "skip_tiles is None: choose True or False"),
         ({"local_values": True}, "local_values is True without skip_tiles"),
+        ({"chosen_values": True}, "chosen_values is True without local_values"),
+        (
+            {"skip_tiles": True, "local_values": True, "chosen_values": True, "merge_rows": 3},
+            "chosen_values is True with merge_rows = 3",
+        ),
         (
             {"held_importance": True, "merge_rows": 4},
             "held_importance is True with merge_rows = 4: .* leave one of the two out",

@@ -29,7 +29,7 @@ GOOD: dict[type, dict[str, Any]] = {
             "head_pruning": False,
             "progressive": False,
         },
-        **{"local_values": True, "topk_engine": TopKEngine.QUICK_SELECT},
+        **{"local_values": True, "topk_engine": TopKEngine.QUICK_SELECT, "chosen_values": False},
     },
     SystemConfig: {
         **{"core": PRESETS["tiny"], "bus_bits": 128, "address_bits": 40, "burst_beats": 16},

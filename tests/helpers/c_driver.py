@@ -24,7 +24,7 @@ TENSORS = {
     name: number
     for names, first in (
         ("q k v head_table q_gains k_gains v_gains query_list key_list held", 0),
-        ("output ids importance head_report", 12),
+        ("key_bias output ids importance head_report", 11),
     )
     for number, name in enumerate(names.split(), first)
 }

@@ -1,4 +1,4 @@
-"""Machines that chains of random layers run on."""
+"""Machines that random chains run on, by name: every option, and buses of every width."""
 
 from dtqatten import Config, Schedule, TopKEngine
 from dtqatten.configuration.system import SystemConfig
@@ -190,6 +190,89 @@ SYSTEMS = {
         bus_bits=64,
         burst_beats=4,
         buffer_bursts=2,
+    ),
+    # V after the choice: of grouped heads, of heads that are pruned, of heads in 4 bits first; with
+    # biases and exponents.
+    "chosen values, grouped": SystemConfig(
+        core=Config(
+            rows=6,
+            cols=4,
+            depth=4,
+            value_depth=2,
+            d_head=16,
+            n_max=26,
+            heads=12,
+            capacity=90,
+            windows=True,
+            sinks=True,
+            bias_heads=4,
+            block_exponents=True,
+            grouped=True,
+            held_importance=True,
+            skip_tiles=True,
+            local_values=True,
+            chosen_values=True,
+        ),
+        bus_bits=128,
+    ),
+    "chosen values, 64 bits": SystemConfig(
+        core=Config(
+            rows=4,
+            cols=5,
+            depth=2,
+            d_head=24,
+            n_max=22,
+            heads=8,
+            planes=3,
+            v_gains=True,
+            block_exponents=True,
+            cumulative=True,
+            head_pruning=True,
+            skip_tiles=True,
+            local_values=True,
+            chosen_values=True,
+            load_bits=16,
+        ),
+        bus_bits=64,
+        burst_beats=4,
+        buffer_bursts=2,
+    ),
+    "chosen values, 256 bits": SystemConfig(
+        core=Config(
+            rows=8,
+            cols=3,
+            depth=4,
+            d_head=32,
+            n_max=40,
+            heads=8,
+            capacity=70,
+            unsigned_weights=True,
+            bias_heads=1,
+            progressive=True,
+            skip_tiles=True,
+            local_values=True,
+            chosen_values=True,
+            load_bits=128,
+        ),
+        bus_bits=256,
+    ),
+    "chosen values, 512 bits": SystemConfig(
+        core=Config(
+            rows=4,
+            cols=8,
+            depth=8,
+            value_depth=4,
+            d_head=32,
+            n_max=40,
+            heads=12,
+            capacity=200,
+            grouped=True,
+            skip_tiles=True,
+            local_values=True,
+            chosen_values=True,
+            value_load_bits=128,
+        ),
+        bus_bits=512,
     ),
     # As many heads as are no power of two.
     "heads pruned": SystemConfig(

@@ -14,9 +14,7 @@ from dtqatten.sim.engines.native import run
 # Large enough that no region fits a step of its alignment.
 PLAIN = Config(rows=2, cols=2, depth=2, d_head=8, n_max=100, heads=36, capacity=110)
 
-
 OPTIONS = ("cumulative", "count_normalize", "windows", "sinks", "skip_tiles", "local_values")
-
 
 FULL = PLAIN.replace(**dict.fromkeys(OPTIONS, True))
 GAINED = FULL.replace(v_gains=True)
@@ -25,16 +23,15 @@ MERGED = FULL.replace(merge_rows=72)
 BIASED = FULL.replace(bias_heads=1)
 PRUNED = FULL.replace(head_pruning=True)
 TRIED = FULL.replace(
-    rows=40, cols=1, depth=1, grouped=True, progressive=True, count_normalize=False
-)
+    rows=40, cols=1, depth=1, grouped=True, progressive=True, chosen_values=True,
+    count_normalize=False,
+)  # fmt: skip
 ADDRESS_BITS = 20
 #: First byte and the one after the last, of what may be read and written.
 READ, WRITE = (0x2000, 0x14000), (0x20000, 0x30000)
 
 
 ADDRESS = 0x3000
-
-
 NO_LAYER = {"valid": 0, "tokens": 5, "k0": 3, "k1": 1, "cumulative": 1}
 
 
@@ -129,9 +126,14 @@ class Case:
 
 def served(config: Config) -> tuple[Flag, Flag]:
     """Return the flags that a build knows, and those that it needs."""
-    known = ~Flag(0)
-    for possible, flags in (
+    known, needed = ~Flag(0), Flag(0)
+    codes = (
         (config.v_gains, Flag.V_GAINS),
+        (config.unsigned_weights, Flag.UNSIGNED_WEIGHTS),
+        (config.block_exponents, Flag.BLOCK_EXPONENTS),
+    )
+    for possible, flags in (
+        *codes,
         (config.cumulative, Flag.CUMULATIVE | Flag.FRESH),
         (config.count_normalize, Flag.COUNT),
         (config.windows, Flag.WINDOW),
@@ -142,21 +144,14 @@ def served(config: Config) -> tuple[Flag, Flag]:
         (config.held_importance, Flag.HELD),
         (config.local_values, Flag.LOCAL_VALUES),
         (config.progressive, Flag.PROGRESSIVE),
+        (config.chosen_values, Flag.CHOSEN_VALUES),
         (config.head_pruning, Flag.HEADS_CHAINED | Flag.HEAD_REPORT),
     ):
         if not possible:
             known &= ~flags
-    needed = Flag(0)
-    if config.v_gains:
-        needed |= Flag.V_GAINS
-    if config.unsigned_weights:
-        needed |= Flag.UNSIGNED_WEIGHTS
-    else:
-        known &= ~Flag.UNSIGNED_WEIGHTS
-    if config.block_exponents:
-        needed |= Flag.BLOCK_EXPONENTS
-    else:
-        known &= ~Flag.BLOCK_EXPONENTS
+    for has, flags in codes:
+        if has:
+            needed |= flags
     return known, needed
 
 
@@ -170,6 +165,7 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
     twice = chained and flags & Flag.KEY_LIST
     twice |= query_chained and (not chained or flags & Flag.QUERY_LIST)
     twice |= query_chained and flags & Flag.GROUPED
+    twice |= flags & Flag.CHOSEN_VALUES and not flags & Flag.LOCAL_VALUES
     protects = f.get("protect_first", 0) or f.get("protect_last", 0)
     if flags & Flag.HELD:
         twice |= flags & (Flag.CHAINED | Flag.CUMULATIVE | Flag.REPORT)
@@ -244,6 +240,8 @@ def field_failures(config: Config, case: Case) -> Iterator[ErrorCode]:
     shares = f["heads"] != f["kv_heads"] and not flags & Flag.GROUPED
     if config.progressive and flags & Flag.PROGRESSIVE and (rows > config.rows or shares):
         yield ErrorCode.PROGRESSIVE
+    if config.chosen_values and flags & Flag.CHOSEN_VALUES and (rows > config.rows or shares):
+        yield ErrorCode.CHOSEN_VALUES
     if not config.merge_rows:
         return
     same = all(f[name] == before.get(name, 0) for name in ("heads", "kv_heads", "queries"))

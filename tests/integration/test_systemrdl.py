@@ -67,7 +67,7 @@ def test_bits_are_those_that_software_writes_and_reads(system_package: Path) -> 
     assert (whole.low, whole.high) == (0, 63)
     codes = fields(found["error_code"])["value"].get_property("encode")
     values = {code.name: code.value for code in codes.members.values()}
-    assert (values["PROTECTED"], values["READ_RESPONSE"], len(values)) == (27, 15, 32)
+    assert (values["PROTECTED"], values["READ_RESPONSE"], len(values)) == (27, 15, 33)
     assert all(node.width == 1 for node in fields(found["flags"]).values())
 
 

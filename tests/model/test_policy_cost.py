@@ -42,6 +42,9 @@ def test_cycles_of_layers_heads_and_lengths_add_up() -> None:
 
 def test_bytes_of_keys_and_values_are_those_of_the_heads_left() -> None:
     assert kv_ratio(Policy(layers=LAYERS), 12) == pytest.approx((1 + 0.5 * 0.5 + 0.5 * 0.25) / 3)
+    local = LayerPolicy(share_0=0, share_4=1, share_8=0, values=0.25)
+    for chosen, ratio in ((False, 0.5), (True, 0.5 * (1 + 0.25) / 2)):
+        assert kv_ratio(Policy(layers=(local,)), 12, chosen=chosen) == pytest.approx(ratio)
     progressive = LayerPolicy(share_0=0, share_4=1, share_8=0, threshold=0.1)
     with pytest.raises(UsageError, match="layer 0 is progressive"):
         kv_ratio(Policy(layers=(progressive,)), 12)

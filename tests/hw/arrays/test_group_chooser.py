@@ -14,10 +14,11 @@ CONFIG = Config(
 ).of_values
 
 
-def simulated(dut, testbench) -> None:
+def simulated(dut, *testbenches) -> None:
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
-    simulator.add_testbench(testbench)
+    for testbench in testbenches:
+        simulator.add_testbench(testbench)
     simulator.run_until(1e-6 * 20_000)
 
 
@@ -121,3 +122,48 @@ def test_the_choice_is_the_golden_models() -> None:
     for (sums, share), (_, kept) in zip(blocks, got, strict=True):
         wanted = np.flatnonzero(chosen_groups(sums[None], share)[0]).tolist()
         assert kept == (wanted or [0] if share else list(range(len(sums))))
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.6])
+def test_chosen_heads_tell_their_groups_and_list_none(stall: float) -> None:
+    """The last one is marked; each is told once, and what is not kept goes by in a cycle."""
+    rng = np.random.default_rng(3)
+    dut = GroupChooser(CONFIG.replace(chosen_values=True).of_values)
+    blocks = [(rng.integers(0, 953, rng.integers(1, 13)), int(rng.choice([1, 90, 255])))
+              for _ in range(40)]  # fmt: skip
+    blocks.append((np.zeros(5, int), 128))
+    wanted = []
+    for sums, share in blocks:
+        kept = np.flatnonzero(chosen_groups(sums[None], share)[0]).tolist() or [0]
+        wanted += [(*divmod(group, CONFIG.parts), int(group == kept[-1])) for group in kept]
+    items = [
+        {"level": int(rank), "share": share, "chosen": 1, "last": i == len(sums) - 1,
+         "group": dict(zip(("tile", "part"), divmod(i, CONFIG.parts), strict=True))}
+        for sums, share in blocks
+        for i, rank in enumerate(level(sums))
+    ]  # fmt: skip
+    got: list[tuple[int, int, int]] = []
+    decided = []
+
+    async def give(ctx) -> None:
+        for item in items:
+            ctx.set(dut.i_valid, 1)
+            ctx.set(dut.i, item)
+            while not (await ctx.tick().sample(dut.i_ready))[-1]:
+                pass
+        ctx.set(dut.i_valid, 0)
+
+    async def take(ctx) -> None:
+        while len(got) < len(wanted):
+            ctx.set(dut.choices.ready, int(rng.random() >= stall))
+            *_, valid, ready, listed, choice, done = await ctx.tick().sample(
+                dut.choices.valid, dut.choices.ready, dut.o_valid, dut.choices.p, dut.decided
+            )
+            assert not listed
+            decided.append(done)
+            if valid and ready:
+                got.append((choice.group.tile, choice.group.part, choice.last))
+
+    simulated(dut, give, take)
+    assert got == wanted
+    assert sum(decided) == len(blocks)

@@ -16,6 +16,7 @@ from dtqatten.sim.engines.verilated import VerilatedModel
 from dtqatten.sim.lockstep.value_array import ValueHead, ValueLockstep, random_value_head
 
 PRUNED = {"skip_tiles": True, "local_values": True}
+CHOSEN = {**PRUNED, "chosen_values": True}
 UNSIGNED = {"unsigned_weights": True}
 BLOCK = {"block_exponents": True}
 SHAPES = [
@@ -39,6 +40,12 @@ SHAPES = [
     {**BLOCK, **UNSIGNED, "rows": 1, "cols": 1, "depth": 1, "d_head": 8, "n_max": 3},
     {**BLOCK, "rows": 4, "cols": 4, "depth": 3, "d_head": 24, "n_max": 17, "product_stages": 2},
     {**BLOCK, **UNSIGNED, **PRUNED, "rows": 2, "cols": 4, "depth": 3, "d_head": 24, "n_max": 18},
+    {**CHOSEN, "rows": 4, "cols": 4, "depth": 2, "d_head": 16, "n_max": 30},
+    {**CHOSEN, "rows": 1, "cols": 1, "depth": 1, "d_head": 8, "n_max": 3},
+    {**CHOSEN, "rows": 3, "cols": 5, "depth": 2, "d_head": 24, "n_max": 18},
+    {**CHOSEN, "rows": 6, "cols": 3, "depth": 8, "d_head": 16, "n_max": 20, "product_stages": 2},
+    {**CHOSEN, **BLOCK, "rows": 4, "cols": 4, "depth": 2, "d_head": 16, "n_max": 30},
+    {**CHOSEN, **BLOCK, **UNSIGNED, "rows": 3, "cols": 5, "depth": 2, "d_head": 24, "n_max": 18},
 ]
 
 
@@ -96,6 +103,10 @@ def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
         Config(**SHAPES[8], product_stages=2),
         Config(**SHAPES[14], planes=3, product_stages=2),
         Config(**SHAPES[15], schedule=Schedule.INTERLEAVED),
+        Config(**SHAPES[18]),
+        Config(**SHAPES[22], schedule=Schedule.INTERLEAVED),
+        Config(**SHAPES[23]),
+        Config(**SHAPES[25]),
     ],
     ids=[
         "3x5",
@@ -104,6 +115,10 @@ def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
         "3x4, wide beats, slow logic",
         "unsigned, 12 bits",
         "unsigned",
+        "exponents, slow logic",
+        "chosen, interleaved",
+        "chosen, slow logic",
+        "chosen, exponents, unsigned",
     ],
 )
 def test_verilog_equals_cycle_model(config: Config, compared) -> None:
@@ -149,3 +164,20 @@ def test_weights_that_follow_their_tokens_skip_planes(planes: int, schedule: Sch
         (False, True): 6 + 2,
         (True, True): 6 + 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("cols", "depth", "choices", "values"),
+    [(4, 2, [9, 10], [10, 11]), (8, 2, [11, 12, 13, 14], [12, 13]), (8, 4, [10, 11], [11, 12])],
+)
+def test_a_choice_is_told_a_group_a_cycle(cols, depth, choices, values) -> None:
+    """Cycles from the last weights of a tile to its chosen groups, and to their first values."""
+    config = Config(**CHOSEN, rows=4, cols=cols, depth=depth, d_head=8, n_max=16)
+    ones = np.ones((cols, 8), int)
+    none = np.zeros(cols, bool)
+    head = ValueHead(np.full((1, cols), 5), ones, none, False, none[:1], 255, True)
+    bench = ValueLockstep(config, [head])
+    run_lockstep(ValueArray(config, observed=True), bench)
+    (last,) = bench.accepted["weights"]
+    assert [cycle - last for cycle, _ in bench.taken["choices"]] == choices
+    assert [cycle - last for cycle in bench.accepted["values"][:2]] == values

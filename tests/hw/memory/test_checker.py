@@ -322,7 +322,8 @@ def test_random_descriptors(config: Config) -> None:
     # All but those of the head, of responses, and of what is found in what is read.
     others = {ErrorCode.VERSION, ErrorCode.READ_RESPONSE, ErrorCode.WRITE_RESPONSE,
               ErrorCode.WINDOW, ErrorCode.HEAD_TABLE, ErrorCode.GAIN, ErrorCode.LIST,
-              ErrorCode.PROTECTED, ErrorCode.PROGRESSIVE, ErrorCode.BIAS_HEADS}  # fmt: skip
+              ErrorCode.PROTECTED, ErrorCode.PROGRESSIVE, ErrorCode.BIAS_HEADS,
+              ErrorCode.CHOSEN_VALUES}  # fmt: skip
     if not config.merge_rows:
         others |= {ErrorCode.SEGMENT, ErrorCode.SEGMENT_IMPORTANCE, ErrorCode.MERGE_ROWS}
     if not config.head_pruning:

@@ -19,6 +19,7 @@ SEGMENTS = Flag.CONTINUES | Flag.HOLDS
 OPTIONAL |= SEGMENTS | Flag.GROUPED | Flag.HELD | Flag.LOCAL_VALUES
 HEADS = Flag.HEADS_CHAINED | Flag.HEAD_REPORT
 OPTIONAL |= HEADS | Flag.PROGRESSIVE | Flag.UNSIGNED_WEIGHTS | Flag.BLOCK_EXPONENTS | Flag.KEY_BIAS
+OPTIONAL |= Flag.CHOSEN_VALUES
 
 
 def test_each_option_brings_its_flags() -> None:
@@ -38,6 +39,8 @@ def test_each_option_brings_its_flags() -> None:
     assert known_flags(PLAIN.replace(bias_heads=1)) & OPTIONAL == Flag.KEY_BIAS
     local = PLAIN.replace(skip_tiles=True, local_values=True)
     assert known_flags(local) & OPTIONAL == Flag.LOCAL_VALUES
+    chosen = Flag.LOCAL_VALUES | Flag.CHOSEN_VALUES
+    assert known_flags(local.replace(chosen_values=True)) & OPTIONAL == chosen
 
 
 def test_gains_and_codes_of_weights_are_required_where_there_are_any() -> None:

@@ -1,4 +1,4 @@
-"""Layers whose keys are in 4 bits first: heads of one row block, a limit, and nothing else."""
+"""Layers whose heads are one row block: keys in 4 bits first, or values that are chosen."""
 
 from checker_model import FULL, GOOD, TRIED, Case, check, field_failures
 from dtqatten.configuration.system import SystemConfig
@@ -60,3 +60,25 @@ def test_heads_that_are_tried_are_one_row_block() -> None:
 def test_without_the_option_nothing_of_it_is_known() -> None:
     none = [Case(GOOD | {"flags": FLAGS, "queries": 2}), Case(GOOD | {"flat_sum": 1})]
     assert set(check(FULL, none)) == {ErrorCode.FLAGS}
+
+
+def test_heads_that_choose_values_are_one_row_block() -> None:
+    flags = GOOD["flags"] | Flag.LOCAL_VALUES | Flag.CHOSEN_VALUES
+    none = {"flat_sum": 0, "value_share": 90}
+    grouped = GROUPED | none | {"flags": flags | Flag.GROUPED}
+    own = OWN | none | {"flags": flags}
+    good = [grouped, own, own | {"value_share": 1}, own | {"flags": flags | Flag.PROGRESSIVE}]
+    # Without the flag, heads are as long as ever.
+    good.append(own | {"flags": flags & ~Flag.CHOSEN_VALUES, "queries": 41})
+    bad = [
+        (ErrorCode.CHOSEN_VALUES, grouped | {"queries": 21}),
+        (ErrorCode.CHOSEN_VALUES, own | {"queries": 41}),
+        (ErrorCode.CHOSEN_VALUES, own | {"kv_heads": 6, "queries": 20}),
+        (ErrorCode.PROGRESSIVE, own | {"flags": flags | Flag.PROGRESSIVE, "queries": 41}),
+        (ErrorCode.FLAGS, own | {"flags": flags & ~Flag.LOCAL_VALUES, "value_share": 0}),
+        (ErrorCode.FLAGS, own | {"value_share": 0}),
+    ]
+    said = codes([Case(fields) for fields in (*good, *(fields for _, fields in bad))])
+    assert said == [ErrorCode.NONE] * len(good) + [code for code, _ in bad]
+    unknown = Case(GOOD | {"flags": flags, "value_share": 90, "queries": 2})
+    assert check(FULL, [unknown]) == [ErrorCode.FLAGS]

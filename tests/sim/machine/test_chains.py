@@ -57,13 +57,14 @@ def test_chains_are_bit_exact(name, latency, pause, reorder) -> None:
         assert (after.stray_reads, after.stray_writes) == (0, 0)
         wanted: dict[ReadStream, list] = {stream: [] for stream in ReadStream}
         computed = [
-            (piece.own.ids, piece.own.four_bit, None, None)
+            (piece.own.ids, piece.own.four_bit, None, None, None)
             if isinstance(piece, Segment)
             else (
                 one.rows,
                 one.four_bit,
                 np.flatnonzero(one.alive) if layer.heads_chained else None,
                 one.flat,
+                one.fetched,
             )
             for layer, one in zip(chain, golden, strict=True)
             for piece in pieces(layer, machine.sizes)
@@ -139,7 +140,7 @@ def test_heads_that_all_stay_cost_no_cycle() -> None:
     assert cycles["four stay"] < first + first * 5 / 11 + 300
 
 
-@pytest.mark.parametrize("name", ["heads pruned", "progressive, grouped"])
+@pytest.mark.parametrize("name", ["heads pruned", "progressive, grouped", "chosen values, 64 bits"])
 def test_faults_leave_no_choice_of_heads_and_no_verdict_behind(name) -> None:
     *_, (tally, kinds) = inject(device(name), 20, seed=3)
     assert tally.recovered == sum(kinds.values()) == 20

@@ -74,6 +74,7 @@ def test_the_tokens_are_those_of_the_golden_algorithm(llama) -> None:
     """The prompt takes two calls; scales of the cache grow; tokens are evicted; V is local."""
     core = decoder_config(START, MIXED, llama.config, PROMPT + NEW)
     assert (core.n_max, core.grouped, core.v_gains, core.d_head) == (17, True, True, 16)
+    assert core.chosen_values
     torch.manual_seed(1)
     ids = torch.randint(2, 60, (1, PROMPT))
     told = []

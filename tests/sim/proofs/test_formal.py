@@ -18,7 +18,15 @@ def test_names_are_unique() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["read_window", "read_page", "write_window", "write_stable", "lite_counted", "heads_gone"],
+    [
+        "read_window",
+        "read_page",
+        "write_window",
+        "write_stable",
+        "lite_counted",
+        "heads_gone",
+        "choice_told",
+    ],
 )
 def test_proved(name: str) -> None:
     assert prove(BY_NAME[name])
