@@ -25,7 +25,7 @@ GRID = 1e-6
 #: with which all cells find a place is taken; 0: none is widened.
 FILLED = (0.96, 0.92, 0.86, 0.78, 0.0)
 
-#: The same where cells have legal places but those that were added: full rows would push others far.
+#: The same where all but added cells have legal places: in full rows these would push others far.
 REFILLED = (0.86, 0.78, 0.0)
 
 
