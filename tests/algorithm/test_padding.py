@@ -111,11 +111,13 @@ def test_padding_changes_nothing_while_decoding(llama, mode, masked):
     policy = next(p for p in combinations() if not p.prune_queries and p.recent).replace(
         protect=("first",), count_normalize=True
     )
+    assert policy.center_queries
+    measured = calibrate(llama, [padded(ids, 0, 0)])
 
     def decoded(left):
         batch = padded(ids, left, 0)
         outputs = []
-        with torch.no_grad(), attached(llama, policy, mode) as session:
+        with torch.no_grad(), attached(llama, policy, mode, calibration=measured) as session:
             cache = session.cache()
             start = 0
             for stop in range(left + N - 3, left + N + 1):
