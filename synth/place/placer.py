@@ -25,6 +25,9 @@ GRID = 1e-6
 #: with which all cells find a place is taken; 0: none is widened.
 FILLED = (0.96, 0.92, 0.86, 0.78, 0.0)
 
+#: The same where all but added cells have legal places: in full rows these would push others far.
+REFILLED = (0.86, 0.78, 0.0)
+
 
 def place(
     layout: Layout,
@@ -83,8 +86,9 @@ def place(
         sizes[core & ~moving, 1] = height
         blocked = int(sizes[~moving].prod(axis=1).sum())
     room = (int(size.prod()) - blocked) / height
-    widths = np.tile(np.concatenate([sizes[:, 0], np.ones(ports, np.int64)]), (len(FILLED), 1))
-    for width, filled in zip(widths, FILLED, strict=True):
+    shares = FILLED if "global" in steps else REFILLED
+    widths = np.tile(np.concatenate([sizes[:, 0], np.ones(ports, np.int64)]), (len(shares), 1))
+    for width, filled in zip(widths, shares, strict=True):
         width[:number][moving] = widened(sizes[moving, 0], room, filled)
     border = np.clip(np.rint(layout.ports / unit).astype(np.int64), 0, size - [1, height])
     cells, offsets, ends = connections(layout, at, unit, set(skip), ports=not floating)

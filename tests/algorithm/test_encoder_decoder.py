@@ -252,7 +252,7 @@ def test_policies_that_are_not_defined_for_cross_attention_are_refused():
     model = made("T5")
     for options in ({"smooth": 0.5}, {"center": True}, {"center_queries": True}):
         with (
-            pytest.raises(PolicyError, match=r"T5.* has cross-attention, whose K and V"),
+            pytest.raises(PolicyError, match=r"T5.* has cross-attention, whose Q, K and V"),
             attached(model, Policy.flat(5, **options), calibration=[None] * 5),
         ):
             pass

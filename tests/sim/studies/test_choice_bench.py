@@ -20,6 +20,6 @@ def test_what_is_multiplied_alone_is_read(monkeypatch: pytest.MonkeyPatch) -> No
     for wide, ideal in ((0.0, 16), (1.0, 32)):
         assert ratio[wide, "multiplied"] == ratio[wide, "all"]
         # Of bytes that include those of six queries.
-        less = (ratio[wide, "all"] - ratio[wide, "read"]) * (2 * 2 * 64 * ideal + 6 * 16)
+        less = (ratio[wide, "all"] - ratio[wide, "read"]) * (2 * 2 * 64 * ideal + 6 * 32)
         assert less == pytest.approx(2 * 40 * ideal)
     assert ratio[0.25, "read"] < ratio[0.25, "all"]
