@@ -175,7 +175,7 @@ def test_a_choice_is_told_a_group_a_cycle(cols, depth, choices, values) -> None:
     config = Config(**CHOSEN, rows=4, cols=cols, depth=depth, d_head=8, n_max=16)
     ones = np.ones((cols, 8), int)
     none = np.zeros(cols, bool)
-    head = ValueHead(np.full((1, cols), 5), ones, none, False, none[:1], 255, True)
+    head = ValueHead(np.full((1, cols), 5), ones, none, False, none[:1], share=255, chosen=True)
     bench = ValueLockstep(config, [head])
     run_lockstep(ValueArray(config, observed=True), bench)
     (last,) = bench.accepted["weights"]
