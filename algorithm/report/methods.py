@@ -23,6 +23,7 @@ SEARCHED = {
     "-unsigned": "searched, then unsigned weights",
     "-exponents": "searched, then unsigned weights with exponents",
     "-centered": "searched, then unsigned weights, and means taken out of Q",
+    "-centered-exponents": "searched, then unsigned weights with exponents, and no means in Q",
     "-450": "searched at 0.45",
     "-600": "searched at 0.60",
     "-accurate": "searched for a loss of 1 %",
