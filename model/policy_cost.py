@@ -12,8 +12,14 @@ from dtqatten.model.energy import DRAM_PJ_PER_BIT, Coefficients, dram_bytes
 from dtqatten.model.shapes import Shape
 from dtqatten.model.workload import Workload, policy_workloads
 
-__all__ = ["Cost", "PolicyCost", "kv_ratio", "policy_cost", "refuse_unpriced"]
+__all__ = ["UNMEASURED", "Cost", "PolicyCost", "kv_ratio", "policy_cost", "refuse_unpriced"]
 
+#: Options of a policy for machines whose power has not been measured, and what these have.
+UNMEASURED = {
+    "unsigned_weights": "unsigned weights",
+    "block_exponents": "exponents of tiles",
+    "center_queries": "biases of keys",
+}
 
 #: Nibbles of a weight in attention in 8 bits.
 P_PLANES = 2
@@ -56,17 +62,12 @@ def refuse_unpriced(policy: Policy, *, energy: bool = False) -> None:
         If a layer is progressive, or queries of pruned tokens go on; for energy also if weights are
         unsigned or have exponents, or keys have biases, whose power has not been measured.
     """
-    for name in ("unsigned_weights", "block_exponents"):
+    for name, what in UNMEASURED.items():
         if energy and getattr(policy, name):
             raise UsageError(
-                f"{name} is True: power is known of weights without it only; choose cycles, bit "
-                "operations or bytes"
+                f"{name} is True: power is known of machines without {what} only; choose cycles, "
+                "bit operations or bytes"
             )
-    if energy and policy.center_queries:
-        raise UsageError(
-            "center_queries is True: power is known of machines without biases of keys only; "
-            "choose cycles, bit operations or bytes"
-        )
     _refuse_progressive(policy)
     if not policy.prune_queries:
         raise UsageError(
