@@ -10,7 +10,7 @@ from dtqatten.commands.algorithm import BY_ARRAYS
 from dtqatten.commands.options import Machine, machine, reject_unused
 from dtqatten.files.errors import UsageError
 from dtqatten.model.measured import measured
-from dtqatten.model.policy_cost import UNMEASURED, Cost, policy_cost, refuse_unpriced
+from dtqatten.model.policy_cost import UNPRICED, Cost, policy_cost, refuse_unpriced
 from dtqatten.model.shapes import shape_of
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ def check_space(
     energy = objective is Cost.ENERGY
     refuse_unpriced(base, energy=energy)
     for name in vary:
-        if energy and name in UNMEASURED:
+        if energy and name in UNPRICED:
             raise UsageError(
-                f"--vary {name} would try machines with {UNMEASURED[name]}, whose power is not "
+                f"--vary {name} would try machines with {UNPRICED[name]}, whose power is not "
                 "known: leave it out, or choose --objective cycles, bops or bytes"
             )
     if progressive or "prune_queries" in vary:

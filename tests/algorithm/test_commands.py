@@ -57,6 +57,11 @@ def test_search_then_eval(folder, data, tmp_path, run):
         code, text = run("search", *given, *asked)
         assert code == 2
         assert "does not know what progressive layers" in re.sub(r"\s+", " ", text)
+    for tried in ("unsigned_weights", "block_exponents", "center_queries"):
+        asked = ("-o", priced, "--trials", 2, "--limit", 12, "--vary", tried)
+        code, text = run("search", *given, *asked, "--objective", "energy")
+        assert code == 2
+        assert f"--vary {tried} would try machines with" in re.sub(r"\s+", " ", text)
     asked = ("-o", tmp_path / "schedule.json", "--trials", 2, "--limit", 12, "--method", "spatten")
     code, text = run("search", *given, *asked, "--objective", "bytes", "--tokens", 64)
     assert code == 2
