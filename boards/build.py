@@ -61,7 +61,8 @@ def build(
     SynthError
         If a tool refuses the design, or it does not fit.
     ToolError
-        If the simulated board differs from the golden model.
+        If the simulated board differs from the golden model, ends with an error, or does not
+        answer.
     """
     tools = TOOLCHAINS[board.family]
     bitstream = output / board.bitstream

@@ -3,10 +3,21 @@
 from dtqatten.boards.catalog import Board
 from dtqatten.boards.host import device_on, random_recording, run_layers
 from dtqatten.boards.simulated import served
+from dtqatten.driver.errors import (
+    DeviceError,
+    LinkError,
+    NotIdleError,
+    PortError,
+    StaleChainError,
+)
 from dtqatten.driver.serial_bus import SerialBus
+from dtqatten.files.errors import ToolError
 from dtqatten.golden.numerics.select import PAPER_SHARES
 
 __all__ = ["simulated_exact"]
+
+#: How a run ends on a machine, or a line, that does not work.
+FAILURES = (DeviceError, LinkError, NotIdleError, PortError, StaleChainError, TimeoutError)
 
 
 def simulated_exact(board: Board, *, tokens: int = 12, seed: int = 0) -> bool:
@@ -22,6 +33,8 @@ def simulated_exact(board: Board, *, tokens: int = 12, seed: int = 0) -> bool:
 
     Raises
     ------
+    ToolError
+        If the machine ends with an error, or does not answer.
     RuntimeError
         If Verilator or the C++ compiler fails, with their messages.
     """
@@ -32,6 +45,8 @@ def simulated_exact(board: Board, *, tokens: int = 12, seed: int = 0) -> bool:
             run_layers(device_on(bus, board), board, layer, shares=PAPER_SHARES)
         except AssertionError:
             return False
+        except FAILURES as error:
+            raise ToolError(f"{board.name}, simulated, fails: {error}") from error
         finally:
             bus.close()
     return True

@@ -18,7 +18,23 @@ from dtqatten.golden.numerics.local_values import SHARE_ALL
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION
 from dtqatten.interface.descriptor import Flag
 
-__all__ = ["Block", "Result", "grouped"]
+__all__ = ["Block", "Result", "check_key_bias", "grouped"]
+
+
+def check_key_bias(bias: IntArray | None, shape: tuple[int, int]) -> None:
+    """Refuse biases of keys that are not int16 of a shape ``[heads, keys]``.
+
+    Raises
+    ------
+    LayoutError
+        With what they are, and what to give.
+    """
+    if bias is None or bias.shape != shape or bias.dtype != np.int16:
+        found = "None" if bias is None else f"{bias.dtype} of shape {bias.shape}"
+        raise LayoutError(
+            f"key_bias is {found}: give int16 of {shape}, one of each key for each query head "
+            "(quantize_key_bias)"
+        )
 
 
 def grouped(values: NDArray[Any], group: int) -> NDArray[Any]:
@@ -139,12 +155,7 @@ class Block(ABC):
         bias = self.key_bias
         if bias is None:
             return
-        shape = self.heads, self.k.codes.shape[1]
-        if bias.shape != shape or bias.dtype != np.int16:
-            raise LayoutError(
-                f"key_bias is {bias.dtype} of shape {bias.shape}: give int16 of {shape}, one of "
-                "each key for each query head (quantize_key_bias)"
-            )
+        check_key_bias(bias, (self.heads, self.k.codes.shape[1]))
         yield self.group, "query heads of a group with key_bias", "bias_heads"
 
     @property

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dtqatten.driver.blocks import check_key_bias
 from dtqatten.driver.calls import Call
 from dtqatten.driver.errors import LayoutError
 from dtqatten.golden.memory import tensor_bytes
@@ -176,10 +177,10 @@ class Cache:
                 f"{count} tokens more than {self.stored} are beyond the cache's {self.capacity} "
                 "places, which evicting does not free: make it larger"
             )
-        given_shape = None if key_bias is None else key_bias.shape
-        own_shape = None if self.key_bias is None else (len(self.key_bias), count)
-        if given_shape != own_shape:
-            raise LayoutError(f"key_bias has shape {given_shape}: give {own_shape}")
+        if self.key_bias is None and key_bias is not None:
+            raise LayoutError("key_bias, but keys of the cache have none: make it with biased")
+        if self.key_bias is not None:
+            check_key_bias(key_bias, (len(self.key_bias), count))
         new = np.arange(self.stored, self.stored + count)
         for name, given in (("k", k), ("v", v)):
             self._write(name, given, self.stored)
@@ -296,9 +297,10 @@ class Cache:
         sizes, heads = self.device.sizes, len(self.k.codes)
         rows = q.codes.shape[0] // heads * q.codes.shape[1]
         served = Flag(sizes["flags"])
-        grouped = bool(served & Flag.GROUPED) and rows <= sizes["n_max"]
+        fitting = bool(served & Flag.GROUPED) and rows <= sizes["n_max"]
         if self.key_bias is not None:
-            grouped = grouped and q.codes.shape[0] // heads <= sizes["bias_heads"]
+            fitting = fitting and q.codes.shape[0] // heads <= sizes["bias_heads"]
+        grouped = options.get("grouped", fitting)
         local = options.get("options", Options()).value_share < SHARE_ALL
         alone = rows <= sizes["rows"] and (grouped or q.codes.shape[0] == heads)
         chosen = bool(served & Flag.CHOSEN_VALUES) and local and alone

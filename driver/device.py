@@ -7,7 +7,7 @@ from dtqatten.driver.bus import Bus
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.errors import LayoutError, NotIdleError
 from dtqatten.driver.session import session_of
-from dtqatten.interface.descriptor import ADDRESS_ALIGNMENT, PAGE_BYTES, VERSION, Flag
+from dtqatten.interface.descriptor import ADDRESS_ALIGNMENT, OPTION_FLAGS, PAGE_BYTES, VERSION, Flag
 from dtqatten.interface.registers import (
     IDENTIFIER,
     REGISTERS,
@@ -284,7 +284,5 @@ class Device:
         if unknown or missing:
             raise LayoutError(
                 f"the machine cannot do {unknown!r} and needs {missing!r}: change the layer, or "
-                "generate it with other options (unsigned_weights, block_exponents, v_gains, "
-                "cumulative, count_normalize, windows, sinks, bias_heads, grouped, "
-                "held_importance, head_pruning, local_values, progressive, merge_rows)"
+                f"generate it with other options ({', '.join(OPTION_FLAGS)})"
             )

@@ -8,7 +8,18 @@ from dtqatten.configuration.core import Config, Schedule
 from dtqatten.model.core import CoreRun
 from dtqatten.model.workload import Workload
 
-__all__ = ["DRAM_PJ_PER_BIT", "Coefficients", "coefficients", "dram_bytes", "head_energy"]
+__all__ = [
+    "DRAM_PJ_PER_BIT",
+    "UNMEASURED",
+    "Coefficients",
+    "coefficients",
+    "dram_bytes",
+    "head_energy",
+    "unmeasured",
+]
+
+#: Options that change PEs, or what they compute, and have not been measured.
+UNMEASURED = ("unsigned_weights", "block_exponents", "bias_heads")
 
 #: A 64-bit access to DRAM takes 1.3 to 2.6 nJ at 45 nm (Horowitz, ISSCC 2014): the lower end.
 DRAM_PJ_PER_BIT = 20.0
@@ -26,6 +37,11 @@ UNITS = {
     "normalizer": "normalizer",
     "token_ranking": "module_b",
 }
+
+
+def unmeasured(config: Config) -> list[str]:
+    """Return the options of a machine for which the energy is not known; none if it is."""
+    return [name for name in UNMEASURED if getattr(config, name)]
 
 
 def dram_bytes(workload: Workload, kv_heads: float = 1.0) -> float:

@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 from dtqatten.algorithm.policy import Policy
 from dtqatten.configuration.core import Config
 from dtqatten.files.errors import UsageError
+from dtqatten.interface.descriptor import BIAS_BYTES
 from dtqatten.model.closed_form import fast_head_cycles, unit_cycles
-from dtqatten.model.energy import DRAM_PJ_PER_BIT, Coefficients, dram_bytes
+from dtqatten.model.energy import DRAM_PJ_PER_BIT, UNMEASURED, Coefficients, dram_bytes
 from dtqatten.model.shapes import Shape
 from dtqatten.model.workload import Workload, policy_workloads
 
-__all__ = ["Cost", "PolicyCost", "kv_ratio", "policy_cost", "refuse_unpriced"]
+__all__ = ["UNPRICED", "Cost", "PolicyCost", "kv_ratio", "policy_cost", "refuse_unpriced"]
 
+#: Options of a policy that take machines whose power is not known, and the options of these.
+UNPRICED = {{"bias_heads": "center_queries"}.get(option, option): option for option in UNMEASURED}
 
 #: Nibbles of a weight in attention in 8 bits.
 P_PLANES = 2
@@ -56,17 +59,12 @@ def refuse_unpriced(policy: Policy, *, energy: bool = False) -> None:
         If a layer is progressive, or queries of pruned tokens go on; for energy also if weights are
         unsigned or have exponents, or keys have biases, whose power has not been measured.
     """
-    for name in ("unsigned_weights", "block_exponents"):
+    for name, option in UNPRICED.items():
         if energy and getattr(policy, name):
             raise UsageError(
-                f"{name} is True: power is known of weights without it only; choose cycles, bit "
-                "operations or bytes"
+                f"{name} is True: power is known of machines without {option} only; choose "
+                "cycles, bit operations or bytes"
             )
-    if energy and policy.center_queries:
-        raise UsageError(
-            "center_queries is True: power is known of machines without biases of keys only; "
-            "choose cycles, bit operations or bytes"
-        )
     _refuse_progressive(policy)
     if not policy.prune_queries:
         raise UsageError(
@@ -125,16 +123,19 @@ class PolicyCost:
         return own / all_in_8
 
 
-def kv_ratio(policy: Policy, heads: int, *, chosen: bool = False) -> float:
+def kv_ratio(policy: Policy, shape: Shape, *, chosen: bool = False) -> float:
     """Return bytes of K and V that all layers read, over those of all tokens and heads in 8 bits.
 
-    ``mean over layers of left / heads * (share_4 / 2 + share_8)``; without gains, and without the
-    4-bit tokens that share a tile with 8-bit ones.
+    ``mean over layers of left / heads * (share_4 / 2 + share_8 + bias * (share_4 + share_8))``;
+    without gains, and without the 4-bit tokens that share a tile with 8-bit ones. ``bias`` is what
+    biases of keys take, with ``center_queries``: 2 bytes a key and query head, over the
+    ``2 * d_head`` bytes of a key and its value in each head of K and V.
 
     Parameters
     ----------
     policy : Policy
-    heads : int
+    shape : Shape
+        Of the model.
     chosen : bool
         V is read after the choice, as in decode steps of a machine with ``chosen_values``: of V
         only ``values``, the share that is multiplied.
@@ -145,11 +146,14 @@ def kv_ratio(policy: Policy, heads: int, *, chosen: bool = False) -> float:
         If a layer is progressive: what is read again depends on the data.
     """
     _refuse_progressive(policy)
+    heads = shape.heads
+    bias = policy.center_queries * BIAS_BYTES * heads / (2 * shape.d_head * shape.shared)
     left, total = heads, 0.0
     for layer in policy.layers:
         left = min(left, layer.kept_heads(heads))
         tensors = (1 + layer.values) / 2 if chosen else 1.0
-        total += left / heads * (layer.share_4 / 2 + layer.share_8) * tensors
+        codes = (layer.share_4 / 2 + layer.share_8) * tensors
+        total += left / heads * (codes + bias * (layer.share_4 + layer.share_8))
     return total / len(policy.layers)
 
 

@@ -9,7 +9,13 @@ from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import PREFIX
 from dtqatten.hw.blocks import Block
-from dtqatten.model.energy import DRAM_PJ_PER_BIT, Coefficients, coefficients, dram_bytes
+from dtqatten.model.energy import (
+    DRAM_PJ_PER_BIT,
+    Coefficients,
+    coefficients,
+    dram_bytes,
+    unmeasured,
+)
 from dtqatten.model.shapes import Shape
 from dtqatten.model.sweep import Point, on_bus
 from dtqatten.synth.blocks import block_design
@@ -48,12 +54,13 @@ class Machine:
         All heads of all layers of the model, one after the other.
     gops : float
         Operations of the original model per ns.
-    sequence_uj : float
-        Energy of these without DRAM. Modelled.
+    sequence_uj : float or None
+        Energy of these without DRAM. Modelled; None where the machine has options whose energy is
+        not known (:func:`~dtqatten.model.energy.unmeasured`).
     dram_uj : float
         Q, K, V and outputs at 20 pJ a bit. Modelled.
-    mw : float
-        Power of the core while it works, without DRAM. Modelled.
+    mw : float or None
+        Power of the core while it works, without DRAM. Modelled; None likewise.
     """
 
     machine: str
@@ -69,14 +76,20 @@ class Machine:
     head_cycles: int
     sequence_us: float
     gops: float
-    sequence_uj: float
+    sequence_uj: float | None
     dram_uj: float
-    mw: float
+    mw: float | None
 
     @property
-    def costs(self) -> tuple[float, float, float]:
-        """What is to be small: die, time, energy with DRAM."""
-        return self.die_mm2, self.sequence_us, self.sequence_uj + self.dram_uj
+    def with_dram_uj(self) -> float | None:
+        """Energy of a sequence with DRAM; None if it is not known."""
+        return None if self.sequence_uj is None else self.sequence_uj + self.dram_uj
+
+    @property
+    def costs(self) -> tuple[float, float, float] | None:
+        """What is to be small: die, time, energy with DRAM; None if that is not known."""
+        energy = self.with_dram_uj
+        return None if energy is None else (self.die_mm2, self.sequence_us, energy)
 
 
 @dataclass(frozen=True)
@@ -112,8 +125,11 @@ class Explorer:
             contents = contents_of(design, Path(folder))
         whole = parts_of(contents, design.top, self.model, {})[""]
         run, _, cycles = on_bus(point)
-        busy = {unit: share * run.head_cycles for unit, share in run.busy.items()}
-        spent = self._coefficients(config, contents, design.top).nanojoules(cycles, busy)
+        spent = None
+        if not unmeasured(config):
+            busy = {unit: share * run.head_cycles for unit, share in run.busy.items()}
+            parts = self._coefficients(config, contents, design.top)
+            spent = sum(parts.nanojoules(cycles, busy).values())
         heads = self.shape.layers * self.shape.heads
         moved = dram_bytes(workload.filled(config.cols), self.shape.shared / self.shape.heads)
         return Machine(
@@ -130,9 +146,9 @@ class Explorer:
             cycles,
             heads * cycles / 1e3,
             2 * workload.macs / cycles,
-            heads * sum(spent.values()) / 1e3,
+            None if spent is None else heads * spent / 1e3,
             heads * moved * 8 * DRAM_PJ_PER_BIT / 1e6,
-            1e3 * sum(spent.values()) / cycles,
+            None if spent is None else 1e3 * spent / cycles,
         )
 
     def _coefficients(
@@ -162,14 +178,17 @@ def joined(one: Part, other: Part) -> Part:
 
 
 def front(machines: Sequence[Machine]) -> list[Machine]:
-    """Return the machines that no other one beats in die, time and energy at once."""
+    """Return the machines that no other one beats in die, time and energy at once.
+
+    Those whose energy is not known are left out.
+    """
+    known = [(one, one.costs) for one in machines if one.costs is not None]
     return [
         one
-        for one in machines
+        for one, mine in known
         if not any(
-            other.costs != one.costs
-            and all(a <= b for a, b in zip(other.costs, one.costs, strict=True))
-            for other in machines
+            costs != mine and all(a <= b for a, b in zip(costs, mine, strict=True))
+            for _, costs in known
         )
     ]
 
@@ -177,10 +196,14 @@ def front(machines: Sequence[Machine]) -> list[Machine]:
 def best(
     machines: Sequence[Machine], mm2: float | None = None, mw: float | None = None
 ) -> Machine | None:
-    """Return the fastest machine within limits of die and power; of equals the smaller."""
+    """Return the fastest machine within limits of die and power; of equals the smaller.
+
+    A power that is not known is within no limit.
+    """
     fitting = [
         one
         for one in machines
-        if (mm2 is None or one.die_mm2 <= mm2) and (mw is None or one.mw <= mw)
+        if (mm2 is None or one.die_mm2 <= mm2)
+        and (mw is None or (one.mw is not None and one.mw <= mw))
     ]
     return min(fitting, key=lambda one: (one.sequence_us, one.die_mm2), default=None)

@@ -14,6 +14,8 @@ def explore_figure(
 ) -> Figure:
     """Return machines by die and time: a line joins those that none beats in die and time.
 
+    Those whose energy is not known are white.
+
     Parameters
     ----------
     machines : sequence of Machine
@@ -24,12 +26,23 @@ def explore_figure(
     """
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.subplots()
-    energy = [one.sequence_uj + one.dram_uj for one in machines]
-    dots = axes.scatter(
-        [one.die_mm2 for one in machines],
-        [one.sequence_us for one in machines],
-        c=energy,
-        cmap="viridis_r",
+    known = [one for one in machines if one.costs is not None]
+    unknown = [one for one in machines if one.costs is None]
+    if known:
+        dots = axes.scatter(
+            [one.die_mm2 for one in known],
+            [one.sequence_us for one in known],
+            c=[one.with_dram_uj for one in known],
+            cmap="viridis_r",
+            s=36,
+            zorder=3,
+        )
+        figure.colorbar(dots, label="uJ a sequence, DRAM included")
+    axes.scatter(
+        [one.die_mm2 for one in unknown],
+        [one.sequence_us for one in unknown],
+        c="white",
+        edgecolors="black",
         s=36,
         zorder=3,
     )
@@ -44,7 +57,7 @@ def explore_figure(
         color="grey",
         linewidth=1,
     )
-    for one in front(machines):
+    for one in front(machines) + unknown:
         axes.annotate(
             one.machine,
             (one.die_mm2, one.sequence_us),
@@ -56,7 +69,6 @@ def explore_figure(
         axes.plot(choice.die_mm2, choice.sequence_us, "o", mfc="none", mec="red", ms=12)
     if mm2 is not None:
         axes.axvline(mm2, color="red", linewidth=0.8)
-    figure.colorbar(dots, label="uJ a sequence, DRAM included")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.margins(x=0.2)

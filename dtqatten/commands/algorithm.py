@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dtqatten.algorithm.tasks.task import Score, Task
 
 __all__ = [
+    "BY_ARRAYS",
     "DataOption",
     "LimitOption",
     "ModelOption",
@@ -26,6 +27,9 @@ __all__ = [
     "progress_bar",
     "template_of",
 ]
+
+#: Whose results depend on a machine's arrays, as ``Policy.by_arrays`` says.
+BY_ARRAYS = "a policy with local V pruning, progressive layers or block exponents"
 
 ModelOption = Annotated[
     str, typer.Option(help="Hub id, folder, or minilm or smollm2 (weights from packages).")

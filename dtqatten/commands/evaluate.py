@@ -9,6 +9,7 @@ import typer
 from dtqatten.algorithm.packaged import find_policy
 from dtqatten.algorithm.policy import Policy
 from dtqatten.commands.algorithm import (
+    BY_ARRAYS,
     DataOption,
     LimitOption,
     ModelOption,
@@ -82,11 +83,7 @@ def evaluate(
         given = None if policy is None else find_policy(policy)
         made = None if preset is None and file is None else machine(preset, file).config
         if given is None or not given.by_arrays:
-            unused = {"--preset": preset, "--config": file}
-            reject_unused(
-                unused,
-                "for a policy with local V pruning, progressive layers or block exponents only",
-            )
+            reject_unused({"--preset": preset, "--config": file}, f"for {BY_ARRAYS} only")
         chosen, loaded = opened(model, task, data, limit)
         applied = Policy.flat(loaded.layers) if given is None else given
         arrays = BASE_ARRAYS if made is None else Arrays.of(made)

@@ -21,8 +21,10 @@ from dtqatten.commands.paths import output_folder
 from dtqatten.commands.placement import DensityOption, HaloOption
 from dtqatten.commands.sweep import numbers
 from dtqatten.configuration.core import PRESETS
+from dtqatten.files.errors import UsageError
 from dtqatten.files.pictures import save
 from dtqatten.files.whole import write_text
+from dtqatten.model.energy import unmeasured
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -90,7 +92,11 @@ def explore(
     ] = Path("build/explore"),
     as_json: JsonOption = False,
 ) -> None:
-    """Find the machine for a model, a die and a power: write a table and a picture."""
+    """Find the machine for a model, a die and a power: write a table and a picture.
+
+    Energy and power of machines with unsigned_weights, block_exponents or bias_heads are not known:
+    they have a dash there, are compared with no others, and cannot be chosen by --mw.
+    """
     if dask is not None:
         reject_unused({"--workers": workers}, "--dask has workers of its own")
     given = {"rows": rows, "cols": cols, "depth": depth, "value_depth": value_depth}
@@ -102,6 +108,13 @@ def explore(
         if text is not None
     }
     machines = machines_of(preset, files, ["base"])
+    unknown = {each.name: odd for each in machines if (odd := unmeasured(each.config))}
+    if mw is not None and unknown:
+        name, options_of_it = next(iter(unknown.items()))
+        raise UsageError(
+            f"--mw {mw:g}, but power of {name} is not known, which has "
+            f"{' and '.join(options_of_it)}: leave one of the two out"
+        )
     with needs("synth", "sweep"):
         import matplotlib  # noqa: F401
         import pyosys  # noqa: F401
@@ -144,18 +157,18 @@ def explore(
     choice = best(found, mm2, mw)
     limits = [f"{each:g} {unit}" for each, unit in ((mm2, "mm2"), (mw, "mW")) if each is not None]
     within = f" within {' and '.join(limits)}" if limits else ""
-    if choice is None:
-        chosen = f"no machine{within}: try smaller ones, or give more"
-    else:
-        chosen = f"fastest{within}: {choice.machine}, {choice.bus_bits} bits"
-    show(table_of(found, choice), chosen)
+    told = [] if choice is None else [f"fastest{within}: {choice.machine}, {choice.bus_bits} bits"]
+    show(table_of(found, choice), *told)
     if as_json:
         print_json([dataclasses.asdict(each) for each in found])
     write_text(output / "explore.csv", to_csv(found, Machine))
     save(explore_figure(found, choice, mm2), output / "explore.png")
     errors = ", ".join(f"{100 * error:+.1f} %" for error in areas.error.values())
-    say(f"modelled for 1 GHz; area against mapped cores that it is not fitted to: {errors}")
+    against = f"; area against mapped cores that it is not fitted to: {errors}" if errors else ""
+    say(f"modelled for 1 GHz{against}")
     say(f"{output / 'explore.csv'}\n{output / 'explore.png'}")
+    if choice is None:
+        raise fail(f"no machine{within}: try smaller ones, or give more")
 
 
 def table_of(machines: "Sequence[Machine]", choice: "Machine | None") -> "Table":
@@ -170,7 +183,8 @@ def table_of(machines: "Sequence[Machine]", choice: "Machine | None") -> "Table"
     )
     kept = {id(one) for one in front(machines)}
     for one in sorted(machines, key=lambda one: one.die_mm2):
-        style = "bold" if one is choice else "" if id(one) in kept else "dim"
+        beaten = one.costs is not None and id(one) not in kept
+        style = "bold" if one is choice else "dim" if beaten else ""
         table.add_row(
             one.machine,
             str(one.multipliers),
@@ -180,9 +194,10 @@ def table_of(machines: "Sequence[Machine]", choice: "Machine | None") -> "Table"
             str(one.head_cycles),
             f"{one.sequence_us:.0f}",
             f"{one.gops:.0f}",
-            f"{one.sequence_uj:.0f}",
-            f"{one.sequence_uj + one.dram_uj:.0f}",
-            f"{one.mw:.0f}",
+            *(
+                "-" if value is None else f"{value:.0f}"
+                for value in (one.sequence_uj, one.with_dram_uj, one.mw)
+            ),
             style=style,
         )
     return table

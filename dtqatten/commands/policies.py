@@ -54,9 +54,14 @@ def policies(
     """List the policies that come with the project: task, loss, costs, what runs them.
 
     Costs are relative to attention in 8 bits: bit operations, as measured on the task; bytes of K
-    and V; of encoders, the cycles of preset base on 384 tokens, modelled in closed form.
+    and V, modelled; of encoders, the cycles of preset base on 384 tokens, modelled in closed form.
 
-    With --run each is run on the simulated machine and compared with the golden algorithm.
+    Bytes of K and V include biases of keys, 2 bytes a key and query head, where a policy has them;
+    of V, a decoder reads the chosen groups alone, as a machine with chosen_values does.
+
+    With --run each is run on the simulated machine and compared with the golden algorithm. It is
+    made from --preset with the options that policy and model need; of a decoder that multiplies a
+    part of V, it has chosen_values.
     """
     if not run:
         unused = {"--preset": preset is not None, "--output": output is not None}
@@ -120,8 +125,8 @@ def _costs(policy: "Policy") -> dict[str, float | None]:
     # A decoder's queries go on; its steps take as long as their bytes.
     if policy.prune_queries:
         cycles = policy_cost(Cost.CYCLES, PRESETS["base"], shape, {TOKENS: 1})(policy)
-    # They read V after the choice.
-    ratio = kv_ratio(policy, shape.heads, chosen=not policy.prune_queries)
+    # Their machine reads V after the choice, as that of a decoder's run does.
+    ratio = kv_ratio(policy, shape, chosen=not policy.prune_queries)
     return {"kv_bytes_ratio": ratio, "cycles_ratio": cycles}
 
 

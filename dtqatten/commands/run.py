@@ -83,6 +83,10 @@ def run(
     and the result is compared with the golden algorithm's. Without --preset and --config the
     machine is that of preset base, for a model of preset tiny with the model's sizes; without
     --policy an encoder has the one searched on STS-B, a decoder all tokens in 8 bits.
+
+    A model's machine, which is printed, has the sizes and options that model and policy need, in
+    place of its own. That of a decoder of which a policy multiplies a part of V has chosen_values,
+    unless it has merge_rows.
     """
     arrays = {
         "FILE": file, "--backend": backend, "--shares": shares, "--causal": causal,

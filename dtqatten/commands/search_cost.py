@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dtqatten.algorithm.policy import Policy
+from dtqatten.commands.algorithm import BY_ARRAYS
 from dtqatten.commands.options import Machine, machine, reject_unused
 from dtqatten.files.errors import UsageError
 from dtqatten.model.measured import measured
-from dtqatten.model.policy_cost import Cost, policy_cost, refuse_unpriced
+from dtqatten.model.policy_cost import UNPRICED, Cost, policy_cost, refuse_unpriced
 from dtqatten.model.shapes import shape_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,14 @@ def check_space(
     UsageError
         If the template is such a policy, or what is searched makes some.
     """
-    refuse_unpriced(base)
+    energy = objective is Cost.ENERGY
+    refuse_unpriced(base, energy=energy)
+    for name in vary:
+        if energy and name in UNPRICED:
+            raise UsageError(
+                f"--vary {name} would try machines with {UNPRICED[name]}, whose power is not "
+                "known: leave it out, or choose --objective cycles, bops or bytes"
+            )
     if progressive or "prune_queries" in vary:
         raise UsageError(
             f"--objective {objective.value} does not know what progressive layers and "
@@ -71,7 +79,7 @@ def refuse_unused(objective: Cost, by_arrays: bool, preset: str | None, file: Pa
     if not is_priced(objective) and not by_arrays:
         reject_unused(
             {"--preset": preset, "--config": file},
-            "for --objective cycles and energy, local V pruning and block exponents only",
+            f"for --objective cycles and energy, and {BY_ARRAYS}, only",
         )
 
 

@@ -150,7 +150,11 @@ def verilog(
     windows: Annotated[bool | None, typer.Option(help="Heads can have sliding windows.")] = None,
     sinks: Annotated[bool | None, typer.Option(help="Query heads can have sinks.")] = None,
     bias_heads: Annotated[
-        int | None, typer.Option(help="Query heads of a group whose keys can have biases; 1, or 0.")
+        int | None,
+        typer.Option(
+            help="Query heads of a group whose keys can have biases, up to 64; 1 without "
+            "--grouped; 0: none."
+        ),
     ] = None,
     grouped: Annotated[
         bool | None, typer.Option(help="Query heads that share K and V fill rows together.")

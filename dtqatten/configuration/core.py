@@ -107,7 +107,8 @@ class Config:
     local_values : bool
         A row block can multiply V of a part of its groups of keys only; needs ``skip_tiles``.
     chosen_values : bool
-        Of heads of one row block, V can come after that choice, of its groups alone.
+        Of heads of one row block, V can come after that choice, of its groups alone; needs
+        ``local_values``; not with ``merge_rows``.
     progressive : bool
         Heads of one row block can have their keys in 4 bits first, and in 8 where a row is flat;
         not with ``merge_rows``.
@@ -265,17 +266,14 @@ class Config:
 
     @property
     def importance_lanes(self) -> int:
-        """Importances that the accumulator emits a cycle: 1 if each is divided or added to."""
+        """Importances a cycle: 1 if each is divided or added to, else ``gcd(cols, topk_lanes)``."""
         if self.cumulative or self.count_normalize or self.held_importance:
             return 1
         return math.gcd(self.cols, self.topk_lanes)
 
     @property
     def sum_width(self) -> int:
-        """Bits of a signed weighted sum ``sum(p*v)``.
-
-        Enough for partial sums too, in which planes do not cancel each other yet.
-        """
+        """Bits of a signed sum ``sum(p*v)``, a partial one too, whose planes do not cancel yet."""
         largest = {2: (120, 255), 3: (1928, 4095)}[self.planes][self.unsigned_weights]
         largest <<= EXPONENT_MAX * self.block_exponents
         return (self.n_max * largest * -CODE_MIN).bit_length() + 1

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from dtqatten.configuration.core import Config
 
 __all__ = [
+    "BIAS_HEADS_MAX",
     "EXPONENT_MAX",
     "IMPORTANCE_ROWS",
     "POSITIONS_MAX",

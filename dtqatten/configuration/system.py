@@ -96,7 +96,8 @@ class ReadStream(enum.IntEnum):
     K_GAINS = 9
     V_GAINS = 10
     LISTS = 11
-    #: Of caches whose importance is added to; only where the core has ``held_importance``.
+    #: Of caches whose importance is added to; used where the core has ``held_importance``. With
+    #: ``bias_heads`` alone it has a port, since there is one for each ID up to the last, and idles.
     IMPORTANCE = 12
     #: Of keys, for each query head; only where the core has ``bias_heads``.
     KEY_BIAS = 13

@@ -100,7 +100,11 @@ class Flag(DescribedFlag):
         "add the importance of the keys to that in `held`, by id, and write it back there; keys can"
         " be protected. Not with CHAINED, CUMULATIVE or REPORT",
     )
-    LOCAL_VALUES = 1 << 22, "a row block multiplies V of the heaviest of its groups of keys alone"
+    LOCAL_VALUES = (
+        1 << 22,
+        "a row block multiplies V of the heaviest of its groups of keys alone, `value_share` of"
+        " those with a weight",
+    )
     HEADS_CHAINED = (
         1 << 23,
         "heads are those that the previous layer kept, of the `stored_heads` in the tensors; their"
@@ -117,8 +121,28 @@ class Flag(DescribedFlag):
     KEY_BIAS = 1 << 28, "each key has a bias for each query head, which joins its scores"
     CHOSEN_VALUES = (
         1 << 29,
-        "V is read after that choice, of these groups alone; only with LOCAL_VALUES",
+        "V is read after the row block has chosen its groups (LOCAL_VALUES), of these alone",
     )
+
+
+#: Options of a configuration that some flags ask for; all others are served by every machine.
+OPTION_FLAGS: Mapping[str, Flag] = {
+    "unsigned_weights": Flag.UNSIGNED_WEIGHTS,
+    "block_exponents": Flag.BLOCK_EXPONENTS,
+    "v_gains": Flag.V_GAINS,
+    "cumulative": Flag.CUMULATIVE | Flag.FRESH,
+    "count_normalize": Flag.COUNT,
+    "windows": Flag.WINDOW,
+    "sinks": Flag.SINKS,
+    "bias_heads": Flag.KEY_BIAS,
+    "grouped": Flag.GROUPED,
+    "held_importance": Flag.HELD,
+    "head_pruning": Flag.HEADS_CHAINED | Flag.HEAD_REPORT,
+    "local_values": Flag.LOCAL_VALUES,
+    "chosen_values": Flag.CHOSEN_VALUES,
+    "progressive": Flag.PROGRESSIVE,
+    "merge_rows": Flag.CONTINUES | Flag.HOLDS,
+}
 
 
 @dataclass(frozen=True)

@@ -161,12 +161,12 @@ def _scored(inputs: Inputs, s: IntArray, scale: RowScale) -> tuple[IntArray, Row
     """Multiply scores by the gains of their keys, cap them and add biases; return their scale."""
     gains = inputs.k.gains
     gained = s if gains is None else apply_gain(s, gains[..., None, :])
-    terms = inputs.softcap, inputs.bias
     if inputs.key_bias is not None:
+        # No caps or biases of pairs then: Inputs refuses both at once.
         return biased(gained, scale, inputs.key_bias)
-    if all(term is None for term in terms):
+    if inputs.softcap is None and inputs.bias is None:
         return gained, scale
-    return in_octaves(gained, scale, *terms)
+    return in_octaves(gained, scale, inputs.softcap, inputs.bias)
 
 
 def _trial(inputs: Inputs, limit: int, visible: BoolArray, scale: RowScale) -> Trial:

@@ -123,7 +123,8 @@ def scaled(values: IntArray, u: IntArray, left: IntArray | int = 0) -> IntArray:
     u : int array
         Distances, not negative, of the shape of ``values``.
     left : int array or int
-        Further left shift, -8 to 4.
+        Further left shift, -11 to 4: :func:`merged_lead` less the lead of ``values``. It is below
+        -8 where tiles have exponents and weights three planes.
     """
     octave = np.minimum(u >> MERGE_FRACTION, OCTAVES)
     right = FACTOR_BITS + octave - left

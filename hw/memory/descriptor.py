@@ -4,7 +4,7 @@ from amaranth.hdl import Signal, Value, unsigned
 from amaranth.lib import data
 
 from dtqatten.configuration.core import Config
-from dtqatten.interface.descriptor import ADDRESS_ALIGNMENT, FIELDS, SIZE, Flag
+from dtqatten.interface.descriptor import ADDRESS_ALIGNMENT, FIELDS, OPTION_FLAGS, SIZE, Flag
 
 __all__ = [
     "ALIGNMENT_BITS",
@@ -59,24 +59,8 @@ def chain_layout(config: Config) -> data.StructLayout:
 def known_flags(config: Config) -> Flag:
     """Return the flags that a build can serve."""
     flags = ~Flag(0)
-    for possible, needing in (
-        (config.v_gains, Flag.V_GAINS),
-        (config.cumulative, Flag.CUMULATIVE | Flag.FRESH),
-        (config.count_normalize, Flag.COUNT),
-        (config.windows, Flag.WINDOW),
-        (config.sinks, Flag.SINKS),
-        (config.grouped, Flag.GROUPED),
-        (config.merge_rows, Flag.CONTINUES | Flag.HOLDS),
-        (config.held_importance, Flag.HELD),
-        (config.head_pruning, Flag.HEADS_CHAINED | Flag.HEAD_REPORT),
-        (config.local_values, Flag.LOCAL_VALUES),
-        (config.progressive, Flag.PROGRESSIVE),
-        (config.chosen_values, Flag.CHOSEN_VALUES),
-        (config.unsigned_weights, Flag.UNSIGNED_WEIGHTS),
-        (config.block_exponents, Flag.BLOCK_EXPONENTS),
-        (config.bias_heads, Flag.KEY_BIAS),
-    ):
-        if not possible:
+    for option, needing in OPTION_FLAGS.items():
+        if not getattr(config, option):
             flags &= ~needing
     return flags
 

@@ -56,7 +56,9 @@ def decoder_config(
     """Return a configuration that runs a model's attention on so many tokens under a policy.
 
     It has the heads and channels of the model, room for the tokens, and the options that model and
-    policy need; query heads that share K and V are grouped, and masked tiles are skipped.
+    policy need; query heads that share K and V are grouped, and masked tiles are skipped. V comes
+    after the choice (``chosen_values``) exactly where the policy multiplies a part of it and the
+    machine does not merge rows, whatever ``config`` says.
 
     Parameters
     ----------
@@ -99,7 +101,7 @@ def decoder_config(
         block_exponents=policy.block_exponents,
         v_gains=policy.granularity is Granularity.TOKEN,
         grouped=shared < heads,
-        bias_heads=max(config.bias_heads, heads // shared) if policy.center_queries else 0,
+        bias_heads=heads // shared if policy.center_queries else 0,
         skip_tiles=True,
         local_values=local,
         chosen_values=local and not config.merge_rows,

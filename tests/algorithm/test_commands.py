@@ -50,14 +50,18 @@ def test_search_then_eval(folder, data, tmp_path, run):
         assert (record["train_cost"] == record["train_bytes_ratio"]) == (objective == "bytes")
     code, text = run("search", *given, *options, "--objective", "bytes", "--preset", "tiny")
     assert code == 2
-    assert "--preset: for --objective cycles and energy, local V pruning" in re.sub(
-        r"\s+", " ", text
-    )
+    told = "energy, and a policy with local V pruning, progressive layers or block exponents, only"
+    assert f"--preset: for --objective cycles and {told}" in re.sub(r"\s+", " ", text)
     for tried in (("--method", "spatten", "--progressive"), ("--vary", "prune_queries")):
         asked = ("-o", priced, "--trials", 2, "--limit", 12, *tried, "--objective", "cycles")
         code, text = run("search", *given, *asked)
         assert code == 2
         assert "does not know what progressive layers" in re.sub(r"\s+", " ", text)
+    for tried in ("unsigned_weights", "block_exponents", "center_queries"):
+        asked = ("-o", priced, "--trials", 2, "--limit", 12, "--vary", tried)
+        code, text = run("search", *given, *asked, "--objective", "energy")
+        assert code == 2
+        assert f"--vary {tried} would try machines with" in re.sub(r"\s+", " ", text)
     asked = ("-o", tmp_path / "schedule.json", "--trials", 2, "--limit", 12, "--method", "spatten")
     code, text = run("search", *given, *asked, "--objective", "bytes", "--tokens", 64)
     assert code == 2

@@ -9,6 +9,9 @@ from dtqatten.boards import trial
 from dtqatten.boards.catalog import BOARDS, Board, Memory
 from dtqatten.boards.trial import simulated_exact
 from dtqatten.driver.chain import Chain
+from dtqatten.driver.errors import LinkTimeoutError, error_of
+from dtqatten.files.errors import ToolError
+from dtqatten.interface.registers import ErrorCode
 
 
 def test_a_small_board_is_exact_and_a_wrong_bit_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,6 +25,20 @@ def test_a_small_board_is_exact_and_a_wrong_bit_is_seen(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Chain, "run", wrong)
     assert not simulated_exact(SMALL)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [error_of(ErrorCode.K0, 0x40, 0), LinkTimeoutError("no answer"), TimeoutError("not in time")],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_board_that_fails_is_named(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(trial, "run_layers", failing)
+    with pytest.raises(ToolError, match=f"{SMALL.name}, simulated, fails: .*{error}"):
+        simulated_exact(SMALL)
 
 
 def test_a_layer_has_no_more_tokens_than_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:

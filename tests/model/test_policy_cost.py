@@ -41,13 +41,28 @@ def test_cycles_of_layers_heads_and_lengths_add_up() -> None:
 
 
 def test_bytes_of_keys_and_values_are_those_of_the_heads_left() -> None:
-    assert kv_ratio(Policy(layers=LAYERS), 12) == pytest.approx((1 + 0.5 * 0.5 + 0.5 * 0.25) / 3)
+    assert kv_ratio(Policy(layers=LAYERS), SHAPE) == pytest.approx((1 + 0.5 * 0.5 + 0.5 * 0.25) / 3)
     local = LayerPolicy(share_0=0, share_4=1, share_8=0, values=0.25)
     for chosen, ratio in ((False, 0.5), (True, 0.5 * (1 + 0.25) / 2)):
-        assert kv_ratio(Policy(layers=(local,)), 12, chosen=chosen) == pytest.approx(ratio)
+        assert kv_ratio(Policy(layers=(local,)), SHAPE, chosen=chosen) == pytest.approx(ratio)
     progressive = LayerPolicy(share_0=0, share_4=1, share_8=0, threshold=0.1)
     with pytest.raises(UsageError, match="layer 0 is progressive"):
-        kv_ratio(Policy(layers=(progressive,)), 12)
+        kv_ratio(Policy(layers=(progressive,)), SHAPE)
+
+
+def test_bytes_of_biases_count_a_key_and_query_head() -> None:
+    """Of 100 keys, 4 query heads on 2 of K and V of 64 channels; the second layer has 75 left."""
+    shape = Shape(layers=2, heads=4, kv_heads=2, d_head=64)
+    layers = (
+        LayerPolicy(share_0=0, share_4=0.75, share_8=0.25, values=0.5),
+        LayerPolicy(share_0=0.25, share_4=0.5, share_8=0.25, values=0.5),
+    )
+    policy = Policy(layers=layers, center_queries=True, prune_queries=False)
+    all_bytes = 2 * 100 * 2 * (64 + 64)
+    k = 2 * (75 * 32 + 25 * 64) + 2 * (50 * 32 + 25 * 64)
+    biases = 4 * 2 * (100 + 75)
+    assert kv_ratio(policy, shape) == pytest.approx((2 * k + biases) / all_bytes)
+    assert kv_ratio(policy, shape, chosen=True) == pytest.approx((1.5 * k + biases) / all_bytes)
 
 
 def test_weights_of_three_nibbles_cost_steps_of_p_x_v() -> None:
@@ -66,11 +81,14 @@ def test_energy_is_that_of_busy_units_and_of_dram() -> None:
     eight = 2 * 8192 + 3 * 8192 + 64 * 256 * (1 + 2 * 0.5 + 1) * 8 * 20
     flat = Policy(layers=(LayerPolicy(share_0=0, share_4=1, share_8=0),))
     assert cost(flat) == pytest.approx(four / eight)
-    for name in ("unsigned_weights", "block_exponents"):
-        with pytest.raises(UsageError, match=f"{name} is True: power is known of weights without"):
+    for name, option in (
+        ("unsigned_weights", "unsigned_weights"),
+        ("block_exponents", "block_exponents"),
+        ("center_queries", "bias_heads"),
+    ):
+        told = f"{name} is True: power is known of machines without {option} only"
+        with pytest.raises(UsageError, match=told):
             cost(flat.replace(**{name: True}))
-    with pytest.raises(UsageError, match=r"power is known of machines without biases of keys"):
-        cost(flat.replace(center_queries=True))
 
 
 def test_what_a_machine_cannot_tell_is_refused() -> None:

@@ -7,9 +7,10 @@ import pytest
 from dtqatten.configuration.core import PRESETS
 from dtqatten.model.core import run_core
 from dtqatten.model.shapes import SHAPES
-from dtqatten.model.sweep import points
+from dtqatten.model.sweep import points, to_csv
 from dtqatten.synth.estimate.area_model import fitted
 from dtqatten.synth.explore import Explorer, Machine, best, front
+from dtqatten.synth.explore_picture import explore_figure
 
 SHARES = (0.28, 0.414, 0.306)
 
@@ -51,6 +52,25 @@ def test_the_best_machine_is_the_fastest_within_limits(tiny: tuple[Machine, Mach
     assert best(tiny, mm2=0.1) is None
     same = replace(four, die_mm2=four.die_mm2 * 2)
     assert best([same, four]) is four
+
+
+def test_energy_that_is_not_measured_is_not_known(tiny: tuple[Machine, Machine]) -> None:
+    """Such a machine has die and time, is compared with none in energy, and in no limit of mW."""
+    explorer = Explorer(fitted(), SHAPES["minilm"], 0.75, 2.8)
+    other = PRESETS["tiny"].replace(block_exponents=True)
+    (point,) = points({"other": other}, {}, [32], [SHARES], d_head=32)
+    found = explorer(point)
+    assert (found.sequence_uj, found.mw, found.costs) == (None, None, None)
+    assert found.die_mm2 > 0
+    assert found.sequence_us > 0
+    assert front([found, *tiny]) == front(tiny)
+    assert best([found]) is found
+    assert best([found], mw=1e9) is None
+    header, row = to_csv([found], Machine).splitlines()
+    values = dict(zip(header.split(","), row.split(","), strict=True))
+    assert (values["sequence_uj"], values["mw"]) == ("", "")
+    assert explore_figure([found, *tiny], found)
+    assert explore_figure([found], None)
 
 
 def test_the_front_holds_what_none_beats_in_all(tiny: tuple[Machine, Machine]) -> None:

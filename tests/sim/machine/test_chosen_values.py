@@ -8,6 +8,7 @@ import pytest
 
 from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import ReadStream, SystemConfig
+from dtqatten.driver.cache import Cache
 from dtqatten.driver.calls import Call
 from dtqatten.driver.device import Device
 from dtqatten.driver.errors import LayoutError
@@ -78,6 +79,19 @@ def run(calls: list[Call]) -> dict[str, int]:
 def machine_system() -> SystemConfig:
     """Return the machine's sizes."""
     return SystemConfig(core=CORE)
+
+
+def test_a_cache_chooses_by_what_the_call_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Query heads that share K and V are one row block where they are grouped only."""
+    given = step()
+    cache = Cache(device(), KEYS, given.k.scale, given.v.scale)
+    cache.append(given.k, given.v)
+    for said, grouped in (({}, True), ({"grouped": True}, True), ({"grouped": False}, False)):
+        call = cache.call(given.q, given.queries, options=given.options, **said)
+        assert (call.grouped, call.chosen_values) == (grouped, grouped)
+        run([call])
+    monkeypatch.setitem(device().sizes, "rows", 1)
+    assert not cache.call(given.q, given.queries, options=given.options).chosen_values
 
 
 @pytest.mark.parametrize("share", [1, 90, 128, 255])

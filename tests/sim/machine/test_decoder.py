@@ -103,6 +103,26 @@ def test_means_of_queries_are_biases_of_keys(llama) -> None:
         decoder_config(core, MIXED, llama.config, PROMPT + NEW)
 
 
+def test_biases_are_of_the_heads_that_share(llama) -> None:
+    """Not of as many as the machine that it is made from has: a group of one has biases of one."""
+    plain = transformers.LlamaConfig(
+        **SIZES | {"num_key_value_heads": SIZES["num_attention_heads"]}
+    )
+    start = START.replace(grouped=True, bias_heads=2)
+    policy = MIXED.replace(center=True, center_queries=True)
+    assert decoder_config(start, policy, plain, 8).bias_heads == 1
+    assert decoder_config(start, policy, llama.config, 8).bias_heads == 3
+
+
+def test_values_come_after_the_choice_where_that_can_be(llama) -> None:
+    """Whatever the machine that it is made from has."""
+    local = START.replace(skip_tiles=True, local_values=True, chosen_values=True)
+    whole = Policy.flat(2, granularity="token", prune_queries=False)
+    for start, policy, chosen in ((START, MIXED, True), (local, whole, False),
+                                  (START.replace(merge_rows=8), MIXED, False)):  # fmt: skip
+        assert decoder_config(start, policy, llama.config, 8).chosen_values == chosen
+
+
 def test_a_sliding_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mistral's mask: queries of the prompt see their own 4 positions, and so does each step."""
     torch.manual_seed(6)
