@@ -120,7 +120,7 @@ class GroupLister(wiring.Component):
 
         at, wide_at = Mux(ended, 0, count), Mux(ended, 0, wide_count)
         for name, writes, place, answer in (
-            ("groups", active, at, self.group),
+            ("all_groups", active, at, self.group),
             ("wide_groups", active & wide, wide_at, self.wide_group),
         ):
             entry = data.StructLayout({"group": group.shape(), "wide": 1})
@@ -134,7 +134,7 @@ class GroupLister(wiring.Component):
                 read.addr.eq(self.bank * groups + self.index),
                 answer.eq(read.data.group),
             ]
-            if name == "groups":
+            if name == "all_groups":
                 m.d.comb += self.is_wide.eq(read.data.wide)
         block = delayed(m, walked.block, 1, "block_of")
         follows = delayed(m, walked.follows, 1, "follows")
