@@ -22,6 +22,8 @@ __all__ = ["APERTURE", "Machine", "add_dtqatten"]
 
 #: Module of the machine.
 TOP = f"{PREFIX}system"
+#: Of module, region and interrupt: ``dtqatten_litex.c`` takes LiteX's names of both from it.
+NAME = "dtqatten"
 #: Bytes of the region of the registers: a page, so that an operating system can map it. The
 #: registers repeat in it.
 APERTURE = 4096
@@ -112,12 +114,12 @@ def add_dtqatten(
     soc: Any,
     system: SystemConfig,
     *,
-    name: str = "dtqatten",
     origin: int | None = None,
     source: str | Path | None = None,
 ) -> Machine:
     """Put the machine into a SoC that has LiteDRAM, and connect it.
 
+    Module, region and interrupt are called ``dtqatten``, by which the C driver finds them.
     Memory is a port of LiteDRAM's crossbar, at the addresses at which the CPU has ``main_ram``;
     registers are a region of 4096 bytes on the SoC's bus; where the CPU takes interrupts, one is
     the machine's. Caches of the CPU and the SoC's L2 do not see what the machine writes: the C
@@ -130,8 +132,6 @@ def add_dtqatten(
     system : SystemConfig
         Of which ``address_bits`` reach the end of ``main_ram``, and ``bus_bits`` are not fewer than
         LiteDRAM's ports have.
-    name : str
-        Of module, region and interrupt.
     origin : int, optional
         Address of the registers; by default LiteX chooses, and without a CPU it is 0x80000000.
     source : str or Path, optional
@@ -166,18 +166,18 @@ def add_dtqatten(
         source = Path("build", "dtqatten", f"{TOP}.v")
         write_text(source, verilog(System(system), "system"))
     machine = Machine(soc.platform, system, Path(source).resolve())
-    soc.add_module(name, machine)
+    soc.add_module(NAME, machine)
     port = soc.sdram.crossbar.get_port(data_width=system.bus_bits)
     soc.add_module(
-        f"{name}_memory",
+        f"{NAME}_memory",
         LiteDRAMAXI2Native(axi=machine.bus, port=port, base_address=memory.origin),
     )
     if origin is None and soc.cpu_type is None:
         origin = ORIGIN
     region = SoCRegion(origin=origin, size=APERTURE, mode="rw", cached=False)
-    soc.bus.add_slave(name=name, slave=machine.registers, region=region)
+    soc.bus.add_slave(name=NAME, slave=machine.registers, region=region)
     if soc.irq.enabled:
-        soc.irq.add(name, use_loc_if_exists=True)
+        soc.irq.add(NAME, use_loc_if_exists=True)
     return machine
 
 

@@ -1,5 +1,7 @@
 """Small machines drawn at random, their edges first: what everything generated is checked on."""
 
+from typing import Any
+
 import numpy as np
 
 from dtqatten.configuration.core import PRESETS, Config, ConfigError, Schedule, TopKEngine
@@ -14,7 +16,10 @@ DRIVEN = SystemConfig(
     burst_beats=4,
 )
 
-#: Values of the parameters that a small machine may have, the extreme ones at both ends.
+#: Options of which each needs the one before.
+STEPS = ("skip_tiles", "local_values", "chosen_values")
+#: Values of the parameters that a small machine may have, the extreme ones at both ends;
+#: ``steps`` is how many of ``STEPS``.
 VALUES: dict[str, tuple] = {
     "schedule": tuple(Schedule),
     "rows": (1, 2),
@@ -31,8 +36,11 @@ VALUES: dict[str, tuple] = {
     "v_gains": (False, True),
     "cumulative": (False, True),
     "count_normalize": (False, True),
+    "windows": (False, True),
     "sinks": (False, True),
-    "bias_heads": (0, 1),
+    "bias_heads": (0, 1, 3),
+    "grouped": (False, True),
+    "steps": (0, 1, 2, 3),
     "progressive": (False, True),
     "merge_rows": (0, 3),
     "bus_bits": (64, 128),
@@ -59,8 +67,7 @@ def small_machines(count: int, seed: int) -> list[SystemConfig]:
             name: values[-end] if extreme else values[rng.integers(len(values))]
             for end, (name, values) in zip(ends, VALUES.items(), strict=True)
         }
-        # Rows in segments are not tried in 4 bits.
-        drawn["progressive"] = drawn["progressive"] and not drawn["merge_rows"]
+        _allow(drawn)
         cols, d_head = drawn["cols"], drawn["d_head"]
         depths = [d for d in range(1, d_head + 1) if d_head % d == 0]
         drawn["depth"] = int(rng.choice([1, d_head] if extreme else depths))
@@ -73,3 +80,14 @@ def small_machines(count: int, seed: int) -> list[SystemConfig]:
         except ConfigError:
             continue
     return machines
+
+
+def _allow(drawn: dict[str, Any]) -> None:
+    """Leave out of values what others exclude, so that opposites are both accepted."""
+    # Rows in segments are not tried in 4 bits, and choose no values before these are fetched.
+    whole = not drawn["merge_rows"]
+    drawn["progressive"] &= whole
+    steps = min(drawn.pop("steps"), len(STEPS) if whole else STEPS.index("chosen_values"))
+    drawn |= {name: number < steps for number, name in enumerate(STEPS)}
+    drawn["count_normalize"] &= not drawn["grouped"]
+    drawn["bias_heads"] = min(drawn["bias_heads"], drawn["heads"] if drawn["grouped"] else 1)

@@ -205,6 +205,7 @@ SYSTEMS = {
             capacity=90,
             windows=True,
             sinks=True,
+            unsigned_weights=True,
             bias_heads=4,
             block_exponents=True,
             grouped=True,

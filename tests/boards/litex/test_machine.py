@@ -141,14 +141,14 @@ from litex_boards.targets.radiona_ulx3s import BaseSoC
 from dtqatten.boards.litex.machine import add_dtqatten
 from dtqatten.boards.litex.run import SMALL
 soc = BaseSoC(cpu_type="vexriscv", integrated_rom_size=4096, integrated_rom_init=[0])
-machine = add_dtqatten(soc, SMALL, name="attention", origin=0x9000_0000)
+machine = add_dtqatten(soc, SMALL, origin=0x9000_0000)
 soc.finalize()
-print(soc.bus.regions["attention"].origin, soc.irq.locs["attention"], machine is soc.attention)
+print(soc.bus.regions["dtqatten"].origin, soc.irq.locs["dtqatten"], machine is soc.dtqatten)
 """
 
 
 def test_its_verilog_is_written_where_there_is_none(tmp_path: Path) -> None:
-    """With a CPU, by another name, where the user wants it."""
+    """With a CPU, where the user wants it."""
     from dtqatten.boards.litex.run import SMALL
 
     done = python(WRITTEN, tmp_path)

@@ -115,7 +115,7 @@ ERRORS = {
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_eight_bits_of_fraction_are_enough(name):
-    """Places of so many bits, and a bias that joins the product before it is shifted."""
+    """Places of so many bits, those of the block, and a bias that joins the product unshifted."""
     if name == "trace":
         trace = example()
         q, k = trace.q, trace.k
@@ -141,12 +141,19 @@ def test_eight_bits_of_fraction_are_enough(name):
         return rms(e / e.sum(-1, keepdims=True), exact)
 
     octaves = nats * np.log2(np.e)
+
+    def rounded(bits):
+        added = np.rint(octaves * 2**bits).astype(int)
+        return error(((gained * factor << bits - 5) >> shift) + added, bits - 5)
+
+    places, to_exponents = biased(gained, row, quantize_key_bias(nats[:, 0]))
     found = [
-        error(((gained * factor << bits - 5) >> shift) + np.rint(octaves * 2**bits).astype(int),
-              bits - 5)
-        for bits in (5, 6, 8, 10)
-    ]  # fmt: skip
-    found.append(error(gained * factor + np.rint(octaves * 32 * 2.0**shift).astype(int), shift))
+        rounded(5),
+        rounded(6),
+        error(places, to_exponents.shift[..., None, None]),
+        rounded(10),
+        error(gained * factor + np.rint(octaves * 32 * 2.0**shift).astype(int), shift),
+    ]
     print(f"|{name}|" + "|".join(f"{each:.4f}" for each in found) + "|")
     assert [round(each, 4) for each in found] == list(ERRORS[name])
 

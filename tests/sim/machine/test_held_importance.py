@@ -53,6 +53,22 @@ SYSTEMS = {
         ),
         bus_bits=256,
     ),
+    "heads pruned": SystemConfig(
+        core=Config(
+            rows=2,
+            cols=4,
+            depth=2,
+            d_head=8,
+            n_max=12,
+            heads=6,
+            capacity=40,
+            topk_lanes=4,
+            held_importance=True,
+            head_pruning=True,
+        ),
+        bus_bits=64,
+        burst_beats=4,
+    ),
 }
 CAPACITY = 40
 
@@ -73,9 +89,8 @@ def a_cache(machine: Device, rng: np.random.Generator) -> Cache:
     return cache
 
 
-def a_call(machine: Device, cache: Cache, rng: np.random.Generator) -> Call:
+def a_call(core: Config, cache: Cache, rng: np.random.Generator) -> Call:
     """Return a call on some keys, or on all in order, of which some are protected."""
-    core = SYSTEMS["64 bits" if machine.sizes["bus_bits"] == 64 else "256 bits"].core
     count = int(rng.integers(1, core.n_max + 1))
     keys = random_list(rng, count, CAPACITY)
     first, last = rng.integers(0, 4), rng.integers(0, 4)
@@ -93,10 +108,13 @@ def a_call(machine: Device, cache: Cache, rng: np.random.Generator) -> Call:
         ids=bool(rng.integers(2)),
         protect_first=int(first),
         protect_last=int(last),
+        keep_heads=int(rng.integers(5)) if core.head_pruning else 0,
     )
 
 
-@pytest.mark.parametrize("name", ["64 bits", pytest.param("256 bits", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "name", ["64 bits", pytest.param("256 bits", marks=pytest.mark.long), "heads pruned"]
+)
 @pytest.mark.parametrize(
     ("latency", "pause", "reorder"), [((1, 1), 0.0, False), ((1, 200), 0.4, True)]
 )
@@ -113,7 +131,7 @@ def test_chains_are_bit_exact(name, latency, pause, reorder) -> None:
     for seed in range(8):
         chain = []
         for _ in range(int(rng.integers(1, 5))):
-            chain.append(a_call(machine, caches[int(rng.integers(2))], rng))
+            chain.append(a_call(SYSTEMS[name].core, caches[int(rng.integers(2))], rng))
         golden = expected(SYSTEMS[name].core, chain)
         bus.configure(seed=seed, latency=latency, pause=pause, reorder=reorder)
         bus.record()
