@@ -15,7 +15,8 @@ def tiles_of(op: Operands) -> Tiling:
     """Row blocks and groups of keys of each sequence, as a machine's arrays have them.
 
     Queries that count are computed in chunks that fit the machine, keys that any query sees in
-    segments; in each the tokens of 4 bits come first. Other queries and keys are of no tile. Where
+    segments; in each the tokens of 4 bits come first, and tokens of a class keep the order of the
+    list of the layer before. Other queries and keys are of no tile. Where
     row blocks are tried in 4 bits, each is a chunk, of as many whole queries as it has room for.
     """
     if op.tiles is not None:
@@ -37,6 +38,9 @@ def tiles_of(op: Operands) -> Tiling:
         seen = op.visible[:, 0].any(1).cpu().numpy()
     for i in range(batch):
         rows, keys = np.flatnonzero(counted[i]), np.flatnonzero(seen[i])
+        if op.listed is not None:
+            places = op.listed[i].cpu().numpy()
+            rows, keys = (one[np.argsort(places[one])] for one in (rows, keys))
         chunks = [rows[first : first + chunk] for first in range(0, len(rows), chunk)]
         rows = np.concatenate([_clustered(part, q_bits[i]) for part in chunks]) if chunks else rows
         keys = _clustered(keys, k_bits[i])

@@ -55,6 +55,9 @@ class Operands:
         Heads whose results are used; None is all. Others may be computed or not.
     queries : tensor ``[batch, n_q]``
         1 for queries that count for importance, 0 for pruned and padding ones.
+    listed : int tensor ``[batch, n]``, optional
+        Places of queries and keys in the list of the layer before, where a machine's lists follow
+        from each other; None is their order in the text.
     terms : Terms
         What is done to the scores.
     """
@@ -76,6 +79,7 @@ class Operands:
     value_share: int = SHARE_ALL
     arrays: Arrays = BASE_ARRAYS
     tiles: Tiling | None = None
+    listed: Tensor | None = None
     heads: Tensor | None = None
     threshold: float | None = None
     terms: Terms = NO_TERMS

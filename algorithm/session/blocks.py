@@ -62,6 +62,8 @@ class Block:
         What else is done to the scores.
     key_bias : tensor ``[batch, heads, n]``, optional
         Biases of the new keys, in nats.
+    listed : int tensor ``[batch, n]``, optional
+        As of :class:`~dtqatten.algorithm.block.operands.Operands`.
     """
 
     layer: int
@@ -77,6 +79,7 @@ class Block:
     real: Tensor
     terms: Terms = NO_TERMS
     key_bias: Tensor | None = None
+    listed: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +189,7 @@ def _operands(block: Block, policy: Policy, exact: bool, held: CacheLayer | None
         visible=block.visible,
         scaling=block.scaling,
         queries=block.counted.to(block.q.dtype),
+        listed=block.listed,
         p_planes=policy.p_planes,
         unsigned_weights=policy.unsigned_weights,
         block_exponents=policy.block_exponents,

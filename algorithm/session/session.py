@@ -259,6 +259,9 @@ class Session:
             rows = tokens.valid[:, -n_q:]
             counted = rows if not policy.prune_queries else bits[:, -n_q:] > 0
             own.queries = q_bits, counted, rows
+        listed = None
+        if not asked.cross and held is None and not masks.causal:
+            listed = own.listed(layer == own.stack.first, bits)
         conditioner = self.conditioners[layer].to(q)
         q, k, v = conditioner.inputs(q, k, v)
         bias = conditioner.key_bias(q, k)
@@ -273,6 +276,7 @@ class Session:
             real=rows,
             visible=visible,
             counted=counted,
+            listed=listed,
             scaling=asked.scaling,
             terms=masks.terms(asked),
             key_bias=None if bias is None else bias * asked.scaling,

@@ -117,6 +117,7 @@ class StackPass:
         self.tokens = PassTokens(policy, special_ids)
         self.crossed: PassTokens | None = None
         self.cache: TokenCache | None = None
+        self._places: Tensor | None = None
         self.queries: tuple[Tensor, Tensor, Tensor] | None = None
         self.root: nn.Module | None = None
         self.encoded: Tensor | None = None
@@ -213,6 +214,29 @@ class StackPass:
             found = [Seen(asked, q, keys)]
             self._seen += found
         return found[0]
+
+    def listed(self, first: bool, bits: Tensor) -> Tensor:
+        """Return the places of tokens in the list of the layer before, and make those of this one.
+
+        A layer's list is that of the layer before, without what is pruned, tokens of 4 bits first.
+
+        Parameters
+        ----------
+        first : bool
+            It is the first layer: the list before is the text.
+        bits : tensor ``[batch, n]``
+            Precisions in this layer.
+
+        Returns
+        -------
+        int tensor ``[batch, n]``
+        """
+        before = self._places
+        if first or before is None:
+            before = torch.arange(bits.shape[1], device=bits.device).expand(bits.shape)
+        order = (before + bits.shape[1] * (bits != 4)).argsort(dim=1)
+        self._places = order.argsort(dim=1)
+        return before
 
     def held(self, layer: int) -> CacheLayer | None:
         """Return the codes of the tokens before, in a layer of the model."""
