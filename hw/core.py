@@ -14,7 +14,7 @@ from dtqatten.hw.base.skid import buffered
 from dtqatten.hw.merge.merger import Merger
 from dtqatten.hw.payloads.arrays import load_layout, value_layout
 from dtqatten.hw.payloads.choices import choice_layout
-from dtqatten.hw.payloads.places import bias_layout
+from dtqatten.hw.payloads.octaves import bias_layout
 from dtqatten.hw.payloads.ranking import beat_layout, held_layout, layer_layout, topk_config
 from dtqatten.hw.payloads.softmax import head_layout, key_layout, query_layout, verdict_layout
 from dtqatten.hw.payloads.topk import ids_layout

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dtqatten.algorithm.policy_values import PolicyError
-from dtqatten.golden.numerics.score_terms import KEY_BIAS_BITS
+from dtqatten.golden.numerics.score_terms import quantize_key_bias
 from dtqatten.golden.numerics.segments import MERGE_FRACTION
 
 __all__ = ["bias_codes", "bias_nats"]
@@ -16,7 +16,7 @@ _UNITS = math.log2(math.e) * (1 << MERGE_FRACTION)
 
 
 def bias_codes(nats: Tensor, layer: int) -> Tensor:
-    """Return biases as :func:`dtqatten.golden.numerics.score_terms.quantize_key_bias` does.
+    """Return biases by :func:`~dtqatten.golden.numerics.score_terms.quantize_key_bias`.
 
     Parameters
     ----------
@@ -27,15 +27,17 @@ def bias_codes(nats: Tensor, layer: int) -> Tensor:
     Raises
     ------
     PolicyError
-        If a bias does not fit 16 bits.
+        If a bias is NaN or does not fit 16 bits.
     """
-    codes = (nats.detach().double() * _UNITS).round()
-    if bool((codes.abs() >= 1 << KEY_BIAS_BITS - 1).any()):
+    real = nats.detach()
+    try:
+        codes = quantize_key_bias(real.cpu().numpy())
+    except ValueError:
         raise PolicyError(
-            f"the mean of Q draws {float(nats.detach().abs().max()):.0f} nats of a key in layer "
+            f"the mean of Q draws {float(real.abs().max()):.0f} nats of a key in layer "
             f"{layer}, and a bias has 88.7: set center to true, or center_queries to false"
-        )
-    return codes.to(torch.int16)
+        ) from None
+    return torch.from_numpy(codes).to(nats.device)
 
 
 def bias_nats(codes: Tensor, kind: torch.dtype) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dtqatten.commands.console import print_json, progress, say, show
+from dtqatten.commands.console import print_json, say, show
 from dtqatten.commands.options import (
     JsonOption,
     MachinesOption,
@@ -19,7 +19,7 @@ from dtqatten.commands.options import (
 )
 from dtqatten.commands.paths import output_folder
 from dtqatten.commands.placement import DensityOption, HaloOption
-from dtqatten.commands.sweep import numbers
+from dtqatten.commands.sweep import computed, numbers
 from dtqatten.configuration.core import PRESETS
 from dtqatten.files.errors import UsageError
 from dtqatten.files.pictures import save
@@ -122,7 +122,7 @@ def explore(
         if dask is not None:
             import distributed  # noqa: F401
     from dtqatten.model.shapes import shape_of
-    from dtqatten.model.sweep import executor, points, run, to_csv
+    from dtqatten.model.sweep import points, to_csv
     from dtqatten.synth.estimate.area_model import fitted, read_model
     from dtqatten.synth.explore import Explorer, Machine, best
     from dtqatten.synth.explore_picture import explore_figure
@@ -146,14 +146,7 @@ def explore(
         d_head=shape.d_head,
         buses=numbers("--bus-bits", bus_bits),
     )
-    try:
-        with progress() as bar, executor(workers, dask) as pool:
-            task = bar.add_task("machines", total=len(work))
-            found = run(work, pool, lambda _: bar.advance(task), explorer)
-    except OSError as error:
-        if dask is None:
-            raise
-        raise fail(f"no Dask scheduler at {dask}: {error}") from None
+    found = computed(work, explorer, "machines", workers, dask)
     choice = best(found, mm2, mw)
     limits = [f"{each:g} {unit}" for each, unit in ((mm2, "mm2"), (mw, "mW")) if each is not None]
     within = f" within {' and '.join(limits)}" if limits else ""

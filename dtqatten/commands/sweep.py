@@ -1,9 +1,9 @@
 """``dtqatten sweep``: cycles and utilization of many machines on many workloads."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -29,9 +29,11 @@ from dtqatten.files.whole import write_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from dtqatten.model.sweep import Result
+    from dtqatten.model.sweep import Point, Result
 
-__all__ = ["sweep"]
+__all__ = ["computed", "numbers", "sweep"]
+
+T = TypeVar("T")
 
 
 def numbers(option: str, text: str) -> list[int]:
@@ -51,6 +53,41 @@ def numbers(option: str, text: str) -> list[int]:
             f"{option} is {text!r}: give whole numbers from 1 on, such as 8,16"
         ) from None
     return values
+
+
+def computed(
+    work: "Sequence[Point]",
+    each: "Callable[[Point], T]",
+    what: str,
+    workers: int | None,
+    dask: str | None,
+) -> "list[T]":
+    """Return what ``each`` finds at all points, under a progress bar.
+
+    Parameters
+    ----------
+    work : sequence of Point
+    each : callable
+    what : str
+        Of the bar.
+    workers, dask
+        As of :func:`~dtqatten.model.sweep.executor`.
+
+    Raises
+    ------
+    typer.Exit
+        If there is no Dask scheduler.
+    """
+    from dtqatten.model.sweep import executor, run
+
+    try:
+        with progress() as bar, executor(workers, dask) as pool:
+            task = bar.add_task(what, total=len(work))
+            return run(work, pool, lambda _: bar.advance(task), each)
+    except OSError as error:
+        if dask is None:
+            raise
+        raise fail(f"no Dask scheduler at {dask}: {error}") from None
 
 
 def sweep(
@@ -112,7 +149,7 @@ def sweep(
             import distributed  # noqa: F401
 
         from dtqatten.model.plots import sweep_figure
-        from dtqatten.model.sweep import Result, evaluate, executor, points, run, to_csv
+        from dtqatten.model.sweep import Result, evaluate, points, to_csv
     work = points(
         {each.name: each.config for each in machines},
         changes,
@@ -122,14 +159,7 @@ def sweep(
         **weights,
         buses=numbers("--bus-bits", bus_bits),
     )
-    try:
-        with progress() as bar, executor(workers, dask) as pool:
-            task = bar.add_task("cycle model", total=len(work))
-            results = run(work, pool, lambda _: bar.advance(task), evaluate)
-    except OSError as error:
-        if dask is None:
-            raise
-        raise fail(f"no Dask scheduler at {dask}: {error}") from None
+    results = computed(work, evaluate, "cycle model", workers, dask)
     show(results_table(results))
     if as_json:
         print_json([dataclasses.asdict(result) for result in results])

@@ -12,7 +12,7 @@ from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import BoolArray, IntArray, apply_gain
 from dtqatten.golden.numerics.masks import position_mask
 from dtqatten.golden.numerics.narrowing import narrow
-from dtqatten.golden.numerics.score_terms import PLACE_BITS, biased
+from dtqatten.golden.numerics.score_terms import OCTAVE_BITS, biased
 from dtqatten.golden.numerics.segments import RowScale
 from dtqatten.golden.numerics.sinks import sink_weight
 from dtqatten.golden.numerics.weights import WeightCode
@@ -130,7 +130,7 @@ def passing_rows(config: Config, block: Sequence[ScoredRow], rows: int) -> list[
             divisor = divisor + np.where(sees, weight[:, 0], 0)
     probability = softmax.normalized(e16, total)
     mantissa, exponent = softmax.reciprocal(divisor)
-    lowest = -(1 << (PLACE_BITS if config.bias_heads else config.score_width) - 1)
+    lowest = -(1 << (OCTAVE_BITS if config.bias_heads else config.score_width) - 1)
     passing = []
     for number, tile in enumerate(tiles):
         span = slice(edges[number], edges[number + 1])

@@ -17,11 +17,12 @@ from dtqatten.golden.numerics.softmax import FRACTION_BITS
 
 __all__ = [
     "KEY_BIAS_BITS",
-    "PLACE_BITS",
+    "OCTAVE_BITS",
     "TERM_BITS",
     "biased",
     "capped",
     "in_octaves",
+    "int16_of",
     "no_biases",
     "quantize_bias",
     "quantize_key_bias",
@@ -31,9 +32,11 @@ __all__ = [
 #: Bits of a key's bias, signed: 88.7 nats either way.
 KEY_BIAS_BITS = 16
 #: Bits of a score in 1/256 octaves that has a key's bias, signed: 354.9 nats either way.
-PLACE_BITS = 18
+OCTAVE_BITS = 18
 #: Bits of a bias, signed, and of a cap and its sign: 22,713 nats either way.
 TERM_BITS = 24
+#: What to do about a term that does not fit these.
+WAY_OUT = "give -22713..22713 nats, and hide a key by a mask"
 #: Steps of the table of the hyperbolic tangent for each 1 of its argument.
 _STEPS = 1 << 7
 #: From this argument on the tangent is 1, to 2.3e-7.
@@ -47,15 +50,15 @@ TANH: IntArray = np.rint(np.tanh(np.arange(_END * _STEPS + 1) / _STEPS) * (1 << 
 TANH.flags.writeable = False
 
 
-def _octaves(nats: ArrayLike, what: str) -> IntArray:
+def _octaves(nats: ArrayLike, what: str, bits: int, way_out: str) -> IntArray:
     """Turn nats into integers of 1/256 octaves: ``round(x * 256 * log2(e))``, ties to even."""
     values = np.asarray(nats, dtype=np.float64)
     found = np.rint(values * np.log2(np.e) * (1 << MERGE_FRACTION))
-    bad = ~(np.abs(found) < 1 << (TERM_BITS - 1))
+    bad = ~(np.abs(found) < 1 << (bits - 1))
     if bad.any():
         raise ValueError(
-            f"{what} {values[bad].flat[0]} does not fit {TERM_BITS} bits of 1/256 octaves: give "
-            "-22713..22713 nats, and hide a key by a mask"
+            f"{what.format(values[bad].flat[0])} does not fit {bits} bits of 1/256 octaves: "
+            f"{way_out}"
         )
     return found.astype(np.int64)
 
@@ -77,7 +80,7 @@ def quantize_bias(nats: ArrayLike) -> IntArray:
     ValueError
         If a bias is NaN or beyond 22,713 nats.
     """
-    return _octaves(nats, "bias")
+    return _octaves(nats, "bias {}", TERM_BITS, WAY_OUT)
 
 
 def quantize_key_bias(nats: ArrayLike) -> IntArray:
@@ -96,15 +99,8 @@ def quantize_key_bias(nats: ArrayLike) -> IntArray:
     ValueError
         If a bias is NaN or beyond 88.7 nats.
     """
-    values = np.asarray(nats, dtype=np.float64)
-    found = np.rint(values * np.log2(np.e) * (1 << MERGE_FRACTION))
-    bad = ~(np.abs(found) < 1 << (KEY_BIAS_BITS - 1))
-    if bad.any():
-        raise ValueError(
-            f"bias {values[bad].flat[0]} of a key does not fit {KEY_BIAS_BITS} bits of 1/256 "
-            "octaves: give -88.7..88.7 nats, less what all keys of the head have in common"
-        )
-    return found.astype(np.int16)
+    way_out = "give -88.7..88.7 nats, less what all keys of the head have in common"
+    return _octaves(nats, "bias {} of a key", KEY_BIAS_BITS, way_out).astype(np.int16)
 
 
 def quantize_softcap(nats: float) -> int:
@@ -115,7 +111,7 @@ def quantize_softcap(nats: float) -> int:
     ValueError
         If it is not in 0.0014..22,713 nats.
     """
-    cap = int(_octaves(nats, "softcap"))
+    cap = int(_octaves(nats, "softcap {}", TERM_BITS, WAY_OUT))
     if cap < 1:
         raise ValueError(
             f"softcap {nats} is less than half of 1/256 octaves: give 0.0014 nats or more"
@@ -123,17 +119,17 @@ def quantize_softcap(nats: float) -> int:
     return cap
 
 
-def capped(place: IntArray, cap: int) -> IntArray:
-    """Cap scores softly: ``cap * tanh(place / cap)`` by a table of 1025 entries.
+def capped(octaves: IntArray, cap: int) -> IntArray:
+    """Cap scores softly: ``cap * tanh(octaves / cap)`` by a table of 1025 entries.
 
-    ``x = (min(|place|, 8*cap) << 16) // cap`` with 16 bits of fraction; then, with ``i = x >> 9``
+    ``x = (min(|octaves|, 8*cap) << 16) // cap`` with 16 bits of fraction; then, with ``i = x >> 9``
     and ``r = x & 511``, ``h = TANH[i] + (((TANH[i+1] - TANH[i]) * r) >> 9)``, and the magnitude is
     ``(cap*h + 2**15) >> 16``. It differs from the real function by at most ``0.5 + cap * 2**-14``,
     1.6 units for a cap of 50 nats.
 
     Parameters
     ----------
-    place : int64 array
+    octaves : int64 array
         Scores, in 1/256 octaves.
     cap : int
         1 to ``2**23 - 1``, in 1/256 octaves.
@@ -146,13 +142,13 @@ def capped(place: IntArray, cap: int) -> IntArray:
     most = (1 << (TERM_BITS - 1)) - 1
     if not 1 <= cap <= most:
         raise ValueError(f"cap is {cap}, outside 1..{most}: make one with quantize_softcap")
-    x = (np.minimum(np.abs(place), _END * cap) << _FRACTION) // cap
+    x = (np.minimum(np.abs(octaves), _END * cap) << _FRACTION) // cap
     drop = _FRACTION - (_STEPS.bit_length() - 1)
     step = np.minimum(x >> drop, len(TANH) - 2)
     rise = TANH[step + 1] - TANH[step]
     tangent = TANH[step] + ((rise * (x - (step << drop))) >> drop)
     size = (cap * tangent + (1 << (_FRACTION - 1))) >> _FRACTION
-    return np.where(place < 0, -size, size)
+    return np.where(octaves < 0, -size, size)
 
 
 def in_octaves(
@@ -160,7 +156,8 @@ def in_octaves(
 ) -> tuple[IntArray, RowScale]:
     """Bring scores to 1/256 octaves, cap them, and add a bias to each.
 
-    ``place = (s * M_i << 3) >> shift``, rounded down; then :func:`capped`; then the bias is added.
+    ``octaves = (s * M_i << 3) >> shift``, rounded down; then :func:`capped`; then the bias is
+    added.
 
     Parameters
     ----------
@@ -173,17 +170,40 @@ def in_octaves(
 
     Returns
     -------
-    place : int64 array ``[..., heads, n_q, n_k]``
+    octaves : int64 array ``[..., heads, n_q, n_k]``
     scale : RowScale
-        Turns differences of places into exponents of 1/32 octaves: 1 and a shift of 3.
+        Turns differences of these into exponents of 1/32 octaves: 1 and a shift of 3.
     """
     more = MERGE_FRACTION - FRACTION_BITS
-    place: IntArray = ((scores * scale.factor[..., None]) << more) >> scale.shift[..., None, None]
+    octaves: IntArray = ((scores * scale.factor[..., None]) << more) >> scale.shift[..., None, None]
     if softcap is not None:
-        place = capped(place, softcap)
+        octaves = capped(octaves, softcap)
     if bias is not None:
-        place = place + np.asarray(bias, np.int64)
-    return place, RowScale(np.ones_like(scale.factor), np.full_like(scale.shift, more))
+        octaves = octaves + np.asarray(bias, np.int64)
+    return octaves, RowScale(np.ones_like(scale.factor), np.full_like(scale.shift, more))
+
+
+def int16_of(values: ArrayLike, what: str, how: str) -> IntArray:
+    """Return integers of 16 bits as int64.
+
+    Parameters
+    ----------
+    values : int array
+    what, how : str
+        For the message: their name, and the function that makes them.
+
+    Raises
+    ------
+    ValueError
+        If one is no integer of 16 bits.
+    """
+    found = np.asarray(values)
+    if (
+        not np.issubdtype(found.dtype, np.integer)
+        or (np.abs(found.astype(np.int64) + 0.5) > 1 << 15).any()
+    ):
+        raise ValueError(f"{what} must be integers of 16 bits: see {how}")
+    return found.astype(np.int64)
 
 
 def biased(scores: IntArray, scale: RowScale, bias: IntArray) -> tuple[IntArray, RowScale]:
@@ -203,7 +223,7 @@ def biased(scores: IntArray, scale: RowScale, bias: IntArray) -> tuple[IntArray,
 
     Returns
     -------
-    places : int64 array ``[..., heads, n_q, n_k]``
+    octaves : int64 array ``[..., heads, n_q, n_k]``
     scale : RowScale
         As of :func:`in_octaves`.
 
@@ -212,16 +232,11 @@ def biased(scores: IntArray, scale: RowScale, bias: IntArray) -> tuple[IntArray,
     ValueError
         If a bias is no integer of 16 bits.
     """
-    added = np.asarray(bias)
-    if (
-        not np.issubdtype(added.dtype, np.integer)
-        or (np.abs(added.astype(np.int64) + 0.5) > 1 << (KEY_BIAS_BITS - 1)).any()
-    ):
-        raise ValueError("biases of keys must be integers of 16 bits: see quantize_key_bias")
-    most = (1 << (PLACE_BITS - 1)) - 1
-    place, octaves = in_octaves(scores, scale, None, None)
-    place = np.clip(place, -most, most) + added.astype(np.int64)[..., None, :]
-    return np.clip(place, -most, most), octaves
+    added = int16_of(bias, "biases of keys", "quantize_key_bias")
+    most = (1 << (OCTAVE_BITS - 1)) - 1
+    octaves, to_exponents = in_octaves(scores, scale, None, None)
+    octaves = np.clip(octaves, -most, most) + added[..., None, :]
+    return np.clip(octaves, -most, most), to_exponents
 
 
 def no_biases(config: Config, heads: int, keys: int) -> IntArray | None:

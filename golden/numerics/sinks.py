@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from dtqatten.golden.numerics.codes import IntArray
 from dtqatten.golden.numerics.narrowing import DIVISOR_FRACTION
+from dtqatten.golden.numerics.score_terms import int16_of
 from dtqatten.golden.numerics.segments import MERGE_FRACTION, POWERS, RowScale
 from dtqatten.golden.numerics.softmax import FRACTION_BITS
 from dtqatten.golden.numerics.weights import BALANCED, WeightCode
@@ -84,15 +85,10 @@ def sink_weight(
     ValueError
         If a sink is no integer of 16 bits.
     """
-    kept = np.asarray(sinks)
-    if (
-        not np.issubdtype(kept.dtype, np.integer)
-        or (np.abs(kept.astype(np.int64) + 0.5) > 2**15).any()
-    ):
-        raise ValueError("sinks must be integers of 16 bits: see quantize_sinks")
-    place = (maximum * scale.factor) << (MERGE_FRACTION - FRACTION_BITS) >> scale.shift[..., None]
-    a = kept.astype(np.int64)[..., None]
-    u = np.maximum(place - a, -SINK_OCTAVES << MERGE_FRACTION)
+    kept = int16_of(sinks, "sinks", "quantize_sinks")
+    octaves = (maximum * scale.factor) << (MERGE_FRACTION - FRACTION_BITS) >> scale.shift[..., None]
+    a = kept[..., None]
+    u = np.maximum(octaves - a, -SINK_OCTAVES << MERGE_FRACTION)
     fraction = POWERS[u & ((1 << MERGE_FRACTION) - 1)]
     # From 17 octaves below nothing is left; the shift itself stays in range.
     octave = np.minimum(u >> MERGE_FRACTION, 32)

@@ -13,7 +13,7 @@ from dtqatten.hw.memory.layer_plans import LayerShape
 from dtqatten.hw.memory.run_walker import RunWalker
 from dtqatten.hw.memory.token_table import TokenTable, look_up
 from dtqatten.hw.memory.walker import plan_layout
-from dtqatten.hw.payloads.places import bias_layout
+from dtqatten.hw.payloads.octaves import bias_layout
 from dtqatten.interface.descriptor import BIAS_BYTES, Flag
 
 __all__ = ["BiasReader", "read_biases"]

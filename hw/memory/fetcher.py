@@ -23,7 +23,7 @@ from dtqatten.hw.memory.token_table import TokenTable, look_up
 from dtqatten.hw.memory.turns import KeysFirst
 from dtqatten.hw.payloads.arrays import head_options_layout, load_layout, value_layout
 from dtqatten.hw.payloads.choices import choice_stream
-from dtqatten.hw.payloads.places import bias_layout
+from dtqatten.hw.payloads.octaves import bias_layout
 from dtqatten.hw.payloads.ranking import topk_config
 from dtqatten.hw.payloads.softmax import (
     factor_layout,

@@ -15,7 +15,7 @@ from dtqatten.hw.payloads.merge import (
     held_row_layout,
     merged_row_layout,
 )
-from dtqatten.hw.payloads.places import compared_bits
+from dtqatten.hw.payloads.octaves import compared_bits
 from dtqatten.hw.payloads.softmax import row_record_layout
 from dtqatten.hw.payloads.sums import divided_bits, merged_lead
 from dtqatten.hw.softmax.normalizer import scale_layout

@@ -4,7 +4,7 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
 from dtqatten.configuration.core import Config
-from dtqatten.hw.payloads.places import compared_bits
+from dtqatten.hw.payloads.octaves import compared_bits
 from dtqatten.hw.payloads.softmax import LEAD_BITS
 from dtqatten.hw.payloads.sums import merged_divisor_bits, merged_lead
 

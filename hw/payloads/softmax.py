@@ -6,7 +6,7 @@ from amaranth.lib import data, stream
 from dtqatten.configuration.core import Config
 from dtqatten.hw.payloads.arrays import exponent_fields, tile_fields, weight_shape
 from dtqatten.hw.payloads.choices import choice_fields
-from dtqatten.hw.payloads.places import compared_bits
+from dtqatten.hw.payloads.octaves import compared_bits
 from dtqatten.hw.payloads.sums import (
     EXPONENTIAL_BITS,
     divisor_bits,

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import counted, delayed
-from dtqatten.hw.payloads.places import BIAS_BITS, bias_layout
+from dtqatten.hw.payloads.octaves import BIAS_BITS, bias_layout
 from dtqatten.hw.payloads.softmax import tiles
 
 __all__ = ["BiasStore"]

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed, multiplied
-from dtqatten.hw.payloads.places import OCTAVE_SHIFT, compared_bits, unseen
+from dtqatten.hw.payloads.octaves import OCTAVE_SHIFT, compared_bits, unseen
 from dtqatten.hw.payloads.softmax import MULTIPLIER_BITS, SHIFT_BITS
 from dtqatten.hw.payloads.sums import EXPONENTIAL_BITS
 

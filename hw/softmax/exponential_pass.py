@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import delayed, reduced, reduction_latency
-from dtqatten.hw.payloads.places import unseen
+from dtqatten.hw.payloads.octaves import unseen
 from dtqatten.hw.payloads.softmax import (
     exponential_row_layout,
     factor_fields,

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed, multiplied
-from dtqatten.hw.payloads.places import BIAS_BITS, OCTAVE_SHIFT, compared_bits, unseen
+from dtqatten.hw.payloads.octaves import BIAS_BITS, OCTAVE_SHIFT, compared_bits, unseen
 from dtqatten.hw.payloads.softmax import (
     GAIN_BITS,
     GAIN_ONE,
@@ -94,7 +94,7 @@ class MaskedScore(wiring.Component):
         return m
 
     def _biased(self, m: Module, gained: Value) -> Value:
-        """Return the place of a gained score with its key's bias, seven cycles later."""
+        """Return a gained score in octaves with its key's bias, seven cycles later."""
         most = -unseen(self.config) - 1
 
         def clipped(value: Value) -> Value:
@@ -102,15 +102,15 @@ class MaskedScore(wiring.Component):
 
         score = Signal(signed(self.config.score_width), reset_less=True)
         m.d.sync += score.eq(gained)
-        product = multiplied(m, score, self.multiplier, "place") << OCTAVE_SHIFT
+        product = multiplied(m, score, self.multiplier, "octaves") << OCTAVE_SHIFT
         # Shifted by whole bytes first, then by the rest.
         shift = delayed(m, self.shift, 1, "shift")
         by_bytes = Signal(product.shape(), reset_less=True)
-        place = Signal(product.shape(), reset_less=True)
+        octaves = Signal(product.shape(), reset_less=True)
         near = Signal(self.masked.shape(), reset_less=True)
         m.d.sync += [
             by_bytes.eq(product >> (shift[3:] << 3)),
-            place.eq(by_bytes >> delayed(m, shift[:3], 1, "shift_rest")),
-            near.eq(clipped(place)),
+            octaves.eq(by_bytes >> delayed(m, shift[:3], 1, "shift_rest")),
+            near.eq(clipped(octaves)),
         ]
         return clipped(near + delayed(m, self.bias, 1, "bias"))

@@ -10,7 +10,7 @@ from dtqatten.hw.base.pipeline import delayed, multiplied, reduced, reduction_la
 from dtqatten.hw.base.replay_store import ReplayStore
 from dtqatten.hw.payloads.arrays import score_row_layout
 from dtqatten.hw.payloads.choices import choice_fields
-from dtqatten.hw.payloads.places import OCTAVE_SHIFT, bias_layout, compared_bits
+from dtqatten.hw.payloads.octaves import OCTAVE_SHIFT, bias_layout, compared_bits
 from dtqatten.hw.payloads.softmax import (
     GAIN_ONE,
     MULTIPLIER_BITS,

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.pipeline import delayed, multiplied
-from dtqatten.hw.payloads.places import compared_bits
+from dtqatten.hw.payloads.octaves import compared_bits
 from dtqatten.hw.payloads.softmax import MULTIPLIER_BITS, NO_SINK, SHIFT_BITS, SINK_BITS
 from dtqatten.hw.payloads.sums import SINK_OCTAVES, SINK_WEIGHT_BITS, sink_divisor_bits, top_code
 
@@ -68,14 +68,14 @@ class SinkWeight(wiring.Component):
         sink = delayed(m, self.sink, 5, "sink")
         # Shifted by whole bytes first, then by the rest.
         by_bytes = Signal(product.shape(), reset_less=True)
-        place = Signal(product.shape(), reset_less=True)
+        octaves = Signal(product.shape(), reset_less=True)
         m.d.sync += [
             by_bytes.eq(product >> (shift[3:] << 3)),
-            place.eq(by_bytes >> delayed(m, shift[:3], 1, "shift_rest")),
+            octaves.eq(by_bytes >> delayed(m, shift[:3], 1, "shift_rest")),
         ]
         # Beyond 17 bits every sink is too far away, or too near.
         most = (1 << SINK_BITS) - 1
-        near = Mux(place < ~most, ~most, Mux(place > most, most, place))
+        near = Mux(octaves < ~most, ~most, Mux(octaves > most, most, octaves))
         u = Signal(signed(SINK_BITS + 2), reset_less=True)
         absent = Signal(reset_less=True)
         m.d.sync += [u.eq(near - sink), absent.eq(sink == NO_SINK)]

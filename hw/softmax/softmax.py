@@ -11,7 +11,7 @@ from dtqatten.hw.base.export import place
 from dtqatten.hw.base.row_ring import RowFifo
 from dtqatten.hw.base.skid import buffered
 from dtqatten.hw.payloads.arrays import score_row_layout
-from dtqatten.hw.payloads.places import bias_layout
+from dtqatten.hw.payloads.octaves import bias_layout
 from dtqatten.hw.payloads.softmax import (
     exponential_row_layout,
     head_layout,

@@ -13,7 +13,7 @@ from dtqatten.golden.cycles.softmax_beats import HeadFactor, Key, OutputForm, Qu
 from dtqatten.golden.cycles.tile_rows import tile_rows
 from dtqatten.golden.numerics.sinks import NO_SINK
 from dtqatten.hw.payloads.arrays import score_row_layout
-from dtqatten.hw.payloads.places import bias_layout
+from dtqatten.hw.payloads.octaves import bias_layout
 from dtqatten.hw.payloads.softmax import (
     head_layout,
     key_layout,

@@ -44,18 +44,18 @@ def test_a_bias_has_16_bits_of_256ths_of_an_octave():
             quantize_key_bias([0.0, bad])
 
 
-def test_places_by_hand():
+def test_octaves_by_hand():
     """Multiplied, shifted down, kept within 18 bits, then the bias, within 18 bits again."""
     scale = RowScale(np.array([[3, 1 << 15]]), np.array([1]))
     scores = np.array([[[5, -5, 0, 1 << 20], [1, -1, 7, -(1 << 22)]]])
-    places, octaves = biased(scores, scale, np.array([[100, -100, 32767, -32768]]))
+    octaves, to_exponents = biased(scores, scale, np.array([[100, -100, 32767, -32768]]))
     most = (1 << 17) - 1
     # 5 * 3 * 8 / 2 = 60; -60; 0; far above: cut before the bias is added.
-    assert places[0, 0].tolist() == [160, -160, 32767, most - 32768]
+    assert octaves[0, 0].tolist() == [160, -160, 32767, most - 32768]
     # 2**15 * 4 is one too large already; so is a bias that lifts what is largest.
-    assert places[0, 1].tolist() == [most, -most, most, -most]
-    assert octaves.factor.tolist() == [[1, 1]]
-    assert octaves.shift.tolist() == [3]
+    assert octaves[0, 1].tolist() == [most, -most, most, -most]
+    assert to_exponents.factor.tolist() == [[1, 1]]
+    assert to_exponents.shift.tolist() == [3]
     for bad in (np.array([[1 << 15] * 4]), np.array([[0.5] * 4])):
         with pytest.raises(ValueError, match="quantize_key_bias"):
             biased(scores, scale, bad)
@@ -73,10 +73,10 @@ def test_rounding_is_that_of_biases_of_pairs():
     assert np.array_equal(one.importance, other.importance)
     scores = rng.integers(-(1 << 20), 1 << 20, (3, 20, 48))
     scale = RowScale(rng.integers(0, 1 << 16, (3, 20)), np.array([18, 20, 40]))
-    place, _ = in_octaves(scores, scale, None, pairs)
-    inside = np.abs(place) < (1 << 17) - (1 << 15)
+    octaves, _ = in_octaves(scores, scale, None, pairs)
+    inside = np.abs(octaves) < (1 << 17) - (1 << 15)
     found, _ = biased(scores, scale, quantize_key_bias(nats))
-    assert np.array_equal(found[inside], place[inside])
+    assert np.array_equal(found[inside], octaves[inside])
 
 
 @pytest.mark.parametrize("gains", ["head", "token"])
@@ -135,8 +135,8 @@ def test_eight_bits_of_fraction_are_enough(name):
     row = row_scale(*codes)
     factor, shift = row.factor[..., None], row.shift[..., None, None]
 
-    def error(places, drop):
-        t = (places.max(-1, keepdims=True) - places) >> drop
+    def error(scores, drop):
+        t = (scores.max(-1, keepdims=True) - scores) >> drop
         e = exponential(t, np.ones(t.shape, bool))
         return rms(e / e.sum(-1, keepdims=True), exact)
 
@@ -146,11 +146,11 @@ def test_eight_bits_of_fraction_are_enough(name):
         added = np.rint(octaves * 2**bits).astype(int)
         return error(((gained * factor << bits - 5) >> shift) + added, bits - 5)
 
-    places, to_exponents = biased(gained, row, quantize_key_bias(nats[:, 0]))
+    built, to_exponents = biased(gained, row, quantize_key_bias(nats[:, 0]))
     found = [
         rounded(5),
         rounded(6),
-        error(places, to_exponents.shift[..., None, None]),
+        error(built, to_exponents.shift[..., None, None]),
         rounded(10),
         error(gained * factor + np.rint(octaves * 32 * 2.0**shift).astype(int), shift),
     ]

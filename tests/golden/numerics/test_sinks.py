@@ -59,7 +59,7 @@ def test_both_extremes():
     for sink in (29 * 256, 29 * 256 + 1, 29 * 256 + 255, 30 * 256, 32767):
         assert weight(sink) == [65536 << 29, 119 * 16 << 29]
     assert weight(29 * 256 - 1)[0] == 65270 << 29
-    # The widest place: 256 channels, the largest multiplier; the longest shift.
+    # The widest octaves: 256 channels, the largest multiplier; the longest shift.
     wide = RowScale(np.array([[65535]]), np.array([0]))
     assert weight(32767, 3_686_400, scale=wide) == [0, 0]
     assert weight(-32767, -3_686_400, scale=wide)[0].bit_length() == 46

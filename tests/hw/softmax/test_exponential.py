@@ -5,7 +5,7 @@ from amaranth.hdl import signed
 
 from dtqatten import Config
 from dtqatten.golden.numerics import softmax
-from dtqatten.hw.payloads.places import unseen
+from dtqatten.hw.payloads.octaves import unseen
 from dtqatten.hw.softmax.exponential import LUT32, Exponential
 from dtqatten.sim.engines.ports import pack
 from dtqatten.sim.engines.verilated import VerilatedModel

@@ -9,7 +9,7 @@ from dtqatten import Config
 from dtqatten.golden.numerics.codes import apply_gain
 from dtqatten.golden.numerics.score_terms import biased
 from dtqatten.golden.numerics.segments import RowScale
-from dtqatten.hw.payloads.places import compared_bits, unseen
+from dtqatten.hw.payloads.octaves import compared_bits, unseen
 from dtqatten.hw.payloads.softmax import GAIN_ONE
 from dtqatten.hw.softmax.masked_score import MaskedScore
 from dtqatten.sim.engines.ports import pack
@@ -82,7 +82,7 @@ def test_gains_and_masks_a_score_a_cycle() -> None:
     assert got[MaskedScore.latency(CONFIG) :] == expected
 
 
-def test_places_with_biases_are_those_of_the_golden_model() -> None:
+def test_octaves_with_biases_are_those_of_the_golden_model() -> None:
     """Both ends of every range, shifts of every byte and rest, masked keys whatever their bias."""
     config = CONFIG.replace(bias_heads=1)
     limit = config.d_head * 120 * 120
@@ -100,7 +100,7 @@ def test_places_with_biases_are_those_of_the_golden_model() -> None:
     # Some are within the range, and are no end of it.
     assert 0.2 < np.mean(np.abs(expected) < 1 << 16) < 0.9
     rtl = VerilatedModel(MaskedScore(config), "biased_score")
-    bits, place_bits = signed(config.score_width), signed(compared_bits(config))
+    bits, octave_bits = signed(config.score_width), signed(compared_bits(config))
     wait = MaskedScore.latency(config)
     assert wait == 11
     got = []
@@ -119,4 +119,4 @@ def test_places_with_biases_are_those_of_the_golden_model() -> None:
         }
         got.append(rtl.step(ports, "masked")["masked"])
     wanted = np.where(exists, expected[:, 0, 0], unseen(config)).tolist()
-    assert got[wait:] == [pack([each], place_bits) for each in wanted]
+    assert got[wait:] == [pack([each], octave_bits) for each in wanted]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dtqatten import Config
-from dtqatten.configuration.system import ReadStream, SystemConfig
+from chain_systems import SYSTEMS
+from dtqatten.configuration.system import ReadStream
 from dtqatten.driver.cache import Cache
 from dtqatten.driver.calls import Call
 from dtqatten.driver.device import Device
@@ -19,25 +19,7 @@ from dtqatten.sim.machine.axi import SimulatedBus, simulated_device
 from dtqatten.sim.machine.faults import inject
 
 #: A machine of the tests of chains, so that it is compiled once.
-SYSTEM = SystemConfig(
-    core=Config(
-        rows=4,
-        cols=3,
-        depth=4,
-        d_head=8,
-        n_max=12,
-        heads=9,
-        capacity=300,
-        bias_heads=3,
-        windows=True,
-        sinks=True,
-        grouped=True,
-        skip_tiles=True,
-        merge_rows=5,
-        topk_lanes=2,
-    ),
-    bus_bits=256,
-)
+SYSTEM = SYSTEMS["biases of grouped heads"]
 D, HEADS, GROUP = 8, 2, 3
 
 

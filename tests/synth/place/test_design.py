@@ -1,5 +1,6 @@
 """Designs placed from end to end, on a library of a handful of cells."""
 
+import dataclasses
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from dtqatten.synth.design import Design
 from dtqatten.synth.flow import ASIC, Flow, Placement
-from dtqatten.synth.place.clock_tree import grow_clock_tree
+from dtqatten.synth.place.clock_tree import ClockTree, grow_clock_tree
 from dtqatten.synth.place.design import place_design
 from dtqatten.synth.place.layout import Layout
 from dtqatten.synth.place.netlist import Netlist
@@ -104,6 +105,51 @@ def test_repair_improves_slack_and_keeps_the_logic(
     assert json.loads(json.dumps(result)) == result
 
 
+def depths(layout: Layout, tree: ClockTree, clock: int) -> dict[int, int]:
+    """Return how many buffers each clock pin is behind, by its cell."""
+    netlist = layout.netlist
+    driver = {n: p for p, n in enumerate(netlist.pin_net) if netlist.pin_drives[p]}
+    found = {}
+    for pin in tree.sinks:
+        net, depth = netlist.pin_net[pin], 0
+        while net != clock:
+            cell = netlist.pin_cell[driver[net]]
+            assert cell in tree.buffers
+            net, depth = netlist.pin_net[netlist.first[cell]], depth + 1
+        found[netlist.pin_cell[pin]] = depth
+    return found
+
+
+def test_slow_memories_join_the_clock_tree_further_up(stores, tmp_path: Path) -> None:
+    """And buffers stand on sites of their own, off the macros."""
+    from dtqatten.synth.cells import CellLibrary
+    from dtqatten.synth.place.drives import Drives
+
+    layout: Layout = stores.layout(tmp_path)
+    rng = np.random.default_rng(5)
+    layout.plan = plan = dataclasses.replace(layout.plan, width=300.0, height=300.0)
+    layout.at = rng.uniform(100, 290, layout.at.shape)
+    macros = np.flatnonzero(~layout.is_core)
+    layout.at[macros] = [[20.0 + 40 * i, 20.0] for i in range(len(macros))]
+    (clock,) = (net for name, _, net in layout.netlist.ports if name == "clk")
+    files = [*sorted(tmp_path.glob("cells_*.lib")), tmp_path / "sram.lib"]
+    library = CellLibrary.open(files[:-1], tmp_path)
+    # So that the wire between two macros takes about a stage.
+    tree = grow_clock_tree(layout, clock, Drives(files), library.buffers, Wire(2000.0, 1.0))
+    found = depths(layout, tree, clock)
+    flip_flops = {depth for cell, depth in found.items() if cell not in macros}
+    assert flip_flops == {tree.levels}
+    assert {found[cell] for cell in macros} < set(range(1, tree.levels))
+    low, size = layout.at[tree.buffers], layout.sizes[tree.buffers]
+    for corner, grid in zip(low.T, (plan.site, plan.row), strict=True):
+        assert np.allclose(corner / grid, np.rint(corner / grid))
+    assert np.array_equal(layout.flip[tree.buffers, 1], np.rint(low[:, 1] / plan.row) % 2 == 1)
+    taken = np.concatenate([layout.at[macros] - plan.halo, low])
+    wide = np.concatenate([layout.sizes[macros] + 2 * plan.halo, size])
+    overlaps = (taken[:, None] < (taken + wide)[None] - 1e-6).all(-1)
+    assert (overlaps & overlaps.T).sum() == len(taken)
+
+
 def test_the_clock_tree_is_balanced(adders, tmp_path: Path) -> None:
     """Every sink behind the same number of buffers, and each behind the port."""
     from dtqatten.synth.cells import CellLibrary
@@ -116,19 +162,9 @@ def test_the_clock_tree_is_balanced(adders, tmp_path: Path) -> None:
     files = sorted(tmp_path.glob("cells_*.lib"))
     library = CellLibrary.open(files, tmp_path)
     tree = grow_clock_tree(layout, clock, Drives(files), library.buffers, Wire(1.0, 0.2))
-    netlist = layout.netlist
-    driver = {n: p for p, n in enumerate(netlist.pin_net) if netlist.pin_drives[p]}
-    depths = set()
-    for pin in tree.sinks:
-        net, depth = netlist.pin_net[pin], 0
-        while net != clock:
-            cell = netlist.pin_cell[driver[net]]
-            assert cell in tree.buffers
-            net, depth = netlist.pin_net[netlist.first[cell]], depth + 1
-        depths.add(depth)
-    assert depths == {tree.levels}
+    assert set(depths(layout, tree, clock).values()) == {tree.levels}
     assert tree.levels >= 2
-    assert len(layout.at) == len(netlist.kinds)
+    assert len(layout.at) == len(layout.netlist.kinds)
 
 
 def test_a_placed_result_is_kept_and_drawn(sized_liberty: Path, lef: Path, tmp_path: Path) -> None:

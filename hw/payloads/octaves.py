@@ -9,13 +9,13 @@ __all__ = ["BIAS_BITS", "OCTAVE_SHIFT", "bias_layout", "compared_bits", "unseen"
 
 #: Bits of a key's bias, in 1/256 octaves; of a score there; from there to exponents.
 BIAS_BITS = 16
-PLACE_BITS = 18
+OCTAVE_BITS = 18
 OCTAVE_SHIFT = 3
 
 
 def compared_bits(config: Config) -> int:
     """Bits of a score, signed, as those of a row are compared: with biases in 1/256 octaves."""
-    return PLACE_BITS if config.bias_heads else config.score_width
+    return OCTAVE_BITS if config.bias_heads else config.score_width
 
 
 def unseen(config: Config) -> int:
