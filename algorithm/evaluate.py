@@ -37,6 +37,8 @@ class Evaluation:
         Relative to attention with all tokens and P in 8 bits.
     again : float
         Share of rows of progressive layers that were computed twice.
+    flat : float
+        Share of the low planes of K that progressive decode steps read.
     seconds, float_seconds : float
         Processor time in the model, for the same sequences.
     sequences : int
@@ -58,6 +60,7 @@ class Evaluation:
     float_seconds: float
     sequences: int
     drift: float | None = None
+    flat: float = 0.0
 
     def row(self) -> dict[str, Any]:
         """Return the fields as a dictionary."""
@@ -148,4 +151,5 @@ def evaluate(
         float_seconds=reference.seconds,
         sequences=score.sequences,
         drift=score.drift(reference),
+        flat=tally.flat,
     )

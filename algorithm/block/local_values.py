@@ -17,7 +17,8 @@ def tiles_of(op: Operands) -> Tiling:
     Queries that count are computed in chunks that fit the machine, keys that any query sees in
     segments; in each the tokens of 4 bits come first, and tokens of a class keep the order of the
     list of the layer before. Other queries and keys are of no tile. Where
-    row blocks are tried in 4 bits, each is a chunk, of as many whole queries as it has room for.
+    row blocks are tried in 4 bits, each is a chunk, of as many whole queries as it has room for. In
+    decode steps (``Arrays.stepwise``) a query is a chunk.
     """
     if op.tiles is not None:
         return op.tiles
@@ -26,7 +27,7 @@ def tiles_of(op: Operands) -> Tiling:
     arrays = op.arrays
     group = heads // shared if arrays.grouped else 1
     most = arrays.n_max if op.threshold is None else arrays.rows
-    chunk = max(1, most // group)
+    chunk = 1 if arrays.stepwise else max(1, most // group)
     tile = (arrays.rows, arrays.cols, arrays.depth)
     blocks = np.full((batch, heads, n_q), -1)
     groups = np.full((batch, n_k), -1)

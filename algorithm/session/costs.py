@@ -11,8 +11,10 @@ from torch import Tensor
 from dtqatten.algorithm.block.operands import Result
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.session.blocks import Block
+from dtqatten.algorithm.session.step_bytes import step_bytes
 from dtqatten.algorithm.session.tally import Tally
 from dtqatten.golden.numerics.codes import Granularity
+from dtqatten.golden.numerics.local_values import Arrays
 
 __all__ = ["Computed", "account"]
 
@@ -41,9 +43,22 @@ class Computed:
 
 
 @torch.no_grad()
-def account(tally: Tally, policy: Policy, done: Computed) -> None:
-    """Add a block to a tally."""
-    _Costs(policy, done).add(tally)
+def account(tally: Tally, policy: Policy, done: Computed, arrays: Arrays) -> None:
+    """Add a block to a tally.
+
+    Bytes are those of all queries at once, or of a decode step each where ``arrays.stepwise``.
+    """
+    costs = _Costs(policy, done)
+    costs.add(tally)
+    if arrays.stepwise:
+        steps = step_bytes(policy, done.block, done.result, costs.living, arrays)
+        tally.bytes += steps.total
+        tally.keys_tried += steps.tried
+        tally.keys_flat += steps.flat
+        tally.bytes_all += costs.all_step_bytes()
+    else:
+        tally.bytes += costs.bytes()
+        tally.bytes_all += costs.all_bytes()
 
 
 class _Costs:
@@ -105,12 +120,8 @@ class _Costs:
         block, result, policy = self.block, self.result, self.policy
         scores, combine, key_sum = self._products()
         tokens = [float((block.valid & (self.bits == b)).sum()) for b in (0, 4, 8)]
-        q_bytes = float((block.q_bits * block.counted).sum()) * self.d / 8 * self.heads * self.share
-        stored = (block.k_bits * block.valid)[:, None] * self.shared[..., None]
-        k_bytes = v_bytes = float(stored.sum()) * self.d / 8
-        if result.again is not None:
-            again = result.again & block.counted[:, None, :].bool() & self.living[..., None]
-            scores, q_bytes, k_bytes, kept, twice = self._progressive(again, key_sum)
+        if (again := self._again()) is not None:
+            scores, kept, twice = self._progressive(again, key_sum)
             tokens = [tokens[0], kept - twice, twice]
             tally.rows += float(self.rows.sum()) * self.heads * self.share
             tally.rows_again += float(again.sum())
@@ -121,11 +132,37 @@ class _Costs:
         tally.bit_operations_all += pairs * 128 * self.heads
         tried = 32 * (result.again is not None)
         tally.bit_operations_most += pairs * (64 + tried + 32 * policy.p_planes) * self.heads
-        tally.bytes += q_bytes + k_bytes + v_bytes + self._gain_bytes() + self._bias_bytes()
-        real, valid = float(self._real().sum()), float(block.valid.sum())
-        tally.bytes_all += (real * self.heads + 2 * valid * self.kv_heads) * self.d
         for i in range(3):
             tally.tokens[i] += tokens[i]
+
+    def bytes(self) -> float:
+        """Bytes of Q, K, V, gains and biases, each read once for all queries."""
+        block = self.block
+        q_bytes = float((block.q_bits * block.counted).sum()) * self.d / 8 * self.heads * self.share
+        stored = (block.k_bits * block.valid)[:, None] * self.shared[..., None]
+        k_bytes = v_bytes = float(stored.sum()) * self.d / 8
+        if (again := self._again()) is not None:
+            low = again.unflatten(1, (self.kv_heads, -1)).any(-1).any(-1)
+            q_bytes = float(self.rows.sum()) * self.d * self.heads * self.share
+            kept = (block.valid & (self.bits > 0)).double().sum(1)
+            k_bytes = float((kept[:, None] * (self.shared.double() + low)).sum()) * self.d / 2
+        return q_bytes + k_bytes + v_bytes + self._gain_bytes() + self._bias_bytes()
+
+    def all_bytes(self) -> float:
+        """Bytes of Q, K and V with all tokens in 8 bits."""
+        real, valid = float(self._real().sum()), float(self.block.valid.sum())
+        return (real * self.heads + 2 * valid * self.kv_heads) * self.d
+
+    def all_step_bytes(self) -> float:
+        """Bytes of Q, K and V with all tokens in 8 bits, if each query reads its keys."""
+        real, pairs = float(self._real().sum()), float(self._pairs().sum())
+        return (real * self.heads + 2 * pairs * self.kv_heads) * self.d
+
+    def _again(self) -> Tensor | None:
+        """Rows of a progressive layer that are computed again, ``[batch, heads, n_q]``."""
+        if self.result.again is None:
+            return None
+        return self.result.again & self.block.counted[:, None, :].bool() & self.living[..., None]
 
     def _real(self) -> Tensor:
         """Queries that are no padding."""
@@ -156,7 +193,7 @@ class _Costs:
 
     def _progressive(
         self, again: Tensor, key_sum: Tensor
-    ) -> tuple[Tensor, float, float, float, float]:
+    ) -> tuple[Tensor, float, float]:
         """Costs of Q K^T where keys are in 4 bits first, in a trial and then in earnest.
 
         Parameters
@@ -170,8 +207,6 @@ class _Costs:
         -------
         scores : tensor ``[batch]``
             Bit operations.
-        q_bytes, k_bytes : float
-            Bytes of Q and K.
         kept, twice : float
             Tokens that are computed, and those of them whose rows are computed in 8 bits.
         """
@@ -180,12 +215,9 @@ class _Costs:
         keys = key_sum / torch.where(block.k_bits.amax() > 4, 8.0, 4.0)
         # Queries in 8 bits and keys in 4, twice; the keys' low planes for the rows done again.
         scores = ((64 + 32 * part) * keys * rows).sum(1)
-        kept = (block.valid & (self.bits > 0)).double().sum(1)
+        kept = float((block.valid & (self.bits > 0)).sum())
         twice = float((part * rows * (self.bits[:, -self.n_q :] > 0)).sum())
-        low = again.unflatten(1, (self.kv_heads, -1)).any(-1).any(-1)
-        q_bytes = float(rows.sum()) * self.d * self.heads * self.share
-        k_bytes = float((kept[:, None] * (self.shared.double() + low)).sum()) * self.d / 2
-        return scores, q_bytes, k_bytes, float(kept.sum()), twice
+        return scores, kept, twice
 
     def _multiplied(self, multiplied: Tensor) -> Tensor:
         """Bit operations of P V of each sequence where row blocks multiply V of some keys.

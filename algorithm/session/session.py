@@ -325,7 +325,7 @@ class Session:
 
     def _count(self, of: PassTokens, done: Computed) -> None:
         """Add a block to the tally, the tokens' importance and the records."""
-        account(self.tally, self.policy, done)
+        account(self.tally, self.policy, done, self.arrays)
         block, bits, importance = done.block, done.bits, done.result.importance
         drawn = None if importance is None else importance.sum(1)
         if drawn is not None:

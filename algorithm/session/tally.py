@@ -18,7 +18,10 @@ class Tally:
     bit_operations_most : float
         The same with all in 8 bits and P as wide as the policy has it: nothing costs more.
     bytes, bytes_all : float
-        Bytes of Q, K and V fetched, gains included; the same with all in 8 bits.
+        Bytes of Q, K and V fetched, gains and biases included; the same with all in 8 bits. Of
+        decode steps, where queries are steps of their own.
+    keys_tried, keys_flat : float
+        Keys of the heads of K of progressive decode steps, and those whose low planes are read.
     rows, rows_again : float
         Rows of progressive layers, and those that were computed again.
     sequences : int
@@ -31,6 +34,8 @@ class Tally:
     bit_operations_most: float = 0.0
     bytes: float = 0.0
     bytes_all: float = 0.0
+    keys_tried: float = 0.0
+    keys_flat: float = 0.0
     rows: float = 0.0
     rows_again: float = 0.0
     sequences: int = 0
@@ -58,6 +63,11 @@ class Tally:
                 "report it if you did"
             )
         return self.bit_operations / self.bit_operations_all
+
+    @property
+    def flat(self) -> float:
+        """Share of the low planes of K that progressive decode steps read."""
+        return self.keys_flat / self.keys_tried if self.keys_tried else 0.0
 
     @property
     def bytes_ratio(self) -> float:

@@ -61,6 +61,9 @@ class Arrays:
         Rows that are computed at a time, and keys of a segment.
     grouped : bool
         Query heads that share K and V fill row blocks together.
+    stepwise : bool
+        Each query is computed by itself, as in decode steps; else as many at a time as there is
+        room for.
     """
 
     rows: int
@@ -68,6 +71,7 @@ class Arrays:
     depth: int
     n_max: int
     grouped: bool = False
+    stepwise: bool = False
 
     @classmethod
     def of(cls, config: Config) -> "Arrays":

@@ -1,5 +1,7 @@
 """Costs of a block whose bits are counted by hand."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -8,9 +10,16 @@ from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.session.blocks import Block
 from dtqatten.algorithm.session.costs import Computed, account
 from dtqatten.algorithm.session.tally import Tally
+from dtqatten.golden.numerics.local_values import Arrays
+
+#: Row blocks of both query heads, groups of single keys.
+ARRAYS = Arrays(2, 4, 1, 16, grouped=True)
+#: The same in decode steps.
+STEPS = dataclasses.replace(ARRAYS, stepwise=True)
+CAUSAL = torch.ones(3, 3, dtype=torch.bool).tril()[None, None]
 
 
-def cost(bits, visible=None, heads=None, multiplied=None, again=None, **options):
+def cost(bits, visible=None, heads=None, multiplied=None, again=None, arrays=ARRAYS, **options):
     """Two heads of four channels on one of K and V; tokens of 0 bits are left out."""
     bits = torch.tensor([bits])
     n = bits.shape[1]
@@ -21,7 +30,7 @@ def cost(bits, visible=None, heads=None, multiplied=None, again=None, **options)
     block = Block(0, q, kv, kv, bits, bits, valid, visible, kept, 0.5, valid)
     result = Result(q, None, again, multiplied)
     tally = Tally()
-    account(tally, Policy.flat(1, **options), Computed(block, result, bits, None, heads))
+    account(tally, Policy.flat(1, **options), Computed(block, result, bits, None, heads), arrays)
     return tally
 
 
@@ -74,3 +83,44 @@ def test_rows_that_are_computed_again_fetch_their_low_planes():
     assert tally.tokens == [0, 1, 1]
     # Both planes of Q, those of K, since a row asks for the low one, and the high one of V.
     assert tally.bytes == (2 * 2 + 2 * 2 / 2 + 2 / 2) * 4
+
+
+def test_each_decode_step_reads_the_keys_that_it_sees():
+    """Bits of K: 8, 8 + 4 and 8 + 4 + 4; V as many; queries of two heads. Dense: six keys."""
+    tally = cost([8.0, 4.0, 4.0], CAUSAL, arrays=STEPS)
+    assert tally.bytes == (2 * 16 + 2 * (8 + 12 + 16)) * 4 / 8
+    # Without a list of what is seen before anything is pruned, all see all.
+    assert tally.bytes_all == (2 * 3 + 2 * 9) * 4
+    gains = cost([8.0, 4.0, 4.0], CAUSAL, arrays=STEPS, granularity="token")
+    assert gains.bytes == tally.bytes + 2 * 6 + 2 * 3
+
+
+def test_a_decode_step_reads_v_of_the_groups_it_chose():
+    """Both query heads choose alike: of three keys in 4 bits two queries, none and one."""
+    rows = torch.tensor([[2.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    multiplied = torch.stack([rows, rows])[None]
+    tally = cost([4.0, 4.0, 4.0], CAUSAL, multiplied=multiplied, arrays=STEPS)
+    assert tally.bytes == (2 * 12 + 24 + 12) * 4 / 8
+    assert (tally.keys_tried, tally.flat) == (0, 0)
+    # Query heads that are row blocks of their own choose each for itself: V is read whole.
+    for apart in ({"rows": 1}, {"grouped": False}):
+        arrays = dataclasses.replace(STEPS, **apart)
+        alone = cost([4.0, 4.0, 4.0], CAUSAL, multiplied=multiplied, arrays=arrays)
+        assert alone.bytes == (2 * 12 + 24 + 24) * 4 / 8
+
+
+def test_a_decode_step_reads_low_planes_where_a_head_is_flat():
+    """The third query's second head is: its three keys have 8 bits, the other three have 4."""
+    again = torch.tensor([[[False, False, False], [False, False, True]]])
+    tally = cost([4.0, 4.0, 4.0], CAUSAL, again=again, arrays=STEPS)
+    assert tally.bytes == (2 * 24 + (3 * 4 + 3 * 8) + 6 * 4) * 4 / 8
+    assert (tally.keys_tried, tally.keys_flat, tally.flat) == (6, 3, 0.5)
+    # V in 8 bits changes nothing of K.
+    wide = cost([8.0, 8.0, 8.0], CAUSAL, again=again, arrays=STEPS)
+    assert wide.bytes - tally.bytes == 6 * 4 * 4 / 8
+
+
+def test_pruned_heads_and_tokens_are_read_in_no_decode_step():
+    heads = torch.tensor([[True, False]])
+    assert cost([8.0, 0.0, 8.0], CAUSAL, heads, arrays=STEPS).bytes == (2 + 2 * 3) * 4
+    assert cost([8.0] * 3, CAUSAL, torch.tensor([[False, False]]), arrays=STEPS).bytes == 0
