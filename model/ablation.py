@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from dtqatten.algorithm.layer_policy import LayerPolicy
 from dtqatten.algorithm.policy import Policy
 from dtqatten.configuration.core import Config
+from dtqatten.configuration.system import SystemConfig
 from dtqatten.files.errors import UsageError
 from dtqatten.model.core import run_core
+from dtqatten.model.decode_cost import decode_cost, flat_share
 from dtqatten.model.energy import Coefficients, dram_bytes, head_energy
-from dtqatten.model.policy_cost import PolicyCost, refuse_unpriced
+from dtqatten.model.policy_cost import UNPRICED, Cost, PolicyCost, refuse_unpriced
 from dtqatten.model.shapes import Shape
 from dtqatten.model.workload import Workload
 
-__all__ = ["USUAL", "Ablated", "Feature", "ablation", "with_features"]
+__all__ = ["USUAL", "Ablated", "Feature", "ablation", "decode_ablation", "with_features"]
 
 #: Fewer bits, tokens and values: the fastest policy that comes with the project.
 USUAL = "minilm-bbc-local"
@@ -28,11 +30,16 @@ class Feature(enum.StrEnum):
     TOKENS = "cascade token pruning"
     HEADS = "cascade head pruning"
     VALUES = "local V pruning"
+    #: Low planes of K for flat heads alone.
+    PROGRESSIVE = "progressive keys"
 
 
 def with_features(policy: Policy, features: frozenset[Feature]) -> Policy:
-    """Return a policy with some of its features; the others are as in attention in 8 bits."""
-    bits = Feature.PRECISION in features
+    """Return a policy with some of its features; the others are as in attention in 8 bits.
+
+    Means are taken out of Q for keys in 4 bits, so that these have biases and others do not.
+    """
+    bits, tried = Feature.PRECISION in features, Feature.PROGRESSIVE in features
     layers = []
     for number, layer in enumerate(policy.layers):
         zero = policy.share_0(number) if Feature.TOKENS in features else 0.0
@@ -45,11 +52,12 @@ def with_features(policy: Policy, features: frozenset[Feature]) -> Policy:
                 share_8=(1 - zero) * eight,
                 heads=layer.heads if Feature.HEADS in features else 1.0,
                 values=layer.values if Feature.VALUES in features else 1.0,
-                threshold=layer.threshold,
+                threshold=layer.threshold if tried else None,
             )
         )
     return policy.replace(
         layers=tuple(layers),
+        center_queries=(bits or tried) and policy.center_queries,
         p_follows_token=bits and policy.p_follows_token,
         p_follows_query=bits and policy.p_follows_query,
     )
@@ -107,14 +115,7 @@ def ablation(
         If the policy has no feature, or its costs do not follow from its schedule.
     """
     refuse_unpriced(policy, energy=power is not None)
-    own = [feature for feature in Feature if _has(policy, feature)]
-    if not own:
-        raise UsageError("the policy saves nothing: choose one with fewer bits, tokens or heads")
-    every = frozenset(own)
-    rows: dict[str, frozenset[Feature]] = {f"{x} alone": frozenset({x}) for x in own}
-    if len(own) > 2:
-        rows |= {f"all but {x}": every - {x} for x in own}
-    rows["all"] = every
+    rows = _rows(policy)
     kv_heads = shape.shared / shape.heads
     runs: dict[tuple[Workload, int], Mapping[str, float]] = {}
 
@@ -141,6 +142,65 @@ def ablation(
     return found
 
 
+def decode_ablation(
+    policy: Policy,
+    system: SystemConfig,
+    shape: Shape,
+    keys: int,
+    power: Coefficients | None = None,
+) -> list[Ablated]:
+    """Return what each feature of a decoder's policy saves in a step.
+
+    Rows as of :func:`ablation`, by :mod:`dtqatten.model.decode_cost`. Heads whose keys are tried in
+    4 bits are flat as often as the policy's search found, whatever its other features.
+
+    Parameters
+    ----------
+    policy : Policy
+    system : SystemConfig
+    shape : Shape
+    keys : int
+        In the cache.
+    power : Coefficients, optional
+        Energy of the machine's parts; not asked where the policy takes a machine whose power has
+        not been measured.
+
+    Raises
+    ------
+    UsageError
+        If the policy has no feature, is an encoder's, or its steps' costs are not known.
+    """
+    if policy.prune_queries:
+        raise UsageError(
+            "prune_queries is True: pruned tokens ask no more, as in an encoder, which has no "
+            "decode steps; choose a decoder's policy, or --stage prefill"
+        )
+    flat, rows = flat_share(policy), _rows(policy)
+    if any(getattr(policy, name) for name in UNPRICED):
+        power = None
+    kinds = [Cost.CYCLES, Cost.BYTES, *([] if power is None else [Cost.ENERGY])]
+    costs = {kind: decode_cost(kind, system, shape, keys, power) for kind in kinds}
+    found = []
+    for name, features in rows.items():
+        some = with_features(policy, features)
+        used = {kind: cost(some, flat) for kind, cost in costs.items()}
+        saved = used[Cost.CYCLES], used[Cost.BYTES], used.get(Cost.ENERGY)
+        found.append(Ablated(name, features, some, *saved))
+    return found
+
+
+def _rows(policy: Policy) -> dict[str, frozenset[Feature]]:
+    """Return the features of each row: each alone, all but each, all."""
+    own = [feature for feature in Feature if _has(policy, feature)]
+    if not own:
+        raise UsageError("the policy saves nothing: choose one with fewer bits, tokens or heads")
+    every = frozenset(own)
+    rows: dict[str, frozenset[Feature]] = {f"{x} alone": frozenset({x}) for x in own}
+    if len(own) > 2:
+        rows |= {f"all but {x}": every - {x} for x in own}
+    return rows | {"all": every}
+
+
 def _has(policy: Policy, feature: Feature) -> bool:
     layers = policy.layers
     return {
@@ -148,4 +208,5 @@ def _has(policy: Policy, feature: Feature) -> bool:
         Feature.TOKENS: any(layer.share_0 for layer in layers),
         Feature.HEADS: any(layer.heads < 1 for layer in layers),
         Feature.VALUES: policy.local,
+        Feature.PROGRESSIVE: policy.progressive,
     }[feature]

@@ -13,7 +13,15 @@ from dtqatten.model.energy import DRAM_PJ_PER_BIT, UNMEASURED, Coefficients, dra
 from dtqatten.model.shapes import Shape
 from dtqatten.model.workload import Workload, policy_workloads
 
-__all__ = ["UNPRICED", "Cost", "PolicyCost", "kv_ratio", "policy_cost", "refuse_unpriced"]
+__all__ = [
+    "UNPRICED",
+    "Cost",
+    "PolicyCost",
+    "kv_ratio",
+    "policy_cost",
+    "refuse_unmeasured",
+    "refuse_unpriced",
+]
 
 #: Options of a policy that take machines whose power is not known, and the options of these.
 UNPRICED = {{"bias_heads": "center_queries"}.get(option, option): option for option in UNMEASURED}
@@ -44,6 +52,22 @@ def _refuse_progressive(policy: Policy) -> None:
             )
 
 
+def refuse_unmeasured(policy: Policy) -> None:
+    """Refuse a policy that takes a machine whose power has not been measured.
+
+    Raises
+    ------
+    UsageError
+        If weights are unsigned or have exponents, or keys have biases.
+    """
+    for name, option in UNPRICED.items():
+        if getattr(policy, name):
+            raise UsageError(
+                f"{name} is True: power is known of machines without {option} only; choose "
+                "cycles, bit operations or bytes"
+            )
+
+
 def refuse_unpriced(policy: Policy, *, energy: bool = False) -> None:
     """Refuse a policy whose cycles and energy do not follow from its schedule.
 
@@ -59,12 +83,8 @@ def refuse_unpriced(policy: Policy, *, energy: bool = False) -> None:
         If a layer is progressive, or queries of pruned tokens go on; for energy also if weights are
         unsigned or have exponents, or keys have biases, whose power has not been measured.
     """
-    for name, option in UNPRICED.items():
-        if energy and getattr(policy, name):
-            raise UsageError(
-                f"{name} is True: power is known of machines without {option} only; choose "
-                "cycles, bit operations or bytes"
-            )
+    if energy:
+        refuse_unmeasured(policy)
     _refuse_progressive(policy)
     if not policy.prune_queries:
         raise UsageError(
@@ -123,7 +143,9 @@ class PolicyCost:
         return own / all_in_8
 
 
-def kv_ratio(policy: Policy, shape: Shape, *, chosen: bool = False) -> float:
+def kv_ratio(
+    policy: Policy, shape: Shape, *, chosen: bool = False, flat: float | None = None
+) -> float:
     """Return bytes of K and V that all layers read, over those of all tokens and heads in 8 bits.
 
     ``mean over layers of left / heads * (share_4 / 2 + share_8 + bias * (share_4 + share_8))``;
@@ -139,21 +161,27 @@ def kv_ratio(policy: Policy, shape: Shape, *, chosen: bool = False) -> float:
     chosen : bool
         V is read after the choice, as in decode steps of a machine with ``chosen_values``: of V
         only ``values``, the share that is multiplied.
+    flat : float, optional
+        Share of the low planes of K that progressive layers read.
 
     Raises
     ------
     UsageError
-        If a layer is progressive: what is read again depends on the data.
+        If a layer is progressive and ``flat`` is not given: what is read again depends on the data.
     """
-    _refuse_progressive(policy)
+    if flat is None:
+        _refuse_progressive(policy)
     heads = shape.heads
     bias = policy.center_queries * BIAS_BYTES * heads / (2 * shape.d_head * shape.shared)
     left, total = heads, 0.0
     for layer in policy.layers:
         left = min(left, layer.kept_heads(heads))
-        tensors = (1 + layer.values) / 2 if chosen else 1.0
-        codes = (layer.share_4 / 2 + layer.share_8) * tensors
-        total += left / heads * (codes + bias * (layer.share_4 + layer.share_8))
+        kept = layer.share_4 + layer.share_8
+        k = v = layer.share_4 / 2 + layer.share_8
+        if layer.threshold is not None:
+            k = kept * (1 + (flat or 0.0)) / 2
+        codes = (k + v * (layer.values if chosen else 1.0)) / 2
+        total += left / heads * (codes + bias * kept)
     return total / len(policy.layers)
 
 

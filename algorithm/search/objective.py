@@ -25,7 +25,7 @@ LAMBDA_ENCODER, LAMBDA_DECODER = 0.37, 0.24
 #: Loss added per unit beyond the tolerance or the budget: large enough to decide.
 BARRIER, BUDGET_BARRIER = 50.0, 2000.0
 #: What is kept of an evaluation.
-MEASURED = ("metric", "loss", "drift", "bops_ratio", "bytes_ratio")
+MEASURED = ("metric", "loss", "drift", "bops_ratio", "bytes_ratio", "flat")
 
 
 def bit_operations(policy: Policy, found: "Evaluation") -> float:

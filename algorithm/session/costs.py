@@ -191,9 +191,7 @@ class _Costs:
         pv, pv_narrow = (self.sees @ torch.stack([self.pv, self.pv_narrow], -1)).unbind(-1)
         return (q_bits * key_sum).sum(1), (wide * pv + narrow * pv_narrow).sum(1), key_sum
 
-    def _progressive(
-        self, again: Tensor, key_sum: Tensor
-    ) -> tuple[Tensor, float, float]:
+    def _progressive(self, again: Tensor, key_sum: Tensor) -> tuple[Tensor, float, float]:
         """Costs of Q K^T where keys are in 4 bits first, in a trial and then in earnest.
 
         Parameters

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dtqatten.algorithm.packaged import find_policy
+from dtqatten.commands.algorithm import Stage, StageOption
 from dtqatten.commands.console import print_json, progress, say, show
 from dtqatten.commands.options import (
     ConfigOption,
@@ -29,17 +30,22 @@ def ablation(
         str | None, typer.Option(help="Shape: bert-base and others, a folder; the policy's model.")
     ] = None,
     tokens: TokensOption = 384,
+    stage: StageOption = Stage.PREFILL,
     preset: StartOption = None,
     file: ConfigOption = None,
     output: Annotated[Path, output_file("JSON to write.")] = Path("build/ablation.json"),
     as_json: JsonOption = False,
 ) -> None:
-    """Print what each feature of an encoder's policy saves: alone, left out, and all together.
+    """Print what each feature of a policy saves: alone, left out, and all together.
 
-    Features are fewer bits, cascade pruning of tokens and of heads, and local V pruning. Cycles are
+    Features are fewer bits, cascade pruning of tokens and of heads, local V pruning, and in decode
+    progressive keys. Of an encoder, cycles are
     those of the core of preset base, or of --preset or --config, by the cycle model; bytes those of
     Q, K, V and outputs; energy, where the power of the machine is known, that of core and DRAM. All
     are relative to attention in 8 bits, so that 2 x is half of it.
+
+    With --stage decode they are those of a decoder's step on --tokens keys: cycles of the machine
+    with its bus, in closed form; bytes of Q, K, V, gains and biases.
     """
     from rich.table import Table
 
@@ -57,7 +63,11 @@ def ablation(
     power = None if known is None or on.name != on.start else known.power
     with progress() as bar:
         bar.add_task("cycle model", total=None)
-        rows = model_ablation.ablation(applied, on.config, shape_of(shape), tokens, power)
+        of = shape_of(shape)
+        if stage is Stage.DECODE:
+            rows = model_ablation.decode_ablation(applied, on.system(), of, tokens, power)
+        else:
+            rows = model_ablation.ablation(applied, on.config, of, tokens, power)
     table = Table(title=f"{name}, {shape}, {tokens} tokens, on {on.name}", title_justify="left")
     for head in ("features", "cycles", "bytes", "energy"):
         table.add_column(head, justify="left" if head == "features" else "right")
@@ -68,6 +78,7 @@ def ablation(
         "policy": name,
         "model": shape,
         "tokens": tokens,
+        "stage": stage.value,
         "machine": str(on.config),
         "rows": [
             {
@@ -83,8 +94,6 @@ def ablation(
     write_text(output, json.dumps(content, indent=2) + "\n")
     if as_json:
         print_json(content)
-    show(
-        table,
-        "of attention in 8 bits; cycles by the cycle model, energy modelled",
-    )
+    by = "in closed form" if stage is Stage.DECODE else "by the cycle model"
+    show(table, f"of attention in 8 bits; cycles {by}, energy modelled")
     say(output)

@@ -1,5 +1,7 @@
 """What the commands that run models share."""
 
+import dataclasses
+import enum
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,8 @@ from dtqatten.algorithm.packaged import find_policy
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.commands.console import progress
+from dtqatten.files.errors import UsageError
+from dtqatten.golden.numerics.local_values import Arrays
 
 if TYPE_CHECKING:
     from dtqatten.algorithm.models import Loaded
@@ -21,16 +25,36 @@ __all__ = [
     "DataOption",
     "LimitOption",
     "ModelOption",
+    "Stage",
+    "StageOption",
     "TaskOption",
     "opened",
     "plain_score",
     "progress_bar",
+    "staged",
     "template_of",
 ]
 
 #: Whose results depend on a machine's arrays, as ``Policy.by_arrays`` says.
 BY_ARRAYS = "a policy with local V pruning, progressive layers or block exponents"
 
+
+class Stage(enum.StrEnum):
+    """How a text's queries reach a machine."""
+
+    #: All at once.
+    PREFILL = "prefill"
+    #: One after the other, each in a step of its own.
+    DECODE = "decode"
+
+
+StageOption = Annotated[
+    Stage,
+    typer.Option(
+        help="Of a decoder: prefill, all queries of a text at once, or decode, each in a step of "
+        "its own, which chooses V, tries keys in 4 bits and reads for itself."
+    ),
+]
 ModelOption = Annotated[
     str, typer.Option(help="Hub id, folder, or minilm or smollm2 (weights from packages).")
 ]
@@ -60,6 +84,21 @@ def opened(model: str, task: str, data: Path | None, limit: int | None) -> "tupl
     transformers.logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
     return chosen, load(model, causal=chosen.causal)
+
+
+def staged(arrays: Arrays, stage: Stage, loaded: "Loaded") -> Arrays:
+    """Return the arrays as a stage uses them: in decode, query heads fill row blocks together.
+
+    Raises
+    ------
+    UsageError
+        If an encoder is to decode.
+    """
+    if stage is Stage.DECODE and not loaded.causal:
+        raise UsageError(f"--stage decode is for decoders, and {loaded.name} is an encoder")
+    if stage is Stage.PREFILL:
+        return arrays
+    return dataclasses.replace(arrays, stepwise=True, grouped=True)
 
 
 def plain_score(task: "Task", loaded: "Loaded", part: str) -> "Score":

@@ -13,10 +13,13 @@ from dtqatten.commands.algorithm import (
     DataOption,
     LimitOption,
     ModelOption,
+    Stage,
+    StageOption,
     TaskOption,
     opened,
     plain_score,
     progress_bar,
+    staged,
 )
 from dtqatten.commands.console import print_json, say, show
 from dtqatten.commands.options import (
@@ -57,6 +60,7 @@ def evaluate(
     noise: Annotated[
         bool, typer.Option("--noise", help="With --pictures: run the noise study as well.")
     ] = False,
+    stage: StageOption = Stage.PREFILL,
     preset: StartOption = None,
     file: ConfigOption = None,
     data: DataOption = None,
@@ -68,6 +72,9 @@ def evaluate(
     Without --policy every token has 8 bits. --preset and --config name the machine whose row blocks
     choose V, by group of tokens, where a policy prunes it, and are tried in 4 bits where it has
     progressive layers; and whose tiles of keys have exponents where it has these.
+
+    With --stage decode bytes are those of a step for each token of a text, of which a machine with
+    chosen_values reads V of the chosen groups alone.
     """
     if pictures is None:
         reject_unused({"--noise": noise, "--text": text}, "for --pictures only")
@@ -86,7 +93,7 @@ def evaluate(
             reject_unused({"--preset": preset, "--config": file}, f"for {BY_ARRAYS} only")
         chosen, loaded = opened(model, task, data, limit)
         applied = Policy.flat(loaded.layers) if given is None else given
-        arrays = BASE_ARRAYS if made is None else Arrays.of(made)
+        arrays = staged(BASE_ARRAYS if made is None else Arrays.of(made), stage, loaded)
         reference = plain_score(chosen, loaded, "dev")
         with progress_bar(f"{model} on {task}, {mode}") as tell:
             found = score(
@@ -110,6 +117,10 @@ def evaluate(
             f"{'bytes fetched':<22} {found.bytes_ratio:.4f} of 8-bit attention",
             f"{'time a sequence':<22} {each:.1f} ms, plain {plain:.1f} ms",
         )
+        if applied.progressive:
+            flat = found.flat if stage is Stage.DECODE else found.again
+            what = "low planes of K read" if stage is Stage.DECODE else "rows computed again"
+            show(f"{what:<22} {100 * flat:.1f} %")
         if as_json:
             print_json(found.row())
         if output is not None:

@@ -12,8 +12,10 @@ from dtqatten.commands.console import print_json, say, show
 from dtqatten.commands.options import JsonOption, fail, machine, needs, reject_unused
 from dtqatten.commands.paths import output_file
 from dtqatten.configuration.core import PRESETS
+from dtqatten.configuration.system import SystemConfig
 from dtqatten.files.errors import UsageError
 from dtqatten.files.whole import write_text
+from dtqatten.model.decode_cost import decode_cost, flat_share
 from dtqatten.model.policy_cost import Cost, kv_ratio, policy_cost
 from dtqatten.model.shapes import SHAPES
 
@@ -54,10 +56,12 @@ def policies(
     """List the policies that come with the project: task, loss, costs, what runs them.
 
     Costs are relative to attention in 8 bits: bit operations, as measured on the task; bytes of K
-    and V, modelled; of encoders, the cycles of preset base on 384 tokens, modelled in closed form.
+    and V, modelled; cycles of preset base, modelled in closed form: of encoders, on 384 tokens; of
+    decoders, of a step on 512 keys.
 
     Bytes of K and V include biases of keys, 2 bytes a key and query head, where a policy has them;
-    of V, a decoder reads the chosen groups alone, as a machine with chosen_values does.
+    of V, a decoder reads the chosen groups alone, as a machine with chosen_values does; low planes
+    of K as often as the search found in decode steps, where a policy is progressive.
 
     With --run each is run on the simulated machine and compared with the golden algorithm. It is
     made from --preset with the options that policy and model need; of a decoder that multiplies a
@@ -119,14 +123,22 @@ def policies(
 def _costs(policy: "Policy") -> dict[str, float | None]:
     """Return what a policy costs by its schedule alone; None is what the schedule does not say."""
     shape = SHAPES.get(policy.model or "")
-    if shape is None or any(layer.threshold is not None for layer in policy.layers):
-        return {"kv_bytes_ratio": None, "cycles_ratio": None}
-    cycles = None
-    # A decoder's queries go on; its steps take as long as their bytes.
-    if policy.prune_queries:
+    unknown = {"kv_bytes_ratio": None, "cycles_ratio": None}
+    if shape is None:
+        return unknown
+    # A decoder's queries go on. Its machine reads V after the choice, as that of its run does.
+    decodes = not policy.prune_queries
+    try:
+        flat = flat_share(policy) if decodes else None
+        ratio = kv_ratio(policy, shape, chosen=decodes, flat=flat)
+    except UsageError:
+        return unknown
+    if not decodes:
         cycles = policy_cost(Cost.CYCLES, PRESETS["base"], shape, {TOKENS: 1})(policy)
-    # Their machine reads V after the choice, as that of a decoder's run does.
-    ratio = kv_ratio(policy, shape, chosen=not policy.prune_queries)
+    elif policy.prunes_heads:
+        return unknown | {"kv_bytes_ratio": ratio}
+    else:
+        cycles = decode_cost(Cost.CYCLES, SystemConfig(core=PRESETS["base"]), shape)(policy, flat)
     return {"kv_bytes_ratio": ratio, "cycles_ratio": cycles}
 
 

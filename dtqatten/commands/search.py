@@ -10,9 +10,12 @@ from dtqatten.commands.algorithm import (
     DataOption,
     LimitOption,
     ModelOption,
+    Stage,
+    StageOption,
     TaskOption,
     opened,
     plain_score,
+    staged,
     template_of,
 )
 from dtqatten.commands.console import print_json, progress, say, show
@@ -33,13 +36,13 @@ from dtqatten.commands.search_cost import (
     machine_of,
     refuse_unused,
 )
+from dtqatten.commands.search_space import settings_of, space_of
 from dtqatten.files.errors import UsageError
 from dtqatten.files.pictures import save
 from dtqatten.golden.numerics.local_values import Arrays
 from dtqatten.model.policy_cost import Cost
 
 if TYPE_CHECKING:
-    from dtqatten.algorithm.search.spaces import Space, SpattenSpace
     from dtqatten.algorithm.search.worker import Worker
 
 __all__ = ["search"]
@@ -85,7 +88,7 @@ def search(
         typer.Option(
             "--progressive/--no-progressive",
             help="Of --method spatten: try thresholds of progressive quantization; not where a "
-            "machine's cycles or energy count.",
+            "machine's cycles or energy of a prefill count.",
         ),
     ] = None,
     weight: Annotated[
@@ -123,9 +126,14 @@ def search(
             "task's texts cycles or energy; bytes read."
         ),
     ] = Cost.BOPS,
+    stage: StageOption = Stage.PREFILL,
     tokens: Annotated[
         int | None,
-        typer.Option(min=1, help="Length that cycles and energy are of; that of the task's texts."),
+        typer.Option(
+            min=1,
+            help="Length that cycles and energy are of; that of the task's texts. Of --stage "
+            "decode: keys of a step, 512.",
+        ),
     ] = None,
     shape: Annotated[
         str | None,
@@ -176,16 +184,18 @@ def search(
             reject_unused({"--progressive": progressive}, "for --method spatten only")
         on = machine_of(objective, preset, file)
         chosen, loaded = opened(model, task, data, limit)
-        cost = cost_of(objective, on, chosen, loaded, tokens, shape)
+        arrays = staged(BASE_ARRAYS if on is None else Arrays.of(on.config), stage, loaded)
+        cost = cost_of(objective, on, chosen, loaded, tokens, shape, stage)
         base = template_of(template, loaded).replace(model=model, task=task)
         by_arrays = method == "spatten" or (min_values or 1) < 1 or base.by_arrays
         by_arrays = by_arrays or "block_exponents" in (vary or ())
         refuse_unused(objective, by_arrays, preset, file)
         if is_priced(objective):
-            check_space(objective, base, tuple(vary or ()), progressive)
+            check_space(objective, base, tuple(vary or ()), progressive, stage)
         varied = tuple(vary or ())
         if method == "spatten":
-            thresholds = not is_priced(objective) if progressive is None else progressive
+            priced = is_priced(objective) and stage is Stage.PREFILL
+            thresholds = not priced if progressive is None else progressive
             space: Space | SpattenSpace = SpattenSpace(base, thresholds, vary=varied)
         else:
             space = space_of(base, varied, groups, max_eight, max_zero, min_values)
@@ -197,6 +207,8 @@ def search(
         # Studies of bit operations are older than other objectives, and go on.
         if objective is not Cost.BOPS:
             settings["objective"] = objective.value
+        if stage is Stage.DECODE:
+            settings["stage"] = stage.value
         if on is not None:
             settings["machine"] = str(on.config)
         asked = {"tokens": tokens, "shape": shape}
@@ -222,7 +234,7 @@ def search(
             budget,
             fidelity,
             cost,
-            BASE_ARRAYS if on is None else Arrays.of(on.config),
+            arrays,
         )
         record = {
             "sampler": sampler,
@@ -251,46 +263,6 @@ def search(
                 }
             )
         say(f"{output}: trial {best.record['trial']} of {best.record['trials']}")
-
-
-def space_of(
-    base: Policy,
-    vary: tuple[str, ...],
-    groups: int | None,
-    max_eight: float | None,
-    max_zero: float | None,
-    min_values: float | None,
-) -> "Space":
-    """Return the ratios that are searched."""
-    from dtqatten.algorithm.search.spaces import Space
-
-    return Space(
-        base,
-        groups or min(6, max(len(base.layers) - 1, 1)),
-        1.0 if max_eight is None else max_eight,
-        0.95 if max_zero is None else max_zero,
-        1.0 if min_values is None else min_values,
-        vary=vary,
-    )
-
-
-def settings_of(space: "Space | SpattenSpace", choice: dict[str, Any]) -> dict[str, Any]:
-    """Return what trials can be compared by: the space, and what is chosen with it."""
-    from dtqatten.algorithm.search.spaces import Space
-
-    settings = {"vary": ", ".join(space.vary), **choice}
-    if isinstance(space, Space):
-        settings |= {
-            "groups": space.groups,
-            "max_eight": space.max_eight,
-            "max_zero": space.max_zero,
-        }
-        # Studies without it are older, and go on; so below.
-        if space.min_values < 1:
-            settings["min_values"] = space.min_values
-    elif not space.progressive:
-        settings["progressive"] = False
-    return settings
 
 
 def place_of(storage: str | None, output: Path) -> str:

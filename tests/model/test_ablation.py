@@ -5,10 +5,12 @@ import dataclasses
 import pytest
 
 from dtqatten import Config
+from dtqatten.algorithm.layer_policy import LayerPolicy
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.spatten import spatten
+from dtqatten.configuration.system import SystemConfig
 from dtqatten.files.errors import UsageError
-from dtqatten.model.ablation import Feature, ablation, with_features
+from dtqatten.model.ablation import Feature, ablation, decode_ablation, with_features
 from dtqatten.model.core import run_core
 from dtqatten.model.energy import Coefficients
 from dtqatten.model.shapes import Shape
@@ -87,3 +89,39 @@ def test_a_policy_without_features_and_one_of_unknown_cost_are_refused():
         ablation(Policy.flat(3), CONFIG, SHAPE, 64)
     with pytest.raises(UsageError, match="progressive"):
         ablation(spatten(3), CONFIG, SHAPE, 64)
+
+
+def test_a_decode_step_saves_by_bits_values_and_progressive_keys():
+    """256 keys on two heads of K and V of two query heads; a quarter of the heads is flat."""
+    layer = LayerPolicy(share_0=0, share_4=1, share_8=0, values=0.5, threshold=0.05)
+    policy = Policy(
+        layers=(layer,) * 3,
+        prune_queries=False,
+        record={"stage": "decode", "train_flat": 0.25},
+    )
+    shape, system = dataclasses.replace(SHAPE, kv_heads=2), SystemConfig(core=CONFIG)
+    rows = {row.name: row for row in decode_ablation(policy, system, shape, 256)}
+    queries, plane = 2 * 16, 256 * 8
+    dense = queries + 4 * plane
+
+    def ratio(k, v):
+        return pytest.approx((queries + (k + v) * plane) / dense)
+
+    assert rows["fewer bits alone"].bytes == ratio(1, 1)
+    assert rows["local V pruning alone"].bytes == ratio(2, 1)
+    assert rows["progressive keys alone"].bytes == ratio(1.25, 2)
+    assert rows["all but fewer bits"].bytes == ratio(1.25, 1)
+    assert rows["all but progressive keys"].bytes == ratio(1, 0.5)
+    assert rows["all"].bytes == ratio(1.25, 0.5)
+    assert len(rows) == 7
+    assert all(row.energy is None and 0 < row.cycles < 2 for row in rows.values())
+    power = Coefficients({"logic": 10.0}, {})
+    assert all(row.energy for row in decode_ablation(policy, system, shape, 256, power))
+    centered = policy.replace(center_queries=True)
+    assert not any(row.energy for row in decode_ablation(centered, system, shape, 256, power))
+    # Biases of keys in 4 bits, 2 bytes each for two query heads.
+    biased = {row.name: row for row in decode_ablation(centered, system, shape, 256)}
+    assert biased["local V pruning alone"].bytes == ratio(2, 1)
+    assert biased["fewer bits alone"].bytes == ratio(1 + 4 / 8, 1)
+    with pytest.raises(UsageError, match="prune_queries is True"):
+        decode_ablation(POLICY, system, shape, 256)
