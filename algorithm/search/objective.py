@@ -9,6 +9,7 @@ import optuna
 
 from dtqatten.algorithm.block.operands import BASE_ARRAYS
 from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.search.local_space import LocalSpace
 from dtqatten.algorithm.search.spaces import Space, SpattenSpace
 from dtqatten.files.errors import UsageError
 from dtqatten.golden.numerics.local_values import Arrays
@@ -42,7 +43,7 @@ class Objective:
     loaded : Loaded
     task : Task
         Scored on its part for searching.
-    space : Space or SpattenSpace
+    space : Space, SpattenSpace or LocalSpace
     reference : Score
         Of the plain model on the same part.
     weight : float
@@ -71,7 +72,7 @@ class Objective:
 
     loaded: "Loaded"
     task: "Task"
-    space: Space | SpattenSpace
+    space: Space | SpattenSpace | LocalSpace
     reference: "Score"
     weight: float
     tolerance: float | None = 0.01

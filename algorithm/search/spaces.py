@@ -12,7 +12,7 @@ from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.spatten import spatten
 
-__all__ = ["GRID", "OPTIONS", "Space", "SpattenSpace"]
+__all__ = ["GRID", "OPTIONS", "Space", "SpattenSpace", "Template"]
 
 #: Steps of a ratio: 5 %.
 GRID = 20
@@ -39,7 +39,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
 
 
 @dataclass(frozen=True)
-class _Template:
+class Template:
     """A policy, and the options of it that are searched.
 
     Parameters
@@ -79,7 +79,7 @@ class _Template:
 
 
 @dataclass(frozen=True)
-class Space(_Template):
+class Space(Template):
     """Ratios to be searched; other fields of a policy come from a template unless they vary.
 
     Layers are searched in groups of neighbours that share their ratios. The first layer, which
@@ -221,7 +221,7 @@ class Space(_Template):
 
 
 @dataclass(frozen=True)
-class SpattenSpace(_Template):
+class SpattenSpace(Template):
     """SpAtten's schedule, to be searched in the same way.
 
     Parameters

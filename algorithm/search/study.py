@@ -11,6 +11,7 @@ import optuna
 from optuna.study import StudyDirection
 
 from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.search.local_space import LocalSpace
 from dtqatten.algorithm.search.objective import MEASURED
 from dtqatten.algorithm.search.spaces import Space, SpattenSpace
 from dtqatten.algorithm.search.storage import storage_of
@@ -25,7 +26,7 @@ SAMPLERS = ("tpe", "gp", "random")
 def open_study(
     storage: str,
     name: str,
-    space: Space | SpattenSpace,
+    space: Space | SpattenSpace | LocalSpace,
     *,
     sampler: str = "tpe",
     seed: int = 0,
@@ -40,7 +41,7 @@ def open_study(
         File or URL, as :func:`storage_of`.
     name : str
         Name of the study: workers with the same storage and name share it.
-    space : Space or SpattenSpace
+    space : Space, SpattenSpace or LocalSpace
     sampler : str
         ``tpe``, ``gp`` (multi-objective: with expected hypervolume) or ``random``.
     seed : int

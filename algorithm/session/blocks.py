@@ -94,11 +94,14 @@ class Machine:
         Of the machine.
     heads : bool tensor ``[batch, heads]``, optional
         Heads whose results are used; None is all.
+    probe : callable, optional
+        Called with layer, operands and result of a block in mode ``fake-quant``.
     """
 
     instead: Callable[[int, Operands], Result] | None = None
     arrays: Arrays = BASE_ARRAYS
     heads: Tensor | None = None
+    probe: Callable[[int, Operands, Result], object] | None = None
 
 
 def compute(
@@ -149,7 +152,12 @@ def compute(
     )
     if machine.instead is not None:
         return machine.instead(block.layer, op)
-    return integer(op) if exact else fake_quant(op, ranked=ranked)
+    if exact:
+        return integer(op)
+    result = fake_quant(op, ranked=ranked)
+    if machine.probe is not None:
+        machine.probe(block.layer, op, result)
+    return result
 
 
 def _operands(block: Block, policy: Policy, exact: bool, held: CacheLayer | None) -> Operands:

@@ -58,6 +58,8 @@ class Session:
         ``base`` unless set.
     compute : callable, optional
         Called as ``compute(layer, operands)`` in place of the golden block, in mode ``integer``.
+    probe : callable, optional
+        Called as ``probe(layer, operands, result)`` after each block, in mode ``fake-quant``.
     perturb : callable, optional
         Called as ``perturb(layer, q, k, v, importance, valid)`` before quantization; returns Q, K,
         V and a mask ``[batch, n]`` of tokens to leave out of this layer, or None.
@@ -82,6 +84,7 @@ class Session:
         self.observers: list[Observer] | None = None
         self.arrays = BASE_ARRAYS
         self.compute: Callable[[int, Operands], Result] | None = None
+        self.probe: Callable[[int, Operands, Result], object] | None = None
         self.perturb: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor | None]] | None = None
         self._passes = Passes(model, [stack.places for stack in stacks])
         self._stacks = [StackPass(stack, policy, tuple(special_ids)) for stack in stacks]
@@ -309,7 +312,7 @@ class Session:
             self.mode,
             None if cross else held,
             ranked=ranked,
-            machine=Machine(self.compute, self.arrays, left),
+            machine=Machine(self.compute, self.arrays, left, self.probe),
         )
         if held is not None:
             held.evict(bits)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dtqatten.commands.bench_decode import DecodeAsked, decode_figures, decode_tables
 from dtqatten.commands.console import print_json, progress, say, show
 from dtqatten.commands.options import JsonOption, needs
 from dtqatten.commands.paths import output_folder
@@ -55,12 +56,22 @@ def bench(
     bus_bits: Annotated[
         list[int] | None, typer.Option(help="Decode: width of the bus; may be repeated.")
     ] = None,
+    local_value_share: Annotated[
+        float | None,
+        typer.Option(
+            min=1 / 256,
+            max=255 / 256,
+            help="Decode: in place of the other steps, those of 512 keys with this share of V: all "
+            "of it, the share multiplied, and the share read after the choice.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure array, core, the machine on a bus, decode and top-k; write a JSON file each.
 
     Decode measures what is asked for and not in decode.json yet; that of a machine that has changed
-    is measured again.
+    is measured again. With --local-value-share it measures steps that choose V, which the file has
+    under `choice`.
 
     Parameters
     ----------
@@ -68,10 +79,16 @@ def bench(
     output : Path
     model, keys, share, bus_bits : list, optional
         Of decode; all if not given.
+    local_value_share : float, optional
+        Of decode; no step chooses V if not given.
     as_json : bool
     """
-    if (model or keys or share or bus_bits) and Part.DECODE not in (part or list(Part)):
-        raise UsageError("--model, --keys, --share and --bus-bits are of --part decode: add it")
+    asked = DecodeAsked(model, keys, share, bus_bits, local_value_share)
+    if asked.any and Part.DECODE not in (part or list(Part)):
+        raise UsageError(
+            "--model, --keys, --share, --bus-bits and --local-value-share are of --part decode: "
+            "add it"
+        )
     with needs("dev"):
         from dtqatten.sim.studies.array_bench import measure, versions
         from dtqatten.sim.studies.plots import timeline_figure
@@ -91,7 +108,7 @@ def bench(
                 case Part.SYSTEM:
                     result = _system(tell)
                 case Part.DECODE:
-                    result = _decode(tell, output, model, keys, share, bus_bits)
+                    result = decode_figures(tell, output / f"{one}.json", asked)
                 case Part.TOPK:
                     result = _engines(tell)
         if one is not Part.ARRAY:
@@ -164,50 +181,6 @@ def _system(tell: Tell) -> dict[str, Any]:
     return result | asdict(workload)
 
 
-def _decode(
-    tell: Tell,
-    output: Path,
-    model: list[str] | None,
-    keys: list[int] | None,
-    share: list[str] | None,
-    bus_bits: list[int] | None,
-) -> dict[str, Any]:
-    """Measure decode steps on the arrays of preset base; keep each as soon as it is measured.
-
-    Parameters
-    ----------
-    tell, output
-        As of :func:`bench`.
-    model, keys, share, bus_bits
-        What to measure; all if None.
-    """
-    from dtqatten.configuration.core import PRESETS
-    from dtqatten.sim.studies.decode_bench import BUS_BITS, LENGTHS, SHAPES, SHARES, measure_decode
-
-    for name, given, there in (
-        ("model", model, SHAPES),
-        ("keys", keys, LENGTHS),
-        ("share", share, SHARES),
-        ("bus-bits", bus_bits, BUS_BITS),
-    ):
-        for one in given or ():
-            if one not in there:
-                known = ", ".join(map(repr, there))
-                raise UsageError(f"--{name} is {one!r}, which is not measured: use one of {known}")
-    path = output / f"{Part.DECODE}.json"
-    before = json.loads(path.read_text())["steps"] if path.exists() else []
-    return measure_decode(
-        PRESETS["base"],
-        tell,
-        lengths=keys or LENGTHS,
-        shapes=model or tuple(SHAPES),
-        shares=share or tuple(SHARES),
-        buses=bus_bits or BUS_BITS,
-        known=[s for s in before if "machine" in s],
-        keep=lambda result: write_text(path, json.dumps(result, indent=2) + "\n"),
-    )
-
-
 def _engines(tell: Tell) -> dict[str, Any]:
     """Count the cycles of both top-k engines by their cycle models."""
     from dtqatten.sim.studies.topk_bench import measure_engines
@@ -264,21 +237,7 @@ def _tables(part: Part, result: dict[str, Any]) -> list[Any]:
                 plain("top-k, cycles until both thresholds are known", topk, "tokens", *names),
             ]
         case Part.DECODE:
-            figures = (
-                "bus_busy",
-                "bus_busy_chained",
-                "tail",
-                "bytes_ratio",
-                "cycles_per_token",
-                "tokens_per_s_per_gb_s",
-            )
-            steps = {
-                f"{s['model']}, {s['tokens']}, {s['share']}, {s['bus_bits']} bits": {
-                    name: s.get(name, "-") for name in figures
-                }
-                for s in result["steps"]
-            }
-            return [plain("decode steps, latency 60", steps, "model, keys, bits, bus", *figures)]
+            return decode_tables(result, plain)
         case Part.TOPK:
             columns = ("mean", "p99", "worst", "adversarial_worst", "uniform_mean")
             runs = {

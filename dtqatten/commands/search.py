@@ -15,6 +15,7 @@ from dtqatten.commands.algorithm import (
     TaskOption,
     opened,
     plain_score,
+    progress_bar,
     staged,
     template_of,
 )
@@ -60,7 +61,11 @@ def search(
         ),
     ] = None,
     method: Annotated[
-        str, typer.Option(help="dtq: ratios by layer; spatten: its schedule.")
+        str,
+        typer.Option(
+            help="dtq: ratios by layer; spatten: its schedule; local: the mean share of V of "
+            "decode steps, of which each layer takes what its output needs."
+        ),
     ] = "dtq",
     trials: Annotated[int, typer.Option(min=1, help="Finished trials, of all workers.")] = 60,
     groups: Annotated[
@@ -80,15 +85,16 @@ def search(
         typer.Option(
             min=0.05,
             max=1,
-            help="Least share of V that a row block multiplies, searched too; the template's.",
+            help="Least share of V that a row block multiplies, searched too; the template's. Of "
+            "--method local: the least mean, 0.5.",
         ),
     ] = None,
     progressive: Annotated[
         bool | None,
         typer.Option(
             "--progressive/--no-progressive",
-            help="Of --method spatten: try thresholds of progressive quantization; not where a "
-            "machine's cycles or energy of a prefill count.",
+            help="Of --method spatten and local: try thresholds of progressive quantization; not "
+            "where a machine's cycles or energy of a prefill count.",
         ),
     ] = None,
     weight: Annotated[
@@ -165,29 +171,31 @@ def search(
         # For the picture of a front: what is missing is told before the search.
         import dtqatten.algorithm.pictures  # noqa: F401
         from dtqatten.algorithm.block.operands import BASE_ARRAYS
+        from dtqatten.algorithm.search.local_space import LocalSpace
         from dtqatten.algorithm.search.objective import LAMBDA_DECODER, LAMBDA_ENCODER, Objective
+        from dtqatten.algorithm.search.sensitivity import errors_of_values
         from dtqatten.algorithm.search.spaces import Space, SpattenSpace
         from dtqatten.algorithm.search.study import open_study
         from dtqatten.algorithm.search.worker import Worker
 
-        if method not in ("dtq", "spatten"):
-            raise UsageError(f"no method {method!r}: choose dtq or spatten")
-        if method == "spatten":
-            limits = {
-                "--groups": groups,
-                "--max-eight": max_eight,
-                "--max-zero": max_zero,
-                "--min-values": min_values,
-            }
-            reject_unused(limits, "for --method dtq only")
-        else:
-            reject_unused({"--progressive": progressive}, "for --method spatten only")
+        limits = {"--groups": groups, "--max-eight": max_eight, "--max-zero": max_zero}
+        match method:
+            case "dtq":
+                reject_unused({"--progressive": progressive}, "for --method spatten and local only")
+            case "spatten":
+                reject_unused(limits | {"--min-values": min_values}, "for --method dtq only")
+            case "local":
+                reject_unused(limits, "for --method dtq only")
+                if stage is not Stage.DECODE:
+                    raise UsageError("--method local is for decode steps: add --stage decode")
+            case _:
+                raise UsageError(f"no method {method!r}: choose dtq, spatten or local")
         on = machine_of(objective, preset, file)
         chosen, loaded = opened(model, task, data, limit)
         arrays = staged(BASE_ARRAYS if on is None else Arrays.of(on.config), stage, loaded)
         cost = cost_of(objective, on, chosen, loaded, tokens, shape, stage)
         base = template_of(template, loaded).replace(model=model, task=task)
-        by_arrays = method == "spatten" or (min_values or 1) < 1 or base.by_arrays
+        by_arrays = method != "dtq" or (min_values or 1) < 1 or base.by_arrays
         by_arrays = by_arrays or "block_exponents" in (vary or ())
         refuse_unused(objective, by_arrays, preset, file)
         if is_priced(objective):
@@ -196,7 +204,11 @@ def search(
         if method == "spatten":
             priced = is_priced(objective) and stage is Stage.PREFILL
             thresholds = not priced if progressive is None else progressive
-            space: Space | SpattenSpace = SpattenSpace(base, thresholds, vary=varied)
+            space: Space | SpattenSpace | LocalSpace = SpattenSpace(base, thresholds, vary=varied)
+        elif method == "local":
+            with progress_bar("errors of each layer's output") as tell:
+                errors = errors_of_values(loaded, chosen, base, arrays, tell)
+            space = LocalSpace(base, errors, min_values or 0.5, bool(progressive), vary=varied)
         else:
             space = space_of(base, varied, groups, max_eight, max_zero, min_values)
         if weight is None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from dtqatten.algorithm.policy import Policy
 
 if TYPE_CHECKING:
+    from dtqatten.algorithm.search.local_space import LocalSpace
     from dtqatten.algorithm.search.spaces import Space, SpattenSpace
 
 __all__ = ["settings_of", "space_of"]
@@ -31,8 +32,11 @@ def space_of(
     )
 
 
-def settings_of(space: "Space | SpattenSpace", choice: dict[str, Any]) -> dict[str, Any]:
+def settings_of(
+    space: "Space | SpattenSpace | LocalSpace", choice: dict[str, Any]
+) -> dict[str, Any]:
     """Return what trials can be compared by: the space, and what is chosen with it."""
+    from dtqatten.algorithm.search.local_space import LocalSpace
     from dtqatten.algorithm.search.spaces import Space
 
     settings = {"vary": ", ".join(space.vary), **choice}
@@ -45,6 +49,8 @@ def settings_of(space: "Space | SpattenSpace", choice: dict[str, Any]) -> dict[s
         # Studies without it are older, and go on; so below.
         if space.min_values < 1:
             settings["min_values"] = space.min_values
+    elif isinstance(space, LocalSpace):
+        settings |= {"min_values": space.min_values, "progressive": space.progressive}
     elif not space.progressive:
         settings["progressive"] = False
     return settings

@@ -1,15 +1,30 @@
 """Decode steps whose row blocks choose which values they multiply, or read at all."""
 
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
 from dtqatten.driver.calls import Call
+from dtqatten.golden.numerics.local_values import SHARE_ALL
+from dtqatten.hw.system import System
+from dtqatten.sim.engines.exported import exported
 from dtqatten.sim.machine.axi import simulated_device
-from dtqatten.sim.studies.decode_bench import SHAPES, decode_step, machine, measure_step
+from dtqatten.sim.studies.decode_bench import (
+    BUS_BITS,
+    SHAPES,
+    SHARES,
+    decode_step,
+    machine,
+    measure_step,
+)
 
-__all__ = ["WAYS", "choosing_machine", "choosing_step", "measure_choice"]
+__all__ = ["WAYS", "choosing_machine", "choosing_step", "measure_choices"]
+
+#: Keys of a step: those of a segment, as V comes after the choice of whole rows alone.
+KEYS = 512
 
 #: How a step treats values, by whether its share counts, and whether they come after the choice.
 WAYS = {"all": (False, False), "multiplied": (True, False), "read": (True, True)}
@@ -37,39 +52,75 @@ def choosing_step(call: Call, way: str, share: int) -> Call:
     return replace(call, options=options, chosen_values=comes_late)
 
 
-def measure_choice(
-    config: Config, model: str, bits: int, *, keys: int = 512, share: int = 90, optimize: int = 1
+def measure_choices(
+    config: Config,
+    tell: Callable[[str], object],
+    value_share: float,
+    *,
+    shapes: Sequence[str] = tuple(SHAPES),
+    shares: Sequence[str] = tuple(SHARES),
+    buses: Sequence[int] = BUS_BITS,
+    known: Sequence[dict[str, Any]] = (),
+    keep: Callable[[list[dict[str, Any]]], object] = lambda _: None,
+    keys: int = KEYS,
+    optimize: int = 1,
 ) -> list[dict[str, Any]]:
-    """Measure a decode step of a model in each of the :data:`WAYS`, bit-exact.
+    """Measure steps of models in each of the :data:`WAYS`, bit-exact.
 
     Parameters
     ----------
     config : Config
-        Arrays of the machine, and keys of a segment.
-    model : str
-        Of :data:`~dtqatten.sim.studies.decode_bench.SHAPES`.
-    bits : int
-        Of the bus.
+        Arrays of the machine.
+    tell : callable
+        Hears what is done.
+    value_share : float
+        Share of the groups of keys whose V is multiplied, rounded to 256ths.
+    shapes, shares : sequence of str
+        Of :data:`~dtqatten.sim.studies.decode_bench.SHAPES` and ``SHARES``.
+    buses : sequence of int
+        Bits.
+    known : sequence of dict
+        Steps that have been measured. Those of machines that are asked for, and are still the same,
+        are taken over, and so are all others.
+    keep : callable
+        Gets all that is measured so far, after every step.
     keys : int
-        At most ``n_max``.
-    share : int
-        Groups of keys whose values are multiplied, in 1/256.
+        Of the cache, at most ``n_max``.
     optimize : int
         As of :func:`dtqatten.sim.engines.compiler.compiled`.
 
     Returns
     -------
     list of dict
-        What :func:`~dtqatten.sim.studies.decode_bench.measure_step` says, by way and keys in 8
-        bits; ``bytes`` that are read.
+        What :func:`~dtqatten.sim.studies.decode_bench.measure_step` says of each.
     """
-    shape = SHAPES[model]
-    system = choosing_machine(config, shape.d, bits)
-    device = simulated_device(system, size=1 << 24, timeout=40_000_000, optimize=optimize)
-    found = []
-    for wide in (0.0, 0.25, 1.0):
-        call = decode_step(shape, keys, wide)
-        for way in WAYS:
-            step = measure_step(system, device, shape, choosing_step(call, way, share))
-            found.append({"model": model, "bus_bits": bits, "wide": wide, "way": way} | step)
-    return found
+    share = round(value_share * SHARE_ALL)
+    asked = {(bits, SHAPES[name].d) for bits in buses for name in shapes}
+    steps = [s for s in known if (s["bus_bits"], s["channels"]) not in asked]
+    for bits in buses:
+        for d in sorted({SHAPES[name].d for name in shapes}):
+            system = choosing_machine(config.replace(n_max=max(config.n_max, keys)), d, bits)
+            tell(f"writing the machine, {bits} bits, {d} channels")
+            design = hashlib.sha256(exported("system", System, system).encode()).hexdigest()[:16]
+            of = {"bus_bits": bits, "channels": d, "machine": design}
+            old = [s for s in known if of.items() <= s.items()]
+            steps += old
+            device = None
+            for name in (name for name in shapes if SHAPES[name].d == d):
+                for wide in shares:
+                    for way in WAYS:
+                        row = {"model": name, "tokens": keys, "share": wide, "way": way} | of
+                        row["value_share"] = share / SHARE_ALL
+                        if any(row.items() <= s.items() for s in old):
+                            continue
+                        if device is None:
+                            tell(f"compiling, {bits} bits, {d} channels")
+                            device = simulated_device(
+                                system, size=1 << 24, timeout=40_000_000, optimize=optimize
+                            )
+                        tell(f"{name}, {wide}, {way}, {bits} bits")
+                        call = decode_step(SHAPES[name], keys, SHARES[wide])
+                        call = choosing_step(call, way, share)
+                        steps.append(row | measure_step(system, device, SHAPES[name], call))
+                        keep(steps)
+    return steps
