@@ -50,7 +50,11 @@ def settings_of(
         if space.min_values < 1:
             settings["min_values"] = space.min_values
     elif isinstance(space, LocalSpace):
-        settings |= {"min_values": space.min_values, "progressive": space.progressive}
+        settings |= {
+            "method": "local",
+            "min_values": space.min_values,
+            "progressive": space.progressive,
+        }
     elif not space.progressive:
         settings["progressive"] = False
     return settings

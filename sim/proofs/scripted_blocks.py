@@ -6,11 +6,14 @@ import numpy as np
 
 from dtqatten.configuration.core import Config
 from dtqatten.configuration.system import SystemConfig
+from dtqatten.hw.memory.chosen_slots import ChosenSlots
 from dtqatten.hw.memory.group_rows import GroupRows
 from dtqatten.hw.memory.held_importance import Protection
 from dtqatten.hw.memory.run_table import RunTable
 from dtqatten.hw.memory.widener import Widener
+from dtqatten.hw.softmax.bias_store import BiasStore
 from dtqatten.hw.softmax.flat_rows import FlatRows
+from dtqatten.sim.lockstep.choices import bias_store_cycles, chosen_slot_cycles
 from dtqatten.sim.lockstep.generation import (
     group_row_cycles,
     protection_cycles,
@@ -29,6 +32,12 @@ GENERATION = Config(rows=6, cols=2, depth=2, d_head=8, n_max=21, heads=9, capaci
                     grouped=True, held_importance=True)  # fmt: skip
 #: Heads whose keys are in 4 bits first.
 TRIED = Config(rows=3, cols=2, depth=2, d_head=24, n_max=7, progressive=True)
+#: Groups of two slots, and of one at the end of each tile.
+CHOSEN = Config(rows=2, cols=5, depth=2, d_head=16, n_max=23, skip_tiles=True, local_values=True,
+                chosen_values=True)  # fmt: skip
+#: Biases of three query heads, in part-filled words.
+BIASED = Config(rows=3, cols=3, depth=2, d_head=8, n_max=10, heads=6, grouped=True,
+                bias_heads=3)  # fmt: skip
 
 
 def scripted(cycles: Callable[[np.random.Generator, float], Iterator[Cycle]]) -> Iterator[Play]:
@@ -51,6 +60,14 @@ SCRIPTED = {
     "widener": Block(
         lambda: Widener(TRIED, 8),
         lambda: scripted(lambda rng, stall: widener_cycles(TRIED, 8, rng, 30, stall)),
+    ),
+    "chosen_slots": Block(
+        lambda: ChosenSlots(CHOSEN),
+        lambda: scripted(lambda rng, stall: chosen_slot_cycles(CHOSEN, rng, 60, stall)),
+    ),
+    "bias_store": Block(
+        lambda: BiasStore(BIASED),
+        lambda: scripted(lambda rng, stall: bias_store_cycles(BIASED, rng, 40, stall)),
     ),
     "run_table": Block(
         lambda: RunTable(GENERATION, 3),

@@ -132,7 +132,10 @@ def test_local_values_are_searched_and_measured_on_the_arrays_of_a_machine(
         (("eval", "--model", "x", "--task", "glue"), "choose one of stsb"),
         (("eval", "--model", "x", "--task", "stsb", "--policy", "none.json"), "cannot read"),
         (("eval", "--model", "x", "--task", "stsb", "--mode", "fast"), "fast"),
-        (("search", "--model", "x", "--task", "stsb", "--method", "y"), "choose dtq or spatten"),
+        (
+            ("search", "--model", "x", "--task", "stsb", "--method", "y"),
+            "choose dtq, spatten or local",
+        ),
         (("search", "--model", "./x", "--task", "stsb"), "cannot load the model"),
         (("accuracy", "minilm"), "no MODEL:TASK"),
     ],

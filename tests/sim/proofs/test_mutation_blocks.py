@@ -12,14 +12,16 @@ from dtqatten.sim.proofs.mutation_blocks import BLOCKS
 def test_every_block_that_stands_alone_is_there() -> None:
     """Core and system are not: their blocks are. Merger and quick-select are other forms of two.
 
-    Those of tiles with exponents are other forms of three. Blocks of generation, of heads and of
-    trials are parts of others, and no blocks.
+    Those of tiles with exponents are other forms of three. Blocks of generation, of heads, of
+    trials and of choices are parts of others, and no blocks.
     """
     generation = {"run_table", "group_rows", "protection"}
     others = {"merger", "topk_quick_select"}
     others |= {f"{name}_exponents" for name in ("pe", "value_array", "softmax")}
     heads = {"head_magnitudes", "head_ranking", "flat_rows", "widener"}
-    assert set(BLOCKS) == set(Block) - {Block.CORE, Block.SYSTEM} | others | generation | heads
+    choices = {"chosen_slots", "bias_store"}
+    parts = generation | heads | choices
+    assert set(BLOCKS) == set(Block) - {Block.CORE, Block.SYSTEM} | others | parts
 
 
 def test_plays_have_an_end_or_are_cut_off_by_a_reset() -> None:
