@@ -12,6 +12,7 @@ __all__ = ["SLANG_WAIVERS", "slang_verilog"]
 SLANG_WAIVERS = {
     "sign-conversion": "Yosys casts operands, not results: their bits are the same",
     "unused-but-set-net": "carries that a wrapping counter drops, outputs that a monitor reads",
+    "unused-net": "Yosys drops a register that nothing reads, but not its wire's initial value",
     "unused-port": "blocks have their ports in every configuration, whatever it uses of them",
     "width-expand": "Yosys leaves operands narrower than the expression; Verilog extends them",
     "width-trunc": "Yosys leaves the cut of a wide result to the assignment's target",

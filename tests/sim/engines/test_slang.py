@@ -31,6 +31,13 @@ def test_blocks_of_the_presets_are_clean(preset: str, block: Block) -> None:
     assert slang_verilog(text, f"dtqatten_{block}") == ""
 
 
+def test_options_of_decode_are_clean() -> None:
+    options = dict.fromkeys(("grouped", "skip_tiles", "progressive", "local_values"), True)
+    core = PRESETS["tiny"].replace(chosen_values=True, bias_heads=3, **options)
+    text = verilog(build(Block.SOFTMAX, SystemConfig(core=core)), Block.SOFTMAX)
+    assert slang_verilog(text, "dtqatten_softmax") == ""
+
+
 def test_the_wrapped_system_is_clean_and_verible_parses_it() -> None:
     system = SystemConfig(core=PRESETS["tiny"])
     text = "".join(verilog_with_wrappers(build(Block.SYSTEM, system), "system"))
