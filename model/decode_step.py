@@ -118,7 +118,7 @@ def step_units(system: SystemConfig, step: DecodeStep) -> Mapping[str, float]:
     core = system.core.replace(d_head=step.shape.d_head, planes=step.planes)
     blocks = math.ceil(step.group / core.rows)
     tiles, wide_tiles = (math.ceil(n / core.cols) for n in (step.keys, step.eight_bit))
-    passes = tiles + wide_tiles
+    passes: float = tiles + wide_tiles
     if step.flat is not None:
         # Once in the trial; again, in 8 bits where a row is flat.
         passes = tiles * (2 + step.flat)

@@ -81,7 +81,7 @@ def decode_figures(tell: Callable[[str], object], path: Path, asked: DecodeAsked
                 raise UsageError(f"--{name} is {one!r}, which is not measured: use one of {known}")
     before: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
 
-    def keep(result: Mapping[str, Any]) -> None:
+    def keep(result: dict[str, Any]) -> None:
         write_text(path, json.dumps(before | result, indent=2) + "\n")
 
     shapes, shares = asked.model or tuple(SHAPES), asked.share or tuple(SHARES)
@@ -98,7 +98,7 @@ def decode_figures(tell: Callable[[str], object], path: Path, asked: DecodeAsked
             keep=lambda steps: keep({"choice": steps}),
         )
         return before | {"choice": found}
-    known = [s for s in before.get("steps", ()) if "machine" in s]
+    measured = [s for s in before.get("steps", ()) if "machine" in s]
     return before | measure_decode(
         PRESETS["base"],
         tell,
@@ -106,7 +106,7 @@ def decode_figures(tell: Callable[[str], object], path: Path, asked: DecodeAsked
         shapes=shapes,
         shares=shares,
         buses=buses,
-        known=known,
+        known=measured,
         keep=keep,
     )
 

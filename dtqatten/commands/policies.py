@@ -123,7 +123,7 @@ def policies(
 def _costs(policy: "Policy") -> dict[str, float | None]:
     """Return what a policy costs by its schedule alone; None is what the schedule does not say."""
     shape = SHAPES.get(policy.model or "")
-    unknown = {"kv_bytes_ratio": None, "cycles_ratio": None}
+    unknown: dict[str, float | None] = {"kv_bytes_ratio": None, "cycles_ratio": None}
     if shape is None:
         return unknown
     # A decoder's queries go on. Its machine reads V after the choice, as that of its run does.

@@ -42,7 +42,7 @@ def chosen_slot_cycles(
         return [group for group, keep in zip(found, some, strict=True) if keep]
 
     for _ in range(heads // 3):
-        tokens = int(rng.choice([1, 2, config.n_max, rng.integers(1, config.n_max + 1)]))
+        tokens = int(rng.choice([1, 2, config.n_max, int(rng.integers(1, config.n_max + 1))]))
         chosen = [(group, of) for of in (groups(tokens) for _ in range(3)) for group in of]
         coming = deque((first, n, (first, n) == of[-1]) for (first, n), of in chosen)
         held: deque[deque[tuple[int, bool]]] = deque()
