@@ -197,11 +197,10 @@ def test_a_reset_of_the_machine_alone_loses_nothing_and_repeats_nothing(clocks) 
     async def resets(ctx) -> None:
         while True:
             await ctx.delay(float(rng.integers(20, 400)) * bench.machine_period * NS / 10)
-            ctx.set(bench.machine.rst, 1)
-            for _ in range(int(rng.choice([1, 1, 2, 30]))):
-                await ctx.tick()
-            ctx.set(bench.machine.rst, 0)
-            await ctx.tick().repeat(int(rng.integers(1, 60)))
+            for level, longest in ((1, 1 + 29 * (rng.random() < 0.2)), (0, 60)):
+                ctx.set(bench.machine.rst, level)
+                for _ in range(int(rng.integers(1, longest + 1))):
+                    await ctx.tick()
 
     def accesses(kind: str):
         async def testbench(ctx) -> None:
