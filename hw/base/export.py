@@ -4,7 +4,7 @@ import gc
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from amaranth.lib import wiring
 
 from dtqatten import __version__
 from dtqatten.files.notices import run_tool
-from dtqatten.hw.base.port_list import port_lines
+from dtqatten.hw.base.port_list import clock_lines, port_lines
 from dtqatten.hw.base.verilog_text import plain_names, relative_sources
 from dtqatten.hw.base.wrapped_memories import wrap, wrappers
 
@@ -220,17 +220,6 @@ def _title(component: wiring.Component, what: str) -> Iterator[str]:
     yield "SPDX-License-Identifier: Apache-2.0"
 
 
-def _other_clocks(component: wiring.Component) -> Iterator[str]:
-    """Yield what clocks and resets there are beside ``clk`` and ``rst``."""
-    clocked: Mapping[str, tuple[str, ...]] = getattr(component, "clocked", {})
-    for domain, names in clocked.items():
-        own = [name for name in names if not name.startswith(f"{domain}_")]
-        yield f"{domain}_clk: clock of {', '.join([f'{domain}_*', *own])}; of any rate and phase."
-        yield f"{domain}_rst: synchronous to it, active high. It comes with rst: both high at the"
-        yield "same time for at least eight cycles of the slower clock, after power-up too. rst may"
-        yield "come alone."
-
-
 def header(component: wiring.Component, top: str) -> str:
     """Return the comment at the top of a file: what an integrator needs first."""
     return comment(
@@ -240,7 +229,7 @@ def header(component: wiring.Component, top: str) -> str:
             "clk: all registers take their values at its rising edge.",
             "rst: synchronous to clk, active high. One cycle resets, at any time and from any",
             "state; needed after power-up wherever registers start unknown, as on an ASIC.",
-            *_other_clocks(component),
+            *clock_lines(component),
             "",
             f"Ports of {top}, and fields in their bits; of an array, element 0 is the lowest:",
             *(f"  {line}" for line in port_lines(component)),

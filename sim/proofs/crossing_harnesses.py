@@ -103,6 +103,8 @@ class CrossingHarness(Proof):
     about its reset.
     """
 
+    platform: LateSynchronizers
+
     def __init__(self, wanted: str) -> None:
         self.wanted = wanted
         word = unsigned(2)
