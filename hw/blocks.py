@@ -24,7 +24,12 @@ class Block(enum.StrEnum):
 
 
 def build(
-    block: Block, system: SystemConfig, *, monitored: bool = False, serial_pins: bool = False
+    block: Block,
+    system: SystemConfig,
+    *,
+    monitored: bool = False,
+    serial_pins: bool = False,
+    lite_clock: bool = False,
 ) -> Any:
     """Return a block's component.
 
@@ -38,6 +43,9 @@ def build(
     serial_pins : bool
         Shift registers stand in for its ports:
         :class:`~dtqatten.hw.base.serial_pins.SerialPins`.
+    lite_clock : bool
+        AXI4-Lite of the system has a clock of its own:
+        :class:`~dtqatten.hw.two_clock_system.TwoClockSystem`.
     """
     if serial_pins:
         from dtqatten.hw.base.serial_pins import SerialPins
@@ -45,6 +53,10 @@ def build(
         return SerialPins(build(block, system, monitored=monitored))
     config = system.core
     match block:
+        case Block.SYSTEM if lite_clock:
+            from dtqatten.hw.two_clock_system import TwoClockSystem
+
+            return TwoClockSystem(system)
         case Block.SYSTEM:
             from dtqatten.hw.system import System
 

@@ -83,13 +83,14 @@ def ipxact(
     """
     ElementTree.register_namespace("ipxact", NAMESPACE)
     names = [name for name, _, _ in flat_ports(component.signature, component)]
+    others = list(getattr(component, "clocked", {}))
     root = _tree(
         "component",
         _tree("vendor", VENDOR),
         _tree("library", VENDOR),
         _tree("name", top),
         _tree("version", __version__),
-        _all("busInterfaces", map(_interface, _buses(names, system))),
+        _all("busInterfaces", map(_interface, _buses(names, system, others))),
         None if system is None else _tree("addressSpaces", _address_space(system)),
         None if system is None else _tree("memoryMaps", _memory_map(system)),
         _model(component, top),
@@ -102,15 +103,28 @@ def ipxact(
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{licence}\n{text}\n'
 
 
-def _buses(names: Sequence[str], system: SystemConfig | None) -> Iterable[_Bus]:
-    """Yield the interfaces of a block with ports of these names."""
+def _buses(
+    names: Sequence[str], system: SystemConfig | None, others: Sequence[str]
+) -> Iterable[_Bus]:
+    """Yield the interfaces of a block with ports of these names.
+
+    Parameters
+    ----------
+    names : sequence of str
+    system : SystemConfig, optional
+    others : sequence of str
+        Interfaces with a clock and a reset of their own.
+    """
     axi = [] if system is None else [MASTER_PREFIX, LITE_PREFIX]
-    clocked = {"ASSOCIATED_RESET": "rst"}
-    if axi:
-        clocked["ASSOCIATED_BUSIF"] = ":".join(prefix.rstrip("_") for prefix in axi)
-    yield _Bus("clk", "signal", "clock", {"CLK": "clk"}, _tree("slave"), clocked)
-    high = {"POLARITY": "ACTIVE_HIGH"}
-    yield _Bus("rst", "signal", "reset", {"RST": "rst"}, _tree("slave"), high)
+    common = [name for name in (prefix.rstrip("_") for prefix in axi) if name not in others]
+    for start, buses in (("", common), *((f"{name}_", [name]) for name in others)):
+        clock, reset = f"{start}clk", f"{start}rst"
+        clocked = {"ASSOCIATED_RESET": reset}
+        if buses:
+            clocked["ASSOCIATED_BUSIF"] = ":".join(buses)
+        yield _Bus(clock, "signal", "clock", {"CLK": clock}, _tree("slave"), clocked)
+        high = {"POLARITY": "ACTIVE_HIGH"}
+        yield _Bus(reset, "signal", "reset", {"RST": reset}, _tree("slave"), high)
     if system is None:
         return
     irq = {"SENSITIVITY": "LEVEL_HIGH"}
@@ -225,7 +239,8 @@ def _field(each: Described, field: RegisterField) -> Tree:
 
 
 def _model(component: wiring.Component, top: str) -> Tree:
-    ports = [("clk", "in", 1), ("rst", "in", 1)]
+    clocks = ["", *(f"{domain}_" for domain in getattr(component, "clocked", {}))]
+    ports = [(start + name, "in", 1) for start in clocks for name in ("clk", "rst")]
     for name, flow, value in flat_ports(component.signature, component):
         ports.append((name, "in" if flow is wiring.In else "out", len(value)))
     return _tree(

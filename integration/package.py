@@ -20,6 +20,7 @@ def package(
     files: Sequence[str],
     *,
     mhz: float,
+    lite_mhz: float | None = None,
     system: SystemConfig | None = None,
     testbench: Sequence[str] = (),
 ) -> Mapping[str, str]:
@@ -34,12 +35,14 @@ def package(
         Names of its Verilog.
     mhz : float
         Clock rate of the constraints.
+    lite_mhz : float, optional
+        That of the clock of AXI4-Lite where it has one of its own; ``mhz`` if not given.
     system : SystemConfig, optional
         If the block is the machine on its bus.
     testbench : sequence of str
         Names of a testbench and its data, if there is one.
     """
-    limits = Constraints.of(component, top, mhz)
+    limits = Constraints.of(component, top, mhz, lite_mhz)
     constraints = {
         f"{top}.sdc": limits.sdc(),
         f"{top}.xdc": limits.xdc(),

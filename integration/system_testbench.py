@@ -10,7 +10,9 @@ from dtqatten.interface.registers import ADDRESS_BITS, Interrupt, Status, offset
 __all__ = ["system_testbench"]
 
 
-def system_testbench(system: SystemConfig, top: str, vectors: ChainVectors) -> Mapping[str, str]:
+def system_testbench(
+    system: SystemConfig, top: str, vectors: ChainVectors, *, lite_clock: bool = False
+) -> Mapping[str, str]:
     """Return a testbench and its data, by the names of their files.
 
     Module ``<top>_tb`` is host and memory: it starts the chain as the driver does, waits for the
@@ -24,6 +26,9 @@ def system_testbench(system: SystemConfig, top: str, vectors: ChainVectors) -> M
     top : str
         The machine's module.
     vectors : ChainVectors
+    lite_clock : bool
+        The host is on ``s_axil_clk``; the parameters ``HOST_HALF`` and ``HOST_LATE`` are half of
+        its period and its first edge.
     """
     size = system.bus_bytes
 
@@ -43,7 +48,7 @@ def system_testbench(system: SystemConfig, top: str, vectors: ChainVectors) -> M
 module {top}_tb;
   // Of 128 cycles, those in which a channel pauses.
   parameter PAUSES = 40;
-  localparam DEADLINE = {deadline};
+{_host_clock(deadline) if lite_clock else f"  localparam DEADLINE = {deadline};"}
   localparam [{system.address_bits - 1}:0] BASE = {system.address_bits}'h{vectors.base:x};
 
   reg clk = 1'b0, rst = 1'b1;
@@ -52,7 +57,7 @@ module {top}_tb;
   always #5 clk = ~clk;
   always @(posedge clk) begin
     cycle <= cycle + 1;
-    rst <= cycle < 2;
+    rst <= {"cycle < 10 || host_cycle < 10" if lite_clock else "cycle < 2"};
     if (cycle == DEADLINE) begin
       $display("FAIL: {top}, no interrupt after %0d cycles", cycle);
       $finish;
@@ -66,9 +71,9 @@ module {top}_tb;
 
 {_reads(system, last)}
 {_writes(system, last)}
-{_host(top, len(before), vectors)}
+{_host(top, len(before), vectors, "s_axil_clk" if lite_clock else "clk")}
   {top} dut (
-    .clk(clk), .rst(rst), .irq(irq),
+    .clk(clk), .rst(rst), .irq(irq),{HOST_PINS if lite_clock else ""}
     .s_axil_awvalid(s_axil_awvalid), .s_axil_awready(s_axil_awready),
     .s_axil_awaddr(s_axil_awaddr), .s_axil_awprot(3'b000),
     .s_axil_wvalid(s_axil_wvalid), .s_axil_wready(s_axil_wready),
@@ -99,6 +104,30 @@ endmodule
         f"{top}_tb_before.hex": hex_lines(before, system.bus_bits),
         f"{top}_tb_after.hex": hex_lines(after, system.bus_bits),
     }
+
+
+#: Pins of a host with a clock of its own.
+HOST_PINS = """
+    .s_axil_clk(s_axil_clk), .s_axil_rst(s_axil_rst),"""
+
+
+def _host_clock(deadline: int) -> str:
+    """Return a clock of the host, its reset, and a deadline in cycles of the machine."""
+    return f"""\
+  // Half of the period of the host's clock, and its first edge; clk has 5 and 5.
+  parameter HOST_HALF = 7, HOST_LATE = 3;
+  localparam DEADLINE = {deadline} + 4000 * HOST_HALF;
+
+  reg s_axil_clk = 1'b0, s_axil_rst = 1'b1;
+  integer host_cycle = 0;
+  initial begin
+    #HOST_LATE s_axil_clk = 1'b1;
+    forever #HOST_HALF s_axil_clk = ~s_axil_clk;
+  end
+  always @(posedge s_axil_clk) begin
+    host_cycle <= host_cycle + 1;
+    s_axil_rst <= cycle < 10 || host_cycle < 10;
+  end"""
 
 
 def _pauses(channel: str, seed: int) -> str:
@@ -205,9 +234,11 @@ def _writes(system: SystemConfig, last: int) -> str:
 """
 
 
-def _host(top: str, words: int, vectors: ChainVectors) -> str:
+def _host(top: str, words: int, vectors: ChainVectors, clock: str) -> str:
+    resets = {"rst", clock.replace("clk", "rst")}
+    start = " || ".join(sorted(resets))
     top_bit = ADDRESS_BITS - 1
-    calls = "".join(f"    {call};\n" for call in _calls(vectors))
+    calls = "".join(f"    {call};\n" for call in _calls(vectors, clock))
     return f"""\
   // The host.
   reg s_axil_awvalid = 1'b0, s_axil_wvalid = 1'b0, s_axil_arvalid = 1'b0;
@@ -227,7 +258,7 @@ def _host(top: str, words: int, vectors: ChainVectors) -> str:
       s_axil_wvalid <= 1'b1;
       answered = 1'b0;
       while (!answered) begin
-        @(posedge clk);
+        @(posedge {clock});
         if (s_axil_awready) s_axil_awvalid <= 1'b0;
         if (s_axil_wready) s_axil_wvalid <= 1'b0;
         answered = s_axil_bvalid;
@@ -243,7 +274,7 @@ def _host(top: str, words: int, vectors: ChainVectors) -> str:
       s_axil_arvalid <= 1'b1;
       answered = 1'b0;
       while (!answered) begin
-        @(posedge clk);
+        @(posedge {clock});
         if (s_axil_arready) s_axil_arvalid <= 1'b0;
         answered = s_axil_rvalid;
       end
@@ -262,8 +293,8 @@ def _host(top: str, words: int, vectors: ChainVectors) -> str:
   endtask
 
   initial begin
-    @(negedge rst);
-    @(posedge clk);
+    @(posedge {clock});
+    while ({start}) @(posedge {clock});
 {calls}\
     for (number = 0; number < {words}; number = number + 1)
       if (memory[number] !== expected[number]) begin
@@ -282,13 +313,13 @@ def _host(top: str, words: int, vectors: ChainVectors) -> str:
 """
 
 
-def _calls(vectors: ChainVectors) -> Iterator[str]:
+def _calls(vectors: ChainVectors, clock: str) -> Iterator[str]:
     """Yield what the host does: what the driver did, a wait, and what it then finds."""
     for access in vectors.accesses:
         task = "write" if access.written else "expect"
         yield f"{task}_register({ADDRESS_BITS}'h{access.offset:03x}, 32'h{access.value:08x})"
     status = f"{ADDRESS_BITS}'h{offset_of('status'):03x}"
-    yield "while (irq !== 1'b1) @(posedge clk)"
+    yield f"while (irq !== 1'b1) @(posedge {clock})"
     # The first layer raises the interrupt, too.
     yield f"found = 32'h{Status.BUSY:08x}"
     yield f"while (found & 32'h{Status.BUSY:08x}) read_register({status})"

@@ -205,14 +205,17 @@ def placed(device: Device, folder: Path, *, mhz: float, seed: int) -> dict[str, 
     if failure:
         return result
     report = json.loads((folder / "report.json").read_text())
+    rates = {clock: rate["achieved"] for clock, rate in report["fmax"].items()}
+    slowest = min(rates, key=rates.__getitem__, default=None)
+    # There is one for each pair of clocks, whose edges are named, too.
     paths = [
         [path["path"][0]["from"]["cell"], path["path"][-1]["to"]["cell"]]
         for path in report["critical_paths"]
-        if path["from"] == path["to"]
+        if path["from"] == path["to"] and path["from"].split()[-1] == slowest
     ]
     return {
         **result,
-        "fmax_mhz": min((clock["achieved"] for clock in report["fmax"].values()), default=None),
+        "fmax_mhz": rates.get(slowest),
         "critical_path": paths[0] if paths else None,
         "seed": seed,
     }

@@ -84,6 +84,13 @@ def verilog(
             help="Shift registers in place of ports, so that the block fits the pins of any FPGA.",
         ),
     ] = False,
+    lite_clock: Annotated[
+        bool,
+        typer.Option(
+            "--lite-clock",
+            help="System: AXI4-Lite and interrupt on a clock of their own, s_axil_clk.",
+        ),
+    ] = False,
     packaged: Annotated[
         bool,
         typer.Option(
@@ -96,6 +103,12 @@ def verilog(
         float | None,
         typer.Option(
             min=0.001, max=1e5, help=f"With --package: clock rate of the constraints; {USUAL_MHZ}."
+        ),
+    ] = None,
+    lite_mhz: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, max=1e5, help="With --package and --lite-clock: rate of s_axil_clk; --mhz's."
         ),
     ] = None,
     testbench: Annotated[
@@ -233,8 +246,14 @@ def verilog(
         raise refuse(f"--testbench is for core and system, not {block}: leave it out")
     if testbench and serial_pins:
         raise refuse("--testbench: a block with --serial-pins has none; leave one of the two out")
+    if lite_clock and block is not Block.SYSTEM:
+        raise refuse(f"--lite-clock: a {block} has no AXI4-Lite; choose --block system")
+    if lite_clock and serial_pins:
+        raise refuse("--lite-clock: --serial-pins have one clock; leave one of the two out")
     if not packaged:
-        reject_unused({"--mhz": mhz}, "is for --package")
+        reject_unused({"--mhz": mhz, "--lite-mhz": lite_mhz}, "is for --package")
+    if not lite_clock:
+        reject_unused({"--lite-mhz": lite_mhz}, "is for --lite-clock")
     from dtqatten.hw.base.export import PREFIX, verilog_with_wrappers
     from dtqatten.hw.base.export import verilog as to_verilog
     from dtqatten.hw.base.verilog_text import split_modules
@@ -243,6 +262,8 @@ def verilog(
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", start):
         raise refuse(f"--prefix {start!r}: give letters, digits and _, no digit first")
     module_name = f"{block}_pins" if serial_pins else str(block)
+    if lite_clock:
+        module_name = f"two_clock_{block}"
     top = start + module_name
 
     bus: dict[str, Any] = {
@@ -259,7 +280,9 @@ def verilog(
     path = (output or Path("build/verilog") / name) / f"{top}.v"
     check_folder(path.parent)
     check_file(path)
-    component = build(block, system, monitored=monitored, serial_pins=serial_pins)
+    component = build(
+        block, system, monitored=monitored, serial_pins=serial_pins, lite_clock=lite_clock
+    )
     texts = {}
     if memories is Memories.WRAPPED:
         design, models = verilog_with_wrappers(
@@ -276,7 +299,7 @@ def verilog(
         }
     files = {f"{module}.v": text for module, text in texts.items()}
     listed = "".join(f"{name}\n" for name in files)
-    bench = testbench_of(system, block, top) if testbench else {}
+    bench = testbench_of(system, block, top, lite_clock=lite_clock) if testbench else {}
     beside = dict(bench)
     if packaged:
         from dtqatten.integration.package import package
@@ -286,6 +309,7 @@ def verilog(
             top,
             list(files),
             mhz=mhz or USUAL_MHZ,
+            lite_mhz=lite_mhz,
             system=system if block is Block.SYSTEM and not serial_pins else None,
             testbench=list(bench),
         )
@@ -303,13 +327,16 @@ def verilog(
     say(f"{path}: module {top}, {system if block is Block.SYSTEM else system.core}")
 
 
-def testbench_of(system: SystemConfig, block: Block, top: str) -> Mapping[str, str]:
+def testbench_of(
+    system: SystemConfig, block: Block, top: str, *, lite_clock: bool
+) -> Mapping[str, str]:
     """Return the text of a testbench, and of its data, by the names of their files."""
     if block is Block.SYSTEM:
         from dtqatten.integration.chain_vectors import chain_vectors
         from dtqatten.integration.system_testbench import system_testbench
 
-        return system_testbench(system, top, chain_vectors(system, SEED))
+        vectors = chain_vectors(system, SEED)
+        return system_testbench(system, top, vectors, lite_clock=lite_clock)
     with needs("sim"):
         from dtqatten.integration.stream_vectors import core_vectors
     from dtqatten.integration.stream_testbench import stream_testbench

@@ -14,7 +14,7 @@ from amaranth.lib import wiring
 
 from dtqatten import __version__
 from dtqatten.files.notices import run_tool
-from dtqatten.hw.base.port_list import port_lines
+from dtqatten.hw.base.port_list import clock_lines, port_lines
 from dtqatten.hw.base.verilog_text import plain_names, relative_sources
 from dtqatten.hw.base.wrapped_memories import wrap, wrappers
 
@@ -229,6 +229,7 @@ def header(component: wiring.Component, top: str) -> str:
             "clk: all registers take their values at its rising edge.",
             "rst: synchronous to clk, active high. One cycle resets, at any time and from any",
             "state; needed after power-up wherever registers start unknown, as on an ASIC.",
+            *clock_lines(component),
             "",
             f"Ports of {top}, and fields in their bits; of an array, element 0 is the lowest:",
             *(f"  {line}" for line in port_lines(component)),

@@ -1,12 +1,12 @@
 """Ports of a component, and the fields in their bits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 
-__all__ = ["bit_range", "direction", "fields", "port_lines"]
+__all__ = ["bit_range", "clock_lines", "direction", "fields", "port_lines"]
 
 
 def direction(flow: wiring.Flow) -> str:
@@ -52,3 +52,14 @@ def port_lines(component: wiring.Component) -> Iterator[str]:
         if isinstance(member.shape, data.Layout):
             for name, low, bits, kind in fields(member.shape):
                 yield f"      [{bit_range(low, bits)}] {name}: {kind}"
+
+
+def clock_lines(component: wiring.Component) -> Iterator[str]:
+    """Yield what clocks and resets there are beside ``clk`` and ``rst``."""
+    clocked: Mapping[str, tuple[str, ...]] = getattr(component, "clocked", {})
+    for domain, names in clocked.items():
+        own = [name for name in names if not name.startswith(f"{domain}_")]
+        yield f"{domain}_clk: clock of {', '.join([f'{domain}_*', *own])}; of any rate and phase."
+        yield f"{domain}_rst: synchronous to it, active high. It comes with rst: both high at the"
+        yield "same time for at least eight cycles of the slower clock, after power-up too. rst may"
+        yield "come alone."

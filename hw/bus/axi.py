@@ -12,6 +12,7 @@ from dtqatten.interface.registers import ADDRESS_BITS
 __all__ = [
     "BURST_INCREMENTING",
     "ID_BITS",
+    "LITE_DOMAIN",
     "LITE_PREFIX",
     "MASTER_PREFIX",
     "Response",
@@ -30,6 +31,9 @@ __all__ = [
 #: Bits of a transaction's ID.
 ID_BITS = 4
 MASTER_PREFIX, LITE_PREFIX = "m_axi_", "s_axil_"
+#: Clock domain of AXI4-Lite where it has one of its own; its ports are ``<domain>_clk`` and
+#: ``<domain>_rst``.
+LITE_DOMAIN = LITE_PREFIX.rstrip("_")
 
 #: Attributes that never change: incrementing bursts of normal, bufferable memory, data access.
 BURST_INCREMENTING, CACHE_BUFFERABLE, PROTECTION_DATA = 0b01, 0b0011, 0b000
@@ -199,29 +203,40 @@ def connect_master(m: Module, top: Any, channels: Any, system: SystemConfig) -> 
     ]
 
 
-def connect_lite(m: Module, top: Any, channels: Any) -> None:
-    """Connect the flat ports of ``top`` with the streams of :func:`lite_members`."""
-    p = LITE_PREFIX
+def connect_lite(m: Module, top: Any, channels: Any, *, outside: bool = False) -> None:
+    """Connect the flat ports of ``top`` with the streams of :func:`lite_members`.
 
-    def port(name: str) -> Any:
-        return getattr(top, p + name)
-
-    for channel in ("aw", "ar"):
-        m.d.comb += [
-            getattr(channels, channel).valid.eq(port(f"{channel}valid")),
-            port(f"{channel}ready").eq(getattr(channels, channel).ready),
-            getattr(channels, channel).p.eq(port(f"{channel}addr")),
-        ]
-    m.d.comb += [
-        channels.w.valid.eq(port("wvalid")),
-        port("wready").eq(channels.w.ready),
-        channels.w.p.data.eq(port("wdata")),
-        channels.w.p.strb.eq(port("wstrb")),
-        port("bvalid").eq(channels.b.valid),
-        channels.b.ready.eq(port("bready")),
-        port("bresp").eq(channels.b.p),
-        port("rvalid").eq(channels.r.valid),
-        channels.r.ready.eq(port("rready")),
-        port("rdata").eq(channels.r.p.data),
-        port("rresp").eq(channels.r.p.resp),
-    ]
+    Parameters
+    ----------
+    m : Module
+    top : component with :func:`lite_ports`
+    channels : interface of :func:`lite_members`
+    outside : bool
+        ``top`` is a submodule of ``m`` and ``channels`` are its host's; else ``m`` is that of
+        ``top`` itself.
+    """
+    aw, w, b, ar, r = (getattr(channels, name) for name in ("aw", "w", "b", "ar", "r"))
+    asked = {
+        "awvalid": aw.valid,
+        "awaddr": aw.p,
+        "wvalid": w.valid,
+        "wdata": w.p.data,
+        "wstrb": w.p.strb,
+        "bready": b.ready,
+        "arvalid": ar.valid,
+        "araddr": ar.p,
+        "rready": r.ready,
+    }
+    answered = {
+        "awready": aw.ready,
+        "wready": w.ready,
+        "bvalid": b.valid,
+        "bresp": b.p,
+        "arready": ar.ready,
+        "rvalid": r.valid,
+        "rdata": r.p.data,
+        "rresp": r.p.resp,
+    }
+    for name, wire in (asked | answered).items():
+        port = getattr(top, LITE_PREFIX + name)
+        m.d.comb += wire.eq(port) if (name in asked) != outside else port.eq(wire)

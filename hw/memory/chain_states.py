@@ -76,10 +76,10 @@ class ChainStates:
         self._resumed, self._asked_again = Signal(), Signal()
         self._checked = Signal()
         self._flushing = Signal(range(system.core.flush_cycles))
-        # What is wrong with the descriptor, and is held; and what ends the chain at once.
+        # What is wrong with the descriptor, and is held until the layers before it have ended.
         self._error, self._error_address = Signal(8), Signal(64)
         self._held, self._held_address = Signal(8), Signal(64)
-        self._fatal, self._fatal_address = Signal(8), Signal(64)
+        self._finished = Signal()
 
     def add(self, m: Module) -> None:
         """Add all states and what leads out of any; last, since these override other statements."""
@@ -242,13 +242,12 @@ class ChainStates:
         """Wait until all layers are written; or empty the bus and reset the rest."""
         ports = self.ports
         with m.Case(State.FINISH):
-            m.d.comb += ports.unused.eq(1)
-            with m.If(ports.fetched & ~self.given_writer & ports.written):
-                m.d.comb += [
-                    ports.ended.eq(1),
-                    self._fatal.eq(self._held),
-                    self._fatal_address.eq(self._held_address),
-                ]
+            m.d.comb += [
+                ports.unused.eq(1),
+                self._finished.eq(ports.fetched & ~self.given_writer & ports.written),
+            ]
+            with m.If(self._finished):
+                m.d.comb += ports.ended.eq(1)
                 m.d.sync += [ports.busy.eq(0), self._state.eq(State.IDLE)]
         with m.Case(State.DRAIN):
             m.d.comb += ports.stop.eq(1)
@@ -286,18 +285,19 @@ class ChainStates:
                     self._state.eq(State.FINISH),
                 ]
             # Anything else that goes wrong ends the chain at once.
-            with m.If((ports.fault != 0) & ~ports.fault_ahead):
-                m.d.comb += [
-                    self._fatal.eq(ports.fault),
-                    self._fatal_address.eq(ports.fault_address),
-                ]
-            with m.If((self._fatal != 0) | ports.abort):
+            fatal = (ports.fault != 0) & ~ports.fault_ahead
+            # `_finished` comes late, from all units: it does no more than select.
+            failing = fatal | (self._finished & (self._held != 0))
+            with m.If(failing | ports.abort):
                 m.d.sync += [
                     self._state.eq(State.DRAIN),
-                    ports.failed.eq(self._fatal != 0),
-                    ports.aborted.eq(self._fatal == 0),
-                    ports.error_code.eq(self._fatal),
-                    ports.error_address.eq(self._fatal_address),
+                    ports.failed.eq(failing),
+                    ports.aborted.eq(~failing),
                 ]
+                for shown, found, held in (
+                    (ports.error_code, ports.fault, self._held),
+                    (ports.error_address, ports.fault_address, self._held_address),
+                ):
+                    m.d.sync += shown.eq(Mux(fatal, found, Mux(failing, held, 0)))
                 m.d.comb += ports.ended.eq(0)
                 m.d.sync += ports.busy.eq(1)

@@ -47,7 +47,8 @@ def prove(wanted: Property) -> bool:
     """
     harness = wanted.harness(wanted.name)
     with scratch() as directory:
-        (directory / "design.il").write_text(rtlil.convert(harness, name="top", emit_src=False))
+        text = rtlil.convert(harness, name="top", platform=harness.platform, emit_src=False)
+        (directory / "design.il").write_text(text)
         run_yosys(SCRIPT, directory)
         modes = [[], ["-i"]] if wanted.inductive else [[]]
         return all(_check(directory, wanted.cycles, mode) for mode in modes)

@@ -13,6 +13,7 @@ __all__ = [
     "STREAMS",
     "SYSTEM",
     "Harness",
+    "Proof",
     "assume_runs",
     "held",
     "in_window",
@@ -35,7 +36,14 @@ STREAMS = 2
 PAGE = 4096
 
 
-class Harness(wiring.Component):
+class Proof(wiring.Component):
+    """A design with free inputs, and an assertion about it."""
+
+    #: Elaborates what the proof models in a way of its own.
+    platform: object = None
+
+
+class Harness(Proof):
     """A master and its streams with free inputs, of which ``wanted`` is asserted."""
 
     assertions: dict[str, Value]

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dtqatten.sim.proofs.choice_harnesses import ChoiceHarness
-from dtqatten.sim.proofs.harness import Harness
+from dtqatten.sim.proofs.crossing_harnesses import CrossingHarness, InterruptHarness
+from dtqatten.sim.proofs.harness import Proof
 from dtqatten.sim.proofs.head_harnesses import HeadsHarness
 from dtqatten.sim.proofs.master_harnesses import ReadHarness, WriteHarness
 from dtqatten.sim.proofs.reader_harnesses import GroupHarness, RunHarness, TrialHarness
@@ -31,7 +32,7 @@ class Property:
 
     name: str
     statement: str
-    harness: Callable[[str], Harness]
+    harness: Callable[[str], Proof]
     cycles: int
     inductive: bool
 
@@ -89,5 +90,30 @@ PROPERTIES: tuple[Property, ...] = tuple(
         (HeadsHarness, "heads_many", "as many heads stay as a layer keeps", 14),
         (HeadsHarness, "heads_gone", "no head comes back that was pruned", 28),
         (HeadsHarness, "heads_report", "a report is of a layer that asks, and stays", 14),
+        (
+            CrossingHarness,
+            "crossing_once",
+            "from any clock to any other an access arrives as it was sent, and once",
+            3,
+        ),
+        (
+            CrossingHarness,
+            "crossing_answered",
+            "it has one answer, the registers' or, if their reset meets it, SLVERR",
+            3,
+        ),
+        (
+            CrossingHarness,
+            "crossing_settled",
+            "words that cross have been still for two edges of the clock that takes them",
+            3,
+        ),
+        (CrossingHarness, "crossing_reset", "a reset of both clocks leaves nothing under way", 24),
+        (
+            InterruptHarness,
+            "crossing_interrupt",
+            "the interrupt is low when the write is answered that clears it",
+            20,
+        ),
     )
 )

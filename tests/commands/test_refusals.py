@@ -48,6 +48,13 @@ WRONG = {
         (["--package", "--mhz", "1e6"], "less than or equal to 100000"),
         (["--block", "topk", "--testbench"], "--testbench is for core and system, not topk"),
         (["--testbench", "--serial-pins"], "a block with --serial-pins has none"),
+        (["--lite-clock"], "--lite-clock: a core has no AXI4-Lite; choose --block system"),
+        (
+            ["--block", "system", "--lite-clock", "--serial-pins"],
+            "--lite-clock: --serial-pins have one clock",
+        ),
+        (["--block", "system", "--package", "--lite-mhz", "5"], "--lite-mhz: is for --lite-clock"),
+        (["--block", "system", "--lite-clock", "--lite-mhz", "5"], "--lite-mhz: is for --package"),
         (["--output", __file__], "is a file"),
     ],
     "registers": [(["--output", __file__], "is a file")],

@@ -87,6 +87,25 @@ def test_a_package_is_beside_the_verilog(tmp_path) -> None:
     assert "-period 10 " in (tmp_path / "dtqatten_pe.sdc").read_text()
 
 
+def test_a_clock_of_axi_lite_is_a_module_of_its_own(tmp_path) -> None:
+    options = ("--lite-clock", "--package", "--mhz", "250", "--lite-mhz", "100")
+    found = run("--block", "system", "-o", tmp_path, *options, "--prefix", "my_", "--testbench")
+    assert found.exit_code == 0, found.output
+    top = "my_two_clock_system"
+    names = {f"{top}.{kind}" for kind in ("v", "sdc", "xdc", "lpf", "xml", "core", "rdl")}
+    names |= {f"{top}_tb.v", f"{top}_tb_before.hex", f"{top}_tb_after.hex"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    text = (tmp_path / f"{top}.v").read_text()
+    assert f"module {top}(" in text
+    assert "module my_system(" in text
+    assert "// s_axil_clk: clock of s_axil_*, irq" in text
+    sdc = (tmp_path / f"{top}.sdc").read_text()
+    assert "create_clock -name clk -period 4 [get_ports clk]" in sdc
+    assert "create_clock -name s_axil_clk -period 10 [get_ports s_axil_clk]" in sdc
+    assert "set_output_delay 5 -clock s_axil_clk [get_ports {irq}]" in sdc
+    assert "set_input_delay 2 -clock clk [get_ports {m_axi_rvalid}]" in sdc
+
+
 def test_nothing_is_written_where_a_file_cannot_be(tmp_path) -> None:
     (tmp_path / "dtqatten_pe.xml").mkdir()
     found = run("--block", "pe", "-o", tmp_path, "--package")

@@ -20,19 +20,24 @@ MACHINE = SystemConfig(
 )
 
 
-def written(block: Block, folder: Path, machine: SystemConfig = MACHINE) -> Path:
+def written(
+    block: Block, folder: Path, machine: SystemConfig = MACHINE, *, lite_clock: bool = False
+) -> Path:
     """Write all that a block has, wrapped memories included, and return the folder."""
-    top = f"dtqatten_{block}"
-    component = build(block, machine)
-    design, models = verilog_with_wrappers(component, block)
+    name = f"two_clock_{block}" if lite_clock else str(block)
+    top = f"dtqatten_{name}"
+    component = build(block, machine, lite_clock=lite_clock)
+    design, models = verilog_with_wrappers(component, name)
     verilog = {f"{top}_memories.v": models, f"{top}.v": design}
     if block is Block.SYSTEM:
-        bench = system_testbench(machine, top, chain_vectors(machine, 0))
+        bench = system_testbench(machine, top, chain_vectors(machine, 0), lite_clock=lite_clock)
     else:
         bench = stream_testbench(top, *core_vectors(machine.core, 0), unused=["activity"])
     system = machine if block is Block.SYSTEM else None
     names = list(verilog)
-    beside = package(component, top, names, mhz=250, system=system, testbench=list(bench))
+    beside = package(
+        component, top, names, mhz=250, lite_mhz=80, system=system, testbench=list(bench)
+    )
     for name, text in (verilog | dict(bench) | dict(beside)).items():
         write_text(folder / name, text)
     return folder

@@ -21,6 +21,11 @@ def system_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def two_clock_system_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(Block.SYSTEM, tmp_path_factory.mktemp("two_clocks"), lite_clock=True)
+
+
+@pytest.fixture(scope="session")
 def core_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(Block.CORE, tmp_path_factory.mktemp("core"))
 

@@ -20,7 +20,7 @@ def schema() -> etree.XMLSchema:
     return etree.XMLSchema(file=str(folder / "component.xsd"))
 
 
-@pytest.mark.parametrize("block", ["core", "system"])
+@pytest.mark.parametrize("block", ["core", "system", "two_clock_system"])
 def test_it_follows_the_schema(
     block: str, schema: etree.XMLSchema, request: pytest.FixtureRequest
 ) -> None:
@@ -48,7 +48,7 @@ def declared(text: str, top: str) -> dict[str, tuple[str, int]]:
     return ports
 
 
-@pytest.mark.parametrize("block", ["core", "system"])
+@pytest.mark.parametrize("block", ["core", "system", "two_clock_system"])
 def test_ports_are_those_of_the_verilog(block: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(f"{block}_package")
     top = f"dtqatten_{block}"
@@ -85,6 +85,23 @@ def test_interfaces_map_every_port_of_the_system(system_package: Path) -> None:
         "dtqatten_system_memories.v",
         "dtqatten_system.v",
     ]
+
+
+def test_each_clock_has_its_interfaces(two_clock_system_package: Path) -> None:
+    path = two_clock_system_package / "dtqatten_two_clock_system.xml"
+    names = {"ipxact": "http://www.accellera.org/XMLSchema/IPXACT/1685-2014"}
+    clocks = {}
+    for bus in etree.parse(path).iterfind(".//ipxact:busInterface", names):
+        name = bus.find("ipxact:name", names).text
+        if name.endswith("clk"):
+            clocks[name] = {
+                each.find("ipxact:name", names).text: each.find("ipxact:value", names).text
+                for each in bus.iterfind(".//ipxact:parameter", names)
+            }
+    assert clocks == {
+        "clk": {"ASSOCIATED_RESET": "rst", "ASSOCIATED_BUSIF": "m_axi"},
+        "s_axil_clk": {"ASSOCIATED_RESET": "s_axil_rst", "ASSOCIATED_BUSIF": "s_axil"},
+    }
 
 
 def test_registers_are_those_of_the_table(system_package: Path) -> None:

@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,13 @@ from dtqatten.sim.engines.waivers import WAIVERS
 EXPECTED = {
     "core": ("dtqatten_core_tb_outputs.hex", "all beats equal"),
     "system": ("dtqatten_system_tb_after.hex", "memory and registers equal"),
+    "two_clock_system": (
+        "dtqatten_two_clock_system_tb_after.hex",
+        "memory and registers equal",
+    ),
 }
+#: Half of a period of a host's own clock, and its first edge, where the machine's are 5 and 5.
+HOST_CLOCKS = [(5, 5), (5, 2), (7, 3), (1, 1), (60, 17)]
 #: Machines at the edges: of one PE and one token; with all that decoders use, in segments, and with
 #: what encoders prune.
 MACHINES = {
@@ -109,11 +115,15 @@ def sources(block: str) -> list[str]:
     return [f"dtqatten_{block}{part}.v" for part in ("_tb", "_memories", "")]
 
 
-def icarus(block: str, folder: Path, language: str = "-g2005") -> Callable[[], str]:
+def icarus(
+    block: str, folder: Path, language: str = "-g2005", parameters: Sequence[str] = ()
+) -> Callable[[], str]:
     """Compile a testbench and return what runs it; all is unknown at power-up."""
     path = folder / f"dtqatten_{block}.v"
     path.write_text(without_initial_values(path.read_text()))
-    command = ["iverilog", language, "-Wall", "-Wno-timescale", "-o", "tb.vvp", *sources(block)]
+    given = [f"-Pdtqatten_{block}_tb.{each}" for each in parameters]
+    options = [language, "-Wall", "-Wno-timescale", *given]
+    command = ["iverilog", *options, "-o", "tb.vvp", *sources(block)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     assert not done.stderr
     return lambda: (
@@ -162,7 +172,20 @@ def test_icarus(block: str, tmp_path: Path, request: pytest.FixtureRequest) -> N
     check(block, tmp_path, icarus(block, tmp_path))
 
 
-@pytest.mark.parametrize("block", ["core", pytest.param("system", marks=pytest.mark.long)])
+@pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus is not installed")
+@pytest.mark.parametrize(("half", "late"), HOST_CLOCKS)
+def test_a_host_on_a_clock_of_its_own(
+    half: int, late: int, two_clock_system_package: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(two_clock_system_package, tmp_path, dirs_exist_ok=True)
+    clock = [f"HOST_HALF={half}", f"HOST_LATE={late}"]
+    check("two_clock_system", tmp_path, icarus("two_clock_system", tmp_path, parameters=clock))
+
+
+@pytest.mark.parametrize(
+    "block",
+    ["core", *(pytest.param(name, marks=pytest.mark.long) for name in list(EXPECTED)[1:])],
+)
 def test_verilator(block: str, request: pytest.FixtureRequest) -> None:
     with scratch() as folder:
         shutil.copytree(request.getfixturevalue(f"{block}_package"), folder, dirs_exist_ok=True)

@@ -2,9 +2,12 @@
 
 import pytest
 
+from dtqatten.configuration.core import PRESETS
+from dtqatten.configuration.system import SystemConfig
 from dtqatten.hw.base.export import PREFIX, verilog
 from dtqatten.hw.blocks import Block, build
 from dtqatten.sim.engines.lint import lint_verilog
+from dtqatten.sim.engines.slang import slang_verilog
 from dtqatten.sim.engines.waivers import WAIVERS
 from dtqatten.sim.machine.samples import small_machines
 from dtqatten.sim.proofs.yosys import check_verilog
@@ -35,6 +38,13 @@ def test_verilog_of_any_configuration_is_clean(block, machine, monitored) -> Non
     assert "[-1:0]" not in text
     assert lint_verilog(text, f"{PREFIX}{block}") == ""
     assert check_verilog(text, f"{PREFIX}{block}") == ""
+
+
+def test_a_system_of_two_clocks_is_clean() -> None:
+    machine = SystemConfig(core=PRESETS["tiny"])
+    text = verilog(build(Block.SYSTEM, machine, lite_clock=True), "two_clock_system")
+    top = f"{PREFIX}two_clock_system"
+    assert [check(text, top) for check in (lint_verilog, slang_verilog, check_verilog)] == [""] * 3
 
 
 def test_the_sample_has_all_edges() -> None:
