@@ -17,7 +17,7 @@ from dtqatten.golden.numerics.codes import Granularity, quantize
 from dtqatten.golden.numerics.order import boundaries, promote
 from dtqatten.golden.traces.trace import Trace
 from dtqatten.hw.payloads.arrays import control_layout
-from dtqatten.sim.lockstep.pe import pack_control
+from dtqatten.sim.lockstep.pod import pack_control
 from dtqatten.synth.attempts import SRAM_LIBERTY
 from dtqatten.synth.fanout import read_loads
 from dtqatten.synth.gates import Gates

@@ -61,6 +61,7 @@ class Feeder(wiring.Component):
         self.config = config
         self.side = side
         self.lanes = {"q": config.rows, "k": config.cols}[side]
+        self.together = {"q": 1, "k": config.pod_cols}[side]
         self.tiles = config.bank_tiles[side]
         super().__init__(
             {
@@ -83,7 +84,7 @@ class Feeder(wiring.Component):
         connect(m, flipped(self.i), loader.i)
         m.d.comb += self.loaded.eq(loader.loaded)
         write = loader.write
-        # Reader: the address is computed once and travels from lane to lane.
+        # Reader: the address is computed once and travels from pod to pod.
         read = Signal(read_layout(config, tiles))
         m.d.sync += [
             read.valid.eq(self.feed.valid),
@@ -128,7 +129,8 @@ class Feeder(wiring.Component):
                 buffer.read.eq(read),
             ]
             buffers.append(buffer)
-            read = buffer.read_next
+            if (i + 1) % self.together == 0:
+                read = buffer.read_next
         m.d.comb += [
             loader.settled.eq(read.release),
             self.operands.eq(Cat(buffer.operand for buffer in buffers)),

@@ -181,6 +181,7 @@ class ValueFeeder(wiring.Component):
                                 for i in range(together)
                             ),
                         ]
-            read = lane.read_next
+            if (c + 1) % config.pod_cols == 0:
+                read = lane.read_next
             operands.append(lane.operand)
         m.d.comb += [loader.released.eq(read.release), self.operands.eq(Cat(operands))]

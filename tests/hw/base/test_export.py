@@ -9,7 +9,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from dtqatten import PRESETS, Config, __version__
-from dtqatten.hw.arrays.pe import PE
+from dtqatten.hw.arrays.pod import Pod
 from dtqatten.hw.arrays.score_array import ScoreArray
 from dtqatten.hw.base.export import ExportPlatform, flat_ports, place, verilog
 from dtqatten.hw.softmax.exponential import Exponential
@@ -96,7 +96,7 @@ def test_only_ports_of_the_top_module_have_escaped_names() -> None:
 
 def test_files_begin_with_what_an_integrator_has_to_know() -> None:
     for component, name, sizes in (
-        (PE(PRESETS["tiny"], 20), "pe", PRESETS["tiny"]),
+        (Pod(PRESETS["tiny"], 20), "pe", PRESETS["tiny"]),
         (Broken(), "broken", None),
     ):
         comment = verilog(component, name).split("\n/*")[0]
@@ -186,7 +186,7 @@ def test_memories_have_the_contents_that_they_were_given() -> None:
 def test_kinds_are_told_apart_by_their_arguments() -> None:
     platform, m = ExportPlatform(), Module()
     for label, depth in (("a", 4), ("b", 4)):
-        interface = place(m, platform, label, PE, PRESETS["tiny"].replace(depth=depth), 20)
+        interface = place(m, platform, label, Pod, PRESETS["tiny"].replace(depth=depth), 20)
         assert interface.acc.shape().width == 20
     assert list(platform.kinds) == ["dtqatten_pe_20"]
     place(m, platform, "c", Broken)
@@ -198,4 +198,4 @@ def test_kinds_are_told_apart_by_their_arguments() -> None:
 def test_yosys_errors_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dtqatten.hw.base.export.COLLECT", "no_such_pass\n")
     with pytest.raises(RuntimeError, match=r"Yosys failed on pe:\n.*no_such_pass"):
-        verilog(PE(PRESETS["tiny"], 20), "pe")
+        verilog(Pod(PRESETS["tiny"], 20), "pe")
