@@ -49,7 +49,7 @@ class Config:
     depth : int
         4-bit products per PE and cycle; divides ``d_head``.
     pod_cols : int
-        PEs of a row that share the registers of their query operand and control; divides ``cols``.
+        PEs of a row that share registers of their query operand and control; divides ``cols``.
     d_head : int
         Channels of a head; a multiple of 8 up to 256.
     n_max : int
@@ -195,11 +195,7 @@ class Config:
 
     @property
     def load_nibbles(self) -> int:
-        """Nibbles per beat of a load stream.
-
-        The largest multiple of ``depth`` that divides ``d_head`` and fits ``load_bits``;
-        ``depth`` itself where that is wider.
-        """
+        """Nibbles of a load beat: as many ``depth`` as divide ``d_head`` and fit ``load_bits``."""
         return max(
             n
             for n in range(self.depth, self.d_head + 1, self.depth)
@@ -213,10 +209,7 @@ class Config:
 
     @property
     def bank_tiles(self) -> dict[str, int]:
-        """Tiles in each of the :data:`BANKS` banks of a score array's edge: a row block or a head.
-
-        One bank is computed with, the other one is loaded: neither needs a second port.
-        """
+        """Tiles in each of the :data:`BANKS` banks of an edge: of a row block, or of a head."""
         return {"q": 1, "k": self.key_tiles}
 
     @property

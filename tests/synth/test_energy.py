@@ -38,6 +38,26 @@ def test_energy_of_a_pe(liberty: Path, tmp_path: Path) -> None:
     assert still.check_pj < energy.check_pj
 
 
+@pytest.mark.skipif(not has_opensta(), reason="OpenSTA is not installed")
+def test_energy_of_a_pe_is_its_pod_s_over_its_pes(liberty: Path, tmp_path: Path) -> None:
+    """Registers that a pod shares are the only difference: fewer toggle, and none leaks twice."""
+    found = []
+    for pod in (1, 3):
+        config = CONFIG.replace(pod_cols=pod)
+        text = verilog(Pod(config, config.score_width), "pe")
+        design = Design(f"pod{pod}", "dtqatten_pe", {"pe.v": text})
+        result = Flow(tmp_path, (liberty,), mhz=10).run(ASIC, design, multipliers=pod)
+        steps = trace_steps(config, example())[:100]
+        energy = pe_energy(tmp_path / "work" / f"asic-pod{pod}", config, steps)
+        assert (energy.cycles, energy.instances) == (100, 6)
+        found.append((result["um2_per_multiplier"], energy.check_pj, energy.total_pj))
+    alone, shared = found
+    for each, less in zip(alone[:2], shared[:2], strict=True):
+        assert 0.9 * each < less < each
+    # OpenSTA prints three digits.
+    assert shared[2] == pytest.approx(alone[2], rel=0.05)
+
+
 def test_a_missing_netlist_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(SynthError, match="run `dtqatten synth --block pe`"):
         pe_energy(tmp_path, CONFIG, [])

@@ -73,7 +73,9 @@ def test_dot_products_back_to_back(
 
 @pytest.mark.parametrize("schedule", list(Schedule))
 @pytest.mark.parametrize("stages", [1, 2])
-@pytest.mark.parametrize(("pod", "depth", "d_head"), [(1, 1, 8), (2, 3, 24), (1, 16, 16), (5, 4, 8)])
+@pytest.mark.parametrize(
+    ("pod", "depth", "d_head"), [(1, 1, 8), (2, 3, 24), (1, 16, 16), (5, 4, 8)]
+)
 def test_equals_cycle_model(
     schedule: Schedule, stages: int, pod: int, depth: int, d_head: int
 ) -> None:
