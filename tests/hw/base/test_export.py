@@ -9,6 +9,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from dtqatten import PRESETS, Config, __version__
+from dtqatten.hw.arrays.pe import PE
 from dtqatten.hw.arrays.pod import Pod
 from dtqatten.hw.arrays.score_array import ScoreArray
 from dtqatten.hw.base.export import ExportPlatform, flat_ports, place, verilog
@@ -30,11 +31,13 @@ def test_every_kind_of_block_is_one_module() -> None:
         "dtqatten_line_buffer_1",
         "dtqatten_line_buffer_16",
         "dtqatten_pe_20",
+        "dtqatten_pod_20",
         "dtqatten_score_bank_20",
         "dtqatten_score_buffer",
         "dtqatten_sequencer",
     ]
-    assert text.count("dtqatten_pe_20 pe_") == 16
+    assert text.count("dtqatten_pod_20 pod_") == 16
+    assert text.count("dtqatten_pe_20 pe_") == 1
 
 
 def test_ports_are_flat_and_documented_names() -> None:
@@ -186,7 +189,7 @@ def test_memories_have_the_contents_that_they_were_given() -> None:
 def test_kinds_are_told_apart_by_their_arguments() -> None:
     platform, m = ExportPlatform(), Module()
     for label, depth in (("a", 4), ("b", 4)):
-        interface = place(m, platform, label, Pod, PRESETS["tiny"].replace(depth=depth), 20)
+        interface = place(m, platform, label, PE, PRESETS["tiny"].replace(depth=depth), 20)
         assert interface.acc.shape().width == 20
     assert list(platform.kinds) == ["dtqatten_pe_20"]
     place(m, platform, "c", Broken)
