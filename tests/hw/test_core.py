@@ -301,6 +301,7 @@ def test_amaranths_simulator_agrees_on_generation() -> None:
     config = Config(
         rows=2,
         cols=2,
+        pod_cols=2,
         depth=4,
         d_head=8,
         n_max=8,
