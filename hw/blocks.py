@@ -97,6 +97,6 @@ def build(
 
             return TopK(topk_config(config))
         case Block.PE:
-            from dtqatten.hw.arrays.pe import PE
+            from dtqatten.hw.arrays.pod import Pod
 
-            return PE(config, config.score_width)
+            return Pod(config, config.score_width)

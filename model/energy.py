@@ -115,7 +115,7 @@ def coefficients(
     blocks : mapping
         Results of ``dtqatten synth`` of the core's blocks by name.
     pe : mapping
-        That of the PE.
+        That of a pod.
     pe_pj : float
         Energy of a PE in a cycle.
     """
@@ -129,7 +129,7 @@ def coefficients(
         if depth:
             share = pes * depth / config.depth
             cycle_pj[f"PEs of {block}"] = share * pe_pj
-            logic = max(0.0, logic - share * pe["uniform_mw"])
+            logic = max(0.0, logic - share * pe["uniform_mw"] / config.pod_cols)
         cycle_pj[f"logic of {block}"] = logic
         busy_pj[block] = sum(
             accesses(config, block, memory["ports"]) * memory["count"] * memory["access_pj"]

@@ -120,7 +120,7 @@ def _synthesis(folder: Path, pe: dict[str, Any], whole: Netlist) -> list[Figure]
         Figure(
             "um2_per_multiplier",
             pe.get("um2_per_multiplier"),
-            "PE with all its registers, um2 a 4-bit multiplier, 45 nm",
+            "PE with its share of its pod's registers, um2 a 4-bit multiplier, 45 nm",
             f"{asic} --block pe",
             "at most 220",
         ),

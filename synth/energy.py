@@ -17,7 +17,7 @@ from dtqatten.golden.numerics.codes import Granularity, quantize
 from dtqatten.golden.numerics.order import boundaries, promote
 from dtqatten.golden.traces.trace import Trace
 from dtqatten.hw.payloads.arrays import control_layout
-from dtqatten.sim.lockstep.pe import pack_control
+from dtqatten.sim.lockstep.pod import pack_control
 from dtqatten.synth.attempts import SRAM_LIBERTY
 from dtqatten.synth.fanout import read_loads
 from dtqatten.synth.gates import Gates
@@ -33,7 +33,7 @@ VDD = 1.1
 
 @dataclass(frozen=True)
 class PeEnergy:
-    """Energy of a PE in a cycle in which it works.
+    """Energy of a PE in a cycle in which it works: of a pod, over its PEs.
 
     Attributes
     ----------
@@ -75,9 +75,9 @@ def trace_steps(config: Config, trace: Trace) -> list[Step]:
 
 
 def pe_energy(folder: Path, config: Config, steps: Sequence[Step], ghz: float = 1.0) -> PeEnergy:
-    """Simulate a grid of PE netlists on steps, and have OpenSTA turn toggles into energy.
+    """Simulate a grid of pods' netlists on steps, and have OpenSTA turn toggles into energy.
 
-    Every PE of the grid works on its own row and column; as skew only delays what a PE does, all
+    Every pod of the grid works on its own row and columns; as skew only delays what a pod does, all
     are given their operands at once. Without delays there are no glitches, which a real PE has.
 
     Parameters
@@ -85,7 +85,7 @@ def pe_energy(folder: Path, config: Config, steps: Sequence[Step], ghz: float = 
     folder : Path
         Where ``dtqatten synth --block pe`` has worked.
     config : Config
-        Of the PEs.
+        Of the PEs; says how many a pod has.
     steps : sequence of Step
     ghz : float
         Clock rate, for leakage.
@@ -172,12 +172,12 @@ def _simulated(
 ) -> Gates:
     """Return a netlist that has passed steps."""
     cells = json.loads((folder / "cells.json").read_text())["modules"]
-    gates = Gates(module, cells, config.rows * config.cols)
+    gates = Gates(module, cells, config.rows * config.hops)
     for number, step in enumerate(steps):
         gates.clock(
             {
-                "q_i": bits_of(np.repeat(step.q, config.cols, axis=0)),
-                "k_i": bits_of(np.tile(step.k, (config.rows, 1))),
+                "q_i": bits_of(np.repeat(step.q, config.hops, axis=0)),
+                "k_i": bits_of(np.tile(step.k.reshape(config.hops, -1), (config.rows, 1))),
                 # Control comes a cycle after its operands.
                 "control_i": [
                     gates.all * (word >> bit & 1)
@@ -205,8 +205,7 @@ def _measured(
 ) -> PeEnergy:
     """Have OpenSTA turn toggles of a netlist, and of its wires, into energy."""
     libraries = _libraries(folder)
-    instances = config.rows * config.cols
-    times = cycles * instances
+    times = cycles * config.rows * config.hops
     activity = {
         gates.drivers[net]: count / times
         for net, count in gates.toggles.items()
@@ -232,7 +231,9 @@ report_power
     )
     if total is None:
         raise SynthError(f"no power in {folder / 'power.log'}")
-    internal, switching, leakage = (1e12 * float(watt) / (1e9 * ghz) for watt in total.groups())
+    internal, switching, leakage = (
+        1e12 * float(watt) / (1e9 * ghz) / config.pod_cols for watt in total.groups()
+    )
     loads = read_loads(libraries)
     on_net: dict[int, float] = defaultdict(float)
     for cell in module["cells"].values():
@@ -241,12 +242,13 @@ report_power
                 if isinstance(bit, int):
                     on_net[bit] += loads[cell["type"]].get(pin) or 0.0
     check = sum(count * on_net[net] for net, count in gates.toggles.items()) / times
-    check_pj = check * VDD**2 / 2 / 1000
-    return PeEnergy(internal, switching, leakage, check_pj, cycles, instances)
+    check_pj = check * VDD**2 / 2 / 1000 / config.pod_cols
+    pes = config.rows * config.cols
+    return PeEnergy(internal, switching, leakage, check_pj, cycles, pes)
 
 
 def bits_of(operands: NDArray[np.int64]) -> list[int]:
-    """Return operands ``[PEs, depth]`` as the bits of a port, an integer of all PEs for each."""
+    """Return operands ``[pods, nibbles]`` as the bits of a port, an integer of all pods each."""
     nibbles = operands & 15
     return [
         int("".join(map(str, column[::-1])), 2)

@@ -161,9 +161,9 @@ class Explorer:
         if rest:
             parts["normalizer"] = joined(parts["normalizer"], rest)
         (grid,) = inside(contents, f"{PREFIX}score_array", "grid")
-        (pe,) = inside(contents, grid, "pe")
+        (pod,) = inside(contents, grid, "pod")
         blocks = {name: self.model.synthesized(part) for name, part in parts.items()}
-        one = self.model.synthesized(parts_of(contents, pe, self.model, {})[""])
+        one = self.model.synthesized(parts_of(contents, pod, self.model, {})[""])
         return coefficients(config, blocks, one, self.model.pj_per_product * config.depth)
 
 

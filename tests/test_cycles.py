@@ -209,6 +209,19 @@ def test_the_layer_of_the_docs() -> None:
     assert first + 11 * later == 68601
 
 
+def test_pods_of_eight_columns() -> None:
+    """A row of ``base`` has 4 hops in place of 32: each array's way out is 11 cycles, before 39."""
+    pods = PRESETS["base"].replace(pod_cols=8)
+    assert array_cycles(pods, 8, 32) == 93  # 64 + 3 + 8 + 11 + 7
+    assert array_cycles(pods, 8, 32, wide=True) == 181  # 128 + 3 + 32 + 11 + 7
+    assert array_cycles(pods, 16, 512) == 1301  # 1024 + 3 + 32 tiles * 8 + 11 + 7
+    # The record is last, as of tiny.
+    ran = run_core(pods, Workload(tokens=1, d_head=64))
+    assert ran.first_head_cycles == 96  # 23 + 2 * 5 + 47 + 1 + 11 + 4 beats
+    ran = run_core(pods, Workload(tokens=384, d_head=64, full_tiles=True))
+    assert (ran.first_head_cycles, ran.head_cycles) == (6769, 5616)  # 6825 - 2 * 28
+
+
 def decode_step(config: Config, queries: int, keys: int, *, wide: bool = False) -> CoreLayer:
     """Return the last queries of as many tokens as there are keys, in segments of ``n_max``."""
 

@@ -60,8 +60,8 @@ USUAL: dict[Target, dict[str, tuple[Block, ...]]] = {
 
 def multipliers(block: Block, config: Config) -> int | None:
     """Return how many 4-bit multipliers a block has."""
-    if block is Block.PE:
-        return config.depth
+    if block is Block.PE:  # a pod
+        return config.depth * config.pod_cols
     depth = {
         Block.ARRAY: config.depth,
         Block.VALUE_ARRAY: config.group,

@@ -123,6 +123,9 @@ def verilog(
     cols: ColsOption = None,
     depth: DepthOption = None,
     value_depth: ValueDepthOption = None,
+    pod_cols: Annotated[
+        int | None, typer.Option(help="PEs of a row that share registers; divides --cols.")
+    ] = None,
     d_head: DHeadOption = None,
     n_max: NMaxOption = None,
     load_bits: Annotated[
@@ -211,6 +214,7 @@ def verilog(
         cols=cols,
         depth=depth,
         value_depth=value_depth,
+        pod_cols=pod_cols,
         d_head=d_head,
         n_max=n_max,
         load_bits=load_bits,

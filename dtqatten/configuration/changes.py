@@ -1,5 +1,7 @@
 """Presets and configurations with some fields changed."""
 
+import math
+from numbers import Integral
 from typing import Any
 
 from dtqatten.configuration.core import PRESETS, Config
@@ -31,7 +33,8 @@ def changed(config: Config, **changes: Any) -> Config:
     """Return a configuration with some fields changed.
 
     A preset's ``value_depth`` suits only its ``depth``, its ``normalizer_lanes`` only its ``cols``:
-    where ``depth`` or ``cols`` is changed alone, the other one gets its default.
+    where ``depth`` or ``cols`` is changed alone, the other one gets its default. ``pod_cols`` gets
+    the largest of its divisors that divides ``cols``.
 
     Raises
     ------
@@ -41,4 +44,7 @@ def changed(config: Config, **changes: Any) -> Config:
     for changed_alone, suited in (("depth", "value_depth"), ("cols", "normalizer_lanes")):
         if changed_alone in changes:
             changes = {suited: None, **changes}
+    cols = changes.get("cols")
+    if isinstance(cols, Integral) and cols > 0:
+        changes = {"pod_cols": math.gcd(int(cols), config.pod_cols), **changes}
     return config.replace(**changes)

@@ -48,6 +48,8 @@ class Config:
         PEs of an array: query tokens by key tokens of one tile; 1 to 64 by 1 to 128.
     depth : int
         4-bit products per PE and cycle; divides ``d_head``.
+    pod_cols : int
+        PEs of a row that share registers of their query operand and control; divides ``cols``.
     d_head : int
         Channels of a head; a multiple of 8 up to 256.
     n_max : int
@@ -127,6 +129,7 @@ class Config:
     depth: int
     d_head: int = 64
     n_max: int = 512
+    pod_cols: int = 1
     value_depth: int | None = None
     load_bits: int = 64
     value_load_bits: int | None = None
@@ -192,11 +195,7 @@ class Config:
 
     @property
     def load_nibbles(self) -> int:
-        """Nibbles per beat of a load stream.
-
-        The largest multiple of ``depth`` that divides ``d_head`` and fits ``load_bits``;
-        ``depth`` itself where that is wider.
-        """
+        """Nibbles of a load beat: as many ``depth`` as divide ``d_head`` and fit ``load_bits``."""
         return max(
             n
             for n in range(self.depth, self.d_head + 1, self.depth)
@@ -210,10 +209,7 @@ class Config:
 
     @property
     def bank_tiles(self) -> dict[str, int]:
-        """Tiles in each of the :data:`BANKS` banks of a score array's edge: a row block or a head.
-
-        One bank is computed with, the other one is loaded: neither needs a second port.
-        """
+        """Tiles in each of the :data:`BANKS` banks of an edge: of a row block, or of a head."""
         return {"q": 1, "k": self.key_tiles}
 
     @property
@@ -294,9 +290,14 @@ class Config:
         return self.timing.word_stages + self.product_stages
 
     @property
+    def hops(self) -> int:
+        """Pods of a row: a query operand takes so many cycles through an array."""
+        return self.cols // self.pod_cols
+
+    @property
     def flush_cycles(self) -> int:
         """Cycles of reset that flush the grids, whose data registers have none."""
-        return self.rows + self.cols + self.grid_stages + 3
+        return self.rows + self.hops + self.grid_stages + 3
 
     @property
     def drain_interval(self) -> int:
@@ -318,7 +319,7 @@ class Config:
         A tile reserves its rows when it starts and gives them back as they are read, at most
         ``latency`` cycles after its last step; one tile more is starting, one draining.
         """
-        latency = self.rows + self.cols + self.grid_stages + self.timing.word_stages + 7
+        latency = self.rows + self.hops + self.grid_stages + self.timing.word_stages + 7
         in_flight = math.ceil(latency / self.tile_interval)
         return self.rows * (in_flight + 2)
 

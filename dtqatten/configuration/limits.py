@@ -49,6 +49,7 @@ def check_ranges(config: "Config") -> None:
         ("rows", 1, 64),
         ("cols", 1, 128),
         ("depth", 1, 128),
+        ("pod_cols", 1, 128),
         ("d_head", 8, 256),
         ("n_max", 1, 1024),
         ("product_stages", 1, 2),
@@ -90,6 +91,12 @@ def check_together(config: "Config") -> None:
         raise ConfigError(
             f"depth is {config.depth}, which does not divide d_head = {config.d_head}: "
             f"use {near} (every divisor works: {', '.join(map(str, divisors))})"
+        )
+    if config.cols % config.pod_cols:
+        divisors = [n for n in range(1, config.cols + 1) if config.cols % n == 0]
+        raise ConfigError(
+            f"pod_cols is {config.pod_cols}, which does not divide cols = {config.cols}: a row has "
+            f"whole pods; use one of {', '.join(map(str, divisors))}"
         )
     if config.output_lanes > config.cols:
         raise ConfigError(

@@ -34,12 +34,12 @@ class GridModel:
         #: Stands for any step where nobody looks at what it does.
         self.unobserved = idle_step(config)
         self.acc = np.zeros((config.rows, config.cols), dtype=np.int64)
-        # The step of PE (r, c) is the one issued r + c cycles before that of PE (0, 0).
+        # The step of PE (r, c) is the one issued r + c // pod_cols cycles before that of PE (0, 0).
         self.operand = 3 + config.timing.word_stages
         self._sum = self.operand + 1 + config.product_stages  # to the sum in the accumulator
-        self._lag = np.add.outer(np.arange(config.rows), np.arange(config.cols))
+        self._lag = np.add.outer(np.arange(config.rows), np.arange(config.cols) // config.pod_cols)
         # Steps by age; index 0 is the step shown in this cycle.
-        depth = config.rows + config.cols + self._sum
+        depth = config.rows + config.hops + self._sum
         self.history: deque[Step] = deque([self.idle] * depth, maxlen=depth)
 
     @property
@@ -49,7 +49,7 @@ class GridModel:
 
     def _gather(self, age: int, attribute: str) -> NDArray:
         """Return ``attribute`` of the steps at every lag: entry ``l`` is of age ``age + l``."""
-        lags = range(age, age + self.config.rows + self.config.cols - 1)
+        lags = range(age, age + self.config.rows + self.config.hops - 1)
         return np.array([getattr(self.history[i], attribute) for i in lags])
 
     def both(self, flag: str) -> NDArray[np.bool_]:

@@ -18,8 +18,8 @@ __all__ = ["ArrayModel"]
 class _Loader:
     """Collect a load stream into banks of edges, two of which are held."""
 
-    def __init__(self, config: Config, lanes: int, tiles: int) -> None:
-        self.lanes, self.tiles = lanes, tiles
+    def __init__(self, config: Config, lanes: int, hops: int, tiles: int) -> None:
+        self.lanes, self.hops, self.tiles = lanes, hops, tiles
         self.nibbles, self.words, self.channels = config.load_nibbles, config.words, config.d_head
         # Banks that are not free, and those of them that some lane still reads; each is given back
         # from a cycle on.
@@ -38,9 +38,9 @@ class _Loader:
         return self.used < BANKS and self._ending is None
 
     def release(self, step_cycle: int) -> None:
-        """Free the bank that the step in ``step_cycle`` reads last, lane after lane."""
+        """Free the bank that the step in ``step_cycle`` reads last, hop after hop."""
         self.freed.append(step_cycle + 2)
-        self.settled.append(step_cycle + self.lanes + 2)
+        self.settled.append(step_cycle + self.hops + 2)
 
     def clock(self, cycle: int, beat: Beat | None) -> list[Edge] | None:
         """Take a beat in ``cycle`` and return the bank's edges if they are complete by then."""
@@ -135,8 +135,8 @@ class ArrayModel:
         self.steps = self.tiles = self.mixed_tiles = 0
 
         self._loaders = {
-            side: _Loader(config, {"q": rows, "k": cols}[side], tiles)
-            for side, tiles in config.bank_tiles.items()
+            side: _Loader(config, lanes, hops, config.bank_tiles[side])
+            for side, lanes, hops in (("q", rows, rows), ("k", cols, config.hops))
         }
         # Row blocks' queries and heads' keys that are complete.
         self._banks: dict[str, deque[list[Edge]]] = {"q": deque(), "k": deque()}

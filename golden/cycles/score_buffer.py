@@ -19,7 +19,7 @@ class ScoreBuffer:
     """
 
     # Cycles from a tile's last step to its row being readable, less those of words, products, row
-    # and columns.
+    # and hops.
     BUFFERED = 5
     #: Rows that have been read and not been taken, at most.
     READ = 2
@@ -39,7 +39,7 @@ class ScoreBuffer:
 
     def drain(self, cycle: int, rows: Iterable[Row]) -> None:
         """Take a tile's rows, whose last step is shown in ``cycle``."""
-        readable = cycle + self.BUFFERED + self.config.grid_stages + self.config.cols
+        readable = cycle + self.BUFFERED + self.config.grid_stages + self.config.hops
         for r, row in enumerate(rows):
             self._waiting.append((readable + r, row))
 

@@ -61,4 +61,4 @@ def head_cycles(config: Config, q_wide: NDArray[np.bool_], k_wide: NDArray[np.bo
         start = end - duration
     last_rows = (len(q_wide) - 1) % config.rows + 1
     # ScoreArray's latency from a step to its row, less those from step to PE.
-    return end + (last_rows - 1) + config.cols + config.product_stages + 6 - 3
+    return end + (last_rows - 1) + config.hops + config.product_stages + 6 - 3

@@ -241,7 +241,7 @@ class ValueArrayModel:
             self._block_loader.freed.append(shown + config.rows + 2)
             if last_block:
                 self._heads.popleft()
-                self._head_loader.freed.append(shown + config.cols + 2)
+                self._head_loader.freed.append(shown + config.hops + 2)
 
     def clock(
         self,

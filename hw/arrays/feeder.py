@@ -29,9 +29,10 @@ class Feeder(wiring.Component):
     Loading: one beat a cycle while a bank is free; ``loaded`` pulses in the cycle that completes a
     bank. ``tile`` describes the tile at ``peek`` of the previous cycle; a bank's first tile is
     described from three cycles after ``loaded`` on.
-    Reading, of complete banks only: ``operands[l]`` follows ``feed`` by ``l + 2 + word_stages``
-    cycles. A feed with ``release`` frees its bank 2 cycles later; tiles of the next tokens there
-    end from ``lanes + 2`` cycles later on, when the last lane has read it. Reads never stall.
+    Reading, of complete banks only: ``operands[l]`` follows ``feed`` by ``l // together + 2 +
+    word_stages`` cycles; ``together`` is ``pod_cols`` for the columns and 1 for the rows. A feed
+    with ``release`` frees its bank 2 cycles later; tiles of the next tokens there end from ``lanes
+    // together + 2`` cycles later on, when the last lane has read it. Reads never stall.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ class Feeder(wiring.Component):
     feed : In(feed_layout(config, tiles))
         Operand wanted of every lane.
     operands : Out(ArrayLayout(operand_layout(config), lanes))
-        Lane ``l`` skewed by ``l`` cycles.
+        Lane ``l`` skewed by ``l // together`` cycles.
     occupied, active : Out(lanes)
         Of the operands: the lane has a token; its plane exists, so there is work to do.
     """
@@ -61,6 +62,7 @@ class Feeder(wiring.Component):
         self.config = config
         self.side = side
         self.lanes = {"q": config.rows, "k": config.cols}[side]
+        self.together = {"q": 1, "k": config.pod_cols}[side]
         self.tiles = config.bank_tiles[side]
         super().__init__(
             {
@@ -83,7 +85,7 @@ class Feeder(wiring.Component):
         connect(m, flipped(self.i), loader.i)
         m.d.comb += self.loaded.eq(loader.loaded)
         write = loader.write
-        # Reader: the address is computed once and travels from lane to lane.
+        # Reader: the address is computed once and travels from pod to pod.
         read = Signal(read_layout(config, tiles))
         m.d.sync += [
             read.valid.eq(self.feed.valid),
@@ -128,7 +130,8 @@ class Feeder(wiring.Component):
                 buffer.read.eq(read),
             ]
             buffers.append(buffer)
-            read = buffer.read_next
+            if (i + 1) % self.together == 0:
+                read = buffer.read_next
         m.d.comb += [
             loader.settled.eq(read.release),
             self.operands.eq(Cat(buffer.operand for buffer in buffers)),

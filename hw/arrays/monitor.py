@@ -17,7 +17,7 @@ class Monitor(wiring.Component):
 
     In a tile, a PE is *busy* in the passes that its own query and key need, and *stalled* in those
     that only other PEs of the tile need; a PE that lacks a query or a key is neither.
-    The flags travel like the operands, one hop a cycle.
+    The flags travel like the operands, a pod or a row a cycle.
 
     Latency: ``busy`` and ``stalled`` say what PE ``(r, c)`` does with the operands it holds, one
     cycle after operands and flags entered; the counters follow one cycle later.
@@ -64,7 +64,10 @@ class Monitor(wiring.Component):
         # One register a row and direction: bit c is what PE (r, c) holds.
         def travel_right(entering: Value, name: str) -> list[Signal]:
             held = [Signal(cols, name=f"{name}_{r}") for r in range(rows)]
-            m.d.sync += [h.eq(Cat(entering[r], h[:-1])) for r, h in enumerate(held)]
+            pod = self.config.pod_cols
+            m.d.sync += [
+                h.eq(Cat(entering[r].replicate(pod), h[:-pod])) for r, h in enumerate(held)
+            ]
             return held
 
         def travel_down(entering: Value, name: str) -> list[Signal]:

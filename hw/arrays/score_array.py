@@ -42,7 +42,7 @@ class ScoreArray(wiring.Component):
     or both of its edges. Row blocks come in query order, each against all keys of the head, while
     keys and queries of later heads are being loaded.
 
-    Latency: row ``r`` of a tile is valid at ``scores`` ``r + cols + grid_stages + 6`` cycles
+    Latency: row ``r`` of a tile is valid at ``scores`` ``r + hops + grid_stages + 6`` cycles
     after the tile's last step (:class:`~dtqatten.hw.arrays.sequencer.Sequencer`). Throughput: tiles
     follow without a bubble as long as they are loaded and ``scores`` is read; a stall of ``scores``
     delays the start of a tile and loses nothing.

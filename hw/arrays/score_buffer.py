@@ -52,8 +52,8 @@ class ScoreBank(wiring.Component):
     """The scores of one column.
 
     Latency: a write is readable in the next cycle; ``data`` follows ``read_address`` by one cycle
-    and holds while ``read_valid`` is low; ``write_next`` follows ``write`` by one cycle. Reading
-    and writing one address in the same cycle is undefined.
+    and holds while ``read_valid`` is low. Reading and writing one address in the same cycle is
+    undefined.
 
     Parameters
     ----------
@@ -65,8 +65,6 @@ class ScoreBank(wiring.Component):
     -------
     write : In(write_layout(config))
         Where the score goes that the column delivers in this cycle.
-    write_next : Out(write_layout(config))
-        The same for the next column, one cycle later.
     score : In(signed(width))
         The column's score.
     read_valid, read_address : In
@@ -81,7 +79,6 @@ class ScoreBank(wiring.Component):
         super().__init__(
             {
                 "write": In(write_layout(config)),
-                "write_next": Out(write_layout(config)),
                 "score": In(signed(width)),
                 "read_valid": In(1),
                 "read_address": In(range(config.score_rows)),
@@ -109,7 +106,6 @@ class ScoreBank(wiring.Component):
             read.addr.eq(self.read_address),
             self.data.eq(read.data),
         ]
-        m.d.sync += self.write_next.eq(self.write)
         return m
 
 
@@ -120,7 +116,8 @@ class ScoreBuffer(wiring.Component):
     sequencer counts with the help of ``row_read``. Finished rows leave in order.
 
     Latency: with ``drain`` valid in cycle ``t``, row ``r`` of the tile is taken from
-    ``columns[c]`` at ``t + 1 + r + c`` and is valid at ``o`` from ``t + 2 + r + cols`` on.
+    ``columns[c]`` at ``t + 1 + r + c // pod_cols`` and is valid at ``o`` from ``t + 2 + r + hops``
+    on.
     Throughput one row a cycle. A stalled consumer holds rows back and loses none; up to two rows
     are read ahead, so that no read waits for ``o.ready``.
 
@@ -135,7 +132,7 @@ class ScoreBuffer(wiring.Component):
     drain : In(drain_layout(config))
         A tile whose row 0 finishes in the next cycle; at least ``rows`` cycles apart.
     columns : In(ArrayLayout(signed(width), cols))
-        Finished scores, column ``c`` skewed by ``c`` cycles.
+        Finished scores, column ``c`` skewed by ``c // pod_cols`` cycles.
     row_read : Out(1)
         The room of one row is free again.
     o : Out(stream.Signature(score_row_layout(config, width)))
@@ -218,9 +215,9 @@ class ScoreBuffer(wiring.Component):
                 bank.read_address.eq(read_address),
             ]
             scores.append(bank.data)
-            last_write = write
-            write = bank.write_next
+            if (c + 1) % config.pod_cols == 0 and c + 1 < config.cols:
+                write = delayed(m, write, 1, f"write_{c + 1}", reset_less=False)
         m.d.comb += row.p.scores.eq(Cat(scores))
         # A row is complete when its last column is written.
-        m.d.comb += complete.eq(counted(m, last_write.valid, read, "rows", most=rows))
+        m.d.comb += complete.eq(counted(m, write.valid, read, "rows", most=rows))
         return m

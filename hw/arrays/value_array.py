@@ -32,7 +32,7 @@ class ValueArray(wiring.Component):
     + wide groups)``, with weights that follow their tokens' precision ``groups + (2 * planes - 1) *
     wide groups``, and with weights that are all narrow ``groups + wide groups``.
 
-    Latency: row ``r`` of a tile is valid at ``sums`` ``r + cols + grid_stages + 6`` cycles after
+    Latency: row ``r`` of a tile is valid at ``sums`` ``r + hops + grid_stages + 6`` cycles after
     the tile's last step. Throughput: tiles follow without a bubble as long as weights and values
     are there and ``sums`` is read; a stall of ``sums`` delays the start of a tile and loses
     nothing.

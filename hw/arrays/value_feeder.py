@@ -24,7 +24,7 @@ __all__ = ["ValueFeeder"]
 
 
 class ValueFeeder(wiring.Component):
-    """Feed a head's values, skewed by one cycle a column.
+    """Feed a head's values, skewed by one cycle a pod of columns.
 
     Channel ``c`` belongs to column ``c % cols`` in channel pass ``c // cols``. Tokens make groups
     of ``depth``, counted anew in every tile of ``cols`` keys, as the weights are; a group is wide
@@ -35,8 +35,9 @@ class ValueFeeder(wiring.Component):
     that completes a head; ``head`` and ``head_after`` are
     :class:`~dtqatten.hw.base.descriptions.Descriptions` written in that cycle. ``wide_group`` is
     the current head's ``wide_peek``-th wide group (plane-major); ``is_wide`` says whether group
-    ``wide_peek`` is wide (interleaved). ``operands[c]`` follows ``feed`` by ``c + 2 +
-    word_stages`` cycles. A feed with ``release`` frees its bank ``cols + 2`` cycles later.
+    ``wide_peek`` is wide (interleaved). ``operands[c]`` follows ``feed`` by ``c //
+    pod_cols + 2 + word_stages`` cycles. A feed with ``release`` frees its bank ``hops + 2`` cycles
+    later.
 
     Parameters
     ----------
@@ -181,6 +182,7 @@ class ValueFeeder(wiring.Component):
                                 for i in range(together)
                             ),
                         ]
-            read = lane.read_next
+            if (c + 1) % config.pod_cols == 0:
+                read = lane.read_next
             operands.append(lane.operand)
         m.d.comb += [loader.released.eq(read.release), self.operands.eq(Cat(operands))]

@@ -73,6 +73,8 @@ def small_machines(count: int, seed: int) -> list[SystemConfig]:
         drawn["depth"] = int(rng.choice([1, d_head] if extreme else depths))
         drawn["value_depth"] = int(rng.integers(1, cols + 2))
         drawn["normalizer_lanes"] = int(rng.integers(1, cols + 1))
+        pods = [n for n in range(1, cols + 1) if cols % n == 0]
+        drawn["pod_cols"] = pods[len(machines) % len(pods)]
         drawn["n_max"] = (cols, cols + 1, max(1, cols - 1), 1, 2 * cols)[len(machines) % 5]
         bus = {name: drawn.pop(name) for name in BUS}
         try:

@@ -8,7 +8,7 @@ import numpy as np
 from dtqatten.configuration.choices import TopKEngine
 from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.token_ranking import LayerCommand
-from dtqatten.hw.arrays.pe import PE
+from dtqatten.hw.arrays.pod import Pod
 from dtqatten.hw.arrays.score_array import ScoreArray
 from dtqatten.hw.arrays.value_array import ValueArray
 from dtqatten.hw.merge.merger import Merger
@@ -29,7 +29,7 @@ from dtqatten.sim.lockstep.head_ranking import (
 )
 from dtqatten.sim.lockstep.merger import MergerLockstep, random_merged_heads
 from dtqatten.sim.lockstep.normalizer import NormalizerLockstep, random_heads
-from dtqatten.sim.lockstep.pe import PELockstep, pe_width, random_steps
+from dtqatten.sim.lockstep.pod import PodLockstep, pe_width, random_steps
 from dtqatten.sim.lockstep.score_accumulator import AccumulatorLockstep, AccumulatorRun, random_runs
 from dtqatten.sim.lockstep.score_array import Lockstep, random_head
 from dtqatten.sim.lockstep.softmax import SoftmaxLockstep, random_softmax_head
@@ -100,7 +100,7 @@ def pe_plays(config: Config) -> Iterator[Play]:
     """Yield runs of a PE, which never stalls."""
     for seed in range(3):
         steps = random_steps(config, np.random.default_rng(seed), 100)
-        yield Play(PELockstep(config, steps), reset_cycles=3)
+        yield Play(PodLockstep(config, steps), reset_cycles=3)
 
 
 def softmax_plays(config: Config) -> Iterator[Play]:
@@ -284,9 +284,9 @@ BLOCKS = {
         lambda: topk_plays(QUICK_SELECT),
         {"thresholds": "known"},
     ),
-    "pe": Block(lambda: PE(ARRAY, ARRAY.score_width), lambda: pe_plays(ARRAY)),
+    "pe": Block(lambda: Pod(ARRAY, ARRAY.score_width), lambda: pe_plays(ARRAY)),
     "pe_exponents": Block(
-        lambda: PE(RAISED, pe_width(RAISED), exponents=True), lambda: pe_plays(RAISED)
+        lambda: Pod(RAISED, pe_width(RAISED), exponents=True), lambda: pe_plays(RAISED)
     ),
     "score_accumulator": Block(lambda: ScoreAccumulator(ACCUMULATOR), accumulator_plays),
     "head_magnitudes": Block(

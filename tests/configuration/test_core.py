@@ -3,7 +3,7 @@
 import pytest
 
 from dtqatten import PRESETS, Config, ConfigError, Schedule, TopKEngine
-from dtqatten.configuration.changes import configured
+from dtqatten.configuration.changes import changed, configured
 
 
 def test_presets_are_what_they_are_named_for() -> None:
@@ -87,6 +87,8 @@ def test_top_k_engine_by_name(engine: TopKEngine) -> None:
         ({"product_stages": 3}, "product_stages is 3, outside 1..2"),
         ({"depth": 2.0}, "depth must be an integer, not 2.0"),
         ({"depth": 7}, "depth is 7, which does not divide d_head = 32: use 4"),
+        ({"pod_cols": 3}, "pod_cols is 3, which does not divide cols = 4: .* use one of 1, 2, 4"),
+        ({"pod_cols": 0}, "pod_cols is 0, outside 1..128"),
         ({"d_head": 12}, "d_head is 12, not a multiple of 8: pad the heads .* to 16, or use 8"),
         ({"d_head": 264}, "d_head is 264, outside 8..256"),
         ({"n_max": 0}, "n_max is 0, outside 1..1024"),
@@ -190,6 +192,22 @@ def test_sizes_follow_what_they_were_chosen_for_where_that_is_changed_alone() ->
     assert configured("base", rows=4).normalizer_lanes == base.normalizer_lanes
     assert configured("base", cols=16).output_lanes == 4
     assert configured("base", cols=16, normalizer_lanes=16).output_lanes == 16
+    pods = base.replace(pod_cols=8)
+    assert [changed(pods, cols=cols).pod_cols for cols in (16, 12, 9)] == [8, 4, 1]
+    assert changed(pods, cols=16, pod_cols=2).pod_cols == 2
+    assert changed(pods, rows=4).pod_cols == 8
+    with pytest.raises(ConfigError, match="cols is 0, outside"):
+        changed(pods, cols=0)
+
+
+def test_hops_are_pods_of_a_row() -> None:
+    """What waits for a row of PEs waits for its pods only."""
+    base = PRESETS["base"].replace(pod_cols=1)
+    pods = base.replace(pod_cols=8)
+    assert (base.hops, pods.hops) == (32, 4)
+    # Latencies of 48 and 20 cycles: 6 and 3 tiles of 8 rows in flight, one starting, one draining.
+    assert (base.score_rows, pods.score_rows) == (64, 40)
+    assert (base.flush_cycles, pods.flush_cycles) == (44, 16)
     with pytest.raises(ConfigError, match="no preset 'huge': choose one of tiny, edge"):
         configured("huge")
 

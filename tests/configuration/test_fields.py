@@ -14,7 +14,15 @@ from dtqatten.hw.payloads.topk import TopKConfig
 #: A good value of each field; one of a class is missing: the test of all fields says so.
 GOOD: dict[type, dict[str, Any]] = {
     Config: {
-        **{"rows": 4, "cols": 4, "depth": 4, "d_head": 32, "n_max": 64, "value_depth": 3},
+        **{
+            "rows": 4,
+            "cols": 4,
+            "depth": 4,
+            "d_head": 32,
+            "n_max": 64,
+            "value_depth": 3,
+            "pod_cols": 2,
+        },
         **{"product_stages": 1, "planes": 2, "heads": 16, "topk_lanes": 16},
         **{"unsigned_weights": True, "block_exponents": True},
         **{"load_bits": 64, "value_load_bits": 64, "normalizer_lanes": 3},

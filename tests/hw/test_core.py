@@ -25,6 +25,7 @@ CONFIGS = {
     "counted": Config(
         rows=2,
         cols=6,
+        pod_cols=3,
         depth=16,
         value_depth=5,
         d_head=128,
@@ -36,6 +37,7 @@ CONFIGS = {
     "generation": Config(
         rows=4,
         cols=3,
+        pod_cols=3,
         depth=4,
         d_head=16,
         n_max=20,
@@ -64,6 +66,7 @@ CONFIGS = {
     "sinks": Config(
         rows=2,
         cols=4,
+        pod_cols=2,
         depth=4,
         d_head=16,
         n_max=18,
@@ -118,6 +121,7 @@ CONFIGS = {
     "segments": Config(
         rows=3,
         cols=4,
+        pod_cols=4,
         depth=4,
         d_head=16,
         n_max=10,
@@ -130,6 +134,7 @@ CONFIGS = {
     "segments of grouped heads": Config(
         rows=4,
         cols=3,
+        pod_cols=3,
         depth=8,
         d_head=8,
         n_max=7,
@@ -150,6 +155,7 @@ CONFIGS = {
     "local values": Config(
         rows=3,
         cols=4,
+        pod_cols=2,
         depth=4,
         value_depth=3,
         d_head=16,
@@ -181,6 +187,7 @@ CONFIGS = {
     "progressive, gains": Config(
         rows=3,
         cols=4,
+        pod_cols=4,
         depth=8,
         d_head=8,
         n_max=22,
@@ -212,6 +219,7 @@ CONFIGS = {
     "chosen values, gains": Config(
         rows=6,
         cols=5,
+        pod_cols=5,
         depth=8,
         value_depth=2,
         d_head=8,
@@ -252,7 +260,7 @@ CONFIGS = {
     ),
     # As on FPGAs.
     "slow logic": Config(
-        rows=3, cols=4, depth=8, d_head=32, n_max=22, product_stages=2, topk_lanes=4
+        rows=3, cols=4, pod_cols=2, depth=8, d_head=32, n_max=22, product_stages=2, topk_lanes=4
     ),
 }
 #: `make test` runs the smallest core on cocotb, and counts in a system, tests/sim/machine.
@@ -293,6 +301,7 @@ def test_amaranths_simulator_agrees_on_generation() -> None:
     config = Config(
         rows=2,
         cols=2,
+        pod_cols=2,
         depth=4,
         d_head=8,
         n_max=8,

@@ -6,7 +6,7 @@ import pytest
 
 from dtqatten.configuration.core import Config
 from dtqatten.golden.traces.trace import example
-from dtqatten.hw.arrays.pe import PE
+from dtqatten.hw.arrays.pod import Pod
 from dtqatten.hw.base.export import verilog
 from dtqatten.synth.design import Design
 from dtqatten.synth.energy import pe_energy, placed_pe_energy, trace_steps
@@ -26,7 +26,7 @@ def test_steps_are_those_of_the_recorded_layer() -> None:
 
 @pytest.mark.skipif(not has_opensta(), reason="OpenSTA is not installed")
 def test_energy_of_a_pe(liberty: Path, tmp_path: Path) -> None:
-    design = Design("pe", "dtqatten_pe", {"pe.v": verilog(PE(CONFIG, CONFIG.score_width), "pe")})
+    design = Design("pe", "dtqatten_pe", {"pe.v": verilog(Pod(CONFIG, CONFIG.score_width), "pe")})
     Flow(tmp_path, (liberty,), mhz=10).run(ASIC, design)
     folder = tmp_path / "work" / "asic-pe"
     steps = trace_steps(CONFIG, example())[:100]
@@ -38,6 +38,26 @@ def test_energy_of_a_pe(liberty: Path, tmp_path: Path) -> None:
     assert still.check_pj < energy.check_pj
 
 
+@pytest.mark.skipif(not has_opensta(), reason="OpenSTA is not installed")
+def test_energy_of_a_pe_is_its_pod_s_over_its_pes(liberty: Path, tmp_path: Path) -> None:
+    """Registers that a pod shares are the only difference: fewer toggle, and none leaks twice."""
+    found = []
+    for pod in (1, 3):
+        config = CONFIG.replace(pod_cols=pod)
+        text = verilog(Pod(config, config.score_width), "pe")
+        design = Design(f"pod{pod}", "dtqatten_pe", {"pe.v": text})
+        result = Flow(tmp_path, (liberty,), mhz=10).run(ASIC, design, multipliers=pod)
+        steps = trace_steps(config, example())[:100]
+        energy = pe_energy(tmp_path / "work" / f"asic-pod{pod}", config, steps)
+        assert (energy.cycles, energy.instances) == (100, 6)
+        found.append((result["um2_per_multiplier"], energy.check_pj, energy.total_pj))
+    alone, shared = found
+    for each, less in zip(alone[:2], shared[:2], strict=True):
+        assert 0.9 * each < less < each
+    # OpenSTA prints three digits.
+    assert shared[2] == pytest.approx(alone[2], rel=0.05)
+
+
 def test_a_missing_netlist_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(SynthError, match="run `dtqatten synth --block pe`"):
         pe_energy(tmp_path, CONFIG, [])
@@ -46,7 +66,7 @@ def test_a_missing_netlist_is_asked_for(tmp_path: Path) -> None:
 @pytest.mark.skipif(not has_opensta(), reason="OpenSTA is not installed")
 def test_energy_of_a_placed_pe(sized_liberty: Path, lef: Path, tmp_path: Path) -> None:
     """What the gates do is the same; wires and clock tree come on top."""
-    design = Design("pe", "dtqatten_pe", {"pe.v": verilog(PE(CONFIG, CONFIG.score_width), "pe")})
+    design = Design("pe", "dtqatten_pe", {"pe.v": verilog(Pod(CONFIG, CONFIG.score_width), "pe")})
     # Slow enough that nothing is repaired.
     options = PlaceOptions(effort=1, rounds=0)
     flow = Flow(tmp_path, (sized_liberty,), mhz=10, placement=Placement((lef,), options))

@@ -32,11 +32,18 @@ async def load(ctx, dut: Feeder, beats, pause: float, rng) -> None:
 
 @pytest.mark.parametrize("pause", [0.0, 0.5])
 @pytest.mark.parametrize(
-    ("side", "rows", "cols", "tokens"),
-    [("q", 3, 1, [2, 3, 4]), ("k", 1, 4, [4, 9, 1]), ("k", 2, 1, [3]), ("q", 5, 2, [11])],
+    ("side", "rows", "cols", "pod", "tokens"),
+    [
+        ("q", 3, 1, 1, [2, 3, 4]),
+        ("k", 1, 4, 1, [4, 9, 1]),
+        ("k", 2, 1, 1, [3]),
+        ("q", 5, 2, 2, [11]),
+        ("k", 2, 6, 3, [6, 13, 2]),
+        ("k", 2, 2, 2, [5]),
+    ],
 )
-def test_feeds_what_was_loaded(side, rows, cols, tokens, pause) -> None:
-    config = Config(rows=rows, cols=cols, depth=4, d_head=32, n_max=16)
+def test_feeds_what_was_loaded(side, rows, cols, pod, tokens, pause) -> None:
+    config = Config(rows=rows, cols=cols, pod_cols=pod, depth=4, d_head=32, n_max=16)
     rng = np.random.default_rng(len(tokens))
     dut = Feeder(config, side)
     lanes = dut.lanes
@@ -99,8 +106,9 @@ def test_feeds_what_was_loaded(side, rows, cols, tokens, pause) -> None:
                 else:
                     ctx.set(dut.feed.valid, 0)
                 for lane in range(lanes):
-                    # Lane l answers l + 2 cycles after the feed; before and after it is silent.
-                    answered = cycle - lane - 2
+                    # Lane l of the rows answers l + 2 cycles after the feed, a pod of columns at
+                    # once; before and after it is silent.
+                    answered = cycle - (lane if side == "q" else lane // pod) - 2
                     if 0 <= answered < len(reads):
                         plane, word, part = reads[answered]
                         at = word * config.load_nibbles + part * config.depth

@@ -11,12 +11,20 @@ from dtqatten.sim.engines.native import run
 
 @pytest.mark.parametrize("schedule", list(Schedule))
 @pytest.mark.parametrize("stages", [1, 2])
-@pytest.mark.parametrize(("rows", "cols"), [(1, 1), (3, 2), (2, 5), (4, 4)])
+@pytest.mark.parametrize(
+    ("rows", "cols", "pod"), [(1, 1, 1), (3, 2, 1), (2, 5, 5), (4, 4, 1), (3, 6, 2)]
+)
 def test_tiles_of_all_speeds_without_a_bubble(
-    schedule: Schedule, stages: int, rows: int, cols: int
+    schedule: Schedule, stages: int, rows: int, cols: int, pod: int
 ) -> None:
     config = Config(
-        rows=rows, cols=cols, depth=4, d_head=16, schedule=schedule, product_stages=stages
+        rows=rows,
+        cols=cols,
+        pod_cols=pod,
+        depth=4,
+        d_head=16,
+        schedule=schedule,
+        product_stages=stages,
     )
     latency = stages + 3
     rng = np.random.default_rng(rows)
@@ -29,7 +37,9 @@ def test_tiles_of_all_speeds_without_a_bubble(
         passes_log2 = int(q_wide.any()) + int(k_wide.any())
         lift = 0 if schedule is Schedule.INTERLEAVED else 8 - 4 * passes_log2
         for r, c in np.ndindex(rows, cols):
-            due[len(steps) - 1 + r + c + latency, c] = int((q.codes @ k.codes.T)[r, c]) >> lift
+            due[len(steps) - 1 + r + c // pod + latency, c] = (
+                int((q.codes @ k.codes.T)[r, c]) >> lift
+            )
     total = len(steps) + rows + cols + latency
     idle = idle_step(config)
 
@@ -41,7 +51,7 @@ def test_tiles_of_all_speeds_without_a_bubble(
     async def testbench(ctx) -> None:
         for cycle in range(total):
             ctx.set(dut.q, [at(cycle - r).q[r].tolist() for r in range(rows)])
-            ctx.set(dut.k, [at(cycle - c).k[c].tolist() for c in range(cols)])
+            ctx.set(dut.k, [at(cycle - c // pod).k[c].tolist() for c in range(cols)])
             step = at(cycle - stages)
             power = (step.scale.bit_length() - 1) // 4
             shift = power if schedule is Schedule.INTERLEAVED else int(power == 1)

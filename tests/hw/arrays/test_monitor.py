@@ -1,6 +1,7 @@
 """The monitor: flags that travel one hop a cycle, and their counts."""
 
 import numpy as np
+import pytest
 
 from dtqatten import Config
 from dtqatten.hw.arrays.monitor import Monitor
@@ -8,8 +9,9 @@ from dtqatten.sim.engines.native import run
 from dtqatten.sim.engines.ports import pack, unpack
 
 
-def test_counts_follow_the_flags() -> None:
-    config = Config(rows=3, cols=4, depth=1, d_head=8)
+@pytest.mark.parametrize("pod", [1, 2, 4])
+def test_counts_follow_the_flags(pod: int) -> None:
+    config = Config(rows=3, cols=4, pod_cols=pod, depth=1, d_head=8)
     rng = np.random.default_rng(0)
     cycles, clear_at = 60, 30
     occupied = {side: rng.random((cycles, n)) < 0.7 for side, n in (("q", 3), ("k", 4))}
@@ -17,10 +19,10 @@ def test_counts_follow_the_flags() -> None:
     dut = Monitor(config)
 
     def both(flags, cycle: int) -> np.ndarray:
-        """Flags at PE (r, c): those that entered row r c + 1 cycles ago, column c r + 1 ago."""
+        """Flags at PE (r, c): of row r c // pod + 1 cycles ago, of column c r + 1 ago."""
         picture = np.zeros((3, 4), dtype=bool)
         for r, c in np.ndindex(3, 4):
-            q_at, k_at = cycle - c - 1, cycle - r - 1
+            q_at, k_at = cycle - c // pod - 1, cycle - r - 1
             picture[r, c] = q_at >= 0 and k_at >= 0 and flags["q"][q_at, r] & flags["k"][k_at, c]
         return picture
 

@@ -9,6 +9,7 @@ from dtqatten.sim.engines.bench import MismatchError
 from dtqatten.sim.engines.native import run_lockstep
 from dtqatten.sim.lockstep.score_array import Head, Lockstep, random_head
 
+SLOW = {"product_stages": 2}
 SHAPES = [
     {"rows": 1, "cols": 1, "depth": 1, "d_head": 8, "n_max": 3},
     {"rows": 3, "cols": 5, "depth": 2, "d_head": 24, "n_max": 16},
@@ -17,6 +18,9 @@ SHAPES = [
     {"rows": 2, "cols": 7, "depth": 3, "d_head": 24, "n_max": 1},
     {"rows": 6, "cols": 3, "depth": 40, "d_head": 40, "n_max": 20},
     {"rows": 8, "cols": 2, "depth": 8, "d_head": 16, "n_max": 40, "product_stages": 2},
+    {"rows": 3, "cols": 6, "depth": 2, "d_head": 24, "n_max": 16, "pod_cols": 2},
+    {"rows": 1, "cols": 4, "depth": 8, "d_head": 8, "n_max": 9, "pod_cols": 4},
+    {**SLOW, "rows": 5, "cols": 6, "depth": 4, "d_head": 8, "n_max": 9, "pod_cols": 3},
 ]
 
 
@@ -35,10 +39,11 @@ def test_equals_cycle_model(schedule, shape, stall, lazy) -> None:
     assert len(bench.rows) == bench.expected_rows
 
 
+@pytest.mark.parametrize("pod", [1, 4, 12])
 @pytest.mark.parametrize("stall", [0.0, 0.3])
-def test_a_short_head_ends_after_the_last_lane_has_read_a_long_one(stall: float) -> None:
+def test_a_short_head_ends_after_the_last_lane_has_read_a_long_one(stall: float, pod: int) -> None:
     """A head of one token is there long before twelve lanes have read the bank that it goes to."""
-    config = Config(rows=5, cols=12, depth=8, d_head=8, n_max=12)
+    config = Config(rows=5, cols=12, depth=8, d_head=8, n_max=12, pod_cols=pod)
     rng = np.random.default_rng(0)
     heads = [
         random_head(config, rng, queries=queries, keys=keys)
@@ -78,10 +83,12 @@ def test_a_wrong_port_is_reported_with_its_cycle() -> None:
         run_lockstep(other, lockstep(config))
 
 
-@pytest.mark.parametrize("stages", [1, 2])
-def test_latency_is_as_stated(stages: int) -> None:
-    """As documented, steps back to back."""
-    config = PRESETS["tiny"].replace(n_max=4, product_stages=stages)
+@pytest.mark.parametrize(
+    ("stages", "pod", "latency"), [(1, 1, 11), (2, 1, 14), (1, 2, 9), (1, 4, 8), (2, 4, 11)]
+)
+def test_latency_is_as_stated(stages: int, pod: int, latency: int) -> None:
+    """As documented, steps back to back: a hop for each pod of four columns."""
+    config = PRESETS["tiny"].replace(n_max=4, product_stages=stages, pod_cols=pod)
     codes = np.ones((3, 32), dtype=int)
     from dtqatten.sim.lockstep.score_array import Head
 
@@ -102,4 +109,4 @@ def test_latency_is_as_stated(stages: int) -> None:
     bench.clock = spy  # type: ignore[method-assign]
     run_lockstep(ScoreArray(config, monitored=True), bench)
     assert steps == list(range(steps[0], steps[0] + config.steps))
-    assert rows == [steps[-1] + r + config.cols + config.grid_stages + 6 for r in range(3)]
+    assert rows == [steps[-1] + r + latency for r in range(3)]

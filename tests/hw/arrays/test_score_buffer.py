@@ -10,9 +10,9 @@ from dtqatten.sim.engines.native import run
 
 @pytest.mark.parametrize("schedule", list(Schedule))
 @pytest.mark.parametrize("stall", [0.0, 0.6])
-@pytest.mark.parametrize(("rows", "cols"), [(1, 1), (3, 2), (2, 5)])
-def test_rows_leave_whole_and_in_order(schedule, stall, rows, cols) -> None:
-    config = Config(rows=rows, cols=cols, depth=8, d_head=16, schedule=schedule)
+@pytest.mark.parametrize(("rows", "cols", "pod"), [(1, 1, 1), (3, 2, 1), (2, 5, 1), (2, 6, 3)])
+def test_rows_leave_whole_and_in_order(schedule, stall, rows, cols, pod) -> None:
+    config = Config(rows=rows, cols=cols, pod_cols=pod, depth=8, d_head=16, schedule=schedule)
     rng = np.random.default_rng(rows)
     tiles, room = [], []
     cycle = 0
@@ -51,9 +51,9 @@ def test_rows_leave_whole_and_in_order(schedule, stall, rows, cols) -> None:
                 )
                 free -= count
                 busy_until = now + rows
-                arrivals.extend(now + 2 + r + cols for r in range(count))
+                arrivals.extend(now + 2 + r + cols // pod for r in range(count))
                 for r, c in np.ndindex(scores.shape):
-                    falling[now + 1 + r + c, c] = int(scores[r, c])
+                    falling[now + 1 + r + c // pod, c] = int(scores[r, c])
             ctx.set(dut.columns, [falling.pop((now, c), 77) for c in range(cols)])
             *_, read = await ctx.tick().sample(dut.row_read)
             free += read

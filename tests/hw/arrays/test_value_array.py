@@ -19,6 +19,9 @@ PRUNED = {"skip_tiles": True, "local_values": True}
 CHOSEN = {**PRUNED, "chosen_values": True}
 UNSIGNED = {"unsigned_weights": True}
 BLOCK = {"block_exponents": True}
+PODS = {"pod_cols": 2, "n_max": 18}
+TRIPLE = {"pod_cols": 3}
+SLOW = {"product_stages": 2}
 SHAPES = [
     {"rows": 1, "cols": 1, "depth": 1, "d_head": 8, "n_max": 3},
     {"rows": 3, "cols": 5, "depth": 2, "d_head": 24, "n_max": 16},
@@ -46,6 +49,14 @@ SHAPES = [
     {**CHOSEN, "rows": 6, "cols": 3, "depth": 8, "d_head": 16, "n_max": 20, "product_stages": 2},
     {**CHOSEN, **BLOCK, "rows": 4, "cols": 4, "depth": 2, "d_head": 16, "n_max": 30},
     {**CHOSEN, **BLOCK, **UNSIGNED, "rows": 3, "cols": 5, "depth": 2, "d_head": 24, "n_max": 18},
+    {"rows": 3, "cols": 6, "depth": 2, "d_head": 24, "n_max": 16, "pod_cols": 2},
+    # Where channels end, in the last pass, is within a pod.
+    {**TRIPLE, "rows": 2, "cols": 6, "depth": 4, "d_head": 16, "value_depth": 3, "n_max": 17},
+    {"rows": 2, "cols": 12, "depth": 4, "d_head": 8, "n_max": 30, "pod_cols": 6},
+    {**BLOCK, **PRUNED, **PODS, "rows": 4, "cols": 4, "depth": 4, "d_head": 8, "n_max": 18},
+    {**CHOSEN, **BLOCK, **UNSIGNED, **PODS, "rows": 3, "cols": 6, "depth": 2, "d_head": 8},
+    {**UNSIGNED, **PODS, **SLOW, "rows": 5, "cols": 4, "depth": 4, "d_head": 8, "n_max": 9},
+    {**PODS, "rows": 3, "cols": 4, "depth": 4, "d_head": 32, "value_load_bits": 64, "n_max": 9},
 ]
 
 
@@ -107,6 +118,8 @@ def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
         Config(**SHAPES[22], schedule=Schedule.INTERLEAVED),
         Config(**SHAPES[23]),
         Config(**SHAPES[25]),
+        Config(**SHAPES[27]),
+        Config(**SHAPES[30], planes=3, schedule=Schedule.INTERLEAVED),
     ],
     ids=[
         "3x5",
@@ -119,6 +132,8 @@ def test_equals_cycle_model(schedule, shape, planes, stall, lazy) -> None:
         "chosen, interleaved",
         "chosen, slow logic",
         "chosen, exponents, unsigned",
+        "pods",
+        "pods, chosen, exponents, unsigned, 12 bits, interleaved",
     ],
 )
 def test_verilog_equals_cycle_model(config: Config, compared) -> None:

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from dtqatten import PRESETS, Config, __version__
 from dtqatten.hw.arrays.pe import PE
+from dtqatten.hw.arrays.pod import Pod
 from dtqatten.hw.arrays.score_array import ScoreArray
 from dtqatten.hw.base.export import ExportPlatform, flat_ports, place, verilog
 from dtqatten.hw.softmax.exponential import Exponential
@@ -30,11 +31,13 @@ def test_every_kind_of_block_is_one_module() -> None:
         "dtqatten_line_buffer_1",
         "dtqatten_line_buffer_16",
         "dtqatten_pe_20",
+        "dtqatten_pod_20",
         "dtqatten_score_bank_20",
         "dtqatten_score_buffer",
         "dtqatten_sequencer",
     ]
-    assert text.count("dtqatten_pe_20 pe_") == 16
+    assert text.count("dtqatten_pod_20 pod_") == 16
+    assert text.count("dtqatten_pe_20 pe_") == 1
 
 
 def test_ports_are_flat_and_documented_names() -> None:
@@ -96,7 +99,7 @@ def test_only_ports_of_the_top_module_have_escaped_names() -> None:
 
 def test_files_begin_with_what_an_integrator_has_to_know() -> None:
     for component, name, sizes in (
-        (PE(PRESETS["tiny"], 20), "pe", PRESETS["tiny"]),
+        (Pod(PRESETS["tiny"], 20), "pe", PRESETS["tiny"]),
         (Broken(), "broken", None),
     ):
         comment = verilog(component, name).split("\n/*")[0]
@@ -198,4 +201,4 @@ def test_kinds_are_told_apart_by_their_arguments() -> None:
 def test_yosys_errors_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dtqatten.hw.base.export.COLLECT", "no_such_pass\n")
     with pytest.raises(RuntimeError, match=r"Yosys failed on pe:\n.*no_such_pass"):
-        verilog(PE(PRESETS["tiny"], 20), "pe")
+        verilog(Pod(PRESETS["tiny"], 20), "pe")

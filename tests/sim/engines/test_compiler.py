@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dtqatten import PRESETS
-from dtqatten.hw.arrays.pe import PE
+from dtqatten.hw.arrays.pod import Pod
 from dtqatten.sim.engines import compiler, verilated
 from dtqatten.sim.engines.verilated import VerilatedModel
 
@@ -14,7 +14,7 @@ def test_a_model_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DTQATTEN_CACHE", str(tmp_path))
     config = PRESETS["tiny"]
     for _ in range(2):
-        model = VerilatedModel(PE(config, 20), "pe")
+        model = VerilatedModel(Pod(config, 20), "pe")
         (library,) = tmp_path.iterdir()
         assert library.suffix == ".so"
         monkeypatch.setattr(compiler, "_compile", None)  # a second compilation would fail
@@ -29,7 +29,7 @@ def test_a_model_is_compiled_whatever_its_folders_are_called(
     odd_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DTQATTEN_CACHE", str(odd_folder / "a cache"))
-    model = VerilatedModel(PE(PRESETS["tiny"], 20), "pe")
+    model = VerilatedModel(Pod(PRESETS["tiny"], 20), "pe")
     assert len(list((odd_folder / "a cache").iterdir())) == 1
     assert set(model.step({})) == {port.name for port in model.outputs}
     monkeypatch.setattr(compiler, "VERILATOR_ROOT", odd_folder)
@@ -41,7 +41,7 @@ def test_compiler_errors_are_reported(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("DTQATTEN_CACHE", str(tmp_path))
     export = verilated.verilog
     monkeypatch.setattr(verilated, "verilog", lambda *args: export(*args) + "module broken(;")
-    component = PE(PRESETS["tiny"], 20)
+    component = Pod(PRESETS["tiny"], 20)
     with pytest.raises(RuntimeError, match="Verilator failed on dtqatten_pe"):
         VerilatedModel(component, "pe")
     assert not list(tmp_path.iterdir())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dtqatten import PRESETS
-from dtqatten.hw.arrays.pe import PE
+from dtqatten.hw.arrays.pod import Pod
 from dtqatten.sim.engines.verilated import Port, VerilatedModel, ports_of
 from dtqatten.sim.lockstep.runs import build_array
 from dtqatten.sim.lockstep.score_array import Lockstep, random_head
@@ -50,7 +50,7 @@ def test_one_cycle_of_reset_in_mid_run_is_enough() -> None:
 
 
 def test_ports_are_flattened_with_their_widths() -> None:
-    component = PE(PRESETS["tiny"], 20)
+    component = Pod(PRESETS["tiny"], 20)
     assert Port("q_i", 16, True) in ports_of(component)
     assert Port("acc", 20, False) in ports_of(component)
     assert {port.words for port in ports_of(component)} == {1}
@@ -67,6 +67,6 @@ def test_ports_are_flattened_with_their_widths() -> None:
     ],
 )
 def test_inputs_are_those_of_a_port_and_fit_it(inputs: dict[str, int], message: str) -> None:
-    model = VerilatedModel(PE(PRESETS["tiny"], 20), "pe")
+    model = VerilatedModel(Pod(PRESETS["tiny"], 20), "pe")
     with pytest.raises(ValueError, match=message):
         model.step(inputs)

@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 
 from dtqatten import Config
-from dtqatten.hw.arrays.pe import PE
+from dtqatten.hw.arrays.pod import Pod
 from dtqatten.sim.engines.verilated import VerilatedModel
-from dtqatten.sim.lockstep.pe import PELockstep, random_steps
+from dtqatten.sim.lockstep.pod import PodLockstep, random_steps
 from dtqatten.sim.proofs.recording import Play, record
 
 CONFIG = Config(rows=1, cols=1, depth=2, d_head=8)
 
 
-def bench() -> PELockstep:
-    return PELockstep(CONFIG, random_steps(CONFIG, np.random.default_rng(0), 5))
+def bench() -> PodLockstep:
+    return PodLockstep(CONFIG, random_steps(CONFIG, np.random.default_rng(0), 5))
 
 
 @pytest.fixture(scope="module")
 def pe() -> VerilatedModel:
-    return VerilatedModel(PE(CONFIG, CONFIG.score_width), "pe", reset_cycles=3)
+    return VerilatedModel(Pod(CONFIG, CONFIG.score_width), "pe", reset_cycles=3)
 
 
 def test_a_device_that_is_right_plays_to_the_end(pe: VerilatedModel) -> None:

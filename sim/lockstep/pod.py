@@ -1,4 +1,4 @@
-"""Run a PE beside the cycle model of the grid and compare them on every clock edge."""
+"""Run a pod beside the cycle model of the grid and compare them on every clock edge."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +15,12 @@ from dtqatten.hw.payloads.arrays import control_layout
 from dtqatten.sim.engines.bench import compare
 from dtqatten.sim.engines.ports import pack, pack_payload
 
-__all__ = ["PELockstep", "control_shift", "pe_width", "random_steps"]
+__all__ = ["PodLockstep", "control_shift", "pe_width", "pod_config", "random_steps"]
+
+
+def pod_config(config: Config) -> Config:
+    """Return the configuration of a grid of one pod."""
+    return config.replace(rows=1, cols=config.pod_cols, normalizer_lanes=None)
 
 
 def control_shift(config: Config, step: Step) -> int:
@@ -31,16 +36,25 @@ def pack_control(config: Config, step: Step) -> int:
 
 
 def random_steps(config: Config, rng: np.random.Generator, tiles: int) -> list[Step]:
-    """Return the steps of dot products of every precision, back to back or with a pause between.
+    """Return the steps of a pod's dot products of every precision, with and without pauses.
 
     Codes are random ones and those at both ends of the range; where tiles have exponents, each step
     has one of its own.
     """
+    config = pod_config(config)
     steps: list[Step] = []
     for _ in range(tiles):
-        corner = rng.choice([-120, 119], (2, 1, 1))
-        codes = np.where(rng.random() < 0.3, corner, rng.integers(-120, 120, (2, 1, config.d_head)))
-        (q,), (k,) = (edges(1, side, rng.random(1) < 0.5) for side in codes)
+        corner = rng.random() < 0.3
+        (q,), (k,) = (
+            edges(
+                tokens,
+                rng.choice([-120, 119], (tokens, 1)).repeat(config.d_head, 1)
+                if corner
+                else rng.integers(-120, 120, (tokens, config.d_head)),
+                rng.random(tokens) < 0.5,
+            )
+            for tokens in (1, config.pod_cols)
+        )
         for step in tile_steps(config, q, k):
             up = int(rng.integers(EXPONENT_MAX + 1)) if config.block_exponents else 0
             steps.append(replace(step, up=up))
@@ -53,10 +67,10 @@ def pe_width(config: Config) -> int:
     return config.score_width + (EXPONENT_MAX if config.block_exponents else 0)
 
 
-class PELockstep:
-    """Steps streamed through a grid of one PE, and what a device must show meanwhile.
+class PodLockstep:
+    """Steps streamed through a grid of one pod, and what a device must show meanwhile.
 
-    A :class:`dtqatten.sim.engines.bench.Bench`. A PE on its own is the grid's, from two cycles
+    A :class:`dtqatten.sim.engines.bench.Bench`. A pod on its own is the grid's, from two cycles
     after a step is shown on: the step is then at its inputs.
 
     Parameters
@@ -64,7 +78,7 @@ class PELockstep:
     config : Config
         With ``block_exponents``: of a PE of the value array.
     steps : sequence of Step
-        Of one row and column.
+        Of one row and ``pod_cols`` columns.
 
     Attributes
     ----------
@@ -73,14 +87,14 @@ class PELockstep:
     """
 
     def __init__(self, config: Config, steps: Sequence[Step]) -> None:
-        self.config = config.replace(rows=1, cols=1)
+        self.config = pod_config(config)
         self.width = pe_width(config)
         self._grid = GridModel(self.config)
         self._steps = [*steps, *[self._grid.idle] * (self.config.product_stages + 3)]
         self._shown = 0
         self.deadline = len(self._steps)
         self.compared = 0
-        # Cycles after which a step is at the PE's inputs, and at its outputs.
+        # Cycles after which a step is at the pod's inputs, and at its outputs.
         self._input, self._output = self._grid.operand - 1, self._grid.operand
         for _ in range(self._input + 1):
             self._clock_grid()
