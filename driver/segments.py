@@ -11,6 +11,7 @@ from dtqatten.driver.errors import LayoutError
 from dtqatten.golden.memory import list_bytes
 from dtqatten.golden.numerics.masks import position_mask
 from dtqatten.golden.numerics.order import query_tile
+from dtqatten.golden.numerics.segments import longest_first
 from dtqatten.golden.numerics.tokens import TokenList
 from dtqatten.interface.descriptor import ADDRESS_ALIGNMENT, BIAS_BYTES, Flag
 
@@ -150,7 +151,9 @@ def pieces(block: Block, sizes: Mapping[str, int]) -> list[Block]:
 
     A call of more keys than ``n_max`` is cut into heads, of which the machine holds the rows, these
     into chunks of queries, and its list of keys into segments of ``n_max`` from its beginning on,
-    where the machine merges rows. A segment that no query of a chunk sees is left out.
+    where the machine merges rows. Segments come in the order of
+    :func:`~dtqatten.golden.numerics.segments.longest_first`; one that no query of a chunk sees is
+    left out.
 
     Parameters
     ----------
@@ -245,7 +248,10 @@ def _chunk(call: Call, part: slice, chunk: slice, most: int) -> list[Segment]:
         "first_head": part.start,
         "at": _places(call, part, shared),
     }
-    spans = [slice(at, min(at + most, len(keys))) for at in range(0, len(keys), most)]
+    spans = [
+        slice(most * number, min(most * (number + 1), len(keys)))
+        for number in longest_first(len(keys), call.keys.four_bit, most)
+    ]
     seen = [
         span
         for span in spans

@@ -79,7 +79,7 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     Scores, base-2 softmax, narrowed P, P x V, one division a row and importance, as the functions
     of :mod:`~dtqatten.golden.numerics.products`, :mod:`~dtqatten.golden.numerics.softmax`,
     :mod:`~dtqatten.golden.numerics.output` and :mod:`~dtqatten.golden.numerics.importance` say.
-    Segments are merged in the order of the list, then the sink joins
+    Segments are merged in the order of ``inputs``, then the sink joins
     (:mod:`~dtqatten.golden.numerics.segments`, :mod:`~dtqatten.golden.numerics.sinks`). A row that
     sees no key has output 0 and adds no importance, with a sink or without.
 
@@ -117,9 +117,10 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     s = scores(q.codes, k.codes, inputs.q_bits, inputs.k_bits) if trial is None else trial.scores
     gained, scale = _scored(inputs, s, scale)
     found = [_segment(inputs, chosen, gained, visible, scale, span) for span in inputs.spans()]
-    row = found[0].partial
-    for segment in found[1:]:
-        row = merge(row, segment.partial, scale, chosen.p_planes)
+    first, *later = range(len(found)) if inputs.order is None else inputs.order
+    row = found[first].partial
+    for number in later:
+        row = merge(row, found[number].partial, scale, chosen.p_planes)
     total = row.total
     e16 = np.concatenate([x.e16 for x in found], axis=-1)
     near = [aligned(x.e16, x.partial.maximum, row.maximum, scale) for x in found]

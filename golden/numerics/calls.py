@@ -6,7 +6,7 @@ from dtqatten.golden.numerics.attention import Inputs
 from dtqatten.golden.numerics.codes import Codes, IntArray
 from dtqatten.golden.numerics.masks import latest, position_mask
 from dtqatten.golden.numerics.order import aligned, promote
-from dtqatten.golden.numerics.segments import equal_cuts
+from dtqatten.golden.numerics.segments import equal_cuts, longest_first
 from dtqatten.golden.numerics.softmax import KEYS_MAX
 from dtqatten.golden.numerics.tokens import CacheImportance, TokenList
 
@@ -88,7 +88,8 @@ def layer_call(
     observed : int, optional
         Only so many queries, at the latest positions, count for importance.
     segment : int
-        Most keys of a segment; segments begin at multiples of it.
+        Most keys of a segment; segments begin at multiples of it, and those with most nibbles are
+        merged first.
     chunk : int, optional
         Queries that a machine computes at a time; all at once if None.
     tile : tuple of int
@@ -120,4 +121,5 @@ def layer_call(
         sinks,
         None if observed is None else latest(queries.ids, observed),
         key_bias=None if key_bias is None else np.asarray(key_bias)[..., keys.ids],
+        order=longest_first(n, keys.four_bit, segment),
     )

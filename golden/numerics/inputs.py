@@ -52,12 +52,14 @@ class Inputs:
         What is added to each score behind the cap, likewise.
     key_bias : int16 array ``[..., heads, n_k]``, optional
         What is added to the scores of each key instead, likewise.
+    order : tuple of int, optional
+        Numbers of the segments in the order in which they are merged; None: that of the list.
 
     Raises
     ------
     ValueError
-        If shapes disagree, a segment has more keys than the divisor has bits for, or places of cuts
-        are not in order.
+        If shapes disagree, a segment has more keys than the divisor has bits for, places of cuts
+        are not in order, or ``order`` does not name each segment once.
     """
 
     q: Codes
@@ -75,6 +77,7 @@ class Inputs:
     softcap: int | None = None
     bias: IntArray | None = None
     key_bias: IntArray | None = None
+    order: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         q, k, v = self.q.codes.shape, self.k.codes.shape, self.v.codes.shape
@@ -96,6 +99,10 @@ class Inputs:
         if longest > softmax.KEYS_MAX:
             raise ValueError(
                 f"a segment has {longest} keys, more than {softmax.KEYS_MAX}: cut it (equal_cuts)"
+            )
+        if self.order is not None and sorted(self.order) != list(range(len(spans))):
+            raise ValueError(
+                f"order is {self.order}: name each of the segments 0..{len(spans) - 1} once"
             )
         batch, n_q, n_k = q[:-3], q[-2], k[-2]
         for name, shape in (

@@ -2,13 +2,14 @@
 
 A row of more than ``KEYS_MAX`` keys is cut into segments, runs of consecutive places in the list
 of keys. Each gives a partial result relative to its own maximum, as a whole row does. The partial
-results are accumulated in the order of the list, one at a time: :func:`merge` keeps the larger
-maximum and scales the sums of the other side down. One factor a row scales them, one multiplier a
-channel does it.
+results are accumulated one at a time: :func:`merge` keeps the larger maximum and scales the sums of
+the other side down. One factor a row scales them, one multiplier a channel does it. Segments are
+computed and merged in an order of their own, :func:`longest_first` in a layer call.
 
 Shapes: a row is one of ``[..., heads, n_q]``; sums have a last axis of channels.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,7 @@ __all__ = [
     "aligned",
     "distance",
     "equal_cuts",
+    "longest_first",
     "merge",
     "merged_lead",
     "scaled",
@@ -101,6 +103,24 @@ def equal_cuts(n: int, length: int = KEYS_MAX) -> tuple[int, ...]:
     return tuple(range(length, n, length))
 
 
+def longest_first(n: int, four_bit: int, length: int = KEYS_MAX) -> tuple[int, ...]:
+    """Numbers of the segments of :func:`equal_cuts` in the order in which they are computed.
+
+    The one with most nibbles comes first, of equals the first one of the list. P x V of a segment
+    runs beside the next one's loads, but nothing runs beside that of the last, which has fewest.
+
+    Parameters
+    ----------
+    n, four_bit : int
+        Keys of the list, of which the first ones have 4 bits.
+    length : int
+        Most keys of a segment.
+    """
+    ends = [0, *equal_cuts(n, length), n]
+    nibbles = [2 * (b - a) - max(min(four_bit, b) - a, 0) for a, b in itertools.pairwise(ends)]
+    return tuple(sorted(range(len(nibbles)), key=lambda i: -nibbles[i]))
+
+
 def distance(difference: IntArray, scale: RowScale) -> IntArray:
     """Distance in the exponent, in 1/256 octaves: ``u = ((difference * M_i) << 3) >> shift``.
 
@@ -148,8 +168,8 @@ def merge(a: Partial, b: Partial, scale: RowScale, planes: int = 2) -> Partial:
     divisor of the other side are :func:`scaled` by ``2**(-u/256)`` and added. Sums of both sides
     are brought to lead :func:`merged_lead` on the way: each is rounded once, half up, or not at
     all. A side that saw no key changes nothing, not even the lead. Equal maxima are joined without
-    scaling. Neither side is preferred, so two results can be exchanged; accumulation goes in the
-    order of the list, which three or more depend on in their last bits.
+    scaling. Neither side is preferred, so two results can be exchanged; three or more depend on
+    their order in their last bits.
 
     Parameters
     ----------

@@ -14,6 +14,7 @@ from dtqatten.driver.device import Device
 from dtqatten.driver.expected import compare_results, expected
 from dtqatten.golden.memory import ideal_bytes
 from dtqatten.golden.numerics.codes import Codes
+from dtqatten.golden.numerics.segments import longest_first
 from dtqatten.golden.numerics.tokens import TokenList
 from dtqatten.hw.system import System
 from dtqatten.sim.engines.exported import exported
@@ -229,7 +230,8 @@ def measure_decode(
     buses : sequence of int
         Bits.
     known : sequence of dict
-        Steps that have been measured; those of machines that are still the same are taken over.
+        Steps that have been measured; those of machines that are still the same, in the same order
+        of segments, are taken over.
     keep : callable
         Gets all that is measured so far, after every step.
     optimize : int
@@ -241,14 +243,30 @@ def measure_decode(
         text = exported("system", System, machine(config, d, bits))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    steps = [s for s in known if s.get("machine") == design(s["bus_bits"], s["channels"])]
+    def order(tokens: int, share: str) -> list[int]:
+        """Return the numbers of a step's segments, in the order in which they are computed."""
+        eight_bit = round(SHARES[share] * tokens)
+        return list(longest_first(tokens, tokens - eight_bit, config.n_max))
+
+    steps = [
+        s
+        for s in known
+        if s.get("machine") == design(s["bus_bits"], s["channels"])
+        and s.get("segments") == order(s["tokens"], s["share"])
+    ]
     result: dict[str, Any] = {"config": str(config), "latency": LATENCY, "steps": steps}
     for bits in buses:
         for d in sorted({SHAPES[name].d for name in shapes}):
             system = machine(config, d, bits)
             of: dict[str, Any] = {"bus_bits": bits, "channels": d, "machine": design(bits, d)}
             wanted: list[dict[str, Any]] = [
-                {"model": name, "tokens": tokens, "share": share, **of}
+                {
+                    "model": name,
+                    "tokens": tokens,
+                    "share": share,
+                    "segments": order(tokens, share),
+                    **of,
+                }
                 for name in shapes
                 if SHAPES[name].d == d
                 for tokens in lengths

@@ -48,15 +48,16 @@ def shown(one: Call) -> list[tuple]:
 
 
 def test_a_decode_step_takes_a_descriptor_a_segment() -> None:
+    """The one with most nibbles comes first."""
     one = call(TokenList(np.array([24])), TokenList(np.arange(25), 12))
     assert shown(one) == [
-        (24, 1, 0, 10, False, True),
-        (24, 1, 10, 10, True, True),
+        (24, 1, 10, 10, False, True),
+        (24, 1, 0, 10, True, True),
         (24, 1, 20, 5, True, False),
     ]
-    assert [piece.own.four_bit for piece in cut(one)] == [10, 2, 0]
+    assert [piece.own.four_bit for piece in cut(one)] == [2, 10, 0]
     fields = [piece.fields(0) for piece in cut(one)]
-    assert [f["key_start"] for f in fields] == [0, 10, 20]
+    assert [f["key_start"] for f in fields] == [10, 0, 20]
     assert [f["tokens"] for f in fields] == [10, 10, 5]
     assert {f["k0"] for f in fields} == {0}
     assert "key_list" not in cut(one)[0].contents()

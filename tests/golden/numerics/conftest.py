@@ -105,7 +105,9 @@ def block(inputs, options):
                 # Scores are whole 1/256 octaves then.
                 row_factor, row_shift = 1, 3
             parts = []
-            for start, end in itertools.pairwise(ends):
+            spans = list(itertools.pairwise(ends))
+            for number in range(len(spans)) if inputs.order is None else inputs.order:
+                start, end = spans[number]
                 scores = {}
                 for j in range(start, end):
                     hidden = inputs.mask is not None and not inputs.mask[i, j]

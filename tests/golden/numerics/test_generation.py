@@ -41,6 +41,7 @@ def test_segments_equal_plain_python(random_codes, plain_block, granularity, pla
             position_mask(rng.permutation(40)[:5], rng.permutation(40)[:16], window=int(30 - seed)),
             cuts=((), (1,), (15,), (8,), (3, 4, 9), tuple(range(1, 16)))[seed],
             observed=None if seed % 2 else np.array([True, False, True, True, False]),
+            order=(None, None, (1, 0), None, (2, 3, 0, 1), tuple(range(15, -1, -1)))[seed],
         )
         out = attention(inputs, options)
         expected, total = plain_block(inputs, options)
@@ -274,6 +275,9 @@ def test_what_no_machine_holds_is_refused(random_codes):
     for cuts in ((0,), (24,), (5, 5), (6, 5), (-1,)):
         with pytest.raises(ValueError, match=r"give places in 1\.\.23, ascending"):
             Inputs(q, k, v, cuts=cuts)
+    for order in ((), (0,), (0, 0), (0, 2), (1, 0, 1)):
+        with pytest.raises(ValueError, match=r"name each of the segments 0\.\.1 once"):
+            Inputs(q, k, v, cuts=(5,), order=order)
     with pytest.raises(ValueError, match=r"observed has shape \(4,\)"):
         Inputs(q, k, v, observed=np.ones(4, bool))
     one = quantize(np.ones((1, 1, 1)))

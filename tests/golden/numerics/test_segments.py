@@ -12,6 +12,7 @@ from dtqatten.golden.numerics.segments import (
     aligned,
     distance,
     equal_cuts,
+    longest_first,
     merge,
     scaled,
 )
@@ -36,6 +37,16 @@ NOTHING = one(0, 0, 0, 0, [0, 0])
 def test_powers_by_hand():
     assert POWERS[[0, 1, 127, 128, 255]].tolist() == [65536, 65270, 46404, 46278, 32812]
     assert POWERS.shape == (256,)
+
+
+def test_the_segment_with_fewest_nibbles_is_the_last():
+    """Of one precision that is the rest; 4-bit keys come last, and equals as in the list."""
+    assert [longest_first(n, 0, 10) for n in (1, 10, 11, 25)] == [(0,), (0,), (0, 1), (0, 1, 2)]
+    assert longest_first(25, 25, 10) == (0, 1, 2)
+    # Nibbles 10, 18, 10 and 10, 10, 18, 20, 2.
+    assert longest_first(25, 12, 10) == (1, 0, 2)
+    assert longest_first(41, 22, 10) == (3, 2, 0, 1, 4)
+    assert longest_first(2048, 1515, 512) == (3, 2, 0, 1)
 
 
 @given(st.integers(-(2**34), 2**34), st.integers(0, 9000), st.integers(-8, 4))

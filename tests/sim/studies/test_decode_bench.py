@@ -44,10 +44,14 @@ def test_a_small_step_is_bound_by_the_bus(monkeypatch: pytest.MonkeyPatch) -> No
 
     found = measure((256,), [])
     assert kept == [1, 2, 3, 4]
-    # What is known of this machine is not measured again, that of another one is.
-    changed = [step | {"machine": "another"} for step in found["steps"][:1]]
-    again = measure((256, 600), found["steps"][1:] + changed)
-    assert kept == [1, 2, 3, 4, 4, 5, 6, 7, 8]
+    # What is known of this machine is not measured again, that of another one or order is.
+    changed = [found["steps"][0] | {"machine": "another"}, found["steps"][1] | {"segments": [1]}]
+    again = measure((256, 512, 600), found["steps"][2:] + changed)
+    assert kept == [1, 2, 3, 4, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+    # A mixed step ends as one of 4-bit keys does, since the segment with 8-bit keys comes first.
+    half = {step["share"]: step for step in again["steps"] if step["tokens"] == 512}
+    assert half["74 / 26"]["segments"] == [1, 0]
+    assert half["74 / 26"]["tail"] == half["4 bit"]["tail"] < half["8 bit"]["tail"]
     long = [step for step in again["steps"] if step["tokens"] == 600]
     # Three segments, the last of which is shorter: the bus is as busy, but for the end.
     assert all(step["bus_busy"] > 0.9 for step in long)
