@@ -27,6 +27,7 @@ def synthesize(
     *,
     mhz: float,
     flatten: bool = False,
+    one_port: bool = False,
     timed: bool = True,
     step: Callable[[str], None] = lambda what: None,
 ) -> dict[str, Any]:
@@ -50,6 +51,8 @@ def synthesize(
         Clock rate aimed at.
     flatten : bool
         Dissolve the modules: logic is optimized across them, and there is no area by module.
+    one_port : bool
+        Only memories with one port become macros: no second port is modelled.
     timed : bool
         Analyse timing; without it the first netlist is taken.
     step : callable
@@ -72,7 +75,8 @@ def synthesize(
     """
     step("logic")
     found = _logic(design, folder, flatten=flatten)
-    models = [sram.smallest(macros, memory) for memory in sorted(found)] if macros else []
+    fitting = [memory for memory in sorted(found) if memory.ports == 1 or not one_port]
+    models = [sram.smallest(macros, memory) for memory in fitting] if macros else []
     models = [
         model
         for model in models

@@ -10,6 +10,7 @@ from dtqatten.synth import sram
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
 from dtqatten.synth.fanout import buffer_nets, fourfold, read_loads
+from dtqatten.synth.scale import load_scale
 from dtqatten.synth.timing import Timing, analyse
 from dtqatten.synth.tools import yosys
 
@@ -72,6 +73,8 @@ class Attempts:
         self._more = [SRAM_LIBERTY] if models else []
         self._loads = read_loads([*library.files, *(folder / name for name in self._more)])
         self._buffer = fourfold(library.buffers, self._loads)
+        first = library.buffers[0]
+        self._scale = load_scale(self._loads[first.cell][first.input] or 0.0)
         self._netlist: dict[str, Any] = dict(gates["modules"])
         self.modules: dict[str, Any] = {}
 
@@ -101,7 +104,9 @@ write_json mapped.json
         """Insert buffers, and write netlist and areas; return how many buffers there are."""
         self.modules = copy.deepcopy(self._netlist)
         top = self._design.top
-        added = buffer_nets(self.modules, top, self._loads, self._macros, self._buffer)
+        added = buffer_nets(
+            self.modules, top, self._loads, self._macros, self._buffer, self._scale
+        )
         self._write("buffered.json", self.modules)
         libraries = [*(file.name for file in self._library.files), *self._more]
         yosys(

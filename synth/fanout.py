@@ -60,7 +60,12 @@ def fourfold(buffers: Sequence[BufferCell], loads: Loads) -> BufferCell:
 
 
 def buffer_nets(
-    modules: dict[str, Any], top: str, loads: Loads, macros: Collection[str], buffer: BufferCell
+    modules: dict[str, Any],
+    top: str,
+    loads: Loads,
+    macros: Collection[str],
+    buffer: BufferCell,
+    scale: float = 1.0,
 ) -> int:
     """Insert buffers, in place, so that no driver has more than it can drive.
 
@@ -78,6 +83,8 @@ def buffer_nets(
     macros : collection of str
         Those of these cells that ABC does not size drivers for.
     buffer : BufferCell
+    scale : float
+        Of both limits, see :mod:`dtqatten.synth.scale`.
 
     Returns
     -------
@@ -108,9 +115,9 @@ def buffer_nets(
                     elif load and isinstance(bit, int):  # no constant
                         seen = not instance and of not in macros
                         sinks[bit].append(Sink(bits, index, load, seen))
-        tree = Tree(module, buffer, loads[buffer.cell][buffer.input] or 0.0)
+        tree = Tree(module, buffer, loads[buffer.cell][buffer.input] or 0.0, scale)
         for bit, driven in list(sinks.items()):
-            heavy = sum(sink.load for sink in driven) > ROOT_FF
+            heavy = sum(sink.load for sink in driven) > tree.root
             if heavy and bit not in clocks and not all(sink.seen for sink in driven):
                 sinks[bit] = tree.grow(bit, driven)
         inserted += tree.count
@@ -130,7 +137,10 @@ def buffer_nets(
 class Tree:
     """Grows buffer trees in a module."""
 
-    def __init__(self, module: dict[str, Any], buffer: BufferCell, load: float) -> None:
+    def __init__(
+        self, module: dict[str, Any], buffer: BufferCell, load: float, scale: float
+    ) -> None:
+        self.root, self._leaf = scale * ROOT_FF, scale * LEAF_FF
         self.module, self.buffer, self.load = module, buffer, load
         self.count = 0
         groups = [port["bits"] for port in module["ports"].values()]
@@ -143,21 +153,21 @@ class Tree:
         """Return what the driver of a net still drives: some of its gates, and buffers."""
         kept: list[Sink] = []
         moved: list[Sink] = []
-        room = ROOT_FF / 2
+        room = self.root / 2
         for sink in sinks:
             if sink.seen and sink.load <= room:
                 kept.append(sink)
                 room -= sink.load
             else:
                 moved.append(sink)
-        room += ROOT_FF / 2
+        room += self.root / 2
         while True:
             groups: list[list[Sink]] = []
             left = 0.0
             for sink in moved:
                 if not groups or sink.load > left:
                     groups.append([])
-                    left = LEAF_FF
+                    left = self._leaf
                 groups[-1].append(sink)
                 left -= sink.load
             moved = [self._drive(bit, group) for group in groups]

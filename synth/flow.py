@@ -13,7 +13,7 @@ from dtqatten.files.locks import alone
 from dtqatten.files.pictures import save
 from dtqatten.files.scratch import is_plain
 from dtqatten.hw.base import memory_shape
-from dtqatten.synth import asic, cells, fanout, fpga, output_registers, sram, timing
+from dtqatten.synth import asic, cells, fanout, fpga, output_registers, scale, sram, timing
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
 from dtqatten.synth.place.design import place_design
@@ -94,7 +94,7 @@ class Flow:
         Folder of SRAM macros' Liberty files.
     mhz : float or None
         Clock rate aimed at; by default 1000, on FPGAs 120.
-    flatten : bool
+    flatten, one_port : bool
         See :func:`~dtqatten.synth.asic.synthesize`.
     seeds : int
         See :func:`~dtqatten.synth.fpga.place_and_route`.
@@ -115,6 +115,7 @@ class Flow:
     flatten: bool = False
     seeds: int = 1
     placement: Placement | None = None
+    one_port: bool = False
 
     def __post_init__(self) -> None:
         # Before anything long begins.
@@ -172,6 +173,7 @@ class Flow:
                     folder,
                     mhz=options["clock_mhz"],
                     flatten=self.flatten,
+                    one_port=self.one_port,
                     timed="opensta" in options["tools"],
                     step=step,
                 )
@@ -257,12 +259,13 @@ class Flow:
                 f"the results go to {str(self.output.resolve())!r}, a path that ABC cannot take: "
                 "choose with --output a folder of letters, digits and . / + @ - _"
             )
-        macros = sorted(self.macros.glob("*.lib")) if self.macros else []
+        macros = sram.macro_files(self.macros) if self.macros else []
         return {
             "clock_mhz": self.mhz or 1000.0,
             "flatten": self.flatten,
+            "one_port": self.one_port,
             "flow": [
-                source_hash(part) for part in (asic, cells, fanout, memory_shape, sram, timing)
+                source_hash(part) for part in (asic, cells, fanout, memory_shape, scale, sram, timing)
             ],
             "tools": versions("pyosys", timing=has_opensta()),
             "libraries": [(path.name, hash_of(path)) for path in (*self.liberty, *macros)],

@@ -168,6 +168,13 @@ def synth(
     flatten: Annotated[
         bool, typer.Option("--flatten", help="ASIC: optimize across modules; no area by module.")
     ] = False,
+    one_port: Annotated[
+        bool,
+        typer.Option(
+            "--one-port",
+            help="ASIC: only memories with one port become macros; no second port is modelled.",
+        ),
+    ] = False,
     seeds: Annotated[
         int | None,
         typer.Option(min=1, help="FPGAs: placements at most until the clock rate is reached; 1."),
@@ -240,7 +247,7 @@ def synth(
     targets = targets_of(
         target,
         liberty,
-        asic=option_names(given | {"flatten": flatten}),
+        asic=option_names(given | {"flatten": flatten, "one_port": one_port}),
         fpga={"--seeds": seeds, "--serial-pins": serial_pins},
     )
     with needs("synth"):
@@ -258,7 +265,9 @@ def synth(
     if Target.ASIC in targets and not has_opensta():
         LOG.warning("OpenSTA is not installed (Debian: opensta), so no clock rates of cells")
     placement = placement_of(lef or [], placing) if place else None
-    flow = Flow(output, tuple(liberty or ()), sram, mhz, flatten, seeds or 1, placement)
+    flow = Flow(
+        output, tuple(liberty or ()), sram, mhz, flatten, seeds or 1, placement, one_port
+    )
     if verilog and top:
         design = Design.of_files(verilog, top, clock or "clk", ideal or ["rst", "reset"])
         shown = {"verilog": [str(path) for path in verilog]}

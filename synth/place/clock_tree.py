@@ -10,6 +10,7 @@ from dtqatten.synth.place.drives import Drives
 from dtqatten.synth.place.layout import Layout
 from dtqatten.synth.place.sites import Sites
 from dtqatten.synth.place.wires import Wire
+from dtqatten.synth.scale import NANGATE45, Scale
 
 __all__ = ["ClockTree", "grow_clock_tree"]
 
@@ -58,7 +59,12 @@ class Branch:
 
 
 def grow_clock_tree(
-    layout: Layout, net: int, drives: Drives, buffers: tuple[BufferCell, ...], wire: Wire
+    layout: Layout,
+    net: int,
+    drives: Drives,
+    buffers: tuple[BufferCell, ...],
+    wire: Wire,
+    scale: Scale = NANGATE45,
 ) -> ClockTree:
     """Insert a clock tree into a placed netlist; the buffers stand on sites, and overlap cells.
 
@@ -80,11 +86,14 @@ def grow_clock_tree(
     buffers : tuple of BufferCell
         To choose from.
     wire : Wire
+    scale : Scale
+        Of the limits above.
     """
     netlist = layout.netlist
+    leaf_ff, stage_delay = scale.load * LEAF_FF, scale.time * STAGE_DELAY_PS
     sinks = [pin for pin, of in enumerate(netlist.pin_net) if of == net]
     points = layout.pin_points()
-    tree = _Grower(layout, drives, buffers, wire)
+    tree = _Grower(layout, drives, buffers, wire, scale.time * STAGE_PS)
     #: What joins the tree at each level above the leaves.
     joining: dict[int, list[Branch]] = {}
     for pin in sinks:
@@ -97,7 +106,7 @@ def grow_clock_tree(
             spread = np.array([at, *(layout.at[cell] + offset for offset in further)])
             at, length = spread.mean(axis=0), float(np.ptp(spread, axis=0).sum())
             load += wire.ff * length
-            level = round(wire.ohm * length / 2 * load / 2 / 1000 / STAGE_DELAY_PS)
+            level = round(wire.ohm * length / 2 * load / 2 / 1000 / stage_delay)
         joining.setdefault(level, []).append(Branch([pin], at, load))
     if not sinks:
         return ClockTree([], [net], 0, [])
@@ -107,7 +116,7 @@ def grow_clock_tree(
         joining = {}
     bisections = 0
     while any(
-        len(group) > 1 and tree.load(group) > LEAF_FF for group in bisected(leaves, bisections)
+        len(group) > 1 and tree.load(group) > leaf_ff for group in bisected(leaves, bisections)
     ):
         bisections += 1
     levels = 0
@@ -149,9 +158,15 @@ class _Grower:
     """Adds buffers to a netlist, from the leaves up."""
 
     def __init__(
-        self, layout: Layout, drives: Drives, buffers: tuple[BufferCell, ...], wire: Wire
+        self,
+        layout: Layout,
+        drives: Drives,
+        buffers: tuple[BufferCell, ...],
+        wire: Wire,
+        stage_ps: float,
     ) -> None:
         self._layout, self._drives, self._wire = layout, drives, wire
+        self._stage_ps = stage_ps
         self._buffers = [buffer for buffer in buffers if buffer.cell in layout.outlines]
         macros, halo = ~layout.is_core, layout.plan.halo
         corners, sizes = layout.at[macros] - halo, layout.sizes[macros] + 2 * halo
@@ -174,7 +189,7 @@ class _Grower:
         """Return the buffer whose resistance takes a stage's time with a load."""
         return min(
             self._buffers,
-            key=lambda b: (abs(self._drives.cells[b.cell].resistance * load - STAGE_PS), b),
+            key=lambda b: (abs(self._drives.cells[b.cell].resistance * load - self._stage_ps), b),
         )
 
     def buffer(self, group: list[Branch]) -> Branch:

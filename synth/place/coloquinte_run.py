@@ -45,7 +45,7 @@ def main(source: str, target: str, effort: int, steps: list[str]) -> None:
     if "global" in steps:
         circuit.place_global(effort)
     if "legal" in steps:
-        legalize(circuit, effort, given["width"].tolist())
+        legalize(circuit, effort, given["width"][1:].tolist())
     if "detailed" in steps:
         circuit.place_detailed(effort)
     flips = {"N": (0, 0), "FS": (0, 1), "FN": (1, 0), "S": (1, 1)}

@@ -128,7 +128,8 @@ def place_design(
     memories = memory_outlines(synthesized["memories"], cells, options.halo)
     used = {kind for kind in netlist.kinds if kind not in memories} | {first.cell}
     sizes = {size for kind in used for size in drives.sizes(kind) if size in cells}
-    buffers = tuple(buffer for buffer in library.buffers if buffer.cell in cells)
+    buffers = drives.quick([buffer for buffer in library.buffers if buffer.cell in cells])
+    scale = drives.scale(library.buffers[0])
     outlines = {kind: cells[kind] for kind in sizes if kind in cells} | memories
     outlines |= {buffer.cell: cells[buffer.cell] for buffer in buffers}
     geometry = Geometry.of(cells | memories, {*used, *outlines} - set(memories))
@@ -169,8 +170,8 @@ def place_design(
     slack = {"unplaced": synthesized.get("slack_ns"), "wires": timing.slack_ns}
 
     step("buffers and clock tree")
-    split = Repair(layout, wires, drives, buffer, [clock]).split_heavy_nets()
-    tree = grow_clock_tree(layout, clock, drives, buffers, options.clock)
+    split = Repair(layout, wires, drives, buffer, [clock], scale).split_heavy_nets()
+    tree = grow_clock_tree(layout, clock, drives, buffers, options.clock, scale)
     legalize(layout, tree)
     wires, timing = timed(layout, tree)
     slack["clock"] = timing.slack_ns
@@ -183,7 +184,7 @@ def place_design(
             break
         step(f"repair {number + 1}, {of.slack_ns:.3f} ns")
         layout = done.copy()
-        repair = Repair(layout, best[1], drives, buffer, tree.nets)
+        repair = Repair(layout, best[1], drives, buffer, tree.nets, scale)
         resized, shields = repair.speed_up(of.paths, share)
         if not resized and not shields:
             break

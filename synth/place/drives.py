@@ -8,10 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from dtqatten.synth.cells import BufferCell
+from dtqatten.synth.scale import Scale
+
 __all__ = ["Drive", "Drives"]
 
 #: What a state does.
 STATE = ("next_state", "clocked_on", "preset", "clear", "data_in", "enable")
+
+#: A buffer that takes as many times the fastest one's delay, both without a load, is there to delay.
+DELAYED = 1.5
 
 #: Largest load, fF, of an output whose file does not limit it.
 UNLIMITED = 60.0
@@ -81,6 +87,16 @@ class Drives:
             family: sorted(names, key=lambda name: (self.cells[name].area, name))
             for family, names in families.items()
         }
+
+    def scale(self, buffer: BufferCell) -> Scale:
+        """Return the scale of the library whose smallest buffer is given."""
+        drive = self.cells[buffer.cell]
+        return Scale.of(drive.loads[buffer.input], drive.resistance, drive.delay)
+
+    def quick(self, buffers: Sequence[BufferCell]) -> tuple[BufferCell, ...]:
+        """Return the buffers that are no delay cells: nearly as fast as the fastest."""
+        fastest = min(self.cells[buffer.cell].delay for buffer in buffers)
+        return tuple(b for b in buffers if self.cells[b.cell].delay <= DELAYED * fastest)
 
     def sizes(self, kind: str) -> list[str]:
         """Return the cells that do what this one does, at the same pins; smallest first."""

@@ -21,12 +21,13 @@ EFFORT = 3
 #: A length below this is rounding, in units.
 GRID = 1e-6
 
-#: Share of the rows that cells, widened to spread, fill: the rest is for their packing. The first
-#: with which all cells find a place is taken; 0: none is widened.
-FILLED = (0.96, 0.92, 0.86, 0.78, 0.0)
+#: Share of the rows that cells, widened to spread, fill in global placement.
+SPREAD = 0.96
 
-#: The same where all but added cells have legal places: in full rows these would push others far.
-REFILLED = (0.86, 0.78, 0.0)
+#: The same for legal places, which are taken from left to right: in fuller rows the last cells find
+#: room far from where they belong. The first with which all find a place is taken; 0: none is
+#: widened.
+FILLED = (0.86, 0.78, 0.0)
 
 
 def place(
@@ -86,7 +87,7 @@ def place(
         sizes[core & ~moving, 1] = height
         blocked = int(sizes[~moving].prod(axis=1).sum())
     room = (int(size.prod()) - blocked) / height
-    shares = FILLED if "global" in steps else REFILLED
+    shares = (SPREAD, *FILLED)
     widths = np.tile(np.concatenate([sizes[:, 0], np.ones(ports, np.int64)]), (len(shares), 1))
     for width, filled in zip(widths, shares, strict=True):
         width[:number][moving] = widened(sizes[moving, 0], room, filled)

@@ -10,6 +10,7 @@ from dtqatten.synth.place.drives import Drives
 from dtqatten.synth.place.layout import Layout
 from dtqatten.synth.place.timing import SlowPath
 from dtqatten.synth.place.wires import Wires
+from dtqatten.synth.scale import NANGATE45, Scale
 
 __all__ = ["BUFFER_FF", "HEAVY_PS", "Repair"]
 
@@ -43,6 +44,8 @@ class Repair:
         Splits nets.
     frozen : collection of int
         Nets and their cells that stay: the clock's.
+    scale : Scale
+        Of the limits above.
     """
 
     def __init__(
@@ -52,9 +55,12 @@ class Repair:
         drives: Drives,
         buffer: BufferCell,
         frozen: Collection[int],
+        scale: Scale = NANGATE45,
     ) -> None:
         self._layout, self._wires, self._drives, self._buffer = layout, wires, drives, buffer
         self._frozen = set(frozen)
+        self._scale = scale
+        self._heavy_ps, self._buffer_ff = scale.time * HEAVY_PS, scale.load * BUFFER_FF
         self._netlist = layout.netlist
         self._wire_ff = wires.loads.tolist()
         self._new: list[int] = []
@@ -72,7 +78,7 @@ class Repair:
             kind = self._netlist.kinds[self._netlist.pin_cell[pins[0][0]]]
             drive = self._drives.cells[kind]
             load = self._wire_ff[net] + sum(self._pin_ff(pin) for pin, _ in pins[1:])
-            if load * drive.resistance > HEAVY_PS or load > max(drive.limit, BUFFER_FF):
+            if load * drive.resistance > self._heavy_ps or load > max(drive.limit, self._buffer_ff):
                 self._split(net)
         return self._finish()
 
@@ -92,7 +98,7 @@ class Repair:
         moves = []
         for cell, times in through.items():
             gain, kind = self._better_size(cell, before.get(cell))
-            if gain > WORTH_PS:
+            if gain > self._scale.time * WORTH_PS:
                 moves.append((gain * times, cell, kind, -1))
             for net, gain in self._shields(cell, through):
                 moves.append((gain * times, cell, "", net))
@@ -171,7 +177,7 @@ class Repair:
             saved = sum(self._pin_ff(pin) for pin, _ in aside)
             saved -= drives.cells[self._buffer.cell].loads[self._buffer.input]
             gain = saved * drives.cells[netlist.kinds[cell]].resistance
-            if gain > SHIELD_PS:
+            if gain > self._scale.time * SHIELD_PS:
                 yield net, gain
 
     def _split(self, net: int) -> None:
@@ -197,15 +203,15 @@ class Repair:
                 moved.append(pin)
             for child in children.get(node, []):
                 below, held = behind.pop(child)
-                if load + below > BUFFER_FF and held:
+                if load + below > self._buffer_ff and held:
                     below, held = own, [self._insert(net, held, tree.at[node])]
                 load += below
                 moved += held
             left = float(lengths[node])
             place = tree.at[node].copy()
             toward = tree.at[max(int(tree.parent[node]), 0)]
-            while left and load + left * wire.ff > BUFFER_FF and node and moved:
-                step = min(max((BUFFER_FF - load) / wire.ff, 0.0), left)
+            while left and load + left * wire.ff > self._buffer_ff and node and moved:
+                step = min(max((self._buffer_ff - load) / wire.ff, 0.0), left)
                 place = along(place, toward, step)
                 left -= step
                 fresh = self._insert(net, moved, place)

@@ -133,6 +133,10 @@ def test_memories_become_macros_where_these_are_smaller(
     assert {name: kind["um2"] for name, kind in result["memories"].items()} == {
         "sram_32x8_1rw": 100.0
     }
+    # No second port is modelled where only memories with one become macros.
+    single = Flow(tmp_path, (liberty,), macros, one_port=True)
+    assert single.run(ASIC, design(MEMORY, "store"))["memories"] == {}
+    assert list(single.run(ASIC, design(one, "store"))["memories"]) == ["sram_32x8_1rw"]
     # A macro gives the word before the write, never the one that is being written.
     seen = MEMORY.replace("q <= words[r];", "q <= we && w == r ? d : words[r];")
     result = Flow(tmp_path, (liberty,), macros).run(ASIC, design(seen, "store"))
