@@ -123,7 +123,9 @@ class Cascade:
             cumulative=config.cumulative,
             fresh=config.cumulative and self._at == 0,
             options=Options(
-                unsigned_weights=config.unsigned_weights, block_exponents=config.block_exponents
+                unsigned_weights=config.unsigned_weights,
+                block_exponents=config.block_exponents,
+                signed_gains=config.signed_gains,
             ),
         )
 

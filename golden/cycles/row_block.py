@@ -83,6 +83,8 @@ def _exponentials(config: Config, block: Sequence[ScoredRow], rows: int) -> _Exp
         )[:, None],
         np.array([factor.shift for factor in factors]),
     )
+    signs = [np.array([-1 if token.negative else 1 for token in x]) for x in (queries, keys)]
+    scores = scores * signs[0][:, None] * signs[1]
     gained = apply_gain(scores, np.array([key.gain for key in keys]))[:, None]
     if config.bias_heads:
         # Rows are heads here, each with biases of its own.

@@ -51,6 +51,7 @@ def trace_layers(config: Config, trace: Trace, layers: int = 2) -> list[CoreLaye
                 p_planes=config.planes,
                 unsigned_weights=config.unsigned_weights,
                 block_exponents=config.block_exponents,
+                signed_gains=config.signed_gains,
                 output_bits=8,
                 output_shift=2,
             ),

@@ -1,6 +1,6 @@
 """One lane of the softmax's first pass: a score with its key's gain, unless that is masked."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,6 +20,8 @@ __all__ = ["MaskedScore"]
 
 class MaskedScore(wiring.Component):
     """``(score * gain + 128) >> 8`` of a key that is seen, else the lowest score.
+
+    With ``signed_gains`` the product is negated where the gain of either key or query is negative.
 
     Where keys can have biases, that is brought to 1/256 octaves, ``x = clip(s * multiplier << 3 >>
     shift)``, and has its key's then, ``clip(x + bias)``: 18 bits, without the lowest number. Bit-
@@ -42,6 +44,8 @@ class MaskedScore(wiring.Component):
     key : In(token_layout(config))
     query : In(position_bits)
         Its id.
+    negative : In(1)
+        With ``signed_gains``: the query's gain is.
     lowest : In(position_bits)
         With ``windows``: the lowest id that the query of the cycle before sees.
     multiplier, shift, bias : In(16), In(6), In(signed(16))
@@ -71,6 +75,7 @@ class MaskedScore(wiring.Component):
             }
             | ({"lowest": In(config.position_bits)} if config.windows else {})
             | (biased if config.bias_heads else {})
+            | ({"negative": In(1)} if config.signed_gains else {})
         )
 
     @classmethod
@@ -81,8 +86,14 @@ class MaskedScore(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         wait = self.latency(self.config)
-        product = multiplied(m, self.score, self.key.gain, "product")
-        gained: Value = (product + GAIN_ONE // 2) >> GAIN_BITS - 1
+        product: Value = multiplied(m, self.score, self.key.gain, "product")
+        half: Value = Const(GAIN_ONE // 2)
+        if self.config.signed_gains:
+            # -x is ~x + 1: a carry into the sum that rounds.
+            opposite = delayed(m, self.key.negative ^ self.negative, 3, "opposite")
+            product = product ^ opposite.replicate(len(product)).as_signed()
+            half += opposite
+        gained: Value = (product + half) >> GAIN_BITS - 1
         if self.config.bias_heads:
             gained = self._biased(m, gained)
         seen = self.exists & (~self.causal | (self.key.id <= self.query))

@@ -39,7 +39,8 @@ class MaximumPass(wiring.Component):
 
     ``s' = (s * gain + 128) >> 8``; a key is seen if it exists, in a causal head only if its id is
     not above the query's, and in a window of ``w`` only if it is not below the query's by ``w`` or
-    more. The query's gain joins the multiplier of its head, ``(multiplier * gain + 128) >> 8``.
+    more. The query's gain joins the multiplier of its head, ``(multiplier * gain + 128) >> 8``;
+    with ``signed_gains`` its sign joins that of each key's.
     Where keys can have biases, that multiplies scores here, which have the unit of all rows then;
     the factor from there to exponents is ``2**-3``.
 
@@ -172,6 +173,8 @@ class MaximumPass(wiring.Component):
                 lane.query.eq(query.id),
                 self.row.scores[c].eq(lane.masked),
             ]
+            if config.signed_gains:
+                m.d.comb += lane.negative.eq(query.negative)
             if lowest is not None:
                 m.d.comb += lane.lowest.eq(lowest)
             lanes.append(lane)

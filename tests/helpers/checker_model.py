@@ -131,6 +131,7 @@ def served(config: Config) -> tuple[Flag, Flag]:
         (config.v_gains, Flag.V_GAINS),
         (config.unsigned_weights, Flag.UNSIGNED_WEIGHTS),
         (config.block_exponents, Flag.BLOCK_EXPONENTS),
+        (config.signed_gains, Flag.SIGNED_GAINS),
     )
     for possible, flags in (
         *codes,
