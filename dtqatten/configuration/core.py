@@ -21,6 +21,7 @@ __all__ = [
     "CODE_MAX",
     "CODE_MIN",
     "CODE_NORM",
+    "OUTPUT_CODE_MIN",
     "IMPORTANCE_ROWS",
     "PRESETS",
     "SHARE_BITS",
@@ -32,7 +33,9 @@ __all__ = [
 
 #: Smallest and largest balanced 8-bit code ``16*h + l``, both nibbles in [-8, 7].
 CODE_MIN, CODE_MAX = -128, 119
-#: Largest mean square of a token's codes, of which no score exceeds ``d_head * 120 * 120``.
+#: Smallest code of an output.
+OUTPUT_CODE_MIN = -120
+#: Largest mean square of a token's codes: no score exceeds ``d_head * 120 * 120``.
 CODE_NORM = 120 * 120
 
 #: Bits of a share of groups of values; all of them are a power of two.
@@ -270,9 +273,8 @@ class Config:
     @property
     def importance_lanes(self) -> int:
         """Importances a cycle: 1 if each is divided or added to, else ``gcd(cols, topk_lanes)``."""
-        if self.cumulative or self.count_normalize or self.held_importance:
-            return 1
-        return math.gcd(self.cols, self.topk_lanes)
+        alone = self.cumulative or self.count_normalize or self.held_importance
+        return 1 if alone else math.gcd(self.cols, self.topk_lanes)
 
     @property
     def sum_width(self) -> int:

@@ -145,8 +145,8 @@ def test_codes_out_of_range_are_refused(code):
 def test_other_bad_codes_are_refused():
     with pytest.raises(ValueError, match="must be integers, not float64"):
         split(np.array([1.0]))
-    with pytest.raises(ValueError, match=r"nibble -8 is outside -7..7"):
-        join([-8], [0])
+    with pytest.raises(ValueError, match=r"nibble -9 is outside -8..7"):
+        join([-9], [0])
     with pytest.raises(ValueError, match=r"nibble 8 is outside -8..7"):
         join([0], [8])
     with pytest.raises(ValueError, match="at least one plane"):
@@ -158,7 +158,7 @@ def test_other_bad_codes_are_refused():
         (np.ones(2), None, "one scale per head"),
         (np.array([np.inf]), None, "positive and finite"),
         (np.ones(1), np.ones((1, 3), np.uint8), "one gain per token"),
-        (np.ones(1), np.zeros((1, 2), np.uint8), "gain 0 is outside 1..255"),
+        (np.ones(1), np.zeros((1, 2), np.uint8), "a gain is 0: give one of 1..255"),
     ):
         with pytest.raises(ValueError, match=message):
             Codes(good, scale, gains)
