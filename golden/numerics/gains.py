@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dtqatten.configuration.core import CODE_MAX, CODE_MIN, CODE_NORM
+from dtqatten.configuration.core import CODE_MAX, CODE_MIN, CODE_NORM, Config
 
 __all__ = [
     "FACTORS",
@@ -44,6 +44,11 @@ class Gains(enum.StrEnum):
     LEAST_ERROR = "least-error"
     #: The same, and gains may be negative. Those of V never are: weights of P x V have no sign.
     SIGNED = "signed"
+
+    @classmethod
+    def served(cls, config: Config, role: str) -> "Gains":
+        """Return the kind that a machine takes for ``q``, ``k`` or ``v``, plain where it can."""
+        return cls.SIGNED if config.signed_gains and role != "v" else cls.LARGEST
 
     @property
     def step(self) -> int:
