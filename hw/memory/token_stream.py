@@ -183,10 +183,8 @@ class TokenStream(wiring.Component):
             if self.grouped:
                 where = Mux(self.plans[i].listed, where, held_row)
             with m.If(table.zero):
-                m.d.comb += [
-                    self.zero.eq(self.o.valid),
-                    self.zero_address.eq(table.base + where),
-                ]
+                m.d.comb += self.zero.eq(self.o.valid)
+                m.d.comb += self.zero_address.eq(table.base + where)
         m.d.comb += [
             issue.eq(known & advance),
             self.o.p.position.eq(self.token.position),
