@@ -164,12 +164,14 @@ def row_scale(q: Codes, k: Codes, softmax_scale: float | None = None) -> RowScal
 def _scored(inputs: Inputs, s: IntArray, scale: RowScale) -> tuple[IntArray, RowScale]:
     """Multiply scores by the gains of their keys, cap them and add biases; return their scale.
 
-    The sign of the gain of a score's query joins that of its key.
+    A score is negated after it is rounded, where the gain of either its query or its key is.
     """
-    gains = inputs.k.gains
+    gained = s
+    if inputs.k.gains is not None:
+        gains = inputs.k.gains[..., None, :]
+        gained = apply_gain(s, np.abs(gains)) * np.sign(gains)
     if inputs.q.gains is not None:
-        s = s * np.sign(inputs.q.gains)[..., None]
-    gained = s if gains is None else apply_gain(s, gains[..., None, :])
+        gained = gained * np.sign(inputs.q.gains)[..., None]
     if inputs.key_bias is not None:
         # No caps or biases of pairs then: Inputs refuses both at once.
         return biased(gained, scale, inputs.key_bias)

@@ -1,6 +1,6 @@
 """One lane of the softmax's first pass: a score with its key's gain, unless that is masked."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,7 +9,6 @@ from dtqatten.hw.base.pipeline import delayed, multiplied
 from dtqatten.hw.payloads.octaves import BIAS_BITS, OCTAVE_SHIFT, compared_bits, unseen
 from dtqatten.hw.payloads.softmax import (
     GAIN_BITS,
-    GAIN_ONE,
     MULTIPLIER_BITS,
     SHIFT_BITS,
     token_layout,
@@ -21,7 +20,7 @@ __all__ = ["MaskedScore"]
 class MaskedScore(wiring.Component):
     """``(score * gain + 128) >> 8`` of a key that is seen, else the lowest score.
 
-    With ``signed_gains`` the product is negated where the gain of either key or query is negative.
+    With ``signed_gains`` that is negated where the gain of either key or query is negative.
 
     Where keys can have biases, that is brought to 1/256 octaves, ``x = clip(s * multiplier << 3 >>
     shift)``, and has its key's then, ``clip(x + bias)``: 18 bits, without the lowest number. Bit-
@@ -86,14 +85,13 @@ class MaskedScore(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         wait = self.latency(self.config)
-        product: Value = multiplied(m, self.score, self.key.gain, "product")
-        half: Value = Const(GAIN_ONE // 2)
+        product = multiplied(m, self.score, self.key.gain, "product")
+        halves: Value = product >> GAIN_BITS - 2
         if self.config.signed_gains:
-            # -x is ~x + 1: a carry into the sum that rounds.
+            # (~h + 1) >> 1 is -((h + 1) >> 1): the half that rounds is also the one that negates.
             opposite = delayed(m, self.key.negative ^ self.negative, 3, "opposite")
-            product = product ^ opposite.replicate(len(product)).as_signed()
-            half += opposite
-        gained: Value = (product + half) >> GAIN_BITS - 1
+            halves = (halves ^ opposite.replicate(len(halves))).as_signed()
+        gained: Value = (halves + 1) >> 1
         if self.config.bias_heads:
             gained = self._biased(m, gained)
         seen = self.exists & (~self.causal | (self.key.id <= self.query))

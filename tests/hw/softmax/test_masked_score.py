@@ -123,7 +123,7 @@ def test_octaves_with_biases_are_those_of_the_golden_model() -> None:
 
 
 def test_signs_of_key_and_query_negate_a_score() -> None:
-    """Rounded half up, whatever the sign; with biases as well, where the product is longer."""
+    """After it is rounded."""
     config = CONFIG.replace(signed_gains=True)
     limit = config.d_head * 120 * 120
     rng = np.random.default_rng(1)
@@ -145,6 +145,6 @@ def test_signs_of_key_and_query_negate_a_score() -> None:
             }
         got.append(rtl.step(ports, "masked")["masked"])
     assert got[MaskedScore.latency(config) :] == [
-        pack([(score * gain * (-1) ** (of_key + of_query) + 128) >> 8], score_bits)
+        pack([(score * gain + 128 >> 8) * (-1) ** (of_key + of_query)], score_bits)
         for score, gain, of_key, of_query in todo
     ]
