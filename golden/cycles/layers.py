@@ -270,15 +270,15 @@ class CoreLayer:
         narrow_queries = (self.q_bits == 4) & self.options.p_follows_query
         q_gains, k_gains, v_gains = (token_gains(codes) for codes in (self.q, self.k, self.v))
         # Grouped, queries bring factors and sinks of their own.
-        *scale, sink = factors[rows[0][0]]
-        place = (head.first_segment, head.last_segment, head.restart)
+        multiplier, shift, sink = factors[rows[0][0]]
         factor = HeadFactor(
-            *scale,
+            multiplier,
+            shift,
             self.causal,
             OutputForm(self.options.output_bits == 8, self.options.output_shift),
             self.window or 0,
             sink,
-            *place,
+            *(head.first_segment, head.last_segment, head.restart),
             progressive=again is not None,
             flat_sum=self.options.flat_sum or 0,
             biased=self.biased and self.key_bias is not None,
