@@ -102,7 +102,7 @@ def random_chain(
             keep_heads = int(rng.integers(1, left + 1)) if flip(0.9) else 0
 
         # Of V and, with a sign, of Q and K.
-        kinds = [Gains.LEAST_ERROR if flip() else Gains.LARGEST]
+        kinds = [Gains.LEAST_ERROR if number % 2 else Gains.LARGEST]
         kinds += [Gains.SIGNED] * config.signed_gains
 
         def codes(many: int, gains: bool, n: int, kind: Gains = kinds[-1]) -> Codes:
@@ -116,6 +116,8 @@ def random_chain(
         grouped = config.grouped and call and flip(0.8) and repeats <= most
         if biased:
             grouped = grouped and repeats <= config.bias_heads
+        if many_keys:
+            grouped = grouped and repeats <= config.merge_rows
         rows = most // repeats if grouped else most
         if (config.progressive or config.chosen_values) and flip(0.8):
             # As few as a row block has.
