@@ -24,6 +24,7 @@ from dtqatten.algorithm.policy_values import (
 )
 from dtqatten.files.whole import write_text
 from dtqatten.golden.numerics.codes import Granularity, IntArray
+from dtqatten.golden.numerics.gains import Gains
 from dtqatten.golden.numerics.select import counts
 
 __all__ = ["Policy"]
@@ -40,6 +41,9 @@ class Policy:
         mixes precisions, the first tokens get 8 bits.
     granularity : Granularity
         One scale a head, or one a token.
+    gains : Gains
+        How gains of tokens are found: by the largest magnitude, or by least squared error, those of
+        Q and K also with a sign.
     ranking : Ranking
         Importance, or the random control.
     importance : Importance
@@ -90,6 +94,7 @@ class Policy:
 
     layers: tuple[LayerPolicy, ...]
     granularity: Granularity = Granularity.HEAD
+    gains: Gains = Gains.LARGEST
     ranking: Ranking = Ranking.IMPORTANCE
     importance: Importance = Importance.CUMULATIVE
     count_normalize: bool = False
@@ -117,6 +122,7 @@ class Policy:
         object.__setattr__(self, "layers", tuple(self.layers))
         for name, kind in (
             ("granularity", Granularity),
+            ("gains", Gains),
             ("ranking", Ranking),
             ("importance", Importance),
             ("pruned", Pruned),
@@ -148,6 +154,11 @@ class Policy:
             and 0 <= self.smooth <= 1
         ):
             raise PolicyError(f"smooth is {self.smooth!r}, outside 0..1: use 0.5, or null for none")
+        if self.gains is not Gains.LARGEST and self.granularity is not Granularity.TOKEN:
+            raise PolicyError(
+                f"gains is {self.gains} with granularity {self.granularity}, which has none: set "
+                f"granularity to {Granularity.TOKEN}, or gains to {Gains.LARGEST}"
+            )
         if self.layers[0].share_0 > 0:
             raise PolicyError(
                 f"layer 0 prunes {self.layers[0].share_0:.0%}: nothing has ranked the tokens "
@@ -160,6 +171,11 @@ class Policy:
     def calibrated(self) -> bool:
         """Whether a model's Q, K and V must have been measured."""
         return self.smooth is not None or self.center or self.center_queries
+
+    @property
+    def signed_gains(self) -> bool:
+        """Whether gains of Q and K have a sign."""
+        return self.gains is Gains.SIGNED
 
     @property
     def ranks(self) -> bool:

@@ -14,15 +14,23 @@ FORMAT = "dtqatten-policy"
 VERSION = 1
 #: Fields of a layer that the text leaves out at these values.
 DEFAULTS = {"heads": 1.0, "values": 1.0, "threshold": None}
+#: Fields of a policy that the text leaves out at these values: texts from before there were these
+#: options stay as they are.
+LATER = {
+    "p_follows_query": False,
+    "unsigned_weights": False,
+    "block_exponents": False,
+    "center_queries": False,
+    "gains": "largest",
+}
 
 
 def text_of(fields: dict[str, Any]) -> str:
     """Return the text of a policy with these fields; those of layers are left out at defaults."""
     content = {"format": FORMAT, "version": VERSION, **fields}
     content["protect"] = list(content["protect"])
-    for name in ("p_follows_query", "unsigned_weights", "block_exponents", "center_queries"):
-        if not content[name]:
-            # Texts of policies from before there was this option stay as they are.
+    for name, usual in LATER.items():
+        if content[name] == usual:
             del content[name]
     content["layers"] = [
         {k: v for k, v in layer.items() if k not in DEFAULTS or v != DEFAULTS[k]}

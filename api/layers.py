@@ -9,6 +9,7 @@ from dtqatten.configuration.core import Config
 from dtqatten.driver.layers import Layer
 from dtqatten.files.errors import UsageError
 from dtqatten.golden.numerics.codes import FloatArray, Granularity, quantize
+from dtqatten.golden.numerics.gains import Gains
 from dtqatten.golden.numerics.options import Options
 from dtqatten.golden.numerics.select import PAPER_SHARES, counts
 
@@ -95,7 +96,7 @@ class Cascade:
             [np.flatnonzero(first == b) for b in (4, 8)]
         )
         self.precision: NDArray[np.uint8] = first[self.tokens].astype(np.uint8)
-        self._stored = self.tokens
+        self._stored, self._bits = self.tokens, self.precision
         self._at = 0
 
     def next_layer(self, config: Config) -> Layer:
@@ -105,8 +106,13 @@ class Cascade:
         """
         granularity = Granularity.TOKEN if config.v_gains else Granularity.HEAD
         q, k, v = (
-            quantize(array[self._at][:, self._stored], granularity)
-            for array in (self.q, self.k, self.v)
+            quantize(
+                array[self._at][:, self._stored],
+                granularity,
+                gains=Gains.served(config, role),
+                bits=self._bits,
+            )
+            for role, array in (("q", self.q), ("k", self.k), ("v", self.v))
         )
         k0, k1 = self._keeps[self._at]
         k0 = min(k0, len(self.tokens))
@@ -123,12 +129,16 @@ class Cascade:
             cumulative=config.cumulative,
             fresh=config.cumulative and self._at == 0,
             options=Options(
-                unsigned_weights=config.unsigned_weights, block_exponents=config.block_exponents
+                unsigned_weights=config.unsigned_weights,
+                block_exponents=config.block_exponents,
+                signed_gains=config.signed_gains,
             ),
         )
 
     def keep(self, ids: NDArray[np.integer], bits: NDArray[np.integer]) -> None:
         """Go on with the tokens that the layer has kept, places in its order."""
+        self._bits = np.full_like(self.precision, 4)
+        self._bits[ids] = bits
         self._stored, self.tokens = self.tokens, self.tokens[ids]
         self.precision = np.asarray(bits, np.uint8)
         self._at += 1

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtqatten.driver.errors import LayoutError
-from dtqatten.golden.memory import head_table_bytes, tensor_bytes
+from dtqatten.golden.memory import gain_bytes, head_table_bytes, tensor_bytes
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes, FloatArray, IntArray
@@ -76,8 +76,8 @@ class Block(ABC):
     options : Options
         ``softmax_scale``, ``output_bits``, ``output_shift``, ``p_follows_token``,
         ``p_follows_query``, ``count_normalize``, ``value_share`` and ``flat_sum``;
-        ``unsigned_weights`` and ``block_exponents``, which must be as the machine has them;
-        ``p_planes`` is the machine's.
+        ``unsigned_weights``, ``block_exponents`` and ``signed_gains``, which must be as the machine
+        has them; ``p_planes`` is the machine's.
     """
 
     q: Codes
@@ -201,6 +201,7 @@ class Block(ABC):
             Flag.KEY_BIAS: self.key_bias is not None,
             Flag.UNSIGNED_WEIGHTS: self.options.unsigned_weights,
             Flag.BLOCK_EXPONENTS: self.options.block_exponents,
+            Flag.SIGNED_GAINS: self.options.signed_gains,
             Flag.LOCAL_VALUES: self.options.value_share < SHARE_ALL,
             Flag.PROGRESSIVE: self.options.flat_sum is not None,
             Flag.CHOSEN_VALUES: self.chosen_values,
@@ -256,7 +257,8 @@ class Block(ABC):
             group = self.group if name == "q" else 1
             found[name] = tensor_bytes(grouped(codes.codes, group))
             if codes.gains is not None:
-                found[f"{name}_gains"] = grouped(codes.gains, group).astype(np.uint8).tobytes()
+                signed = self.options.signed_gains and name != "v"
+                found[f"{name}_gains"] = gain_bytes(grouped(codes.gains, group), signed)
         if self.key_bias is not None and "key_bias" not in self.placed:
             found["key_bias"] = self.key_bias.astype("<i2").tobytes()
         return found

@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from dtqatten.driver.blocks import check_key_bias
 from dtqatten.driver.calls import Call
 from dtqatten.driver.errors import LayoutError
-from dtqatten.golden.memory import tensor_bytes
+from dtqatten.golden.memory import gain_bytes, tensor_bytes
 from dtqatten.golden.numerics.codes import Codes, FloatArray, IntArray
+from dtqatten.golden.numerics.gains import SIGNED_STEP
 from dtqatten.golden.numerics.importance import IMPORTANCE_MAX
 from dtqatten.golden.numerics.local_values import SHARE_ALL
 from dtqatten.golden.numerics.options import Options
@@ -85,11 +86,12 @@ class Cache:
         self.placed: dict[str, int] = {}
         self._tensors: dict[str, Codes] = {}
         heads, d = len(k_scale), device.sizes["d_head"]
+        self._signed = bool(Flag(device.sizes["flags"]) & Flag.SIGNED_GAINS)
         for name, scale, gains in (("k", k_scale, k_gains), ("v", v_scale, v_gains)):
             self._tensors[name] = Codes(
                 np.zeros((heads, capacity, d), np.int8),
                 np.asarray(scale, np.float64),
-                np.ones((heads, capacity), np.uint8) if gains else None,
+                np.full((heads, capacity), SIGNED_STEP, np.int16) if gains else None,
             )
             self.placed[name] = device.inputs.keep(heads * capacity * d)
             if gains:
@@ -243,7 +245,7 @@ class Cache:
             own.gains[:, at : at + count] = given.gains
             for head, gains in enumerate(given.gains):
                 place = self.placed[f"{name}_gains"] + head * self.capacity + at
-                bus.write(place, gains.astype(np.uint8).tobytes())
+                bus.write(place, gain_bytes(gains, name == "k" and self._signed))
 
     def evict(self, ids: ArrayLike) -> None:
         """Leave tokens out of all later lists; their places are not used again.

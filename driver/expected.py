@@ -219,7 +219,7 @@ def _chunk(config: Config, layer: Block, keys: int) -> int | None:
 def _check_options(config: Config, layer: Block) -> None:
     """Refuse what a machine computes otherwise, or not at all."""
     options = layer.options
-    for name in ("unsigned_weights", "block_exponents"):
+    for name in ("unsigned_weights", "block_exponents", "signed_gains"):
         asked, built = getattr(options, name), getattr(config, name)
         if asked != built:
             raise LayoutError(

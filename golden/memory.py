@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from dtqatten.configuration.system import ReadStream, SystemConfig
 from dtqatten.golden.numerics.codes import IntArray, split
+from dtqatten.golden.numerics.gains import SIGNED_STEP
 from dtqatten.golden.numerics.local_values import tiling
 from dtqatten.golden.numerics.order import aligned, alternate, boundaries, query_tile
 from dtqatten.golden.numerics.softmax import Multiplier
@@ -25,6 +26,7 @@ __all__ = [
     "Burst",
     "bursts",
     "descriptor_reads",
+    "gain_bytes",
     "head_table_bytes",
     "ideal_bytes",
     "layer_reads",
@@ -66,6 +68,29 @@ def tensor_bytes(codes: ArrayLike) -> bytes:
         raise ValueError(f"codes must be [heads, n, d] with d even, not of shape {array.shape}")
     nibbles = np.stack(split(array), axis=1).astype(np.uint8) & 15
     return (nibbles[..., ::2] | nibbles[..., 1::2] << 4).tobytes()
+
+
+def gain_bytes(gains: ArrayLike, signed: bool) -> bytes:
+    """Lay gains out, a byte each.
+
+    Parameters
+    ----------
+    gains : int array
+        1 to 255; with a sign even, from -254 to 254, and not 0.
+    signed : bool
+        Bit 7 is the sign, bits 6 to 0 are half the gain.
+
+    Raises
+    ------
+    ValueError
+        If a gain has no such byte.
+    """
+    array = np.asarray(gains).astype(np.int64)
+    size = np.abs(array) // SIGNED_STEP if signed else array
+    back = size * SIGNED_STEP * np.sign(array) if signed else array
+    if (back != array).any() or size.min(initial=1) < 1 or size.max(initial=1) >> 8 - signed:
+        raise ValueError(f"gains {array.min()} to {array.max()} have no byte, signed {signed}")
+    return (size | (array < 0) << 7).astype(np.uint8).tobytes()
 
 
 def head_table_bytes(

@@ -54,6 +54,7 @@ def two_layers(config: Config, seed: int) -> list[Layer]:
             p_planes=config.planes,
             unsigned_weights=config.unsigned_weights,
             block_exponents=config.block_exponents,
+            signed_gains=config.signed_gains,
             output_bits=8 if eight_bits else 16,
             output_shift=2 if eight_bits else 0,
         )

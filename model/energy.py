@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 #: Options that change PEs, or what they compute, and have not been measured.
-UNMEASURED = ("unsigned_weights", "block_exponents", "bias_heads")
+UNMEASURED = ("unsigned_weights", "block_exponents", "bias_heads", "signed_gains")
 
 #: A 64-bit access to DRAM takes 1.3 to 2.6 nJ at 45 nm (Horowitz, ISSCC 2014): the lower end.
 DRAM_PJ_PER_BIT = 20.0

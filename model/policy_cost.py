@@ -81,7 +81,8 @@ def refuse_unpriced(policy: Policy, *, energy: bool = False) -> None:
     ------
     UsageError
         If a layer is progressive, or queries of pruned tokens go on; for energy also if weights are
-        unsigned or have exponents, or keys have biases, whose power has not been measured.
+        unsigned or have exponents, keys have biases, or gains signs, whose power has not been
+        measured.
     """
     if energy:
         refuse_unmeasured(policy)

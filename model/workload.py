@@ -151,6 +151,7 @@ def core_layer(config: Config, workload: Workload, heads: int) -> CoreLayer:
             p_planes=config.planes,
             unsigned_weights=config.unsigned_weights,
             block_exponents=config.block_exponents,
+            signed_gains=config.signed_gains,
             p_follows_token=workload.follows,
             p_follows_query=workload.follows_query,
             value_share=workload.value_share,

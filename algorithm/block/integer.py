@@ -62,6 +62,7 @@ class _Golden:
             p_planes=op.p_planes,
             unsigned_weights=op.unsigned_weights,
             block_exponents=op.block_exponents,
+            signed_gains=op.signed_gains,
             p_follows_token=op.p_follows_token,
             p_follows_query=op.p_follows_query,
             softmax_scale=op.scaling,

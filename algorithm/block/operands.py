@@ -40,7 +40,7 @@ class Operands:
     scaling : float
         Factor of the scores.
     p_planes : int
-    unsigned_weights, block_exponents, p_follows_token, p_follows_query : bool
+    unsigned_weights, block_exponents, signed_gains, p_follows_token, p_follows_query : bool
         As in :class:`dtqatten.golden.numerics.attention.Options`.
     value_share : int
         Groups of keys whose V a row block multiplies, in 1/256 of those with a weight.
@@ -74,6 +74,7 @@ class Operands:
     p_planes: int = 2
     unsigned_weights: bool = False
     block_exponents: bool = False
+    signed_gains: bool = False
     p_follows_token: bool = False
     p_follows_query: bool = False
     value_share: int = SHARE_ALL

@@ -10,11 +10,38 @@ import torch
 from torch import Tensor
 
 from dtqatten.algorithm.block.rounding import four_bit, rounded
-from dtqatten.configuration.core import CODE_MAX
+from dtqatten.configuration.core import CODE_MAX, CODE_MIN
 from dtqatten.golden.numerics import codes as golden_codes
 from dtqatten.golden.numerics.codes import GAIN_MAX
+from dtqatten.golden.numerics.gains import Gains, least_error
 
-__all__ = ["Quantized", "least_scale", "quantize", "quantize_exactly", "rescaled"]
+__all__ = ["Quantized", "Rule", "least_scale", "quantize", "quantize_exactly", "rescaled"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """How a tensor is quantized.
+
+    Parameters
+    ----------
+    gains : Gains, optional
+        How tokens get gains; None is one scale a head.
+    bits : tensor ``[batch, n]``, optional
+        Precisions by which errors count, as of :func:`dtqatten.golden.numerics.codes.quantize`.
+    """
+
+    gains: Gains | None = None
+    bits: Tensor | None = None
+
+    @property
+    def of_values(self) -> "Rule":
+        """The same for V."""
+        return self if self.gains is None else Rule(self.gains.of_values, self.bits)
+
+    @property
+    def step(self) -> int:
+        """Unit of the gains."""
+        return 1 if self.gains is None else self.gains.step
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +51,7 @@ class Quantized:
     Parameters
     ----------
     codes : float tensor ``[batch, heads, n, d]``
-        Whole numbers in [-120, 119].
+        Whole numbers in [-128, 119].
     scale : tensor ``[batch, heads]``
         Worth of one code, at gain 255 where there are gains.
     gains : tensor ``[batch, heads, n]``, optional
@@ -65,7 +92,7 @@ class Quantized:
         return golden_codes.Codes(
             spread(self.codes).astype(np.int8),
             spread(self.scale).astype(np.float64),
-            None if self.gains is None else spread(self.gains).astype(np.uint8),
+            None if self.gains is None else spread(self.gains).astype(np.int16),
         )
 
 
@@ -77,9 +104,7 @@ def least_scale(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).tiny * (GAIN_MAX + 1)
 
 
-def quantize(
-    x: Tensor, keep: Tensor | None, per_token: bool, scale: Tensor | None = None
-) -> Quantized:
+def quantize(x: Tensor, keep: Tensor | None, rule: Rule, scale: Tensor | None = None) -> Quantized:
     """Quantize as :func:`dtqatten.golden.numerics.codes.quantize`, in the tensor's own precision.
 
     Parameters
@@ -88,11 +113,12 @@ def quantize(
         Values.
     keep : bool tensor ``[batch, n]``, optional
         Tokens that the scale must hold; the others' codes are clipped and without meaning.
-    per_token : bool
-        Give each token a gain.
+    rule : Rule
+        How gains are found.
     scale : tensor ``[batch, heads]``, optional
         Scale fixed beforehand; what does not fit is clipped.
     """
+    lowest = -CODE_MAX
     with torch.no_grad():
         largest = x.abs().amax(-1)
         if keep is not None:
@@ -103,34 +129,50 @@ def quantize(
             scale = torch.where(head > 0, (head / CODE_MAX).clamp_min(least), 1.0)
         gains = None
         step = scale[..., None]
-        if per_token:
-            limit = (scale * CODE_MAX)[..., None]
-            # The quotient of equals is 1 exactly only up to rounding of the division by 119.
-            gains = (largest / limit * (GAIN_MAX * (1 - 1e-6))).ceil().clamp_(1, GAIN_MAX)
+        if rule.gains is not None:
+            ratio = largest / (scale * CODE_MAX)[..., None]
+            if rule.gains is Gains.LARGEST:
+                # The quotient of equals is 1 exactly only up to rounding of the division by 119.
+                gains = (ratio * (GAIN_MAX * (1 - 1e-6))).ceil().clamp_(1, GAIN_MAX)
+            else:
+                gains, lowest = _least_error(x, scale, ratio, rule), CODE_MIN
             step = step * (gains / GAIN_MAX)
         inverse = step.reciprocal()[..., None]
-    return Quantized(rounded(x * inverse).clamp(-CODE_MAX, CODE_MAX), scale, gains)
+    return Quantized(rounded(x * inverse).clamp(lowest, CODE_MAX), scale, gains)
+
+
+def _least_error(x: Tensor, scale: Tensor, ratio: Tensor, rule: Rule) -> Tensor:
+    """Return gains ``[batch, heads, n]`` by the golden model's search, in the tensor's type."""
+    assert rule.gains is not None
+    values, unit, of_largest = (y.detach().cpu().numpy() for y in (x, scale[..., None], ratio))
+    eight = np.zeros((1, 1, 1), bool)
+    if rule.bits is not None:
+        eight = (rule.bits == 8)[:, None].cpu().numpy()
+    found = least_error(values, unit, of_largest, eight, rule.gains)
+    return torch.from_numpy(found).to(x)
 
 
 def quantize_exactly(
-    x: Tensor, keep: Tensor | None, per_token: bool, scale: Tensor | None = None
+    x: Tensor, keep: Tensor | None, rule: Rule, scale: Tensor | None = None
 ) -> Quantized:
     """Quantize with the golden model; the same contract as :func:`quantize`.
 
     Parameters
     ----------
-    x, keep, per_token, scale
+    x, keep, rule, scale
         As of :func:`quantize`.
     """
-    kind = golden_codes.Granularity.TOKEN if per_token else golden_codes.Granularity.HEAD
+    token, head = golden_codes.Granularity.TOKEN, golden_codes.Granularity.HEAD
     values = x if keep is None else x * keep[:, None, :, None]
     if scale is not None:
         limit = (scale * CODE_MAX)[..., None, None]
         values = values.clamp(-limit, limit)
     made = golden_codes.quantize(
         values.detach().cpu().double().numpy(),
-        kind,
+        head if rule.gains is None else token,
         scale=None if scale is None else scale.cpu().double().numpy(),
+        gains=rule.gains or Gains.LARGEST,
+        bits=None if rule.bits is None else rule.bits.cpu().numpy(),
     )
     return Quantized(
         torch.from_numpy(made.codes.astype(np.float32)).to(x.device),
@@ -141,11 +183,12 @@ def quantize_exactly(
     )
 
 
-def rescaled(held: Quantized, scale: Tensor) -> Quantized:
+def rescaled(held: Quantized, scale: Tensor, unit: int = 1) -> Quantized:
     """Codes at scales that are as large or larger, for a cache that a larger token joins.
 
-    Gains become ``ceil(gain * old / new)``, codes ``round(code * old step / new step)``, ties to
-    even: integers times one ratio a head or token, computed in float64 in either mode.
+    Magnitudes of gains become ``ceil(gain * old / new)``, in whole units, codes
+    ``round(code * old step / new step)``, ties to even: integers times one ratio a head or token,
+    computed in float64 in either mode.
 
     Parameters
     ----------
@@ -153,6 +196,8 @@ def rescaled(held: Quantized, scale: Tensor) -> Quantized:
         Codes of a cache.
     scale : tensor ``[batch, heads]``
         New scales, none below the old.
+    unit : int
+        Gains are multiples of it.
     """
     ratio = held.scale.double() / scale.double()
     if bool((ratio == 1).all()):
@@ -160,7 +205,7 @@ def rescaled(held: Quantized, scale: Tensor) -> Quantized:
     gains, step = None, ratio[..., None]
     if held.gains is not None:
         old = held.gains.double()
-        gains = (old * step).ceil().clamp(1, GAIN_MAX)
+        gains = (old.abs() * step / unit).ceil().clamp_min(1) * unit * old.sign()
         step = step * old / gains
     codes = (held.codes.double() * step[..., None]).round()
     return Quantized(

@@ -11,6 +11,7 @@ from dtqatten.algorithm.layer_policy import LayerPolicy
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.spatten import spatten
+from dtqatten.golden.numerics.gains import Gains
 
 __all__ = ["GRID", "OPTIONS", "Space", "SpattenSpace", "Template"]
 
@@ -61,6 +62,11 @@ class Template:
     def __post_init__(self) -> None:
         if odd := sorted(set(self.vary) - set(OPTIONS)):
             raise PolicyError(f"cannot vary {', '.join(odd)}: choose of {', '.join(OPTIONS)}")
+        if "granularity" in self.vary and self.template.gains is not Gains.LARGEST:
+            raise PolicyError(
+                f"cannot vary granularity with gains {self.template.gains}, which granularity head "
+                f"has not: set gains to {Gains.LARGEST} in the policy"
+            )
 
     def varied(self, trial: optuna.trial.BaseTrial) -> Policy:
         """Return the template with a trial's options."""

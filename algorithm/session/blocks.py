@@ -12,7 +12,7 @@ from dtqatten.algorithm.block.fake_quant import fake_quant
 from dtqatten.algorithm.block.integer import integer
 from dtqatten.algorithm.block.key_bias import bias_codes, bias_nats
 from dtqatten.algorithm.block.operands import BASE_ARRAYS, Operands, Result
-from dtqatten.algorithm.block.quantized import Quantized, quantize, quantize_exactly
+from dtqatten.algorithm.block.quantized import Quantized, Rule, quantize, quantize_exactly
 from dtqatten.algorithm.block.rounding import straight
 from dtqatten.algorithm.block.steps import plain
 from dtqatten.algorithm.block.terms import NO_TERMS, Terms
@@ -174,14 +174,17 @@ def _operands(block: Block, policy: Policy, exact: bool, held: CacheLayer | None
     """
     rules = policy.layers[block.layer]
     make = quantize_exactly if exact else quantize
-    per_token = policy.granularity is Granularity.TOKEN
+    gains = policy.gains if policy.granularity is Granularity.TOKEN else None
     new = slice(block.k_bits.shape[1] - block.k.shape[2], None)
-    q = make(block.q, _kept(block.q_bits), per_token)
+    # Rows are tried with their queries in 8 bits: these are few, and the verdict is theirs.
+    q_bits = block.q_bits.clamp_min(4 if rules.threshold is None else 8)
+    q = make(block.q, _kept(block.q_bits), Rule(gains, q_bits))
+    rule = Rule(gains, block.k_bits[:, new])
     if held is None:
         keep = _kept(block.k_bits[:, new])
-        k, v = make(block.k, keep, per_token), make(block.v, keep, per_token)
+        k, v = make(block.k, keep, rule), make(block.v, keep, rule.of_values)
     else:
-        codes = held.join(block.k, block.v, make, block.valid[:, new], per_token)
+        codes = held.join(block.k, block.v, make, block.valid[:, new], rule)
         k, v = (_working(x, block.q, exact) for x in codes)
     terms = block.terms
     if block.key_bias is not None:
@@ -190,8 +193,7 @@ def _operands(block: Block, policy: Policy, exact: bool, held: CacheLayer | None
         q=q,
         k=k,
         v=v,
-        # Rows are tried with their queries in 8 bits: these are few, and the verdict is theirs.
-        q_bits=block.q_bits.clamp_min(4 if rules.threshold is None else 8),
+        q_bits=q_bits,
         k_bits=block.k_bits.clamp_min(4),
         v_bits=block.k_bits.clamp_min(4),
         visible=block.visible,
@@ -201,6 +203,7 @@ def _operands(block: Block, policy: Policy, exact: bool, held: CacheLayer | None
         p_planes=policy.p_planes,
         unsigned_weights=policy.unsigned_weights,
         block_exponents=policy.block_exponents,
+        signed_gains=policy.signed_gains,
         p_follows_token=policy.p_follows_token,
         p_follows_query=policy.p_follows_query,
         value_share=rules.value_share,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, EncoderDecoderCache
 
-from dtqatten.algorithm.block.quantized import Quantized, least_scale, rescaled
+from dtqatten.algorithm.block.quantized import Quantized, Rule, least_scale, rescaled
 from dtqatten.algorithm.session.tokens import Tokens
 from dtqatten.golden.numerics.codes import CODE_LIMIT
 
@@ -17,7 +17,7 @@ __all__ = ["CacheError", "CacheLayer", "PairedCache", "TokenCache"]
 #: Room in the scales of a cache for larger tokens to come, so that it is seldom scaled again.
 HEADROOM = 1.25
 
-Quantizer = Callable[[Tensor, Tensor | None, bool, Tensor | None], Quantized]
+Quantizer = Callable[[Tensor, Tensor | None, Rule, Tensor | None], Quantized]
 
 
 class CacheError(ValueError):
@@ -74,15 +74,10 @@ class CacheLayer(DynamicLayer):
                 gains = None if codes.gains is None else codes.gains[index]
                 setattr(self, name, Quantized(codes.codes[index], codes.scale[index], gains))
 
-    def append(self, k: Quantized, v: Quantized) -> tuple[Quantized, Quantized]:
-        """Store codes and return all of them; those of evicted tokens are gone."""
-        self.k, self.v = _joined(self.k, k), _joined(self.v, v)
-        return self.k, self.v
-
     def join(
-        self, k: Tensor, v: Tensor, make: Quantizer, keep: Tensor, per_token: bool
+        self, k: Tensor, v: Tensor, make: Quantizer, keep: Tensor, rule: Rule
     ) -> tuple[Quantized, Quantized]:
-        """Store the codes of new tokens and return those of all.
+        """Store the codes of new tokens and return those of all; of evicted ones they are gone.
 
         Parameters
         ----------
@@ -93,14 +88,14 @@ class CacheLayer(DynamicLayer):
         keep : bool tensor ``[batch, n]``
             Tokens that a scale must hold. Scales outlive the choice of tokens: only padding is left
             out.
-        per_token : bool
-            Give each token a gain.
+        rule : Rule
+            How K is quantized.
         """
-        kk, vv = (
-            make(x, keep, per_token, _roomy(x, keep, held))
-            for x, held in ((k, self.k), (v, self.v))
+        self.k, self.v = (
+            _joined(held, make(x, keep, of, _roomy(x, keep, held)), of.step)
+            for x, held, of in ((k, self.k, rule), (v, self.v, rule.of_values))
         )
-        return self.append(kk, vv)
+        return self.k, self.v
 
     def join_bias(self, bias: Tensor) -> Tensor:
         """Store the biases ``[batch, heads, n]`` of new keys and return those of all."""
@@ -125,12 +120,13 @@ class CacheLayer(DynamicLayer):
                 held.codes.masked_fill_(dead[:, None, :, None], 0)
 
 
-def _joined(held: Quantized | None, new: Quantized) -> Quantized:
+def _joined(held: Quantized | None, new: Quantized, unit: int) -> Quantized:
+    """Return codes with new ones behind them; ``unit`` as of :func:`rescaled`."""
     codes = new.codes.to(torch.int8)
-    gains = None if new.gains is None else new.gains.to(torch.uint8)
+    gains = None if new.gains is None else new.gains.to(torch.int16)
     if held is None:
         return Quantized(codes, new.scale, gains)
-    held = rescaled(held, new.scale)
+    held = rescaled(held, new.scale, unit)
     if held.gains is not None and gains is not None:
         gains = torch.cat([held.gains, gains], 2)
     return Quantized(torch.cat([held.codes, codes], 2), new.scale, gains)

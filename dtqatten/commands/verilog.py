@@ -151,6 +151,9 @@ def verilog(
     v_gains: Annotated[
         bool | None, typer.Option(help="Take a gain per token of V, for token scales.")
     ] = None,
+    signed_gains: Annotated[
+        bool | None, typer.Option(help="Gains of Q and K have a sign, and are even.")
+    ] = None,
     heads: Annotated[int | None, typer.Option(help="Most heads of a layer.")] = None,
     topk_lanes: Annotated[int | None, typer.Option(help="Scores per beat of the top-k.")] = None,
     topk_engine: Annotated[
@@ -226,6 +229,7 @@ def verilog(
         unsigned_weights=unsigned_weights,
         block_exponents=block_exponents,
         v_gains=v_gains,
+        signed_gains=signed_gains,
         heads=heads,
         topk_lanes=topk_lanes,
         topk_engine=topk_engine,

@@ -20,7 +20,9 @@ __all__ = [
     "BANKS",
     "CODE_MAX",
     "CODE_MIN",
+    "CODE_NORM",
     "IMPORTANCE_ROWS",
+    "OUTPUT_CODE_MIN",
     "PRESETS",
     "SHARE_BITS",
     "Config",
@@ -29,8 +31,12 @@ __all__ = [
     "TopKEngine",
 ]
 
-#: Smallest and largest balanced 8-bit code ``16*h + l``, ``h`` in [-7, 7], ``l`` in [-8, 7].
-CODE_MIN, CODE_MAX = -120, 119
+#: Smallest and largest balanced 8-bit code ``16*h + l``, both nibbles in [-8, 7].
+CODE_MIN, CODE_MAX = -128, 119
+#: Smallest code of an output.
+OUTPUT_CODE_MIN = -120
+#: Largest mean square of a token's codes: no score exceeds ``d_head * 120 * 120``.
+CODE_NORM = 120 * 120
 
 #: Bits of a share of groups of values; all of them are a power of two.
 SHARE_BITS = 8
@@ -77,6 +83,8 @@ class Config:
         A row has an exponent for each tile of its keys, which scales small weights up.
     v_gains : bool
         Values have a gain per token; weights are then relative to a row's largest gained one.
+    signed_gains : bool
+        Gains of queries and keys have a sign, and are even.
     heads : int
         Most heads of a layer; ``heads * n_max`` rows of probabilities must fit an importance.
     topk_lanes : int
@@ -140,6 +148,7 @@ class Config:
     unsigned_weights: bool = False
     block_exponents: bool = False
     v_gains: bool = False
+    signed_gains: bool = False
     heads: int = 16
     topk_lanes: int = 16
     topk_engine: TopKEngine = TopKEngine.COUNTING
@@ -263,9 +272,8 @@ class Config:
     @property
     def importance_lanes(self) -> int:
         """Importances a cycle: 1 if each is divided or added to, else ``gcd(cols, topk_lanes)``."""
-        if self.cumulative or self.count_normalize or self.held_importance:
-            return 1
-        return math.gcd(self.cols, self.topk_lanes)
+        alone = self.cumulative or self.count_normalize or self.held_importance
+        return 1 if alone else math.gcd(self.cols, self.topk_lanes)
 
     @property
     def sum_width(self) -> int:
@@ -277,7 +285,7 @@ class Config:
     @property
     def score_width(self) -> int:
         """Bits of a signed score ``sum(q*k)``, exact for ``d_head * 120 * 120``."""
-        return (self.d_head * CODE_MIN * CODE_MIN).bit_length() + 1
+        return (self.d_head * CODE_NORM).bit_length() + 1
 
     @property
     def timing(self) -> Timing:
@@ -301,10 +309,7 @@ class Config:
 
     @property
     def drain_interval(self) -> int:
-        """Fewest cycles between the ends of two tiles.
-
-        A column drains one score a cycle, and the next tile's description takes two.
-        """
+        """Fewest cycles between ends of tiles: scores drain, and a description takes two."""
         return max(self.rows, 2)
 
     @property

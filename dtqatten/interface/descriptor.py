@@ -123,6 +123,7 @@ class Flag(DescribedFlag):
         1 << 29,
         "V is read after the row block has chosen its groups (LOCAL_VALUES), of these alone",
     )
+    SIGNED_GAINS = 1 << 30, "gains of Q and K have a sign, bit 7; the other bits are half of one"
 
 
 #: Options of a configuration that some flags ask for; all others are served by every machine.
@@ -130,6 +131,7 @@ OPTION_FLAGS: Mapping[str, Flag] = {
     "unsigned_weights": Flag.UNSIGNED_WEIGHTS,
     "block_exponents": Flag.BLOCK_EXPONENTS,
     "v_gains": Flag.V_GAINS,
+    "signed_gains": Flag.SIGNED_GAINS,
     "cumulative": Flag.CUMULATIVE | Flag.FRESH,
     "count_normalize": Flag.COUNT,
     "windows": Flag.WINDOW,

@@ -266,21 +266,19 @@ class CoreLayer:
             Rows that are computed in 8 bits, where keys have 4 bits first.
         """
         own, rows, span = head.own, head.rows, head.span
-        form = OutputForm(self.options.output_bits == 8, self.options.output_shift)
         narrow = (self.v_bits == 4) & self.options.p_follows_token
         narrow_queries = (self.q_bits == 4) & self.options.p_follows_query
         q_gains, k_gains, v_gains = (token_gains(codes) for codes in (self.q, self.k, self.v))
         # Grouped, queries bring factors and sinks of their own.
         multiplier, shift, sink = factors[rows[0][0]]
-        place = (head.first_segment, head.last_segment, head.restart)
         factor = HeadFactor(
             multiplier,
             shift,
             self.causal,
-            form,
+            OutputForm(self.options.output_bits == 8, self.options.output_shift),
             self.window or 0,
             sink,
-            *place,
+            *(head.first_segment, head.last_segment, head.restart),
             progressive=again is not None,
             flat_sum=self.options.flat_sum or 0,
             biased=self.biased and self.key_bias is not None,
@@ -316,21 +314,23 @@ class CoreLayer:
             "queries": [
                 Query(
                     int(self.q_ids[query]),
-                    int(q_gains[of, query]),
+                    abs(int(q_gains[of, query])),
                     bool(narrow_queries[query]),
                     *factors[of],
                     last=at == len(rows) - 1,
                     member=of % (len(self.q.codes) // len(self.k.codes)),
+                    negative=bool(q_gains[of, query] < 0),
                 )
                 for at, (of, query) in enumerate(rows)
             ],
             "keys": [
                 Key(
                     int(self.k_ids[at]),
-                    int(k_gains[own, at]),
+                    abs(int(k_gains[own, at])),
                     int(v_gains[own, at]),
                     bool(narrow[at]),
                     at == span.stop - 1,
+                    bool(k_gains[own, at] < 0),
                 )
                 for at in range(span.start, span.stop)
             ],

@@ -1,5 +1,6 @@
 """Layers of random codes for the core."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +17,15 @@ from dtqatten.golden.numerics.sinks import NO_SINK
 
 __all__ = ["random_chain", "random_layer"]
 
+#: Gains of tokens, without and with a sign.
+_GAINS = {False: (1, 255, 128, 200), True: (2, -2, 254, -254, 128, -200)}
+
 
 def _codes(
-    rng: np.random.Generator, shape: tuple[int, int, int], scale: float, *, gained: bool
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
+    scale: float,
+    gains: Sequence[int] | None,
 ) -> Codes:
     """Return codes ``[heads, n, d]`` at scales up to ``scale``, extremes more often.
 
@@ -29,14 +36,14 @@ def _codes(
     rng : numpy.random.Generator
     shape : tuple of int
     scale : float
-    gained : bool
-        Tokens have gains.
+    gains : sequence of int, optional
+        What gains of tokens are drawn from, if they have any.
     """
     values = np.where(
-        rng.random(shape) < 0.9, rng.integers(-120, 120, shape), rng.choice([-120, 119, 0], shape)
+        rng.random(shape) < 0.9, rng.integers(-128, 120, shape), rng.choice([-120, 119, 0], shape)
     )
-    gains = rng.choice([1, 255, 128, 200], shape[:2]) if gained else None
-    return Codes(values.astype(np.int8), scale * rng.uniform(0.5, 1, shape[0]), gains)
+    drawn = None if gains is None else rng.choice(gains, shape[:2])
+    return Codes(values.astype(np.int8), scale * rng.uniform(0.5, 1, shape[0]), drawn)
 
 
 def _places(rng: np.random.Generator, span: int, n: int) -> NDArray[np.int64]:
@@ -125,8 +132,10 @@ def random_layer(
     causal = bool(rng.integers(2)) if causal is None else causal
     scale = float(rng.choice([1e-4, 3e-3]))
 
-    def codes(heads: int, n: int, *, gained: bool) -> Codes:
-        return _codes(rng, (heads, n, config.d_head), scale, gained=gained)
+    def codes(
+        heads: int, n: int, *, gained: bool, gains: Sequence[int] = _GAINS[config.signed_gains]
+    ) -> Codes:
+        return _codes(rng, (heads, n, config.d_head), scale, gains if gained else None)
 
     def bits(n: int) -> NDArray[np.int64]:
         return np.where(rng.random(n) < share, 8, 4)
@@ -154,7 +163,7 @@ def random_layer(
     made = CoreLayer(
         q=codes(heads * group, m, gained=gained),
         k=codes(heads, n, gained=gained),
-        v=codes(heads, n, gained=config.v_gains),
+        v=codes(heads, n, gained=config.v_gains, gains=_GAINS[False]),
         q_bits=bits(m),
         k_bits=bits(n),
         v_bits=bits(n),
@@ -170,6 +179,7 @@ def random_layer(
             p_planes=config.planes,
             unsigned_weights=config.unsigned_weights,
             block_exponents=config.block_exponents,
+            signed_gains=config.signed_gains,
             p_follows_token=bool(rng.integers(2)),
             p_follows_query=bool(rng.integers(2)),
             output_bits=form,

@@ -83,7 +83,11 @@ def _exponentials(config: Config, block: Sequence[ScoredRow], rows: int) -> _Exp
         )[:, None],
         np.array([factor.shift for factor in factors]),
     )
-    gained = apply_gain(scores, np.array([key.gain for key in keys]))[:, None]
+    of_query, of_key = (
+        np.array([-1 if token.negative else 1 for token in x]) for x in (queries, keys)
+    )
+    gained = apply_gain(scores, np.array([key.gain for key in keys])) * of_query[:, None] * of_key
+    gained = gained[:, None]
     if config.bias_heads:
         # Rows are heads here, each with biases of its own.
         rows_biases = np.concatenate([[scored.biases for scored in tile] for tile in tiles], axis=1)

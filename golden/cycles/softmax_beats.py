@@ -12,7 +12,7 @@ __all__ = ["Bias", "HeadFactor", "Key", "OutputForm", "Query", "RowRecord", "Ver
 
 @dataclass(frozen=True)
 class Query:
-    """A query: position, gain in 1/256, whether its weights are narrow.
+    """A query: position, gain in 1/256, whether its weights are narrow; a gain may be ``negative``.
 
     Where query heads are grouped, also its head's ``multiplier``, ``shift`` and ``sink``; where
     tiles are skipped, ``last`` of the head; where their keys have biases, which ``member`` of the
@@ -27,17 +27,22 @@ class Query:
     sink: int = NO_SINK
     last: bool | None = None
     member: int = 0
+    negative: bool = False
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key: token id, gain, the gain of its value, whether its weights are narrow; ``last``."""
+    """A key: token id, gain, the gain of its value, whether its weights are narrow; ``last``.
+
+    As that of a query, its gain may be ``negative``.
+    """
 
     id: int
     gain: int
     value_gain: int
     narrow: bool
     last: bool
+    negative: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dtqatten.configuration.core import Config
 from dtqatten.golden.cycles.layers import CoreLayer
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes, Granularity, quantize
+from dtqatten.golden.numerics.gains import Gains
 from dtqatten.golden.numerics.order import boundaries, promote
 from dtqatten.golden.numerics.score_terms import no_biases
 from dtqatten.golden.numerics.select import PAPER_SHARES, counts, select
@@ -21,9 +22,10 @@ def trace_layers(config: Config, trace: Trace, layers: int = 2) -> list[CoreLaye
     One layer is recorded: a later one computes on the same Q, K and V, of the tokens that the core
     chose, clustered and promoted to full tiles.
     """
+    granularity = Granularity.TOKEN if config.v_gains else Granularity.HEAD
     q, k, v = (
-        quantize(x, Granularity.TOKEN if config.v_gains else Granularity.HEAD)
-        for x in trace.gathered()
+        quantize(x, granularity, gains=Gains.served(config, role))
+        for role, x in zip("qkv", trace.gathered(), strict=True)
     )
     kept, n8 = np.arange(len(trace.kept)), int((trace.bits == 8).sum())
     result: list[CoreLayer] = []
@@ -51,6 +53,7 @@ def trace_layers(config: Config, trace: Trace, layers: int = 2) -> list[CoreLaye
                 p_planes=config.planes,
                 unsigned_weights=config.unsigned_weights,
                 block_exponents=config.block_exponents,
+                signed_gains=config.signed_gains,
                 output_bits=8,
                 output_shift=2,
             ),

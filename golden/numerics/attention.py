@@ -6,6 +6,7 @@ import numpy as np
 
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import BoolArray, Codes, FloatArray, IntArray, apply_gain
+from dtqatten.golden.numerics.gains import check_signs
 from dtqatten.golden.numerics.importance import accumulate, check_room, importance
 from dtqatten.golden.numerics.inputs import Inputs
 from dtqatten.golden.numerics.local_values import SHARE_ALL, multiplied
@@ -93,8 +94,9 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
     Raises
     ------
     ValueError
-        If a precision is not 0, 4 or 8, the importance could exceed 32 bits, a tiling is missing,
-        or rows of several segments, or with caps or biases of pairs, are to be tried in 4 bits.
+        If a precision is not 0, 4 or 8, a gain is none of the options', the importance could exceed
+        32 bits, a tiling is missing, or rows of several segments, or with caps or biases of pairs,
+        are to be tried in 4 bits.
     """
     chosen = Options() if options is None else options
     q, k, v = inputs.q, inputs.k, inputs.v
@@ -106,6 +108,8 @@ def attention(inputs: Inputs, options: Options | None = None) -> Outputs:
         )
     if chosen.block_exponents and inputs.tiling is None:
         raise ValueError("block_exponents, but there is no tiling: say which keys share a tile")
+    for name, codes in (("Q", q), ("K", k)):
+        check_signs(name, codes.gains, chosen.signed_gains)
     visible = inputs.visible()
     # Refuse before computing: heads * queries decides, not the data.
     counted = n_q if inputs.observed is None else int(np.sum(inputs.observed, -1).max(initial=0))
@@ -159,9 +163,16 @@ def row_scale(q: Codes, k: Codes, softmax_scale: float | None = None) -> RowScal
 
 
 def _scored(inputs: Inputs, s: IntArray, scale: RowScale) -> tuple[IntArray, RowScale]:
-    """Multiply scores by the gains of their keys, cap them and add biases; return their scale."""
-    gains = inputs.k.gains
-    gained = s if gains is None else apply_gain(s, gains[..., None, :])
+    """Multiply scores by the gains of their keys, cap them and add biases; return their scale.
+
+    A score is negated after it is rounded, where the gain of either its query or its key is.
+    """
+    gained = s
+    if inputs.k.gains is not None:
+        gains = inputs.k.gains[..., None, :]
+        gained = apply_gain(s, np.abs(gains)) * np.sign(gains)
+    if inputs.q.gains is not None:
+        gained = gained * np.sign(inputs.q.gains)[..., None]
     if inputs.key_bias is not None:
         # No caps or biases of pairs then: Inputs refuses both at once.
         return biased(gained, scale, inputs.key_bias)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dtqatten.configuration.core import CODE_MAX, CODE_MIN
+from dtqatten.golden.numerics.gains import GAIN_MAX, Gains, check_sizes, largest_gains, token_gains
 
 __all__ = [
     "CODE_LIMIT",
@@ -34,8 +35,6 @@ BoolArray = NDArray[np.bool_]
 
 #: The largest magnitude of a head is quantized to this code.
 CODE_LIMIT = CODE_MAX
-#: Largest stored gain of a token (8 bits, never 0).
-GAIN_MAX = 255
 #: The gain, in units of 1/256, that changes nothing: ports that carry a gain are 9 bits wide.
 GAIN_ONE = 256
 
@@ -56,11 +55,12 @@ class Codes:
     Parameters
     ----------
     codes : int8 array ``[..., heads, n, d]``
-        Balanced codes in [-120, 119].
+        Balanced codes in [-128, 119], of a mean square of at most 120**2 a token, also in 4 bits:
+        so no score has more bits than such codes of 120 draw.
     scale : float64 array ``[..., heads]``
         Worth of one code, at gain 255 where there are gains.
-    gains : uint8 array ``[..., heads, n]``, optional
-        Gain of each token, 1 to 255; None for one scale per head.
+    gains : int array ``[..., heads, n]``, optional
+        Gain of each token, 1 to 255, or down to -255; None for one scale per head.
 
     Raises
     ------
@@ -89,7 +89,10 @@ class Codes:
                     f"gains have shape {self.gains.shape}, codes {self.codes.shape}: "
                     f"give one gain per token of a head, shape {self.codes.shape[:-1]}"
                 )
-            _check_range("gain", self.gains, 1, GAIN_MAX)
+            _check_range("gain", self.gains, -GAIN_MAX, GAIN_MAX)
+            if not self.gains.all():
+                raise ValueError(f"a gain is 0: give one of 1..{GAIN_MAX}, or its negative")
+        check_sizes(self.codes)
 
     @property
     def unit(self) -> FloatArray:
@@ -121,13 +124,16 @@ def quantize(
     granularity: Granularity | str = Granularity.HEAD,
     *,
     scale: ArrayLike | None = None,
+    gains: Gains | str = Gains.LARGEST,
+    bits: ArrayLike | None = None,
 ) -> Codes:
     """Quantize Q, K or V to balanced 8-bit codes.
 
     ``codes = round(x / s)``, ties to even, with ``s = scale`` of the head (granularity ``head``) or
     ``s = scale * g / 255`` of the token (granularity ``token``). ``scale = absmax(head) / 119``
     unless given; ``g = ceil(255 * absmax(token) / (119 * scale))``, at least 1, is rounded up so
-    that no token clips. A head that is all zeros has scale 1 and codes 0.
+    that no token clips, or of the least error (:mod:`~dtqatten.golden.numerics.gains`). A head that
+    is all zeros has scale 1 and codes 0.
 
     Parameters
     ----------
@@ -137,6 +143,10 @@ def quantize(
         ``head`` or ``token``.
     scale : float array ``[..., heads]``, optional
         Scale fixed beforehand, for tokens that join a cache.
+    gains : Gains
+        How gains are found.
+    bits : int array ``[..., n]``, optional
+        Precisions by which errors are those of 4 bits or, if 8, of 8; None is 4 everywhere.
 
     Raises
     ------
@@ -144,18 +154,16 @@ def quantize(
         If ``x`` holds NaN or infinity, has no heads, tokens or channels, or does not fit the range
         that a given ``scale`` leaves.
     """
-    try:
-        kind = Granularity(granularity)
-    except ValueError:
-        raise ValueError(
-            f"granularity is {granularity!r}: choose one of {', '.join(Granularity)}"
-        ) from None
+    if granularity not in tuple(Granularity):
+        raise ValueError(f"granularity is {granularity!r}: choose one of {', '.join(Granularity)}")
+    kind = Granularity(granularity)
     values = np.asarray(x, dtype=np.float64)
     if values.ndim < 3 or 0 in values.shape:
         raise ValueError(f"x must be a non-empty [..., heads, n, d], not of shape {values.shape}")
     if not np.isfinite(values).all():
         bad = int((~np.isfinite(values)).sum())
         raise ValueError(f"x holds {bad} NaN or infinite values: only finite ones have a code")
+    rule = Gains(gains) if kind is Granularity.TOKEN else Gains.LARGEST
     largest = np.abs(values).max(-1)
     head = largest.max(-1)
     if scale is None:
@@ -166,22 +174,23 @@ def quantize(
         if not (np.isfinite(unit) & (unit > 0)).all():
             raise ValueError("every scale must be positive and finite")
     if kind is Granularity.HEAD:
-        gains = None
+        found = None
         step = unit[..., None, None]
     else:
         # Divide first: the largest token of a head then has gain 255 exactly.
         ratio = largest / (head if scale is None else unit * CODE_LIMIT)[..., None].clip(
             min=np.finfo(np.float64).tiny
         )
-        wanted = np.maximum(np.ceil(ratio * GAIN_MAX), 1)
-        if wanted.max() > GAIN_MAX:
+        if largest_gains(ratio, Gains.LARGEST).max() > GAIN_MAX:
             raise ValueError(_clips(head, unit))
-        gains = wanted.astype(np.uint8)
-        step = (unit[..., None] * wanted / GAIN_MAX)[..., None]
+        found = token_gains(values, unit, ratio, bits, rule)
+        step = (unit[..., None] * found / GAIN_MAX)[..., None]
     codes = np.rint(values / step)
-    if codes.min() < CODE_MIN or codes.max() > CODE_MAX:
+    if rule is not Gains.LARGEST:
+        codes = codes.clip(CODE_MIN, CODE_MAX)
+    elif np.abs(codes).max() > CODE_LIMIT:
         raise ValueError(_clips(head, unit))
-    return Codes(codes.astype(np.int8), unit, gains)
+    return Codes(codes.astype(np.int8), unit, None if found is None else found.astype(rule.dtype))
 
 
 def _clips(head: FloatArray, unit: FloatArray) -> str:
@@ -193,9 +202,9 @@ def _clips(head: FloatArray, unit: FloatArray) -> str:
 
 
 def code_range(planes: int) -> tuple[int, int]:
-    """Smallest and largest balanced code of ``planes`` nibbles: (-120, 119) for two.
+    """Smallest and largest balanced code of ``planes`` nibbles: (-128, 119) for two.
 
-    The highest nibble is in [-7, 7], the others in [-8, 7].
+    Nibbles are in [-8, 7]; the lower ones of the smallest code are 0, so that it has as many bits.
 
     Raises
     ------
@@ -204,15 +213,13 @@ def code_range(planes: int) -> tuple[int, int]:
     """
     if planes < 1:
         raise ValueError(f"planes is {planes}: a code has at least 1")
-    top = 7 * 16 ** (planes - 1)
-    below = (16 ** (planes - 1) - 1) // 15
-    return -top - 8 * below, top + 7 * below
+    return -8 * 16 ** (planes - 1), 7 * (16**planes - 1) // 15
 
 
 def split(codes: ArrayLike, planes: int = 2) -> tuple[IntArray, ...]:
     """Cut codes into signed nibbles, highest plane first.
 
-    With two planes ``h = (c + 8) >> 4`` and ``l = c - 16 * h``: ``h`` in [-7, 7], ``l`` in [-8, 7].
+    With two planes ``h = (c + 8) >> 4`` and ``l = c - 16 * h``: both in [-8, 7].
 
     Raises
     ------
@@ -235,14 +242,14 @@ def join(*planes: ArrayLike) -> IntArray:
     Raises
     ------
     ValueError
-        If there is no plane, or a nibble is outside [-7, 7] (highest) or [-8, 7] (others).
+        If there is no plane, or a nibble is outside [-8, 7].
     """
     if not planes:
         raise ValueError("join needs at least one plane")
     code: IntArray = np.zeros((), dtype=np.int64)
-    for position, plane in enumerate(planes):
+    for plane in planes:
         nibble = _integers("nibble", plane)
-        _check_range("nibble", nibble, -8 if position else -7, 7)
+        _check_range("nibble", nibble, -8, 7)
         code = 16 * code + nibble
     return code
 

@@ -86,6 +86,8 @@ class Inputs:
                 f"shapes disagree: Q {q}, K {k}, V {v}; batch and heads must be equal in all, "
                 "tokens in K and V, channels in Q and K"
             )
+        if self.v.gains is not None and (self.v.gains < 0).any():
+            raise ValueError("a gain of V is negative: weights of P x V have no sign")
         if k[-1] > CHANNELS_MAX or v[-1] > CHANNELS_MAX:
             raise ValueError(
                 f"a head has {max(k[-1], v[-1])} channels, more than {CHANNELS_MAX}: split it"

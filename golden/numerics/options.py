@@ -23,6 +23,8 @@ class Options:
     block_exponents : bool
         A row has an exponent for each tile of its keys
         (:mod:`~dtqatten.golden.numerics.narrowing`); a ``tiling`` says which keys share one.
+    signed_gains : bool
+        Gains of Q and K are even, and may be negative (:mod:`~dtqatten.golden.numerics.gains`).
     p_follows_token : bool
         A weight keeps only its highest plane where its token's V has 4 bits.
     p_follows_query : bool
@@ -57,6 +59,7 @@ class Options:
     p_planes: int = 2
     unsigned_weights: bool = False
     block_exponents: bool = False
+    signed_gains: bool = False
     p_follows_token: bool = False
     p_follows_query: bool = False
     output_bits: int = 16

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dtqatten.configuration.core import CODE_MAX, CODE_MIN
+from dtqatten.configuration.core import CODE_MAX, OUTPUT_CODE_MIN
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.codes import IntArray
 from dtqatten.golden.numerics.narrowing import DIVISOR_FRACTION, Narrowed
@@ -44,4 +44,4 @@ def requantize(output: IntArray, shift: int = 0) -> IntArray:
     """
     drop = OUTPUT_FRACTION - shift
     rounded = (output.astype(np.int64) + (1 << (drop - 1))) >> drop
-    return np.clip(rounded, CODE_MIN, CODE_MAX).astype(np.int8)
+    return np.clip(rounded, OUTPUT_CODE_MIN, CODE_MAX).astype(np.int8)

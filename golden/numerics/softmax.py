@@ -145,7 +145,7 @@ def fixed_point(factor: FloatArray) -> Multiplier:
 
 
 def row_multiplier(factor: Multiplier, gains: IntArray | None, rows: int) -> IntArray:
-    """Join each query's gain to the multiplier: ``(m * g + 128) >> 8``, 16 bits.
+    """Join each query's gain to the multiplier: ``(m * abs(g) + 128) >> 8``, 16 bits.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def row_multiplier(factor: Multiplier, gains: IntArray | None, rows: int) -> Int
     -------
     int array ``[..., heads, n_q]``
     """
-    joined = apply_gain(factor.m[..., None], GAIN_ONE if gains is None else gains)
+    joined = apply_gain(factor.m[..., None], GAIN_ONE if gains is None else np.abs(gains))
     return np.broadcast_to(joined, (*factor.m.shape, rows))
 
 

@@ -79,7 +79,7 @@ def required_flags(config: Config) -> Flag:
     """Return the flags that every layer of a build must have.
 
     Where values have gains, rows are divided otherwise: no gain stands for having none. Codes of
-    weights are those of the build.
+    weights, and bytes of gains, are those of the build.
     """
     flags = Flag(0)
     if config.v_gains:
@@ -88,4 +88,6 @@ def required_flags(config: Config) -> Flag:
         flags |= Flag.UNSIGNED_WEIGHTS
     if config.block_exponents:
         flags |= Flag.BLOCK_EXPONENTS
+    if config.signed_gains:
+        flags |= Flag.SIGNED_GAINS
     return flags

@@ -295,6 +295,8 @@ class Fetcher(wiring.Component):
                 out.p.gain.eq(tokens.o.p.gains[0]),
                 tokens.o.ready.eq(out.ready),
             ]
+            if system.core.signed_gains:
+                m.d.comb += out.p.negative.eq(tokens.o.p.negative)
             if role == "queries":
                 m.d.comb += out.p.narrow.eq(
                     flag(layer, Flag.FOLLOWS_QUERY) & (tokens.o.p.slot < edges["q"])

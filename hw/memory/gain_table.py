@@ -40,6 +40,8 @@ class GainTable(wiring.Component):
     system : SystemConfig
     by_run : bool
         Places are read run by run: gains of keys.
+    signed : bool
+        Gains have a sign: bit 7 of the byte, the others are half the gain.
 
     Members
     -------
@@ -59,8 +61,8 @@ class GainTable(wiring.Component):
         A slot; its gain is here.
     slot : In(range(n_max))
         Of a token whose gain is here.
-    gain : Out(9)
-        Its gain, 256 without gains.
+    gain, negative : Out(9), Out(1)
+        Its gain, 256 without gains; where gains have a sign, that.
     zero : Out(1)
         It is 0, and so invalid.
     base : Out(address_bits)
@@ -69,8 +71,8 @@ class GainTable(wiring.Component):
         Read port.
     """
 
-    def __init__(self, system: SystemConfig, by_run: bool) -> None:
-        self.system, self.by_run = system, by_run
+    def __init__(self, system: SystemConfig, by_run: bool, signed: bool = False) -> None:
+        self.system, self.by_run, self.signed = system, by_run, signed
         core = system.core
         super().__init__(
             {
@@ -87,6 +89,7 @@ class GainTable(wiring.Component):
                 "known": Out(1),
                 "slot": In(range(core.n_max)),
                 "gain": Out(GAIN_BITS),
+                **({"negative": Out(1)} if signed else {}),
                 "zero": Out(1),
                 "base": Out(system.address_bits),
                 "port": Out(read_port(system)),
@@ -103,6 +106,7 @@ class GainTable(wiring.Component):
             shape=unsigned(8), depth=system.core.n_max, init=[]
         )
         write, read = gains.write_port(), gains.read_port()
+        stored: Value = read.data[:7] << 1 if self.signed else read.data
         # Nobody asks which head's gains wait for the bus, so that none of them has to.
         connect(m, walker.o, channel.runs)
         connect(m, channel.port, flipped(self.port))
@@ -126,9 +130,11 @@ class GainTable(wiring.Component):
             write.en.eq(channel.o.valid & self.loading),
             write.data.eq(channel.o.p),
             read.addr.eq(self.slot),
-            self.gain.eq(Mux(self.present, read.data, GAIN_ONE)),
-            self.zero.eq(self.present & (read.data == 0)),
+            self.gain.eq(Mux(self.present, stored, GAIN_ONE)),
+            self.zero.eq(self.present & (stored == 0)),
         ]
+        if self.signed:
+            m.d.comb += self.negative.eq(self.present & read.data[7])
         with m.If(self.load & self.present):
             m.d.sync += used.eq(Mux(used + 1 == plan.repeats, 0, used + 1))
         with m.If(loads):

@@ -20,7 +20,10 @@ __all__ = ["TokenStream", "item_layout"]
 
 
 def item_layout(config: Config, tables: int) -> data.StructLayout:
-    """A token's position, and its gain from each table; ``last`` of the head."""
+    """A token's position, and its gain from each table; ``last`` of the head.
+
+    With ``signed_gains``, ``negative`` is the sign of the first gain.
+    """
     return data.StructLayout(
         {
             "position": token_layout(config)["position"].shape,
@@ -28,6 +31,7 @@ def item_layout(config: Config, tables: int) -> data.StructLayout:
             "slot": range(config.n_max),
             "last": unsigned(1),
         }
+        | ({"negative": unsigned(1)} if config.signed_gains else {})
     )
 
 
@@ -153,7 +157,10 @@ class TokenStream(wiring.Component):
             m.d.comb += self.slot.eq(row)
         for i in range(self.tables):
             by_run = self.tables == 2
-            table = place(m, platform, f"gains_{i}", GainTable, self.system, by_run)
+            signed = self.system.core.signed_gains and i == 0
+            table = place(m, platform, f"gains_{i}", GainTable, self.system, by_run, signed)
+            if signed:
+                m.d.comb += self.o.p.negative.eq(table.negative)
             connect(m, table.port, flipped(self.ports[i]))
             m.d.comb += [
                 table.start.eq(self.start),
@@ -176,10 +183,8 @@ class TokenStream(wiring.Component):
             if self.grouped:
                 where = Mux(self.plans[i].listed, where, held_row)
             with m.If(table.zero):
-                m.d.comb += [
-                    self.zero.eq(self.o.valid),
-                    self.zero_address.eq(table.base + where),
-                ]
+                m.d.comb += self.zero.eq(self.o.valid)
+                m.d.comb += self.zero_address.eq(table.base + where)
         m.d.comb += [
             issue.eq(known & advance),
             self.o.p.position.eq(self.token.position),

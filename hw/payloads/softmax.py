@@ -74,8 +74,9 @@ def tiles(config: Config) -> int:
 
 
 def token_layout(config: Config) -> data.StructLayout:
-    """A token: its position ``id``, by which masks compare, and its ``gain`` in 1/256."""
-    return data.StructLayout({"id": unsigned(config.position_bits), "gain": unsigned(GAIN_BITS)})
+    """A token: ``id``, its position, by which masks compare; size and sign of its ``gain``."""
+    sign = {"negative": unsigned(1)} if config.signed_gains else {}
+    return data.StructLayout({"id": config.position_bits, "gain": GAIN_BITS, **sign})
 
 
 def _fields(layout: data.StructLayout) -> dict[str, ShapeLike]:
@@ -90,10 +91,7 @@ def factor_layout(config: Config) -> data.StructLayout:
 
 def factor_fields(config: Config) -> dict[str, ShapeLike]:
     """Fields of :func:`factor_layout`."""
-    fields: dict[str, ShapeLike] = {
-        "multiplier": unsigned(MULTIPLIER_BITS),
-        "shift": unsigned(SHIFT_BITS),
-    }
+    fields: dict[str, ShapeLike] = {"multiplier": MULTIPLIER_BITS, "shift": SHIFT_BITS}
     return fields | ({"sink": signed(SINK_BITS)} if config.sinks else {})
 
 

@@ -9,7 +9,6 @@ from dtqatten.hw.base.pipeline import delayed, multiplied
 from dtqatten.hw.payloads.octaves import BIAS_BITS, OCTAVE_SHIFT, compared_bits, unseen
 from dtqatten.hw.payloads.softmax import (
     GAIN_BITS,
-    GAIN_ONE,
     MULTIPLIER_BITS,
     SHIFT_BITS,
     token_layout,
@@ -20,6 +19,8 @@ __all__ = ["MaskedScore"]
 
 class MaskedScore(wiring.Component):
     """``(score * gain + 128) >> 8`` of a key that is seen, else the lowest score.
+
+    With ``signed_gains`` that is negated where the gain of either key or query is negative.
 
     Where keys can have biases, that is brought to 1/256 octaves, ``x = clip(s * multiplier << 3 >>
     shift)``, and has its key's then, ``clip(x + bias)``: 18 bits, without the lowest number. Bit-
@@ -42,6 +43,8 @@ class MaskedScore(wiring.Component):
     key : In(token_layout(config))
     query : In(position_bits)
         Its id.
+    negative : In(1)
+        With ``signed_gains``: the query's gain is.
     lowest : In(position_bits)
         With ``windows``: the lowest id that the query of the cycle before sees.
     multiplier, shift, bias : In(16), In(6), In(signed(16))
@@ -71,6 +74,7 @@ class MaskedScore(wiring.Component):
             }
             | ({"lowest": In(config.position_bits)} if config.windows else {})
             | (biased if config.bias_heads else {})
+            | ({"negative": In(1)} if config.signed_gains else {})
         )
 
     @classmethod
@@ -82,7 +86,12 @@ class MaskedScore(wiring.Component):
         m = Module()
         wait = self.latency(self.config)
         product = multiplied(m, self.score, self.key.gain, "product")
-        gained: Value = (product + GAIN_ONE // 2) >> GAIN_BITS - 1
+        halves: Value = product >> GAIN_BITS - 2
+        if self.config.signed_gains:
+            # (~h + 1) >> 1 is -((h + 1) >> 1): the half that rounds is also the one that negates.
+            opposite = delayed(m, self.key.negative ^ self.negative, 3, "opposite")
+            halves = (halves ^ opposite.replicate(len(halves))).as_signed()
+        gained: Value = (halves + 1) >> 1
         if self.config.bias_heads:
             gained = self._biased(m, gained)
         seen = self.exists & (~self.causal | (self.key.id <= self.query))

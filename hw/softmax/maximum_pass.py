@@ -39,7 +39,8 @@ class MaximumPass(wiring.Component):
 
     ``s' = (s * gain + 128) >> 8``; a key is seen if it exists, in a causal head only if its id is
     not above the query's, and in a window of ``w`` only if it is not below the query's by ``w`` or
-    more. The query's gain joins the multiplier of its head, ``(multiplier * gain + 128) >> 8``.
+    more. The query's gain joins the multiplier of its head, ``(multiplier * gain + 128) >> 8``;
+    with ``signed_gains`` its sign joins that of each key's.
     Where keys can have biases, that multiplies scores here, which have the unit of all rows then;
     the factor from there to exponents is ``2**-3``.
 
@@ -153,8 +154,7 @@ class MaximumPass(wiring.Component):
 
         # Cycle 1: the tokens' words are read. Cycle 2: they have left the memories, which are slow.
         # Cycles 3 to 5: products. Cycle 6: the row; with biases more products, and it in cycle 13.
-        taken = delayed(m, taking, 2, "taken")
-        head = delayed(m, self.heads.p, 2, "head")
+        taken, head = delayed(m, taking, 2, "taken"), delayed(m, self.heads.p, 2, "head")
         query = delayed(m, queries.data[0], 1, "query")
         key = delayed(m, keys.data, 1, "key")
         factor = query if config.grouped else head
@@ -172,9 +172,11 @@ class MaximumPass(wiring.Component):
                 lane.query.eq(query.id),
                 self.row.scores[c].eq(lane.masked),
             ]
-            if lowest is not None:
-                m.d.comb += lane.lowest.eq(lowest)
             lanes.append(lane)
+        if config.signed_gains:
+            m.d.comb += [lane.negative.eq(query.negative) for lane in lanes]
+        if lowest is not None:
+            m.d.comb += [lane.lowest.eq(lowest) for lane in lanes]
         if biases is not None:
             m.d.comb += [lane.multiplier.eq(multiplier) for lane in lanes]
             self._add_biases(m, biases, lanes, head, query, factor)

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from dtqatten.configuration.core import CODE_MAX, CODE_MIN, Config, ConfigError
+from dtqatten.configuration.core import CODE_MAX, OUTPUT_CODE_MIN, Config, ConfigError
 from dtqatten.hw.base.export import place
 from dtqatten.hw.base.pipeline import delayed, multiplied
 from dtqatten.hw.base.replay_store import ReplayStore
@@ -118,7 +118,7 @@ class NormalizerLane(wiring.Component):
         # Shifted by 7 - r.
         code_halves = Signal(signed(OUTPUT_BITS), reset_less=True)
         m.d.sync += code_halves.eq(rounded >> ~form.shift)
-        code = _saturated((code_halves + 1) >> 1, CODE_MIN, CODE_MAX)
+        code = _saturated((code_halves + 1) >> 1, OUTPUT_CODE_MIN, CODE_MAX)
         m.d.sync += self.value.eq(Mux(last_form.codes, code, last_rounded))
         return m
 

@@ -7,7 +7,7 @@ import numpy as np
 from amaranth.hdl import Shape, signed
 from numpy.typing import NDArray
 
-from dtqatten.configuration.core import Config
+from dtqatten.configuration.core import CODE_MAX, CODE_MIN, Config
 from dtqatten.golden.cycles.score_array import ArrayModel
 from dtqatten.golden.cycles.streams import Source
 from dtqatten.golden.cycles.tiles import load_beats
@@ -53,7 +53,7 @@ def random_head(
         share = rng.choice([0.0, 0.3, 1.0]) if wide_share is None else wide_share
         # Extremes more often than a uniform draw would give them.
         codes = rng.choice([-120, 119, 0], size=(n, config.d_head))
-        uniform = rng.integers(-120, 120, size=codes.shape)
+        uniform = rng.integers(CODE_MIN, CODE_MAX + 1, size=codes.shape)
         return np.where(rng.random(codes.shape) < 0.9, uniform, codes), rng.random(n) < share
 
     q, q_wide = edge(queries, config.rows)

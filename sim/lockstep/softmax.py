@@ -106,11 +106,19 @@ def random_softmax_head(
         chosen = least + rng.choice(most, n, replace=n > most)
         return sorted(chosen.tolist(), key=lambda i: i % 3)
 
+    def negative() -> bool:
+        return config.signed_gains and bool(rng.integers(2))
+
     gains_of_values = int(rng.integers(1, 9))
     narrow, narrow_queries = rng.choice([0.0, 0.5]), rng.choice([0.0, 0.5, 1.0])
     tokens = [
         Key(
-            i, gain(), max(1, gain() >> gains_of_values), bool(rng.random() < narrow), at == n_k - 1
+            i,
+            gain(),
+            max(1, gain() >> gains_of_values),
+            bool(rng.random() < narrow),
+            at == n_k - 1,
+            negative(),
         )
         for at, i in enumerate(ids(n_k))
     ]
@@ -137,6 +145,7 @@ def random_softmax_head(
             *factor(),
             sink(),
             member=int(rng.integers(members)),
+            negative=negative(),
         )
         for i in ids(n_q)
     ]

@@ -8,7 +8,7 @@ import numpy as np
 from amaranth.hdl import signed
 from numpy.typing import NDArray
 
-from dtqatten.configuration.core import Config
+from dtqatten.configuration.core import CODE_MAX, CODE_MIN, Config
 from dtqatten.configuration.limits import EXPONENT_MAX
 from dtqatten.golden.cycles.tile_rows import tile_rows, visited_tiles
 from dtqatten.golden.cycles.tiles import load_beats
@@ -78,7 +78,7 @@ def random_value_head(
     weights[rng.random((queries, keys)) < 0.1] = code.top
     if config.skip_tiles:
         clear_tiles(config, rng, weights)
-    values = rng.integers(-120, 120, (keys, config.d_head))
+    values = rng.integers(CODE_MIN, CODE_MAX + 1, (keys, config.d_head))
     wide = rng.random(keys) < share
     narrow_share = rng.choice([0.0, 0.5, 1.0]) if narrow_share is None else narrow_share
     narrow = (np.arange(queries) < round(narrow_share * queries))[:: int(rng.choice([1, -1]))]

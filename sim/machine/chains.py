@@ -10,6 +10,7 @@ from dtqatten.driver.calls import Call
 from dtqatten.driver.layers import Layer
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes, IntArray, quantize
+from dtqatten.golden.numerics.gains import Gains
 from dtqatten.golden.numerics.sinks import NO_SINK
 from dtqatten.golden.numerics.tokens import TokenList
 
@@ -100,9 +101,13 @@ def random_chain(
                 left = kv_heads * repeats
             keep_heads = int(rng.integers(1, left + 1)) if flip(0.9) else 0
 
-        def codes(many: int, gains: bool, n: int) -> Codes:
+        # Of V and, with a sign, of Q and K.
+        kinds = [Gains.LEAST_ERROR if number % 2 else Gains.LARGEST]
+        kinds += [Gains.SIGNED] * config.signed_gains
+
+        def codes(many: int, gains: bool, n: int, kind: Gains = kinds[-1]) -> Codes:
             values = rng.normal(size=(many, n, config.d_head)) * rng.uniform(0.2, 2, (many, n, 1))
-            return quantize(values, "token" if gains else "head")
+            return quantize(values, "token" if gains else "head", gains=kind)
 
         most = min(tokens or config.n_max, config.n_max)
         # In segments, keys are not ranked.
@@ -111,6 +116,8 @@ def random_chain(
         grouped = config.grouped and call and flip(0.8) and repeats <= most
         if biased:
             grouped = grouped and repeats <= config.bias_heads
+        if many_keys:
+            grouped = grouped and repeats <= config.merge_rows
         rows = most // repeats if grouped else most
         if (config.progressive or config.chosen_values) and flip(0.8):
             # As few as a row block has.
@@ -145,7 +152,7 @@ def random_chain(
         shared: dict[str, Any] = {
             "q": codes(kv_heads * repeats, flip(), stored if queries is None else len(queries)),
             "k": codes(kv_heads, flip(), stored),
-            "v": codes(kv_heads, config.v_gains, stored),
+            "v": codes(kv_heads, config.v_gains, stored, kinds[0]),
             "k0": k0,
             "k1": 0 if many_keys else pick(0, k0),
             "causal": flip(),
@@ -161,6 +168,7 @@ def random_chain(
                 p_planes=config.planes,
                 unsigned_weights=config.unsigned_weights,
                 block_exponents=config.block_exponents,
+                signed_gains=config.signed_gains,
                 p_follows_token=flip(0.3),
                 p_follows_query=flip(0.3),
                 output_bits=8 if eight else 16,

@@ -99,6 +99,7 @@ def decoder_config(
         planes=policy.p_planes,
         unsigned_weights=policy.unsigned_weights,
         block_exponents=policy.block_exponents,
+        signed_gains=policy.signed_gains,
         v_gains=policy.granularity is Granularity.TOKEN,
         grouped=shared < heads,
         bias_heads=heads // shared if policy.center_queries else 0,

@@ -251,6 +251,7 @@ class CachedBlocks:
                     p_planes=op.p_planes,
                     unsigned_weights=op.unsigned_weights,
                     block_exponents=op.block_exponents,
+                    signed_gains=op.signed_gains,
                     p_follows_token=op.p_follows_token,
                     p_follows_query=op.p_follows_query,
                     softmax_scale=op.scaling,
@@ -296,5 +297,5 @@ class CachedBlocks:
 def _codes(quantized: Quantized, first: int) -> Codes:
     """Return the codes of one sequence's tokens from a place on, for the driver."""
     made = quantized.numpy(quantized.codes.shape[1])
-    gains = None if made.gains is None else np.maximum(made.gains[0][:, first:], 1)
+    gains = None if made.gains is None else made.gains[0][:, first:]
     return Codes(made.codes[0][:, first:], made.scale[0], gains)

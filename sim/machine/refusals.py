@@ -28,7 +28,7 @@ def refuse_weights(config: Config, policy: Policy) -> None:
         If the machine's weights are unsigned or have exponents, or its keys can have biases, and
         the policy's do not.
     """
-    for name in ("unsigned_weights", "block_exponents"):
+    for name in ("unsigned_weights", "block_exponents", "signed_gains"):
         if getattr(config, name) and not getattr(policy, name):
             raise PolicyError(
                 f"the machine has {name}, the policy has not: set it in the policy, or leave it "

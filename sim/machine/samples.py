@@ -30,6 +30,7 @@ VALUES: dict[str, tuple] = {
     "planes": (2, 3),
     "unsigned_weights": (False, True),
     "block_exponents": (False, True),
+    "signed_gains": (False, True),
     "heads": (1, 3),
     "topk_lanes": (1, 2, 4),
     "topk_engine": tuple(TopKEngine),

@@ -192,6 +192,7 @@ CORE_JOBS: list[tuple[Config, list[CoreScenario]]] = [
         schedule=Schedule.INTERLEAVED,
         unsigned_weights=True,
         block_exponents=True,
+        signed_gains=True,
     ),
     _core_job(rows=2, cols=8, depth=24, d_head=96, n_max=17, cumulative=True, topk_lanes=8),
     _core_job(rows=2, cols=3, depth=16, d_head=128, n_max=9, count_normalize=True),

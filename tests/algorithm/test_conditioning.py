@@ -7,7 +7,7 @@ import torch
 
 from dtqatten.algorithm.block.fake_quant import fake_quant
 from dtqatten.algorithm.block.operands import Operands
-from dtqatten.algorithm.block.quantized import quantize
+from dtqatten.algorithm.block.quantized import Rule, quantize
 from dtqatten.algorithm.block.steps import plain
 from dtqatten.algorithm.block.terms import Terms
 from dtqatten.algorithm.conditioning import Conditioner, Observer, hadamard
@@ -15,6 +15,7 @@ from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.runtime import attached, calibrate
 from dtqatten.files.errors import UsageError
+from dtqatten.golden.numerics.gains import Gains
 from tiny_models import hidden, rms
 
 
@@ -83,7 +84,7 @@ def test_means_of_queries_leave_room_for_what_differs(rotated):
         assert (bias is not None) == centered
         eight = torch.full((2, 40), 8.0)
         op = Operands(
-            *(quantize(x, None, True) for x in given),
+            *(quantize(x, None, Rule(Gains.LARGEST)) for x in given),
             q_bits=eight / 2,
             k_bits=eight,
             v_bits=eight,

@@ -120,6 +120,21 @@ def test_cumulative_importance_adds_up_over_layers() -> None:
     assert np.allclose(second.importance, first.importance + alone.importance)
 
 
+def test_gains_have_signs_where_the_machine_takes_them() -> None:
+    """Tokens of 4 bits are nearer to real attention then."""
+    core = Config(rows=4, cols=4, depth=4, d_head=32, n_max=64, v_gains=True, planes=3)
+    q, k, v = (RNG.normal(size=(4, 40, 32)) for _ in range(3))
+    exact = reference(q, k, v).output
+    plain, signed = (
+        float(np.square(found.output - exact).mean())
+        for found in (
+            dtqatten.attention(q, k, v, preset=each, bits=[4] * 40, shares=ALL)
+            for each in (core, core.replace(signed_gains=True))
+        )
+    )
+    assert signed < 0.9 * plain
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -34,7 +34,7 @@ def test_nothing_that_fits_is_a_failure(
     assert run(*arguments("explore", limit[0], "7")).exit_code == 0
 
 
-@pytest.mark.parametrize("option", ["unsigned_weights", "block_exponents", "bias_heads"])
+@pytest.mark.parametrize("option", ["unsigned_weights", "signed_gains", "bias_heads"])
 def test_a_power_that_is_not_known_is_in_no_limit(
     option: str, folder: Path, machine: Machine
 ) -> None:

@@ -27,6 +27,7 @@ GOOD: dict[type, dict[str, Any]] = {
         **{"unsigned_weights": True, "block_exponents": True},
         **{"load_bits": 64, "value_load_bits": 64, "normalizer_lanes": 3},
         **{"schedule": Schedule.INTERLEAVED, "v_gains": False, "cumulative": False},
+        **{"signed_gains": True},
         **{"count_normalize": True, "capacity": 128, "windows": True, "sinks": True},
         **{
             "grouped": False,

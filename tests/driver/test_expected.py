@@ -69,6 +69,7 @@ def test_a_machine_of_other_numbers_is_refused() -> None:
     (layer,) = chain()
     unsigned = replace(layer, options=Options(unsigned_weights=True))
     raised = replace(layer, options=Options(block_exponents=True))
+    signed = replace(layer, options=Options(signed_gains=True))
     tried = replace(layer, options=Options(flat_sum=100_000))
     biased = replace(layer, key_bias=np.zeros((layer.heads, layer.stored), np.int16))
     for machine, other, says in (
@@ -76,6 +77,7 @@ def test_a_machine_of_other_numbers_is_refused() -> None:
         (TINY, unsigned, "unsigned_weights is True, the machine's False"),
         (TINY.replace(unsigned_weights=True), layer, "unsigned_weights is False, the machine's"),
         (TINY, raised, "block_exponents is True, the machine's False"),
+        (TINY, signed, "signed_gains is True, the machine's False"),
         (TINY, tried, "flat_sum is 100000, but the machine has no progressive layers"),
     ):
         with pytest.raises(LayoutError, match=says):

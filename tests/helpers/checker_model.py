@@ -127,11 +127,8 @@ class Case:
 def served(config: Config) -> tuple[Flag, Flag]:
     """Return the flags that a build knows, and those that it needs."""
     known, needed = ~Flag(0), Flag(0)
-    codes = (
-        (config.v_gains, Flag.V_GAINS),
-        (config.unsigned_weights, Flag.UNSIGNED_WEIGHTS),
-        (config.block_exponents, Flag.BLOCK_EXPONENTS),
-    )
+    needing = ("v_gains", "unsigned_weights", "block_exponents", "signed_gains")
+    codes = [(getattr(config, name), Flag[name.upper()]) for name in needing]
     for possible, flags in (
         *codes,
         (config.cumulative, Flag.CUMULATIVE | Flag.FRESH),

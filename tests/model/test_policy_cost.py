@@ -89,6 +89,10 @@ def test_energy_is_that_of_busy_units_and_of_dram() -> None:
         told = f"{name} is True: power is known of machines without {option} only"
         with pytest.raises(UsageError, match=told):
             cost(flat.replace(**{name: True}))
+    signed = flat.replace(granularity="token", gains="signed")
+    told = "signed_gains is True: power is known of machines without signed_gains only"
+    with pytest.raises(UsageError, match=told):
+        cost(signed)
 
 
 def test_what_a_machine_cannot_tell_is_refused() -> None:

@@ -10,12 +10,13 @@ from dtqatten.algorithm.block.fake_quant import fake_quant
 from dtqatten.algorithm.block.integer import integer
 from dtqatten.algorithm.block.key_bias import bias_codes, bias_nats
 from dtqatten.algorithm.block.operands import Operands
-from dtqatten.algorithm.block.quantized import quantize, quantize_exactly
+from dtqatten.algorithm.block.quantized import Rule, quantize, quantize_exactly
 from dtqatten.algorithm.block.steps import plain
-from dtqatten.algorithm.block.terms import Terms
+from dtqatten.algorithm.block.terms import NO_TERMS, Terms
 from dtqatten.golden.numerics.attention import Inputs, Options, attention
 from dtqatten.golden.numerics.codes import Codes, Granularity
 from dtqatten.golden.numerics.codes import quantize as golden_quantize
+from dtqatten.golden.numerics.gains import Gains
 from dtqatten.golden.numerics.local_values import Arrays, tiling
 
 # Relative rms difference of the two modes: the table and 16-bit roundings of the machine are all
@@ -33,14 +34,17 @@ def tensors(seed=0, b=2, heads=4, kv=2, n=24, d=16, scale=1.5):
     return q, k, v
 
 
-def operands(make, q, k, v, *, per_token=False, bits=None, keep=None, **options):
+def operands(
+    make, q, k, v, *, per_token=False, bits=None, keep=None, gains=Gains.LARGEST, **options
+):
     n = q.shape[2]
     bits = torch.full((len(q), n), 8.0) if bits is None else bits
+    rule = Rule(gains if per_token else None, bits)
     visible = None if keep is None else keep[:, None, None, :]
     return Operands(
-        q=make(q, keep, per_token),
-        k=make(k, keep, per_token),
-        v=make(v, keep, per_token),
+        q=make(q, keep, rule),
+        k=make(k, keep, rule),
+        v=make(v, keep, rule.of_values),
         q_bits=bits,
         k_bits=bits,
         v_bits=bits,
@@ -88,6 +92,29 @@ def test_fake_quant_agrees_with_the_golden_block(
         exact, fast = integer(op), fake_quant(op)
         assert rms(fast.output, exact.output) < BOUND[planes, follows or query]
         assert rms(fast.importance, exact.importance) < 0.002
+
+
+@pytest.mark.parametrize("gains", [Gains.LEAST_ERROR, Gains.SIGNED])
+@pytest.mark.parametrize("biased", [False, True])
+def test_gains_of_least_error_agree_with_the_golden_block(gains, biased):
+    """Errors against real attention are those of the golden block, and less than without."""
+    error = {}
+    for seed in range(3):
+        q, k, v = tensors(seed)
+        bits = mixed(seed=seed)
+        bias = bias_codes(torch.randn(2, 4, 24), 0)
+        terms = Terms(key_bias=bias_nats(bias, torch.float32)) if biased else NO_TERMS
+        exact = plain(q, k, v, None, 16**-0.5, torch.ones(2, 24), terms).output
+        for kind in (Gains.LARGEST, gains):
+            options = {"per_token": True, "bits": bits, "p_planes": 3, "terms": terms}
+            options |= {"gains": kind, "signed_gains": kind is Gains.SIGNED}
+            op = operands(quantize_exactly, q, k, v, **options)
+            golden, fast = integer(op), fake_quant(op)
+            assert rms(fast.output, golden.output) < BOUND[3, False]
+            own = fake_quant(operands(quantize, q, k, v, **options))
+            assert rms(own.output, fast.output) < 0.01
+            error.setdefault(kind, []).append(rms(golden.output, exact))
+    assert np.mean(error[gains]) < 0.97 * np.mean(error[Gains.LARGEST])
 
 
 def test_integer_mode_is_the_golden_block_bit_for_bit():

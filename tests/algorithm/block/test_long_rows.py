@@ -8,8 +8,9 @@ import torch
 from dtqatten.algorithm.block.fake_quant import fake_quant
 from dtqatten.algorithm.block.integer import integer
 from dtqatten.algorithm.block.operands import Operands
-from dtqatten.algorithm.block.quantized import quantize_exactly
+from dtqatten.algorithm.block.quantized import Rule, quantize_exactly
 from dtqatten.algorithm.block.terms import Terms
+from dtqatten.golden.numerics.gains import Gains
 
 
 def operands(n_q, n_k, **options):
@@ -17,9 +18,9 @@ def operands(n_q, n_k, **options):
     q, k, v = (torch.randn(1, 2, n, 8) * 1.5 for n in (n_q, n_k, n_k))
     every = torch.full((1, n_k), 8.0)
     return Operands(
-        q=quantize_exactly(q, None, True),
-        k=quantize_exactly(k, None, True),
-        v=quantize_exactly(v, None, True),
+        q=quantize_exactly(q, None, Rule(Gains.LARGEST)),
+        k=quantize_exactly(k, None, Rule(Gains.LARGEST)),
+        v=quantize_exactly(v, None, Rule(Gains.LARGEST)),
         q_bits=every[:, :n_q],
         k_bits=every,
         v_bits=every,

@@ -4,9 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from dtqatten.algorithm.block.quantized import Quantized, quantize, quantize_exactly, rescaled
+from dtqatten.algorithm.block.quantized import (
+    Quantized,
+    Rule,
+    quantize,
+    quantize_exactly,
+    rescaled,
+)
 from dtqatten.golden.numerics.codes import Granularity
 from dtqatten.golden.numerics.codes import quantize as golden_quantize
+from dtqatten.golden.numerics.gains import Gains
+
+#: One scale a head, or a gain a token.
+RULES = {False: Rule(), True: Rule(Gains.LARGEST)}
 
 
 @pytest.mark.parametrize("per_token", [False, True])
@@ -15,7 +25,7 @@ def test_codes_are_those_of_the_golden_model(per_token):
     for seed in range(5):
         torch.manual_seed(seed)
         x = torch.randn(2, 4, 24, 16) * 1.5
-        got = quantize(x, None, per_token)
+        got = quantize(x, None, RULES[per_token])
         exact = golden_quantize(
             x.double().numpy(), Granularity.TOKEN if per_token else Granularity.HEAD
         )
@@ -24,7 +34,7 @@ def test_codes_are_those_of_the_golden_model(per_token):
         assert (off > 0).mean() < 1e-3
         if per_token:
             assert (got.gains.numpy() == exact.gains).mean() > 0.999
-        assert (quantize_exactly(x, None, per_token).codes.numpy() == exact.codes).all()
+        assert (quantize_exactly(x, None, RULES[per_token]).codes.numpy() == exact.codes).all()
 
 
 def test_tokens_left_out_do_not_stretch_the_scale():
@@ -32,14 +42,14 @@ def test_tokens_left_out_do_not_stretch_the_scale():
     x[0, 0, 1] = 100
     keep = torch.tensor([[True, False, True]])
     for make in (quantize, quantize_exactly):
-        assert make(x, keep, False).scale.item() == pytest.approx(1 / 119)
-        assert make(x, None, False).scale.item() == pytest.approx(100 / 119)
+        assert make(x, keep, Rule()).scale.item() == pytest.approx(1 / 119)
+        assert make(x, None, Rule()).scale.item() == pytest.approx(100 / 119)
 
 
 @pytest.mark.parametrize("make", [quantize, quantize_exactly])
 def test_what_exceeds_a_fixed_scale_is_clipped(make):
     x = torch.tensor([[[[60 / 119, -3.0]]]])
-    got = make(x, None, False, torch.full((1, 1), 1 / 119))
+    got = make(x, None, Rule(), torch.full((1, 1), 1 / 119))
     assert got.codes.flatten().tolist() == [60, -119]
 
 
@@ -56,7 +66,7 @@ def test_cached_codes_follow_a_scale_that_grows(granularity):
     torch.manual_seed(0)
     x = torch.randn(2, 3, 9, 8, dtype=torch.float64)
     x[:, :, ::2] *= 0.05
-    held = quantize(x, None, granularity == "token")
+    held = quantize(x, None, RULES[granularity == "token"])
     first = held
     steps = held.step / 2
     for growth in (1.3, 7.0, 1.0, 100.0):
@@ -73,7 +83,7 @@ def test_tiny_values_have_finite_codes(value, per_token):
     x = torch.full((1, 2, 4, 8), value)
     x[:, 1, 1:] = 0
     for make in (quantize, quantize_exactly):
-        made = make(x, None, per_token)
+        made = make(x, None, RULES[per_token])
         made = Quantized(made.codes.double(), made.scale, made.gains)
         back = made.codes * made.step
         assert made.codes.isfinite().all()

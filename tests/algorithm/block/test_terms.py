@@ -10,12 +10,13 @@ from dtqatten.algorithm.block import fake_quant as block
 from dtqatten.algorithm.block.fake_quant import fake_quant
 from dtqatten.algorithm.block.integer import integer
 from dtqatten.algorithm.block.operands import Operands
-from dtqatten.algorithm.block.quantized import quantize, quantize_exactly
+from dtqatten.algorithm.block.quantized import Rule, quantize, quantize_exactly
 from dtqatten.algorithm.block.steps import plain
 from dtqatten.algorithm.block.terms import NO_TERMS, Terms
 from dtqatten.golden.numerics.attention import Inputs, Options, attention
 from dtqatten.golden.numerics.codes import Granularity
 from dtqatten.golden.numerics.codes import quantize as golden_quantize
+from dtqatten.golden.numerics.gains import Gains
 from dtqatten.golden.numerics.reference import reference
 from dtqatten.golden.numerics.score_terms import quantize_bias, quantize_softcap
 from dtqatten.golden.numerics.sinks import quantize_sinks
@@ -51,10 +52,11 @@ CASES = ["cap", "bias", "bias of a row", "sinks", "all"]
 
 def operands(make, q, k, v, given, *, per_token=False, **options):
     every = torch.full((BATCH, N), 8.0)
+    rule = Rule(Gains.LARGEST if per_token else None)
     return Operands(
-        q=make(q, None, per_token),
-        k=make(k, None, per_token),
-        v=make(v, None, per_token),
+        q=make(q, None, rule),
+        k=make(k, None, rule),
+        v=make(v, None, rule),
         q_bits=every,
         k_bits=every,
         v_bits=every,

@@ -37,6 +37,7 @@ RICH = SystemConfig(
         unsigned_weights=True,
         bias_heads=1,
         block_exponents=True,
+        signed_gains=True,
         head_pruning=True,
         skip_tiles=True,
         local_values=True,

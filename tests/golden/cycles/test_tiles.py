@@ -40,7 +40,7 @@ def test_beats_carry_every_plane_once() -> None:
         (np.zeros((0, 32)), np.zeros(0), "a head has 0 tokens, outside 1..64"),
         (np.zeros((65, 32)), np.zeros(65), "a head has 65 tokens, outside 1..64"),
         (np.full((3, 32), 120), np.zeros(3), "120"),
-        (np.full((3, 32), -121), np.zeros(3), "-121"),
+        (np.full((3, 32), -129), np.zeros(3), "-129"),
     ],
 )
 def test_streams_that_do_not_fit_are_refused(codes, wide, says) -> None:

@@ -19,7 +19,7 @@ SEGMENTS = Flag.CONTINUES | Flag.HOLDS
 OPTIONAL |= SEGMENTS | Flag.GROUPED | Flag.HELD | Flag.LOCAL_VALUES
 HEADS = Flag.HEADS_CHAINED | Flag.HEAD_REPORT
 OPTIONAL |= HEADS | Flag.PROGRESSIVE | Flag.UNSIGNED_WEIGHTS | Flag.BLOCK_EXPONENTS | Flag.KEY_BIAS
-OPTIONAL |= Flag.CHOSEN_VALUES
+OPTIONAL |= Flag.CHOSEN_VALUES | Flag.SIGNED_GAINS
 
 
 def test_each_option_brings_its_flags() -> None:
@@ -37,6 +37,7 @@ def test_each_option_brings_its_flags() -> None:
     assert known_flags(PLAIN.replace(progressive=True)) & OPTIONAL == Flag.PROGRESSIVE
     assert known_flags(PLAIN.replace(block_exponents=True)) & OPTIONAL == Flag.BLOCK_EXPONENTS
     assert known_flags(PLAIN.replace(bias_heads=1)) & OPTIONAL == Flag.KEY_BIAS
+    assert known_flags(PLAIN.replace(signed_gains=True)) & OPTIONAL == Flag.SIGNED_GAINS
     local = PLAIN.replace(skip_tiles=True, local_values=True)
     assert known_flags(local) & OPTIONAL == Flag.LOCAL_VALUES
     chosen = Flag.LOCAL_VALUES | Flag.CHOSEN_VALUES
@@ -51,6 +52,7 @@ def test_gains_and_codes_of_weights_are_required_where_there_are_any() -> None:
     both = required_flags(unsigned.replace(v_gains=True))
     assert both == Flag.V_GAINS | Flag.UNSIGNED_WEIGHTS
     assert required_flags(PLAIN.replace(block_exponents=True)) == Flag.BLOCK_EXPONENTS
+    assert required_flags(PLAIN.replace(signed_gains=True)) == Flag.SIGNED_GAINS
 
 
 def test_a_flag_is_one_bit_of_the_descriptor() -> None:

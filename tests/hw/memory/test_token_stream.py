@@ -41,11 +41,13 @@ def fields(plan: dict) -> dict:
     return {name: value for name, value in plan.items() if name != "present"}
 
 
-@pytest.mark.parametrize("by_run", [False, True])
+@pytest.mark.parametrize(
+    ("by_run", "has_sign"), [(False, False), (True, False), (False, True), (True, True)]
+)
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-def test_gain_table(stall: float, by_run: bool) -> None:
+def test_gain_table(stall: float, by_run: bool, has_sign: bool) -> None:
     rng = np.random.default_rng(1)
-    dut = GainTable(SYSTEM, by_run)
+    dut = GainTable(SYSTEM, by_run, has_sign)
     memory = PortMemory(SYSTEM, DATA, rng, stall)
     found, port = memory.reads(dut.port)
     # present, listed, tokens, repeats, heads of K or V
@@ -87,6 +89,9 @@ def test_gain_table(stall: float, by_run: bool) -> None:
                     ctx.set(dut.slot, slot)
                     await ctx.tick()
                     gain = gain_of(plan, head, table[slot])
+                    if has_sign and present:
+                        assert ctx.get(dut.negative) == gain >> 7
+                        gain = 2 * (gain & 0x7F)
                     assert ctx.get(dut.gain) == gain
                     assert ctx.get(dut.zero) == (gain == 0)
                 if present:

@@ -10,7 +10,7 @@ from dtqatten.golden.numerics.codes import apply_gain
 from dtqatten.golden.numerics.score_terms import biased
 from dtqatten.golden.numerics.segments import RowScale
 from dtqatten.hw.payloads.octaves import compared_bits, unseen
-from dtqatten.hw.payloads.softmax import GAIN_ONE
+from dtqatten.hw.payloads.softmax import GAIN_BITS, GAIN_ONE
 from dtqatten.hw.softmax.masked_score import MaskedScore
 from dtqatten.sim.engines.ports import pack
 from dtqatten.sim.engines.verilated import VerilatedModel
@@ -120,3 +120,31 @@ def test_octaves_with_biases_are_those_of_the_golden_model() -> None:
         got.append(rtl.step(ports, "masked")["masked"])
     wanted = np.where(exists, expected[:, 0, 0], unseen(config)).tolist()
     assert got[wait:] == [pack([each], octave_bits) for each in wanted]
+
+
+def test_signs_of_key_and_query_negate_a_score() -> None:
+    """After it is rounded."""
+    config = CONFIG.replace(signed_gains=True)
+    limit = config.d_head * 120 * 120
+    rng = np.random.default_rng(1)
+    scores = [-limit, -1, 0, 1, 64, 127, 128, limit, *rng.integers(-limit, limit + 1, 40).tolist()]
+    todo = list(product(scores, (2, 128, 254, GAIN_ONE), (0, 1), (0, 1)))
+    bits = (config.n_max - 1).bit_length()
+    score_bits = signed(config.score_width)
+    rtl = VerilatedModel(MaskedScore(config), "signed_score")
+    got = []
+    for cycle in range(len(todo) + MaskedScore.latency(config)):
+        ports = {}
+        if cycle < len(todo):
+            score, gain, of_key, of_query = todo[cycle]
+            ports = {
+                "score": pack([score], score_bits),
+                "exists": 1,
+                "key": gain << bits | of_key << bits + GAIN_BITS,
+                "negative": of_query,
+            }
+        got.append(rtl.step(ports, "masked")["masked"])
+    assert got[MaskedScore.latency(config) :] == [
+        pack([(score * gain + 128 >> 8) * (-1) ** (of_key + of_query)], score_bits)
+        for score, gain, of_key, of_query in todo
+    ]

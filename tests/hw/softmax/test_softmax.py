@@ -37,7 +37,7 @@ OPTIONS = [
     {"progressive": True, "v_gains": True, "windows": True, "product_stages": 2},
     {"bias_heads": 1},
     {"bias_heads": 1, "v_gains": True, "windows": True, "progressive": True},
-    {"bias_heads": 3, "grouped": True, "sinks": True, "planes": 3},
+    {"bias_heads": 3, "grouped": True, "sinks": True, "planes": 3, "signed_gains": True},
     {"bias_heads": 3, "grouped": True, "sinks": True, "merge_rows": 9, "product_stages": 2},
 ]
 #: Keys wait in registers of their own.

@@ -92,15 +92,20 @@ def test_the_tokens_are_those_of_the_golden_algorithm(llama) -> None:
 
 
 def test_means_of_queries_are_biases_of_keys(llama) -> None:
-    """Three query heads share a head of K and V, and its biases are of each; keys are evicted."""
-    policy = MIXED.replace(center=True, center_queries=True, rotate=True)
+    """Three query heads share a head of K and V, and its biases are of each; keys are evicted.
+
+    Gains have signs, which are rescaled with the cache.
+    """
+    policy = MIXED.replace(center=True, center_queries=True, rotate=True, gains="signed")
     core = decoder_config(START, policy, llama.config, PROMPT + NEW)
-    assert core.bias_heads == 3
+    assert (core.bias_heads, core.signed_gains) == (3, True)
     torch.manual_seed(2)
     ids = torch.randint(2, 60, (1, PROMPT))
     assert run_decoder(llama, policy, device_of(core), core, ids, NEW).equal
     with pytest.raises(PolicyError, match=r"machine has bias_heads, .* set center_queries"):
-        decoder_config(core, MIXED, llama.config, PROMPT + NEW)
+        decoder_config(core, MIXED.replace(gains="signed"), llama.config, PROMPT + NEW)
+    with pytest.raises(PolicyError, match=r"machine has signed_gains, the policy has not"):
+        decoder_config(core, policy.replace(gains="least-error"), llama.config, PROMPT + NEW)
 
 
 def test_biases_are_of_the_heads_that_share(llama) -> None:
