@@ -5,12 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from dtqatten.algorithm.report.methods import SEARCHED
-from dtqatten.algorithm.report.results import Results, set_of
+from dtqatten.algorithm.report.results import METHODS, Results, set_of
+from dtqatten.algorithm.report.sections import (
+    chosen_and_reported,
+    loss,
+    made_by,
+    number_sections,
+    ranking_sections,
+    text_section,
+    title,
+)
 
 __all__ = ["PAPER_BOPS", "render"]
 
 #: Searched policies from few to many bit operations.
 _CURVE = ("", "-450", "-600", "-accurate")
+#: Searched policies in other formats of numbers.
+FORMATS = ("-unsigned", "-exponents", "-centered", "-centered-exponents")
 #: Bit operations that the paper's average shares imply, P at 8 bits: encoder and decoder.
 PAPER_BOPS = {False: 0.316, True: 0.340}
 
@@ -20,6 +31,7 @@ def render(
     versions: dict[str, str],
     pictures: Sequence[str] = (),
     noise: Sequence[dict[str, Any]] = (),
+    texts: Sequence[dict[str, Any]] = (),
 ) -> str:
     """Return the text of docs/accuracy.md.
 
@@ -33,13 +45,26 @@ def render(
         Paths of pictures relative to the document.
     noise : sequence of dict
         Points of the noise study.
+    texts : sequence of dict
+        What decoders say after a text, of
+        :func:`dtqatten.algorithm.report.continuation.continuations`.
     """
     lines = [_HEAD.format(versions=", ".join(f"{k} {v}" for k, v in versions.items()))]
-    for one in dict.fromkeys(map(set_of, results.rows)):
-        model, task, _ = one
-        lines += _section(model, task, [row for row in results.rows if set_of(row) == one])
+    rows = {one: [] for one in map(set_of, results.rows)}
+    for row in results.rows:
+        rows[set_of(row)].append(row)
+    methods = {one: found for one, found in rows.items() if one[0] == METHODS}
+    lines += chosen_and_reported(list(methods.values()))
+    for found in methods.values():
+        lines += _section(found)
+    lines += number_sections([found for one, found in rows.items() if one[0] == "numbers"])
+    lines += ranking_sections([found for one, found in rows.items() if one[0] == "importance"])
+    for each in texts:
+        lines += text_section(each)
     if noise:
         lines += _noise_section(noise)
+    if pictures:
+        lines.append("## Pictures\nOf the part that was measured last with all methods.\n")
     for path in pictures:
         lines.append(f"![{Path(path).stem}]({path})")
     return "\n".join(lines).rstrip() + "\n"
@@ -90,17 +115,17 @@ that say so, all weights, through the straight-through estimator under the searc
 """
 
 
-def _section(model: str, task: str, rows: list[dict[str, Any]]) -> list[str]:
+def _section(rows: list[dict[str, Any]]) -> list[str]:
     first = rows[0]
     causal = first["metric_name"] == "perplexity"
     plain = 1e3 * first["float_seconds"] / first["sequences"]
     lines = [
-        f"## {model}, {task}",
-        f"{first['sequences']} {'windows' if causal else 'texts'}; {first['metric_name']} of the "
-        f"plain model **{first['float_metric']:.4f}**, {plain:.0f} ms each.\n",
-        f"|method|{first['metric_name']}|loss|0/4/8 %|BOPs|bytes|time|",
-        "|---|---|---|---|---|---|---|",
-        f"|float32|{first['float_metric']:.4f}|0||||1.00x|",
+        f"## {title(first)}",
+        f"{first['metric_name'].capitalize()} of the plain model "
+        f"**{first['float_metric']:.4f}**, {plain:.0f} ms each.\n",
+        f"|method|numbers|{first['metric_name']}|loss|0/4/8 %|BOPs|bytes|time|commit|",
+        "|---" * 9 + "|",
+        f"|float32|float32|{first['float_metric']:.4f}|0||||1.00x||",
     ]
     for row in rows:
         costs = "||"
@@ -108,8 +133,8 @@ def _section(model: str, task: str, rows: list[dict[str, Any]]) -> list[str]:
             shares = "/".join(f"{100 * row[f'share_{b}']:.1f}" for b in (0, 4, 8))
             costs = f"{shares}|{row['bops_ratio']:.3f}|{row['bytes_ratio']:.3f}"
         lines.append(
-            f"|{row['method']}|{row['metric']:.4f}|{100 * _loss(row):+.2f} %|{costs}|"
-            f"{_slower(row):.2f}x|"
+            f"|{row['method']}|{row.get('numbers', '')}|{row['metric']:.4f}|"
+            f"{100 * loss(row):+.2f} %|{costs}|{_slower(row):.2f}x|{made_by(row)}|"
         )
     return [*lines, "", *_findings(rows, causal), ""]
 
@@ -126,30 +151,38 @@ def _findings(rows: list[dict[str, Any]], causal: bool) -> list[str]:
     lines = []
     local = SEARCHED["-values"]
     fast = SEARCHED["-fast"]
-    for name in ("searched", fast, "searched, fine-tuned", local, f"{local}, P at 8 bit"):
+    formats = [SEARCHED[x] for x in FORMATS] if causal else []
+    for name in (
+        "searched",
+        *formats,
+        fast,
+        "searched, fine-tuned",
+        local,
+        f"{local}, P at 8 bit",
+    ):
         if name in named:
             row = named[name]
-            good = _loss(row) <= 0.01 and row["bops_ratio"] <= goal + 5e-4
+            good = loss(row) <= 0.01 and row["bops_ratio"] <= goal + 5e-4
             lines.append(
                 f"- Goal for *{name}*: loss at most 1 %, BOPs at most {goal:.3f}: "
                 f"{'**reached**' if good else '**not reached**'} "
-                f"({100 * _loss(row):+.2f} %, {row['bops_ratio']:.3f})."
+                f"({100 * loss(row):+.2f} %, {row['bops_ratio']:.3f})."
             )
     four, control = named.get("all 4 bit, conditioned"), named.get("float32, fine-tuned")
     if control is not None:
         lines.append(
-            f"- The same fine-tuning without quantization: {100 * _loss(control):+.2f} %; what the "
+            f"- The same fine-tuning without quantization: {100 * loss(control):+.2f} %; what the "
             f"policy costs a fine-tuned model is the difference, "
-            f"{100 * (_loss(named['searched, fine-tuned']) - _loss(control)):+.2f} %."
+            f"{100 * (loss(named['searched, fine-tuned']) - loss(control)):+.2f} %."
         )
-    if four is not None and _loss(four) > 0.01 and four["bops_ratio"] > goal:
+    if four is not None and loss(four) > 0.01 and four["bops_ratio"] > goal:
         lines.append(
             f"- In the way: 4-bit tokens alone, with conditioning and nothing pruned, lose "
-            f"{100 * _loss(four):.2f} % at {four['bops_ratio']:.3f}, more than either goal allows."
+            f"{100 * loss(four):.2f} % at {four['bops_ratio']:.3f}, more than either goal allows."
         )
     curve = [named[n] for n in map(SEARCHED.__getitem__, _CURVE) if n in named]
     if causal and len(curve) > 1:
-        points = ", ".join(f"{100 * _loss(r):+.2f} % at {r['bops_ratio']:.3f}" for r in curve)
+        points = ", ".join(f"{100 * loss(r):+.2f} % at {r['bops_ratio']:.3f}" for r in curve)
         lines.append(f"- Loss against BOPs of the searched policies: {points}.")
     own = named.get("searched")
     for other in (named.get(SEARCHED[x]) for x in ("-spatten", "-spatten-metric")):
@@ -158,23 +191,21 @@ def _findings(rows: list[dict[str, Any]], causal: bool) -> list[str]:
         shares = [row["share_0"] + row["share_4"] for row in (own, other)]
         verdict = "more than" if shares[0] > shares[1] + 5e-3 else "not more than"
         lines.append(
-            f"- Tokens of 0 or 4 bits: {100 * shares[0]:.1f} % at {100 * _loss(own):+.2f} %, "
+            f"- Tokens of 0 or 4 bits: {100 * shares[0]:.1f} % at {100 * loss(own):+.2f} %, "
             f"**{verdict}** *{other['method']}* with {100 * shares[1]:.1f} % at "
-            f"{100 * _loss(other):+.2f} %; BOPs {own['bops_ratio']:.3f} against "
+            f"{100 * loss(other):+.2f} %; BOPs {own['bops_ratio']:.3f} against "
             f"{other['bops_ratio']:.3f}."
         )
-    slowest = max((row for row in rows if "integer" not in row["method"]), key=_slower)
+    timed = [row for row in rows if "integer" not in row["method"]]
+    if not timed:
+        return lines
+    slowest = max(timed, key=_slower)
     lines.append(
         f"- Slowest fake-quant method: *{slowest['method']}*, {_slower(slowest):.2f} times the "
         f"plain model; goal: at most 2, "
         f"{'**reached**' if _slower(slowest) <= 2 else '**not reached**'}."
     )
     return lines
-
-
-def _loss(row: dict[str, Any]) -> float:
-    change = float(row["metric"] / row["float_metric"] - 1)
-    return change if row["metric_name"] == "perplexity" else -change
 
 
 def _noise_section(points: Sequence[dict[str, Any]]) -> list[str]:

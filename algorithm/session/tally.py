@@ -17,6 +17,8 @@ class Tally:
         Sum of bits times bits over the pairs of both products; the same with all in 8 bits.
     bit_operations_most : float
         The same with all in 8 bits and P as wide as the policy has it: nothing costs more.
+    overhead : float
+        Bit operations beside the products: biases of keys are added, exponents of tiles shift.
     bytes, bytes_all : float
         Bytes of Q, K and V fetched, gains included; the same with all in 8 bits.
     rows, rows_again : float
@@ -29,6 +31,7 @@ class Tally:
     bit_operations: float = 0.0
     bit_operations_all: float = 0.0
     bit_operations_most: float = 0.0
+    overhead: float = 0.0
     bytes: float = 0.0
     bytes_all: float = 0.0
     rows: float = 0.0
@@ -58,6 +61,11 @@ class Tally:
                 "report it if you did"
             )
         return self.bit_operations / self.bit_operations_all
+
+    @property
+    def overhead_ratio(self) -> float:
+        """Bit operations beside the products, relative to the products in 8 bits."""
+        return self.overhead / (self.bit_operations_all or 1.0)
 
     @property
     def bytes_ratio(self) -> float:

@@ -55,6 +55,8 @@ class Tokens:
         """Ranking value of each token, the larger the more important."""
         if policy.ranking is Ranking.RANDOM:
             return self.random
+        if policy.ranking is Ranking.FIRST:
+            return -self.valid.cumsum(1).to(self.importance)
         if policy.count_normalize:
             return self.importance / self.blocks.clamp_min(1)
         return self.importance
