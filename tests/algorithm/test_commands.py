@@ -145,11 +145,12 @@ def test_commands_refuse(arguments, message, tmp_path, monkeypatch, run):
 
 
 def test_accuracy_prints_what_it_measured_as_json(tmp_path, monkeypatch):
-    rows = {name: {"method": name, "data": "d", "metric": 0.5} for name in ("float", "int8")}
+    rows = [{"method": name, "data": "d", "metric": 0.5} for name in ("float", "int8")]
     command = importlib.import_module("dtqatten.commands.accuracy")
     monkeypatch.setattr(command, "opened", lambda *_: (SimpleNamespace(steps=0), None))
     monkeypatch.setattr(command, "measure", lambda *_: (rows, None))
     monkeypatch.setattr(command, "page_of", lambda *_: "")
     paths = ("--results", tmp_path / "rows.json", "-o", tmp_path / "page.md")
     told = CliRunner().invoke(app, ["accuracy", "m:stsb", *map(str, paths), "--json"])
-    assert json.loads(told.stdout) == list(rows.values())
+    assert json.loads(told.stdout) == rows
+    assert json.loads((tmp_path / "accuracy" / "rows.json").read_text()) == []
