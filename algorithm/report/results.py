@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,6 +88,21 @@ class Results:
     def find(self, key: str) -> dict[str, Any] | None:
         """Return the row with a key, None if it is not there."""
         return next((row for row in self.rows if row.get("key") == key), None)
+
+    def plain(self, loaded: Loaded, data: dict[str, Any]) -> Score | None:
+        """Return the plain model's score on texts as a row has it; None if none does.
+
+        Parameters
+        ----------
+        loaded : Loaded
+        data : dict
+            What the texts are, of :meth:`dtqatten.algorithm.tasks.task.Task.data_of`.
+        """
+        same = {"model": loaded.name, **data}
+        row = next((row for row in self.rows if same.items() <= row.items()), None)
+        if row is None:
+            return None
+        return Score(row["float_metric"], math.nan, row["float_seconds"], row["sequences"])
 
     def add(self, row: dict[str, Any]) -> None:
         """Add a row in place of what the same method gave on the same texts before."""

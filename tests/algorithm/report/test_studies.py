@@ -208,3 +208,17 @@ def test_a_decoder_goes_on_in_each_format(decoder, tmp_path):
     text = render(Results(tmp_path / "rows.json"), {}, texts=[found])
     assert text.count("```text") == 4
     assert f"the first {others[0]['same']} tokens as in float" in text
+
+
+def test_the_plain_score_is_that_of_a_row_of_the_same_texts(decoder, tmp_path):
+    loaded, task = decoder
+    kept = Results(tmp_path / "rows.json")
+    data = {part: task.data_of(loaded, part) for part in ("dev", "test")}
+    assert kept.plain(loaded, data["test"]) is None
+    plain = task.evaluate(loaded, part="test")
+    method = next(iter(formats("tiny", "text")))
+    kept.measure(loaded, task, method, lambda _: plain, parts=("test",))
+    known = kept.plain(loaded, data["test"])
+    assert (known.metric, known.seconds, known.sequences) == (plain.metric, plain.seconds, 2)
+    assert kept.plain(loaded, data["dev"]) is None
+    assert kept.plain(dataclasses.replace(loaded, name="other"), data["test"]) is None
