@@ -76,14 +76,37 @@ Written by `dtqatten accuracy`; do not edit. {versions}.
 On one machine all figures but times come out the same again; with other vector instructions sums
 round differently, values fall to the other side of a 4-bit step, and a metric moves in its fourth
 digit or its third.
-One thread; seeds are in the rows of `build/accuracy.json`, trials and options of a search in the
-`record` of its policy file (`algorithm/policies/`).
-Encoders are scored on the full dev sets, BBC on all articles that train neither probe nor search
-(1191 different ones, of which the corpus repeats 47 in the other parts; cut to 128 tokens, in
-*bbc512* to 512, there without integer mode and fine-tuning, because these take long), decoders on
-512-token windows without overlap, as many as each table says. Nothing is fine-tuned but the rows
-that say so, all weights, through the straight-through estimator under the searched policy;
-*float32, fine-tuned* is the same training without quantization.
+One thread; seeds are in the rows ([rows.json](accuracy/rows.json)), trials and options of a search
+in the `record` of its policy file (`algorithm/policies/`).
+
+**Parts.** Policies are searched on training texts, chosen on *dev*, and reported on *test*, which
+chose nothing:
+
+|task|searched on|dev|test|
+|---|---|---|---|
+|stsb|three quarters of the training pairs, shuffled|the dev set|the last quarter|
+|sst2|the last 600 training sentences|the dev set|the 1000 before those 600|
+|bbc, bbc512|200 articles|600 others|the last 625, those that the corpus holds once|
+|ppl-bbc|the last 40 articles|the first 120|120 others, those that the corpus holds once|
+|ppl-wikitext2|the last quarter of the validation set|the first|the third|
+
+What calibrates, trains a probe or fine-tunes is in none of them, but for STS-B's training pairs,
+which a search may see. BBC's articles are cut to 128 tokens, in *bbc512* to 512, there without
+integer mode and fine-tuning, because these take long; decoders are scored on 512-token windows
+without overlap, as many as each table says.
+
+Tables of *dev before the split* are older: on STS-B and SST-2 the same texts as dev, with a probe
+and fine-tuning that had the test texts, too; on BBC dev and test together. Policies of that time
+were reported on these and may have been preferred by them: BBC's test part is not unseen for them,
+all other test parts are.
+
+**Numbers** are the format: weights of P signed or unsigned, queries centered or not, tiles of keys
+with exponents or not ([numerics.md](numerics.md)). **Commit** is the one that a row was measured
+by; `dtqatten accuracy --method NAME --renew` measures some again, and the others stay. Rows of the
+commits bc622ee, 637ca6c and fc15298 are taken from the page of their time, to its digits.
+
+Nothing is fine-tuned but the rows that say so, all weights, through the straight-through estimator
+under the searched policy; *float32, fine-tuned* is the same training without quantization.
 
 - *BOPs*: bits times bits of every pair that is computed in Q K^T and P V, relative to the same
   attention with all tokens and P in 8 bits. *Bytes*: Q, K and V fetched, gains included, relative
@@ -109,7 +132,7 @@ that say so, all weights, through the straight-through estimator under the searc
   tokens; its schedule was searched in the same way, at the same BOPs, on the decoder with P's width
   and in few trials (`trials` in the policy's `record`). *At equal metric*, where shown: its least
   BOPs for the loss of *searched* on the search's own text.
-- *drift* in `build/accuracy.json`: divergence from the plain model's predictions, nats. A policy
+- *drift* in the rows: divergence from the plain model's predictions, nats. A policy
   may be searched by it (`--fidelity`): counts of right answers are too noisy a goal.
 - *time*: processor time in the model relative to the plain one.
 """

@@ -81,6 +81,11 @@ class Results:
             yield
             write_text(self.path, self.to_json())
 
+    def save(self) -> None:
+        """Write the file, also if its rows are those that there were to begin with."""
+        with self._changing():
+            pass
+
     def to_json(self) -> str:
         """Return the text of the file."""
         return json.dumps(self.rows, indent=1) + "\n"

@@ -169,6 +169,7 @@ def accuracy(
                     noise = noise and not (folder / f"{model}-{task}-noise.json").is_file()
                     draw_searched(chosen, loaded, searched, rows, folder, noise=noise)
                 told += rows
+            kept.save()
             write_text(folder / "rows.json", kept.to_json())
             write_text(output, page_of(kept, folder))
         if as_json:

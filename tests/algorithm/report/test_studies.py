@@ -62,7 +62,7 @@ def decoder(tmp_path, monkeypatch):
     policies = tmp_path / "policies"
     policies.mkdir()
     policy.save(policies / "tiny-text.json")
-    changes = {field: True for field in numbers.CHANGES.values()}
+    changes = dict.fromkeys(numbers.CHANGES.values(), True)
     policy.replace(**changes).save(policies / "tiny-text-centered-exponents.json")
     monkeypatch.setattr(numbers, "POLICIES", policies)
     return Loaded("tiny", LlamaForCausalLM(config).eval(), Tokenizer(), True), Text()
