@@ -12,11 +12,11 @@ from dtqatten.files.errors import UsageError
 __all__ = ["CHANGES", "formats", "numbers_of", "own_policy"]
 
 #: What changes the plain format, in which weights of P are signed, Q keeps its mean and all tiles
-#: of a row have one exponent: names, and fields of a policy.
-CHANGES: dict[str, str] = {
-    "unsigned weights": "unsigned_weights",
-    "centered queries": "center_queries",
-    "tile exponents": "block_exponents",
+#: of a row have one exponent: names, and fields of a policy with their values.
+CHANGES: dict[str, dict[str, Any]] = {
+    "unsigned weights": {"unsigned_weights": True},
+    "centered queries": {"center_queries": True},
+    "tile exponents": {"block_exponents": True},
 }
 
 
@@ -24,7 +24,11 @@ def numbers_of(policy: Policy, mode: Mode = Mode.FAKE_QUANT) -> str:
     """Return the name of a policy's format of numbers."""
     if mode is Mode.FLOAT:
         return "float32"
-    names = [name for name, field in CHANGES.items() if getattr(policy, field)]
+    names = [
+        name
+        for name, fields in CHANGES.items()
+        if all(getattr(policy, field) == value for field, value in fields.items())
+    ]
     return " + ".join(names) or "signed weights"
 
 
@@ -48,12 +52,15 @@ def formats(model: str, task: str) -> Iterator[Method]:
     Each in modes ``fake-quant`` and ``integer``.
     """
     base = own_policy(model, task).replace(record={})
+    usual = Policy.flat(1)
+    plain = {field: getattr(usual, field) for fields in CHANGES.values() for field in fields}
     for mode in (Mode.FAKE_QUANT, Mode.INTEGER):
         for number in range(len(CHANGES) + 1):
             for names in combinations(CHANGES, number):
-                fields: dict[str, Any] = {field: name in names for name, field in CHANGES.items()}
-                policy = base.replace(**fields)
-                name = numbers_of(policy)
-                yield Method(
-                    name if mode is Mode.FAKE_QUANT else f"{name}, {mode} mode", policy, mode
-                )
+                changed = dict(plain)
+                for name in names:
+                    changed |= CHANGES[name]
+                policy = base.replace(**changed)
+                format_ = numbers_of(policy)
+                name = format_ if mode is Mode.FAKE_QUANT else f"{format_}, {mode} mode"
+                yield Method(name, policy, mode)

@@ -62,7 +62,7 @@ def decoder(tmp_path, monkeypatch):
     policies = tmp_path / "policies"
     policies.mkdir()
     policy.save(policies / "tiny-text.json")
-    changes = dict.fromkeys(numbers.CHANGES.values(), True)
+    changes = {k: v for fields in numbers.CHANGES.values() for k, v in fields.items()}
     policy.replace(**changes).save(policies / "tiny-text-centered-exponents.json")
     monkeypatch.setattr(numbers, "POLICIES", policies)
     return Loaded("tiny", LlamaForCausalLM(config).eval(), Tokenizer(), True), Text()
