@@ -185,3 +185,23 @@ def test_shipped_policies_can_be_read():
     for path in paths:
         policy = Policy.load(path)
         assert path.name.startswith(f"{policy.model}-{policy.task}")
+
+
+def test_policies_are_listed_with_what_the_test_part_says(tmp_path):
+    """Of it what was measured on most texts; another study says nothing of a policy."""
+    from dtqatten.commands.policies import _measured
+
+    same = {"model": "minilm", "task": "sst2", "method": "searched", "float_metric": 1.0}
+    rows = [
+        {**same, "part": "test", "sequences": 900, "metric": 0.9, "bops_ratio": 0.2},
+        {**same, "part": "test", "sequences": 60, "metric": 0.8, "bops_ratio": 0.2},
+        {**same, "part": "dev", "sequences": 1000, "metric": 0.99, "bops_ratio": 0.2},
+        {**same, "part": "test", "sequences": 999, "metric": 0.5, "bops_ratio": 0.2}
+        | {"study": "numbers"},
+        {**same, "method": "int8", "part": "test", "sequences": 9, "metric": 1, "bops_ratio": 1},
+    ]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(rows))
+    found = _measured(path)
+    assert list(found) == ["minilm-sst2"]
+    assert found["minilm-sst2"]["loss"] == pytest.approx(0.1)

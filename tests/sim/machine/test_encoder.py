@@ -129,6 +129,8 @@ def test_row_blocks_choose_values(by_host: bool) -> None:
         ({"prune_queries": False}, "keeps pruned queries"),
         ({"pruned": Pruned.DROP}, "drops tokens"),
         ({"count_normalize": True}, "divides importance"),
+        ({"ranking": Ranking.RANDOM}, "ranks at random"),
+        ({"ranking": Ranking.FIRST}, "ranks by place"),
     ],
 )
 def test_policies_beyond_the_machine_are_refused(changes, message) -> None:
