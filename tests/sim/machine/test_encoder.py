@@ -13,7 +13,13 @@ transformers = pytest.importorskip("transformers")
 from dtqatten.algorithm.block.terms import NO_TERMS  # noqa: E402
 from dtqatten.algorithm.layer_policy import LayerPolicy  # noqa: E402
 from dtqatten.algorithm.policy import Policy  # noqa: E402
-from dtqatten.algorithm.policy_values import Importance, PolicyError, Protect, Pruned  # noqa: E402
+from dtqatten.algorithm.policy_values import (  # noqa: E402
+    Importance,
+    PolicyError,
+    Protect,
+    Pruned,
+    Ranking,
+)
 from dtqatten.algorithm.runtime import attached  # noqa: E402
 from dtqatten.algorithm.session.blocks import Mode  # noqa: E402
 from dtqatten.algorithm.tasks.embedding import pool  # noqa: E402
