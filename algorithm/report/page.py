@@ -50,9 +50,9 @@ def render(
         :func:`dtqatten.algorithm.report.continuation.continuations`.
     """
     lines = [_HEAD.format(versions=", ".join(f"{k} {v}" for k, v in versions.items()))]
-    rows = {one: [] for one in map(set_of, results.rows)}
+    rows: dict[tuple[str, str, str, str | None], list[dict[str, Any]]] = {}
     for row in results.rows:
-        rows[set_of(row)].append(row)
+        rows.setdefault(set_of(row), []).append(row)
     methods = {one: found for one, found in rows.items() if one[0] == METHODS}
     lines += chosen_and_reported(list(methods.values()))
     for found in methods.values():
