@@ -98,7 +98,8 @@ without overlap, as many as each table says.
 Tables of *dev before the split* are older: on STS-B and SST-2 the same texts as dev, with a probe
 and fine-tuning that had the test texts, too; on BBC dev and test together. Policies of that time
 were reported on these and may have been preferred by them: BBC's test part is not unseen for them,
-all other test parts are.
+all other test parts are. *Groups in the text's order* are those of local V as golden model and
+policies chose them then; the machine's list has 4-bit tokens first, and so have all other rows.
 
 **Numbers** are the format: weights of P signed or unsigned, queries centered or not, tiles of keys
 with exponents or not ([numerics.md](numerics.md)). **Commit** is the one that a row was measured
