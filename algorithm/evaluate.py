@@ -35,6 +35,8 @@ class Evaluation:
         Shares of tokens, mean over layers.
     bops_ratio, bytes_ratio : float
         Relative to attention with all tokens and P in 8 bits.
+    overhead_ratio : float
+        Bit operations beside the products, relative to the same.
     again : float
         Share of rows of progressive layers that were computed twice.
     flat : float
@@ -61,6 +63,7 @@ class Evaluation:
     sequences: int
     drift: float | None = None
     flat: float = 0.0
+    overhead_ratio: float = 0.0
 
     def row(self) -> dict[str, Any]:
         """Return the fields as a dictionary."""
@@ -107,7 +110,7 @@ def evaluate(
     mode : Mode
         How attention is computed.
     part : str
-        ``dev`` or ``train``.
+        One of :data:`dtqatten.algorithm.tasks.task.PARTS`.
     reference : Score, optional
         Of the plain model on the same part.
     progress : callable, optional
@@ -152,4 +155,5 @@ def evaluate(
         sequences=score.sequences,
         drift=score.drift(reference),
         flat=tally.flat,
+        overhead_ratio=tally.overhead_ratio,
     )

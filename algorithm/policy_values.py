@@ -21,6 +21,8 @@ class Ranking(enum.StrEnum):
     IMPORTANCE = "importance"
     #: A random number a token: the control that shows what importance is worth.
     RANDOM = "random"
+    #: Its place, first tokens first: the control that needs no ranking.
+    FIRST = "first"
 
 
 class Importance(enum.StrEnum):

@@ -5,12 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from dtqatten.algorithm.report.methods import SEARCHED
-from dtqatten.algorithm.report.results import Results, set_of
+from dtqatten.algorithm.report.results import METHODS, Results, set_of
+from dtqatten.algorithm.report.sections import (
+    chosen_and_reported,
+    loss,
+    made_by,
+    number_sections,
+    ranking_sections,
+    text_section,
+    title,
+)
 
 __all__ = ["PAPER_BOPS", "render"]
 
 #: Searched policies from few to many bit operations.
 _CURVE = ("", "-450", "-600", "-accurate")
+#: Searched policies in other formats of numbers.
+FORMATS = ("-unsigned", "-exponents", "-centered", "-centered-exponents")
 #: Bit operations that the paper's average shares imply, P at 8 bits: encoder and decoder.
 PAPER_BOPS = {False: 0.316, True: 0.340}
 
@@ -20,6 +31,7 @@ def render(
     versions: dict[str, str],
     pictures: Sequence[str] = (),
     noise: Sequence[dict[str, Any]] = (),
+    texts: Sequence[dict[str, Any]] = (),
 ) -> str:
     """Return the text of docs/accuracy.md.
 
@@ -33,13 +45,26 @@ def render(
         Paths of pictures relative to the document.
     noise : sequence of dict
         Points of the noise study.
+    texts : sequence of dict
+        What decoders say after a text, of
+        :func:`dtqatten.algorithm.report.continuation.continuations`.
     """
     lines = [_HEAD.format(versions=", ".join(f"{k} {v}" for k, v in versions.items()))]
-    for one in dict.fromkeys(map(set_of, results.rows)):
-        model, task, _ = one
-        lines += _section(model, task, [row for row in results.rows if set_of(row) == one])
+    rows: dict[tuple[str, str, str, str | None], list[dict[str, Any]]] = {}
+    for row in results.rows:
+        rows.setdefault(set_of(row), []).append(row)
+    methods = {one: found for one, found in rows.items() if one[0] == METHODS}
+    lines += chosen_and_reported(list(methods.values()))
+    for found in methods.values():
+        lines += _section(found)
+    lines += number_sections([found for one, found in rows.items() if one[0] == "numbers"])
+    lines += ranking_sections([found for one, found in rows.items() if one[0] == "importance"])
+    for each in texts:
+        lines += text_section(each)
     if noise:
         lines += _noise_section(noise)
+    if pictures:
+        lines.append("## Pictures\nOf the part that was measured last with all methods.\n")
     for path in pictures:
         lines.append(f"![{Path(path).stem}]({path})")
     return "\n".join(lines).rstrip() + "\n"
@@ -51,14 +76,38 @@ Written by `dtqatten accuracy`; do not edit. {versions}.
 On one machine all figures but times come out the same again; with other vector instructions sums
 round differently, values fall to the other side of a 4-bit step, and a metric moves in its fourth
 digit or its third.
-One thread; seeds are in the rows of `build/accuracy.json`, trials and options of a search in the
-`record` of its policy file (`algorithm/policies/`).
-Encoders are scored on the full dev sets, BBC on all articles that train neither probe nor search
-(1191 different ones, of which the corpus repeats 47 in the other parts; cut to 128 tokens, in
-*bbc512* to 512, there without integer mode and fine-tuning, because these take long), decoders on
-512-token windows without overlap, as many as each table says. Nothing is fine-tuned but the rows
-that say so, all weights, through the straight-through estimator under the searched policy;
-*float32, fine-tuned* is the same training without quantization.
+One thread; seeds are in the rows ([rows.json](accuracy/rows.json)), trials and options of a search
+in the `record` of its policy file (`algorithm/policies/`).
+
+**Parts.** Policies are searched on training texts, chosen on *dev*, and reported on *test*, which
+chose nothing:
+
+|task|searched on|dev|test|
+|---|---|---|---|
+|stsb|three quarters of the training pairs, shuffled|the dev set|the last quarter|
+|sst2|the last 600 training sentences|the dev set|the 1000 before those 600|
+|bbc, bbc512|200 articles|600 others|the last 625, those that the corpus holds once|
+|ppl-bbc|the last 40 articles|the first 120|120 others, those that the corpus holds once|
+|ppl-wikitext2|the last quarter of the validation set|the first|the third|
+
+What calibrates, trains a probe or fine-tunes is in none of them, but for STS-B's training pairs,
+which a search may see. BBC's articles are cut to 128 tokens, in *bbc512* to 512, there without
+integer mode and fine-tuning, because these take long; decoders are scored on 512-token windows
+without overlap, as many as each table says.
+
+Tables of *dev before the split* are older: on STS-B and SST-2 the same texts as dev, with a probe
+and fine-tuning that had the test texts, too; on BBC dev and test together. Policies of that time
+were reported on these and may have been preferred by them: BBC's test part is not unseen for them,
+all other test parts are. *Groups in the text's order* are those of local V as golden model and
+policies chose them then; the machine's list has 4-bit tokens first, and so have all other rows.
+
+**Numbers** are the format: weights of P signed or unsigned, queries centered or not, tiles of keys
+with exponents or not ([numerics.md](numerics.md)). **Commit** is the one that a row was measured
+by; `dtqatten accuracy --method NAME --renew` measures some again, and the others stay. Rows of the
+commits bc622ee, 637ca6c and fc15298 are taken from the page of their time, to its digits.
+
+Nothing is fine-tuned but the rows that say so, all weights, through the straight-through estimator
+under the searched policy; *float32, fine-tuned* is the same training without quantization.
 
 - *BOPs*: bits times bits of every pair that is computed in Q K^T and P V, relative to the same
   attention with all tokens and P in 8 bits. *Bytes*: Q, K and V fetched, gains included, relative
@@ -84,23 +133,23 @@ that say so, all weights, through the straight-through estimator under the searc
   tokens; its schedule was searched in the same way, at the same BOPs, on the decoder with P's width
   and in few trials (`trials` in the policy's `record`). *At equal metric*, where shown: its least
   BOPs for the loss of *searched* on the search's own text.
-- *drift* in `build/accuracy.json`: divergence from the plain model's predictions, nats. A policy
+- *drift* in the rows: divergence from the plain model's predictions, nats. A policy
   may be searched by it (`--fidelity`): counts of right answers are too noisy a goal.
 - *time*: processor time in the model relative to the plain one.
 """
 
 
-def _section(model: str, task: str, rows: list[dict[str, Any]]) -> list[str]:
+def _section(rows: list[dict[str, Any]]) -> list[str]:
     first = rows[0]
     causal = first["metric_name"] == "perplexity"
     plain = 1e3 * first["float_seconds"] / first["sequences"]
     lines = [
-        f"## {model}, {task}",
-        f"{first['sequences']} {'windows' if causal else 'texts'}; {first['metric_name']} of the "
-        f"plain model **{first['float_metric']:.4f}**, {plain:.0f} ms each.\n",
-        f"|method|{first['metric_name']}|loss|0/4/8 %|BOPs|bytes|time|",
-        "|---|---|---|---|---|---|---|",
-        f"|float32|{first['float_metric']:.4f}|0||||1.00x|",
+        f"## {title(first)}",
+        f"{first['metric_name'].capitalize()} of the plain model "
+        f"**{first['float_metric']:.4f}**, {plain:.0f} ms each.\n",
+        f"|method|numbers|{first['metric_name']}|loss|0/4/8 %|BOPs|bytes|time|commit|",
+        "|---" * 9 + "|",
+        f"|float32|float32|{first['float_metric']:.4f}|0||||1.00x||",
     ]
     for row in rows:
         costs = "||"
@@ -108,8 +157,8 @@ def _section(model: str, task: str, rows: list[dict[str, Any]]) -> list[str]:
             shares = "/".join(f"{100 * row[f'share_{b}']:.1f}" for b in (0, 4, 8))
             costs = f"{shares}|{row['bops_ratio']:.3f}|{row['bytes_ratio']:.3f}"
         lines.append(
-            f"|{row['method']}|{row['metric']:.4f}|{100 * _loss(row):+.2f} %|{costs}|"
-            f"{_slower(row):.2f}x|"
+            f"|{row['method']}|{row.get('numbers', '')}|{row['metric']:.4f}|"
+            f"{100 * loss(row):+.2f} %|{costs}|{_slower(row):.2f}x|{made_by(row)}|"
         )
     return [*lines, "", *_findings(rows, causal), ""]
 
@@ -126,30 +175,38 @@ def _findings(rows: list[dict[str, Any]], causal: bool) -> list[str]:
     lines = []
     local = SEARCHED["-values"]
     fast = SEARCHED["-fast"]
-    for name in ("searched", fast, "searched, fine-tuned", local, f"{local}, P at 8 bit"):
+    formats = [SEARCHED[x] for x in FORMATS] if causal else []
+    for name in (
+        "searched",
+        *formats,
+        fast,
+        "searched, fine-tuned",
+        local,
+        f"{local}, P at 8 bit",
+    ):
         if name in named:
             row = named[name]
-            good = _loss(row) <= 0.01 and row["bops_ratio"] <= goal + 5e-4
+            good = loss(row) <= 0.01 and row["bops_ratio"] <= goal + 5e-4
             lines.append(
                 f"- Goal for *{name}*: loss at most 1 %, BOPs at most {goal:.3f}: "
                 f"{'**reached**' if good else '**not reached**'} "
-                f"({100 * _loss(row):+.2f} %, {row['bops_ratio']:.3f})."
+                f"({100 * loss(row):+.2f} %, {row['bops_ratio']:.3f})."
             )
     four, control = named.get("all 4 bit, conditioned"), named.get("float32, fine-tuned")
     if control is not None:
         lines.append(
-            f"- The same fine-tuning without quantization: {100 * _loss(control):+.2f} %; what the "
+            f"- The same fine-tuning without quantization: {100 * loss(control):+.2f} %; what the "
             f"policy costs a fine-tuned model is the difference, "
-            f"{100 * (_loss(named['searched, fine-tuned']) - _loss(control)):+.2f} %."
+            f"{100 * (loss(named['searched, fine-tuned']) - loss(control)):+.2f} %."
         )
-    if four is not None and _loss(four) > 0.01 and four["bops_ratio"] > goal:
+    if four is not None and loss(four) > 0.01 and four["bops_ratio"] > goal:
         lines.append(
             f"- In the way: 4-bit tokens alone, with conditioning and nothing pruned, lose "
-            f"{100 * _loss(four):.2f} % at {four['bops_ratio']:.3f}, more than either goal allows."
+            f"{100 * loss(four):.2f} % at {four['bops_ratio']:.3f}, more than either goal allows."
         )
     curve = [named[n] for n in map(SEARCHED.__getitem__, _CURVE) if n in named]
     if causal and len(curve) > 1:
-        points = ", ".join(f"{100 * _loss(r):+.2f} % at {r['bops_ratio']:.3f}" for r in curve)
+        points = ", ".join(f"{100 * loss(r):+.2f} % at {r['bops_ratio']:.3f}" for r in curve)
         lines.append(f"- Loss against BOPs of the searched policies: {points}.")
     own = named.get("searched")
     for other in (named.get(SEARCHED[x]) for x in ("-spatten", "-spatten-metric")):
@@ -158,23 +215,21 @@ def _findings(rows: list[dict[str, Any]], causal: bool) -> list[str]:
         shares = [row["share_0"] + row["share_4"] for row in (own, other)]
         verdict = "more than" if shares[0] > shares[1] + 5e-3 else "not more than"
         lines.append(
-            f"- Tokens of 0 or 4 bits: {100 * shares[0]:.1f} % at {100 * _loss(own):+.2f} %, "
+            f"- Tokens of 0 or 4 bits: {100 * shares[0]:.1f} % at {100 * loss(own):+.2f} %, "
             f"**{verdict}** *{other['method']}* with {100 * shares[1]:.1f} % at "
-            f"{100 * _loss(other):+.2f} %; BOPs {own['bops_ratio']:.3f} against "
+            f"{100 * loss(other):+.2f} %; BOPs {own['bops_ratio']:.3f} against "
             f"{other['bops_ratio']:.3f}."
         )
-    slowest = max((row for row in rows if "integer" not in row["method"]), key=_slower)
+    timed = [row for row in rows if "integer" not in row["method"]]
+    if not timed:
+        return lines
+    slowest = max(timed, key=_slower)
     lines.append(
         f"- Slowest fake-quant method: *{slowest['method']}*, {_slower(slowest):.2f} times the "
         f"plain model; goal: at most 2, "
         f"{'**reached**' if _slower(slowest) <= 2 else '**not reached**'}."
     )
     return lines
-
-
-def _loss(row: dict[str, Any]) -> float:
-    change = float(row["metric"] / row["float_metric"] - 1)
-    return change if row["metric_name"] == "perplexity" else -change
 
 
 def _noise_section(points: Sequence[dict[str, Any]]) -> list[str]:

@@ -1,14 +1,16 @@
 """What a block costs: bit operations, bytes and tokens, added to a tally.
 
-Bit operations are bits times bits of every pair that is computed in Q K^T and P V.
+Bit operations are bits times bits of every pair that is computed in Q K^T and P V. Beside them
+stand those that a format of numbers adds: a bit of an adder, or of a level of a shifter, is one.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from dtqatten.algorithm.block.operands import Result
+from dtqatten.algorithm.block.operands import BASE_ARRAYS, Result
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.session.blocks import Block
 from dtqatten.algorithm.session.step_bytes import step_bytes
@@ -17,6 +19,11 @@ from dtqatten.golden.numerics.codes import Granularity
 from dtqatten.golden.numerics.local_values import Arrays
 
 __all__ = ["Computed", "account"]
+
+#: Bits of a key's bias, which is added to each of its scores.
+BIAS_BITS = 16
+#: Bits of a weight before it is rounded: an exponent's two levels of shifts, and the OR of a tile.
+WEIGHT_BITS, EXPONENT_LEVELS = 24, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +40,8 @@ class Computed:
         What each query sees before anything is pruned; None is all.
     heads : bool tensor ``[batch, heads]``, optional
         Heads that are not pruned; None is all.
+    depth : int
+        Products that the value array sums before an exponent shifts them.
     """
 
     block: Block
@@ -40,6 +49,7 @@ class Computed:
     bits: Tensor
     seen: Tensor | None
     heads: Tensor | None
+    depth: int = BASE_ARRAYS.depth
 
 
 @torch.no_grad()
@@ -74,7 +84,7 @@ class _Costs:
 
     def __init__(self, policy: Policy, done: Computed) -> None:
         self.policy, self.block, self.result = policy, done.block, done.result
-        self.bits, self.seen = done.bits, done.seen
+        self.bits, self.seen, self.depth = done.bits, done.seen, done.depth
         block = done.block
         self.heads, self.n_q, self.d = block.q.shape[1:]
         self.kv_heads = block.k.shape[1]
@@ -129,6 +139,7 @@ class _Costs:
             combine = self._multiplied(result.multiplied)
         pairs = float(self._pairs().sum())
         tally.bit_operations += float((scores + combine).sum()) * self.heads * self.share
+        tally.overhead += float(self._overhead(combine).sum()) * self.heads * self.share
         tally.bit_operations_all += pairs * 128 * self.heads
         tried = 32 * (result.again is not None)
         tally.bit_operations_most += pairs * (64 + tried + 32 * policy.p_planes) * self.heads
@@ -216,6 +227,31 @@ class _Costs:
         kept = float((block.valid & (self.bits > 0)).sum())
         twice = float((part * rows * (self.bits[:, -self.n_q :] > 0)).sum())
         return scores, kept, twice
+
+    def _overhead(self, combine: Tensor) -> Tensor:
+        """Bit operations beside the products of each sequence, of a channel, as all are counted.
+
+        Parameters
+        ----------
+        combine : tensor ``[batch]``
+            Those of P V, whose products are of nibbles.
+        """
+        each = 0.0
+        if self.policy.center_queries:
+            each += BIAS_BITS
+        if self.policy.block_exponents:
+            each += WEIGHT_BITS * (EXPONENT_LEVELS + 1)
+        computed = (self.key_bits > 0).double()
+        if self.sees is None:
+            pairs = self.rows.sum(1) * computed.sum(1)
+        else:
+            pairs = ((self.sees @ computed[..., None])[..., 0] * self.rows).sum(1)
+        added = pairs * each / self.d
+        if self.policy.block_exponents:
+            # Each sum of products of nibbles is shifted before it is accumulated.
+            width = 8 + math.ceil(math.log2(self.depth))
+            added = added + combine / 16 * EXPONENT_LEVELS * width / self.depth
+        return added
 
     def _multiplied(self, multiplied: Tensor) -> Tensor:
         """Bit operations of P V of each sequence where row blocks multiply V of some keys.

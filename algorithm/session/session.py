@@ -318,7 +318,7 @@ class Session:
             held.evict(bits)
         if self._head_pruning:
             result = heads.count(result, block.counted)
-        self._count(of, Computed(block, result, bits, seen, heads.kept))
+        self._count(of, Computed(block, result, bits, seen, heads.kept, self.arrays.depth))
         output = self.conditioners[layer].to(block.q).output(result.output.to(block.q.dtype))
         if heads.kept is not None:
             output = output * heads.kept[:, :, None, None]

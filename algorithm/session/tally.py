@@ -17,6 +17,8 @@ class Tally:
         Sum of bits times bits over the pairs of both products; the same with all in 8 bits.
     bit_operations_most : float
         The same with all in 8 bits and P as wide as the policy has it: nothing costs more.
+    overhead : float
+        Bit operations beside the products: biases of keys are added, exponents of tiles shift.
     bytes, bytes_all : float
         Bytes of Q, K and V fetched, gains and biases included; the same with all in 8 bits. Of
         decode steps, where queries are steps of their own.
@@ -32,6 +34,7 @@ class Tally:
     bit_operations: float = 0.0
     bit_operations_all: float = 0.0
     bit_operations_most: float = 0.0
+    overhead: float = 0.0
     bytes: float = 0.0
     bytes_all: float = 0.0
     keys_tried: float = 0.0
@@ -68,6 +71,11 @@ class Tally:
     def flat(self) -> float:
         """Share of the low planes of K that progressive decode steps read."""
         return self.keys_flat / self.keys_tried if self.keys_tried else 0.0
+
+    @property
+    def overhead_ratio(self) -> float:
+        """Bit operations beside the products, relative to the products in 8 bits."""
+        return self.overhead / (self.bit_operations_all or 1.0)
 
     @property
     def bytes_ratio(self) -> float:

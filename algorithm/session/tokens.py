@@ -55,6 +55,9 @@ class Tokens:
         """Ranking value of each token, the larger the more important."""
         if policy.ranking is Ranking.RANDOM:
             return self.random
+        if policy.ranking is Ranking.FIRST:
+            # The first has the largest; padding has none, as it has of importance.
+            return self.valid.flip(1).cumsum(1).flip(1) * self.valid.to(self.importance)
         if policy.count_normalize:
             return self.importance / self.blocks.clamp_min(1)
         return self.importance

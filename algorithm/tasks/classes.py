@@ -80,7 +80,10 @@ class _Probe(Embedded):
 
 
 class SST2(_Probe):
-    """Sentiment of sentences; the last 600 training sentences are for searching."""
+    """Sentiment of sentences.
+
+    Of the training sentences the last 600 are to search, the 1000 before them to report.
+    """
 
     def examples(self, loaded: Loaded, part: str) -> list[Example]:
         """Sentences."""
@@ -90,13 +93,20 @@ class SST2(_Probe):
             path = self.file("sst2", "dev.tsv" if part == "dev" else "train.tsv")
             lines = [line.rsplit("\t", 1) for line in path.read_text("utf-8").splitlines() if line]
             found = [Example((text,), int(label)) for text, label in lines]
-        return found[{"fit": slice(-600), "train": slice(-600, None), "dev": slice(None)}[part]]
+        part_of = {
+            "fit": slice(-1600),
+            "test": slice(-1600, -600),
+            "train": slice(-600, None),
+            "dev": slice(None),
+        }
+        return found[part_of[part]]
 
 
 class BBC(_Probe):
-    """Topic of news articles: 800 to train the probe, 200 to search, the rest to report.
+    """Topic of news articles: 800 to train the probe, 200 to search, 600 to choose.
 
-    The corpus holds some articles twice, here and there in different parts.
+    To report are those of the others that the corpus holds once; some are in it twice, here and
+    there in two parts.
     """
 
     length = 128
@@ -104,7 +114,9 @@ class BBC(_Probe):
 
     def examples(self, loaded: Loaded, part: str) -> list[Example]:
         """Articles."""
-        part_of = {"fit": slice(800), "train": slice(800, 1000), "dev": slice(1000, None)}
+        if part == "test":
+            return news.single(slice(1600, None))
+        part_of = {"fit": slice(800), "train": slice(800, 1000), "dev": slice(1000, 1600)}
         return news.articles()[part_of[part]]
 
 

@@ -1,12 +1,13 @@
 """The BBC articles, which come as a package."""
 
 import random
+from collections import Counter
 
 from dtqatten.algorithm.tasks.embedded import Example
 from dtqatten.algorithm.tasks.task import TaskError
 from dtqatten.files.packages import carried
 
-__all__ = ["articles"]
+__all__ = ["articles", "single"]
 
 
 def articles() -> list[Example]:
@@ -28,3 +29,10 @@ def articles() -> list[Example]:
     ]
     random.Random(0).shuffle(found)
     return found
+
+
+def single(some: slice) -> list[Example]:
+    """Return some of the articles, without those whose text the corpus holds more than once."""
+    found = articles()
+    times = Counter(article.texts for article in found)
+    return [article for article in found[some] if times[article.texts] == 1]

@@ -29,7 +29,7 @@ class Perplexity(Task):
     batch = 1
     calibrating = 2
     length = 512
-    #: Windows of a part at most; of ``dev`` all.
+    #: Windows of a part at most; of ``dev`` and ``test`` all.
     windows: ClassVar = {"fit": 120, "train": 4}
 
     @abstractmethod
@@ -89,19 +89,25 @@ class Perplexity(Task):
 
 
 class BBCText(Perplexity):
-    """Perplexity on BBC articles: the first to report, the last to search, others to train."""
+    """Perplexity on BBC articles: the first 120 to choose, the last 40 to search.
+
+    To report are those of 120 others that the corpus holds once, to train those before them.
+    """
 
     def text(self, part: str) -> str:
         """Return articles."""
-        found = [article.texts[0] for article in news.articles()]
-        part_of = {"dev": slice(120), "train": slice(-40, None), "fit": slice(120, -40)}
-        return "\n\n".join(found[part_of[part]])
+        if part == "test":
+            found = news.single(slice(400, 520))
+        else:
+            part_of = {"dev": slice(120), "train": slice(-40, None), "fit": slice(120, 400)}
+            found = news.articles()[part_of[part]]
+        return "\n\n".join(article.texts[0] for article in found)
 
 
 class WikiText2(Perplexity):
     """Perplexity on WikiText-2's validation set, lightly detokenized.
 
-    The first quarter is to report, the last to search, what is between to train.
+    The first quarter is to choose, the second to train, the third to report, the last to search.
     """
 
     def text(self, part: str) -> str:
@@ -113,5 +119,5 @@ class WikiText2(Perplexity):
         ):  # fmt: skip
             text = text.replace(spaced, plain)
         quarter = len(text) // 4
-        bounds = {"dev": (0, quarter), "fit": (quarter, 3 * quarter), "train": (3 * quarter, None)}
-        return text[slice(*bounds[part])]
+        place = {"dev": 0, "fit": 1, "test": 2, "train": 3}[part]
+        return text[place * quarter : None if part == "train" else (place + 1) * quarter]

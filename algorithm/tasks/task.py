@@ -1,4 +1,4 @@
-"""What a task is: a labelled set or a text in three parts, and a score.
+"""What a task is: a labelled set or a text in four parts, and a score.
 
 Folder layout under the data folder (option or environment variable ``DTQATTEN_DATA``):
 ``stsb/sts-{train,dev}.csv``, ``sst2/{train,dev}.tsv``, ``wikitext2/valid.txt``. STS-B and SST-2 can
@@ -21,10 +21,13 @@ from dtqatten.algorithm.models import Loaded
 from dtqatten.algorithm.session.session import Session
 from dtqatten.files.errors import UsageError
 
-__all__ = ["DATA_VARIABLE", "Progress", "Score", "Task", "TaskError"]
+__all__ = ["DATA_VARIABLE", "PARTS", "Progress", "Score", "Task", "TaskError"]
 
 #: Environment variable with the data folder.
 DATA_VARIABLE = "DTQATTEN_DATA"
+#: Parts that a policy is scored on: searched on the first, chosen on the second, reported on the
+#: third.
+PARTS = ("train", "dev", "test")
 #: Id of a data set on the hub: owner and name.
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -70,10 +73,10 @@ class Score(NamedTuple):
 
 
 class Task(ABC):
-    """A labelled set or a text, in three parts.
+    """A labelled set or a text, in four parts.
 
-    ``fit`` is to train on, ``train`` to search on and ``dev`` to report, of which the others have
-    no part.
+    ``fit`` is to train and to calibrate on, ``train`` to search on, ``dev`` to choose among what
+    was found, and ``test``, which chose nothing, to report.
 
     Parameters
     ----------
@@ -161,7 +164,7 @@ class Task(ABC):
         session : Session, optional
             What is attached to it.
         part : str
-            ``dev`` to report, ``train`` to search on.
+            One of ``PARTS``.
         progress : callable, optional
             Called with examples done and examples in all.
         """

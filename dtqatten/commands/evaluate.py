@@ -50,6 +50,9 @@ def evaluate(
     mode: Annotated[
         str, typer.Option(help="fake-quant, integer (bit-exact, slow) or float (tokens only).")
     ] = "fake-quant",
+    part: Annotated[
+        str, typer.Option(help="train, on which policies are searched, dev (chosen) or test.")
+    ] = "dev",
     output: Annotated[Path | None, output_file("JSON file to write the result to.")] = None,
     pictures: Annotated[
         Path | None, output_folder("Folder to draw the pictures into.", "--pictures")
@@ -83,7 +86,10 @@ def evaluate(
         from dtqatten.algorithm.evaluate import evaluate as score
         from dtqatten.algorithm.report.drawing import draw
         from dtqatten.algorithm.session.blocks import Mode
+        from dtqatten.algorithm.tasks.task import PARTS
 
+        if part not in PARTS:
+            raise UsageError(f"{part!r} is no part of a task: choose one of {', '.join(PARTS)}")
         if mode not in tuple(Mode):
             raise UsageError(f"{mode!r} is not a valid mode: choose one of {', '.join(Mode)}")
         chosen_mode = Mode(mode)
@@ -94,13 +100,14 @@ def evaluate(
         chosen, loaded = opened(model, task, data, limit)
         applied = Policy.flat(loaded.layers) if given is None else given
         arrays = staged(BASE_ARRAYS if made is None else Arrays.of(made), stage, loaded)
-        reference = plain_score(chosen, loaded, "dev")
+        reference = plain_score(chosen, loaded, part)
         with progress_bar(f"{model} on {task}, {mode}") as tell:
             found = score(
                 loaded,
                 chosen,
                 applied,
                 chosen_mode,
+                part=part,
                 reference=reference,
                 progress=tell,
                 arrays=arrays,
@@ -114,6 +121,7 @@ def evaluate(
             f"{'0 / 4 / 8 bit':<22} {100 * found.share_0:.1f} / {100 * found.share_4:.1f} / "
             f"{100 * found.share_8:.1f} % of the tokens",
             f"{'bit operations':<22} {found.bops_ratio:.4f} of 8-bit attention",
+            f"{'beside the products':<22} {found.overhead_ratio:.4f} of 8-bit attention",
             f"{'bytes fetched':<22} {found.bytes_ratio:.4f} of 8-bit attention",
             f"{'time a sequence':<22} {each:.1f} ms, plain {plain:.1f} ms",
         )

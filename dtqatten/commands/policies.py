@@ -145,6 +145,7 @@ def _costs(policy: "Policy") -> dict[str, float | None]:
 def _measured(given: Path | None) -> dict[str, dict[str, Any]]:
     """Return loss and bit operations of policies, where they have been measured."""
     from dtqatten.algorithm.report.methods import SEARCHED
+    from dtqatten.algorithm.report.results import METHODS
     from dtqatten.algorithm.tasks.catalogue import TASKS
 
     path = given or Path("build/accuracy.json")
@@ -155,13 +156,15 @@ def _measured(given: Path | None) -> dict[str, dict[str, Any]]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
         endings = {method: ending for ending, method in SEARCHED.items()}
+        # What chose nothing counts, and of it what was measured on most texts: it comes last.
+        rows.sort(key=lambda row: (row.get("part") == "test", row["sequences"]))
         return {
             f"{row['model']}-{row['task']}{endings[row['method']]}": {
                 "loss": TASKS[row["task"]].worse_by(row["metric"], row["float_metric"]),
                 "bops_ratio": row["bops_ratio"],
             }
             for row in rows
-            if row["method"] in endings
+            if row["method"] in endings and row.get("study", METHODS) == METHODS
         }
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} has no rows of dtqatten accuracy ({error!r})") from None

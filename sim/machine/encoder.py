@@ -45,6 +45,7 @@ def refusals(policy: Policy) -> list[str]:
         what
         for what, wanted in (
             ("ranks at random", policy.ranking is Ranking.RANDOM),
+            ("ranks by place", policy.ranking is Ranking.FIRST),
             ("keeps pruned queries", not policy.prune_queries),
             ("protects tokens", bool(policy.protect or policy.recent)),
             ("has progressive layers", policy.progressive),

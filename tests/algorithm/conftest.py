@@ -215,8 +215,11 @@ def data(tmp_path_factory):
                 f"g\tf\ty\t1\t{5 - share * 5 / 6:.3f}\t{' '.join(words)}\t{' '.join(other)}"
             )
         (path / "stsb" / f"sts-{part}.csv").write_text("\n".join(rows) + "\n")
+    reported = np.random.default_rng(1)
     for part, n in (("train", 660), ("dev", 20)):
         rows = [(sentence(rng, 5), i % 2) for i in range(n)]
+        if part == "train":
+            rows[60:60] = [(sentence(reported, 5), i % 2) for i in range(1000)]
         text = "".join(f"{'cat' if y else 'dog'} {s}\t{y}\n" for s, y in rows)
         (path / "sst2" / f"{part}.tsv").write_text(text)
     return path

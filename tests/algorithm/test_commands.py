@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -148,11 +149,53 @@ def test_commands_refuse(arguments, message, tmp_path, monkeypatch, run):
 
 
 def test_accuracy_prints_what_it_measured_as_json(tmp_path, monkeypatch):
-    rows = {name: {"method": name, "data": "d", "metric": 0.5} for name in ("float", "int8")}
+    rows = [{"method": name, "data": "d", "metric": 0.5} for name in ("float", "int8")]
     command = importlib.import_module("dtqatten.commands.accuracy")
     monkeypatch.setattr(command, "opened", lambda *_: (SimpleNamespace(steps=0), None))
     monkeypatch.setattr(command, "measure", lambda *_: (rows, None))
     monkeypatch.setattr(command, "page_of", lambda *_: "")
     paths = ("--results", tmp_path / "rows.json", "-o", tmp_path / "page.md")
     told = CliRunner().invoke(app, ["accuracy", "m:stsb", *map(str, paths), "--json"])
-    assert json.loads(told.stdout) == list(rows.values())
+    assert json.loads(told.stdout) == rows
+    assert json.loads((tmp_path / "accuracy" / "rows.json").read_text()) == []
+
+
+def test_accuracy_measures_some_rows_and_keeps_the_others(folder, data, tmp_path, monkeypatch, run):
+    monkeypatch.chdir(tmp_path)
+    pair = f"{folder}:stsb"
+    given = ("accuracy", pair, "--data", data, "--limit", 4, "--steps", 0)
+
+    def rows():
+        found = json.loads(Path("build/accuracy.json").read_text())
+        assert found == json.loads(Path("docs/accuracy/rows.json").read_text())
+        return {(row["method"], row["part"]): row for row in found}
+
+    code, text = run(*given)
+    assert code == 0, text
+    whole = rows()
+    assert {part for _, part in whole} == {"dev", "test"}
+    assert {row["numbers"] for row in whole.values()} == {"signed weights"}
+    assert all(row["version"] and row["examples"] == 4 for row in whole.values())
+    marked = [{**row, "seconds": 7.0, "commit": "before"} for row in whole.values()]
+    Path("build/accuracy.json").write_text(json.dumps(marked))
+    code, text = run(*given, "--method", "int*", "--part", "test")
+    assert code == 0, text
+    assert {row["commit"] for row in rows().values()} == {"before"}, "measured already"
+    code, text = run(*given, "--method", "int*", "--part", "test", "--renew")
+    assert code == 0, text
+    fresh = [name for name, row in rows().items() if row["commit"] != "before"]
+    assert fresh == [("int8", "test")]
+    assert list(rows()) == list(whole), "in the order of the methods"
+    page = Path("docs/accuracy.md").read_text()
+    assert page.count("|before|") == len(whole) - 1
+    # Without the file, rows are those of the page.
+    Path("build/accuracy.json").unlink()
+    code, text = run(*given, "--method", "int8")
+    assert code == 0, text
+    assert len(rows()) == len(whole)
+    code, text = run(*given, "--method", "no such")
+    assert code == 2
+    assert "no method of" in text
+    code, text = run(*given, "--study", "numbers")
+    assert code == 2
+    assert "is no task of a decoder" in re.sub(r"\s+", " ", text)

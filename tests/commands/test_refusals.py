@@ -182,6 +182,7 @@ WRONG = {
     "accuracy": [
         (["minilm"], "'minilm' is no MODEL:TASK, such as minilm:stsb"),
         (["minilm:huge"], "no task 'huge': choose one of"),
+        (["minilm:stsb", "--part", "train"], "'train' is no part to report: choose dev or test"),
     ],
 }
 

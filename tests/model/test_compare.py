@@ -52,13 +52,16 @@ def test_speedups() -> None:
 
 
 def test_the_policy_compared_is_fast_and_holds_the_accuracy() -> None:
-    """Its row in docs/accuracy.md loses at most 1 %, and no other searched policy prunes more."""
+    """Its rows in docs/accuracy.md lose at most 1 %, and no other searched policy prunes more."""
     document = (Path(__file__).parents[2] / "docs" / "accuracy.md").read_text("utf-8")
     policy = packaged_policy(SEARCHED)
-    section = document.split(f"## {policy.model}, {policy.task}\n")[1].split("## ")[0]
+    begin = f"\n## {policy.model}, {policy.task}: "
+    sections = [text.split("\n## ")[0] for text in document.split(begin)[1:]]
     method = "searched for speed" if SEARCHED.endswith("-fast") else "searched"
-    (loss,) = re.findall(rf"^\|{method}\|[^|]+\|(\S+) %\|", section, re.MULTILINE)
-    assert float(loss) <= 1
+    row = re.compile(rf"^\|{method}\|[^|]*\|[^|]+\|(\S+) %\|", re.MULTILINE)
+    losses = [float(loss) for section in sections for loss in row.findall(section)]
+    assert losses
+    assert max(losses) <= 1
 
     def least(name: str) -> float:
         layers = policy_workloads(packaged_policy(name), Workload())

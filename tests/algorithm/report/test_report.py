@@ -23,13 +23,13 @@ def test_results_are_measured_once_and_the_report_states_the_goal(folder, data, 
     kept = Results(tmp_path / "accuracy.json")
     calls = []
 
-    def reference():
-        calls.append(1)
-        return task.evaluate(loaded)
+    def reference(part):
+        calls.append(part)
+        return task.evaluate(loaded, part=part)
 
     for _ in range(2):
         kept.measure(loaded, task, Method("int8", Policy.flat(3)), reference)
-    assert len(calls) == 1
+    assert calls == ["dev"]
     again = Results(tmp_path / "accuracy.json")
     again.measure(loaded, task, Method("int8", Policy.flat(3)), reference)
     assert len(calls) == 1
@@ -66,7 +66,7 @@ def test_runs_that_share_a_file_keep_each_others_rows(folder, data, tmp_path):
     one, other = (Results(tmp_path / "accuracy.json") for _ in range(2))
 
     def measure(kept, method):
-        kept.measure(loaded, task, Method(method, Policy.flat(3)), lambda: task.evaluate(loaded))
+        kept.measure(loaded, task, Method(method, Policy.flat(3)), lambda _: task.evaluate(loaded))
 
     measure(one, "int8")
     measure(other, "searched")
@@ -79,7 +79,7 @@ def test_runs_that_share_a_file_keep_each_others_rows(folder, data, tmp_path):
 
 def test_rows_of_other_texts_are_not_taken_for_the_same(folder, data, tmp_path, monkeypatch):
     """Number, length and content of texts; each set of them is a table of its own."""
-    loaded = load(str(folder), causal=False)
+    loaded = dataclasses.replace(load(str(folder), causal=False), name="tiny")
     kept = Results(tmp_path / "accuracy.json")
     few, other = tmp_path / "few", tmp_path / "other"
     for place in (few, other):
@@ -91,7 +91,8 @@ def test_rows_of_other_texts_are_not_taken_for_the_same(folder, data, tmp_path, 
     method = Method("int8", Policy.flat(3))
 
     def measure(task):
-        return kept.measure(loaded, task, method, lambda: task.evaluate(loaded))
+        (row,) = kept.measure(loaded, task, method, lambda _: task.evaluate(loaded))
+        return row
 
     whole = measure(open_task("stsb", data))
     rows = [whole]
@@ -103,7 +104,7 @@ def test_rows_of_other_texts_are_not_taken_for_the_same(folder, data, tmp_path, 
     assert kept.rows == rows
     assert [row["examples"] - whole["examples"] for row in rows[2:]] == [-2, 0, 0]
     assert {"part": "dev", "examples": 12, "length": 256}.items() <= rows[1].items()
-    assert render(kept, {}).count("## ") == len(rows)
+    assert render(kept, {}).count("## tiny, stsb: dev, ") == len(rows)
     monkeypatch.undo()
     assert measure(open_task("stsb", data, 10**6)) is whole, "the same texts, however asked for"
     kept.keep(loaded.name, "stsb", [], rows[1]["data"])
@@ -146,7 +147,7 @@ def test_the_report_compares_methods(folder, data, tmp_path, monkeypatch):
     kept = Results(tmp_path / "rows.json")
     plain = task.evaluate(loaded)
     for name in list(found)[5:]:
-        kept.measure(loaded, task, found[name], lambda: plain)
+        kept.measure(loaded, task, found[name], lambda _: plain)
     tuned = kept.rows[-1]
     assert tuned["loss"] != plain.loss
     text = render(kept, {"torch": "1"})
@@ -154,7 +155,7 @@ def test_the_report_compares_methods(folder, data, tmp_path, monkeypatch):
     assert "**not more than** *SpAtten's method, searched* with 100.0 %" in text
     gain = 100 * (tuned["metric"] / plain.metric - 1)
     assert f"The same fine-tuning without quantization: {-gain:+.2f} %" in text
-    assert re.search(r"\|float32, fine-tuned\|[^|]+\|[^|]+\|\|\|\|", text)
+    assert re.search(r"\|float32, fine-tuned\|float32\|[^|]+\|[^|]+\|\|\|\|", text)
     assert "Slowest fake-quant method" in text
 
 
@@ -184,3 +185,23 @@ def test_shipped_policies_can_be_read():
     for path in paths:
         policy = Policy.load(path)
         assert path.name.startswith(f"{policy.model}-{policy.task}")
+
+
+def test_policies_are_listed_with_what_the_test_part_says(tmp_path):
+    """Of it what was measured on most texts; another study says nothing of a policy."""
+    from dtqatten.commands.policies import _measured
+
+    same = {"model": "minilm", "task": "sst2", "method": "searched", "float_metric": 1.0}
+    rows = [
+        {**same, "part": "test", "sequences": 900, "metric": 0.9, "bops_ratio": 0.2},
+        {**same, "part": "test", "sequences": 60, "metric": 0.8, "bops_ratio": 0.2},
+        {**same, "part": "dev", "sequences": 1000, "metric": 0.99, "bops_ratio": 0.2},
+        {**same, "part": "test", "sequences": 999, "metric": 0.5, "bops_ratio": 0.2}
+        | {"study": "numbers"},
+        {**same, "method": "int8", "part": "test", "sequences": 9, "metric": 1, "bops_ratio": 1},
+    ]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(rows))
+    found = _measured(path)
+    assert list(found) == ["minilm-sst2"]
+    assert found["minilm-sst2"]["loss"] == pytest.approx(0.1)

@@ -124,3 +124,21 @@ def test_pruned_heads_and_tokens_are_read_in_no_decode_step():
     heads = torch.tensor([[True, False]])
     assert cost([8.0, 0.0, 8.0], CAUSAL, heads, arrays=STEPS).bytes == (2 + 2 * 3) * 4
     assert cost([8.0] * 3, CAUSAL, torch.tensor([[False, False]]), arrays=STEPS).bytes == 0
+
+
+def test_formats_of_numbers_cost_bit_operations_beside_the_products():
+    """Counted by hand, of four channels and groups of 11 products, whose sums have 12 bits."""
+    causal = torch.ones(3, 3, dtype=torch.bool).tril()[None, None]
+    bits = [8.0, 4.0, 4.0]
+    assert cost(bits, causal).overhead == 0
+    # Six pairs of two heads, 16 bits of a bias each; all is counted for one of four channels.
+    assert cost(bits, causal, center_queries=True).overhead == 2 * 6 * 16 / 4
+    # Key 0 has three queries and 2 x 2 nibbles, keys 1 and 2 three and 1 x 1.
+    tiles = cost(bits, causal, block_exponents=True, p_follows_token=True)
+    assert tiles.overhead == pytest.approx(2 * (6 * 72 / 4 + (3 * 4 + 3 * 1) * 2 * 12 / 11))
+    both = cost(bits, causal, block_exponents=True, p_follows_token=True, center_queries=True)
+    assert both.overhead == pytest.approx(tiles.overhead + 2 * 6 * 16 / 4)
+    assert both.overhead_ratio == pytest.approx(both.overhead / (2 * 9 * 128))
+    # Without a mask all nine pairs count; a pruned token has none.
+    assert cost([8.0, 8.0, 8.0], center_queries=True).overhead == 2 * 9 * 16 / 4
+    assert cost([8.0, 8.0, 0.0], center_queries=True).overhead == 2 * 4 * 16 / 4

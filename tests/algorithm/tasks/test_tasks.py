@@ -84,19 +84,28 @@ def test_the_probe_learns_and_is_trained_on_the_plain_model(folder, data):
     assert len(fit) == 60
     assert len(search) == 600
     assert len(set(fit) & set(search)) < 5
+    report = task.examples(loaded, "test")
+    assert len(report) == 1000
+    lines = (data / "sst2" / "train.tsv").read_text().splitlines()
+    joined = [f"{e.texts[0]}\t{int(e.label)}" for e in (*fit, *report, *search)]
+    assert joined == lines
 
 
 def test_the_news_in_two_lengths(folder, monkeypatch):
     """Same articles and parts; one task sees a quarter of what the other does."""
     made = [
-        Example((f"{w} " * 600,), i % 5)
-        for i, w in enumerate(["cat", "dog", "man", "house", "tree", "runs"] * 180)
+        Example((f"{w} {i} {w} " * 300,), i % 5)
+        for i, w in enumerate(["cat", "dog", "man", "house", "tree", "runs"] * 280)
     ]
+    made[1670], made[1671] = made[3], made[1650]
     monkeypatch.setattr(news, "articles", lambda: made)
     loaded = load(str(folder), causal=False)
     for name, length in (("bbc", 128), ("bbc512", 512)):
         task = open_task(name)
-        assert [len(task.examples(loaded, p)) for p in ("fit", "train", "dev")] == [800, 200, 80]
+        parts = [task.examples(loaded, part) for part in ("fit", "train", "dev", "test")]
+        # Of the last 80, two texts are there twice, one of them in another part.
+        assert [len(part) for part in parts] == [800, 200, 600, 77]
+        assert len({example.texts for part in parts for example in part}) == 1677
         (batch,) = task.inputs(loaded, made[:2])
         assert batch["input_ids"].shape == (2, length)
 
@@ -168,6 +177,34 @@ def test_fine_tuning_a_decoder_under_a_policy(counting):
             evaluate(each, task, policy, mode, part="fit").loss for each in (loaded, trained)
         ]
         assert learned[1] < learned[0] - 0.1
+
+
+def test_parts_of_pairs_share_nothing(data):
+    task = open_task("stsb", data)
+    train, report = (task.examples(NO_MODEL, part) for part in ("train", "test"))
+    assert task.examples(NO_MODEL, "fit") == train
+    assert (len(train), len(report)) == (23, 7)
+    assert not set(train) & set(report)
+
+
+def test_parts_of_texts_share_nothing(tmp_path, monkeypatch):
+    """Of WikiText-2 a quarter each; of the news no article that is anywhere else."""
+    (tmp_path / "wikitext2").mkdir()
+    words = [f"w{i:05d}" for i in range(4003)]
+    (tmp_path / "wikitext2" / "valid.txt").write_text(" ".join(words))
+    task = open_task("ppl-wikitext2", tmp_path)
+    joined = "".join(task.text(part) for part in ("dev", "fit", "test", "train"))
+    assert joined == " ".join(words)
+    made = [Example((f"article {i}",), 0) for i in range(700)]
+    made[410], made[420] = made[3], made[399]
+    monkeypatch.setattr(news, "articles", lambda: made)
+    task = open_task("ppl-bbc")
+    parts = {part: task.text(part).split("\n\n") for part in ("dev", "fit", "test", "train")}
+    assert {k: len(v) for k, v in parts.items()} == {
+        "dev": 120, "fit": 280, "test": 118, "train": 40,
+    }  # fmt: skip
+    for part in ("dev", "fit", "train"):
+        assert not set(parts["test"]) & set(parts[part])
 
 
 @pytest.mark.parametrize("name", ["stsb", "sst2", "ppl-wikitext2"])
@@ -251,7 +288,7 @@ def test_glue_is_found_by_its_hub_id(folder, data, offline_hub, monkeypatch, run
     monkeypatch.setattr(config, "HF_HUB_OFFLINE", True)
     for name in columns:
         hub, local = (open_task(name, x) for x in (Path("someone/tiny-glue"), data))
-        for part in ("fit", "train", "dev"):
+        for part in ("fit", "train", "dev", "test"):
             found = hub.examples(NO_MODEL, part)
             assert found
             assert found == local.examples(NO_MODEL, part)

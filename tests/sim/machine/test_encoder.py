@@ -13,7 +13,13 @@ transformers = pytest.importorskip("transformers")
 from dtqatten.algorithm.block.terms import NO_TERMS  # noqa: E402
 from dtqatten.algorithm.layer_policy import LayerPolicy  # noqa: E402
 from dtqatten.algorithm.policy import Policy  # noqa: E402
-from dtqatten.algorithm.policy_values import Importance, PolicyError, Protect, Pruned  # noqa: E402
+from dtqatten.algorithm.policy_values import (  # noqa: E402
+    Importance,
+    PolicyError,
+    Protect,
+    Pruned,
+    Ranking,
+)
 from dtqatten.algorithm.runtime import attached  # noqa: E402
 from dtqatten.algorithm.session.blocks import Mode  # noqa: E402
 from dtqatten.algorithm.tasks.embedding import pool  # noqa: E402
@@ -129,6 +135,8 @@ def test_row_blocks_choose_values(by_host: bool) -> None:
         ({"prune_queries": False}, "keeps pruned queries"),
         ({"pruned": Pruned.DROP}, "drops tokens"),
         ({"count_normalize": True}, "divides importance"),
+        ({"ranking": Ranking.RANDOM}, "ranks at random"),
+        ({"ranking": Ranking.FIRST}, "ranks by place"),
     ],
 )
 def test_policies_beyond_the_machine_are_refused(changes, message) -> None:
