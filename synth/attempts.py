@@ -104,9 +104,7 @@ write_json mapped.json
         """Insert buffers, and write netlist and areas; return how many buffers there are."""
         self.modules = copy.deepcopy(self._netlist)
         top = self._design.top
-        added = buffer_nets(
-            self.modules, top, self._loads, self._macros, self._buffer, self._scale
-        )
+        added = buffer_nets(self.modules, top, self._loads, self._macros, self._buffer, self._scale)
         self._write("buffered.json", self.modules)
         libraries = [*(file.name for file in self._library.files), *self._more]
         yosys(

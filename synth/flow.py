@@ -265,7 +265,8 @@ class Flow:
             "flatten": self.flatten,
             "one_port": self.one_port,
             "flow": [
-                source_hash(part) for part in (asic, cells, fanout, memory_shape, scale, sram, timing)
+                source_hash(part)
+                for part in (asic, cells, fanout, memory_shape, scale, sram, timing)
             ],
             "tools": versions("pyosys", timing=has_opensta()),
             "libraries": [(path.name, hash_of(path)) for path in (*self.liberty, *macros)],

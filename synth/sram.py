@@ -224,9 +224,7 @@ def macro_of(cell: Any, units: Units) -> Macro:
         for constraint in arc.groups
     ]
     delay = max(
-        float(table(read.get_group(f"cell_{edge}")).max())
-        for read in reads
-        for edge in EDGES
+        float(table(read.get_group(f"cell_{edge}")).max()) for read in reads for edge in EDGES
     )
     slews = [read.get_group(f"{edge}_transition") for read in reads for edge in EDGES]
     slew = max(slews, key=lambda group: float(table(group).max()))

@@ -17,6 +17,7 @@ from dtqatten.algorithm.session.step_bytes import step_bytes
 from dtqatten.algorithm.session.tally import Tally
 from dtqatten.golden.numerics.codes import Granularity
 from dtqatten.golden.numerics.local_values import Arrays
+from dtqatten.interface.descriptor import BIAS_BYTES
 
 __all__ = ["Computed", "account"]
 
@@ -277,4 +278,4 @@ class _Costs:
         """Bytes of the biases of keys, 2 of each key for each query head."""
         if self.block.key_bias is None:
             return 0.0
-        return 2 * float(((self.bits > 0)[:, None] & self.living[..., None]).sum())
+        return BIAS_BYTES * float(((self.bits > 0)[:, None] & self.living[..., None]).sum())

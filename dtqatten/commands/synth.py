@@ -265,9 +265,7 @@ def synth(
     if Target.ASIC in targets and not has_opensta():
         LOG.warning("OpenSTA is not installed (Debian: opensta), so no clock rates of cells")
     placement = placement_of(lef or [], placing) if place else None
-    flow = Flow(
-        output, tuple(liberty or ()), sram, mhz, flatten, seeds or 1, placement, one_port
-    )
+    flow = Flow(output, tuple(liberty or ()), sram, mhz, flatten, seeds or 1, placement, one_port)
     if verilog and top:
         design = Design.of_files(verilog, top, clock or "clk", ideal or ["rst", "reset"])
         shown = {"verilog": [str(path) for path in verilog]}

@@ -64,11 +64,10 @@ class Config:
         Depth of the value array; need not divide ``d_head``. None: ``depth``.
     load_bits : int
         Widest beat of the streams of Q, K and V, unless ``depth`` nibbles of Q and K are wider: a
-        power of two from 16 to 1024. Short heads need wide ones, since a head takes at least as
-        long as it loads.
+        power of two from 16 to 1024. A head takes at least as long as it loads.
     value_load_bits : int or None
-        Widest beat of the stream of V: a power of two from 16 to 1024. A column takes a nibble, or
-        a power of two of its channels. None: ``load_bits``, at most a nibble a column.
+        The same of V; a column takes a nibble, or a power of two of its channels. None:
+        ``load_bits``, at most a nibble a column.
     normalizer_lanes : int or None
         Channels of the output a cycle, at most ``cols``. None: ``ceil(cols/4)``, for 128 keys.
     schedule : Schedule
@@ -96,8 +95,7 @@ class Config:
     count_normalize : bool
         Importance can be divided by the number of queries that saw the token; not if ``grouped``.
     capacity : int or None
-        Tokens of a cache, ``n_max`` to 65,536: ids of queries and keys are positions below it.
-        None: ``n_max``.
+        Tokens of a cache, whose ids are positions below it: ``n_max`` (None) to 65,536.
     windows : bool
         Heads can have sliding windows.
     sinks : bool
@@ -123,8 +121,8 @@ class Config:
         Heads of one row block can have their keys in 4 bits first, and in 8 where a row is flat;
         not with ``merge_rows``.
     merge_rows : int
-        Rows of queries, up to 4096, whose partial results are held, so that they can have more than
-        ``n_max`` keys: in segments that are merged one after another. 0: none.
+        Rows of queries, up to 4096, whose partial results are held, so that keys beyond ``n_max``
+        come in segments. 0: none.
 
     Raises
     ------
