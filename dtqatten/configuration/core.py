@@ -101,15 +101,14 @@ class Config:
     sinks : bool
         Query heads can have sinks: logits that join their rows' sums and divisors.
     bias_heads : int
-        Query heads of a head of the core whose keys can have biases, up to 64; more than 1 only if
-        ``grouped``. 0: keys have none.
+        Query heads of a head of the core with biases of their keys, 0 to 64; 1 if not ``grouped``.
     grouped : bool
         Query heads that share a head of K and V are one head of the core: each query brings the
         factor, and the sink, of its own.
     held_importance : bool
         Keys can have importance from before; protected ones rank before all others.
     head_pruning : bool
-        A layer's heads can be ranked by their outputs, up to 64, and the next layer has the first.
+        A layer's heads, up to 64, can be ranked by their outputs; the next one has the first.
     skip_tiles : bool
         Tiles of scores that no query of their row block sees are not computed.
     local_values : bool
