@@ -16,7 +16,7 @@ __all__ = ["Drive", "Drives"]
 #: What a state does.
 STATE = ("next_state", "clocked_on", "preset", "clear", "data_in", "enable")
 
-#: A buffer that takes as many times the fastest one's delay, both without a load, is there to delay.
+#: A buffer that takes as many times the fastest one's delay, both unloaded, is there to delay.
 DELAYED = 1.5
 
 #: Largest load, fF, of an output whose file does not limit it.
