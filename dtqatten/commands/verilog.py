@@ -108,7 +108,9 @@ def verilog(
     lite_mhz: Annotated[
         float | None,
         typer.Option(
-            min=0.001, max=1e5, help="With --package and --lite-clock: rate of s_axil_clk; else --mhz."
+            min=0.001,
+            max=1e5,
+            help="With --package and --lite-clock: rate of s_axil_clk; else --mhz.",
         ),
     ] = None,
     testbench: Annotated[
