@@ -183,7 +183,7 @@ def test_a_cache_of_a_broken_pass_is_refused(llama, place, monkeypatch):
             if place == "before a layer":
                 patch.setattr(llama.model.layers[1], "forward", broken)
             else:
-                patch.setattr(cache.layer(2), "append", broken)
+                patch.setattr(cache.layer(2), "join", broken)
             with pytest.raises(OSError, match="power"):
                 llama(tokens(1, 1), past_key_values=cache)
         with pytest.raises(CacheError, match="broke off"):

@@ -77,6 +77,23 @@ def test_cached_codes_follow_a_scale_that_grows(granularity):
     assert rescaled(first, first.scale) is first
 
 
+def test_signed_gains_stay_even_as_a_scale_grows():
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 9, 64, dtype=torch.float64)
+    x[:, :, ::2] *= 0.01
+    rule = Rule(Gains.SIGNED)
+    assert (rule.step, rule.of_values.step) == (2, 1)
+    held = quantize(x, None, rule)
+    for growth in (1.3, 7.0, 100.0):
+        after = rescaled(held, held.scale * growth, rule.step)
+        assert (after.gains % 2 == 0).all()
+        assert (after.gains.sign() == held.gains.sign()).all()
+        moved = (after.codes * after.step - held.codes * held.step).abs()
+        assert (moved <= after.step.abs() / 2 * 1.001).all()
+        assert after.codes.min() >= -128
+        held = after
+
+
 @pytest.mark.parametrize("per_token", [False, True])
 @pytest.mark.parametrize("value", [0.0, 1e-30, 1e-38, 1e-44, 1e-8])
 def test_tiny_values_have_finite_codes(value, per_token):
