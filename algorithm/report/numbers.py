@@ -8,15 +8,17 @@ from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.report.methods import POLICIES, Method
 from dtqatten.algorithm.session.blocks import Mode
 from dtqatten.files.errors import UsageError
+from dtqatten.golden.numerics.gains import Gains
 
 __all__ = ["CHANGES", "formats", "numbers_of", "own_policy"]
 
-#: What changes the plain format, in which weights of P are signed, Q keeps its mean and all tiles
-#: of a row have one exponent: names, and fields of a policy with their values.
+#: What changes the plain format, in which weights of P are signed, Q keeps its mean, all tiles of
+#: a row have one exponent and gains are those of the largest magnitudes: names, and fields of a policy with their values.
 CHANGES: dict[str, dict[str, Any]] = {
     "unsigned weights": {"unsigned_weights": True},
     "centered queries": {"center_queries": True},
     "tile exponents": {"block_exponents": True},
+    "signed gains": {"gains": Gains.SIGNED},
 }
 
 

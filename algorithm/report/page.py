@@ -21,7 +21,10 @@ __all__ = ["PAPER_BOPS", "render"]
 #: Searched policies from few to many bit operations.
 _CURVE = ("", "-450", "-600", "-accurate")
 #: Searched policies in other formats of numbers.
-FORMATS = ("-unsigned", "-exponents", "-centered", "-centered-exponents")
+FORMATS = (
+    *("-unsigned", "-exponents", "-centered", "-centered-exponents"),
+    *("-signed", "-signed-first", "-signed-4-bit"),
+)
 #: Bit operations that the paper's average shares imply, P at 8 bits: encoder and decoder.
 PAPER_BOPS = {False: 0.316, True: 0.340}
 

@@ -45,6 +45,6 @@ def changed(config: Config, **changes: Any) -> Config:
         if changed_alone in changes:
             changes = {suited: None, **changes}
     cols = changes.get("cols")
-    if isinstance(cols, Integral) and cols > 0:
+    if isinstance(cols, Integral) and int(cols) > 0:
         changes = {"pod_cols": math.gcd(int(cols), config.pod_cols), **changes}
     return config.replace(**changes)
