@@ -11,6 +11,7 @@ from dtqatten.synth import sram
 from dtqatten.synth.attempts import EFFORTS, SRAM_LIBERTY, Attempts, liberty_options
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
+from dtqatten.synth.macros import Macro
 from dtqatten.synth.timing import LOAD_FF, Timing
 from dtqatten.synth.tools import yosys
 
@@ -22,7 +23,7 @@ TECHMAP = "sram_map.v"
 def synthesize(
     design: Design,
     library: CellLibrary,
-    macros: Sequence[sram.Macro],
+    macros: Sequence[Macro],
     folder: Path,
     *,
     mhz: float,

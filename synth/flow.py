@@ -13,7 +13,7 @@ from dtqatten.files.locks import alone
 from dtqatten.files.pictures import save
 from dtqatten.files.scratch import is_plain
 from dtqatten.hw.base import memory_shape
-from dtqatten.synth import asic, cells, fanout, fpga, output_registers, scale, sram, timing
+from dtqatten.synth import asic, cells, fanout, fpga, macros, output_registers, scale, sram, timing
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
 from dtqatten.synth.place.design import place_design
@@ -169,7 +169,7 @@ class Flow:
                 result = asic.synthesize(
                     design,
                     CellLibrary.open(list(self.liberty), folder),
-                    sram.read_macros(self.macros) if self.macros else [],
+                    macros.read_macros(self.macros) if self.macros else [],
                     folder,
                     mhz=options["clock_mhz"],
                     flatten=self.flatten,
@@ -259,7 +259,7 @@ class Flow:
                 f"the results go to {str(self.output.resolve())!r}, a path that ABC cannot take: "
                 "choose with --output a folder of letters, digits and . / + @ - _"
             )
-        macros = sram.macro_files(self.macros) if self.macros else []
+        files = macros.macro_files(self.macros) if self.macros else []
         return {
             "clock_mhz": self.mhz or 1000.0,
             "flatten": self.flatten,
@@ -269,7 +269,7 @@ class Flow:
                 for part in (asic, cells, fanout, memory_shape, scale, sram, timing)
             ],
             "tools": versions("pyosys", timing=has_opensta()),
-            "libraries": [(path.name, hash_of(path)) for path in (*self.liberty, *macros)],
+            "libraries": [(path.name, hash_of(path)) for path in (*self.liberty, *files)],
         }
 
     def _fpga_options(self, target: str) -> dict[str, Any]:

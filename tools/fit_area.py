@@ -14,8 +14,8 @@ from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
 from dtqatten.synth.estimate.contents import contents_of
 from dtqatten.synth.estimate.fitting import Sample, error, fit
+from dtqatten.synth.macros import read_macros
 from dtqatten.synth.place.lef import lef_files, read_lef
-from dtqatten.synth.sram import read_macros
 from dtqatten.synth.tools import versions
 
 HERE = Path(__file__).parents[1]

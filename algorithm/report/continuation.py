@@ -17,7 +17,7 @@ __all__ = ["ENDINGS", "NEW", "PROMPT", "continuations"]
 #: Tokens of the text that is given, and of what is said.
 PROMPT, NEW = 48, 64
 #: Endings of the names of the policies under which the model goes on.
-ENDINGS = ("", "-centered-exponents")
+ENDINGS = ("", "-signed")
 
 
 def continuations(

@@ -15,7 +15,7 @@ from dtqatten.files.errors import UsageError
 __all__ = ["rankings", "with_share"]
 
 #: Ending of the policy whose tokens of 8 bits are chosen in other ways.
-ENDING = "-centered-exponents"
+ENDING = "-signed"
 #: Bit operations may differ by so much, relative to those in 8 bits.
 CLOSE = 5e-4
 

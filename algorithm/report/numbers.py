@@ -13,7 +13,8 @@ from dtqatten.golden.numerics.gains import Gains
 __all__ = ["CHANGES", "formats", "numbers_of", "own_policy"]
 
 #: What changes the plain format, in which weights of P are signed, Q keeps its mean, all tiles of
-#: a row have one exponent and gains are those of the largest magnitudes: names, and fields of a policy with their values.
+#: a row have one exponent and gains are those of the largest magnitudes: names, and fields of a
+#: policy with their values.
 CHANGES: dict[str, dict[str, Any]] = {
     "unsigned weights": {"unsigned_weights": True},
     "centered queries": {"center_queries": True},

@@ -171,11 +171,7 @@ def verilog(
     windows: Annotated[bool | None, typer.Option(help="Heads can have sliding windows.")] = None,
     sinks: Annotated[bool | None, typer.Option(help="Query heads can have sinks.")] = None,
     bias_heads: Annotated[
-        int | None,
-        typer.Option(
-            help="Query heads of a group whose keys can have biases, up to 64; 1 without "
-            "--grouped; 0: none."
-        ),
+        int | None, typer.Option(help="Query heads of a group with biases of their keys, 0 to 64.")
     ] = None,
     grouped: Annotated[
         bool | None, typer.Option(help="Query heads that share K and V fill rows together.")

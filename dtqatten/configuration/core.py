@@ -31,10 +31,8 @@ __all__ = [
     "TopKEngine",
 ]
 
-#: Smallest and largest balanced 8-bit code ``16*h + l``, both nibbles in [-8, 7].
-CODE_MIN, CODE_MAX = -128, 119
-#: Smallest code of an output.
-OUTPUT_CODE_MIN = -120
+#: Smallest and largest balanced 8-bit code ``16*h + l``, both nibbles in [-8, 7]; of outputs.
+CODE_MIN, CODE_MAX, OUTPUT_CODE_MIN = -128, 119, -120
 #: Largest mean square of a token's codes: no score exceeds ``d_head * 120 * 120``.
 CODE_NORM = 120 * 120
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from dtqatten.hw.base.memory_shape import Memory
 from dtqatten.synth.estimate.contents import Contents
-from dtqatten.synth.sram import SECOND_PORT, Macro, Model, smallest
+from dtqatten.synth.macros import Macro
+from dtqatten.synth.sram import SECOND_PORT, Model, smallest
 from dtqatten.synth.tools import InputError
 
 __all__ = ["FILE", "AreaModel", "Part", "fitted", "parts_of", "read_model"]

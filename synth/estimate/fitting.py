@@ -8,7 +8,7 @@ import numpy as np
 
 from dtqatten.synth.estimate.area_model import AreaModel, parts_of
 from dtqatten.synth.estimate.contents import KINDS, Contents
-from dtqatten.synth.sram import Macro
+from dtqatten.synth.macros import Macro
 
 __all__ = ["Sample", "fit"]
 

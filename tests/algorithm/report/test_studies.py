@@ -63,7 +63,7 @@ def decoder(tmp_path, monkeypatch):
     policies.mkdir()
     policy.save(policies / "tiny-text.json")
     changes = {k: v for fields in numbers.CHANGES.values() for k, v in fields.items()}
-    policy.replace(**changes).save(policies / "tiny-text-centered-exponents.json")
+    policy.replace(**changes).save(policies / "tiny-text-signed.json")
     monkeypatch.setattr(numbers, "POLICIES", policies)
     return Loaded("tiny", LlamaForCausalLM(config).eval(), Tokenizer(), True), Text()
 
@@ -205,8 +205,10 @@ def test_a_decoder_goes_on_in_each_format(decoder, tmp_path):
         same = next((i for i, (a, b) in enumerate(pairs) if a != b), 64)
         assert other["same"] == same
     assert [t["numbers"] for t in found["texts"]] == [
-        "float32", "signed weights", "unsigned weights + centered queries + tile exponents",
-    ]  # fmt: skip
+        "float32",
+        "signed weights",
+        "unsigned weights + centered queries + tile exponents + signed gains",
+    ]
     text = render(Results(tmp_path / "rows.json"), {}, texts=[found])
     assert text.count("```text") == 4
     assert f"the first {others[0]['same']} tokens as in float" in text

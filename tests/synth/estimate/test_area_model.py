@@ -15,7 +15,7 @@ from dtqatten.synth.estimate.area_model import (
     read_model,
 )
 from dtqatten.synth.estimate.contents import KINDS, Contents
-from dtqatten.synth.sram import Macro
+from dtqatten.synth.macros import Macro
 from dtqatten.synth.tools import InputError
 
 MACRO = Macro("ram", 64, 8, 200.0, 0.2, 0.1, 1.0, 1.0, (0.0, 1.0), (0.0, 1.0), access=500.0)

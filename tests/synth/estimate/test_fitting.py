@@ -7,7 +7,7 @@ import pytest
 from dtqatten.hw.base.memory_shape import Memory
 from dtqatten.synth.estimate.contents import KINDS, Contents
 from dtqatten.synth.estimate.fitting import Sample, error, fit
-from dtqatten.synth.sram import Macro
+from dtqatten.synth.macros import Macro
 
 MACRO = Macro("ram", 64, 8, 200.0, 0.2, 0.1, 1.0, 1.0, (0.0, 1.0), (0.0, 1.0))
 TRUTH = {"flip_flop": 5.0, "adder": 3.0, "xor": 1.5}
