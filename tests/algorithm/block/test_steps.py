@@ -8,7 +8,8 @@ import torch
 from dtqatten.algorithm.block.fake_quant import fake_quant
 from dtqatten.algorithm.block.integer import integer
 from dtqatten.algorithm.block.operands import Operands
-from dtqatten.algorithm.block.quantized import Quantized, quantize_exactly
+from dtqatten.algorithm.block.quantized import Quantized, Rule, quantize_exactly
+from dtqatten.golden.numerics.gains import Gains
 from dtqatten.golden.numerics.local_values import Arrays
 
 #: A row block holds two queries of two heads each, a group two keys.
@@ -22,7 +23,7 @@ def window(arrays: Arrays, **rules: float) -> Operands:
     q, k, v = torch.randn(2, 4, N, 16) * 2, torch.randn(2, 2, N, 16), torch.randn(2, 2, N, 16)
     bits = torch.full((2, N), 8.0)
     return Operands(
-        *(quantize_exactly(x, None, True) for x in (q, k, v)),
+        *(quantize_exactly(x, None, Rule(Gains.LARGEST)) for x in (q, k, v)),
         q_bits=bits,
         k_bits=bits,
         v_bits=bits,
