@@ -95,7 +95,7 @@ class Drives:
 
     def quick(self, buffers: Sequence[BufferCell]) -> tuple[BufferCell, ...]:
         """Return the buffers that are no delay cells: nearly as fast as the fastest."""
-        fastest = min(self.cells[buffer.cell].delay for buffer in buffers)
+        fastest = min((self.cells[buffer.cell].delay for buffer in buffers), default=0.0)
         return tuple(b for b in buffers if self.cells[b.cell].delay <= DELAYED * fastest)
 
     def sizes(self, kind: str) -> list[str]:

@@ -26,3 +26,4 @@ def test_delay_cells_are_no_buffers(slowest: float, stays: bool) -> None:
     drives.cells = {"quick": drive(10.0), "slow": drive(slowest)}
     buffers = [BufferCell(1.0, name, "A", "Y") for name in drives.cells]
     assert drives.quick(buffers) == tuple(buffers[: 1 + stays])
+    assert drives.quick([]) == ()
