@@ -58,7 +58,7 @@ def refuse_unmeasured(policy: Policy) -> None:
     Raises
     ------
     UsageError
-        If weights are unsigned or have exponents, or keys have biases.
+        If weights are unsigned or have exponents, keys have biases, or gains a sign.
     """
     for name, option in UNPRICED.items():
         if getattr(policy, name):

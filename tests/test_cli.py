@@ -40,7 +40,8 @@ def test_verilog_writes_one_file(tmp_path: Path) -> None:
     assert file.name == "dtqatten_array.v"
     assert "rows=2" in output
     text = file.read_text()
-    assert text.count("dtqatten_pe_20 pe_") == 8
+    # A pod each: two rows of four.
+    assert text.count("dtqatten_pod_20 pod_") == 8
     assert " acc," not in text.split("module dtqatten_array")[1].split(";")[0]
     code, _ = invoke(
         "verilog", "--preset", "tiny", "--block", "array", "--monitored", "-o", tmp_path

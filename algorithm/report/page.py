@@ -105,7 +105,8 @@ all other test parts are. *Groups in the text's order* are those of local V as g
 policies chose them then; the machine's list has 4-bit tokens first, and so have all other rows.
 
 **Numbers** are the format: weights of P signed or unsigned, queries centered or not, tiles of keys
-with exponents or not ([numerics.md](numerics.md)). **Commit** is the one that a row was measured
+with exponents or not, gains by the largest magnitude or of least error with a sign
+([numerics.md](numerics.md)). **Commit** is the one that a row was measured
 by; `dtqatten accuracy --method NAME --renew` measures some again, and the others stay. Rows of the
 commits bc622ee, 637ca6c and fc15298 are taken from the page of their time, to its digits.
 

@@ -10,6 +10,7 @@ import optuna
 from numpy.typing import NDArray
 
 from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.search.spaces import GRID, Template
 
 __all__ = ["SHARES", "LocalSpace", "least_errors"]
@@ -63,11 +64,23 @@ class LocalSpace(Template):
         Least mean share.
     progressive : bool
         Thresholds are searched; else the template's are kept.
+
+    Raises
+    ------
+    PolicyError
+        If the least mean share is below the first of :data:`SHARES`, or above 1.
     """
 
     errors: NDArray[np.float64]
     min_values: float = 0.5
     progressive: bool = False
+
+    def __post_init__(self) -> None:
+        least = SHARES[0] / GRID
+        if not least <= self.min_values <= 1:
+            raise PolicyError(
+                f"a mean share of V of {self.min_values} is not searched: give {least} to 1"
+            )
 
     def suggest(self, trial: optuna.trial.BaseTrial) -> Policy:
         """Return the policy of a trial: mean shares on the 5 % grid, thresholds on one of 1 %."""

@@ -236,9 +236,12 @@ class SpattenSpace(Template):
         Everything but the schedule; options that are searched too.
     progressive : bool
         Thresholds of progressive quantization are searched; else there are none.
+    prune_heads : bool
+        Shares of heads are searched; else all stay.
     """
 
     progressive: bool = True
+    prune_heads: bool = True
 
     def suggest(self, trial: optuna.trial.BaseTrial) -> Policy:
         """Return the policy of a trial: shares on the 5 % grid."""
@@ -248,7 +251,7 @@ class SpattenSpace(Template):
         made = spatten(
             layers,
             tokens=trial.suggest_int("tokens", 0, 14) / GRID,
-            heads=trial.suggest_int("heads", 0, 10) / GRID,
+            heads=(trial.suggest_int("heads", 0, 10) if self.prune_heads else 0) / GRID,
             values=trial.suggest_int("values", 0, 10) / GRID,
             threshold=threshold / 40 or None,
             eight=trial.suggest_int("eight", 0, layers),
@@ -259,15 +262,16 @@ class SpattenSpace(Template):
     def starts(self) -> list[dict[str, Any]]:
         """Parameters of first trials: one thing at a time, and all together."""
         again = {"threshold": 4} if self.progressive else {}
-        none = {"tokens": 0, "heads": 0, "values": 0, "eight": 0, "late": 1}
-        none |= dict.fromkeys(again, 0)
+        heads = {"heads": 4} if self.prune_heads else {}
+        none = {"tokens": 0, "values": 0, "eight": 0, "late": 1}
+        none |= dict.fromkeys({**again, **heads}, 0)
         found: list[dict[str, int]] = [
             {},
             *([again] if again else []),
             {"tokens": 6, "late": 3},
-            {"heads": 4},
+            *([heads] if heads else []),
             {"values": 6},
             {"eight": len(self.template.layers)},
-            {**again, "tokens": 6, "heads": 2, "values": 4},
+            {**again, "tokens": 6, **dict.fromkeys(heads, 2), "values": 4},
         ]
         return [self.started({**none, **changes}) for changes in found]

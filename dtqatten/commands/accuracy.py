@@ -23,7 +23,7 @@ from dtqatten.commands.algorithm import (
 )
 from dtqatten.commands.console import print_json, say, show
 from dtqatten.commands.evaluate import TEXT
-from dtqatten.commands.options import JsonOption, needs
+from dtqatten.commands.options import JsonOption, needs, reject_unused
 from dtqatten.commands.paths import output_file
 from dtqatten.files.errors import UsageError
 from dtqatten.files.whole import write_text
@@ -148,6 +148,7 @@ def accuracy(
         for each in part or ():
             if each not in PARTS[1:]:
                 raise UsageError(f"{each!r} is no part to report: choose dev or test")
+        reject_ignored(study, part=part, method=method, renew=renew, steps=steps)
         wanted = Wanted(study, part or PARTS[1:], method or (), renew, steps)
         folder = output.parent / "accuracy"
         kept = Results(results, folder / "rows.json")
@@ -175,6 +176,19 @@ def accuracy(
         if as_json:
             print_json(told)
         say(f"{output} and {results}")
+
+
+def reject_ignored(study: Study, **given: object) -> None:
+    """Refuse options that a study has no use for.
+
+    Raises
+    ------
+    UsageError
+        If one of them is given.
+    """
+    used = {Study.METHODS: set(given), Study.CONTINUATION: set()}.get(study, {*given} - {"steps"})
+    options = {f"--{name}": value for name, value in given.items() if name not in used}
+    reject_unused(options, f"is not for --study {study}")
 
 
 def _usual(study: Study) -> tuple[str, ...]:
@@ -209,7 +223,8 @@ def measure(
     @functools.cache
     def reference(part: str) -> "Score":
         # Where there are classes a drift needs the predictions, which no row holds.
-        known = kept.plain(loaded, task.data_of(loaded, part)) if task.causal else None
+        kept_one = task.causal and not wanted.renew
+        known = kept.plain(loaded, task.data_of(loaded, part)) if kept_one else None
         return known or plain_score(task, loaded, part)
 
     steps = task.steps if wanted.steps is None else wanted.steps

@@ -204,7 +204,11 @@ def search(
         if method == "spatten":
             priced = is_priced(objective) and stage is Stage.PREFILL
             thresholds = not priced if progressive is None else progressive
-            space: Space | SpattenSpace | LocalSpace = SpattenSpace(base, thresholds, vary=varied)
+            # What a decode step costs without some of its heads is not known.
+            heads = not (is_priced(objective) and stage is Stage.DECODE)
+            space: Space | SpattenSpace | LocalSpace = SpattenSpace(
+                base, thresholds, heads, vary=varied
+            )
         elif method == "local":
             with progress_bar("errors of each layer's output") as tell:
                 errors = errors_of_values(loaded, chosen, base, arrays, tell)

@@ -51,6 +51,11 @@ def check_space(
         refuse_unpriced(base, energy=energy)
     elif energy:
         refuse_unmeasured(base)
+    if stage is Stage.DECODE and base.prunes_heads:
+        raise UsageError(
+            "the template prunes heads, and what a decode step costs without them is not known: "
+            "give one that does not, or choose --objective bops or bytes"
+        )
     for name in vary:
         if energy and name in UNPRICED:
             raise UsageError(

@@ -55,6 +55,8 @@ def settings_of(
             "min_values": space.min_values,
             "progressive": space.progressive,
         }
-    elif not space.progressive:
-        settings["progressive"] = False
+    else:
+        settings |= {
+            name: False for name in ("progressive", "prune_heads") if not getattr(space, name)
+        }
     return settings

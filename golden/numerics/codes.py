@@ -60,7 +60,7 @@ class Codes:
     scale : float64 array ``[..., heads]``
         Worth of one code, at gain 255 where there are gains.
     gains : int array ``[..., heads, n]``, optional
-        Gain of each token, 1 to 255, or down to -255; None for one scale per head.
+        Gain of each token, 1 to 255, with a sign even, -254 to 254; None for one scale per head.
 
     Raises
     ------

@@ -25,8 +25,8 @@ def refuse_weights(config: Config, policy: Policy) -> None:
     Raises
     ------
     PolicyError
-        If the machine's weights are unsigned or have exponents, or its keys can have biases, and
-        the policy's do not.
+        If the machine's weights are unsigned or have exponents, its gains a sign, or its keys can
+        have biases, and the policy's do not.
     """
     for name in ("unsigned_weights", "block_exponents", "signed_gains"):
         if getattr(config, name) and not getattr(policy, name):

@@ -99,8 +99,9 @@ def study(config: Config, bits: Sequence[int], order: Order) -> StallStudy:
     busy, stalled = per_pe("busy_cycles", 32), per_pe("stall_cycles", 32)
     started = np.array([ports["tiles"] for ports in history])
     # The tile counter moves one cycle after a tile's first step; PE (r, c) has counted all that
-    # went before that step, and nothing of it, 2 + r + c cycles later.
-    lag = np.add.outer(np.arange(config.rows), np.arange(config.cols)).ravel() + 2
+    # went before that step, and nothing of it, 2 + r + c // pod_cols cycles later.
+    pods = np.arange(config.cols) // config.pod_cols
+    lag = np.add.outer(np.arange(config.rows), pods).ravel() + 2
     starts = [int(np.argmax(started > tile)) for tile in range(run.tiles)]
     at = np.add.outer(starts, lag)
     pe = np.arange(pes)

@@ -114,6 +114,7 @@ WRONG = {
         (["--verilog", __file__, "--top", "x", "--value-depth", "4"], "--value-depth: not for"),
         (["--target", "ecp5", "--clock", "clk"], "--clock: for another --verilog only; leave it"),
         (["--target", "ecp5", "--flatten"], "--flatten: for --target asic only"),
+        (["--target", "ecp5", "--one-port"], "--one-port: for --target asic only"),
         (["--target", "asic", "--seeds", "2"], "--seeds: for FPGAs only"),
         (["--target", "asic", "--serial-pins"], "--serial-pins: for FPGAs only"),
         (["--target", "ecp5", "--verilog", NOWHERE, "--top", "x"], "cannot read /nowhere/at/all"),
@@ -183,6 +184,9 @@ WRONG = {
         (["minilm"], "'minilm' is no MODEL:TASK, such as minilm:stsb"),
         (["minilm:huge"], "no task 'huge': choose one of"),
         (["minilm:stsb", "--part", "train"], "'train' is no part to report: choose dev or test"),
+        (["--study", "continuation", "--renew"], "--renew: is not for --study continuation"),
+        (["--study", "continuation", "--method", "x"], "--method: is not for"),
+        (["--study", "numbers", "--steps", "1"], "--steps: is not for --study numbers"),
     ],
 }
 

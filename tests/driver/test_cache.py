@@ -8,7 +8,7 @@ from dtqatten.driver.device import Device
 from dtqatten.driver.errors import LayoutError
 from dtqatten.driver.expected import compare_results, expected
 from dtqatten.golden.memory import tensor_bytes
-from dtqatten.golden.numerics.codes import quantize
+from dtqatten.golden.numerics.codes import Codes, quantize
 from dtqatten.golden.numerics.tokens import TokenList
 from dtqatten.sim.machine.samples import DRIVEN
 
@@ -104,6 +104,16 @@ def test_what_a_cache_cannot_do_is_refused(device) -> None:
     ):
         with pytest.raises(LayoutError, match=message):
             action()
+    gained = Cache(device, 5, k.scale, v.scale, k_gains=True, v_gains=True)
+    ones = np.ones((HEADS, 2, D))
+    gk, gv = (quantize(ones, "token", scale=x.scale) for x in (k, v))
+    negative = -np.ones((HEADS, 2), np.int64)
+    wrong_k, wrong_v = (Codes(x.codes, x.scale, negative) for x in (gk, gv))
+    for keys, values, name in ((wrong_k, gv, "K"), (gk, wrong_v, "V")):
+        before = device.bus.read(gained.placed["k"], 64)
+        with pytest.raises(LayoutError, match=f"a gain of {name} is -.* without signed_gains"):
+            gained.append(keys, values)
+        assert device.bus.read(gained.placed["k"], 64) == before
     with pytest.raises(LayoutError, match="a cache of 101 tokens, but the machine has places"):
         Cache(device, 101, k.scale, v.scale)
     with pytest.raises(LayoutError, match=r"scales of shapes \(2,\) and \(3,\)"):

@@ -9,6 +9,7 @@ import torch
 
 from dtqatten.algorithm.layer_policy import LayerPolicy
 from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.algorithm.search.local_space import SHARES, LocalSpace, least_errors
 from dtqatten.algorithm.search.sensitivity import errors_of_values
 from dtqatten.golden.numerics.local_values import Arrays
@@ -56,6 +57,10 @@ def test_trials_are_policies_of_a_mean_and_a_threshold():
     assert whole.layers == POLICY.layers
     alone = LocalSpace(POLICY, errors, min_values=0.5)
     assert alone.starts() == [{"values": mean} for mean in (20, 15, 10)]
+    assert LocalSpace(POLICY, errors, min_values=0.15).starts()[-1] == {"values": 3}
+    for share in (0.149, 1.01):
+        with pytest.raises(PolicyError, match=r"is not searched: give 0\.15 to 1"):
+            LocalSpace(POLICY, errors, min_values=share)
 
 
 def test_errors_are_those_of_the_first_layer_alone(llama):

@@ -102,6 +102,10 @@ def test_spattens_schedule():
     assert all(
         set(start) == {"tokens", "heads", "values", "eight", "late"} for start in plain.starts()
     )
+    whole = SpattenSpace(Policy.flat(4), prune_heads=False)
+    assert "heads" not in names(whole)
+    for start in whole.starts():
+        assert not whole.suggest(optuna.trial.FixedTrial(start)).prunes_heads
     trial = optuna.trial.FixedTrial(plain.starts()[-1])
     assert all(layer.threshold is None for layer in plain.suggest(trial).layers)
 

@@ -35,9 +35,10 @@ def test_reference_case(order: Order, schedule: Schedule) -> None:
     assert result.cycles_per_step == cycles_per_step
 
 
+@pytest.mark.parametrize("pod_cols", [1, 3])
 @pytest.mark.parametrize("order", list(Order))
-def test_counters_and_activity_agree_with_the_costs(order: Order) -> None:
-    config = Config(rows=2, cols=3, depth=4, d_head=16, n_max=20)
+def test_counters_and_activity_agree_with_the_costs(order: Order, pod_cols: int) -> None:
+    config = Config(rows=2, cols=3, depth=4, d_head=16, n_max=20, pod_cols=pod_cols)
     bits = np.random.default_rng(3).choice([4, 8], 11)
     result = study(config, bits.tolist(), order)
     _, q_bits, k_bits = arrange(bits, order, 2, 3)
