@@ -240,8 +240,8 @@ FIELDS: tuple[Field, ...] = (
         0x60,
         64,
         "with Q_GAINS: `[heads][queries]` bytes, in 1/256, never 0; SIGNED_GAINS: bit 7 is the"
-        " sign, the others are half of the gain, never 0; QUERY_CHAINED: `[heads][stored]`; GROUPED:"
-        " `[kv_heads][queries][heads of the group]`",
+        " sign, the others are half of the gain, never 0; QUERY_CHAINED: `[heads][stored]`;"
+        " GROUPED: `[kv_heads][queries][heads of the group]`",
     ),
     Field("k_gains", 0x68, 64, "with K_GAINS: `[kv_heads][capacity]` bytes, as `q_gains`"),
     Field("v_gains", 0x70, 64, "with V_GAINS: `[kv_heads][capacity]` bytes"),

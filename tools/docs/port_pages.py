@@ -76,7 +76,7 @@ def ports(component: wiring.Component) -> Iterator[Port]:
         if member.is_port:
             width = Shape.cast(member.shape).width
             if width:
-                layout = member.shape if isinstance(member.shape, data.Layout) else None
+                layout = member.shape if _has_fields(member.shape) else None
                 yield Port(name, direction(member.flow), width, meaning, layout, made_by)
             continue
         signature = member.signature
@@ -87,6 +87,13 @@ def ports(component: wiring.Component) -> Iterator[Port]:
         yield Port(f"{name}__ready", back, 1, "")
         bits = Shape.cast(layout).width
         yield Port(f"{name}__payload", there, bits, "see below", layout, made_by)
+
+
+def _has_fields(shape: Any) -> bool:
+    """Whether bits have names: not those of an array of numbers."""
+    if isinstance(shape, data.ArrayLayout):
+        return _has_fields(shape.elem_shape)
+    return isinstance(shape, data.Layout)
 
 
 def _payload(component: wiring.Component, port: Port) -> list[str]:
