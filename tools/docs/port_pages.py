@@ -76,7 +76,7 @@ def ports(component: wiring.Component) -> Iterator[Port]:
         if member.is_port:
             width = Shape.cast(member.shape).width
             if width:
-                layout = member.shape if _has_fields(member.shape) else None
+                layout = member.shape if made_by or _has_fields(member.shape) else None
                 yield Port(name, direction(member.flow), width, meaning, layout, made_by)
             continue
         signature = member.signature
