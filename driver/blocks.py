@@ -13,12 +13,13 @@ from dtqatten.golden.memory import gain_bytes, head_table_bytes, tensor_bytes
 from dtqatten.golden.numerics import softmax
 from dtqatten.golden.numerics.attention import Options
 from dtqatten.golden.numerics.codes import Codes, FloatArray, IntArray
+from dtqatten.golden.numerics.gains import check_signs
 from dtqatten.golden.numerics.heads import head_weight
 from dtqatten.golden.numerics.local_values import SHARE_ALL
 from dtqatten.golden.numerics.output import OUTPUT_FRACTION
 from dtqatten.interface.descriptor import Flag
 
-__all__ = ["Block", "Result", "check_key_bias", "grouped"]
+__all__ = ["Block", "Result", "check_gains", "check_key_bias", "grouped"]
 
 
 def check_key_bias(bias: IntArray | None, shape: tuple[int, int]) -> None:
@@ -35,6 +36,28 @@ def check_key_bias(bias: IntArray | None, shape: tuple[int, int]) -> None:
             f"key_bias is {found}: give int16 of {shape}, one of each key for each query head "
             "(quantize_key_bias)"
         )
+
+
+def check_gains(name: str, codes: Codes, signed: bool) -> None:
+    """Refuse gains that are not of the kind that a machine has.
+
+    Parameters
+    ----------
+    name : str
+        Of the tensor, for the message.
+    codes : Codes
+    signed : bool
+        Gains are even, and may be negative.
+
+    Raises
+    ------
+    LayoutError
+        If one is not.
+    """
+    try:
+        check_signs(name, codes.gains, signed)
+    except ValueError as error:
+        raise LayoutError(str(error)) from None
 
 
 def grouped(values: NDArray[Any], group: int) -> NDArray[Any]:

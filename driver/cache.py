@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dtqatten.driver.blocks import check_key_bias
+from dtqatten.driver.blocks import check_gains, check_key_bias
 from dtqatten.driver.calls import Call
 from dtqatten.driver.errors import LayoutError
 from dtqatten.golden.memory import gain_bytes, tensor_bytes
 from dtqatten.golden.numerics.codes import Codes, FloatArray, IntArray
-from dtqatten.golden.numerics.gains import SIGNED_STEP, check_signs
+from dtqatten.golden.numerics.gains import SIGNED_STEP
 from dtqatten.golden.numerics.importance import IMPORTANCE_MAX
 from dtqatten.golden.numerics.local_values import SHARE_ALL
 from dtqatten.golden.numerics.options import Options
@@ -231,10 +231,7 @@ class Cache:
                 f"{name.upper()} is of another granularity than the cache, which has "
                 f"{'no ' * (own.gains is None)}gains: quantize it likewise"
             )
-        try:
-            check_signs(name.upper(), given.gains, name == "k" and self._signed)
-        except ValueError as error:
-            raise LayoutError(str(error)) from None
+        check_gains(name.upper(), given, name == "k" and self._signed)
 
     def _write(self, name: str, given: Codes, at: int) -> None:
         """Write tokens to memory from a place on, a run of bytes a head and plane."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from dtqatten.driver.blocks import Block, Result
+from dtqatten.driver.blocks import Block, Result, check_gains
 from dtqatten.driver.bus import Bus
 from dtqatten.driver.chain import Chain
 from dtqatten.driver.errors import LayoutError, NotIdleError
@@ -279,6 +279,9 @@ class Device:
                     f"{value} {name}, more than the machine's {sizes[register]}: split them, or "
                     f"generate it with more {register}"
                 )
+        for name in ("q", "k", "v"):
+            signed = layer.options.signed_gains and name != "v"
+            check_gains(name.upper(), getattr(layer, name), signed)
         unknown = layer.flags & ~Flag(sizes["flags"])
         missing = Flag(sizes["flags_required"]) & ~layer.flags
         if unknown or missing:

@@ -89,7 +89,10 @@ def gain_bytes(gains: ArrayLike, signed: bool) -> bytes:
     size = np.abs(array) // SIGNED_STEP if signed else array
     back = size * SIGNED_STEP * np.sign(array) if signed else array
     if (back != array).any() or size.min(initial=1) < 1 or size.max(initial=1) >> 8 - signed:
-        raise ValueError(f"gains {array.min()} to {array.max()} have no byte, signed {signed}")
+        limits = "even ones from -254 to 254 but 0" if signed else "1 to 255"
+        raise ValueError(
+            f"gains {array.min()} to {array.max()} have no byte, signed {signed}: give {limits}"
+        )
     return (size | (array < 0) << 7).astype(np.uint8).tobytes()
 
 

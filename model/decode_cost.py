@@ -10,7 +10,7 @@ from dtqatten.golden.numerics.codes import Granularity
 from dtqatten.golden.numerics.select import counts
 from dtqatten.model.decode_step import DecodeStep, step_bytes, step_cycles, step_units
 from dtqatten.model.energy import DRAM_PJ_PER_BIT, Coefficients
-from dtqatten.model.policy_cost import Cost, refuse_unmeasured
+from dtqatten.model.policy_cost import Cost, known_power, refuse_evaluated, refuse_unmeasured
 from dtqatten.model.shapes import Shape
 
 __all__ = ["KEYS", "DecodeCost", "decode_cost", "flat_share", "policy_steps"]
@@ -164,14 +164,8 @@ def decode_cost(
         return DecodeCost(step_bytes, shape, keys)
     if cost is Cost.CYCLES:
         return DecodeCost(lambda step: step_cycles(system, step), shape, keys)
-    if cost is not Cost.ENERGY:
-        raise UsageError(f"{cost.value} of a policy come from its evaluation, not from a machine")
-    if power is None:
-        raise UsageError(
-            "power of this machine is not known, so its energy is not: choose --preset base, or "
-            "another --objective"
-        )
-    coefficients = power
+    refuse_evaluated(cost)
+    coefficients = known_power(power)
 
     def energy(step: DecodeStep) -> float:
         heads = step.shape.shared

@@ -18,8 +18,6 @@ __all__ = ["LATENCY", "DecodeStep", "step_bytes", "step_cycles", "step_units"]
 
 #: Cycles from a request to its first word.
 LATENCY = 60
-#: Words of a burst.
-BURST = 16
 #: Cycles of a head's weights on their way, besides the beats of its softmax; of its verdict.
 PIPELINE = 40
 VERDICT = 40
@@ -181,7 +179,7 @@ def _progressive(system: SystemConfig, step: DecodeStep) -> float:
     k, low, v = (size / word for size in (part.k_first, part.k_low, part.v))
     chooses = step.value_share < SHARE_ALL
     trial = units["score_array"] / (2 + flat)
-    ahead = min(system.buffer_bursts * BURST, k)
+    ahead = min(system.buffer_bursts * system.burst_beats, k)
     bus = LATENCY + part.queries * heads / word
     weighed = multiplied = waiting = 0.0
     for head in range(heads):

@@ -17,8 +17,10 @@ __all__ = [
     "UNPRICED",
     "Cost",
     "PolicyCost",
+    "known_power",
     "kv_ratio",
     "policy_cost",
+    "refuse_evaluated",
     "refuse_unmeasured",
     "refuse_unpriced",
 ]
@@ -186,6 +188,39 @@ def kv_ratio(
     return total / len(policy.layers)
 
 
+def refuse_evaluated(cost: Cost) -> None:
+    """Refuse a cost, other than cycles and energy, that comes from a policy's evaluation.
+
+    Parameters
+    ----------
+    cost : Cost
+        Not cycles, nor what else a machine is asked for.
+
+    Raises
+    ------
+    UsageError
+        If it is not energy.
+    """
+    if cost is not Cost.ENERGY:
+        raise UsageError(f"{cost.value} of a policy come from its evaluation, not from a machine")
+
+
+def known_power(power: Coefficients | None) -> Coefficients:
+    """Return the energy of a machine's parts.
+
+    Raises
+    ------
+    UsageError
+        If it is None.
+    """
+    if power is None:
+        raise UsageError(
+            "power of this machine is not known, so its energy is not: choose --preset base, or "
+            "another --objective"
+        )
+    return power
+
+
 def policy_cost(
     cost: Cost,
     config: Config,
@@ -218,14 +253,8 @@ def policy_cost(
             shape,
             lengths,
         )
-    if cost is not Cost.ENERGY:
-        raise UsageError(f"{cost.value} of a policy come from its evaluation, not from a machine")
-    if power is None:
-        raise UsageError(
-            "power of this machine is not known, so its energy is not: choose --preset base, or "
-            "another --objective"
-        )
-    coefficients, kv_heads = power, shape.shared / shape.heads
+    refuse_evaluated(cost)
+    coefficients, kv_heads = known_power(power), shape.shared / shape.heads
 
     def energy(work: Workload, planes: int) -> float:
         busy = unit_cycles(config.replace(planes=planes), work)

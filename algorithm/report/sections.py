@@ -78,7 +78,7 @@ def number_sections(tables: Sequence[Sequence[Row]]) -> list[str]:
         return []
     lines = [
         "## What each change of the numbers is worth",
-        "The searched policy with each change of its format of numbers alone and together, by "
+        "The searched policy with changes of its format of numbers, those that are measured, by "
         "`dtqatten accuracy --study numbers --limit 16`. *Signed weights* are the plain format. "
         "*With overheads* adds, to bit operations of the products, those of the format: 16 for the "
         "bias of a score (a bit of an adder is one), for exponents 72 for a weight (the OR of a "

@@ -7,7 +7,8 @@ from driven import BASE, layer
 from dtqatten.driver.device import Arena, Device
 from dtqatten.driver.errors import LayoutError
 from dtqatten.driver.layers import Layer
-from dtqatten.golden.numerics.codes import quantize
+from dtqatten.golden.numerics.codes import Codes, quantize
+from dtqatten.golden.numerics.options import Options
 from dtqatten.sim.machine.samples import DRIVEN
 
 
@@ -29,6 +30,20 @@ def test_other_channels_are_refused(device) -> None:
     q = quantize(np.ones((1, 2, 16)))
     with pytest.raises(LayoutError, match="16 channels, but the machine has d_head 32"):
         device.run([Layer(q=q, k=q, v=q, k0=1, k1=0)])
+
+
+@pytest.mark.parametrize(
+    ("signed", "gain", "message"),
+    [
+        (False, -2, "a gain of K is -2 without signed_gains"),
+        (True, 3, "a gain of K is 3 with signed_gains, which are even"),
+    ],
+)
+def test_gains_of_another_kind_are_refused(device, signed, gain, message) -> None:
+    q = quantize(np.ones((1, 2, 32)))
+    k = Codes(q.codes, q.scale, np.full((1, 2), gain))
+    with pytest.raises(LayoutError, match=message):
+        device.check(Layer(q=q, k=k, v=q, k0=1, k1=0, options=Options(signed_gains=signed)))
 
 
 def test_shapes_that_disagree_are_refused() -> None:
