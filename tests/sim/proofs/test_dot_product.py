@@ -4,7 +4,6 @@ import re
 
 import pytest
 from amaranth.hdl import Assert, Module
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from dtqatten import PRESETS, Config
@@ -13,6 +12,7 @@ from dtqatten.hw.base.export import ExportPlatform, verilog
 from dtqatten.hw.payloads.arrays import operand_layout
 from dtqatten.sim.proofs.dot_product import DOT_PRODUCTS, adds_up, is_dot_product
 from dtqatten.sim.proofs.formal import prove
+from dtqatten.sim.proofs.harness import Proof
 from dtqatten.sim.proofs.properties import Property
 
 #: What the arrays of the presets multiply with, scores and values.
@@ -86,7 +86,7 @@ class Tree(DotProduct):
         return super().elaborate(ExportPlatform())
 
 
-class Harness(wiring.Component):
+class Harness(Proof):
     """A tree of free operands, which is asserted to be their dot product."""
 
     def __init__(self, name: str) -> None:
