@@ -196,6 +196,6 @@ def test_accuracy_measures_some_rows_and_keeps_the_others(folder, data, tmp_path
     code, text = run(*given, "--method", "no such")
     assert code == 2
     assert "no method of" in text
-    code, text = run(*given, "--study", "numbers")
+    code, text = run("accuracy", pair, "--data", data, "--limit", 4, "--study", "numbers")
     assert code == 2
     assert "is no task of a decoder" in re.sub(r"\s+", " ", text)

@@ -13,6 +13,7 @@ import transformers
 
 from dtqatten.algorithm.models import ModelError
 from dtqatten.algorithm.policy import Policy
+from dtqatten.algorithm.session import support
 from dtqatten.algorithm.session.support import TRANSFORMERS
 from families import (
     ACCEPTED,
@@ -140,8 +141,9 @@ def test_it_is_refused_by_name(name):
 
 def test_other_releases_of_transformers_are_refused(monkeypatch):
     model = made("BERT")
+    # Lazy imports of transformers replace the module: this file's may be another than support's.
     for version in ("4.57.3", "5.230.0", "6.0.0"):
-        monkeypatch.setattr(transformers, "__version__", version)
+        monkeypatch.setattr(support.transformers, "__version__", version)
         with pytest.raises(ModelError, match=f"transformers {version} .*{TRANSFORMERS} only"):
             ran(model, {})
     major, minor = map(int, TRANSFORMERS.split("."))
