@@ -53,6 +53,7 @@ SHAPES = {
     "gpt2": Shape(layers=12, heads=12, d_head=64),
     "gpt2-medium": Shape(layers=24, heads=16, d_head=64),
     "smollm2": Shape(layers=30, heads=9, kv_heads=3, d_head=64),
+    "gemma3": Shape(layers=18, heads=4, kv_heads=1, d_head=256),
 }
 
 #: Names of a number in the configurations of model families, the usual one first.

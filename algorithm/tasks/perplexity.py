@@ -17,9 +17,10 @@ __all__ = ["BBCText", "Perplexity", "WikiText2"]
 
 
 class Perplexity(Task):
-    """Perplexity of a causal model on windows without overlap, no beginning-of-text token.
+    """Perplexity of a causal model on windows without overlap.
 
-    The examples are windows ``[length]`` of token ids.
+    The examples are windows ``[length]`` of token ids. Each begins as a text does (``begin``), so
+    that a beginning-of-text token is in every window or in none.
     """
 
     metric = "perplexity"
@@ -45,11 +46,13 @@ class Perplexity(Task):
             If the text is shorter than one.
         """
         ids = loaded.tokenizer(self.text(part), add_special_tokens=False)["input_ids"]
-        number = len(ids) // self.length
+        begin = torch.tensor(loaded.begin, dtype=torch.long)
+        own = self.length - len(begin)
+        number = len(ids) // own
         if not number:
-            raise TaskError(f"the text has {len(ids)} tokens, less than a window of {self.length}")
+            raise TaskError(f"the text has {len(ids)} tokens, less than a window of {own}")
         number = min(self.windows.get(part, number), number)
-        return list(torch.tensor(ids[: number * self.length]).view(number, self.length))
+        return [torch.cat((begin, each)) for each in torch.tensor(ids[: number * own]).split(own)]
 
     def score(
         self,

@@ -13,6 +13,7 @@ from dtqatten.algorithm.packaged import find_policy
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import PolicyError
 from dtqatten.commands.console import progress
+from dtqatten.commands.options import reject_unused
 from dtqatten.files.errors import UsageError
 from dtqatten.golden.numerics.local_values import Arrays
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BY_ARRAYS",
+    "BosOption",
     "DataOption",
     "LimitOption",
     "ModelOption",
@@ -56,7 +58,19 @@ StageOption = Annotated[
     ),
 ]
 ModelOption = Annotated[
-    str, typer.Option(help="Hub id, folder, or minilm or smollm2 (weights from packages).")
+    str,
+    typer.Option(
+        help="Hub id, folder, GGUF file, or minilm, smollm2 or gemma3 (weights from packages)."
+    ),
+]
+BosOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--bos/--no-bos",
+        help="Of a decoder: each window of text begins with a beginning-of-text token, or not. By "
+        "default as the model's tokenizer has it.",
+        show_default=False,
+    ),
 ]
 TaskOption = Annotated[str, typer.Option(help="stsb, sst2, bbc, bbc512, ppl-bbc or ppl-wikitext2.")]
 DataOption = Annotated[
@@ -70,8 +84,16 @@ DataOption = Annotated[
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Examples (windows of text) at most.")]
 
 
-def opened(model: str, task: str, data: Path | None, limit: int | None) -> "tuple[Task, Loaded]":
-    """Open the task, then load the model it needs, on one thread."""
+def opened(
+    model: str, task: str, data: Path | None, limit: int | None, bos: bool | None = None
+) -> "tuple[Task, Loaded]":
+    """Open the task, then load the model it needs, on one thread.
+
+    Raises
+    ------
+    UsageError
+        If an encoder's texts are to begin with a token of a decoder's, or not to.
+    """
     import torch
     import transformers
 
@@ -79,11 +101,16 @@ def opened(model: str, task: str, data: Path | None, limit: int | None) -> "tupl
     from dtqatten.algorithm.tasks.catalogue import open_task
 
     chosen = open_task(task, data, limit)
+    if not chosen.causal:
+        reject_unused(
+            {"--bos": bos, "--no-bos": bos is False},
+            f"for decoders only, and {task} is an encoder's",
+        )
     # Two threads on a busy machine are slower than one by far.
     torch.set_num_threads(1)
     transformers.logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
-    return chosen, load(model, causal=chosen.causal)
+    return chosen, load(model, causal=chosen.causal, bos=bos)
 
 
 def staged(arrays: Arrays, stage: Stage, loaded: "Loaded") -> Arrays:

@@ -10,6 +10,7 @@ from dtqatten.algorithm.packaged import find_policy
 from dtqatten.algorithm.policy import Policy
 from dtqatten.commands.algorithm import (
     BY_ARRAYS,
+    BosOption,
     DataOption,
     LimitOption,
     ModelOption,
@@ -68,6 +69,7 @@ def evaluate(
     file: ConfigOption = None,
     data: DataOption = None,
     limit: LimitOption = None,
+    bos: BosOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print metric before and after, shares of 0, 4 and 8 bits, bit operations and bytes.
@@ -97,7 +99,7 @@ def evaluate(
         made = None if preset is None and file is None else machine(preset, file).config
         if given is None or not given.by_arrays:
             reject_unused({"--preset": preset, "--config": file}, f"for {BY_ARRAYS} only")
-        chosen, loaded = opened(model, task, data, limit)
+        chosen, loaded = opened(model, task, data, limit, bos)
         applied = Policy.flat(loaded.layers) if given is None else given
         arrays = staged(BASE_ARRAYS if made is None else Arrays.of(made), stage, loaded)
         reference = plain_score(chosen, loaded, part)

@@ -49,7 +49,10 @@ def run(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="A model in place of arrays: hub id, folder, `minilm` or `smollm2`."),
+        typer.Option(
+            help="A model in place of arrays: hub id, folder, GGUF file, `minilm`, `smollm2` or "
+            "`gemma3`."
+        ),
     ] = None,
     prompt: Annotated[
         str | None, typer.Option(help="With --model: text to embed, or to go on from.")

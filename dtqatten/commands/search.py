@@ -7,6 +7,7 @@ import typer
 
 from dtqatten.algorithm.policy import Policy
 from dtqatten.commands.algorithm import (
+    BosOption,
     DataOption,
     LimitOption,
     ModelOption,
@@ -164,6 +165,7 @@ def search(
     ] = None,
     data: DataOption = None,
     limit: LimitOption = 300,
+    bos: BosOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Search the shares of 0, 4 and 8-bit tokens; run it again to go on where it stopped."""
@@ -191,7 +193,7 @@ def search(
             case _:
                 raise UsageError(f"no method {method!r}: choose dtq, spatten or local")
         on = machine_of(objective, preset, file)
-        chosen, loaded = opened(model, task, data, limit)
+        chosen, loaded = opened(model, task, data, limit, bos)
         arrays = staged(BASE_ARRAYS if on is None else Arrays.of(on.config), stage, loaded)
         cost = cost_of(objective, on, chosen, loaded, tokens, shape, stage)
         base = template_of(template, loaded).replace(model=model, task=task)
@@ -225,6 +227,8 @@ def search(
             settings["objective"] = objective.value
         if stage is Stage.DECODE:
             settings["stage"] = stage.value
+        if loaded.begin:
+            settings["begin"] = list(loaded.begin)
         if on is not None:
             settings["machine"] = str(on.config)
         asked = {"tokens": tokens, "shape": shape}

@@ -4,9 +4,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.lib import memory
 from amaranth.utils import ceil_log2
 
-__all__ = ["bit_length", "counted", "delayed", "multiplied", "reduced", "reduction_latency"]
+__all__ = [
+    "bit_length",
+    "counted",
+    "delayed",
+    "multiplied",
+    "reduced",
+    "reduction_latency",
+    "written_through",
+]
 
 
 def delayed(m: Module, value: Any, cycles: int, name: str, *, reset_less: bool = True) -> Any:
@@ -27,6 +36,25 @@ def delayed(m: Module, value: Any, cycles: int, name: str, *, reset_less: bool =
         value = Signal(value.shape(), name=f"{name}_{i + 1}", reset_less=reset_less)
         m.d.sync += value.eq(previous)
     return value
+
+
+def written_through(m: Module, write: memory.WritePort, read: memory.ReadPort, name: str) -> Value:
+    """Return what a port reads, with what is written there in the same cycle.
+
+    A transparent port would do so too, but no SRAM macro has one.
+
+    Parameters
+    ----------
+    m : Module
+    write : WritePort
+        Of whole words.
+    read : ReadPort
+        Not transparent, and always enabled.
+    name : str
+        Prefix of the registers.
+    """
+    same = delayed(m, write.en & (write.addr == read.addr), 1, f"{name}_same")
+    return Mux(same, delayed(m, write.data, 1, f"{name}_written"), read.data)
 
 
 def counted(

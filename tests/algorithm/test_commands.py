@@ -160,6 +160,14 @@ def test_accuracy_prints_what_it_measured_as_json(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "accuracy" / "rows.json").read_text()) == []
 
 
+def test_the_begin_of_an_encoders_text_is_no_choice(folder, data, run):
+    for given in ("--bos", "--no-bos"):
+        for command in ("eval", "search"):
+            code, text = run(command, "--model", folder, "--task", "stsb", "--data", data, given)
+            assert code == 2
+            assert f"{given}: for decoders only" in re.sub(r"\s+", " ", text)
+
+
 def test_accuracy_measures_some_rows_and_keeps_the_others(folder, data, tmp_path, monkeypatch, run):
     monkeypatch.chdir(tmp_path)
     pair = f"{folder}:stsb"

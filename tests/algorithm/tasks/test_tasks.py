@@ -1,5 +1,6 @@
 """Tasks and where their data are found, on a tiny model in a folder and made-up data."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -166,6 +167,19 @@ def test_perplexity_of_windows(counting):
     task.length = 80
     with pytest.raises(TaskError, match="60 tokens, less than a window of 80"):
         task.evaluate(loaded)
+
+
+def test_every_window_begins_as_a_text_does(counting):
+    loaded, task = counting
+    loaded = dataclasses.replace(loaded, begin=(49,))
+    windows = task.examples(loaded, "dev")
+    assert [each.tolist() for each in windows] == [[49, *range(7 * i, 7 * i + 7)] for i in range(3)]
+    assert task.evaluate(loaded).sequences == 3
+    task.length = 61
+    assert len(task.examples(loaded, "dev")) == 1
+    task.length = 62
+    with pytest.raises(TaskError, match="60 tokens, less than a window of 61"):
+        task.examples(loaded, "dev")
 
 
 def test_fine_tuning_a_decoder_under_a_policy(counting):
