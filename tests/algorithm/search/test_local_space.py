@@ -92,7 +92,7 @@ def test_errors_are_those_of_the_first_layer_alone(llama):
 
 
 def test_drifts_are_of_predictions_with_less_of_a_single_layer(llama):
-    """Measured at one share; the others follow from the errors."""
+    """Measured at one share, of tokens in 8 bits; the others follow from the errors."""
     torch.manual_seed(1)
     batch = {"input_ids": torch.randint(3, 50, (1, 40))}
     task = SimpleNamespace(examples=lambda *_: [batch], inputs=lambda _, texts: texts)
@@ -106,11 +106,11 @@ def test_drifts_are_of_predictions_with_less_of_a_single_layer(llama):
     assert told == [(1, 3), (2, 3), (3, 3)]
     predicted = []
     for layer in (None, 0, 1):
-        layers = list(POLICY.layers)
+        shares = [1.0, 1.0, 1.0]
         if layer is not None:
-            values = SHARES[PROBED] / SHARES[-1]
-            layers[layer] = LayerPolicy(share_0=0, share_4=1, share_8=0, values=values)
-        with torch.no_grad(), attached(llama, POLICY.replace(layers=tuple(layers)), arrays=STEPS):
+            shares[layer] = SHARES[PROBED] / SHARES[-1]
+        wide = (LayerPolicy(share_0=0, share_4=0, share_8=1, values=share) for share in shares)
+        with torch.no_grad(), attached(llama, given.replace(layers=tuple(wide)), arrays=STEPS):
             predicted.append(llama(**batch).logits[0].double().softmax(-1).numpy())
     for layer in (0, 1):
         divergence = (predicted[0] * np.log(predicted[0] / predicted[layer + 1])).sum(1).mean()
