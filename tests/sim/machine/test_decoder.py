@@ -205,7 +205,7 @@ def test_scores_beyond_the_machine_are_refused(terms, message) -> None:
 PROGRESSIVE = MIXED.replace(
     layers=(
         LayerPolicy(share_0=0, share_4=0, share_8=1, threshold=0.4),
-        LayerPolicy(share_0=0.3, share_4=0.7, share_8=0, threshold=0.3, values=0.5),
+        LayerPolicy(share_0=0.3, share_4=0.4, share_8=0.3, threshold=0.3, values=0.5),
     ),
 )
 
