@@ -13,7 +13,7 @@ MEMORY ?= block
 # Blocks of `base` that the figures are made of.
 FIGURES := core pe array softmax value_array normalizer token_ranking
 # Policies of decode steps, and the text that they go on from.
-DECODE := $(addprefix smollm2-ppl-wikitext2-decode,-local -progressive)
+DECODE := $(addprefix smollm2-ppl-wikitext2-decode,-local -progressive) smollm2-ppl-wikitext2-decode
 PROMPT := "The ships that passed before dawn were counted twice."
 # Tests that compile no large model.
 FAST := tests/test_architecture.py tests/commands tests/configuration tests/files tests/interface tests/golden tests/algorithm \
