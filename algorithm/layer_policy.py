@@ -55,11 +55,6 @@ class LayerPolicy:
             raise PolicyError(f"shares are {self.shares}, sum {sum(self.shares):g}: make it 1")
         if self.heads == 0 or self.values == 0 or self.share_0 == 1:
             raise PolicyError("a layer keeps at least one token, head and value: leave a share")
-        if self.threshold is not None and self.share_4 and self.share_8:
-            raise PolicyError(
-                f"threshold {self.threshold} in a layer of mixed tokens {self.shares}: "
-                "progressive layers have share_4 = 0 or share_8 = 0"
-            )
 
     @classmethod
     def parsed(cls, index: int, content: dict[str, Any]) -> "LayerPolicy":

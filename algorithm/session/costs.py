@@ -129,10 +129,10 @@ class _Costs:
     def add(self, tally: Tally) -> None:
         """Add all to a tally."""
         block, result, policy = self.block, self.result, self.policy
-        scores, combine, key_sum = self._products()
+        scores, combine = self._products()
         tokens = [float((block.valid & (self.bits == b)).sum()) for b in (0, 4, 8)]
         if (again := self._again()) is not None:
-            scores, kept, twice = self._progressive(again, key_sum)
+            scores, kept, twice = self._progressive(again)
             tokens = [tokens[0], kept - twice, twice]
             tally.rows += float(self.rows.sum()) * self.heads * self.share
             tally.rows_again += float(again.sum())
@@ -187,8 +187,8 @@ class _Costs:
             return real.sum(1) * (self.block.valid if seen is None else seen[:, 0, 0]).sum(1)
         return (seen[:, 0] * real[:, :, None]).sum((1, 2))
 
-    def _products(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Bit operations of both products of each sequence, and bits of the keys of each query."""
+    def _products(self) -> tuple[Tensor, Tensor]:
+        """Bit operations of both products of each sequence."""
         q_bits = self.block.q_bits.double() * self.rows
         narrow = self.narrow[:, 0]
         if self.narrow.shape[1] > 1:
@@ -198,20 +198,18 @@ class _Costs:
         if self.sees is None:
             keys = self.key_bits.sum(1)
             combine = wide.sum(1) * self.pv.sum(1) + narrow.sum(1) * self.pv_narrow.sum(1)
-            return q_bits.sum(1) * keys, combine, keys[:, None].expand_as(q_bits)
+            return q_bits.sum(1) * keys, combine
         key_sum = (self.sees @ self.key_bits[..., None])[..., 0]
         pv, pv_narrow = (self.sees @ torch.stack([self.pv, self.pv_narrow], -1)).unbind(-1)
-        return (q_bits * key_sum).sum(1), (wide * pv + narrow * pv_narrow).sum(1), key_sum
+        return (q_bits * key_sum).sum(1), (wide * pv + narrow * pv_narrow).sum(1)
 
-    def _progressive(self, again: Tensor, key_sum: Tensor) -> tuple[Tensor, float, float]:
+    def _progressive(self, again: Tensor) -> tuple[Tensor, float, float]:
         """Costs of Q K^T where keys are in 4 bits first, in a trial and then in earnest.
 
         Parameters
         ----------
         again : bool tensor ``[batch, heads, n_q]``
             Rows that are computed again.
-        key_sum : tensor ``[batch, n_q]``
-            Bits of the keys of each query.
 
         Returns
         -------
@@ -222,7 +220,9 @@ class _Costs:
         """
         block, rows = self.block, self.rows
         part = again.double().sum(1) / self.living.sum(1, keepdim=True)  # of the heads
-        keys = key_sum / torch.where(block.k_bits.amax() > 4, 8.0, 4.0)
+        keys = (self.key_bits > 0).double().sum(1)[:, None]
+        if self.sees is not None:
+            keys = (self.sees @ (self.key_bits > 0).double()[..., None])[..., 0]
         # Queries in 8 bits and keys in 4, twice; the keys' low planes for the rows done again.
         scores = ((64 + 32 * part) * keys * rows).sum(1)
         kept = float((block.valid & (self.bits > 0)).sum())

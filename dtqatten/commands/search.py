@@ -65,7 +65,7 @@ def search(
         str,
         typer.Option(
             help="dtq: ratios by layer; spatten: its schedule; local: the mean share of V of "
-            "decode steps, of which each layer takes what its output needs."
+            "decode steps, of which each layer takes what predictions need."
         ),
     ] = "dtq",
     trials: Annotated[int, typer.Option(min=1, help="Finished trials, of all workers.")] = 60,
@@ -175,7 +175,7 @@ def search(
         from dtqatten.algorithm.block.operands import BASE_ARRAYS
         from dtqatten.algorithm.search.local_space import LocalSpace
         from dtqatten.algorithm.search.objective import LAMBDA_DECODER, LAMBDA_ENCODER, Objective
-        from dtqatten.algorithm.search.sensitivity import errors_of_values
+        from dtqatten.algorithm.search.sensitivity import drifts_of_values, errors_of_values
         from dtqatten.algorithm.search.spaces import Space, SpattenSpace
         from dtqatten.algorithm.search.study import open_study
         from dtqatten.algorithm.search.worker import Worker
@@ -214,7 +214,9 @@ def search(
         elif method == "local":
             with progress_bar("errors of each layer's output") as tell:
                 errors = errors_of_values(loaded, chosen, base, arrays, tell)
-            space = LocalSpace(base, errors, min_values or 0.5, bool(progressive), vary=varied)
+            with progress_bar("drift of predictions by each layer") as tell:
+                drifts = drifts_of_values(loaded, chosen, base, arrays, errors, tell)
+            space = LocalSpace(base, drifts, min_values or 0.5, bool(progressive), vary=varied)
         else:
             space = space_of(base, varied, groups, max_eight, max_zero, min_values)
         if weight is None:

@@ -100,6 +100,9 @@ def test_all_queries_of_a_decoder_can_stay(llama, follows, query):
         # Keys in 4 bits twice, or then in 8; queries in 8 all along, and so are their weights.
         (Policy(layers=(layer(0, 1, 0, threshold=1.0),) * 3), (32 + 64 + 32) / 128),
         (Policy(layers=(layer(0, 0, 1, threshold=1.0),) * 3), (32 + 64 + 64) / 128),
+        # V of half of the tokens in 8 bits.
+        (Policy(layers=(layer(0, 0.5, 0.5, threshold=1.0),) * 3), (32 + 64 + 48) / 128),
+        (Policy(layers=(layer(0, 0.5, 0.5, threshold=0.0),) * 3), (64 + 48) / 128),
         (Policy(layers=(layer(0, 1, 0, threshold=1.0),) * 3, p_follows_query=True), 1),
         (Policy(layers=(layer(0, 1, 0, threshold=0.0),) * 3, p_follows_query=True), 0.75),
         (Policy(layers=(layer(0, 1, 0, values=0.5, threshold=0.0),) * 3), (64 + 16) / 128),

@@ -121,7 +121,6 @@ def test_unreadable_files_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: layer(0.25, 0.25, 0.5, threshold=0.1),
         lambda: layer(heads=0.0),
         lambda: layer(1.0, 0.0, 0.0),
         lambda: layer(-0.5, 1.0, 0.5),

@@ -10,8 +10,9 @@ import torch
 from dtqatten.algorithm.layer_policy import LayerPolicy
 from dtqatten.algorithm.policy import Policy
 from dtqatten.algorithm.policy_values import PolicyError
+from dtqatten.algorithm.runtime import attached
 from dtqatten.algorithm.search.local_space import SHARES, LocalSpace, least_errors
-from dtqatten.algorithm.search.sensitivity import errors_of_values
+from dtqatten.algorithm.search.sensitivity import PROBED, drifts_of_values, errors_of_values
 from dtqatten.golden.numerics.local_values import Arrays
 from tiny_models import hidden
 
@@ -88,3 +89,33 @@ def test_errors_are_those_of_the_first_layer_alone(llama):
         outputs[share] = found[-1]
     change = (outputs[0.5] - outputs[1.0]).square().sum() / outputs[1.0].square().sum()
     assert errors[0, SHARES.index(10)] == pytest.approx(float(change), rel=1e-3)
+
+
+def test_drifts_are_of_predictions_with_less_of_a_single_layer(llama):
+    """Measured at one share, of tokens in 8 bits; the others follow from the errors."""
+    torch.manual_seed(1)
+    batch = {"input_ids": torch.randint(3, 50, (1, 40))}
+    task = SimpleNamespace(examples=lambda *_: [batch], inputs=lambda _, texts: texts)
+    loaded = SimpleNamespace(model=llama, layers=3, special_ids=())
+    falls = [float(len(SHARES) - 1 - place) for place in range(len(SHARES))]
+    errors = np.array([falls, [10 * fall for fall in falls], [0.0] * len(SHARES)])
+    told = []
+    # The template's own shares are not those that are measured.
+    given = POLICY.replace(layers=(LayerPolicy(share_0=0, share_4=1, share_8=0, values=0.2),) * 3)
+    drifts = drifts_of_values(loaded, task, given, STEPS, errors, lambda *at: told.append(at))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    predicted = []
+    for layer in (None, 0, 1):
+        shares = [1.0, 1.0, 1.0]
+        if layer is not None:
+            shares[layer] = SHARES[PROBED] / SHARES[-1]
+        wide = (LayerPolicy(share_0=0, share_4=0, share_8=1, values=share) for share in shares)
+        with torch.no_grad(), attached(llama, given.replace(layers=tuple(wide)), arrays=STEPS):
+            predicted.append(llama(**batch).logits[0].double().softmax(-1).numpy())
+    for layer in (0, 1):
+        divergence = (predicted[0] * np.log(predicted[0] / predicted[layer + 1])).sum(1).mean()
+        assert divergence > 0
+        assert drifts[layer, PROBED] == pytest.approx(divergence, rel=1e-6)
+        scale = errors[layer] / errors[layer, PROBED]
+        np.testing.assert_allclose(drifts[layer], divergence * scale, rtol=1e-6)
+    assert not drifts[2].any()

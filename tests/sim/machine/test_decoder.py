@@ -12,6 +12,7 @@ transformers = pytest.importorskip("transformers")
 
 from dtqatten.algorithm.block.terms import NO_TERMS, Terms  # noqa: E402
 from dtqatten.algorithm.layer_policy import LayerPolicy  # noqa: E402
+from dtqatten.algorithm.packaged import find_policy  # noqa: E402
 from dtqatten.algorithm.policy import Policy  # noqa: E402
 from dtqatten.algorithm.policy_values import PolicyError  # noqa: E402
 from dtqatten.configuration.core import ConfigError  # noqa: E402
@@ -205,7 +206,7 @@ def test_scores_beyond_the_machine_are_refused(terms, message) -> None:
 PROGRESSIVE = MIXED.replace(
     layers=(
         LayerPolicy(share_0=0, share_4=0, share_8=1, threshold=0.4),
-        LayerPolicy(share_0=0.3, share_4=0.7, share_8=0, threshold=0.3, values=0.5),
+        LayerPolicy(share_0=0.3, share_4=0.4, share_8=0.3, threshold=0.3, values=0.5),
     ),
 )
 
@@ -228,6 +229,23 @@ def test_progressive_layers(llama) -> None:
     # Two heads of K and V, in two layers, in each forward pass.
     assert found["tried_heads"] == 2 * 2 * NEW
     assert 0 < found["flat_heads"] < found["tried_heads"]
+
+
+@pytest.mark.parametrize("ending", ["-local", "-progressive", ""])
+def test_policies_of_decode_steps(llama, ending) -> None:
+    """All that the searched ones ask for, together, with the layer that keeps least of V."""
+    shipped = find_policy(f"smollm2-ppl-wikitext2-decode{ending}")
+    least = min(shipped.layers, key=lambda layer: layer.values)
+    policy = shipped.replace(layers=(shipped.layers[0], least))
+    assert (policy.local, policy.progressive) == (
+        ending != "-progressive",
+        ending != "-local",
+    )
+    core = decoder_config(START, policy, llama.config, PROMPT + NEW)
+    assert (core.chosen_values, core.progressive) == (policy.local, policy.progressive)
+    torch.manual_seed(2)
+    ids = torch.randint(2, 60, (1, PROMPT))
+    assert run_decoder(llama, policy, device_of(core), core, ids, NEW).equal
 
 
 def test_more_query_heads_than_rows_are_not_tried(llama) -> None:
