@@ -161,6 +161,9 @@ def place_design(
             effort=options.effort,
         )
 
+    def repairing(layout: Layout, wires: Wires, frozen: Sequence[int]) -> Repair:
+        return Repair(layout, wires, drives, buffer, frozen, scale, driver=driver)
+
     step("floorplan")
     arrange(layout, folder, [clock])
     step("placement")
@@ -170,7 +173,7 @@ def place_design(
     slack = {"unplaced": synthesized.get("slack_ns"), "wires": timing.slack_ns}
 
     step("buffers and clock tree")
-    split = Repair(layout, wires, drives, buffer, [clock], scale).split_heavy_nets()
+    split = repairing(layout, wires, [clock]).split_heavy_nets()
     tree = grow_clock_tree(layout, clock, drives, buffers, options.clock, scale)
     legalize(layout, tree)
     wires, timing = timed(layout, tree)
@@ -184,8 +187,10 @@ def place_design(
             break
         step(f"repair {number + 1}, {of.slack_ns:.3f} ns")
         layout = done.copy()
-        repair = Repair(layout, best[1], drives, buffer, tree.nets, scale)
+        repair = repairing(layout, best[1], tree.nets)
+        split = repair.split_heavy_nets()
         resized, shields = repair.speed_up(of.paths, share)
+        shields += split
         if not resized and not shields:
             break
         legalize(layout, tree)

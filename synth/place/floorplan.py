@@ -1,4 +1,4 @@
-"""Floorplan: the core's outline, macros on its left and right, ports around it."""
+"""Floorplan: the core's outline, macros near what they talk to, ports around it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
 from dtqatten.synth.tools import InputError
 
@@ -76,10 +77,10 @@ def outline_of(
 def place_macros(
     plan: Floorplan, macros: Mapping[int, tuple[float, float]], wish: NDArray[np.float64]
 ) -> dict[int, tuple[float, float]]:
-    """Stack macros in columns from the left and the right side inward.
+    """Put each macro where there is room nearest to its wish, or all into columns.
 
-    Those that want to be in the left half, by area, go left; the widest first form columns, and
-    in a column each has the order of its wish. Where two sides are too wide, all go left.
+    The largest go first. Their halos touch at most: cells stand between macros where these leave
+    room. Where one finds none, all go into columns.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ def place_macros(
     macros : mapping of int to (float, float)
         Width and height by cell.
     wish : array [cells, 2]
-        Where each cell wants to be.
+        Where the middle of each cell wants to be.
 
     Returns
     -------
@@ -98,6 +99,49 @@ def place_macros(
     ------
     InputError
         If they do not fit.
+    """
+    step = np.array([max(1, round(plan.row / plan.site)) * plan.site, plan.row])
+    across, up_ = (int(n) for n in np.array([plan.width, plan.height]) / step + GRID)
+    taken = np.zeros((across, up_), dtype=np.int64)
+    places: dict[int, tuple[float, float]] = {}
+    for cell in sorted(macros, key=lambda cell: (-macros[cell][0] * macros[cell][1], cell)):
+        size = np.array(macros[cell]) + 2 * plan.halo
+        w, h = (int(n) for n in np.ceil(size / step - GRID))
+        corner = nearest_room(taken, w, h, wish[cell] - size / 2, step)
+        if corner is None:
+            return in_columns(plan, macros, wish)
+        x, y = corner
+        taken[x : x + w, y : y + h] = 1
+        places[cell] = (x * float(step[0]) + plan.halo, y * float(step[1]) + plan.halo)
+    return places
+
+
+def nearest_room(
+    taken: NDArray[np.int64], w: int, h: int, wish: NDArray[np.float64], step: NDArray[np.float64]
+) -> tuple[int, int] | None:
+    """Return the free corner of ``w`` times ``h`` steps that is nearest to a wish, in um."""
+    if w > taken.shape[0] or h > taken.shape[1]:
+        return None
+    sums = np.zeros((taken.shape[0] + 1, taken.shape[1] + 1), dtype=np.int64)
+    np.cumsum(np.cumsum(taken, axis=0), axis=1, out=sums[1:, 1:])
+    inside = sums[w:, h:] - sums[:-w, h:] - sums[w:, :-h] + sums[:-w, :-h]
+    away = (
+        np.abs(np.arange(inside.shape[0]) * step[0] - wish[0])[:, None]
+        + np.abs(np.arange(inside.shape[1]) * step[1] - wish[1])[None, :]
+    )
+    away[inside > 0] = np.inf
+    best = int(np.argmin(away))
+    x, y = divmod(best, inside.shape[1])
+    return (x, y) if np.isfinite(away[x, y]) else None
+
+
+def in_columns(
+    plan: Floorplan, macros: Mapping[int, tuple[float, float]], wish: NDArray[np.float64]
+) -> dict[int, tuple[float, float]]:
+    """Stack macros in columns from the left and the right side inward.
+
+    Those that want to be in the left half, by area, go left; the widest first form columns, and
+    in a column each has the order of its wish. Where two sides are too wide, all go left.
     """
     space = 2 * plan.halo
     area = {cell: (w + space) * (h + space) for cell, (w, h) in macros.items()}
@@ -163,7 +207,7 @@ def columns(
 
 
 def place_ports(plan: Floorplan, wish: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Spread ports evenly around the core, in the order of their wishes around its centre.
+    """Put ports on the border near their wishes, a row's height apart where there is room.
 
     Parameters
     ----------
@@ -177,14 +221,19 @@ def place_ports(plan: Floorplan, wish: NDArray[np.float64]) -> NDArray[np.float6
         On the border.
     """
     w, h = plan.width, plan.height
-    centre = np.array([w / 2, h / 2])
-    # From the lower left corner, counterclockwise.
-    start = math.atan2(-h, -w)
-    angle = np.arctan2(*(wish - centre).T[::-1])
-    order = np.lexsort((np.arange(len(wish)), (angle - start) % (2 * math.pi)))
-    along = (np.arange(len(wish)) + 0.5) / max(len(wish), 1) * 2 * (w + h)
+    around = 2 * (w + h)
+    # Along the border, from the lower left corner, counterclockwise.
+    x, y = np.clip(wish[:, 0], 0, w), np.clip(wish[:, 1], 0, h)
+    side = np.argmin(np.stack([y, w - x, h - y, x]), axis=0)
+    along = np.choose(side, [x, w + y, 2 * w + h - x, around - y])
+    order = np.lexsort((np.arange(len(wish)), along))
+    pitch = min(plan.row, around / max(len(wish), 1))
+    offset = np.arange(len(wish)) * pitch
+    # The least squares' places that keep their order and their pitch.
+    spread = isotonic_regression(along[order] - offset).x if len(wish) else offset
+    at = np.clip(spread, 0, around - len(wish) * pitch) + offset
     places = np.empty((len(wish), 2))
-    for port, s in zip(order, along, strict=True):
+    for port, s in zip(order, at.tolist(), strict=True):
         if s < w:
             places[port] = s, 0
         elif s < w + h:
@@ -192,5 +241,5 @@ def place_ports(plan: Floorplan, wish: NDArray[np.float64]) -> NDArray[np.float6
         elif s < 2 * w + h:
             places[port] = 2 * w + h - s, h
         else:
-            places[port] = 0, 2 * (w + h) - s
+            places[port] = 0, around - s
     return places

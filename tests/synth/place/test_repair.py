@@ -51,7 +51,7 @@ def test_no_driver_has_more_than_it_can_drive(
     layout = star(lef, tmp_path, ends)
     wires = extract(layout, WIRE, WIRE, [])
     buffer = BufferCell(3.0, "BUF_X4", "A", "Y")
-    added = Repair(layout, wires, drives, buffer, []).split_heavy_nets()
+    added = Repair(layout, wires, drives, buffer, [], driver="BUF").split_heavy_nets()
     assert added == len(layout.netlist.kinds) - 1 - len(ends) > 0
     assert len(layout.at) == len(layout.netlist.kinds)
     after = extract(layout, WIRE, WIRE, [])
@@ -76,7 +76,7 @@ def test_a_short_net_and_a_frozen_one_stay(lef: Path, drives: Drives, tmp_path: 
     for ends, frozen in (([(10.0, 0.0)], []), ([(1500.0, 0.0)], [1])):
         layout = star(lef, tmp_path, ends)
         wires = extract(layout, WIRE, WIRE, [])
-        assert Repair(layout, wires, drives, buffer, frozen).split_heavy_nets() == 0
+        assert Repair(layout, wires, drives, buffer, frozen, driver="BUF").split_heavy_nets() == 0
 
 
 def test_a_cell_with_a_long_wire_grows_and_one_without_does_not(
@@ -93,7 +93,7 @@ def test_a_cell_with_a_long_wire_grows_and_one_without_does_not(
     layout = star(lef, tmp_path, [(300.0, 0.0)])
     wires = extract(layout, WIRE, WIRE, [])
     path = SlowPath("a", "b", -0.1, (0, 1))
-    assert Repair(layout, wires, drives, buffer, []).speed_up([path], 1.0) == (1, 0)
+    assert Repair(layout, wires, drives, buffer, [], driver="BUF").speed_up([path], 1.0) == (1, 0)
     # The second drives nothing: larger, it would only load the first.
     assert layout.netlist.kinds == ["INV_X4", "INV"]
 
@@ -105,7 +105,7 @@ def test_what_is_on_no_slow_path_is_put_behind_a_buffer(
     wires = extract(layout, WIRE, WIRE, [])
     buffer = BufferCell(3.0, "BUF_X4", "A", "Y")
     path = SlowPath("a", "b", -0.1, (0, 1))
-    _, shields = Repair(layout, wires, drives, buffer, []).speed_up([path], 1.0)
+    _, shields = Repair(layout, wires, drives, buffer, [], driver="BUF").speed_up([path], 1.0)
     assert shields == 1
     netlist = layout.netlist
     driven = [netlist.pin_cell[pin] for pin, net in enumerate(netlist.pin_net) if net == 1]
