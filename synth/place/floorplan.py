@@ -15,6 +15,9 @@ __all__ = ["Floorplan", "outline_of", "place_macros", "place_ports"]
 #: A length below this is rounding, um.
 GRID = 1e-6
 
+#: Ports are at most so many times nearer to each other than if spread evenly over the border.
+SPREAD = 2
+
 
 @dataclass(frozen=True)
 class Floorplan:
@@ -207,7 +210,7 @@ def columns(
 
 
 def place_ports(plan: Floorplan, wish: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Put ports on the border near their wishes, a row's height apart where there is room.
+    """Put ports on the border near their wishes, at least half as far apart as if spread evenly.
 
     Parameters
     ----------
@@ -227,7 +230,7 @@ def place_ports(plan: Floorplan, wish: NDArray[np.float64]) -> NDArray[np.float6
     side = np.argmin(np.stack([y, w - x, h - y, x]), axis=0)
     along = np.choose(side, [x, w + y, 2 * w + h - x, around - y])
     order = np.lexsort((np.arange(len(wish)), along))
-    pitch = min(plan.row, around / max(len(wish), 1))
+    pitch = around / max(len(wish), 1) / SPREAD
     offset = np.arange(len(wish)) * pitch
     # The least squares' places that keep their order and their pitch.
     spread = isotonic_regression(along[order] - offset).x if len(wish) else offset
