@@ -100,6 +100,9 @@ def place(
     widths = np.tile(np.concatenate([sizes[:, 0], others]), (len(shares), 1))
     for width, filled in zip(widths, shares, strict=True):
         width[:number][moving] = widened(sizes[moving, 0], room, filled)
+    # A cell stands in the middle of what it is widened to.
+    aside = np.zeros_like(at)
+    aside[moving, 0] = (widths[1, :number] - sizes[:, 0])[moving] // 2
     border = np.clip(np.rint(layout.ports / unit).astype(np.int64), 0, size - [1, height])
     cells, offsets, ends = connections(layout, at, unit, set(skip), ports=not floating)
     # A net from each piece to what stands for its macro.
@@ -111,7 +114,7 @@ def place(
         folder / "circuit.npz",
         width=widths,
         height=np.concatenate([sizes[:, 1], np.full(ports + pieces, height)]),
-        x=np.concatenate([at[:, 0], border[:, 0], at[of_piece, 0]]),
+        x=np.concatenate([(at - aside)[:, 0], border[:, 0], at[of_piece, 0]]),
         y=np.concatenate([at[:, 1], border[:, 1], at[of_piece, 1]]),
         fixed=np.concatenate(
             [~moving & (not floating), np.ones(ports, bool), np.zeros(pieces, bool)]
@@ -128,7 +131,10 @@ def place(
     command = [sys.executable, str(PROGRAM), "circuit.npz", "placed.npz", str(effort), *steps]
     run(command, folder, "coloquinte.log")
     with np.load(folder / "placed.npz") as placed:
-        corners = np.stack([placed["x"], placed["y"]], axis=1) * unit
+        aside[moving, 0] = (placed["width"][:number] - sizes[:, 0])[moving] // 2
+        corners = np.stack([placed["x"], placed["y"]], axis=1)
+        corners[:number] += aside
+        corners = corners * unit
         layout.at[moving] = corners[:number][moving]
         if floating:
             found = corners[number + ports :] + [PIECE * height / 2, height / 2] * unit
