@@ -223,18 +223,24 @@ def place_ports(plan: Floorplan, wish: NDArray[np.float64]) -> NDArray[np.float6
     array [ports, 2]
         On the border.
     """
+    if not len(wish):
+        return np.zeros((0, 2))
     w, h = plan.width, plan.height
     around = 2 * (w + h)
     # Along the border, from the lower left corner, counterclockwise.
     x, y = np.clip(wish[:, 0], 0, w), np.clip(wish[:, 1], 0, h)
     side = np.argmin(np.stack([y, w - x, h - y, x]), axis=0)
     along = np.choose(side, [x, w + y, 2 * w + h - x, around - y])
+    # Cut open where no port wants to be.
+    gaps = np.diff(np.sort(along), append=along.min() + around)
+    cut = float((np.sort(along) + gaps / 2)[np.argmax(gaps)])
+    along = (along - cut) % around
     order = np.lexsort((np.arange(len(wish)), along))
-    pitch = around / max(len(wish), 1) / SPREAD
+    pitch = around / len(wish) / SPREAD
     offset = np.arange(len(wish)) * pitch
     # The least squares' places that keep their order and their pitch.
-    spread = isotonic_regression(along[order] - offset).x if len(wish) else offset
-    at = np.clip(spread, 0, around - len(wish) * pitch) + offset
+    spread = isotonic_regression(along[order] - offset).x
+    at = (np.clip(spread, 0, around - len(wish) * pitch) + offset + cut) % around
     places = np.empty((len(wish), 2))
     for port, s in zip(order, at.tolist(), strict=True):
         if s < w:
