@@ -28,7 +28,9 @@ def check_apart(
         assert right <= plan.width + 1e-6
         assert top <= plan.height + 1e-6
     for a, b in combinations(boxes, 2):
-        assert a[0] >= b[2] - 1e-6 or b[0] >= a[2] - 1e-6 or a[1] >= b[3] - 1e-6 or b[1] >= a[3] - 1e-6
+        assert (
+            a[0] >= b[2] - 1e-6 or b[0] >= a[2] - 1e-6 or a[1] >= b[3] - 1e-6 or b[1] >= a[3] - 1e-6
+        )
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -63,7 +65,7 @@ def test_macros_that_find_no_room_go_into_columns() -> None:
 
 
 def test_macros_too_wide_are_refused() -> None:
-    macros = {i: (190.0, 290.0) for i in range(3)}
+    macros = dict.fromkeys(range(3), (190.0, 290.0))
     with pytest.raises(InputError, match="give another --aspect"):
         place_macros(PLAN, macros, np.zeros((3, 2)))
 
