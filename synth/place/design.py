@@ -1,8 +1,10 @@
 """From a mapped netlist to its placed figures."""
 
+import gc
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,19 @@ class Placed:
     result: dict[str, Any]
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the search for cycles of references, which would look at all nets again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@uncollected()
 def place_design(
     design: Design,
     synthesized: dict[str, Any],
@@ -224,8 +239,9 @@ def place_design(
             for path in timing.paths[:PATHS]
         ],
     }
-    # What the folder keeps is the best.
-    analyse_placed(layout, wires, tree, design, names, driver, period, folder)
+    if rounds and not rounds[-1]["kept"]:
+        # What the folder keeps is the best.
+        analyse_placed(layout, wires, tree, design, names, driver, period, folder)
     names_of = {"ports": [name for name, _, _ in layout.netlist.ports], "clock": tree.buffers}
     (folder / NAMES).write_text(json.dumps(names_of))
     return Placed(layout, wires, tree, timing, result)

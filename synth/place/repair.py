@@ -8,6 +8,7 @@ import numpy as np
 from dtqatten.synth.cells import BufferCell
 from dtqatten.synth.place.drives import Drives
 from dtqatten.synth.place.layout import Layout
+from dtqatten.synth.place.steiner import Tree, steiner_trees
 from dtqatten.synth.place.timing import SlowPath
 from dtqatten.synth.place.wires import Wires, loads_of
 from dtqatten.synth.scale import NANGATE45, Scale
@@ -19,6 +20,9 @@ HEAVY_PS = 60.0
 
 #: Most fF, pins and wire, behind a buffer that splits a net: of wire alone 0.45 mm.
 BUFFER_FF = 48.0
+
+#: Of trees that are split, see `steiner_trees`: short ones lead over more buffers than needed.
+DIRECT = 0.3
 
 #: ps that a change must win by the model to be made.
 WORTH_PS = 1.0
@@ -75,10 +79,12 @@ class Repair:
         """Insert buffers along the wires of nets too heavy for their driver; return how many.
 
         A net's load and its wire to the sink furthest away take their time from a driver of some
-        resistance, which a port has from the cell before it. From the leaves of a net's tree
-        toward the driver, a buffer drives what has gathered behind it before this exceeds
-        :data:`BUFFER_FF`, on long edges too. What is split stays as it is in :meth:`speed_up`.
+        resistance, which a port has from the cell before it. From the leaves of a tree without
+        long detours toward the driver, a buffer drives what has gathered behind it before this
+        exceeds :data:`BUFFER_FF`, on long edges too. What is split stays as it is in
+        :meth:`speed_up`.
         """
+        heavy = []
         for net, pins in enumerate(self._wires.points.pins):
             if net in self._frozen or len(pins) < 2:
                 continue
@@ -91,10 +97,15 @@ class Repair:
             if slow <= self._heavy_ps and self._wire_ff[net] > self._buffer_ff:
                 slow += self._wire_ps(net)
             if slow > self._heavy_ps or load > max(drive.limit, self._buffer_ff):
-                before = len(self._new)
-                self._split(net)
-                if len(self._new) > before:
-                    self._frozen.add(net)
+                heavy.append(net)
+        points = self._wires.points.points
+        for net, tree in zip(
+            heavy, steiner_trees([points[net] for net in heavy], DIRECT), strict=True
+        ):
+            before = len(self._new)
+            self._split(net, tree)
+            if len(self._new) > before:
+                self._frozen.add(net)
         return self._finish()
 
     def speed_up(self, paths: Sequence[SlowPath], share: float) -> tuple[int, int]:
@@ -222,8 +233,8 @@ class Repair:
             if gain > self._scale.time * SHIELD_PS:
                 yield net, gain
 
-    def _split(self, net: int) -> None:
-        tree, wire = self._wires.trees[net], self._wires.kind[net]
+    def _split(self, net: int, tree: Tree) -> None:
+        wire = self._wires.kind[net]
         pins: dict[int, list[int]] = {}
         for pin, point in self._wires.points.pins[net][1:]:
             pins.setdefault(point, []).append(pin)
