@@ -15,6 +15,9 @@ __all__ = ["Floorplan", "outline_of", "place_macros", "place_ports"]
 #: A length below this is rounding, um.
 GRID = 1e-6
 
+#: A gap beside a macro narrower than so much of its shorter side is closed, in as many passes.
+NARROW, SLIDES = 0.3, 3
+
 #: Ports are at most so many times nearer to each other than if spread evenly over the border.
 SPREAD = 2
 
@@ -82,8 +85,8 @@ def place_macros(
 ) -> dict[int, tuple[float, float]]:
     """Put each macro where there is room nearest to its wish, or all into columns.
 
-    The largest go first. Their halos touch at most: cells stand between macros where these leave
-    room. Where one finds none, all go into columns.
+    The largest go first. Then macros close gaps to others and to the border that are narrow to
+    them: cells in these would be far from all others. Where one finds no room, all go into columns.
 
     Parameters
     ----------
@@ -106,17 +109,55 @@ def place_macros(
     step = np.array([max(1, round(plan.row / plan.site)) * plan.site, plan.row])
     across, up_ = (int(n) for n in np.array([plan.width, plan.height]) / step + GRID)
     taken = np.zeros((across, up_), dtype=np.int64)
-    places: dict[int, tuple[float, float]] = {}
+    boxes: dict[int, tuple[int, int, int, int]] = {}
     for cell in sorted(macros, key=lambda cell: (-macros[cell][0] * macros[cell][1], cell)):
         size = np.array(macros[cell]) + 2 * plan.halo
         w, h = (int(n) for n in np.ceil(size / step - GRID))
         corner = nearest_room(taken, w, h, wish[cell] - size / 2, step)
         if corner is None:
             return in_columns(plan, macros, wish)
-        x, y = corner
-        taken[x : x + w, y : y + h] = 1
-        places[cell] = (x * float(step[0]) + plan.halo, y * float(step[1]) + plan.halo)
-    return places
+        boxes[cell] = (*corner, w, h)
+        mark(taken, boxes[cell], 1)
+    for _ in range(SLIDES):
+        for cell, box in boxes.items():
+            for axis in (0, 1):
+                mark(taken, box, 0)
+                box = boxes[cell] = slid(taken, box, axis)
+                mark(taken, box, 1)
+    return {
+        cell: (x * float(step[0]) + plan.halo, y * float(step[1]) + plan.halo)
+        for cell, (x, y, _, _) in boxes.items()
+    }
+
+
+def mark(taken: NDArray[np.int64], box: tuple[int, int, int, int], value: int) -> None:
+    """Take or free a box: left, bottom, width and height in steps."""
+    x, y, w, h = box
+    taken[x : x + w, y : y + h] = value
+
+
+def slid(
+    taken: NDArray[np.int64], box: tuple[int, int, int, int], axis: int
+) -> tuple[int, int, int, int]:
+    """Return a box moved along an axis to what it leaves a narrow gap to."""
+    x, y, w, h = box
+    # Where something stands beside the box, along the axis; the border at both ends.
+    lane = taken[:, y : y + h].any(axis=1) if axis == 0 else taken[x : x + w].any(axis=0)
+    first, size = box[axis], box[axis + 2]
+    stands = np.flatnonzero(np.concatenate([[True], lane, [True]])) - 1
+    before = first - 1 - int(stands[stands < first].max())
+    after = int(stands[stands >= first + size].min()) - first - size
+    gaps = (before, -before), (after, after)
+    # Outward, or inward where the gap outward is wide.
+    outward, inward = gaps if 2 * first + size < taken.shape[axis] else gaps[::-1]
+    narrow = NARROW * min(w, h)
+    if 0 < outward[0] < narrow:
+        move = outward[1]
+    elif outward[0] and 0 < inward[0] < narrow:
+        move = inward[1]
+    else:
+        return box
+    return (x + move, y, w, h) if axis == 0 else (x, y + move, w, h)
 
 
 def nearest_room(

@@ -56,6 +56,20 @@ def test_a_macro_stands_where_it_wants_to_and_others_beside_it() -> None:
     assert away[2] <= (40 + 30) / 2 + 4 + 2 * 1.4 + 1.4
 
 
+def test_narrow_gaps_are_closed() -> None:
+    """To the border, and to another macro; wide ones stay."""
+    macros = {0: (100.0, 60.0), 1: (60.0, 60.0)}
+    # 12 um beside the first, which is fewer than 0.3 times 64, and 28 below it.
+    places = place_macros(PLAN, macros, np.array([[64.0, 60.0], [300.0, 150.0]]))
+    assert places[0][0] == pytest.approx(2.0)
+    assert places[0][1] == pytest.approx(30.0, abs=1.4)
+    # 11 um between the halos of both.
+    places = place_macros(PLAN, macros, np.array([[150.0, 150.0], [245.0, 150.0]]))
+    check_apart(PLAN, macros, places)
+    gap = places[1][0] - places[0][0] - 100 - 4
+    assert -1e-6 <= gap < 1.4
+
+
 def test_macros_that_find_no_room_go_into_columns() -> None:
     """The first, in the middle, leaves no room for the second one; side by side they fit."""
     macros = {0: (190.0, 290.0), 1: (190.0, 290.0)}
