@@ -18,6 +18,10 @@ __all__ = ["BUFFER_FF", "HEAVY_PS", "Repair"]
 #: A net on which its driver's resistance takes more ps than this is split.
 HEAVY_PS = 60.0
 
+#: The same with what the wire takes itself: a buffer in its middle saves half of both and takes
+#: 45 ps.
+FAR_PS = 90.0
+
 #: Most fF, pins and wire, behind a buffer that splits a net: of wire alone 0.45 mm.
 BUFFER_FF = 48.0
 
@@ -68,7 +72,8 @@ class Repair:
         self._layout, self._wires, self._drives, self._buffer = layout, wires, drives, buffer
         self._frozen = set(frozen)
         self._scale = scale
-        self._heavy_ps, self._buffer_ff = scale.time * HEAVY_PS, scale.load * BUFFER_FF
+        self._heavy_ps, self._far_ps = scale.time * HEAVY_PS, scale.time * FAR_PS
+        self._buffer_ff = scale.load * BUFFER_FF
         self._netlist = layout.netlist
         self._driver = driver
         self._wire_ff = wires.loads.tolist()
@@ -94,9 +99,14 @@ class Repair:
             drive = self._drives.cells[kind]
             load = self._load(net)
             slow = load * drive.resistance
-            if slow <= self._heavy_ps and self._wire_ff[net] > self._buffer_ff:
-                slow += self._wire_ps(net)
-            if slow > self._heavy_ps or load > max(drive.limit, self._buffer_ff):
+            if (
+                slow > self._heavy_ps
+                or load > max(drive.limit, self._buffer_ff)
+                or (
+                    self._wire_ff[net] > self._buffer_ff
+                    and slow + self._wire_ps(net) > self._far_ps
+                )
+            ):
                 heavy.append(net)
         points = self._wires.points.points
         for net, tree in zip(

@@ -107,11 +107,11 @@ def test_long_nets_of_ports_are_split(lef: Path, drives: Drives, tmp_path: Path)
     assert back(netlist.ports[1][2]) == ["BUF_X4"] * 5 + ["INV"] * 2 + ["BUF_X4"] * 3
 
 
-@pytest.mark.parametrize(("ohm", "added"), [(1.0, 0), (5.0, 1)])
+@pytest.mark.parametrize(("ohm", "added"), [(5.0, 0), (10.0, 1)])
 def test_a_wire_that_is_slow_itself_is_split(
     ohm: float, added: int, lef: Path, drives: Drives, tmp_path: Path
 ) -> None:
-    """A strong cell drives 51 fF in 13 ps, but 500 um of wire take 65 ps at 5 ohm a um."""
+    """A strong cell drives 51 fF in 13 ps, but 500 um of wire take 65 or 130 ps."""
     layout = star(lef, tmp_path, [(500.0, 0.0)])
     layout.netlist.kinds[0] = "INV_X4"
     wires = extract(layout, Wire(ohm, 0.1), WIRE, [])
