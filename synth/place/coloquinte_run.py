@@ -25,7 +25,7 @@ def legalize(circuit: coloquinte.Circuit, effort: int, widths: list[list[int]]) 
 
 
 def main(source: str, target: str, effort: int, steps: list[str]) -> None:
-    """Read, place, write positions and orientations."""
+    """Read, place, write positions, orientations, and the widths for which they are."""
     given = np.load(source)
     circuit = coloquinte.Circuit(len(given["x"]))
     circuit.cell_width = given["width"][0].tolist()
@@ -54,6 +54,7 @@ def main(source: str, target: str, effort: int, steps: list[str]) -> None:
         target,
         x=np.array(circuit.cell_x),
         y=np.array(circuit.cell_y),
+        width=np.array(circuit.cell_width),
         flip=np.array(turned, dtype=bool),
     )
 

@@ -1,8 +1,10 @@
 """From a mapped netlist to its placed figures."""
 
+import gc
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,19 @@ class Placed:
     result: dict[str, Any]
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the search for cycles of references, which would look at all nets again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@uncollected()
 def place_design(
     design: Design,
     synthesized: dict[str, Any],
@@ -161,6 +176,9 @@ def place_design(
             effort=options.effort,
         )
 
+    def repairing(layout: Layout, wires: Wires, frozen: Sequence[int]) -> Repair:
+        return Repair(layout, wires, drives, buffer, frozen, scale, driver=driver)
+
     step("floorplan")
     arrange(layout, folder, [clock])
     step("placement")
@@ -170,7 +188,7 @@ def place_design(
     slack = {"unplaced": synthesized.get("slack_ns"), "wires": timing.slack_ns}
 
     step("buffers and clock tree")
-    split = Repair(layout, wires, drives, buffer, [clock], scale).split_heavy_nets()
+    split = repairing(layout, wires, [clock]).split_heavy_nets()
     tree = grow_clock_tree(layout, clock, drives, buffers, options.clock, scale)
     legalize(layout, tree)
     wires, timing = timed(layout, tree)
@@ -184,8 +202,10 @@ def place_design(
             break
         step(f"repair {number + 1}, {of.slack_ns:.3f} ns")
         layout = done.copy()
-        repair = Repair(layout, best[1], drives, buffer, tree.nets, scale)
+        repair = repairing(layout, best[1], tree.nets)
+        split = repair.split_heavy_nets()
         resized, shields = repair.speed_up(of.paths, share)
+        shields += split
         if not resized and not shields:
             break
         legalize(layout, tree)
@@ -219,8 +239,9 @@ def place_design(
             for path in timing.paths[:PATHS]
         ],
     }
-    # What the folder keeps is the best.
-    analyse_placed(layout, wires, tree, design, names, driver, period, folder)
+    if rounds and not rounds[-1]["kept"]:
+        # What the folder keeps is the best.
+        analyse_placed(layout, wires, tree, design, names, driver, period, folder)
     names_of = {"ports": [name for name, _, _ in layout.netlist.ports], "clock": tree.buffers}
     (folder / NAMES).write_text(json.dumps(names_of))
     return Placed(layout, wires, tree, timing, result)

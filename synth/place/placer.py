@@ -21,6 +21,9 @@ EFFORT = 3
 #: A length below this is rounding, in units.
 GRID = 1e-6
 
+#: Width of a movable macro's pieces, in heights of a row.
+PIECE = 16
+
 #: Share of the rows that cells, widened to spread, fill in global placement.
 SPREAD = 0.96
 
@@ -59,7 +62,7 @@ def place(
     fixed : collection of int
         Cells in rows, on sites, that stay where they are.
     floating : bool
-        There are no ports, and macros are cells of one unit that move.
+        There are no ports, and macros move: each is in pieces that take its room, tied to one.
     effort : int
         1 to 9.
 
@@ -77,8 +80,12 @@ def place(
     size = np.rint(np.array([plan.width, plan.height]) / unit).astype(np.int64)
     at = np.rint(layout.at / unit).astype(np.int64)
     sizes = np.rint(layout.sizes / unit).astype(np.int64)
-    blocked = 0
+    of_piece = np.zeros(0, np.int64)
     if floating:
+        wide = np.ceil((layout.sizes + 2 * plan.halo) / unit - GRID)[~core].prod(axis=1)
+        count = np.ceil(wide / (PIECE * height * height)).astype(np.int64)
+        of_piece = np.repeat(np.flatnonzero(~core), count)
+        blocked = len(of_piece) * PIECE * height * height
         sizes[~core] = 1, height
     else:
         low = np.floor((layout.at[~core] - plan.halo) / unit + GRID)
@@ -88,32 +95,52 @@ def place(
         blocked = int(sizes[~moving].prod(axis=1).sum())
     room = (int(size.prod()) - blocked) / height
     shares = (SPREAD, *FILLED)
-    widths = np.tile(np.concatenate([sizes[:, 0], np.ones(ports, np.int64)]), (len(shares), 1))
+    pieces = len(of_piece)
+    others = np.concatenate([np.ones(ports, np.int64), np.full(pieces, PIECE * height)])
+    widths = np.tile(np.concatenate([sizes[:, 0], others]), (len(shares), 1))
     for width, filled in zip(widths, shares, strict=True):
         width[:number][moving] = widened(sizes[moving, 0], room, filled)
+    # A cell stands in the middle of what it is widened to.
+    aside = np.zeros_like(at)
+    aside[moving, 0] = (widths[1, :number] - sizes[:, 0])[moving] // 2
     border = np.clip(np.rint(layout.ports / unit).astype(np.int64), 0, size - [1, height])
     cells, offsets, ends = connections(layout, at, unit, set(skip), ports=not floating)
+    # A net from each piece to what stands for its macro.
+    tied = np.stack([of_piece, number + ports + np.arange(pieces)], axis=1).ravel()
+    middles = np.tile([[0, 0], [PIECE * height // 2, 0]], (pieces, 1))
+    offsets = np.concatenate([offsets, middles])
+    last = ends[-1] if len(ends) else 0
     np.savez(
         folder / "circuit.npz",
         width=widths,
-        height=np.concatenate([sizes[:, 1], np.full(ports, height)]),
-        x=np.concatenate([at[:, 0], border[:, 0]]),
-        y=np.concatenate([at[:, 1], border[:, 1]]),
-        fixed=np.concatenate([~moving & (not floating), np.ones(ports, bool)]),
-        obstruction=np.concatenate([np.ones(number, bool), np.zeros(ports, bool)]),
+        height=np.concatenate([sizes[:, 1], np.full(ports + pieces, height)]),
+        x=np.concatenate([(at - aside)[:, 0], border[:, 0], at[of_piece, 0]]),
+        y=np.concatenate([at[:, 1], border[:, 1], at[of_piece, 1]]),
+        fixed=np.concatenate(
+            [~moving & (not floating), np.ones(ports, bool), np.zeros(pieces, bool)]
+        ),
+        obstruction=np.concatenate(
+            [np.ones(number, bool), np.zeros(ports, bool), np.ones(pieces, bool)]
+        ),
         core=np.array([*size, height]),
-        pin_cell=cells,
+        pin_cell=np.concatenate([cells, tied]),
         pin_x=offsets[:, 0],
         pin_y=offsets[:, 1],
-        net_end=ends,
+        net_end=np.concatenate([ends, last + 2 * (1 + np.arange(pieces))]),
     )
     command = [sys.executable, str(PROGRAM), "circuit.npz", "placed.npz", str(effort), *steps]
     run(command, folder, "coloquinte.log")
     with np.load(folder / "placed.npz") as placed:
-        corners = np.stack([placed["x"], placed["y"]], axis=1)[:number] * unit
-        moves = np.full(number, True) if floating else moving
-        layout.at[moves] = corners[moves]
-        if not floating:
+        aside[moving, 0] = (placed["width"][:number] - sizes[:, 0])[moving] // 2
+        corners = np.stack([placed["x"], placed["y"]], axis=1)
+        corners[:number] += aside
+        corners = corners * unit
+        layout.at[moving] = corners[:number][moving]
+        if floating:
+            found = corners[number + ports :] + [PIECE * height / 2, height / 2] * unit
+            middle = np.stack([np.bincount(of_piece, xy, number) for xy in found.T], axis=1)
+            layout.at[~core] = middle[~core] / count[:, None] - layout.sizes[~core] / 2
+        else:
             layout.flip[moving] = placed["flip"][:number][moving]
 
 
@@ -170,7 +197,7 @@ def connections(
 
 
 def arrange(layout: Layout, folder: Path, skip: Collection[int]) -> None:
-    """Put macros and ports where a first, coarse placement without either wants them."""
+    """Put macros and ports near where a first, coarse placement wants them."""
     place(layout, folder, ["global"], skip=skip, floating=True, effort=1)
     wish = layout.at + layout.sizes / 2
     core = layout.is_core

@@ -8,8 +8,9 @@ import numpy as np
 from dtqatten.synth.cells import BufferCell
 from dtqatten.synth.place.drives import Drives
 from dtqatten.synth.place.layout import Layout
+from dtqatten.synth.place.steiner import Tree, steiner_trees
 from dtqatten.synth.place.timing import SlowPath
-from dtqatten.synth.place.wires import Wires
+from dtqatten.synth.place.wires import Wires, loads_of
 from dtqatten.synth.scale import NANGATE45, Scale
 
 __all__ = ["BUFFER_FF", "HEAVY_PS", "Repair"]
@@ -17,8 +18,15 @@ __all__ = ["BUFFER_FF", "HEAVY_PS", "Repair"]
 #: A net on which its driver's resistance takes more ps than this is split.
 HEAVY_PS = 60.0
 
+#: The same with what the wire takes itself: a buffer in its middle saves half of both and takes
+#: 45 ps.
+FAR_PS = 90.0
+
 #: Most fF, pins and wire, behind a buffer that splits a net: of wire alone 0.45 mm.
 BUFFER_FF = 48.0
+
+#: Of trees that are split, see `steiner_trees`: short ones lead over more buffers than needed.
+DIRECT = 0.3
 
 #: ps that a change must win by the model to be made.
 WORTH_PS = 1.0
@@ -46,6 +54,8 @@ class Repair:
         Nets and their cells that stay: the clock's.
     scale : Scale
         Of the limits above.
+    driver : str
+        Cell before every input of the block.
     """
 
     def __init__(
@@ -56,12 +66,16 @@ class Repair:
         buffer: BufferCell,
         frozen: Collection[int],
         scale: Scale = NANGATE45,
+        *,
+        driver: str,
     ) -> None:
         self._layout, self._wires, self._drives, self._buffer = layout, wires, drives, buffer
         self._frozen = set(frozen)
         self._scale = scale
-        self._heavy_ps, self._buffer_ff = scale.time * HEAVY_PS, scale.load * BUFFER_FF
+        self._heavy_ps, self._far_ps = scale.time * HEAVY_PS, scale.time * FAR_PS
+        self._buffer_ff = scale.load * BUFFER_FF
         self._netlist = layout.netlist
+        self._driver = driver
         self._wire_ff = wires.loads.tolist()
         self._new: list[int] = []
         self._at: list[tuple[float, float]] = []
@@ -69,17 +83,39 @@ class Repair:
     def split_heavy_nets(self) -> int:
         """Insert buffers along the wires of nets too heavy for their driver; return how many.
 
-        From the leaves of a net's tree toward the driver, a buffer drives what has gathered behind
-        it before this exceeds :data:`BUFFER_FF`, on long edges too.
+        A net's load and its wire to the sink furthest away take their time from a driver of some
+        resistance, which a port has from the cell before it. From the leaves of a tree without
+        long detours toward the driver, a buffer drives what has gathered behind it before this
+        exceeds :data:`BUFFER_FF`, on long edges too. What is split stays as it is in
+        :meth:`speed_up`.
         """
+        heavy = []
         for net, pins in enumerate(self._wires.points.pins):
-            if net in self._frozen or len(pins) < 2 or pins[0][0] < 0:
+            if net in self._frozen or len(pins) < 2:
                 continue
-            kind = self._netlist.kinds[self._netlist.pin_cell[pins[0][0]]]
+            kind = self._driver_of(pins[0][0])
+            if kind is None:
+                continue
             drive = self._drives.cells[kind]
-            load = self._wire_ff[net] + sum(self._pin_ff(pin) for pin, _ in pins[1:])
-            if load * drive.resistance > self._heavy_ps or load > max(drive.limit, self._buffer_ff):
-                self._split(net)
+            load = self._load(net)
+            slow = load * drive.resistance
+            if (
+                slow > self._heavy_ps
+                or load > max(drive.limit, self._buffer_ff)
+                or (
+                    self._wire_ff[net] > self._buffer_ff
+                    and slow + self._wire_ps(net) > self._far_ps
+                )
+            ):
+                heavy.append(net)
+        points = self._wires.points.points
+        for net, tree in zip(
+            heavy, steiner_trees([points[net] for net in heavy], DIRECT), strict=True
+        ):
+            before = len(self._new)
+            self._split(net, tree)
+            if len(self._new) > before:
+                self._frozen.add(net)
         return self._finish()
 
     def speed_up(self, paths: Sequence[SlowPath], share: float) -> tuple[int, int]:
@@ -129,6 +165,33 @@ class Repair:
         """Return what a net's driver drives."""
         pins = self._wires.points.pins[net]
         return self._wire_ff[net] + sum(self._pin_ff(pin) for pin, _ in pins[1:])
+
+    def _driver_of(self, source: int) -> str | None:
+        """Return the cell that drives a net from a pin or an input port; None without one."""
+        netlist = self._netlist
+        if source < 0:
+            return self._driver if netlist.ports[-1 - source][1] else None
+        return netlist.kinds[netlist.pin_cell[source]] if netlist.pin_drives[source] else None
+
+    def _wire_ps(self, net: int) -> float:
+        """Return Elmore's delay of a net's wire to the sink furthest away."""
+        tree, wire = self._wires.trees[net], self._wires.kind[net]
+        lengths, parents = tree.lengths.tolist(), tree.parent.tolist()
+        load = loads_of(lengths, parents, wire.ff)
+        for pin, point in self._wires.points.pins[net][1:]:
+            load[point] += self._pin_ff(pin)
+        children: dict[int, list[int]] = {}
+        for node, parent in enumerate(parents):
+            children.setdefault(parent, []).append(node)
+        order = list(children[-1])
+        for node in order:
+            order += children.get(node, [])
+        for node in reversed(order[1:]):
+            load[parents[node]] += load[node]
+        delay = dict.fromkeys(order[:1], 0.0)
+        for node in order[1:]:
+            delay[node] = delay[parents[node]] + wire.ohm * lengths[node] * load[node] / 1000
+        return max(delay.values())
 
     def _better_size(self, cell: int, driver: int | None) -> tuple[float, str]:
         """Return what the best size of a cell saves, in ps, and that size."""
@@ -180,8 +243,8 @@ class Repair:
             if gain > self._scale.time * SHIELD_PS:
                 yield net, gain
 
-    def _split(self, net: int) -> None:
-        tree, wire = self._wires.trees[net], self._wires.kind[net]
+    def _split(self, net: int, tree: Tree) -> None:
+        wire = self._wires.kind[net]
         pins: dict[int, list[int]] = {}
         for pin, point in self._wires.points.pins[net][1:]:
             pins.setdefault(point, []).append(pin)
@@ -198,7 +261,6 @@ class Repair:
         for node in reversed(order):
             load, moved = 0.0, []
             for pin in pins.get(node, []):
-                # A port keeps its net, and with it its name.
                 load += self._pin_ff(pin)
                 moved.append(pin)
             for child in children.get(node, []):
@@ -214,21 +276,19 @@ class Repair:
                 step = min(max((self._buffer_ff - load) / wire.ff, 0.0), left)
                 place = along(place, toward, step)
                 left -= step
-                fresh = self._insert(net, moved, place)
-                if fresh < 0:
-                    break
-                load, moved = own, [fresh]
+                load, moved = own, [self._insert(net, moved, place)]
             behind[node] = load + left * wire.ff, moved
 
     def _insert(self, net: int, pins: list[int], at: np.ndarray) -> int:
-        """Put a buffer before pins of a net; return its input, or -1 if they are ports."""
+        """Put a buffer before pins and output ports of a net; return its input."""
         netlist, layout = self._netlist, self._layout
-        inner = [pin for pin in pins if pin >= 0]
-        if not inner:
-            return -1
         fresh = netlist.add_net()
-        for pin in inner:
-            netlist.pin_net[pin] = fresh
+        for pin in pins:
+            if pin >= 0:
+                netlist.pin_net[pin] = fresh
+            else:
+                name, is_input, _ = netlist.ports[-1 - pin]
+                netlist.ports[-1 - pin] = (name, is_input, fresh)
         cell = netlist.add_cell(
             self._buffer.cell,
             f"repair/{len(netlist.kinds)}",

@@ -36,18 +36,21 @@ class Tree:
         return lengths
 
 
-def steiner_trees(nets: Sequence[NDArray[np.float64]]) -> list[Tree]:
+def steiner_trees(nets: Sequence[NDArray[np.float64]], direct: float = 0.0) -> list[Tree]:
     """Return a short rectilinear tree of each net, exact up to three points.
 
     Points join in the order in which Prim's algorithm adds them to a minimal spanning tree, each
     by the shortest way to the tree: as the bends of an edge are free, this ends anywhere in the
     rectangle that an edge spans, where it leaves a Steiner point. So a tree is never longer than
-    the spanning tree.
+    the spanning tree, unless ways from the root count too.
 
     Parameters
     ----------
     nets : sequence of array [points, 2]
         At least one point each; the first becomes the root.
+    direct : float
+        How much of its way from the root counts where a point joins, as in the trees of Prim and
+        Dijkstra: with 0 a tree is short, with 1 no point takes a detour.
     """
     trees: list[Tree | None] = [None] * len(nets)
     by_size: defaultdict[int, list[int]] = defaultdict(list)
@@ -57,14 +60,14 @@ def steiner_trees(nets: Sequence[NDArray[np.float64]]) -> list[Tree]:
         step = max(1, CHUNK // (4 * size))
         for first in range(0, len(numbers), step):
             some = numbers[first : first + step]
-            at, parent, count = grown(np.stack([nets[number] for number in some]))
+            at, parent, count = grown(np.stack([nets[number] for number in some]), direct)
             for i, number in enumerate(some):
                 trees[number] = Tree(at[i, : count[i]], parent[i, : count[i]])
     return [tree for tree in trees if tree is not None]
 
 
 def grown(
-    points: NDArray[np.float64],
+    points: NDArray[np.float64], direct: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Grow trees over nets ``[nets, points, 2]``; return nodes, parents and numbers of nodes."""
     nets, size, _ = points.shape
@@ -73,36 +76,43 @@ def grown(
     at[:, :size] = points
     parent = np.full((nets, 2 * size), -1)
     count = np.full(nets, size)
-    # The distance of each point to the spanning tree so far; inf once it is part of it.
+    #: Of each node, from the root along the tree.
+    way = np.zeros((nets, 2 * size))
+    # What it costs to join each point to another one; inf once it is part of the tree.
     far = np.abs(points - points[:, :1]).sum(axis=2)
+    way[:, :size] = far
     far[:, 0] = np.inf
     for step in range(1, size):
         new = far.argmin(axis=1)
         here = points[every, new]
-        joined = np.abs(points - here[:, None]).sum(axis=2)
-        far = np.where(np.isinf(far), np.inf, np.minimum(far, joined))
-        far[every, new] = np.inf
         if step == 1:
             parent[every, new] = 0
-            continue
-        # The nearest place on any edge: the point moved into the edge's rectangle.
-        up = np.where(parent < 0, 0, parent)
-        ends = np.take_along_axis(at, up[:, :, None], axis=1)
-        low, high = np.minimum(at, ends), np.maximum(at, ends)
-        near = np.clip(here[:, None], low, high)
-        distance = np.abs(near - here[:, None]).sum(axis=2)
-        distance[parent < 0] = np.inf
-        edge = distance.argmin(axis=1)
-        place = near[every, edge]
-        father = parent[every, edge]
-        at_child = (place == at[every, edge]).all(axis=1)
-        at_father = (place == at[every, father]).all(axis=1)
-        inside = ~at_child & ~at_father
-        parent[every, new] = np.where(at_child, edge, father)
-        rows, node = every[inside], count[inside]
-        at[rows, node] = place[inside]
-        parent[rows, node] = father[inside]
-        parent[rows, edge[inside]] = node
-        parent[rows, new[inside]] = node
-        count[inside] += 1
+        else:
+            # The nearest place on any edge: the point moved into the edge's rectangle.
+            up = np.where(parent < 0, 0, parent)
+            ends = np.take_along_axis(at, up[:, :, None], axis=1)
+            low, high = np.minimum(at, ends), np.maximum(at, ends)
+            near = np.clip(here[:, None], low, high)
+            distance = np.abs(near - here[:, None]).sum(axis=2)
+            before = np.take_along_axis(way, up, axis=1) + np.abs(near - ends).sum(axis=2)
+            cost = distance + direct * before
+            cost[parent < 0] = np.inf
+            edge = cost.argmin(axis=1)
+            place = near[every, edge]
+            father = parent[every, edge]
+            way[every, new] = distance[every, edge] + before[every, edge]
+            at_child = (place == at[every, edge]).all(axis=1)
+            at_father = (place == at[every, father]).all(axis=1)
+            inside = ~at_child & ~at_father
+            parent[every, new] = np.where(at_child, edge, father)
+            rows, node = every[inside], count[inside]
+            at[rows, node] = place[inside]
+            way[rows, node] = before[rows, edge[inside]]
+            parent[rows, node] = father[inside]
+            parent[rows, edge[inside]] = node
+            parent[rows, new[inside]] = node
+            count[inside] += 1
+        joined = np.abs(points - here[:, None]).sum(axis=2) + direct * way[every, new][:, None]
+        far = np.where(np.isinf(far), np.inf, np.minimum(far, joined))
+        far[every, new] = np.inf
     return at, parent, count

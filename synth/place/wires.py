@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dtqatten.synth.place.layout import Layout, NetPoints
 from dtqatten.synth.place.steiner import Tree, steiner_trees
 
-__all__ = ["Wire", "Wires", "extract", "write_spef"]
+__all__ = ["Wire", "Wires", "extract", "loads_of", "write_spef"]
 
 #: Ohm between two pins at one place.
 TOUCH = 0.001

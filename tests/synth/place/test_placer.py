@@ -74,3 +74,15 @@ def test_too_many_cells_are_refused(adders, tmp_path: Path) -> None:
     layout.at = np.zeros((len(layout.netlist.kinds), 2))
     with pytest.raises(SynthError, match="of the rows: give a lower --density"):
         place(layout, tmp_path, ["legal"])
+
+
+def test_movable_macros_take_their_room(stores, tmp_path: Path) -> None:
+    """Their middles are as far apart as macros and halos need it, and macros fit around them."""
+    layout = stores.layout(tmp_path)
+    place(layout, tmp_path, ["global"], floating=True, effort=1)
+    macros = ~layout.is_core
+    low, size = layout.at[macros], layout.sizes[macros]
+    middles = low + size / 2
+    assert np.abs(middles[0] - middles[1]).max() > 0.5 * (size.mean(axis=0) + 2).min()
+    assert (middles > 0).all()
+    assert (middles < [layout.plan.width, layout.plan.height]).all()

@@ -51,7 +51,7 @@ def test_no_driver_has_more_than_it_can_drive(
     layout = star(lef, tmp_path, ends)
     wires = extract(layout, WIRE, WIRE, [])
     buffer = BufferCell(3.0, "BUF_X4", "A", "Y")
-    added = Repair(layout, wires, drives, buffer, []).split_heavy_nets()
+    added = Repair(layout, wires, drives, buffer, [], driver="BUF").split_heavy_nets()
     assert added == len(layout.netlist.kinds) - 1 - len(ends) > 0
     assert len(layout.at) == len(layout.netlist.kinds)
     after = extract(layout, WIRE, WIRE, [])
@@ -76,7 +76,48 @@ def test_a_short_net_and_a_frozen_one_stay(lef: Path, drives: Drives, tmp_path: 
     for ends, frozen in (([(10.0, 0.0)], []), ([(1500.0, 0.0)], [1])):
         layout = star(lef, tmp_path, ends)
         wires = extract(layout, WIRE, WIRE, [])
-        assert Repair(layout, wires, drives, buffer, frozen).split_heavy_nets() == 0
+        assert Repair(layout, wires, drives, buffer, frozen, driver="BUF").split_heavy_nets() == 0
+
+
+def test_long_nets_of_ports_are_split(lef: Path, drives: Drives, tmp_path: Path) -> None:
+    """Of an input, behind which a cell drives it, and of an output, which keeps its name."""
+    layout = star(lef, tmp_path, [(10.0, 0.0)])
+    netlist = layout.netlist
+    netlist.ports.append(("y", False, 2))
+    layout.ports = np.array([(1400.0, 0.0), (1600.0, 1000.0)])
+    wires = extract(layout, WIRE, WIRE, [])
+    buffer = BufferCell(3.0, "BUF_X4", "A", "Y")
+    # Behind a buffer are 470 um and the inverter's 1 fF, then 440 um and the next one's 4 fF: three
+    # reach over 1350 of 1400 um; 430 um and the port's 5 fF, and four times 440, over 2190 of 2590.
+    added = Repair(layout, wires, drives, buffer, [], driver="BUF").split_heavy_nets()
+    assert added == 3 + 5
+    assert [port[:2] for port in netlist.ports] == [("a", True), ("y", False)]
+    driver = {n: p for p, n in enumerate(netlist.pin_net) if netlist.pin_drives[p]}
+
+    def back(net: int) -> list[str]:
+        """Return the cells from a net to the port."""
+        cells = []
+        while net in driver:
+            cell = netlist.pin_cell[driver[net]]
+            cells.append(netlist.kinds[cell])
+            net = netlist.pin_net[netlist.first[cell]]
+        assert net == netlist.ports[0][2]
+        return cells
+
+    assert back(netlist.ports[1][2]) == ["BUF_X4"] * 5 + ["INV"] * 2 + ["BUF_X4"] * 3
+
+
+@pytest.mark.parametrize(("ohm", "added"), [(5.0, 0), (10.0, 1)])
+def test_a_wire_that_is_slow_itself_is_split(
+    ohm: float, added: int, lef: Path, drives: Drives, tmp_path: Path
+) -> None:
+    """A strong cell drives 51 fF in 13 ps, but 500 um of wire take 65 or 130 ps."""
+    layout = star(lef, tmp_path, [(500.0, 0.0)])
+    layout.netlist.kinds[0] = "INV_X4"
+    wires = extract(layout, Wire(ohm, 0.1), WIRE, [])
+    buffer = BufferCell(3.0, "BUF_X4", "A", "Y")
+    repair = Repair(layout, wires, drives, buffer, [], driver="BUF")
+    assert repair.split_heavy_nets() == added
 
 
 def test_a_cell_with_a_long_wire_grows_and_one_without_does_not(
@@ -93,7 +134,7 @@ def test_a_cell_with_a_long_wire_grows_and_one_without_does_not(
     layout = star(lef, tmp_path, [(300.0, 0.0)])
     wires = extract(layout, WIRE, WIRE, [])
     path = SlowPath("a", "b", -0.1, (0, 1))
-    assert Repair(layout, wires, drives, buffer, []).speed_up([path], 1.0) == (1, 0)
+    assert Repair(layout, wires, drives, buffer, [], driver="BUF").speed_up([path], 1.0) == (1, 0)
     # The second drives nothing: larger, it would only load the first.
     assert layout.netlist.kinds == ["INV_X4", "INV"]
 
@@ -105,7 +146,7 @@ def test_what_is_on_no_slow_path_is_put_behind_a_buffer(
     wires = extract(layout, WIRE, WIRE, [])
     buffer = BufferCell(3.0, "BUF_X4", "A", "Y")
     path = SlowPath("a", "b", -0.1, (0, 1))
-    _, shields = Repair(layout, wires, drives, buffer, []).speed_up([path], 1.0)
+    _, shields = Repair(layout, wires, drives, buffer, [], driver="BUF").speed_up([path], 1.0)
     assert shields == 1
     netlist = layout.netlist
     driven = [netlist.pin_cell[pin] for pin, net in enumerate(netlist.pin_net) if net == 1]
