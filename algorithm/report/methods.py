@@ -20,6 +20,7 @@ SEARCHED = {
     "": "searched",
     "-fast": "searched for speed",
     "-local": "searched, with local V pruning",
+    "-signed-local": "searched, with local V pruning, unsigned weights, signed gains",
     "-unsigned": "searched, then unsigned weights",
     "-exponents": "searched, then unsigned weights with exponents",
     "-centered": "searched, then unsigned weights, and means taken out of Q",
