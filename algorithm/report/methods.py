@@ -26,6 +26,7 @@ SEARCHED = {
     "-centered": "searched, then unsigned weights, and means taken out of Q",
     "-centered-exponents": "searched, then unsigned weights with exponents, and no means in Q",
     "-signed": "searched, then unsigned weights with exponents, no means in Q, signed gains",
+    "-signed-15": "15 % in 8 bits, unsigned weights with exponents, no means in Q, signed gains",
     "-signed-first": "all but the first token in 4 bits, the same numbers",
     "-signed-4-bit": "all tokens in 4 bits, the same numbers",
     "-450": "searched at 0.45",

@@ -220,9 +220,8 @@ class _Costs:
         """
         block, rows = self.block, self.rows
         part = again.double().sum(1) / self.living.sum(1, keepdim=True)  # of the heads
-        keys = (self.key_bits > 0).double().sum(1)[:, None]
-        if self.sees is not None:
-            keys = (self.sees @ (self.key_bits > 0).double()[..., None])[..., 0]
+        some = (self.key_bits > 0).double()
+        keys = some.sum(1)[:, None] if self.sees is None else (self.sees @ some[..., None])[..., 0]
         # Queries in 8 bits and keys in 4, twice; the keys' low planes for the rows done again.
         scores = ((64 + 32 * part) * keys * rows).sum(1)
         kept = float((block.valid & (self.bits > 0)).sum())

@@ -1,11 +1,9 @@
 """Verilog export: each kind of block becomes one module, however often it is used."""
 
-import gc
 import inspect
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from amaranth.back import rtlil
@@ -13,6 +11,7 @@ from amaranth.hdl import ClockSignal, Instance, Module, ResetInserter, ResetSign
 from amaranth.lib import wiring
 
 from dtqatten import __version__
+from dtqatten.files.collector import uncollected
 from dtqatten.files.notices import run_tool
 from dtqatten.hw.base.port_list import clock_lines, port_lines
 from dtqatten.hw.base.verilog_text import plain_names, relative_sources
@@ -167,22 +166,6 @@ def place(
     component = kind(*args)
     m.submodules[label] = component if reset is None else ResetInserter(reset)(component)
     return component
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Keep Python's garbage collector off, which takes a third of an elaboration's time.
-
-    Elaboration makes millions of objects that live to its end: to look for garbage among them again
-    and again finds none.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @uncollected()

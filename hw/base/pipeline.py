@@ -1,4 +1,4 @@
-"""Registers in series, trees of registers, counts, products in three cycles."""
+"""Registers in series, trees of registers, reads that see writes, counts, fast products."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,16 +1,15 @@
 """From a mapped netlist to its placed figures."""
 
-import gc
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dtqatten.files.collector import uncollected
 from dtqatten.synth.attempts import SRAM_LIBERTY
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
@@ -55,18 +54,6 @@ class Placed:
     tree: ClockTree
     timing: PlacedTiming
     result: dict[str, Any]
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Without the search for cycles of references, which would look at all nets again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @uncollected()
@@ -203,20 +190,20 @@ def place_design(
         step(f"repair {number + 1}, {of.slack_ns:.3f} ns")
         layout = done.copy()
         repair = repairing(layout, best[1], tree.nets)
-        split = repair.split_heavy_nets()
+        added = repair.split_heavy_nets()
         resized, shields = repair.speed_up(of.paths, share)
-        shields += split
-        if not resized and not shields:
+        added += shields
+        if not resized and not added:
             break
         legalize(layout, tree)
         wires, timing = timed(layout, tree)
         better = timing.slack_ns > of.slack_ns
         rounds.append(
-            {"slack_ns": timing.slack_ns, "buffers": shields, "sizes": resized, "kept": better}
+            {"slack_ns": timing.slack_ns, "buffers": added, "sizes": resized, "kept": better}
         )
         if better:
             sums = {
-                "buffers": best[3]["buffers"] + shields,
+                "buffers": best[3]["buffers"] + added,
                 "sizes": best[3]["sizes"] + resized,
             }
             best = layout, wires, timing, sums

@@ -107,8 +107,8 @@ def place_macros(
         If they do not fit.
     """
     step = np.array([max(1, round(plan.row / plan.site)) * plan.site, plan.row])
-    across, up_ = (int(n) for n in np.array([plan.width, plan.height]) / step + GRID)
-    taken = np.zeros((across, up_), dtype=np.int64)
+    across, upward = (int(n) for n in np.array([plan.width, plan.height]) / step + GRID)
+    taken = np.zeros((across, upward), dtype=np.int64)
     boxes: dict[int, tuple[int, int, int, int]] = {}
     for cell in sorted(macros, key=lambda cell: (-macros[cell][0] * macros[cell][1], cell)):
         size = np.array(macros[cell]) + 2 * plan.halo

@@ -62,7 +62,8 @@ def place(
     fixed : collection of int
         Cells in rows, on sites, that stay where they are.
     floating : bool
-        There are no ports, and macros move: each is in pieces that take its room, tied to one.
+        There are no ports, and macros move: each is in pieces that take its room, tied to a
+        cell that stands for it.
     effort : int
         1 to 9.
 

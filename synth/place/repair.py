@@ -180,12 +180,7 @@ class Repair:
         load = loads_of(lengths, parents, wire.ff)
         for pin, point in self._wires.points.pins[net][1:]:
             load[point] += self._pin_ff(pin)
-        children: dict[int, list[int]] = {}
-        for node, parent in enumerate(parents):
-            children.setdefault(parent, []).append(node)
-        order = list(children[-1])
-        for node in order:
-            order += children.get(node, [])
+        order, _ = tree.downward()
         for node in reversed(order[1:]):
             load[parents[node]] += load[node]
         delay = dict.fromkeys(order[:1], 0.0)
@@ -248,13 +243,7 @@ class Repair:
         pins: dict[int, list[int]] = {}
         for pin, point in self._wires.points.pins[net][1:]:
             pins.setdefault(point, []).append(pin)
-        children: dict[int, list[int]] = {}
-        for node, parent in enumerate(tree.parent.tolist()):
-            children.setdefault(parent, []).append(node)
-        order, at = [0], 0
-        while at < len(order):
-            order += children.get(order[at], [])
-            at += 1
+        order, children = tree.downward()
         own = self._drives.cells[self._buffer.cell].loads[self._buffer.input]
         lengths = tree.lengths
         behind: dict[int, tuple[float, list[int]]] = {}

@@ -35,6 +35,16 @@ class Tree:
         lengths[0] = 0.0
         return lengths
 
+    def downward(self) -> tuple[list[int], dict[int, list[int]]]:
+        """Return all nodes, each after its parent, and the children of those that have some."""
+        children: dict[int, list[int]] = defaultdict(list)
+        for node, parent in enumerate(self.parent.tolist()):
+            children[parent].append(node)
+        order = list(children[-1])
+        for node in order:
+            order += children.get(node, [])
+        return order, children
+
 
 def steiner_trees(nets: Sequence[NDArray[np.float64]], direct: float = 0.0) -> list[Tree]:
     """Return a short rectilinear tree of each net, exact up to three points.
@@ -76,7 +86,7 @@ def grown(
     at[:, :size] = points
     parent = np.full((nets, 2 * size), -1)
     count = np.full(nets, size)
-    #: Of each node, from the root along the tree.
+    # Length from the root to each node, along the tree.
     way = np.zeros((nets, 2 * size))
     # What it costs to join each point to another one; inf once it is part of the tree.
     far = np.abs(points - points[:, :1]).sum(axis=2)

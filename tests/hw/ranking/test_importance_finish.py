@@ -16,16 +16,19 @@ def test_a_total_that_is_carried_is_there_in_the_next_cycle(pause):
     m.submodules.finish = finish = ImportanceFinish(config)
     totals = []
 
+    async def offered(ctx, stream):
+        ctx.set(stream.valid, 1)
+        assert ctx.get(stream.ready)
+        await ctx.tick()
+        ctx.set(stream.valid, 0)
+
     async def importance(ctx, value, fresh):
         ctx.set(finish.layer.cumulative, 1)
         ctx.set(finish.layer.fresh, fresh)
         ctx.set(finish.i.p.scores[0], value)
         ctx.set(finish.i.p.tokens, 1)
         ctx.set(finish.i.p.last, 1)
-        ctx.set(finish.i.valid, 1)
-        assert ctx.get(finish.i.ready)
-        await ctx.tick()
-        ctx.set(finish.i.valid, 0)
+        await offered(ctx, finish.i)
 
     async def drive(ctx):
         for value in (5, 7, 11):
@@ -33,10 +36,7 @@ def test_a_total_that_is_carried_is_there_in_the_next_cycle(pause):
             await ctx.tick().repeat(4)
             ctx.set(finish.ids.p.count, 1)
             ctx.set(finish.ids.p.last, 1)
-            ctx.set(finish.ids.valid, 1)
-            assert ctx.get(finish.ids.ready)
-            await ctx.tick()
-            ctx.set(finish.ids.valid, 0)
+            await offered(ctx, finish.ids)
             for _ in range(pause - 1):
                 await ctx.tick()
         await ctx.tick().repeat(8)
