@@ -32,7 +32,7 @@ __all__ = [
 SCALED = PRESETS["base"].replace(rows=12, depth=4, value_depth=None)
 #: The same where weights follow tokens and queries, so that P x V costs less than Q x K^T. It has
 #: 3150.
-SCALED_PAIRS = PRESETS["base"].replace(rows=6, cols=35, value_depth=7)
+SCALED_PAIRS = PRESETS["base"].replace(rows=6, cols=35, pod_cols=7, value_depth=7)
 
 #: The same where row blocks multiply half of V, so that P x V needs half the depth. It has 3072.
 SCALED_LOCAL = PRESETS["base"].replace(

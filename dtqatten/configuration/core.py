@@ -338,6 +338,7 @@ PRESETS: dict[str, Config] = {
         rows=8,
         cols=32,
         depth=8,
+        pod_cols=8,
         value_depth=11,
         d_head=64,
         n_max=512,

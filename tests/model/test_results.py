@@ -93,7 +93,7 @@ def test_energy_by_hand() -> None:
     energy = head_energy(Workload(), run, parts)
     assert energy["PEs of array"] == pytest.approx(256 * 2.0)
     assert energy["PEs of value_array"] == pytest.approx(256 * 2.0 * 11 / 8)
-    assert energy["logic of array"] == pytest.approx(100.0 - 25.6)
+    assert energy["logic of array"] == pytest.approx(100.0 - 32 * 0.1)
     assert energy["logic of softmax"] == pytest.approx(100.0)
     # A word of a pair of banks serves four steps, is written and read, and serves one step.
     assert energy["memories of array"] == pytest.approx(2 * 3.0 * 0.5 + 2 / 4 * 5.0 * 0.5)
