@@ -9,8 +9,9 @@ class Bus(Protocol):
     """Access to a machine and to the memory that it shares with the host.
 
     Implementations: :class:`dtqatten.sim.machine.axi.SimulatedBus`; on a board,
-    :class:`dtqatten.driver.serial_bus.SerialBus`, or registers mapped from ``/dev/mem`` or a PCIe
-    BAR, and a buffer for DMA.
+    :class:`dtqatten.driver.serial_bus.SerialBus`; in a SoC with Ethernet
+    :class:`dtqatten.driver.etherbone_bus.EtherboneBus`, or registers mapped from ``/dev/mem`` or a
+    PCIe BAR, and a buffer for DMA.
 
     The bus does barriers and cache maintenance: :meth:`write` and :meth:`read` work on memory as
     the machine sees it. The driver compares buses by identity: one object a machine.

@@ -1,9 +1,7 @@
 """The bus over a serial line: a board's registers and memory, in LiteX's packets, checked."""
 
-import threading
 import time
 import zlib
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -17,6 +15,7 @@ from dtqatten.driver.errors import (
     PortError,
     RefusedAccessError,
 )
+from dtqatten.driver.link_bus import LinkBus
 from dtqatten.interface.host_link import (
     CHECKED,
     LINK_BASE,
@@ -29,7 +28,6 @@ from dtqatten.interface.host_link import (
     Command,
     LinkRegister,
 )
-from dtqatten.interface.registers import offset_of
 
 __all__ = ["SerialBus", "read_packet", "write_packet"]
 
@@ -37,8 +35,6 @@ __all__ = ["SerialBus", "read_packet", "write_packet"]
 ATTEMPTS = 3
 #: Seconds that the first answer of an attempt may take.
 FIRST = 2.0
-#: Seconds between two looks at the interrupt.
-PAUSE = 0.002
 
 
 def read_packet(address: int, words: int) -> bytes:
@@ -52,16 +48,13 @@ def write_packet(address: int, data: bytes) -> bytes:
     return bytes((Command.WRITE, len(words))) + (address // 4).to_bytes(4, "big") + b"".join(words)
 
 
-class SerialBus:
+class SerialBus(LinkBus):
     """The bus of :class:`dtqatten.driver.bus.Bus` on a serial line.
 
     The protocol has no checksum of its own, so each access is followed by a read of the link's: of
     all bytes that came and went since the line was opened. An access that returns has happened as
     asked, and no other has. After any error, Ctrl-C included, the next access waits for silence,
     with which the board forgets half a packet, and begins anew.
-
-    Threads may share it. A signal handler's write of a register during an access of its own thread
-    is done at the end of that access.
 
     Parameters
     ----------
@@ -91,11 +84,8 @@ class SerialBus:
     def __init__(
         self, port: str, *, baud: int = 1_000_000, patience: float = 10.0, timeout: float = 60.0
     ) -> None:
-        self.port, self.patience, self.timeout = port, patience, timeout
-        # A signal handler may come in before the holder is noted, and after: between two accesses.
-        self._lock = threading.RLock()
-        self._holder: int | None = None
-        self._later: deque[tuple[int, int]] = deque()
+        super().__init__(timeout)
+        self.port, self.patience = port, patience
         # Checksums of what went and came, as the board has them; and what it has refused.
         self._went = self._came = self._refused = 0
         self._lost = True
@@ -123,30 +113,6 @@ class SerialBus:
         """Close the port."""
         with suppress(OSError):
             self._serial.close()
-
-    def read_register(self, offset: int) -> int:
-        """Return the 32-bit register at a byte offset.
-
-        Raises
-        ------
-        LinkError
-            If the line fails, or there is no such register.
-        """
-        (value,) = self._access([read_packet(REGISTER_BASE + offset, 1)], 1)
-        return value
-
-    def write_register(self, offset: int, value: int) -> None:
-        """Write the 32-bit register at a byte offset.
-
-        Raises
-        ------
-        LinkError
-            If the line fails, or there is no such register.
-        """
-        if self._holder == threading.get_ident():
-            self._later.append((offset, value))
-        else:
-            self._write_register(offset, value)
 
     def read(self, address: int, size: int) -> bytes:
         """Return bytes of the memory.
@@ -182,42 +148,13 @@ class SerialBus:
         for i in range(0, len(data), step):
             self._access([write_packet(address + i, data[i : i + step])], 0)
 
-    def wait(self) -> None:
-        """Return when an enabled interrupt is pending.
-
-        Raises
-        ------
-        TimeoutError
-            If there is none within ``timeout`` seconds.
-        LinkError
-            If the line fails.
-        """
-        asked = [
-            read_packet(REGISTER_BASE + offset_of(name), 1)
-            for name in ("interrupt", "interrupt_enable")
-        ]
-        ends = time.monotonic() + self.timeout
-        while True:
-            pending, enabled = self._access(asked, 2)
-            if pending & enabled:
-                return
-            if time.monotonic() > ends:
-                raise TimeoutError(f"no interrupt within {self.timeout} s")
-            time.sleep(PAUSE)
+    def _registers(self, offsets: Sequence[int]) -> list[int]:
+        packets = [read_packet(REGISTER_BASE + offset, 1) for offset in offsets]
+        return self._access(packets, len(packets))
 
     def _write_register(self, offset: int, value: int) -> None:
         data = (value & 0xFFFFFFFF).to_bytes(4, "little")
         self._access([write_packet(REGISTER_BASE + offset, data)], 0)
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Use the line, alone."""
-        with self._lock:
-            self._holder = threading.get_ident()
-            try:
-                yield
-            finally:
-                self._holder = None
 
     def _access(self, packets: Sequence[bytes], words: int) -> list[int]:
         """Send packets and return the words that answer them, after a check of all that passed.
@@ -238,8 +175,6 @@ class SerialBus:
             except BaseException:
                 self._lost = True
                 raise
-        while self._later:
-            self._write_register(*self._later.popleft())
         return answer
 
     def _checked(self, packets: Sequence[bytes], words: int) -> list[int]:
