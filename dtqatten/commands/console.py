@@ -56,6 +56,8 @@ class _Stderr(logging.StreamHandler[Any]):
 def voice(*, quiet: bool, verbose: bool, as_json: bool) -> Iterator[None]:
     """Speak as the options say while a command runs."""
     global _voice
+    # Read when tqdm is imported: transformers has a switch for its bars, but not for that of GGUF.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     before, level = _voice, LOG.level
     _voice = Voice(as_json)
     handler = _Stderr()
