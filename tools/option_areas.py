@@ -62,6 +62,11 @@ def main(
     ] = None,
 ) -> None:
     """Print what each option adds to a core, by the area model of ``dtqatten explore``."""
+    names = [name for changes, _ in OPTIONS for name in changes]
+    if unknown := sorted(set(option or []) - set(names)):
+        raise typer.BadParameter(f"{', '.join(unknown)}: choose from {', '.join(names)}")
+    if preset not in PRESETS:
+        raise typer.BadParameter(f"no preset {preset!r}: choose one of {', '.join(PRESETS)}")
     known: dict[str, tuple[float, float]] = {}
 
     def of(changes: dict[str, Any]) -> tuple[float, float]:
