@@ -1,23 +1,31 @@
 """Synthesis to standard cells: area by module, and the clock rate it reaches."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dtqatten.hw.base.memory_shape import PARAMETERS, Memory, memory_of
 from dtqatten.synth import sram
+from dtqatten.synth.adders import MARGIN, Adders, FullAdder
+from dtqatten.synth.adders import TECHMAP as TECHMAP_ADDERS
 from dtqatten.synth.attempts import EFFORTS, SRAM_LIBERTY, Attempts, liberty_options
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
 from dtqatten.synth.macros import Macro
 from dtqatten.synth.timing import LOAD_FF, Timing
-from dtqatten.synth.tools import yosys
+from dtqatten.synth.tools import SynthError, yosys
 
 __all__ = ["synthesize"]
 
 TECHMAP = "sram_map.v"
+
+#: The gates with full adders bound.
+BOUND = "bound.json"
+
+#: Part of the clock period by which a path misses it that is more than some adders.
+FAR = 0.25
 
 
 def synthesize(
@@ -29,6 +37,7 @@ def synthesize(
     mhz: float,
     flatten: bool = False,
     one_port: bool = False,
+    full_adders: bool = False,
     timed: bool = True,
     step: Callable[[str], None] = lambda what: None,
 ) -> dict[str, Any]:
@@ -54,6 +63,9 @@ def synthesize(
         Dissolve the modules: logic is optimized across them, and there is no area by module.
     one_port : bool
         Only memories with one port become macros: no second port is modelled.
+    full_adders : bool
+        Full adders among the gates become the library's; where paths through them leave too little
+        of the clock they are gates again, see :mod:`dtqatten.synth.adders`.
     timed : bool
         Analyse timing; without it the first netlist is taken.
     step : callable
@@ -66,14 +78,19 @@ def synthesize(
         ``count`` and the ``um2`` of all of them without memories and the modules inside;
         ``memories``: the same by kind, and which macros a memory is made of; ``efforts``: the
         place in :data:`~dtqatten.synth.attempts.EFFORTS` of the kinds that were not mapped by the
-        first; ``buffers``: how many :mod:`~dtqatten.synth.fanout` inserted; and with
-        ``timed`` the fields of :class:`~dtqatten.synth.timing.Timing` but ``failing``.
+        first; ``buffers``: how many :mod:`~dtqatten.synth.fanout` inserted; ``adders``: the
+        library's full adders in one module of each kind that has some; and with
+        ``timed`` the fields of :class:`~dtqatten.synth.timing.Timing` but ``close``.
 
     Raises
     ------
     SynthError
-        If a tool refuses the design.
+        If a tool refuses the design, or the library has no full adder to bind.
     """
+    adder = library.adder if full_adders else None
+    if full_adders and adder is None:
+        files = ", ".join(file.name for file in library.files)
+        raise SynthError(f"no cell of {files} is a full adder: leave out --full-adders")
     step("logic")
     found = _logic(design, folder, flatten=flatten)
     fitting = [memory for memory in sorted(found) if memory.ports == 1 or not one_port]
@@ -84,40 +101,46 @@ def synthesize(
         if model.area < model.memory.words * model.memory.width * library.flip_flop_area
     ]
     step("gates")
-    gates = _gates(design, library, models, folder)
+    gates = _gates(design, library, models, folder, adder)
+    bound = json.loads((folder / BOUND).read_text())["modules"] if adder else {}
+    adders = Adders(adder, gates["modules"], bound)
     attempts = Attempts(design, library, models, folder, gates, mhz)
     efforts = dict.fromkeys(gates["modules"], 0)
     changed = set(efforts)
-    best: tuple[dict[str, int], Timing | None, int] | None = None
+    best: tuple[dict[str, int], Timing | None, int, dict[str, int]] | None = None
     while changed:
         attempts.map(changed, efforts, step)
         added = attempts.buffer()
         timing = None
         if timed:
             step("timing")
-            timing = attempts.time()
+            timing = attempts.time(MARGIN if adder else 0.0)
         if best is None or (best[1] and timing and timing.slack_ns > best[1].slack_ns):
-            best = dict(efforts), timing, added
+            best = dict(efforts), timing, added, adders.bound()
             for name in ("area.json", "attempt.v"):
                 (folder / name).replace(folder / f"best_{name}")
-        if timing is None or timing.slack_ns >= 0:
+        if timing is None:
             break
         # What is on a path that misses the clock is mapped anew; the rest stays as it is.
-        changed = {
-            kind
-            for path in timing.failing
-            if efforts[kind := kind_of(attempts.modules, design.top, path)] < len(EFFORTS) - 1
-        }
-        for kind in changed:
+        paths = [
+            (path.slack_ns * mhz / 1000, cells_of(attempts.modules, design.top, path.cells))
+            for path in timing.close
+        ]
+        eager, apart = _quickened(paths, efforts, adders)
+        for kind in eager:
             efforts[kind] += 1
+        for kind, names in apart.items():
+            adders.dissolve(kind, sorted(names))
+        changed = eager | apart.keys()
     assert best is not None
-    efforts, timing, added = best
+    efforts, timing, added, bound = best
     (folder / "best_attempt.v").replace(folder / "netlist.v")
     areas = json.loads((folder / "best_area.json").read_text())["modules"]
     return {
         **area_by_module(areas, design.top, models),
         "efforts": {kind: level for kind, level in efforts.items() if level},
         "buffers": added,
+        "adders": bound,
         **({} if timing is None else timing.summary()),
     }
 
@@ -142,7 +165,11 @@ write_rtlil coarse.il
 
 
 def _gates(
-    design: Design, library: CellLibrary, models: Sequence[sram.Model], folder: Path
+    design: Design,
+    library: CellLibrary,
+    models: Sequence[sram.Model],
+    folder: Path,
+    adder: FullAdder | None,
 ) -> dict[str, Any]:
     """Make macros, flip-flops and gates of the logic; return them in Yosys's JSON.
 
@@ -154,7 +181,10 @@ def _gates(
     models : sequence of Model
         Memories that become macros; may be empty.
     folder : Path
-        With ``coarse.il``; takes ``gates.json``, ``load.constr`` and the macros' files.
+        With ``coarse.il``; takes ``gates.json``, with an adder :data:`BOUND`, ``load.constr`` and
+        the macros' files.
+    adder : FullAdder or None
+        To bind.
     """
     mapped = ""
     if models:
@@ -162,13 +192,18 @@ def _gates(
         (folder / TECHMAP).write_text(sram.techmap(models))
         (folder / SRAM_LIBERTY).write_text(sram.liberty(models))
         mapped = f"read_verilog -lib sram_cells.v\ntechmap -map {TECHMAP}\n"
+    cells = f"rename -wire\ndfflibmap {liberty_options(file.name for file in library.files)}\n"
+    bound = ""
+    if adder:
+        (folder / "adder_cell.v").write_text(adder.blackbox())
+        (folder / TECHMAP_ADDERS).write_text(adder.techmap())
+        bound = f"design -load gates\n{adder.commands()}{cells}write_json {BOUND}\n"
     yosys(
         f"""read_rtlil coarse.il
 {mapped}synth -top {design.top} -run fine:check
-rename -wire
-dfflibmap {liberty_options(file.name for file in library.files)}
-write_json gates.json
-""",
+design -save gates
+{cells}write_json gates.json
+{bound}""",
         folder,
         "gates",
     )
@@ -177,6 +212,49 @@ write_json gates.json
     )
     gates: dict[str, Any] = json.loads((folder / "gates.json").read_text())
     return gates
+
+
+def _quickened(
+    paths: Sequence[tuple[float, Sequence[tuple[str, str]]]],
+    efforts: dict[str, int],
+    adders: Adders,
+) -> tuple[set[str], dict[str, set[str]]]:
+    """Return which kinds of modules get more effort, and which of their adders become gates.
+
+    What is on a path that misses the clock gets more effort, but with adders on it only some at
+    first. Then these become gates, with all others in the same modules if the path is far from the
+    clock, and there is more effort.
+
+    Parameters
+    ----------
+    paths : sequence of tuple
+        Slack of each, in clock periods, and the kind of module and the name of each cell.
+    efforts : dict of str to int
+        Of the kinds so far.
+    adders : Adders
+    """
+    eager: set[str] = set()
+    apart: dict[str, set[str]] = defaultdict(set)
+    for slack, cells in paths:
+        kinds = {kind for kind, _ in cells}
+        far = slack < -FAR
+        bound = [cell for cell in cells if adders.has(*cell)]
+        if bound and slack < 0 and (untried := {kind for kind in kinds if not efforts[kind]}):
+            eager |= untried
+            continue
+        for kind, name in bound:
+            if far:
+                apart[kind] = set(adders.of(kind))
+            else:
+                apart[kind].add(name)
+        if far or (slack < 0 and not bound):
+            eager |= {kind for kind in kinds if efforts[kind] < len(EFFORTS) - 1}
+    return eager, apart
+
+
+def cells_of(modules: dict[str, Any], top: str, path: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the kind of module and the name of each cell, given by its path of instances."""
+    return [(kind_of(modules, top, cell), cell.rpartition("/")[2]) for cell in path]
 
 
 def kind_of(modules: dict[str, Any], top: str, cell: str) -> str:

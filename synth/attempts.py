@@ -117,10 +117,18 @@ write_verilog -noattr -noexpr -nohex -simple-lhs attempt.v
         )
         return added
 
-    def time(self) -> Timing | None:
-        """Analyse the netlist's timing."""
+    def time(self, margin: float = 0.0) -> Timing | None:
+        """Analyse the netlist's timing; tell paths that leave less than a part of the period."""
         period = 1000 / self._mhz
-        return analyse(self._design, self._library, "attempt.v", self._more, period, self._folder)
+        return analyse(
+            self._design,
+            self._library,
+            "attempt.v",
+            self._more,
+            period,
+            self._folder,
+            margin_ns=margin * period,
+        )
 
     def _write(self, name: str, modules: dict[str, Any]) -> None:
         (self._folder / name).write_text(json.dumps({**self._gates, "modules": modules}))

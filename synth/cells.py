@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from dtqatten.synth.adders import FullAdder, full_adder
 from dtqatten.synth.tools import InputError, yosys
 
 __all__ = ["BufferCell", "CellLibrary"]
@@ -35,12 +36,15 @@ class CellLibrary:
         From the smallest on.
     flip_flop_area : float
         Area of the smallest flip-flop, in the library's unit.
+    adder : FullAdder or None
+        The smallest full adder, if there is one.
     """
 
     files: tuple[Path, ...]
     digest: str
     buffers: tuple[BufferCell, ...]
     flip_flop_area: float
+    adder: FullAdder | None = None
 
     @property
     def buffer(self) -> str:
@@ -93,4 +97,10 @@ class CellLibrary:
                 f"no {missing} in {names}: give all files of a standard-cell library, "
                 "--liberty FILE for each"
             )
-        return cls(tuple(files), digest.hexdigest(), tuple(sorted(buffers)), min(flip_flops))
+        return cls(
+            tuple(files),
+            digest.hexdigest(),
+            tuple(sorted(buffers)),
+            min(flip_flops),
+            full_adder(cells),
+        )

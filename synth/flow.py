@@ -13,7 +13,18 @@ from dtqatten.files.locks import alone
 from dtqatten.files.pictures import save
 from dtqatten.files.scratch import is_plain
 from dtqatten.hw.base import memory_shape
-from dtqatten.synth import asic, cells, fanout, fpga, macros, output_registers, scale, sram, timing
+from dtqatten.synth import (
+    adders,
+    asic,
+    cells,
+    fanout,
+    fpga,
+    macros,
+    output_registers,
+    scale,
+    sram,
+    timing,
+)
 from dtqatten.synth.cells import CellLibrary
 from dtqatten.synth.design import Design
 from dtqatten.synth.place.design import place_design
@@ -94,7 +105,7 @@ class Flow:
         Folder of SRAM macros' Liberty files.
     mhz : float or None
         Clock rate aimed at; by default 1000, on FPGAs 120.
-    flatten, one_port : bool
+    flatten, one_port, full_adders : bool
         See :func:`~dtqatten.synth.asic.synthesize`.
     seeds : int
         See :func:`~dtqatten.synth.fpga.place_and_route`.
@@ -116,6 +127,7 @@ class Flow:
     seeds: int = 1
     placement: Placement | None = None
     one_port: bool = False
+    full_adders: bool = False
 
     def __post_init__(self) -> None:
         # Before anything long begins.
@@ -174,6 +186,7 @@ class Flow:
                     mhz=options["clock_mhz"],
                     flatten=self.flatten,
                     one_port=self.one_port,
+                    full_adders=self.full_adders,
                     timed="opensta" in options["tools"],
                     step=step,
                 )
@@ -264,9 +277,10 @@ class Flow:
             "clock_mhz": self.mhz or 1000.0,
             "flatten": self.flatten,
             "one_port": self.one_port,
+            "full_adders": self.full_adders,
             "flow": [
                 source_hash(part)
-                for part in (asic, cells, fanout, memory_shape, scale, sram, timing)
+                for part in (adders, asic, cells, fanout, memory_shape, scale, sram, timing)
             ],
             "tools": versions("pyosys", timing=has_opensta()),
             "libraries": [(path.name, hash_of(path)) for path in (*self.liberty, *files)],

@@ -175,6 +175,13 @@ def synth(
             help="ASIC: only memories with one port become macros; no second port is modelled.",
         ),
     ] = False,
+    full_adders: Annotated[
+        bool,
+        typer.Option(
+            "--full-adders",
+            help="ASIC: bind full adders to the library's, where the clock leaves them the time.",
+        ),
+    ] = False,
     seeds: Annotated[
         int | None,
         typer.Option(min=1, help="FPGAs: placements at most until the clock rate is reached; 1."),
@@ -247,7 +254,9 @@ def synth(
     targets = targets_of(
         target,
         liberty,
-        asic=option_names(given | {"flatten": flatten, "one_port": one_port}),
+        asic=option_names(
+            given | {"flatten": flatten, "one_port": one_port, "full_adders": full_adders}
+        ),
         fpga={"--seeds": seeds, "--serial-pins": serial_pins},
     )
     with needs("synth"):
@@ -265,7 +274,17 @@ def synth(
     if Target.ASIC in targets and not has_opensta():
         LOG.warning("OpenSTA is not installed (Debian: opensta), so no clock rates of cells")
     placement = placement_of(lef or [], placing) if place else None
-    flow = Flow(output, tuple(liberty or ()), sram, mhz, flatten, seeds or 1, placement, one_port)
+    flow = Flow(
+        output,
+        tuple(liberty or ()),
+        sram,
+        mhz,
+        flatten,
+        seeds or 1,
+        placement,
+        one_port,
+        full_adders,
+    )
     if verilog and top:
         design = Design.of_files(verilog, top, clock or "clk", ideal or ["rst", "reset"])
         shown = {"verilog": [str(path) for path in verilog]}

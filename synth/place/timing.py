@@ -11,7 +11,7 @@ from dtqatten.synth.design import Design
 from dtqatten.synth.place.clock_tree import ClockTree
 from dtqatten.synth.place.layout import Layout
 from dtqatten.synth.place.wires import Wires, write_spef
-from dtqatten.synth.timing import ACTIVITY, FAILING, LOAD_FF
+from dtqatten.synth.timing import ACTIVITY, CLOSE, LOAD_FF
 from dtqatten.synth.tools import SynthError, opensta
 
 __all__ = ["NETLIST", "SPEF", "PlacedTiming", "SlowPath", "analyse_placed"]
@@ -134,7 +134,7 @@ puts "setup:"
 report_worst_slack -digits 4
 report_checks -path_delay max -digits 4
 puts "failing:"
-report_checks -path_delay max -slack_max 0 -group_count {FAILING} -digits 4
+report_checks -path_delay max -slack_max 0 -group_count {CLOSE} -digits 4
 set_power_activity -global -activity {ACTIVITY} -duty 0.5
 puts "power:"
 catch report_power

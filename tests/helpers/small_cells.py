@@ -47,6 +47,25 @@ def gate(name: str, area: float, function: str, inputs: str, times: float = 1.0)
     )
 
 
+def adder(name: str, area: float, delay: float) -> str:
+    """Return a full adder with inputs A, B and I, sum S and carry O."""
+    sums = {
+        "S": ("A ^ B ^ I", "timing_sense : non_unate;"),
+        "O": ("(A & B) | (I & (A | B))", "timing_sense : positive_unate;"),
+    }
+    return (
+        f"cell({name}) {{ area : {area};\n"
+        + "".join(f"pin({pin}) {{ direction : input; capacitance : 1.0; }}\n" for pin in "ABI")
+        + "".join(
+            f'pin({pin}) {{ direction : output; function : "{function}"; max_capacitance : 100;\n'
+            + "".join(arcs(related, sense, delay) for related in "ABI")
+            + "}\n"
+            for pin, (function, sense) in sums.items()
+        )
+        + "}\n"
+    )
+
+
 FLIP_FLOP = f"""cell(DFF) {{ area : 5.0; ff(IQ, IQN) {{ clocked_on : "C"; next_state : "D"; }}
 pin(C) {{ direction : input; clock : true; capacitance : 1.0; }}
 pin(D) {{ direction : input; capacitance : 1.0;
