@@ -134,8 +134,9 @@ board: $(VENV)/.dev ## a bitstream, if the clock is met: build/board/BOARD.* (BO
 soc: $(VENV)/.dev ## recorded layers by the C driver on a simulated SoC: VexRiscv, caches, LiteDRAM, the machine
 	$(BIN)/python -m dtqatten.boards.litex.run
 
-results: $(VENV)/.dev ## all figures: docs/results.md, build/results.json (cells: as for synth)
+results: $(VENV)/.dev ## all figures: docs/results.md, build/results.json; hours (cells: as for synth, and DTQATTEN_LEF)
 	$(BIN)/dtqatten synth --target asic --preset base $(FIGURES:%=--block %) --output $(BUILD)/synth
+	$(BIN)/dtqatten synth --target asic --preset base --block pe --block core --place --output $(BUILD)/synth
 	$(BIN)/dtqatten synth --target ecp5 --preset edge --block core --seeds $(SEEDS) --output $(BUILD)/synth
 	$(BIN)/dtqatten results --synth $(BUILD)/synth --output $(BUILD)/results.json
 
