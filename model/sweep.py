@@ -32,9 +32,9 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: A pod of preset base, which is one PE, at 45 nm and 1 GHz over its multipliers:
+#: A pod of preset base, at 45 nm and 1 GHz, over its multipliers:
 #: ``dtqatten synth --target asic --preset base --block pe``, docs/synthesis.md.
-UM2_PER_MULTIPLIER = 192.4
+UM2_PER_MULTIPLIER = 175.9
 
 
 @dataclass(frozen=True)
